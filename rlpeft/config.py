@@ -1,0 +1,318 @@
+"""A recipe: everything that decides a run, as one frozen tree read from TOML.
+
+The string under each field is its documentation, in `--help`, in errors and here. Bad
+combinations die at construction, before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rlpeft.errors import ConfigError
+
+ATTENTION_AND_MLP = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
+"""Default targets: all attention and MLP projections of the Llama family."""
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, no unknown keys, field docs from the strings below them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """The base model, which is never changed."""
+
+    name: str = "tiny"
+    """A local folder, a Hub id, or `tiny`: the base model shipped with the package."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Dtype of the base weights in the learner; adapters stay float32."""
+
+
+class TaskConfig(Section):
+    """Where problems come from."""
+
+    name: str = "tiny/swap"
+    """A built-in task, or `jsonl` / `hub` with `path`."""
+    path: str | None = None
+    """For `jsonl` a file (or a folder of train/validation/test files); for `hub` a dataset id."""
+    options: dict[str, Any] = {}
+    """Passed to the task: columns, template, number of shots, seed …"""
+    num_validation: Annotated[int, Field(ge=1)] = 256
+    """Validation problems, used to choose the best expert."""
+    num_test: Annotated[int, Field(ge=1)] = 500
+    """Test problems, used once, at the end."""
+
+
+class SvfAdapter(Section):
+    """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3)."""
+
+    type: Literal["svf"] = "svf"
+    parametrisation: Literal["direct", "sigmoid_renorm"] = "direct"
+    """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: the reference code's squashed form."""
+    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
+    """Module names, or one regular expression, as PEFT's `target_modules`."""
+    layers: tuple[int, ...] | None = None
+    """Layer indices to adapt; all if absent."""
+
+
+class LoraFamilyAdapter(Section):
+    """LoRA and DoRA from PEFT (the baselines)."""
+
+    type: Literal["lora", "dora"]
+    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
+    """Module names, or one regular expression, as PEFT's `target_modules`."""
+    layers: tuple[int, ...] | None = None
+    """Layer indices to adapt; all if absent."""
+    rank: Annotated[int, Field(ge=1)] = 16
+    """LoRA rank."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """LoRA alpha; the update is scaled by alpha / rank."""
+
+
+class Ia3Adapter(Section):
+    """IA3 from PEFT (a baseline)."""
+
+    type: Literal["ia3"]
+    targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
+    """Module names, or one regular expression, as PEFT's `target_modules`."""
+    feedforward: tuple[str, ...] = ("down_proj",)
+    """The targets whose input, not output, is scaled."""
+
+
+AdapterConfig = Annotated[
+    SvfAdapter | LoraFamilyAdapter | Ia3Adapter, Field(discriminator="type")
+]
+
+
+class RolloutConfig(Section):
+    """How completions are generated."""
+
+    engine: Literal["hf", "vllm"] = "hf"
+    """`hf`: transformers, runs anywhere. `vllm`: real vLLM with the rlpeft plugin."""
+    num_engines: Annotated[int, Field(ge=1)] = 1
+    """Engine actors; groups are spread over them."""
+    max_prompt_tokens: Annotated[int, Field(ge=1)] = 512
+    """A longer prompt is an error, never cut."""
+    max_tokens: Annotated[int, Field(ge=1)] = 256
+    """New tokens a completion may have."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Sampling temperature in training. Evaluation is greedy unless it says otherwise."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Must be 1 in training: truncation biases the importance ratio."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Must be 0 in training, for the same reason."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a completion."""
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    """Sequences the `hf` engine generates at once."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Dtype of the engine's weights; that of the learner if absent."""
+    canary_bound: Annotated[float, Field(gt=0)] = 1e-3
+    """Largest canary log-prob difference between engine and trainer accepted at a sync."""
+    options: dict[str, Any] = {}
+    """Passed to the engine's constructor (vLLM: `gpu_memory_utilization`, `max_model_len` …)."""
+
+    @model_validator(mode="after")
+    def _refuse_truncation(self) -> Self:
+        if self.top_p < 1 or self.top_k > 0:
+            raise ValueError(
+                "rollout.top_p must be 1 and rollout.top_k 0 in training, got "
+                f"top_p={self.top_p} and top_k={self.top_k}: a truncated sampler biases the "
+                "importance ratio by the mass it cuts. Lower rollout.temperature instead."
+            )
+        return self
+
+
+class RewardConfig(Section):
+    """One reward; a recipe may list several (`[[reward]]`)."""
+
+    name: str = "numeric"
+    """A built-in verifier, a TRL reward name, an entry point, or `package.module:function`."""
+    weight: float = 1.0
+    """Weight in the sum of rewards."""
+    options: dict[str, Any] = {}
+    """Passed to the verifier."""
+
+
+class LossConfig(Section):
+    """The objective (Transformer², eq. 2, and what the field adds to it)."""
+
+    advantage: Literal["none", "batch_mean", "rloo", "group_norm"] = "rloo"
+    """`none`: reward mapped to ±1 (paper). `rloo`: leave-one-out baseline over the group."""
+    kl_coef: Annotated[float, Field(ge=0)] = 0.0
+    """λ of the KL penalty to the base model (adapter disabled)."""
+    kl: Literal["full", "full_reverse", "k1", "k3"] = "k3"
+    """`full`: KL(π‖base) over the vocabulary; `full_reverse`: KL(base‖π); `k1`, `k3`: sampled."""
+    normalise: Literal["sequence", "token"] = "sequence"
+    """`sequence`: token sum per completion, mean over completions (paper). `token`: token mean."""
+    ratio_cap: Annotated[float, Field(gt=0)] | None = 2.0
+    """Cap of the importance ratio trainer/engine per token; absent: no correction."""
+    mask_truncated: bool = False
+    """Leave truncated completions out of the loss instead of scoring them."""
+
+
+class LearnerConfig(Section):
+    """The optimizer step."""
+
+    lr: Annotated[float, Field(gt=0)] = 1e-2
+    """Peak learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's betas."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Linear warm-up."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After warm-up; cosine reaches zero at the last step."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Global gradient norm is clipped to this."""
+    token_budget: Annotated[int, Field(ge=1)] = 8192
+    """Padded tokens in one micro-batch; the gradient does not depend on it."""
+    logit_chunk: Annotated[int, Field(ge=1)] = 1024
+    """Completion tokens whose full logits exist at once."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass."""
+
+
+class TrainConfig(Section):
+    """The loop."""
+
+    steps: Annotated[int, Field(ge=1)] = 100
+    """Optimizer steps."""
+    prompts_per_step: Annotated[int, Field(ge=1)] = 32
+    """Problems per step."""
+    group_size: Annotated[int, Field(ge=1)] = 8
+    """Completions per problem."""
+    resample_budget: Annotated[int, Field(ge=0)] = 0
+    """Extra problems a step may draw to replace groups whose rewards are all equal."""
+    eval_every: Annotated[int, Field(ge=1)] = 10
+    """Steps between validations."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Validations without improvement before stopping; absent: never stop early."""
+    seed: int = 0
+    """Decides problem order, sampling and initialisation."""
+    error_limit: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of reward errors and timeouts in a step that stops the run."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Newest checkpoints kept."""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    """Trackers beside the JSON lines."""
+
+
+class ResourceConfig(Section):
+    """What the Ray actors ask for."""
+
+    engine_cpus: Annotated[float, Field(gt=0)] = 1
+    """CPUs per engine actor; also its thread count."""
+    engine_gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs per engine actor."""
+    learner_cpus: Annotated[float, Field(gt=0)] = 1
+    """CPUs of the learner; also its thread count."""
+    learner_gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs of the learner."""
+    reward_workers: Annotated[int, Field(ge=0)] = 0
+    """Reward actors; 0 scores in the driver."""
+    placement_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long to wait for the cluster before saying what was asked and what it has."""
+    engine_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    """How long one engine call may take before the engine is named as stalled."""
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    name: str
+    """Names the expert and the default run folder."""
+    model: ModelConfig = ModelConfig()
+    task: TaskConfig = TaskConfig()
+    adapter: AdapterConfig = SvfAdapter()
+    rollout: RolloutConfig = RolloutConfig()
+    reward: tuple[RewardConfig, ...] = (RewardConfig(),)
+    loss: LossConfig = LossConfig()
+    learner: LearnerConfig = LearnerConfig()
+    train: TrainConfig = TrainConfig()
+    resources: ResourceConfig = ResourceConfig()
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        if self.loss.advantage in ("rloo", "group_norm") and self.train.group_size < 2:
+            raise ValueError(
+                f"train.group_size must be at least 2 for loss.advantage = "
+                f"{self.loss.advantage!r}, got {self.train.group_size}. "
+                "Raise it, or use loss.advantage = 'batch_mean'."
+            )
+        if self.learner.warmup_steps > self.train.steps:
+            raise ValueError(
+                f"learner.warmup_steps must be at most train.steps = {self.train.steps}, "
+                f"got {self.learner.warmup_steps}."
+            )
+        if not self.reward:
+            raise ValueError("reward must list at least one reward, got none.")
+        return self
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a TOML recipe and apply `section.key=value` overrides (values in TOML syntax).
+
+    Raises:
+        ConfigError: no such file, bad TOML, an unknown key or a value out of bounds.
+    """
+    try:
+        tree = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"recipe must be an existing TOML file, got {str(path)!r}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {str(path)!r} must be TOML: {error}.") from error
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_recipe(tree, source=str(path))
+
+
+def parse_recipe(tree: dict[str, Any], *, source: str) -> Recipe:
+    """Validate a recipe given as a plain tree; `source` names it in errors."""
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        problems = "; ".join(_one_line(item) for item in error.errors())
+        raise ConfigError(f"recipe {source!r}: {problems}") from error
+
+
+def _one_line(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {where!r}. Remove it or correct its spelling."
+    message = item["msg"].removeprefix("Value error, ")
+    return message if item["type"] == "value_error" else f"{where}: {message}, got {item['input']!r}."
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set must be section.key=value, got {override!r}.")
+    *sections, leaf = key.strip().split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section.")
+    tree[leaf] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    """A TOML value; a bare word is taken as a string, as people type it in a shell."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

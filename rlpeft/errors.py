@@ -1,0 +1,51 @@
+"""Everything a user can get wrong, as one small tree.
+
+RlpeftError
+├── ConfigError      a recipe, a command line or a combination of options
+├── ModelError       a base model folder, its tokenizer, its modules or its numbers
+├── ExpertError      an expert file, its base, or a mixture of experts
+├── DataError        a dataset, a column, a row or a prompt
+├── RewardError      a reward function and what it returned
+├── CheckpointError  a run folder that cannot be continued
+├── EngineError      a rollout engine, and a policy update it did not take
+└── ClusterError     Ray: resources, placement, jobs
+
+The command line prints the message alone and exits 1; the library raises. A message says what
+must hold, what was got, and how to mend it.
+"""
+
+
+class RlpeftError(ValueError):
+    """Base of all errors a user can mend."""
+
+
+class ConfigError(RlpeftError):
+    """A recipe, a command line, or a combination of options."""
+
+
+class ModelError(RlpeftError):
+    """A base model folder, its tokenizer, its modules or its numbers."""
+
+
+class ExpertError(RlpeftError):
+    """An expert file, its base model, or a mixture of experts."""
+
+
+class DataError(RlpeftError):
+    """A dataset, a column, a row or a prompt."""
+
+
+class RewardError(RlpeftError):
+    """A reward function, or what it returned."""
+
+
+class CheckpointError(RlpeftError):
+    """A run folder that cannot be continued."""
+
+
+class EngineError(RlpeftError):
+    """A rollout engine, or a policy update it did not take."""
+
+
+class ClusterError(RlpeftError):
+    """Ray: resources, placement, jobs."""

@@ -1,0 +1,103 @@
+"""The protocol every rollout engine fulfils, and the proof that it runs the policy it was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rlpeft.adapters.state import AdapterState
+from rlpeft.errors import EngineError
+from rlpeft.types import Completion, Request, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An engine's receipt for one policy update.
+
+    Attributes:
+        version: the version it now runs.
+        digest: digest computed by the engine from the tensors it will use.
+        seconds: wall time from receiving the state to being ready, digest included.
+    """
+
+    version: int
+    digest: str
+    seconds: float
+
+
+class RolloutEngine(Protocol):
+    """Generates completions under the last adapter state it was given.
+
+    `hf`, `vllm` and `fake` fulfil it. Engines are built around one base model and one adapter
+    config; `load_adapter` replaces values only.
+    """
+
+    def load_adapter(self, state: AdapterState) -> Delivery:
+        """Make `state` the policy of every later request; drop caches of older policies."""
+        ...
+
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed, in request order then seed order."""
+        ...
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob (temperature 1) of each token after the first, under the current policy."""
+        ...
+
+    def close(self) -> None:
+        """Release memory and end child processes. May be called twice."""
+        ...
+
+
+def prove_delivery(
+    engine: RolloutEngine,
+    state: AdapterState,
+    canary: Sequence[Sequence[int]],
+    expected: Sequence[Sequence[float]],
+    *,
+    bound: float,
+) -> tuple[Delivery, float]:
+    """Send `state` and prove that the engine runs it.
+
+    The digest proves that the bytes arrived; the canary proves that they are *used*: the
+    engine's log-probs of fixed token sequences must be the trainer's.
+
+    Args:
+        canary: token sequences; the same ones were scored by the trainer.
+        expected: the trainer's log-probs for them under `state`.
+        bound: largest absolute log-prob difference accepted.
+
+    Returns:
+        The engine's receipt, and the largest difference found.
+
+    Raises:
+        EngineError: the digest or the canary does not agree. The run must stop.
+    """
+    delivery = engine.load_adapter(state)
+    if delivery.digest != state.digest:
+        raise EngineError(
+            f"the engine must run adapter version {state.version} "
+            f"(sha256 {state.digest[:12]}…), it reports {delivery.digest[:12]}…: the update was "
+            "not delivered. Check that every adapter module is mapped in the engine."
+        )
+    gap = largest_gap(engine.logprobs(canary), expected)
+    if not gap <= bound:  # a NaN gap must fail too
+        raise EngineError(
+            f"canary log-probs of engine and trainer must agree within {bound:g} after sync of "
+            f"version {state.version}, they differ by {gap:.3g}: the adapter arrived but the engine "
+            "does not run it as the trainer does (dtype, module mapping or a stale prefix cache). "
+            "Raise rollout.canary_bound only if the engine's dtype explains the gap."
+        )
+    return delivery, gap
+
+
+def largest_gap(got: Sequence[Sequence[float]], expected: Sequence[Sequence[float]]) -> float:
+    """Largest absolute difference between two ragged tables of the same shape."""
+    gaps = [
+        abs(a - b)
+        for got_row, expected_row in zip(got, expected, strict=True)
+        for a, b in zip(got_row, expected_row, strict=True)
+    ]
+    # `max` drops NaN depending on its position; a NaN anywhere must win.
+    return float("nan") if any(gap != gap for gap in gaps) else max(gaps, default=0.0)

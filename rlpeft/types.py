@@ -1,0 +1,124 @@
+"""The records that travel between tasks, engines, rewards and the learner.
+
+All are frozen: a rollout is evidence of what a policy did, and evidence is not edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Message = Mapping[str, str]
+"""One chat turn: `{"role": "user", "content": "What is 3 + 4?"}`."""
+
+Prompt = str | tuple[Message, ...]
+"""Plain text, or chat turns for the model's chat template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to solve.
+
+    >>> Problem(id="sums/7", prompt="3+4=", answer="7").answer
+    '7'
+
+    Attributes:
+        id: stable and unique within its task; seeds and re-dispatch are keyed by it.
+        prompt: text or chat turns.
+        answer: gold answer as the reward expects it; empty if the reward needs none.
+        columns: every other column of the row, for rewards that ask for it by name.
+    """
+
+    id: str
+    prompt: Prompt
+    answer: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+class FinishReason(StrEnum):
+    """Why a completion ended: an end-of-sequence token or stop string, or a length limit."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. Every field is sent to the engine: no model default leaks in.
+
+    Attributes:
+        max_tokens: new tokens at most.
+        temperature: 0 is greedy; log-probs are always those of the distribution sampled from.
+        top_p, top_k, min_p: truncation; off by default (1, 0, 0), refused in training because
+            they bias the importance ratio by the probability mass they cut.
+        stop: strings that end a completion.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+
+    @property
+    def truncates(self) -> bool:
+        """Whether the sampler cuts probability mass away."""
+        return self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt for an engine, to be completed once for each seed.
+
+    Attributes:
+        id: the group's id; a re-dispatched group keeps it.
+        prompt_ids: token ids exactly as the model sees them, BOS included.
+        seeds: one per completion; the same seed, prompt and policy give the same completion.
+        expert: name of a loaded adapter for this request, `None` for the engine's current policy.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    seeds: tuple[int, ...]
+    expert: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What one request produced under one seed.
+
+    Attributes:
+        token_ids: sampled ids, the end-of-sequence token included if it was sampled.
+        logprobs: fp32 log-prob of each token under the distribution it was drawn from.
+        text: the ids decoded without special tokens.
+        finish_reason: `LENGTH` for the token limit and for the context limit alike.
+        version: version of the adapter state it was sampled with.
+        digest: digest of that state.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: FinishReason
+    version: int
+    digest: str
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a limit, not the policy, ended it."""
+        return self.finish_reason is FinishReason.LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All completions of one problem."""
+
+    problem: Problem
+    prompt_ids: tuple[int, ...]
+    completions: tuple[Completion, ...]
+
+
+Rows = Sequence[Mapping[str, Any]]
