@@ -1,0 +1,1 @@
+"""Mathematical answers: extraction, a small parser of our own, and exact comparison."""
