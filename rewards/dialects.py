@@ -1,0 +1,346 @@
+"""The reward signatures the field writes, each called the way its own trainer calls it.
+
+A dialect is recognised by parameter names alone. It says which keywords it offers, once for the
+whole batch or once a row; a function is passed the offered keywords it accepts and no others.
+Sources: TRL 1.16 `RewardFunc`, verl `compute_score`, OpenRLHF `reward_func`, AReaL `reward_fn`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rewards.errors import RewardError
+from rewards.verdict import Verdict, VerdictKind
+
+Call = dict[str, Any]
+"""Keywords of one call of a reward function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """A batch of N completions and everything a reward may ask about them.
+
+    Attributes:
+        prompts: N texts, or N lists of chat messages.
+        completions: N decoded texts.
+        completion_ids: N lists of sampled token ids.
+        truncated: whether a limit, not the policy, ended each completion.
+        columns: further dataset columns, N values each.
+        step: the trainer's step, for error messages.
+        trainer_state: passed on to functions that take `trainer_state`.
+    """
+
+    prompts: Sequence[Any]
+    completions: Sequence[str]
+    completion_ids: Sequence[Sequence[int]]
+    truncated: Sequence[bool]
+    columns: Mapping[str, Sequence[Any]]
+    step: int
+    trainer_state: object = None
+
+    @property
+    def conversational(self) -> bool:
+        """Whether prompts are chat messages rather than text."""
+        return len(self.prompts) > 0 and not isinstance(self.prompts[0], str)
+
+
+@dataclass(slots=True)
+class Log:
+    """What reward functions record beside their scores; the callbacks carry TRL's names."""
+
+    num_rows: int
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    _metrics: dict[str, list[float]] = field(default_factory=dict)
+
+    def log_extra(self, column: str, values: Sequence[Any]) -> None:
+        """Record one value per completion."""
+        if len(values) != self.num_rows:
+            raise ValueError(
+                f"log_extra({column!r}, ...) needs one value per completion ({self.num_rows}), "
+                f"got {len(values)}."
+            )
+        self.columns[column] = list(values)
+
+    def log_metric(self, name: str, value: float) -> None:
+        """Record a number; several of one name in a step are averaged, as TRL does."""
+        self._metrics.setdefault(name, []).append(float(value))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {name: sum(values) / len(values) for name, values in self._metrics.items()}
+
+
+# --- what each dialect offers: one dict of keywords per call -------------------------------------
+
+
+def gold_values(rollouts: Rollouts, gold: str) -> list[Any]:
+    """Return the gold answers from column `gold`; `reward_model.ground_truth` reads into dicts."""
+    column, *path = gold.split(".")
+    values = list(rollouts.columns[column])
+    for key in path:
+        values = [value[key] for value in values]
+    return values
+
+
+def _rows(rollouts: Rollouts) -> list[Call]:
+    return [
+        {name: values[row] for name, values in rollouts.columns.items()}
+        for row in range(len(rollouts.completions))
+    ]
+
+
+def _text(prompt: Any) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(message["content"] for message in prompt)
+
+
+def _trl(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+    completions: Sequence[Any] = rollouts.completions
+    prompts: Sequence[Any] = rollouts.prompts
+    if rollouts.conversational:
+        completions = [[{"role": "assistant", "content": text}] for text in completions]
+        prompts = [[dict(message) for message in prompt] for prompt in prompts]
+    reserved = {"prompt", "completion", "completion_ids"}
+    columns = {
+        name: list(values) for name, values in rollouts.columns.items() if name not in reserved
+    }
+    standard = {
+        "prompts": list(prompts),
+        "completions": list(completions),
+        "completion_ids": [list(ids) for ids in rollouts.completion_ids],
+        "trainer_state": rollouts.trainer_state,
+        "log_extra": log.log_extra,
+        "log_metric": log.log_metric,
+    }
+    return [columns | standard]
+
+
+def _verl(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+    known = [
+        {"extra_info": {}} | {k: row[k] for k in ("data_source", "extra_info") if k in row}
+        for row in _rows(rollouts)
+    ]
+    return [
+        row | {"solution_str": text, "ground_truth": answer}
+        for row, text, answer in zip(
+            known, rollouts.completions, gold_values(rollouts, gold), strict=True
+        )
+    ]
+
+
+def _openrlhf(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+    prompts = [_text(prompt) for prompt in rollouts.prompts]
+    queries = [p + text for p, text in zip(prompts, rollouts.completions, strict=True)]
+    return [{"queries": queries, "prompts": prompts, "labels": gold_values(rollouts, gold)}]
+
+
+def _areal(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+    rows = zip(
+        _rows(rollouts),
+        rollouts.prompts,
+        rollouts.completions,
+        rollouts.completion_ids,
+        strict=True,
+    )
+    # Prompt ids are the trainer's to give, as a column; None makes a use without them loud.
+    return [
+        {"prompt_ids": None}
+        | row
+        | {"prompt": _text(prompt), "completions": text, "completion_ids": list(ids)}
+        for row, prompt, text, ids in rows
+    ]
+
+
+def _row_verifier(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+    rows = zip(
+        _rows(rollouts),
+        rollouts.prompts,
+        rollouts.completions,
+        gold_values(rollouts, gold),
+        rollouts.truncated,
+        strict=True,
+    )
+    return [
+        row | {"prompt": prompt, "completion": text, "gold": answer, "truncated": truncated}
+        for row, prompt, text, answer, truncated in rows
+    ]
+
+
+def _gold_text(value: Any) -> str:
+    """Return a gold answer as text; a number column is fine, a missing value is unscorable."""
+    if value is None:
+        return ""
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise RewardError(
+        f"a gold answer must be text or a number, got {value!r:.80}. Name another column with the "
+        "option `gold`, or write a reward function that reads this one."
+    )
+
+
+def _batch_verifier(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+    return [
+        {
+            "completions": list(rollouts.completions),
+            "golds": [_gold_text(value) for value in gold_values(rollouts, gold)],
+            "truncated": list(rollouts.truncated),
+        }
+    ]
+
+
+# --- what each dialect returns -------------------------------------------------------------------
+
+
+def _listed(result: Any) -> Any:
+    return result.tolist() if hasattr(result, "tolist") else result
+
+
+def _read_openrlhf(results: list[Any], log: Log) -> Any:
+    result = results[0]
+    if not isinstance(result, Mapping):
+        return _listed(result)
+    for name, values in result.get("extra_logs", {}).items():
+        values = _listed(values)
+        if isinstance(values, Sequence):
+            log.log_extra(name, values)
+        else:
+            log.log_metric(name, values)
+    return _listed(result["rewards"])
+
+
+def _read_verl(results: list[Any], log: Log) -> Any:
+    keys = {key for result in results if isinstance(result, Mapping) for key in result}
+    for key in sorted(keys - {"score"}):
+        values = [r.get(key) if isinstance(r, Mapping) else None for r in results]
+        log.log_extra(key, values)
+    return [r["score"] if isinstance(r, Mapping) else r for r in results]
+
+
+def _read_batch(results: list[Any], log: Log) -> Any:
+    return _listed(results[0])
+
+
+def _read_rows(results: list[Any], log: Log) -> Any:
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One calling convention.
+
+    Attributes:
+        name: whose convention it is.
+        signs: parameter names that give it away, all of which must be there.
+        fills: keywords it always offers; any other required parameter must be a column.
+        gold: the keyword, if any, that carries the gold answer.
+        calls: the keywords of each call.
+        read: the list of scores from the calls' results.
+        per_row: one call per row rather than one for the batch.
+    """
+
+    name: str
+    signs: frozenset[str]
+    fills: frozenset[str]
+    gold: str | None
+    calls: Callable[[Rollouts, Log, str], list[Call]]
+    read: Callable[[list[Any], Log], Any]
+    per_row: bool
+
+
+def _dialect(name: str, signs: str, fills: str, gold: str | None, **rest: Any) -> Dialect:
+    return Dialect(name, frozenset(signs.split()), frozenset(fills.split()), gold, **rest)
+
+
+# Order matters: the first dialect whose signs are all there is spoken.
+DIALECTS = (
+    _dialect(
+        "verl",
+        "solution_str",
+        "solution_str ground_truth extra_info",
+        "ground_truth",
+        calls=_verl,
+        read=_read_verl,
+        per_row=True,
+    ),
+    _dialect(
+        "OpenRLHF",
+        "queries",
+        "queries prompts labels",
+        "labels",
+        calls=_openrlhf,
+        read=_read_openrlhf,
+        per_row=False,
+    ),
+    _dialect(
+        "AReaL",
+        "prompt completions",
+        "prompt completions prompt_ids completion_ids",
+        None,
+        calls=_areal,
+        read=_read_rows,
+        per_row=True,
+    ),
+    _dialect(
+        "batch verifier",
+        "completions golds",
+        "completions golds truncated",
+        "golds",
+        calls=_batch_verifier,
+        read=_read_batch,
+        per_row=False,
+    ),
+    _dialect(
+        "verifier",
+        "completion gold",
+        "prompt completion gold truncated",
+        "gold",
+        calls=_row_verifier,
+        read=_read_rows,
+        per_row=True,
+    ),
+    *(
+        _dialect(
+            "TRL",
+            sign,
+            "prompts completions completion_ids trainer_state log_extra log_metric",
+            None,
+            calls=_trl,
+            read=_read_batch,
+            per_row=False,
+        )
+        for sign in ("completions", "completion_ids", "prompts")
+    ),
+)
+
+
+def detect(parameters: Mapping[str, inspect.Parameter]) -> Dialect | None:
+    """Return the dialect these parameters speak, `None` if there is none."""
+    return next((d for d in DIALECTS if d.signs <= parameters.keys()), None)
+
+
+def to_verdict(value: Any, *, name: str, step: int, row: int) -> Verdict:
+    """Read one score: a `Verdict`, a finite number, or `None` for unscorable.
+
+    Raises:
+        RewardError: for anything else, naming the function, the step and the row.
+    """
+    if isinstance(value, Verdict):
+        return value
+    if value is None:
+        return Verdict(None, VerdictKind.UNSCORABLE, f"{name} gave None")
+    if isinstance(value, Exception):
+        reason = f"{type(value).__name__}: {value}".splitlines()[0][:300]
+        return Verdict(None, VerdictKind.ERROR, f"{name} raised {reason}")
+    number = value.item() if hasattr(value, "item") else value
+    if not isinstance(number, (bool, int, float)) or not math.isfinite(number):
+        raise RewardError(
+            f"reward {name!r} must give a finite number or None per completion, got {value!r} "
+            f"for row {row} at step {step}. Return None where a completion cannot be scored."
+        )
+    kind = VerdictKind.CORRECT if number > 0 else VerdictKind.WRONG
+    return Verdict(float(number), kind, f"{name} gave {float(number):g}")
