@@ -92,9 +92,7 @@ class Ia3Adapter(Section):
     """The targets whose input, not output, is scaled."""
 
 
-AdapterConfig = Annotated[
-    SvfAdapter | LoraFamilyAdapter | Ia3Adapter, Field(discriminator="type")
-]
+AdapterConfig = Annotated[SvfAdapter | LoraFamilyAdapter | Ia3Adapter, Field(discriminator="type")]
 
 
 class RolloutConfig(Section):
@@ -295,7 +293,9 @@ def _one_line(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"unknown key {where!r}. Remove it or correct its spelling."
     message = item["msg"].removeprefix("Value error, ")
-    return message if item["type"] == "value_error" else f"{where}: {message}, got {item['input']!r}."
+    return (
+        message if item["type"] == "value_error" else f"{where}: {message}, got {item['input']!r}."
+    )
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

@@ -1,1 +1,8 @@
-"""Adapters: one package per method, each a PEFT method in PEFT's own config / layer / model split."""
+"""Adapters: one package per method, each a PEFT method in PEFT's own config / layer / model split.
+
+Importing this package makes them known to PEFT, so that `PeftModel.from_pretrained` can load them.
+"""
+
+from rlpeft.adapters.svf import SvfConfig
+
+__all__ = ["SvfConfig"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rlpeft.adapters.state import AdapterState
+from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.types import Completion, Request, Sampling
 

@@ -1,0 +1,121 @@
+"""Singular-value fine-tuning, W' = U diag(s * z) Vᵀ (Transformer², arXiv 2501.06252, §3.1).
+
+Nothing here forms U diag(s z) Vᵀ. With the square factor B (`rlpeft.factors`) the *change* is
+
+    output side (M <= N):  W' = W + B diag(z - 1) Bᵀ W      y' = y + B((z - 1) * Bᵀ y)
+    input side  (M >  N):  W' = W + W B diag(z - 1) Bᵀ      y' = W(x + B((z - 1) * Bᵀ x))
+
+so that z = 1 is the base model exactly, in every dtype. Two compute forms:
+
+* factored: the right-hand forms. Any dtype, quantised bases, one z for each sequence.
+  Costs 4 R² FLOPs a token forward and as many backward.
+* dense: W' is built once for each new z and used like a weight; backward needs 2 R² FLOPs a
+  token. The reference forms G = dL/dW' (2 M N a token) and takes dL/dz_i = s_i u_iᵀ G v_i; since
+  Bᵀ y' = z * Bᵀ y the same number is [Bᵀ (Σ_t y'_t dy_tᵀ) B]_ii / z_i, an R x R product.
+
+M out_features, N in_features, R = min(M, N), T tokens (all leading axes).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from rlpeft.factors import Factors
+
+SMALLEST_DIVISOR = 0.05
+"""Below this |z| the dense backward forms G instead of dividing, which would lose digits."""
+
+
+def multiplier(
+    parameter_R: torch.Tensor, singular_values_R: torch.Tensor, parametrisation: str
+) -> torch.Tensor:
+    """z [R] fp32 from the trained vector.
+
+    `direct` (paper): the vector itself. `sigmoid_renorm` (reference code): m = sigmoid(p), scaled
+    by c = Σ s / Σ s m so that the nuclear norm of W' is that of W.
+    """
+    parameter_R = parameter_R.float()
+    if parametrisation == "direct":
+        return parameter_R
+    squashed_R = torch.sigmoid(parameter_R)
+    return squashed_R * (singular_values_R.sum() / (singular_values_R * squashed_R).sum())
+
+
+def rotate(x: torch.Tensor, basis_RR: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    """x + B(change * Bᵀ x) along the last axis.
+
+    Args:
+        x: [..., R], any float dtype.
+        basis_RR: B, in the dtype of x.
+        change: z - 1 in fp32, broadcastable to x: [R], or [B, 1, R] for one z a sequence.
+    """
+    coordinates = (x @ basis_RR).float() * change
+    return x + coordinates.to(x.dtype) @ basis_RR.T
+
+
+def dense_weight(weight_MN: torch.Tensor, factors: Factors, z_R: torch.Tensor) -> torch.Tensor:
+    """W' [M, N] in the dtype of W; the change is computed in fp32 and rounded once."""
+    basis = factors.basis.to(weight_MN.device, torch.float32)
+    change_R = z_R.float() - 1
+    full = weight_MN.float()
+    if factors.output_side:
+        delta = (basis * change_R) @ (basis.T @ full)
+    else:
+        delta = ((full @ basis) * change_R) @ basis.T
+    return (full + delta).to(weight_MN.dtype)
+
+
+def dense_linear(
+    x: torch.Tensor,
+    z_R: torch.Tensor,
+    *,
+    bent_MN: torch.Tensor,
+    weight_MN: torch.Tensor,
+    factors: Factors,
+) -> torch.Tensor:
+    """x W'ᵀ with the gradient of z, where `bent_MN` is `dense_weight(weight_MN, factors, z_R)`."""
+    if not torch.is_grad_enabled() or not (x.requires_grad or z_R.requires_grad):
+        return F.linear(x, bent_MN)
+    divides = bool(z_R.detach().abs().min() >= SMALLEST_DIVISOR)
+    basis = factors.basis
+    return _DenseLinear.apply(x, z_R, bent_MN, weight_MN, basis, factors.output_side, divides)
+
+
+class _DenseLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        z_R: torch.Tensor,
+        bent_MN: torch.Tensor,
+        weight_MN: torch.Tensor,
+        basis_RR: torch.Tensor,
+        output_side: bool,
+        divides: bool,
+    ) -> torch.Tensor:
+        y = F.linear(x, bent_MN)
+        ctx.output_side, ctx.divides = output_side, divides
+        kept = y if output_side and divides else x
+        ctx.save_for_backward(kept, z_R, bent_MN, weight_MN, basis_RR)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        (dy,) = grads
+        kept, z_R, bent_MN, weight_MN, basis_RR = ctx.saved_tensors
+        dx = dy @ bent_MN
+        if not ctx.needs_input_grad[1]:
+            return dx, None, None, None, None, None, None
+        kept_T, dy_T, dx_T = (t.reshape(-1, t.shape[-1]) for t in (kept, dy, dx))
+        if not ctx.divides:
+            grad_MN = dy_T.T @ kept_T
+            outer_RR = grad_MN @ weight_MN.T if ctx.output_side else weight_MN.T @ grad_MN
+        else:
+            outer_RR = kept_T.T @ (dy_T if ctx.output_side else dx_T)
+        dz_R = ((outer_RR @ basis_RR) * basis_RR).sum(0)
+        if ctx.divides:
+            dz_R = dz_R / z_R
+        return dx, dz_R, None, None, None, None, None

@@ -1,0 +1,166 @@
+"""The SVF layer: one trained vector an adapter around a frozen linear layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from peft.utils.integrations import dequantize_module_weight
+from torch import nn
+
+from rlpeft.adapters.svf.config import SvfConfig
+from rlpeft.adapters.svf.functional import dense_linear, dense_weight, multiplier, rotate
+from rlpeft.errors import ModelError
+from rlpeft.factors import Factors, factorise
+
+
+class SvfLinear(nn.Module, BaseTunerLayer):
+    """y = W' x + b with W' = U diag(s * z) Vᵀ (Transformer², arXiv 2501.06252, §3.1).
+
+    Several active adapters add their changes: z - 1 = Σ_k (z_k - 1).
+
+    Attributes:
+        svf_z: adapter name -> trained vector [R], fp32 (z itself, or the logits of
+            `sigmoid_renorm`), R = min(out_features, in_features).
+    """
+
+    adapter_layer_names = ("svf_z",)
+    other_param_names = ("parametrisation", "form")
+
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: SvfConfig) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.svf_z = nn.ParameterDict()
+        self.parametrisation: dict[str, str] = {}
+        self.form: dict[str, str] = {}
+        self._disable_adapters = False
+        self.merged_adapters: list[str] = []
+        self._unmerged_MN: torch.Tensor | None = None
+        self._bent: tuple[torch.Tensor, torch.Tensor] | None = None  # (z, W'), rebuilt for a new z
+        weight_MN = dequantize_module_weight(base_layer)
+        factors = factorise(weight_MN)
+        self.out_features, self.in_features = weight_MN.shape
+        self.output_side, self.digest = factors.output_side, factors.digest
+        dtype = weight_MN.dtype if weight_MN.is_floating_point() else torch.float32
+        # Buffers follow `.to()`; not persistent, since the cache has them under `digest`.
+        self.register_buffer("svf_basis", factors.basis.to(weight_MN.device, dtype), False)
+        self.register_buffer("svf_s", factors.singular_values.to(weight_MN.device), False)
+        self._active_adapter = adapter_name
+        self.update_layer(adapter_name, config=config)
+
+    @property
+    def factors(self) -> Factors:
+        """The shared factors of the base weight, on its device."""
+        return Factors(self.svf_basis, self.svf_s, self.output_side, self.digest)
+
+    def update_layer(self, adapter_name: str, *, config: SvfConfig) -> None:
+        """Add an adapter that leaves the layer as it is: z = 1."""
+        self.parametrisation[adapter_name] = config.parametrisation
+        self.form[adapter_name] = config.form
+        # Any constant logit gives z = 1 after renormalisation; 0.1 is the reference's start.
+        start = 1.0 if config.parametrisation == "direct" else 0.1
+        size = min(self.out_features, self.in_features)
+        self.svf_z[adapter_name] = nn.Parameter(torch.full((size,), start))
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+        self.set_adapter(self.active_adapters)
+
+    def multiplier(self, adapter_names: list[str] | None = None) -> torch.Tensor | None:
+        """z [R] fp32 of the given (default: active) adapters together; `None` if none is here."""
+        here = [n for n in adapter_names or self.active_adapters if n in self.svf_z]
+        each = [multiplier(self.svf_z[n], self.svf_s, self.parametrisation[n]) for n in here]
+        if len(each) < 2:
+            return each[0] if each else None
+        return 1 + torch.stack([z_R - 1 for z_R in each]).sum(0)
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """x [..., in_features] to y [..., out_features], in the dtype of x."""
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        z_R = None if self.disable_adapters or self.merged else self.multiplier()
+        if z_R is None:
+            return self.base_layer(x, *args, **kwargs)
+        if self._takes_dense(x):
+            return self._dense_forward(x, z_R)
+        return self._factored_forward(x, z_R)
+
+    def _takes_dense(self, x: torch.Tensor) -> bool:
+        forms = {self.form[name] for name in self.active_adapters if name in self.form}
+        if "factored" in forms or torch.compiler.is_compiling():
+            return False
+        plain = type(self.base_layer) is nn.Linear
+        # In bf16 the rounding of W' would swallow small changes of z; the factored form keeps them.
+        return plain and (
+            "dense" in forms or x.dtype == self.base_layer.weight.dtype == torch.float32
+        )
+
+    def _dense_forward(self, x: torch.Tensor, z_R: torch.Tensor) -> torch.Tensor:
+        weight_MN, bias_M = self.base_layer.weight, self.base_layer.bias
+        bent_MN = self._dense_weight(z_R.detach())
+        y = dense_linear(x, z_R, bent_MN=bent_MN, weight_MN=weight_MN, factors=self.factors)
+        return y if bias_M is None else y + bias_M
+
+    @torch.no_grad()
+    def _dense_weight(self, z_R: torch.Tensor) -> torch.Tensor:
+        if self._bent is None or not _same(self._bent[0], z_R):
+            weight_MN = self.base_layer.weight
+            self._bent = (z_R.clone(), dense_weight(weight_MN, self.factors, z_R))
+        return self._bent[1]
+
+    def _factored_forward(self, x: torch.Tensor, z_R: torch.Tensor) -> torch.Tensor:
+        basis_RR, change_R = self.svf_basis.to(x.dtype), z_R - 1
+        if not self.output_side:
+            return self.base_layer(rotate(x, basis_RR, change_R))
+        y, bias_M = self.base_layer(x), getattr(self.base_layer, "bias", None)
+        if bias_M is None:
+            return rotate(y, basis_RR, change_R)
+        return rotate(y - bias_M, basis_RR, change_R) + bias_M
+
+    def get_delta_weight(self, adapter_name: str) -> torch.Tensor:
+        """W' - W [M, N] of one adapter, in fp32."""
+        weight_MN = dequantize_module_weight(self.base_layer).float()
+        z_R = multiplier(self.svf_z[adapter_name], self.svf_s, self.parametrisation[adapter_name])
+        return dense_weight(weight_MN, self.factors, z_R) - weight_MN
+
+    @torch.no_grad()
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Put W' in the place of W.
+
+        Raises:
+            ModelError: the base is quantised, or W' is not finite (nothing is changed).
+        """
+        names = [n for n in check_adapters_to_merge(self, adapter_names) if n in self.svf_z]
+        if not names:
+            return
+        if (
+            not isinstance(self.base_layer, nn.Linear)
+            or not self.base_layer.weight.is_floating_point()
+        ):
+            raise ModelError(
+                f"merging needs a base layer with floating-point weights, got "
+                f"{type(self.base_layer).__name__}. Load the base model unquantised to merge."
+            )
+        z_R = self.multiplier([*self.merged_adapters, *names])
+        assert z_R is not None
+        base_MN = self.base_layer.weight.data if self._unmerged_MN is None else self._unmerged_MN
+        merged_MN = dense_weight(base_MN, self.factors, z_R)
+        if not torch.isfinite(merged_MN).all():
+            raise ModelError(f"merged weights of adapters {names} must be finite, got NaN or inf.")
+        self._unmerged_MN = base_MN
+        self.base_layer.weight.data = merged_MN
+        self.merged_adapters.extend(names)
+
+    def unmerge(self) -> None:
+        """Put W back, bit for bit: the original is kept, not recomputed."""
+        if self._unmerged_MN is None:
+            return
+        self.base_layer.weight.data = self._unmerged_MN
+        self._unmerged_MN = None
+        self.merged_adapters.clear()
+
+    def __repr__(self) -> str:
+        return "svf." + super().__repr__()
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.device == b.device and torch.equal(a, b)
