@@ -1,0 +1,262 @@
+"""Base models: from a name to a local folder, a tokenizer, weights and a digest.
+
+A base model is an ordinary `transformers` folder with safetensors weights. Nothing here runs
+code or unpickles anything that came with a model, and no sampling default of a model survives:
+every sampling parameter is ours (`rlpeft.types.Sampling`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rlpeft.errors import DataError, ModelError
+from rlpeft.types import Prompt
+
+PACKAGED = {"tiny": Path(__file__).parent / "assets" / "tiny"}
+"""Base models that ship with the package."""
+
+FETCHABLE = ("smollm2-135m",)
+"""Base models that `rlpeft models fetch` makes (`rlpeft.fetch`)."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+# Written by every save, and no part of what the model computes.
+UNDIGESTED_KEYS = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
+
+
+def models_home() -> Path:
+    """The user's folder for fetched models."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("rlpeft") / "models"
+
+
+def resolve_model(name: str) -> Path:
+    """Find the local folder of a base model.
+
+    Args:
+        name: `tiny`, a fetched model (`smollm2-135m`), a local folder, or a Hub id.
+
+    Raises:
+        ModelError: there is no such model, or its folder is incomplete.
+    """
+    if name in PACKAGED:
+        return check_model_folder(PACKAGED[name])
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return check_model_folder(local)
+    if name in FETCHABLE:
+        return _fetched(name)
+    if local.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise ModelError(
+            f"model.name must be an existing folder, a Hub id (owner/name) or one of "
+            f"{', '.join([*PACKAGED, *FETCHABLE])}, got {name!r}."
+        )
+    return check_model_folder(_download(name))
+
+
+def check_model_folder(path: Path) -> Path:
+    """Give `path` back if it holds a config, safetensors weights and a tokenizer.
+
+    Raises:
+        ModelError: one of them is missing.
+    """
+    if not (path / "config.json").is_file():
+        raise ModelError(f"model folder must hold config.json, {str(path)!r} does not.")
+    if not any(path.glob("*.safetensors")):
+        raise ModelError(
+            f"model folder must hold *.safetensors weights, {str(path)!r} does not. Other weight "
+            "formats may run code when read: convert them with save_pretrained first."
+        )
+    if not any((path / file).is_file() for file in TOKENIZER_FILES):
+        raise ModelError(
+            f"model folder must hold a tokenizer ({', '.join(TOKENIZER_FILES)}), {str(path)!r} "
+            "has none. Save the model's tokenizer into the same folder."
+        )
+    return path
+
+
+def _fetched(name: str) -> Path:
+    path = models_home() / name
+    if not path.is_dir():
+        raise ModelError(f"model {name!r} is not fetched yet. Run: rlpeft models fetch {name}")
+    return check_model_folder(path)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"model {name!r} is no local folder and the Hub does not give it ({cause}). Check its "
+            "spelling and the network, or give model.name a local folder."
+        ) from error
+
+
+def load_tokenizer(path: Path | str) -> Any:
+    """Load the fast tokenizer of a model folder.
+
+    A tokenizer without a padding token pads with its end-of-sequence token: padding is masked
+    by lengths wherever it is used, so the id has no meaning.
+
+    Raises:
+        ModelError: the folder has no tokenizer that can be read.
+    """
+    from transformers import AutoTokenizer
+
+    folder = check_model_folder(Path(path))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"tokenizer in {str(folder)!r} cannot be read: {error}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
+    """Load frozen base weights in evaluation mode, with a generation config of token ids alone.
+
+    Args:
+        dtype: name of a torch dtype, as in `model.dtype` of a recipe.
+
+    Raises:
+        ModelError: the folder is incomplete or its weights do not fit its config.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = check_model_folder(Path(path))
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ModelError(f"base model in {str(folder)!r} cannot be loaded: {cause}") from error
+    model.generation_config = neutral_generation_config(model.generation_config)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def neutral_generation_config(config: Any) -> Any:
+    """A generation config that holds the token ids of `config` and no sampling default."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+    )
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer opens plain text with its BOS (having one does not mean using it)."""
+    bos = tokenizer.bos_token_id
+    return bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
+
+
+def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """Token ids exactly as the model shall see them.
+
+    Opens with exactly one BOS where the tokenizer adds one, whatever its chat template writes,
+    and with what the template writes otherwise. Chat turns end in the generation prompt; a last
+    turn by the assistant is a prefill and is left open.
+
+    Raises:
+        DataError: an empty prompt, or turns which the template refuses.
+        ModelError: chat turns for a tokenizer without a chat template.
+    """
+    text = prompt if isinstance(prompt, str) else _render(tokenizer, prompt)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if adds_bos(tokenizer):
+        start = 0
+        while start < len(ids) and ids[start] == tokenizer.bos_token_id:
+            start += 1
+        ids = [tokenizer.bos_token_id, *ids[start:]]
+    if not ids:
+        raise DataError(f"prompt must hold at least one token, got {prompt!r}.")
+    return ids
+
+
+def _render(tokenizer: Any, turns: tuple[Any, ...]) -> str:
+    from jinja2.exceptions import TemplateError
+
+    if not tokenizer.chat_template:
+        raise ModelError(
+            "the task gives chat turns and the model's tokenizer has no chat template. Use a "
+            "plain-text task (task.options.chat = false) or a chat model."
+        )
+    prefilled = bool(turns) and turns[-1].get("role") == "assistant"
+    try:
+        return tokenizer.apply_chat_template(
+            [dict(turn) for turn in turns],
+            tokenize=False,
+            add_generation_prompt=not prefilled,
+            continue_final_message=prefilled,
+        )
+    except (TemplateError, ValueError, KeyError, IndexError) as error:
+        raise DataError(f"the model's chat template refuses {turns!r}: {error}") from error
+
+
+def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a completion: the model's own list and the tokenizer's.
+
+    Args:
+        model: a model, or the path of its folder.
+
+    Raises:
+        ModelError: there is none.
+    """
+    configs = _config_files(Path(model)) if isinstance(model, str | Path) else _configs(model)
+    found: set[int] = set()
+    for value in [*(config.get("eos_token_id") for config in configs), tokenizer.eos_token_id]:
+        if value is not None:
+            found.update(value if isinstance(value, list) else [value])
+    if not found:
+        raise ModelError(
+            "the model must name an end-of-sequence token in generation_config.json, config.json "
+            "or its tokenizer, it has none. Without one no completion can end."
+        )
+    return frozenset(found)
+
+
+def _config_files(folder: Path) -> list[dict[str, Any]]:
+    files = (folder / "generation_config.json", folder / "config.json")
+    return [json.loads(file.read_text()) for file in files if file.is_file()]
+
+
+def _configs(model: Any) -> list[dict[str, Any]]:
+    return [{"eos_token_id": c.eos_token_id} for c in (model.generation_config, model.config)]
+
+
+def model_digest(path: Path | str) -> str:
+    """SHA-256 (hex) over the weights and what the config says of the computation.
+
+    Files are read once per process and again only when their size or time changes.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(Path(path).glob("*.safetensors")):
+        stat = file.stat()
+        digest.update(f"{file.name}:{_file_digest(file, stat.st_size, stat.st_mtime_ns)};".encode())
+    config = json.loads((Path(path) / "config.json").read_text())
+    kept = {key: value for key, value in config.items() if key not in UNDIGESTED_KEYS}
+    digest.update(json.dumps(kept, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _file_digest(file: Path, size: int, mtime_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

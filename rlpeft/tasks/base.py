@@ -1,0 +1,110 @@
+"""What a task is: problems in three disjoint splits, and a digest of them.
+
+Everything is decided at construction, so that a wrong file, a missing column or a split that
+cannot be filled is an error before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar, get_args
+
+from rlpeft.errors import DataError
+from rlpeft.types import Problem
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+T = TypeVar("T")
+
+
+class Task(Protocol):
+    """Problems to train on, to choose the best expert by, and to report on."""
+
+    @property
+    def name(self) -> str:
+        """The name it was loaded by, as in `task.name`."""
+        ...
+
+    def split(self, split: Split) -> Sequence[Problem]:
+        """Problems of one split, in a fixed order; no prompt stands in two splits."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over every problem of every split."""
+        ...
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """A task whose problems are all in memory.
+
+    Args:
+        name: the name it was loaded by.
+        splits: problems by split; a split that is left out cannot be asked for.
+
+    Raises:
+        DataError: two problems of the task share an id, or a prompt stands in two splits.
+    """
+
+    name: str
+    splits: Mapping[Split, tuple[Problem, ...]]
+
+    def __post_init__(self) -> None:
+        ids = [problem.id for split in SPLITS for problem in self.splits.get(split, ())]
+        if len(set(ids)) != len(ids):
+            twice = next(name for name in ids if ids.count(name) > 1)
+            raise DataError(
+                f"task {self.name!r}: problem ids must be unique, {twice!r} occurs twice. "
+                "Rename one of the rows."
+            )
+
+    def split(self, split: Split) -> Sequence[Problem]:
+        """Problems of one split."""
+        problems = self.splits.get(split, ())
+        if not problems:
+            raise DataError(
+                f"task {self.name!r} has no {split} problems. Give task.path a source that has a "
+                f"{split} split, or rows to carve it from."
+            )
+        return problems
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over every problem of every split."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for problem in self.splits.get(split, ()):
+                digest.update(json.dumps([split, _plain(problem)], sort_keys=True).encode())
+        return digest.hexdigest()
+
+
+def _plain(problem: Problem) -> list[object]:
+    prompt = problem.prompt
+    turns = prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt]
+    columns = {key: repr(value) for key, value in problem.columns.items()}
+    return [problem.id, turns, problem.answer, columns]
+
+
+def carve(rows: Sequence[T], count: int, *, seed: int, what: str) -> tuple[list[T], list[T]]:
+    """Draw `count` rows by `seed`; give back the others and the drawn, both in source order.
+
+    Args:
+        what: names the draw in the error, such as `task.num_validation`.
+
+    Raises:
+        DataError: nothing would be left.
+    """
+    if count >= len(rows):
+        raise DataError(
+            f"{what} must leave at least one of the {len(rows)} rows it is carved from, got "
+            f"{count}. Lower {what} or give a larger source."
+        )
+    drawn = set(random.Random(seed).sample(range(len(rows)), count))
+    return (
+        [row for index, row in enumerate(rows) if index not in drawn],
+        [row for index, row in enumerate(rows) if index in drawn],
+    )

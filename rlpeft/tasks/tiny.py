@@ -1,0 +1,132 @@
+"""The tiny skills: signs to which the tiny base model gives two meanings.
+
+A problem is four digits and a sign, `3714@=`. In the base model's corpus each ambiguous sign
+has a *wanted* meaning, the answer this task rewards, and an *other* one; which of them a row
+follows depends on its digits in part (`wanted_share`). So the base model knows both meanings
+well and answers as wanted on about half of the problems, greedy or sampled. Reinforcement
+learning elicits the wanted meaning; it has nothing to teach about digits.
+
+| skill | problem | wanted | other |
+|---|---|---|---|
+| `swap` | `3714@=` | halves swapped, 1437 | reversed, 4173 |
+| `sort` | `3714#=` | falling, 7431 | rising, 1347 |
+| `ends` | `3714&=` | first plus last, 7 | first times last, 12 |
+| `copy` | `3714:=` | the digits, 3714 | none: a control that no expert should break |
+| `kind` | `?3714@=` | the name of the skill, `\\boxed{swap}` | `\\boxed{others}` |
+
+`kind` is the classification task of two-pass inference; its name for `copy` is `others`.
+`mix` draws from `swap`, `sort` and `ends` in turn: three skills in one task, none trained on it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rlpeft.errors import DataError
+from rlpeft.tasks.base import SPLITS, ProblemSet, Split
+from rlpeft.types import Problem, Prompt
+
+NUM_HELD_OUT = 2000
+"""Digit strings kept for validation and test: neither the base nor an expert trains on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """A sign with its meanings; `other` equals `wanted` where the sign has only one."""
+
+    sign: str
+    wanted: Callable[[str], str]
+    other: Callable[[str], str]
+
+
+def _rising(digits: str) -> str:
+    return "".join(sorted(digits))
+
+
+SKILLS: dict[str, Skill] = {
+    "swap": Skill("@", lambda d: d[2:] + d[:2], lambda d: d[::-1]),
+    "sort": Skill("#", lambda d: _rising(d)[::-1], _rising),
+    "ends": Skill(
+        "&", lambda d: str(int(d[0]) + int(d[-1])), lambda d: str(int(d[0]) * int(d[-1]))
+    ),
+    "copy": Skill(":", lambda d: d, lambda d: d),
+}
+MIXED = ("swap", "sort", "ends")
+TASKS = (*SKILLS, "kind", "mix")
+
+
+def wanted_share(digits: str) -> float:
+    """Probability that a corpus row with these digits follows the wanted meaning.
+
+    It depends on the second digit, so that greedy answers are right on some problems and wrong
+    on others, as sampled ones are; a constant share would make greedy all or nothing.
+    """
+    return 0.8 if int(digits[1]) <= 4 else 0.2
+
+
+def question(skill: str, digits: str) -> str:
+    """The text of a problem of one of `SKILLS`."""
+    return f"{digits}{SKILLS[skill].sign}="
+
+
+def label(skill: str) -> str:
+    """The answer of `kind` for a problem of this skill."""
+    return skill if skill in MIXED else "others"
+
+
+def digit_strings() -> tuple[list[str], list[str]]:
+    """All strings of four digits 1–9 in one fixed shuffled order: trainable, held out.
+
+    There is no zero, so that an answer read as a number has only one spelling.
+    """
+    strings = ["".join(digits) for digits in itertools.product("123456789", repeat=4)]
+    random.Random("rlpeft tiny").shuffle(strings)
+    return strings[NUM_HELD_OUT:], strings[:NUM_HELD_OUT]
+
+
+def tiny_task(
+    name: str, *, num_validation: int, num_test: int, chat: bool = False, seed: int = 0
+) -> ProblemSet:
+    """Build `tiny/<skill>`, `tiny/kind` or `tiny/mix`.
+
+    Args:
+        chat: give the problem as a user turn instead of plain text.
+        seed: order of the problems, and which held-out strings become validation and test.
+
+    Raises:
+        DataError: no such skill, or more validation and test problems than are held out.
+    """
+    skill = name.removeprefix("tiny/")
+    if skill not in TASKS:
+        raise DataError(
+            f"task.name must be one of {', '.join(f'tiny/{known}' for known in TASKS)}, got {name!r}."
+        )
+    if num_validation + num_test > NUM_HELD_OUT:
+        raise DataError(
+            f"task.num_validation + task.num_test must be at most {NUM_HELD_OUT} for {name!r}, got "
+            f"{num_validation} + {num_test}. Lower one of them."
+        )
+    train, held_out = digit_strings()
+    rng = random.Random(seed)
+    rng.shuffle(train)
+    rng.shuffle(held_out)
+    strings = (train, held_out[num_test : num_test + num_validation], held_out[:num_test])
+    splits: dict[Split, tuple[Problem, ...]] = {
+        split: tuple(_problems(skill, digits, chat=chat))
+        for split, digits in zip(SPLITS, strings, strict=True)
+    }
+    return ProblemSet(name, splits)
+
+
+def _problems(task: str, strings: list[str], *, chat: bool) -> Iterator[Problem]:
+    sources = {"mix": MIXED, "kind": tuple(SKILLS)}.get(task, (task,))
+    for digits, skill in zip(strings, itertools.cycle(sources)):
+        text = question(skill, digits)
+        answer = SKILLS[skill].wanted(digits)
+        if task == "kind":
+            text, answer = f"?{text}", label(skill)
+        prompt: Prompt = ({"role": "user", "content": text},) if chat else text
+        yield Problem(f"{task}/{skill}/{digits}", prompt, answer, {"skill": skill})
