@@ -189,6 +189,7 @@ def _batch_verifier(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
             "completions": list(rollouts.completions),
             "golds": [_gold_text(value) for value in gold_values(rollouts, gold)],
             "truncated": list(rollouts.truncated),
+            "completion_ids": list(rollouts.completion_ids),
         }
     ]
 
@@ -241,6 +242,7 @@ class Dialect:
         calls: the keywords of each call.
         read: the list of scores from the calls' results.
         per_row: one call per row rather than one for the batch.
+        spreads: whether `**kwargs` receives all that is offered, or options only.
     """
 
     name: str
@@ -250,6 +252,7 @@ class Dialect:
     calls: Callable[[Rollouts, Log, str], list[Call]]
     read: Callable[[list[Any], Log], Any]
     per_row: bool
+    spreads: bool = True
 
 
 def _dialect(name: str, signs: str, fills: str, gold: str | None, **rest: Any) -> Dialect:
@@ -288,11 +291,12 @@ DIALECTS = (
     _dialect(
         "batch verifier",
         "completions golds",
-        "completions golds truncated",
+        "completions golds truncated completion_ids",
         "golds",
         calls=_batch_verifier,
         read=_read_batch,
         per_row=False,
+        spreads=False,
     ),
     _dialect(
         "verifier",

@@ -96,8 +96,8 @@ class Reward:
 
     def _call(self, offered: Call) -> Any:
         parameters = inspect.signature(self.function).parameters
-        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        accepted = {k: v for k, v in offered.items() if open_ended or k in parameters}
+        spread = self.dialect.spreads and _open_ended(parameters)
+        accepted = {k: v for k, v in offered.items() if spread or k in parameters}
         try:
             return self.function(**(accepted | self.options))
         except RewardError:
@@ -185,9 +185,8 @@ def _bind(name: str, function: Callable[..., Any], options: Mapping[str, Any], g
 
 def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
     parameters = inspect.signature(function).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     unknown = sorted(options.keys() - parameters.keys())
-    if unknown and not open_ended:
+    if unknown and not _open_ended(parameters):
         raise RewardError(
             f"options of reward {name!r} must be parameters of the function "
             f"({', '.join(parameters)}), got {', '.join(unknown)}."

@@ -18,6 +18,9 @@ from rewards.verdict import Verdict, VerdictKind
 VERIFIERS: dict[str, str] = {
     "math": "rewards.math.verifier:verify_math",
     "gsm8k_legacy": "rewards.math.legacy:verify_gsm8k_legacy",
+    "choice": "rewards.choice:verify_choice",
+    "label": "rewards.label:verify_label",
+    "exact": "rewards.formats:verify_exact",
 }
 
 # Verifiers that do better on many rows at once: `fn(completions, golds, **options)`.

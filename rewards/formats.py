@@ -1,0 +1,88 @@
+"""Exact text, the thinking format, and TRL's accuracy rewards by their names."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from rewards.regions import boxes
+from rewards.verdict import Verdict, VerdictKind
+from rewards.verify import verify_batch
+
+
+def verify_exact(completion: str, gold: str, *, casefold: bool = False) -> Verdict:
+    """Compare the whole completion with `gold`: equal after NFKC and blanks, nothing more.
+
+    >>> verify_exact("  42\\n", "42").score
+    1.0
+    """
+    expected, found = _plain(gold, casefold), _plain(completion, casefold)
+    if not expected:
+        return Verdict(None, VerdictKind.UNSCORABLE, "gold is empty")
+    correct = found == expected
+    kind = VerdictKind.CORRECT if correct else VerdictKind.WRONG
+    sign = "equals" if correct else "differs from"
+    return Verdict(float(correct), kind, f"{found!r:.60} {sign} {expected!r:.60}", found[:200])
+
+
+def _plain(text: str, casefold: bool) -> str:
+    plain = " ".join(unicodedata.normalize("NFKC", text).split())
+    return plain.casefold() if casefold else plain
+
+
+def think_format_reward(completions: Sequence[Any]) -> list[float]:
+    """Return 1 where a completion opens with `<think>`, once, and closes it; else 0."""
+    texts = [
+        completion if isinstance(completion, str) else completion[0]["content"]
+        for completion in completions
+    ]
+    return [float(_thinks(text)) for text in texts]
+
+
+def _thinks(text: str) -> bool:
+    return text.startswith("<think>") and text.count("<think>") == 1 and "</think>" in text
+
+
+def accuracy_reward(
+    completions: Sequence[str], golds: Sequence[str], truncated: Sequence[bool], **options: Any
+) -> list[Verdict]:
+    r"""Verify mathematics as TRL's reward of this name: `solution` may hold its answer in a box.
+
+    Options are those of the `math` verifier.
+    """
+    answers = [_boxed_answer(gold) for gold in golds]
+    return verify_batch(completions, answers, kind="math", truncated=truncated, **options)
+
+
+def reasoning_accuracy_reward(
+    completions: Sequence[str],
+    golds: Sequence[str],
+    truncated: Sequence[bool],
+    *,
+    reasoning_delimiters: Sequence[str] = ("</think>",),
+    **options: Any,
+) -> list[Verdict]:
+    """Verify what follows the reasoning; a completion whose reasoning never ends scores 0."""
+    answers = [_after(text, reasoning_delimiters) for text in completions]
+    verdicts = accuracy_reward(
+        ["" if answer is None else answer for answer in answers], golds, truncated, **options
+    )
+    unfinished = Verdict(0.0, VerdictKind.UNPARSABLE, "the reasoning never ends")
+    return [
+        unfinished if answer is None and verdict.score is not None else verdict
+        for answer, verdict in zip(answers, verdicts, strict=True)
+    ]
+
+
+def _after(text: str, delimiters: Sequence[str]) -> str | None:
+    for delimiter in delimiters:
+        _, found, answer = text.rpartition(delimiter)
+        if found:
+            return answer
+    return None
+
+
+def _boxed_answer(gold: str) -> str:
+    found = boxes(gold)
+    return found[-1].content if found else gold
