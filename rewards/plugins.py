@@ -193,6 +193,10 @@ def _check_options(name: str, function: Callable[..., Any], options: Mapping[str
         )
 
 
+def _open_ended(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
 def _build(
     name: str, factory: Callable[..., Any], options: Mapping[str, Any]
 ) -> Callable[..., Any]:
