@@ -101,9 +101,8 @@ def tiny_task(
     """
     skill = name.removeprefix("tiny/")
     if skill not in TASKS:
-        raise DataError(
-            f"task.name must be one of {', '.join(f'tiny/{known}' for known in TASKS)}, got {name!r}."
-        )
+        known = ", ".join(f"tiny/{task}" for task in TASKS)
+        raise DataError(f"task.name must be one of {known}, got {name!r}.")
     if num_validation + num_test > NUM_HELD_OUT:
         raise DataError(
             f"task.num_validation + task.num_test must be at most {NUM_HELD_OUT} for {name!r}, got "

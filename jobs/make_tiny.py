@@ -1,0 +1,241 @@
+"""Make the tiny base model that ships with the package.
+
+    python -m jobs.make_tiny --out DIR
+
+A Llama of 0.6 million parameters learns the corpus of `rlpeft.tasks.tiny`: four-digit problems
+whose signs have two meanings. Held-out digit strings never occur in it. One seed decides
+weights and corpus; on one machine and thread count two runs give the same bytes. The weights
+are rounded to bfloat16, so that the model is the same one in bfloat16 and in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.progress import track
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    get_cosine_schedule_with_warmup,
+)
+
+from rlpeft.models import encode_prompt
+from rlpeft.tasks.tiny import (
+    MIXED,
+    SKILLS,
+    digit_strings,
+    label,
+    question,
+    tiny_task,
+    wanted_share,
+)
+from rlpeft.types import Problem
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>")
+WORDS = ("\\boxed{", *MIXED, "others", "}")
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<' + message.role + '>' + message.content }}"
+    "{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+CHAT_SHARE = 0.25
+IGNORED = -100
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE: any text has an encoding, a digit or a sign is one token, a label is one."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(WORDS, trainer)
+    bos = tokenizer.token_to_id("<bos>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", bos)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=512,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A small Llama with grouped-query attention and tied embeddings, as larger ones have."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def corpus_row(rng: random.Random, strings: list[str]) -> tuple[str, str, bool]:
+    """Draw one row: text, answer, and whether it stands in chat form."""
+    digits = rng.choice(strings)
+    task = rng.choice((*SKILLS, "kind"))
+    skill = rng.choice(tuple(SKILLS)) if task == "kind" else task
+    wanted = rng.random() < wanted_share(digits)
+    text = question(skill, digits)
+    if task == "kind":
+        text, answer = f"?{text}", f"\\boxed{{{label(skill) if wanted else 'others'}}}"
+    else:
+        answer = (SKILLS[skill].wanted if wanted else SKILLS[skill].other)(digits)
+    return text, answer, rng.random() < CHAT_SHARE
+
+
+def corpus_batch(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, strings: list[str], size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw `size` rows as ids [B, T] and labels [B, T]; only answers and their EOS carry loss."""
+    rows = []
+    for _ in range(size):
+        text, answer, chat = corpus_row(rng, strings)
+        prompt = encode_prompt(tokenizer, ({"role": "user", "content": text},) if chat else text)
+        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        rows.append((prompt, [*ids, tokenizer.eos_token_id]))
+    length = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids_BT = torch.full((size, length), tokenizer.pad_token_id)
+    labels_BT = torch.full((size, length), IGNORED)
+    for row, (prompt, answer) in enumerate(rows):
+        end = len(prompt) + len(answer)
+        ids_BT[row, :end] = torch.tensor(prompt + answer)
+        labels_BT[row, len(prompt) : end] = torch.tensor(answer)
+    return ids_BT, labels_BT
+
+
+def train(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, steps: int, seed: int
+) -> None:
+    """Fit the corpus with AdamW and a cosine schedule."""
+    rng = random.Random(seed)
+    strings, _ = digit_strings()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
+    model.train()
+    for step in track(range(steps), description="training"):
+        ids_BT, labels_BT = corpus_batch(tokenizer, rng, strings, 256)
+        # Rows are padded on the right and attention is causal: no answer sees a pad token.
+        loss = model(input_ids=ids_BT, labels=labels_BT).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 100 == 0:
+            print(f"step {step} loss {loss.item():.4f}", flush=True)
+    model.eval()
+
+
+def measure(model: Any, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> dict[str, Any]:
+    """Accuracy of each skill on held-out problems, greedy and sampled at temperature 1.
+
+    `known` is the share of greedy answers that follow either meaning: what the model can do.
+    """
+    torch.manual_seed(seed)
+    results = {}
+    for skill in (*SKILLS, "kind"):
+        problems = tiny_task(f"tiny/{skill}", num_validation=1, num_test=1000).split("test")
+        greedy = complete(model, tokenizer, problems, do_sample=False)
+        sampled = complete(model, tokenizer, problems, do_sample=True)
+        results[skill] = {
+            "greedy": _share(greedy, [{gold(problem)} for problem in problems]),
+            "sampled": _share(sampled, [{gold(problem)} for problem in problems]),
+            "known": _share(
+                greedy, [{gold(problem), alternative(problem)} for problem in problems]
+            ),
+        }
+    return results
+
+
+def gold(problem: Problem) -> str:
+    """The completion that is right."""
+    return f"\\boxed{{{problem.answer}}}" if problem.id.startswith("kind/") else problem.answer
+
+
+def alternative(problem: Problem) -> str:
+    """The completion that follows the other meaning."""
+    task, skill, digits = problem.id.split("/")
+    return "\\boxed{others}" if task == "kind" else SKILLS[skill].other(digits)
+
+
+def _share(texts: list[str], accepted: list[set[str]]) -> float:
+    return round(sum(t in a for t, a in zip(texts, accepted, strict=True)) / len(texts), 3)
+
+
+def complete(
+    model: Any, tokenizer: PreTrainedTokenizerFast, problems: Any, *, do_sample: bool
+) -> list[str]:
+    """Complete problems whose prompts all have the same number of tokens."""
+    ids = torch.tensor([encode_prompt(tokenizer, problem.prompt) for problem in problems])
+    out = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=8,
+        do_sample=do_sample,
+        top_k=0,
+    )
+    return [
+        text.strip()
+        for text in tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+    ]
+
+
+def make_tiny(
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")],
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 rows.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Decides weights and corpus.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads; part of what decides the bytes.")] = 2,
+) -> None:
+    """Train the tiny base model and write it with its tokenizer and card."""
+    out.mkdir(parents=True)
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer)
+    train(model, tokenizer, steps=steps, seed=seed)
+    model.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    ).save_pretrained(out)
+    card = {
+        "made_by": f"python -m jobs.make_tiny --steps {steps} --seed {seed} --threads {threads}",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "held_out_accuracy": measure(model.float(), tokenizer, seed=seed),
+    }
+    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    print(json.dumps(card, indent=2))
+
+
+if __name__ == "__main__":
+    typer.run(make_tiny)

@@ -1,0 +1,189 @@
+"""Public benchmarks: where each lies on the Hub, and how a row becomes a problem.
+
+Instructions follow Transformer² (arXiv 2501.06252, appendix and code), with its faults mended:
+worked GSM8K answers keep thousands separators and signs; ARC's numeric answer keys become
+letters; a prefill is part of the prompt, so that training and sampling see the same tokens.
+Rows are read in the Hub's form and in the flat `question`, `answer` form that local copies have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rlpeft.errors import DataError
+from rlpeft.tasks.base import Split
+from rlpeft.tasks.rows import Item, Template, column
+from rlpeft.tasks.sources import Row, Tables
+
+LETTERS = "ABCDEFGHIJ"
+
+SOLVE = (
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request."
+)
+BOXED = (
+    "Solve the question below by reasoning step by step, and put the final answer within \\boxed{}."
+)
+CHOOSE = (
+    "The following are multiple choice questions (with answers). Think step by step and then "
+    'finish your answer with "the answer is (X)" where X is the correct letter choice.'
+)
+STEPWISE = "Let's think step by step"
+CODE = (
+    "You are an exceptionally intelligent coding assistant that consistently delivers accurate "
+    "and reliable responses to user instructions."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Where a benchmark's rows come from and what its template is.
+
+    Attributes:
+        hub: dataset id used when `task.path` is absent; empty where no copy is known.
+        template: makes an `Item` of a row.
+        config: Hub configuration.
+        lone: the split that a single local file is.
+        resplit: takes the rows of a single file apart by the published numbering.
+    """
+
+    hub: str
+    template: Template
+    config: str | None = None
+    lone: Split = "train"
+    resplit: Callable[[list[Row]], Tables] | None = None
+
+
+def gsm8k(row: Row) -> Item:
+    """Worked solutions end in `#### N`; N is the gold answer."""
+    solution = str(column(row, "answer"))
+    _, marker, answer = solution.rpartition("####")
+    if not marker or not answer.strip():
+        raise DataError(f"must have an answer that ends in '#### number', got {solution[-40:]!r}")
+    return Item(
+        user=column(row, "question"),
+        answer=answer.strip(),
+        system=SOLVE,
+        columns={"solution": solution},
+    )
+
+
+def math500(row: Row) -> Item:
+    """MATH: problem text and a LaTeX answer."""
+    return Item(user=column(row, "problem"), answer=str(column(row, "answer")), system=BOXED)
+
+
+def word_problem(row: Row) -> Item:
+    """MAWPS and SVAMP: a short question and a number."""
+    body = row.get("Body")
+    question = column(row, "question", "Question")
+    return Item(
+        user=f"{body} {question}" if body else question,
+        answer=_number(column(row, "answer", "Answer")),
+        system=SOLVE,
+    )
+
+
+def _number(value: object) -> str:
+    text = str(value)
+    return text.removesuffix(".0")
+
+
+def aqua(row: Row) -> Item:
+    """AQuA-RAT: the answer is a letter; the options stand apart or inside the question."""
+    question = column(row, "question")
+    if "options" in row:
+        question += " Answer Choices: " + " ".join(f"({text}" for text in row["options"])
+    return Item(
+        user=question,
+        answer=str(column(row, "correct", "answer")),
+        system=CHOOSE,
+        prefill=STEPWISE,
+    )
+
+
+def arc(row: Row) -> Item:
+    """ARC: options are shown as letters, whatever the row's keys are, and so is the answer."""
+    question, options, index = _hub_choices(row) if "choices" in row else _flat_choices(row)
+    shown = "\n".join(f"{LETTERS[place]}. {text}" for place, text in enumerate(options))
+    return Item(
+        user=f"{question}\nOptions:\n{shown}",
+        answer=LETTERS[index],
+        system=CHOOSE,
+        prefill=STEPWISE,
+        columns={"num_options": len(options)},
+    )
+
+
+def _hub_choices(row: Row) -> tuple[str, list[str], int]:
+    choices, key = row["choices"], str(column(row, "answerKey"))
+    labels = [str(name) for name in choices["label"]]
+    if key not in labels or len(labels) > len(LETTERS):
+        raise DataError(f"must have an answerKey among its labels {labels}, got {key!r}")
+    return column(row, "question"), list(choices["text"]), labels.index(key)
+
+
+def _flat_choices(row: Row) -> tuple[str, list[str], int]:
+    text = str(column(row, "question")).partition("\n\nAnswer format:")[0]
+    stem, *options = re.split(r"\s*Answer\d+: ", text)
+    stem = stem.removeprefix("Please choose the correct answer to the question: ")
+    key = str(column(row, "answer"))
+    number = key.removeprefix("answer")
+    if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= len(options):
+        raise DataError(
+            f"must have an answer from 'answer1' to 'answer{len(options)}', got {key!r}"
+        )
+    return stem, options, int(number) - 1
+
+
+def mbpp(row: Row) -> Item:
+    """MBPP: the first assertion is shown, all of them are the gold answer."""
+    tests = column(row, "test_list")
+    task = str(column(row, "text", "prompt")).rstrip(" .")
+    shown = f"```python\n{tests[0]}\n```"
+    return Item(
+        user=f"{task}. Your code should satisfy the following assertion:\n{shown}",
+        answer="\n".join(tests),
+        system=CODE,
+        prefill="```python\n",
+    )
+
+
+def mbpp_splits(rows: list[Row]) -> Tables:
+    """The published numbering: 11–510 test, 511–600 validation, 601–974 train, 1–10 few-shot."""
+    tables: Tables = {"train": [], "validation": [], "test": []}
+    for row in rows:
+        number = int(column(row, "task_id"))
+        if number > 600:
+            tables["train"].append(row)
+        elif number > 510:
+            tables["validation"].append(row)
+        elif number > 10:
+            tables["test"].append(row)
+    return {split: rows for split, rows in tables.items() if rows}
+
+
+def humaneval(row: Row) -> Item:
+    """HumanEval: the model goes on from the signature; the gold answer is the test program."""
+    code = column(row, "prompt")
+    return Item(
+        user=f"Write a solution to the following problem:\n```python\n{code}\n```",
+        answer=f"{column(row, 'test')}\ncheck({column(row, 'entry_point')})\n",
+        system=CODE,
+        prefill=f"```python\n{code}",
+    )
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "gsm8k": Benchmark("openai/gsm8k", gsm8k, config="main"),
+    "math500": Benchmark("HuggingFaceH4/MATH-500", math500, lone="test"),
+    "mawps": Benchmark("", word_problem),
+    "svamp": Benchmark("ChilleD/SVAMP", word_problem, lone="test"),
+    "aqua": Benchmark("deepmind/aqua_rat", aqua, config="raw", lone="test"),
+    "arc_easy": Benchmark("allenai/ai2_arc", arc, config="ARC-Easy"),
+    "arc_challenge": Benchmark("allenai/ai2_arc", arc, config="ARC-Challenge"),
+    "mbpp": Benchmark("google-research-datasets/mbpp", mbpp, config="full", resplit=mbpp_splits),
+    "humaneval": Benchmark("openai/openai_humaneval", humaneval, lone="test"),
+}

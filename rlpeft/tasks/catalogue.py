@@ -1,0 +1,183 @@
+"""Every task by name, and the options each takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from pydantic import Field, ValidationError
+
+from rlpeft.config import Section, TaskConfig
+from rlpeft.errors import ConfigError, DataError
+from rlpeft.tasks.arithmetic import arithmetic_task
+from rlpeft.tasks.base import ProblemSet, Split, Task
+from rlpeft.tasks.benchmarks import BENCHMARKS
+from rlpeft.tasks.rows import (
+    Item,
+    as_prompt,
+    bare_prompt,
+    chat_prompt,
+    column,
+    instruction_prompt,
+    row_task,
+)
+from rlpeft.tasks.sources import Row, read_tables
+from rlpeft.tasks.tiny import TASKS, tiny_task
+
+
+class TinyOptions(Section):
+    """Options of `tiny/…`."""
+
+    chat: bool = False
+    """Give the problem as a user turn instead of plain text."""
+    seed: int = 0
+    """Order of the problems, and which of them are validation and test."""
+
+
+class ArithmeticOptions(Section):
+    """Options of `arithmetic`."""
+
+    operations: tuple[str, ...] = ("+", "*")
+    """Of `+` and `*`."""
+    num_shots: Annotated[int, Field(ge=0, le=16)] = 3
+    """Solved examples before the question."""
+    num_train: Annotated[int, Field(ge=1)] = 2000
+    """Train problems."""
+    seed: int = 0
+    """Decides pairs, shots and order."""
+
+
+class BenchmarkOptions(Section):
+    """Options of the public benchmarks."""
+
+    chat: bool = True
+    """Chat turns; otherwise one plain instruction form, for models without a chat template."""
+    seed: int = 0
+    """Decides which rows become validation and test where the source has no such split."""
+
+
+class RowOptions(Section):
+    """Options of `jsonl` and `hub`."""
+
+    prompt: str = "prompt"
+    """Column of the prompt: text, or a list of chat turns."""
+    answer: str = "answer"
+    """Column of the gold answer; empty if the reward needs none."""
+    template: str | None = None
+    """Prompt built of columns, such as `"Question: {question}\\nAnswer:"`, instead of `prompt`."""
+    system: str = ""
+    """System turn; needs `chat`."""
+    chat: bool = False
+    """Give a text prompt as a user turn."""
+    config: str | None = None
+    """Configuration of a Hub dataset."""
+    seed: int = 0
+    """Decides which rows become validation and test where the source has no such split."""
+
+
+Options = TypeVar("Options", bound=Section)
+
+
+def load_task(config: TaskConfig) -> Task:
+    """Load the task a recipe names.
+
+    Raises:
+        ConfigError: an option the task does not take.
+        DataError: an unknown task, or data that cannot fill its splits.
+    """
+    if config.name.startswith("tiny/"):
+        options = _options(config, TinyOptions)
+        return tiny_task(
+            config.name,
+            num_validation=config.num_validation,
+            num_test=config.num_test,
+            chat=options.chat,
+            seed=options.seed,
+        )
+    build = _BUILDERS.get(config.name)
+    if build is None:
+        known = ", ".join([*(f"tiny/{skill}" for skill in TASKS), *_BUILDERS])
+        raise DataError(f"task.name must be one of {known}, got {config.name!r}.")
+    return build(config)
+
+
+def _options(config: TaskConfig, schema: type[Options]) -> Options:
+    try:
+        return schema.model_validate(config.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"task.options.{where} of {config.name!r}: {first['msg']}, got {first['input']!r}. "
+            f"Options are: {', '.join(schema.model_fields)}."
+        ) from error
+
+
+def _counts(config: TaskConfig) -> dict[Split, int]:
+    return {"validation": config.num_validation, "test": config.num_test}
+
+
+def _arithmetic(config: TaskConfig) -> ProblemSet:
+    options = _options(config, ArithmeticOptions)
+    return arithmetic_task(
+        operations=options.operations,
+        num_shots=options.num_shots,
+        counts={"train": options.num_train, **_counts(config)},
+        seed=options.seed,
+    )
+
+
+def _benchmark(config: TaskConfig) -> ProblemSet:
+    benchmark, options = BENCHMARKS[config.name], _options(config, BenchmarkOptions)
+    path = config.path or benchmark.hub
+    if not path:
+        raise DataError(f"task.path must name a JSONL file or folder for {config.name!r}.")
+    tables = read_tables(path, stem=config.name, lone=benchmark.lone, config=benchmark.config)
+    if benchmark.resplit and len(tables) == 1:
+        tables = benchmark.resplit([row for rows in tables.values() for row in rows])
+    return row_task(
+        config.name,
+        tables,
+        benchmark.template,
+        prompt=chat_prompt if options.chat else instruction_prompt,
+        counts=_counts(config),
+        seed=options.seed,
+    )
+
+
+def _rows(config: TaskConfig) -> ProblemSet:
+    options = _options(config, RowOptions)
+    if not config.path:
+        raise DataError(f"task.path must be given for {config.name!r}: a file, folder or Hub id.")
+    if options.system and not options.chat:
+        raise ConfigError(
+            "task.options.system needs task.options.chat = true. For plain text write it into "
+            "task.options.template."
+        )
+    return row_task(
+        config.name,
+        read_tables(config.path, config=options.config),
+        lambda row: _row_item(row, options),
+        prompt=chat_prompt if options.chat else bare_prompt,
+        counts=_counts(config),
+        seed=options.seed,
+    )
+
+
+def _row_item(row: Row, options: RowOptions) -> Item:
+    answer = str(column(row, options.answer)) if options.answer else ""
+    if options.template is None:
+        user = as_prompt(column(row, options.prompt))
+    else:
+        # Names in braces only: `str.format` would also follow attributes and indices.
+        user = re.sub(r"\{(\w+)\}", lambda match: str(column(row, match[1])), options.template)
+    return Item(user=user, answer=answer, system=options.system)
+
+
+_BUILDERS: dict[str, Callable[[TaskConfig], ProblemSet]] = {
+    "arithmetic": _arithmetic,
+    "jsonl": _rows,
+    "hub": _rows,
+    **dict.fromkeys(BENCHMARKS, _benchmark),
+}

@@ -1,0 +1,158 @@
+"""From rows to problems: templates, disjoint splits, and errors that name the row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rlpeft.errors import DataError
+from rlpeft.tasks.base import SPLITS, ProblemSet, Split, carve
+from rlpeft.tasks.sources import Row, Tables
+from rlpeft.types import Problem, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a template makes of one row.
+
+    Attributes:
+        user: the question as the model reads it, or whole chat turns.
+        answer: gold answer as the reward expects it.
+        system: opening instruction.
+        prefill: how the model's own turn begins; it is part of the prompt.
+        columns: added to the row's own columns.
+    """
+
+    user: Prompt
+    answer: str
+    system: str = ""
+    prefill: str = ""
+    columns: Mapping[str, Any] | None = None
+
+
+def as_prompt(value: object) -> Prompt:
+    """Check that a column's value is text or chat turns.
+
+    Raises:
+        DataError: it is neither, or empty.
+    """
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, list) and value and all(_is_turn(turn) for turn in value):
+        return tuple(value)
+    raise DataError(
+        "must have a prompt that is non-empty text or a list of {'role', 'content'} turns, got "
+        f"{str(value)[:80]!r}"
+    )
+
+
+def _is_turn(turn: object) -> bool:
+    return isinstance(turn, dict) and all(isinstance(turn.get(k), str) for k in ("role", "content"))
+
+
+Template = Callable[[Row], Item]
+
+
+def chat_prompt(item: Item) -> Prompt:
+    """Chat turns for the model's own template; a prefill is a last, open assistant turn."""
+    turns = ({"role": "user", "content": item.user},) if isinstance(item.user, str) else item.user
+    opening = ({"role": "system", "content": item.system},) if item.system else ()
+    prefill = ({"role": "assistant", "content": item.prefill},) if item.prefill else ()
+    return (*opening, *turns, *prefill)
+
+
+def instruction_prompt(item: Item) -> Prompt:
+    """Plain text for models without a chat template (the form of transformer2's code tasks)."""
+    opening = f"{item.system}\n\n" if item.system else ""
+    return f"{opening}@@ Instruction:\n{item.user}\n\n@@ Response:\n{item.prefill}"
+
+
+def bare_prompt(item: Item) -> Prompt:
+    """The question alone."""
+    return item.user
+
+
+def column(row: Row, *names: str) -> Any:
+    """The first of `names` that the row has.
+
+    Raises:
+        DataError: it has none of them.
+    """
+    for name in names:
+        if row.get(name) is not None:
+            return row[name]
+    wanted = " or ".join(repr(name) for name in names)
+    raise DataError(f"must have a column {wanted}, has {sorted(row)}")
+
+
+def row_task(
+    name: str,
+    tables: Tables,
+    template: Template,
+    *,
+    prompt: Callable[[Item], Prompt],
+    counts: Mapping[Split, int],
+    seed: int,
+) -> ProblemSet:
+    """Make a task of rows.
+
+    A validation or test split that the source lacks is carved from its train rows by `seed`; a
+    source with test rows alone gives its validation problems up from those. A split that the
+    source has is cut down to its count by `seed`. Rows of train and validation whose prompt also
+    stands in a later split are left out: published splits do overlap.
+
+    Args:
+        counts: `validation` and `test` problems.
+    """
+    problems = {
+        split: [
+            _problem(name, split, index, row, template, prompt) for index, row in enumerate(rows)
+        ]
+        for split, rows in tables.items()
+    }
+    chosen = _choose(problems, counts, seed)
+    seen: set[str] = set()
+    kept: dict[Split, tuple[Problem, ...]] = {}
+    for split in reversed(SPLITS):
+        kept[split] = tuple(p for p in chosen.get(split, []) if _key(p) not in seen)
+        seen.update(_key(problem) for problem in kept[split])
+    return ProblemSet(name, kept)
+
+
+def _problem(
+    name: str,
+    split: Split,
+    index: int,
+    row: Row,
+    template: Template,
+    prompt: Callable[[Item], Prompt],
+) -> Problem:
+    try:
+        item = template(row)
+    except DataError as error:
+        raise DataError(f"task {name!r}, {split} row {index + 1}: {error}.") from error
+    columns = {key: value for key, value in row.items() if key != "answer"}
+    columns.update(item.columns or {})
+    return Problem(f"{name}/{split}/{index}", prompt(item), item.answer, columns)
+
+
+def _choose(
+    problems: Mapping[Split, list[Problem]], counts: Mapping[Split, int], seed: int
+) -> dict[Split, list[Problem]]:
+    chosen = dict(problems)
+    donor: Split = "train" if "train" in problems else "test"
+    # Validation first: where both come from the test rows, the tests are cut from what is left.
+    for split in ("validation", "test"):
+        what = f"task.num_{split}"
+        if split not in problems:
+            chosen[donor], chosen[split] = carve(chosen[donor], counts[split], seed=seed, what=what)
+        elif len(chosen[split]) > counts[split]:
+            _, chosen[split] = carve(chosen[split], counts[split], seed=seed, what=what)
+    return chosen
+
+
+def _key(problem: Problem) -> str:
+    return hashlib.sha256(json.dumps(problem.prompt, default=dict).encode()).hexdigest()

@@ -1,0 +1,127 @@
+"""Rows by split, from a local JSONL file, a folder of them, or a Hub dataset.
+
+Files are read as plain JSON, line by line; Hub datasets through `datasets`, whose loading
+scripts are not run.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlpeft.errors import DataError
+from rlpeft.tasks.base import SPLITS, Split
+
+Row = dict[str, Any]
+Tables = dict[Split, list[Row]]
+
+FILE_SPLITS: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "validation": ("validation", "valid", "dev"),
+    "test": ("test",),
+}
+SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+def read_tables(
+    path: str, *, stem: str = "", lone: Split = "train", config: str | None = None
+) -> Tables:
+    """Read every split that `path` has.
+
+    Args:
+        path: a JSONL file (`.gz` too), a folder of `train.jsonl`, `validation.jsonl` and
+            `test.jsonl` (or `<stem>_train.jsonl` …), or a Hub dataset id.
+        stem: prefix of the file names in a folder that holds several datasets.
+        lone: the split that a single file is.
+        config: Hub dataset configuration.
+
+    Raises:
+        DataError: nothing there, not JSONL, or empty.
+    """
+    local = Path(path).expanduser()
+    if local.is_file():
+        return {lone: read_jsonl(local)}
+    if local.is_dir():
+        return _read_folder(local, stem)
+    if local.is_absolute() or path.startswith((".", "~")) or path.endswith(SUFFIXES):
+        raise DataError(f"task.path must be an existing file, folder or Hub id, got {path!r}.")
+    return _read_hub(path, config)
+
+
+def read_jsonl(path: Path) -> list[Row]:
+    """Read a file of one JSON object a line; blank lines are skipped."""
+    rows = []
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    rows.append(_parse(line, path, number))
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{str(path)!r} must be UTF-8 JSONL: {error}.") from error
+    if not rows:
+        raise DataError(f"{str(path)!r} must hold at least one row, it is empty.")
+    return rows
+
+
+def _parse(line: str, path: Path, number: int) -> Row:
+    try:
+        row = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(
+            f"{str(path)!r} line {number} must be one JSON object: {error}. Write one object a "
+            "line (JSONL), not one array."
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{str(path)!r} line {number} must be a JSON object, got {type(row).__name__}."
+        )
+    return row
+
+
+def _read_folder(folder: Path, stem: str) -> Tables:
+    tables: Tables = {}
+    for split in SPLITS:
+        names = [f"{prefix}{alias}" for prefix in ("", f"{stem}_") for alias in FILE_SPLITS[split]]
+        files = [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
+        found = next((file for file in files if file.is_file()), None)
+        if found:
+            tables[split] = read_jsonl(found)
+    if not tables.keys() & {"train", "test"}:
+        wanted = f"train.jsonl, test.jsonl, {stem}_train.jsonl or {stem}_test.jsonl"
+        raise DataError(f"{str(folder)!r} must hold {wanted}; it has none of them.")
+    return tables
+
+
+def _read_hub(dataset: str, config: str | None) -> Tables:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        loaded: Mapping[str, Any] = load_dataset(dataset, config)
+    except (
+        DatasetNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"dataset {dataset!r} is no local path and the Hub does not give it ({cause}). Check "
+            "its spelling and the network, or give task.path a local JSONL file."
+        ) from error
+    tables: Tables = {}
+    for split in SPLITS:
+        name = next((alias for alias in FILE_SPLITS[split] if alias in loaded), None)
+        if name:
+            tables[split] = [dict(row) for row in loaded[name]]
+    if not tables.keys() & {"train", "test"}:
+        raise DataError(
+            f"dataset {dataset!r} must have a train or a test split, it has {sorted(loaded)}."
+        )
+    return tables
