@@ -61,7 +61,7 @@ class SvfAdapter(Section):
 
     type: Literal["svf"] = "svf"
     parametrisation: Literal["direct", "sigmoid_renorm"] = "direct"
-    """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: the reference code's squashed form."""
+    """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: the reference code's form."""
     targets: tuple[str, ...] | str = ATTENTION_AND_MLP
     """Module names, or one regular expression, as PEFT's `target_modules`."""
     layers: tuple[int, ...] | None = None
@@ -137,7 +137,7 @@ class RolloutConfig(Section):
 class RewardConfig(Section):
     """One reward; a recipe may list several (`[[reward]]`)."""
 
-    name: str = "numeric"
+    name: str = "math"
     """A built-in verifier, a TRL reward name, an entry point, or `package.module:function`."""
     weight: float = 1.0
     """Weight in the sum of rewards."""

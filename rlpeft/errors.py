@@ -5,11 +5,11 @@ RlpeftError
 ├── ModelError       a base model folder, its tokenizer, its modules or its numbers
 ├── ExpertError      an expert file, its base, or a mixture of experts
 ├── DataError        a dataset, a column, a row or a prompt
-├── RewardError      a reward function and what it returned
 ├── CheckpointError  a run folder that cannot be continued
 ├── EngineError      a rollout engine, and a policy update it did not take
 └── ClusterError     Ray: resources, placement, jobs
 
+Mistakes in the use of a reward are `rewards.errors.RewardError`: `rewards` stands alone.
 The command line prints the message alone and exits 1; the library raises. A message says what
 must hold, what was got, and how to mend it.
 """
@@ -33,10 +33,6 @@ class ExpertError(RlpeftError):
 
 class DataError(RlpeftError):
     """A dataset, a column, a row or a prompt."""
-
-
-class RewardError(RlpeftError):
-    """A reward function, or what it returned."""
 
 
 class CheckpointError(RlpeftError):

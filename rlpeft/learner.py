@@ -1,0 +1,238 @@
+"""The learner: REINFORCE with KL on an adapter's parameters, four verbs and no loop.
+
+`forward_backward` adds the gradient of a batch, `optim_step` moves the adapter, `state_dict` and
+`load_state_dict` carry everything that decides the next step. `step` is the first two.
+
+Only hidden states are kept for whole batches; logits exist for `logit_chunk` tokens at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
+
+from rlpeft.adapter_state import AdapterState
+from rlpeft.config import LearnerConfig, LossConfig
+from rlpeft.errors import CheckpointError, ModelError
+from rlpeft.loss import importance_ratio, reinforce, token_terms
+from rlpeft.packing import MicroBatch, Sample, pack
+from rlpeft.policy import adapter_state
+
+HEAD_TOLERANCE = 1e-4
+"""Relative error accepted between `head(decoder(x))` and the model's own logits."""
+
+
+class Learner:
+    """Moves the trainable parameters of one policy.
+
+    Args:
+        policy: a PEFT model with one trainable adapter.
+        config: optimizer and memory options.
+        loss: the objective.
+        total_steps: length of the run, for the schedule.
+        temperature: the sampling temperature; log-probs are taken at it.
+
+    Raises:
+        ModelError: the model computes its logits in another way than `head(decoder(x))`.
+    """
+
+    def __init__(
+        self,
+        policy: PeftModel,
+        config: LearnerConfig,
+        loss: LossConfig,
+        *,
+        total_steps: int,
+        temperature: float,
+    ) -> None:
+        self.policy, self.config, self.loss = policy, config, loss
+        self.temperature = temperature
+        base = policy.get_base_model()
+        self._decoder, self._head = base.get_decoder(), base.get_output_embeddings()
+        if config.gradient_checkpointing:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
+        # Only gradient checkpointing needs training mode; dropout would make scoring random.
+        policy.train(config.gradient_checkpointing)
+        self.parameters = {n: p for n, p in policy.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
+        self.schedule = _schedule(self.optimizer, config, total_steps)
+        self.num_steps = 0
+        self._check_head()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy is."""
+        return next(self.policy.parameters()).device
+
+    def step(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """One optimizer step on a batch; returns its metrics."""
+        metrics = self.forward_backward(samples)
+        return metrics | self.optim_step()
+
+    def forward_backward(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """Add the gradient of the objective on these samples.
+
+        Raises:
+            ModelError: the loss is not finite; gradients are cleared, the adapter has not moved.
+        """
+        batches = pack(
+            samples, token_budget=self.config.token_budget, normalise=self.loss.normalise
+        )
+        records = [self._micro_batch(batch.to(self.device)) for batch in batches]
+        return _metrics(records) if records else {"loss": 0.0}
+
+    def optim_step(self) -> dict[str, float]:
+        """Clip, move, advance the schedule, clear the gradient.
+
+        Raises:
+            ModelError: a gradient is not finite; the adapter has not moved.
+        """
+        lr = self.optimizer.param_groups[0]["lr"]
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        if not torch.isfinite(norm):
+            bad = [
+                n for n, p in self.parameters.items() if p.grad is not None and not _finite(p.grad)
+            ]
+            self.optimizer.zero_grad()
+            raise ModelError(
+                f"gradients must be finite, got NaN or infinity first in {bad[:1]} at step "
+                f"{self.num_steps + 1}; the adapter has not moved. Lower learner.lr."
+            )
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.num_steps += 1
+        return {"grad_norm": float(norm), "learning_rate": float(lr)}
+
+    def adapter_state(self) -> AdapterState:
+        """The adapter as it is now; its version is the number of steps taken."""
+        return adapter_state(self.policy, self.num_steps)
+
+    @torch.no_grad()
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob (temperature 1, fp32) of each token after the first, sequence by sequence."""
+        rows = []
+        for sequence in sequences:
+            ids = torch.tensor([list(sequence)], device=self.device)
+            logits_TV = self.policy(input_ids=ids, use_cache=False).logits[0].float()
+            log_pi_TV = torch.log_softmax(logits_TV[:-1], -1)
+            rows.append(log_pi_TV.gather(-1, ids[0, 1:, None]).squeeze(-1).tolist())
+        return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adapter parameters, optimizer, schedule and step count."""
+        return {
+            "parameters": {n: p.detach().clone() for n, p in self.parameters.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "num_steps": self.num_steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`.
+
+        Raises:
+            CheckpointError: it belongs to an adapter with other parameters.
+        """
+        if state["parameters"].keys() != self.parameters.keys():
+            odd = sorted(state["parameters"].keys() ^ self.parameters.keys())
+            raise CheckpointError(
+                f"checkpoint and adapter must have the same parameters, they differ in {odd[:3]}. "
+                "Continue with the recipe the checkpoint was made with."
+            )
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state["parameters"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.num_steps = state["num_steps"]
+
+    def _micro_batch(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        loss = self.loss
+        base_hidden_ND = self._base_hidden(batch) if loss.kl_coef else None
+        terms = token_terms(
+            self._hidden(batch),
+            base_hidden_ND,
+            batch.targets_N,
+            head=self._head,
+            temperature=self.temperature,
+            kl=loss.kl,
+            chunk=self.config.logit_chunk,
+        )
+        ratio_N = importance_ratio(terms.logprobs_N, batch.logprobs_N, loss.ratio_cap)
+        objective = reinforce(terms, ratio_N, batch.advantages_N, batch.weights_N, loss.kl_coef)
+        if not torch.isfinite(objective):
+            self.optimizer.zero_grad()
+            raise ModelError(
+                f"the loss must be finite, got {float(objective)} at step {self.num_steps + 1}; "
+                "the adapter has not moved. Lower learner.lr or check the base model's dtype."
+            )
+        objective.backward()
+        gap_N = (terms.logprobs_N.detach() - batch.logprobs_N).abs()
+        return {
+            "loss": objective.detach()[None],
+            "kl": terms.kl_N.detach(),
+            "entropy": terms.entropy_N,
+            "ratio": torch.exp(terms.logprobs_N.detach() - batch.logprobs_N),
+            "gap": gap_N,
+        }
+
+    def _hidden(self, batch: MicroBatch) -> torch.Tensor:
+        """Last hidden states [N, D] at the positions that predict completion tokens."""
+        output = self._decoder(
+            input_ids=batch.tokens_BT, attention_mask=batch.attention_BT, use_cache=False
+        )
+        return output.last_hidden_state[batch.predicts_BT]
+
+    @torch.no_grad()
+    def _base_hidden(self, batch: MicroBatch) -> torch.Tensor:
+        with self.policy.disable_adapter():
+            return self._hidden(batch)
+
+    @torch.no_grad()
+    def _check_head(self) -> None:
+        ids = torch.tensor([[0, 1, 2]], device=self.device)
+        ours = self._head(self._decoder(input_ids=ids, use_cache=False).last_hidden_state)
+        theirs = self.policy(input_ids=ids, use_cache=False).logits
+        if not torch.allclose(ours, theirs, rtol=HEAD_TOLERANCE, atol=HEAD_TOLERANCE):
+            raise ModelError(
+                f"the learner needs logits = head(decoder(x)); {type(self._decoder).__name__} "
+                "changes them afterwards (soft-capping or scaling), which is not supported."
+            )
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, config: LearnerConfig, total_steps: int
+) -> LRScheduler:
+    if config.schedule == "cosine":
+        return get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, total_steps)
+    return get_constant_schedule_with_warmup(optimizer, config.warmup_steps)
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def _metrics(records: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:
+    joined = {key: torch.cat([record[key] for record in records]) for key in records[0]}
+    ratio_N, gap_N = joined["ratio"], joined["gap"]
+    return {
+        "loss": float(joined["loss"].sum()),
+        "kl": float(joined["kl"].mean()),
+        "entropy": float(joined["entropy"].mean()),
+        "sampling/importance_sampling_ratio/min": float(ratio_N.min()),
+        "sampling/importance_sampling_ratio/mean": float(ratio_N.mean()),
+        "sampling/importance_sampling_ratio/max": float(ratio_N.max()),
+        "sampling/sampling_logp_difference/mean": float(gap_N.mean()),
+        "sampling/sampling_logp_difference/max": float(gap_N.max()),
+    }

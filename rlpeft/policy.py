@@ -1,0 +1,96 @@
+"""From a recipe to a policy: a frozen base model with one trainable PEFT adapter."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.utils import get_peft_model_state_dict
+
+from rlpeft.adapter_state import AdapterState
+from rlpeft.adapters import SvfConfig
+from rlpeft.adapters.svf import SvfLinear
+from rlpeft.config import AdapterConfig, Ia3Adapter, SvfAdapter
+from rlpeft.errors import ModelError
+
+
+def peft_config(adapter: AdapterConfig) -> PeftConfig:
+    """The PEFT config that a recipe's `[adapter]` section means."""
+    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    if isinstance(adapter, Ia3Adapter):
+        return IA3Config(
+            target_modules=targets,
+            feedforward_modules=list(adapter.feedforward),
+            task_type="CAUSAL_LM",
+        )
+    layers = None if adapter.layers is None else list(adapter.layers)
+    if isinstance(adapter, SvfAdapter):
+        return SvfConfig(
+            target_modules=targets,
+            layers_to_transform=layers,
+            parametrisation=adapter.parametrisation,
+            task_type="CAUSAL_LM",
+        )
+    return LoraConfig(
+        target_modules=targets,
+        layers_to_transform=layers,
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        use_dora=adapter.type == "dora",
+        task_type="CAUSAL_LM",
+    )
+
+
+def attach_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> PeftModel:
+    """Put a fresh adapter around a base model; the global random state is left as it was.
+
+    Args:
+        base: a `transformers` causal language model; it is modified in place, as by PEFT.
+        seed: decides random initialisations (LoRA's A).
+
+    Raises:
+        ModelError: the targets match no module, or nothing would be trained.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        torch.manual_seed(seed)
+        try:
+            policy = get_peft_model(base, peft_config(adapter))
+        except ValueError as error:
+            raise ModelError(
+                f"adapter.targets must match modules of the model: {error} "
+                f"Linear layers here are named {', '.join(linear_names(base))}."
+            ) from error
+    if not any(parameter.requires_grad for parameter in policy.parameters()):
+        raise ModelError("the adapter must have trainable parameters, it has none.")
+    return policy
+
+
+def linear_names(model: torch.nn.Module) -> list[str]:
+    """Last parts of the names of all linear layers, sorted."""
+    names = [n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    return sorted({name.rpartition(".")[2] for name in names})
+
+
+def adapter_state(policy: PeftModel, version: int, name: str = "default") -> AdapterState:
+    """Copy one adapter out of a policy, ready to be sent."""
+    tensors = adapter_tensors(policy, name)
+    config = policy.peft_config[name].to_dict()
+    plain = {key: sorted(v) if isinstance(v, set) else v for key, v in config.items()}
+    return AdapterState(plain, tensors, version, factor_digests(policy))
+
+
+def adapter_tensors(policy: PeftModel, name: str = "default") -> dict[str, torch.Tensor]:
+    """The adapter's tensors under PEFT's names, copied to the CPU."""
+    state = get_peft_model_state_dict(policy, adapter_name=name, save_embedding_layers=False)
+    return {key: value.detach().cpu().clone() for key, value in state.items()}
+
+
+def factor_digests(policy: PeftModel) -> dict[str, str]:
+    """Module name (as in the base model) -> digest of the factors its SVF layer uses."""
+    return {
+        name.removeprefix("base_model.model."): module.digest
+        for name, module in policy.named_modules()
+        if isinstance(module, SvfLinear)
+    }

@@ -1,0 +1,93 @@
+"""A fleet: the engines of a run behind two verbs, sync with proof and rollout.
+
+`LocalFleet` holds engines of this process; `jobs.fleet` holds Ray actors. The trainer cannot tell
+them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rlpeft.adapter_state import AdapterState
+from rlpeft.rollout.base import RolloutEngine, prove_delivery
+from rlpeft.types import Completion, Request, Sampling
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A policy update with what is needed to prove that an engine runs it.
+
+    Attributes:
+        state: the update.
+        canary: token sequences scored by the trainer under `state`.
+        expected: the trainer's log-probs of them.
+        bound: largest absolute difference accepted.
+    """
+
+    state: AdapterState
+    canary: Sequence[Sequence[int]]
+    expected: Sequence[Sequence[float]]
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one sync cost and proved, the worst engine's figures.
+
+    Attributes:
+        num_bytes: bytes of the update, per engine.
+        load_s: until the slowest engine had the update and its digest.
+        gap: largest canary log-prob difference.
+    """
+
+    num_bytes: int
+    load_s: float
+    gap: float
+
+    def metrics(self) -> dict[str, float]:
+        """Under the names that are logged."""
+        return {"sync/bytes": self.num_bytes, "sync/seconds": self.load_s, "sync/gap": self.gap}
+
+
+class Fleet(Protocol):
+    """The engines of a run."""
+
+    def sync(self, proof: Proof) -> SyncReport:
+        """Make `proof.state` the policy of every engine, proven on each.
+
+        Raises:
+            EngineError: an engine cannot prove it.
+        """
+        ...
+
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed, in request order then seed order."""
+        ...
+
+    def close(self) -> None:
+        """End all engines."""
+        ...
+
+
+class LocalFleet:
+    """One engine of this process."""
+
+    def __init__(self, engine: RolloutEngine) -> None:
+        self.engine = engine
+
+    def sync(self, proof: Proof) -> SyncReport:
+        """Send and prove."""
+        delivery, gap = prove_delivery(
+            self.engine, proof.state, proof.canary, proof.expected, bound=proof.bound
+        )
+        return SyncReport(proof.state.num_bytes, delivery.seconds, gap)
+
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed."""
+        return self.engine.rollout(requests, sampling)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()

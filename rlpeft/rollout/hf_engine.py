@@ -1,0 +1,227 @@
+"""The `hf` engine: transformers' `generate`, runs anywhere, seeded per completion.
+
+Every completion draws from its own generator, so a completion does not depend on which others
+share its batch, nor on which engine it was sent to. B row, V vocabulary, T token.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.utils import set_peft_model_state_dict
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    StopStringCriteria,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.errors import EngineError
+from rlpeft.policy import adapter_tensors
+from rlpeft.rollout.base import Delivery
+from rlpeft.types import Completion, FinishReason, Request, Sampling
+
+
+class HfEngine:
+    """A rollout engine in this process.
+
+    Args:
+        policy: a PEFT model of this engine's own; its adapter's values will be replaced.
+        tokenizer: decodes completions and stop strings.
+        eos_ids: every id that ends a completion.
+        batch_size: sequences generated at once.
+    """
+
+    def __init__(
+        self, policy: PeftModel, tokenizer: Any, *, eos_ids: Iterable[int], batch_size: int = 256
+    ) -> None:
+        self.policy, self.tokenizer = policy.eval(), tokenizer
+        self.eos_ids, self.batch_size = sorted(eos_ids), batch_size
+        self.context = int(policy.get_base_model().config.max_position_embeddings)
+        self._version, self._digest = 0, tensors_digest(adapter_tensors(policy))
+
+    def load_adapter(self, state: AdapterState) -> Delivery:
+        """Copy the state into the policy; the receipt's digest is taken from the policy itself."""
+        started = time.perf_counter()
+        result = set_peft_model_state_dict(self.policy, dict(state.tensors))
+        if result.unexpected_keys:
+            raise EngineError(
+                f"every adapter tensor must have a place in the engine's model, "
+                f"{result.unexpected_keys[0]!r} has none. Build both from the same recipe."
+            )
+        self._version, self._digest = state.version, tensors_digest(adapter_tensors(self.policy))
+        return Delivery(self._version, self._digest, time.perf_counter() - started)
+
+    @torch.no_grad()
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed, in request order then seed order."""
+        rows = [(r.prompt_ids, seed) for r in requests for seed in r.seeds]
+        self._check(requests)
+        # Rows of one length share a batch: less padding, and nothing to sort back by hand.
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
+        done: dict[int, Completion] = {}
+        for start in range(0, len(order), self.batch_size):
+            indices = order[start : start + self.batch_size]
+            done.update(
+                zip(indices, self._generate([rows[i] for i in indices], sampling), strict=True)
+            )
+        completions = iter(done[index] for index in range(len(rows)))
+        return [[next(completions) for _ in request.seeds] for request in requests]
+
+    @torch.no_grad()
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob (temperature 1, fp32) of each token after the first."""
+        rows = []
+        for sequence in sequences:
+            ids = torch.tensor([list(sequence)], device=self.policy.device)
+            logits_TV = self.policy(input_ids=ids, use_cache=False).logits[0, :-1].float()
+            log_pi_TV = torch.log_softmax(logits_TV, -1)
+            rows.append(log_pi_TV.gather(-1, ids[0, 1:, None]).squeeze(-1).tolist())
+        return rows
+
+    def close(self) -> None:
+        """Nothing outlives this object."""
+
+    def _check(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            if request.expert is not None:
+                raise EngineError(f"this engine has no expert {request.expert!r} loaded.")
+            if len(request.prompt_ids) >= self.context:
+                raise EngineError(
+                    f"prompt {request.id!r} must be shorter than the model's context of "
+                    f"{self.context} tokens, it has {len(request.prompt_ids)}."
+                )
+
+    def _generate(
+        self, rows: Sequence[tuple[Sequence[int], int]], sampling: Sampling
+    ) -> list[Completion]:
+        longest = max(len(prompt) for prompt, _ in rows)
+        num_tokens = min(sampling.max_tokens, self.context - longest)
+        ids_BT, attention_BT = _left_pad([prompt for prompt, _ in rows], longest)
+        sampler = SeededSampler([seed for _, seed in rows], num_tokens, sampling)
+        recorder = StopRecorder(self.eos_ids, sampling.stop, self.tokenizer, longest)
+        device = self.policy.device
+        output_BT = self.policy.generate(
+            input_ids=ids_BT.to(device),
+            attention_mask=attention_BT.to(device),
+            generation_config=_greedy_config(num_tokens, self.eos_ids),
+            logits_processor=LogitsProcessorList([sampler]),
+            stopping_criteria=StoppingCriteriaList([recorder]),
+        )
+        tokens_BT = output_BT[:, longest:].cpu()
+        logprobs_BT = torch.stack(sampler.logprobs, 1).cpu()
+        lengths, stopped = recorder.result(tokens_BT.shape[1])
+        kept = [tokens_BT[b, :length].tolist() for b, length in enumerate(lengths)]
+        texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
+        return [
+            Completion(
+                token_ids=tuple(kept[b]),
+                logprobs=tuple(logprobs_BT[b, : len(kept[b])].tolist()),
+                text=texts[b],
+                finish_reason=FinishReason.STOP if stopped[b] else FinishReason.LENGTH,
+                version=self._version,
+                digest=self._digest,
+            )
+            for b in range(len(rows))
+        ]
+
+
+class SeededSampler(LogitsProcessor):
+    """Draws each row's token itself, by inverse CDF from the row's own generator.
+
+    `generate` then takes the argmax of what is left: the drawn token alone. Its log-prob under
+    the distribution it was drawn from is kept (temperature 1 if greedy).
+    """
+
+    def __init__(self, seeds: Sequence[int], num_tokens: int, sampling: Sampling) -> None:
+        self.temperature = sampling.temperature
+        self.warpers = list(_warpers(sampling))
+        self.logprobs: list[torch.Tensor] = []
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        draws = [torch.rand(num_tokens, generator=g, dtype=torch.float64) for g in generators]
+        self.uniforms_BT = torch.stack(draws)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        greedy = self.temperature == 0
+        logits_BV = scores.float() if greedy else scores.float() / self.temperature
+        for warper in self.warpers:
+            logits_BV = warper(input_ids, logits_BV)
+        log_pi_BV = torch.log_softmax(logits_BV, -1)
+        tokens_B = log_pi_BV.argmax(-1) if greedy else self._draw(log_pi_BV)
+        self.logprobs.append(log_pi_BV.gather(-1, tokens_B[:, None]).squeeze(-1))
+        chosen_BV = torch.full_like(log_pi_BV, float("-inf"))
+        return chosen_BV.scatter_(-1, tokens_B[:, None], 0.0)
+
+    def _draw(self, log_pi_BV: torch.Tensor) -> torch.Tensor:
+        # fp64: a running sum over 10^5 fp32 probabilities would lose the tail.
+        cumulative_BV = log_pi_BV.double().exp().cumsum(-1)
+        uniforms_B = self.uniforms_BT[:, len(self.logprobs)].to(cumulative_BV.device)
+        target_B = uniforms_B * cumulative_BV[:, -1]
+        return torch.searchsorted(cumulative_BV, target_B[:, None], right=True).squeeze(-1)
+
+
+class StopRecorder(StoppingCriteria):
+    """Notes at which length each row ended, by an end-of-sequence id or a stop string.
+
+    `generate` is given no EOS of its own: it would overwrite what follows with padding, and the
+    padding id may be an EOS id itself.
+    """
+
+    def __init__(
+        self, eos_ids: Sequence[int], stop: Sequence[str], tokenizer: Any, prompt_length: int
+    ) -> None:
+        self.eos = torch.tensor(list(eos_ids))
+        self.strings = StopStringCriteria(tokenizer, list(stop)) if stop else None
+        self.prompt_length = prompt_length
+        self.lengths_B: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        ended_B = torch.isin(input_ids[:, -1], self.eos.to(input_ids.device))
+        if self.strings is not None:
+            ended_B = ended_B | self.strings(input_ids[:, self.prompt_length :], scores)
+        if self.lengths_B is None:
+            self.lengths_B = torch.zeros(len(input_ids), dtype=torch.int64, device=input_ids.device)
+        length = input_ids.shape[1] - self.prompt_length
+        self.lengths_B[ended_B & (self.lengths_B == 0)] = length
+        return self.lengths_B > 0
+
+    def result(self, num_tokens: int) -> tuple[list[int], list[bool]]:
+        """Length of each row, and whether it ended by itself."""
+        assert self.lengths_B is not None
+        lengths = self.lengths_B.tolist()
+        return [length or num_tokens for length in lengths], [length > 0 for length in lengths]
+
+
+def _warpers(sampling: Sampling) -> Iterable[LogitsProcessor]:
+    if sampling.top_k:
+        yield TopKLogitsWarper(sampling.top_k)
+    if sampling.top_p < 1:
+        yield TopPLogitsWarper(sampling.top_p)
+    if sampling.min_p:
+        yield MinPLogitsWarper(sampling.min_p)
+
+
+def _greedy_config(num_tokens: int, eos_ids: Sequence[int]) -> GenerationConfig:
+    # The sampler decides every token; pad is only written where nothing is read.
+    return GenerationConfig(
+        do_sample=False, max_new_tokens=num_tokens, pad_token_id=eos_ids[0], use_cache=True
+    )
+
+
+def _left_pad(prompts: Sequence[Sequence[int]], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    ids_BT = torch.zeros(len(prompts), length, dtype=torch.int64)
+    attention_BT = torch.zeros_like(ids_BT)
+    for b, prompt in enumerate(prompts):
+        ids_BT[b, length - len(prompt) :] = torch.tensor(list(prompt))
+        attention_BT[b, length - len(prompt) :] = 1
+    return ids_BT, attention_BT
