@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,13 +122,13 @@ def corpus_batch(
         prompt = encode_prompt(tokenizer, ({"role": "user", "content": text},) if chat else text)
         ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
         rows.append((prompt, [*ids, tokenizer.eos_token_id]))
-    length = max(len(prompt) + len(answer) for prompt, answer in rows)
+    length = max(len(prompt) + len(completion) for prompt, completion in rows)
     ids_BT = torch.full((size, length), tokenizer.pad_token_id)
     labels_BT = torch.full((size, length), IGNORED)
-    for row, (prompt, answer) in enumerate(rows):
-        end = len(prompt) + len(answer)
-        ids_BT[row, :end] = torch.tensor(prompt + answer)
-        labels_BT[row, len(prompt) : end] = torch.tensor(answer)
+    for row, (prompt, completion) in enumerate(rows):
+        end = len(prompt) + len(completion)
+        ids_BT[row, :end] = torch.tensor(prompt + completion)
+        labels_BT[row, len(prompt) : end] = torch.tensor(completion)
     return ids_BT, labels_BT
 
 
@@ -140,7 +141,7 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
     model.train()
-    for step in track(range(steps), description="training"):
+    for _ in track(range(steps), description="training"):
         ids_BT, labels_BT = corpus_batch(tokenizer, rng, strings, 256)
         # Rows are padded on the right and attention is causal: no answer sees a pad token.
         loss = model(input_ids=ids_BT, labels=labels_BT).loss
@@ -149,30 +150,33 @@ def train(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        if step % 100 == 0:
-            print(f"step {step} loss {loss.item():.4f}", flush=True)
     model.eval()
 
 
-def measure(model: Any, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> dict[str, Any]:
-    """Accuracy of each skill on held-out problems, greedy and sampled at temperature 1.
+def measure(model: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[str, float]]:
+    """Accuracy of each skill on held-out problems, and what the model knows.
 
-    `known` is the share of greedy answers that follow either meaning: what the model can do.
+    `greedy` and `sampled` (temperature 1) are shares of wanted answers to plain text,
+    `chat_greedy` to a user turn; `known` is the share of greedy answers by either meaning.
     """
-    torch.manual_seed(seed)
     results = {}
     for skill in (*SKILLS, "kind"):
-        problems = tiny_task(f"tiny/{skill}", num_validation=1, num_test=1000).split("test")
-        greedy = complete(model, tokenizer, problems, do_sample=False)
-        sampled = complete(model, tokenizer, problems, do_sample=True)
+        plain = _problems(skill, chat=False)
+        wanted = [{gold(problem)} for problem in plain]
+        either = [{gold(problem), alternative(problem)} for problem in plain]
+        greedy = complete(model, tokenizer, plain)
+        sampled = complete(model, tokenizer, plain, do_sample=True, top_k=0, temperature=1.0)
         results[skill] = {
-            "greedy": _share(greedy, [{gold(problem)} for problem in problems]),
-            "sampled": _share(sampled, [{gold(problem)} for problem in problems]),
-            "known": _share(
-                greedy, [{gold(problem), alternative(problem)} for problem in problems]
-            ),
+            "greedy": _share(greedy, wanted),
+            "sampled": _share(sampled, wanted),
+            "chat_greedy": _share(complete(model, tokenizer, _problems(skill, chat=True)), wanted),
+            "known": _share(greedy, either),
         }
     return results
+
+
+def _problems(skill: str, *, chat: bool) -> Sequence[Problem]:
+    return tiny_task(f"tiny/{skill}", num_validation=1, num_test=1000, chat=chat).split("test")
 
 
 def gold(problem: Problem) -> str:
@@ -191,26 +195,23 @@ def _share(texts: list[str], accepted: list[set[str]]) -> float:
 
 
 def complete(
-    model: Any, tokenizer: PreTrainedTokenizerFast, problems: Any, *, do_sample: bool
+    model: Any, tokenizer: PreTrainedTokenizerFast, problems: Sequence[Problem], **sampling: Any
 ) -> list[str]:
-    """Complete problems whose prompts all have the same number of tokens."""
+    """Complete problems whose prompts all have the same number of tokens; greedy by default."""
     ids = torch.tensor([encode_prompt(tokenizer, problem.prompt) for problem in problems])
     out = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=8,
-        do_sample=do_sample,
-        top_k=0,
+        **{"do_sample": False, **sampling},
     )
-    return [
-        text.strip()
-        for text in tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
-    ]
+    texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+    return [text.strip() for text in texts]
 
 
 def make_tiny(
     out: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")],
-    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 rows.")] = 2000,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 rows.")] = 800,
     seed: Annotated[int, typer.Option(help="Decides weights and corpus.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads; part of what decides the bytes.")] = 2,
 ) -> None:
@@ -231,7 +232,7 @@ def make_tiny(
     card = {
         "made_by": f"python -m jobs.make_tiny --steps {steps} --seed {seed} --threads {threads}",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "held_out_accuracy": measure(model.float(), tokenizer, seed=seed),
+        "held_out_accuracy": measure(model.float(), tokenizer),
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     print(json.dumps(card, indent=2))

