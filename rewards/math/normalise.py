@@ -1,0 +1,110 @@
+"""One spelling for each sign: Unicode digits, minus signs, fractions, powers, thousands.
+
+The output is LaTeX-like text of plain ASCII where a plain form exists. Nothing here guesses
+at meaning beyond signs that have one; whatever is unknown stays, and the tokenizer refuses it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from rewards.math.limits import MAX_CHARS, OverLimit, Unreadable
+
+# Private-use characters stand for separators that are certain; the input may not contain any.
+THOUSANDS = "\ue000"
+DECIMAL_COMMA = "\ue001"
+
+_SIGNS = {
+    "−–—‐‑‒﹣－": "-",
+    "×⋅∙·✕✖": "*",
+    "÷": "/",
+    "∕⁄": "/",
+    "≤⩽": "<=",
+    "≥⩾": ">=",
+    "≠": "\\ne ",
+    "≈≃≅": "\\approx ",
+    "∈": "\\in ",
+    "∪": "\\cup ",
+    "∩": "\\cap ",
+    "∖": "\\setminus ",
+    "∅": "\\emptyset ",
+    "∞": "\\infty ",
+    "±": "\\pm ",
+    "∓": "\\mp ",
+    "√": "\\surd ",
+    "∛": "\\sqrt[3]",
+    "°º˚": "\\degree ",
+    "⟨〈": "\\langle ",
+    "⟩〉": "\\rangle ",
+    "⌊": "\\lfloor ",
+    "⌋": "\\rfloor ",
+    "⌈": "\\lceil ",
+    "⌉": "\\rceil ",
+    "ℝ": "\\mathbb{R}",
+    "ℤ": "\\mathbb{Z}",
+    "ℕ": "\\mathbb{N}",
+    "ℚ": "\\mathbb{Q}",
+    "ℂ": "\\mathbb{C}",
+    "…⋯": "\\ldots ",
+    "∧": "\\land ",
+    "∨": "\\lor ",
+    "′’": "'",
+    "٫": ".",
+    "٬": ",",
+    "。": ".",
+    "、": ",",
+    "\u00ad\u200b\u200c\u200d\u2060\ufeff": "",
+}
+_TRANSLATION = {ord(sign): plain for signs, plain in _SIGNS.items() for sign in signs}
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ", "0123456789+-()nix")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ", "0123456789+-ni")
+_SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ]+")
+_SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ]+")
+_VULGAR = re.compile("[¼-¾⅐-⅞↉]")
+_OVERLINED = re.compile("((?:[0-9][\u0304\u0305])+)")
+_THIN = r"(?:\{,\}|,\\!|,\\,|,\\;|\\,|\\;|\\:|\\ |\\!|~|\\thinspace(?![A-Za-z]))"
+_SURE_THOUSANDS = re.compile(rf"(?<=[0-9]){_THIN}[ ]{{0,2}}(?=[0-9]{{3}}(?![0-9]))")
+_SPACED_THOUSANDS = re.compile(
+    r"(?<![0-9.,/^_{}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?! ?[/,])"  # "1 100/200" is mixed
+)
+
+
+def normalise(text: str) -> str:
+    """Rewrite every sign of `text` in its plain spelling.
+
+    Raises:
+        OverLimit: longer than `MAX_CHARS`.
+        Unreadable: control, bidirectional or private-use characters.
+    """
+    if len(text) > MAX_CHARS:
+        raise OverLimit(f"longer than {MAX_CHARS} characters")
+    if not text.isascii():
+        text = _plain_unicode(text)
+    if any(ord(char) < 32 and char not in "\t\n\r" for char in text):
+        raise Unreadable("holds control characters")
+    text = _SURE_THOUSANDS.sub(THOUSANDS, text).replace("{,}", DECIMAL_COMMA)
+    return _SPACED_THOUSANDS.sub(lambda match: match.group().replace(" ", THOUSANDS), text)
+
+
+def _plain_unicode(text: str) -> str:
+    text = text.translate(_TRANSLATION)
+    text = _SUPERSCRIPT_RUN.sub(lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
+    text = _SUBSCRIPT_RUN.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
+    text = _VULGAR.sub(_vulgar_fraction, text)
+    text = unicodedata.normalize("NFKC", text).translate(_TRANSLATION)
+    text = "".join(map(_plain_digit, text))
+    text = _OVERLINED.sub(lambda m: "\\overline{" + m.group()[::2] + "}", text)
+    for char in text:
+        if unicodedata.category(char) in ("Cf", "Co", "Cs", "Cn", "Cc") and char not in "\t\n\r":
+            raise Unreadable("holds invisible or private-use characters")
+    return text
+
+
+def _vulgar_fraction(match: re.Match[str]) -> str:
+    numerator, _, denominator = unicodedata.normalize("NFKC", match.group()).partition("⁄")
+    return f"\\frac{{{numerator}}}{{{denominator}}}"
+
+
+def _plain_digit(char: str) -> str:
+    return char if char.isascii() or not char.isdecimal() else str(unicodedata.decimal(char))

@@ -1,0 +1,472 @@
+"""A recursive-descent parser for scalar expressions and bracketed groups.
+
+    sum     := [sign] product (("+"|"-"|"±") product)*
+    product := power ((("*"|"/") signed | power))*          juxtaposition multiplies
+    power   := atom postfix* ["^" exponent]
+    atom    := number | symbol | function | fraction | root | bracketed | |sum| | matrix
+
+`answer.py` builds lists, relations, units and text on top. Depth is bounded by `MAX_DEPTH`;
+sums and products are flat, so the tree is no deeper than the brackets of the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from rewards.math.limits import MAX_DEPTH, MAX_EXPONENT, MAX_ITEMS, OverLimit, Unreadable
+from rewards.math.nodes import (
+    Apply,
+    Based,
+    Constant,
+    Group,
+    Matrix,
+    Node,
+    Number,
+    Quantity,
+    Relation,
+    Symbol,
+    Text,
+    negated,
+)
+from rewards.math.tokens import FUNCTIONS, Token
+from rewards.math.words import word_set
+
+_END = Token("end of answer", "")
+_BRACKETS = {"(": ")", "[": "]", "\\{": "\\}", "<": ">", "floor": "floor", "ceil": "ceil"}
+_FACTOR_KINDS = word_set("symbol const func frac sqrt binom accent begin")
+_UNKNOWN_FUNCTIONS = frozenset("fghFGH")
+_NOT_SCALAR = (Group, Relation, Text, Quantity, Based)
+_MINUS_ONE = Apply("neg", (Number(Fraction(1)),))
+_MATRICES = word_set("matrix pmatrix bmatrix Bmatrix smallmatrix array")
+
+
+def literal(text: str) -> Number:
+    """The exact value of a number token: "12.50", "0.1(6)", "3.2e5".
+
+    >>> literal("0.1(6)").value
+    Fraction(1, 6)
+    """
+    digits, _, exponent = text.partition("e")
+    if exponent and abs(int(exponent)) > MAX_EXPONENT:
+        raise OverLimit(f"exponent beyond {MAX_EXPONENT}")
+    plain, _, period = digits.partition("(")
+    whole, _, decimals = plain.partition(".")
+    value = Fraction(int(whole or "0")) + Fraction(int(decimals or "0"), 10 ** len(decimals))
+    if period:
+        period = period[:-1]
+        value += Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(decimals))
+    scale = int(exponent or "0")
+    value = value * 10**scale if scale >= 0 else value / 10**-scale
+    return Number(value, 0 if period or exponent else len(decimals))
+
+
+class ExpressionParser:
+    """Reads expressions off a token list; `entry` is what stands between separators."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.tokens = tokens
+        self.position = 0
+        self.depth = 0
+        self.bars = 0
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.position] if self.position < len(self.tokens) else _END
+
+    def at(self, kind: str, *texts: str) -> bool:
+        token = self.token
+        return token.kind == kind and (not texts or token.text in texts)
+
+    def take(self, kind: str, *texts: str) -> Token | None:
+        if not self.at(kind, *texts):
+            return None
+        token = self.token
+        self.position += 1
+        return token
+
+    def expect(self, kind: str, text: str) -> None:
+        if not self.take(kind, text):
+            raise Unreadable(f"expected {text!r}, found {self.token.text or 'the end'!r}")
+
+    def nested(self, read: Callable[[], Node]) -> Node:
+        """Run `read` one level deeper."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise OverLimit(f"nested deeper than {MAX_DEPTH}")
+        node = read()
+        self.depth -= 1
+        return node
+
+    def entry(self) -> Node:
+        """One item of a bracketed group; `AnswerParser` widens it to relations and units."""
+        return self.sum()
+
+    # -- arithmetic ---------------------------------------------------------------------------
+
+    def sum(self) -> Node:
+        total = self._signed_product()
+        terms = [total]
+        while sign := self.take("op", "+", "-", "±", "∓"):
+            term = self._signed_product()
+            if sign.text in "±∓":
+                name = "pm" if sign.text == "±" else "mp"
+                terms = [Apply(name, (_add(terms), _scalar(term)))]
+            else:
+                terms.append(negated(_scalar(term)) if sign.text == "-" else _scalar(term))
+        return _add(terms)
+
+    def _signed_product(self) -> Node:
+        signs = []
+        while sign := self.take("op", "+", "-", "±", "∓"):
+            signs.append(sign.text)
+        node = self.product()
+        if "±" in signs or "∓" in signs:
+            name = "pm" if "±" in signs else "mp"
+            node = Apply(name, (_scalar(node),))
+        if signs.count("-") % 2:
+            node = _negative(node)
+        return node
+
+    def product(self) -> Node:
+        above, below = [self.power()], []
+        while True:
+            if self.take("op", "*"):
+                above.append(self._signed_power())
+            elif self.take("op", "/"):
+                below.append(self._signed_power())
+            elif self._factor_follows():
+                above.append(self.power())
+            else:
+                break
+        if not below:
+            return _multiply(above)
+        return Apply("div", (_scalar(_multiply(above)), _scalar(_multiply(below))))
+
+    def _signed_power(self) -> Node:
+        if self.take("op", "-"):
+            return _negative(self.power())
+        self.take("op", "+")
+        return self.power()
+
+    def _factor_follows(self) -> bool:
+        token = self.token
+        if token.kind in _FACTOR_KINDS:
+            return not self._union_letter()
+        if token.kind == "open":
+            return True
+        if token.kind == "number":
+            return self.position > 0 and self.tokens[self.position - 1].kind == "close"
+        return token.text == "|" and token.kind == "op" and not self.bars
+
+    def _union_letter(self) -> bool:
+        """The U of "(1,2) U (3,4)"."""
+        if self.token != Token("symbol", "U", self.token.gap) or not self.position:
+            return False
+        around = (self.position - 1, self.position + 1)
+        kinds = [self.tokens[index].kind for index in around if index < len(self.tokens)]
+        return kinds == ["close", "open"]
+
+    def power(self) -> Node:
+        return self._raised(self._postfix(self.atom()))
+
+    def _raised(self, base: Node) -> Node:
+        if not self.at("op", "^"):
+            return base
+        self.position += 1
+        if self._takes_degree_sign():
+            return self._postfix(Apply("degree", (_scalar(base),)))
+        exponent = self.nested(self._exponent)
+        return self._postfix(Apply("pow", (_scalar(base), _scalar(exponent))))
+
+    def _takes_degree_sign(self) -> bool:
+        braced = [token.kind for token in self.tokens[self.position : self.position + 3]]
+        if braced == ["open", "degree", "close"]:
+            self.position += 3
+            return True
+        return self.take("degree") is not None
+
+    def _exponent(self) -> Node:
+        sign = self.take("op", "-", "+", "±")
+        if self.at("open", "{"):
+            inner = self._raised(self._brace_group())
+        else:
+            inner = self._raised(self._postfix(self.atom()))
+        if sign and sign.text == "±":
+            return Apply("pm", (_scalar(inner),))
+        return _negative(inner) if sign and sign.text == "-" else inner
+
+    def _postfix(self, node: Node) -> Node:
+        rounds = 0
+        while True:
+            if self.take("op", "!"):
+                node = Apply("factorial", (_scalar(node),))
+            elif self.take("op", "%"):
+                node = Apply("percent", (_scalar(node),))
+            elif self.take("degree"):
+                node = Apply("degree", (_scalar(node),))
+            else:
+                return node
+            rounds += 1
+            if rounds > 4:
+                raise OverLimit("more than four postfix signs in a row")
+
+    # -- atoms --------------------------------------------------------------------------------
+
+    def atom(self) -> Node:
+        token = self.token
+        self.position += 1
+        match token.kind:
+            case "number":
+                return self._number(token)
+            case "symbol":
+                return self._symbol(token)
+            case "const":
+                return Constant(token.text)
+            case "func":
+                return self._function(token.text)
+            case "frac":
+                return Apply("div", (_scalar(self.argument()), _scalar(self.argument())))
+            case "binom":
+                return Apply("binom", (_scalar(self.argument()), _scalar(self.argument())))
+            case "sqrt":
+                return self._root(token)
+            case "accent":
+                return Apply(f"call:{token.text}", (_scalar(self.argument()),))
+            case "begin":
+                return self._matrix(token.text)
+            case "open":
+                self.position -= 1
+                return self._brace_group() if token.text == "{" else self._bracketed()
+            case "op" if token.text == "|" and not self.bars:
+                return self._absolute()
+            case "word" if len(token.text) == 1:
+                constant = token.text in "ei"
+                return Constant(token.text) if constant else self._symbol(token)
+            case _:
+                self.position -= 1
+                raise Unreadable(f"expected a value, found {token.text or 'the end'!r}")
+
+    def _number(self, token: Token) -> Node:
+        if token.text.isdigit():
+            if self.at("op", "_"):
+                return self._based(token.text)
+            fraction = self._fraction_after(int(token.text))
+            if fraction:
+                return Apply("mixed", (literal(token.text), fraction))
+        return literal(token.text)
+
+    def _based(self, digits: str) -> Node:
+        self.position += 1
+        braced = self.take("open", "{")
+        base = self.take("number")
+        if braced:
+            self.expect("close", "}")
+        if not base or not base.text.isdigit() or not 2 <= int(base.text) <= 36:
+            raise Unreadable("a base must be a number from 2 to 36")
+        return Based(digits.lstrip("0") or "0", int(base.text))
+
+    def _fraction_after(self, whole: int) -> Node | None:
+        """The proper fraction of a mixed number: "3 1/2", "3\\frac{1}{2}"."""
+        start = self.position
+        fraction = None
+        if self.at("frac"):
+            self.position += 1
+            try:
+                fraction = (self.argument(), self.argument())
+            except Unreadable:
+                fraction = None
+        elif self.at("number") and self.token.gap and self.token.text.isdigit():
+            above = literal(self.tokens[self.position].text)
+            self.position += 1
+            if self.take("op", "/") and (below := self.take("number")):
+                fraction = (above, literal(below.text))
+        match fraction:
+            case (Number(above_value, 0), Number(below_value, 0)) if (
+                0 < above_value < below_value and not self.at("op", "^")
+            ):
+                return Apply("div", fraction)
+        self.position = start
+        return None
+
+    def _symbol(self, token: Token) -> Node:
+        name = token.text
+        if self.at("op", "_"):
+            self.position += 1
+            name += "_" + self._subscript()
+        while self.take("op", "'"):
+            name += "'"
+        if token.text in _UNKNOWN_FUNCTIONS and self.at("open", "(") and not self.token.gap:
+            argument = self._bracketed()
+            items = argument.items if isinstance(argument, Group) else (argument,)
+            return Apply(f"call:{name}", items)
+        return Symbol(name)
+
+    def _subscript(self) -> str:
+        if not self.take("open", "{"):
+            token = self.token
+            self.position += 1
+            if token.kind not in ("number", "symbol", "const", "word"):
+                raise Unreadable("a subscript must be a letter or a number")
+            return token.text
+        parts = []
+        while not self.take("close", "}"):
+            if self.token is _END or len(parts) > 8 or self.at("open"):
+                raise Unreadable("a subscript must be short and closed")
+            parts.append(self.token.text)
+            self.position += 1
+        return "".join(parts)
+
+    def _function(self, name: str) -> Node:
+        base = None
+        if name == "log" and self.take("op", "_"):
+            base = _scalar(self.argument())
+        exponent = None
+        if self.take("op", "^"):
+            exponent = _scalar(self.nested(self._exponent))
+        argument = _scalar(self.nested(self._function_argument))
+        if exponent == _MINUS_ONE and f"arc{name}" in FUNCTIONS:
+            return Apply(f"arc{name}", (argument,))
+        if name in ("log", "lg"):
+            base = base or (Number(Fraction(10)) if name == "lg" else None)
+            node = Apply("log", (argument, base)) if base else Apply("ln", (argument,))
+        else:
+            node = Apply(name, (argument,))
+        return Apply("pow", (node, exponent)) if exponent else node
+
+    def _function_argument(self) -> Node:
+        """What stands in the function's brackets, or the product up to the next function."""
+        if self.at("open", "(", "[", "{"):
+            return self._brace_group() if self.at("open", "{") else self._bracketed()
+        factors = [self._signed_power()]
+        while self._factor_follows() and not self.at("func"):
+            factors.append(self.power())
+        return _multiply(factors)
+
+    def _root(self, token: Token) -> Node:
+        index: Node = Number(Fraction(2))
+        if token.text == "sqrt" and self.take("open", "["):
+            index = self.nested(self.sum)
+            self.expect("close", "]")
+        plain = token.text == "surd" and not self.at("open", "{")
+        radicand = self.nested(self.atom if plain else self.argument)
+        return Apply("root", (_scalar(index), _scalar(radicand)))
+
+    def argument(self) -> Node:
+        """The argument of a LaTeX command: a brace group, or the next single sign."""
+        token = self.token
+        if token.kind == "open" and token.text == "{":
+            return self._brace_group()
+        if token.kind == "number" and token.text.isdigit() and len(token.text) > 1:
+            rest = Token("number", token.text[1:])
+            self.tokens = [*self.tokens[: self.position], rest, *self.tokens[self.position + 1 :]]
+            return literal(token.text[0])
+        if token.kind == "number":
+            self.position += 1
+            return literal(token.text)
+        return self.nested(self.atom)
+
+    # -- groups -------------------------------------------------------------------------------
+
+    def _brace_group(self) -> Node:
+        self.expect("open", "{")
+        node = self.nested(self.sum)
+        if infix := self.take("infix"):
+            name = "binom" if infix.text == "choose" else "div"
+            node = Apply(name, (_scalar(node), _scalar(self.nested(self.sum))))
+        self.expect("close", "}")
+        return node
+
+    def _bracketed(self) -> Node:
+        opening = self.token.text
+        self.position += 1
+        bars, self.bars = self.bars, int(opening == "\\{")  # in a set "|" means "such that"
+        items = self.items(closing=True)
+        if opening == "\\{" and len(items) == 1 and self.take("op", "|", ":"):
+            items = self.items(closing=True)
+            opening = "such that"
+        self.bars = bars
+        closing = self.token.text
+        if not self.take("close"):
+            raise Unreadable(f"{opening!r} is never closed")
+        if opening == "such that" and closing == "\\}" and items:
+            return items[0] if len(items) == 1 else Group("and", items)
+        if opening in ("(", "[") and closing in (")", "]"):
+            if len(items) == 1 and opening + closing in ("()", "[]"):
+                return items[0]
+            if len(items) == 1:
+                raise Unreadable("an interval must have two ends")
+            return Group(opening + closing, items)
+        if _BRACKETS.get(opening) != closing:
+            raise Unreadable(f"{opening!r} closed by {closing!r}")
+        if opening in ("floor", "ceil"):
+            if len(items) != 1:
+                raise Unreadable("a rounding bracket must hold one value")
+            return Apply(opening, (_scalar(items[0]),))
+        if opening == "<":
+            return items[0] if len(items) == 1 else Group("()", items)
+        return Group("{}", items) if items else Constant("empty")
+
+    def items(self, *, closing: bool) -> tuple[Node, ...]:
+        """Entries up to the end or the closing bracket, separated by commas or semicolons."""
+        if closing and self.at("close"):
+            return ()
+        items = [self.nested(self.entry)]
+        while self.take("sep", ",", ";"):
+            items.append(self.nested(self.entry))
+            if len(items) > MAX_ITEMS:
+                raise OverLimit(f"more than {MAX_ITEMS} items")
+        return tuple(items)
+
+    def _absolute(self) -> Node:
+        self.bars += 1
+        inner = self.nested(self.sum)
+        self.bars -= 1
+        self.expect("op", "|")
+        return Apply("abs", (_scalar(inner),))
+
+    def _matrix(self, environment: str) -> Node:
+        if environment not in _MATRICES:
+            raise Unreadable(f"environment {environment!r} is not one of an answer")
+        rows: list[tuple[Node, ...]] = []
+        cells: list[Node] = []
+        while not self.at("end"):
+            cells.append(_scalar(self.nested(self.sum)))
+            if self.take("cell"):
+                continue
+            rows.append(tuple(cells))
+            cells = []
+            if not self.take("row"):
+                break
+        if not self.take("end", environment) or cells:
+            raise Unreadable("a matrix must be closed, with a value in each cell")
+        if not rows or len({len(row) for row in rows}) != 1:
+            raise Unreadable("the rows of a matrix must have the same length")
+        return Matrix(tuple(rows))
+
+
+def _scalar(node: Node) -> Node:
+    if isinstance(node, _NOT_SCALAR):
+        raise Unreadable(f"a {type(node).__name__.lower()} inside an expression")
+    return node
+
+
+def _negative(node: Node) -> Node:
+    return negated(_scalar(node))
+
+
+def _add(terms: list[Node]) -> Node:
+    return terms[0] if len(terms) == 1 else Apply("add", tuple(map(_scalar, terms)))
+
+
+def _multiply(factors: list[Node]) -> Node:
+    if len(factors) == 1:
+        return factors[0]
+    matrices = [factor for factor in factors if isinstance(factor, Matrix)]
+    scalars = [_scalar(factor) for factor in factors if not isinstance(factor, Matrix)]
+    if len(matrices) > 1:
+        raise Unreadable("a product of matrices is not evaluated")
+    if matrices:
+        scale = _multiply(scalars)
+        return Matrix(tuple(tuple(_multiply([scale, c]) for c in r) for r in matrices[0].rows))
+    return Apply("mul", tuple(scalars))

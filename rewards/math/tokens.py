@@ -1,0 +1,369 @@
+"""From text to tokens, for LaTeX and plain notation alike, in one linear pass.
+
+Braces of text and font commands vanish here (`\\text{cm}` is the word "cm", `\\mathbf{7}` the
+number 7), so the parser sees structure only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rewards.math.limits import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS, OverLimit, Unreadable
+from rewards.math.normalise import DECIMAL_COMMA, THOUSANDS, normalise
+from rewards.math.units import CURRENCY_SIGNS, SCALES, is_unit_name
+from rewards.math.words import NUMBER_WORDS, word_set
+
+FUNCTIONS = word_set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp")
+_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "cosec": "csc"}
+GREEK = word_set(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda "
+    "mu nu xi rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma "
+    "Phi Psi Omega ell hbar"
+)
+_TEXT = word_set("text textbf textit textrm textsf texttt textnormal mbox hbox emph textup")
+_FONT = word_set(
+    "mathbf mathit mathrm mathsf mathcal mathtt boldsymbol bm underline boxed fbox bold "
+    "rm ensuremath displaystyle"
+)
+_DROPPED = word_set(
+    "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr "
+    "displaystyle textstyle scriptstyle limits nolimits quad qquad thinspace enspace "
+    "hfill rm bf it mathstrut"
+)
+_WITH_ARGUMENT = word_set("hspace vspace phantom hphantom vphantom tag label")
+_COMMANDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("le", "leq", "leqslant", "leqq"), ("rel", "<=")),
+    **dict.fromkeys(("ge", "geq", "geqslant", "geqq"), ("rel", ">=")),
+    **dict.fromkeys(("ne", "neq"), ("rel", "!=")),
+    **dict.fromkeys(("approx", "sim", "simeq", "cong", "doteq"), ("rel", "~")),
+    **dict.fromkeys(("times", "cdot", "ast", "star", "bullet"), ("op", "*")),
+    **dict.fromkeys(("ldots", "dots", "cdots", "dotsc", "dotsb"), ("ellipsis", "...")),
+    **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac", "sfrac", "nicefrac"), ("frac", "frac")),
+    **dict.fromkeys(("binom", "dbinom", "tbinom"), ("binom", "binom")),
+    **dict.fromkeys(("emptyset", "varnothing"), ("const", "empty")),
+    **dict.fromkeys(("mid", "vert", "lvert", "rvert"), ("op", "|")),
+    **dict.fromkeys(("setminus", "backslash", "smallsetminus"), ("set", "minus")),
+    **dict.fromkeys(("lor", "vee"), ("join", "or")),
+    **dict.fromkeys(("land", "wedge"), ("join", "and")),
+    "lt": ("rel", "<"),
+    "gt": ("rel", ">"),
+    "in": ("rel", "in"),
+    "div": ("op", "/"),
+    "pm": ("op", "±"),
+    "mp": ("op", "∓"),
+    "infty": ("const", "inf"),
+    "pi": ("const", "pi"),
+    "cup": ("set", "union"),
+    "cap": ("set", "intersect"),
+    "sqrt": ("sqrt", "sqrt"),
+    "surd": ("sqrt", "surd"),
+    "circ": ("degree", "°"),
+    "degree": ("degree", "°"),
+    "prime": ("op", "'"),
+    "colon": ("op", ":"),
+    "lbrace": ("open", "\\{"),
+    "rbrace": ("close", "\\}"),
+    "langle": ("open", "<"),
+    "rangle": ("close", ">"),
+    "lfloor": ("open", "floor"),
+    "rfloor": ("close", "floor"),
+    "lceil": ("open", "ceil"),
+    "rceil": ("close", "ceil"),
+    "lparen": ("open", "("),
+    "rparen": ("close", ")"),
+    "lbrack": ("open", "["),
+    "rbrack": ("close", "]"),
+    "choose": ("infix", "choose"),
+    "over": ("infix", "over"),
+    "cr": ("row", "\\\\"),
+    **{name: ("accent", name) for name in ("overline", "bar", "vec", "hat", "dot", "tilde")},
+    **{name: ("func", name) for name in FUNCTIONS},
+    **{name: ("func", plain) for name, plain in _ALIASES.items()},
+    **{name: ("symbol", name) for name in GREEK},
+}
+# Names that mean the same written as a plain word.
+_PLAIN_WORDS: dict[str, tuple[str, str]] = {
+    **{name: _COMMANDS[name] for name in (*FUNCTIONS, *_ALIASES, *GREEK, "pi") if name != "ell"},
+    **dict.fromkeys(("infinity", "inf", "oo", "infty"), ("const", "inf")),
+    **dict.fromkeys(("percent", "pct", "percentage"), ("op", "%")),
+    **dict.fromkeys(("degrees", "degree", "deg", "degs"), ("degree", "°")),
+    "or": ("join", "or"),
+    "and": ("join", "and"),
+    "sqrt": ("sqrt", "surd"),
+    "union": ("set", "union"),
+}
+_SHORT_WORDS = word_set("yes no odd even all one two six ten red sum per sq not is the of a")
+_SYMBOLS = {
+    "{": ("open", "{"), "}": ("close", "}"), "(": ("open", "("), ")": ("close", ")"),
+    "[": ("open", "["), "]": ("close", "]"), "\\{": ("open", "\\{"), "\\}": ("close", "\\}"),
+    ",": ("sep", ","), ";": ("sep", ";"), "&": ("cell", "&"), "\\&": ("join", "and"),
+    "=": ("rel", "="), "==": ("rel", "="), ":=": ("rel", "="), "<": ("rel", "<"),
+    ">": ("rel", ">"), "<=": ("rel", "<="), ">=": ("rel", ">="), "~=": ("rel", "~"),
+    "\\%": ("op", "%"), "**": ("op", "^"), "...": ("ellipsis", "..."), "\\\\": ("row", "\\\\"),
+    "\\|": ("op", "‖"), "\\-": ("op", "-"),
+    **{sign: ("op", sign) for sign in "+-*/^_!%|':."},
+}  # fmt: skip
+_NUMBER = re.compile(
+    rf"(?:[0-9]{{1,3}}(?:{THOUSANDS}[0-9]{{3}})+(?![0-9])|[0-9]+)?"
+    r"(?:\.(?=[0-9\\])[0-9]*)?"
+)
+_TIGHT_NUMBER = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?")
+_REPEAT = re.compile(
+    r"\\(?:overline|bar|overbar)\{([0-9]+)\}|\\dot\{?([0-9])\}?(?:([0-9]*)\\dot\{?([0-9])\}?)?"
+)
+_EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,9})(?![0-9A-Za-z.])")
+_SPACE = re.compile(r"(?:\s|\\[,;:!>\s]|~(?!=))+")
+_COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_TEXT_WORD = re.compile(r"[ap]\.\s?m\.?(?![a-z])|[^\W\d_]+(?:-[^\W\d_]+)*", re.IGNORECASE)
+_HYPHENATED = re.compile(rf"({'|'.join(NUMBER_WORDS)})-([^\W\d_]+)(?![-\w])", re.IGNORECASE)
+_SYMBOL = re.compile(r"\.\.\.|\*\*|<=|>=|==|:=|~=|\\[{}&%|\\-]|[-+*/^_=<>()\[\]{},;!%|':.&]")
+_BRACED = re.compile(r"\s*\{([^{}\\]{0,40})\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`kind` says what the parser may do with it, `gap` whether a space stood before it."""
+
+    kind: str
+    text: str
+    gap: bool = False
+
+
+def tokenize(text: str) -> tuple[Token, ...]:
+    """Split an answer into tokens.
+
+    Raises:
+        OverLimit, Unreadable: it is too large or holds what no answer holds.
+    """
+    return tuple(_Tokenizer(normalise(text)).run())
+
+
+class _Tokenizer:
+    def __init__(self, text: str) -> None:
+        # An even number of bare dollars delimits mathematics, an odd one is money.
+        bare_dollars = len(re.findall(r"(?<!\\)\$", text))
+        self.text = text if bare_dollars % 2 else re.sub(r"(?<!\\)\$", " ", text)
+        self.position = 0
+        self.gap = False
+        self.tokens: list[Token] = []
+        self.braces: list[str] = []  # "group" (a token), "text" or "font" (vanish)
+        self.brackets = 0
+        # In "(1,000, 2,000)" only the commas without a space can belong to a number.
+        self.spaced_commas = bool(re.search(r"[,;]\s", self.text))
+
+    def run(self) -> list[Token]:
+        while self.position < len(self.text):
+            space = _SPACE.match(self.text, self.position)
+            if space:
+                self.position = space.end()
+                self.gap = True
+                continue
+            self._next()
+            self.gap = False
+            if len(self.tokens) > MAX_TOKENS or len(self.braces) > MAX_DEPTH:
+                raise OverLimit(f"more than {MAX_TOKENS} signs or {MAX_DEPTH} nested braces")
+        return self.tokens
+
+    def _next(self) -> None:
+        char = self.text[self.position]
+        if char in "0123456789" or (char == "." and self._digit_follows()):
+            self._number()
+        elif char == "\\" and (match := _COMMAND.match(self.text, self.position)):
+            self.position = match.end()
+            self._command(match.group(1))
+        elif char in CURRENCY_SIGNS or self.text.startswith("\\$", self.position):
+            self.position += 2 if char == "\\" else 1
+            self._add("currency", "$" if char == "\\" else char)
+        elif char.isalpha():
+            self._letters()
+        else:
+            self._symbol()
+
+    def _add(self, kind: str, text: str) -> None:
+        self.tokens.append(Token(kind, text, self.gap))
+
+    def _digit_follows(self) -> bool:
+        return self.text[self.position + 1 : self.position + 2].isdigit()
+
+    def _number(self) -> None:
+        tight = self.brackets == 0 or self.spaced_commas or self._zero_group()
+        match = _TIGHT_NUMBER.match(self.text, self.position) if tight else None
+        match = match or _NUMBER.match(self.text, self.position)
+        assert match is not None
+        digits = match.group().replace(THOUSANDS, "").replace(",", "")
+        self.position = match.end()
+        if "." in digits:
+            digits += self._repeating_part(digits)
+        if digits.endswith("."):  # "5.\\," and the like: the point ended a sentence
+            digits = digits[:-1]
+        if len(digits) > MAX_DIGITS:
+            raise OverLimit(f"a number of more than {MAX_DIGITS} digits")
+        exponent = _EXPONENT.match(self.text, self.position)
+        if exponent:
+            self.position = exponent.end()
+            digits += "e" + exponent.group(1)
+        self._add("number", digits)
+
+    def _zero_group(self) -> bool:
+        """Inside brackets "(1,000)" is a number: no list holds the item "000"."""
+        match = _TIGHT_NUMBER.match(self.text, self.position)
+        return bool(match) and any(part[0] == "0" for part in match.group().split(",")[1:])
+
+    def _repeating_part(self, digits: str) -> str:
+        match = _REPEAT.match(self.text, self.position)
+        if match:
+            self.position = match.end()
+            return f"({match.group(1) or ''.join(part or '' for part in match.groups()[1:])})"
+        if self.text.startswith(("...", "\\ldots", "\\dots", "\\cdots"), self.position):
+            period = _visible_period(digits.partition(".")[2])
+            ending = re.compile(r"\.\.\.|\\[a-z]+").match(self.text, self.position)
+            if period and ending:
+                self.position = ending.end()
+                return f"({period})"
+        return ""
+
+    def _command(self, name: str) -> None:
+        if name in _TEXT or name in _FONT:
+            self._wrapper("text" if name in _TEXT or self._in_text() else "font")
+        elif name in ("color", "textcolor", "colorbox"):
+            self._skip_braced()
+            self._wrapper("font")
+        elif name in _WITH_ARGUMENT:
+            self._skip_braced()
+        elif name in ("mathbb", "Bbb"):
+            self._number_set()
+        elif name in ("operatorname", "mathop"):
+            match = _BRACED.match(self.text, self.position)
+            if not match:
+                raise Unreadable(f"\\{name} without a name in braces")
+            self.position = match.end()
+            self._word(match.group(1).strip())
+        elif name in ("begin", "end"):
+            self._environment(name)
+        elif name in _DROPPED:
+            if name in ("left", "right") and self.text.startswith(".", self.position):
+                self.position += 1
+        elif name in _COMMANDS:
+            self._add(*_COMMANDS[name])
+        else:
+            raise Unreadable(f"command \\{name} is not one of those that make up answers")
+
+    def _wrapper(self, mode: str) -> None:
+        space = _SPACE.match(self.text, self.position)
+        after = space.end() if space else self.position
+        if self.text.startswith("{", after):
+            self.position = after + 1
+            self.braces.append(mode)
+
+    def _skip_braced(self) -> None:
+        match = _BRACED.match(self.text, self.position)
+        self.position = match.end() if match else self.position
+
+    def _number_set(self) -> None:
+        match = re.compile(r"\s*\{?\s*([A-Z])\s*\}?").match(self.text, self.position)
+        if not match:
+            raise Unreadable("\\mathbb without a letter")
+        self.position = match.end()
+        self._add("const", match.group(1))
+
+    def _environment(self, name: str) -> None:
+        match = _BRACED.match(self.text, self.position)
+        if not match:
+            raise Unreadable(f"\\{name} without an environment")
+        self.position = match.end()
+        environment = match.group(1).strip("* ")
+        if name == "begin" and environment == "array":
+            self._skip_braced()
+        self._add(name, environment)
+
+    def _in_text(self) -> bool:
+        return bool(self.braces) and self.braces[-1] == "text"
+
+    def _letters(self) -> None:
+        if self._in_text():
+            match = _TEXT_WORD.match(self.text, self.position)
+        else:
+            match = re.compile(r"[ap]\.\s?m\.?(?![a-zA-Z])", re.IGNORECASE).match(
+                self.text, self.position
+            ) or _LETTERS.match(self.text, self.position)
+        if not match:
+            raise Unreadable(f"unknown sign {self.text[self.position]!r}")
+        hyphenated = _HYPHENATED.match(self.text, self.position)
+        if hyphenated:
+            self.position = hyphenated.end()
+            self._add("word", hyphenated.group(1))
+            self._add("word", hyphenated.group(2))
+            return
+        self.position = match.end()
+        word = match.group()
+        if not self._in_text() and len(word) == 1:
+            self._add("const" if word in "ei" else "symbol", word)
+        else:
+            self._word(word)
+
+    def _word(self, word: str) -> None:
+        """A run of two or more letters, or anything in text: a name, a word, or a product."""
+        folded = word.casefold()
+        if word in _PLAIN_WORDS or folded in ("and", "or", "infinity", "percent", "degrees"):
+            self._add(*_PLAIN_WORDS.get(word, _PLAIN_WORDS.get(folded, ("word", word))))
+        elif self._in_text() or len(word) == 1 or self._reads_as_word(word, folded):
+            self._add("word", word)
+        elif word[:3] in FUNCTIONS and len(word) == 4:  # "sinx"
+            self._add("func", word[:3])
+            self._add("symbol", word[3])
+        else:
+            for letter in word:
+                self._add("const" if letter in "ei" else "symbol", letter)
+
+    def _reads_as_word(self, word: str, folded: str) -> bool:
+        known = folded in _SHORT_WORDS or folded in NUMBER_WORDS or folded in SCALES
+        if known or "." in word or is_unit_name(word):
+            return True
+        after_number = bool(self.tokens) and self.tokens[-1].kind == "number" and not self.gap
+        if after_number:  # "2abc" is a product, "2 apples" is not
+            return False
+        return len(word) > 3 or (word[0].isupper() and word[1:].islower())
+
+    def _symbol(self) -> None:
+        text = self.text
+        if text[self.position] == DECIMAL_COMMA:
+            self.position += 1
+            self._add("sep", DECIMAL_COMMA)
+            return
+        if text.startswith("!=", self.position) and self.gap:
+            self.position += 2
+            self._add("rel", "!=")
+            return
+        match = _SYMBOL.match(text, self.position)
+        if not match:
+            raise Unreadable(f"unknown sign {text[self.position]!r}")
+        self.position = match.end()
+        kind, sign = _SYMBOLS[match.group()]
+        if sign in ("{", "}"):
+            self._brace(kind, sign)
+            return
+        self.brackets += (kind == "open") - (kind == "close")
+        self._add(kind, sign)
+
+    def _brace(self, kind: str, sign: str) -> None:
+        if sign == "{":
+            self.braces.append("text" if self._in_text() else "group")
+            if self._in_text():
+                return
+        elif not self.braces:
+            raise Unreadable("a closing brace without its opening one")
+        elif self.braces.pop() != "group":
+            return
+        self._add(kind, sign)
+
+
+def _visible_period(decimals: str) -> str | None:
+    """The period of "0.1666...": one digit three times over, or a longer block twice."""
+    for length in range(1, min(len(decimals), 12) + 1):
+        block = decimals[-length:]
+        repeats = 3 if length == 1 else 2
+        if decimals.endswith(block * repeats):
+            return block
+    return None

@@ -1,0 +1,82 @@
+"""Numbers written in English words: "forty-two", "two thirds", "minus three"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+
+def word_list(text: str) -> list[str]:
+    """The words of a table written as one string."""
+    return text.split()
+
+
+def word_set(text: str) -> frozenset[str]:
+    return frozenset(word_list(text))
+
+
+_SMALL = {
+    word: value
+    for value, word in enumerate(
+        word_list(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen "
+            "fourteen fifteen sixteen seventeen eighteen nineteen"
+        )
+    )
+}
+_TENS = {
+    word: 10 * value
+    for value, word in enumerate(
+        word_list("twenty thirty forty fifty sixty seventy eighty ninety"), start=2
+    )
+}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+_PARTS = {
+    word: value
+    for value, words in enumerate(
+        word_list(
+            "half,halves third,thirds quarter,quarters fifth,fifths sixth,sixths "
+            "seventh,sevenths eighth,eighths ninth,ninths tenth,tenths"
+        ),
+        start=2,
+    )
+    for word in words.split(",")
+} | {"fourth": 4, "fourths": 4}
+NUMBER_WORDS = frozenset(_SMALL) | frozenset(_TENS) | frozenset(_SCALES)
+
+
+def leading_number(words: Sequence[str]) -> tuple[Fraction, int] | None:
+    """The number at the start of `words` (casefolded) and how many words it takes.
+
+    >>> leading_number(["three", "quarters", "full"])
+    (Fraction(3, 4), 2)
+    """
+    start = 1 if words and words[0] in ("minus", "negative") else 0
+    sign = -1 if start else 1
+    if words[start : start + 1] in (["half"], ["quarter"]):
+        return Fraction(sign, _PARTS[words[start]]), start + 1
+    if words[start : start + 1] == ["a"] and words[start + 1 : start + 2]:
+        part = _PARTS.get(words[start + 1])
+        return (Fraction(sign, part), start + 2) if part else None
+    total, end = _whole(words, start)
+    if end == start:
+        return None
+    if end < len(words) and words[end] in _PARTS:
+        return Fraction(sign * total, _PARTS[words[end]]), end + 1
+    return Fraction(sign * total), end
+
+
+def _whole(words: Sequence[str], start: int) -> tuple[int, int]:
+    """Value and end of a whole number: hundreds build up inside each thousand."""
+    total = current = 0
+    end = start
+    for end, word in enumerate(words[start:], start):
+        if word in _SMALL or word in _TENS:
+            current += _SMALL.get(word, _TENS.get(word, 0))
+        elif word == "hundred" and current:
+            current *= 100
+        elif word in _SCALES and current:
+            total, current = total + current * _SCALES[word], 0
+        else:
+            return total + current, end
+    return total + current, len(words)
