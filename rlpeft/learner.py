@@ -23,8 +23,8 @@ from rlpeft.loss import importance_ratio, reinforce, token_terms
 from rlpeft.packing import MicroBatch, Sample, pack
 from rlpeft.policy import adapter_state
 
-HEAD_TOLERANCE = 1e-4
-"""Relative error accepted between `head(decoder(x))` and the model's own logits."""
+PROBE_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
+"""Log-prob difference accepted between the learner's forward pass and the model's own."""
 
 
 class Learner:
@@ -67,7 +67,7 @@ class Learner:
         )
         self.schedule = _schedule(self.optimizer, config, total_steps)
         self.num_steps = 0
-        self._check_head()
+        self._check_model()
 
     @property
     def device(self) -> torch.device:
@@ -190,9 +190,12 @@ class Learner:
     def _hidden(self, batch: MicroBatch) -> torch.Tensor:
         """Last hidden states [N, D] at the positions that predict completion tokens."""
         output = self._decoder(
-            input_ids=batch.tokens_BT, attention_mask=batch.attention_BT, use_cache=False
+            input_ids=batch.tokens_BT,
+            position_ids=batch.positions_BT,
+            attention_mask=batch.attention(),
+            use_cache=False,
         )
-        return output.last_hidden_state[batch.predicts_BT]
+        return output.last_hidden_state.flatten(0, 1)[batch.sources_N]
 
     @torch.no_grad()
     def _base_hidden(self, batch: MicroBatch) -> torch.Tensor:
@@ -200,14 +203,22 @@ class Learner:
             return self._hidden(batch)
 
     @torch.no_grad()
-    def _check_head(self) -> None:
-        ids = torch.tensor([[0, 1, 2]], device=self.device)
-        ours = self._head(self._decoder(input_ids=ids, use_cache=False).last_hidden_state)
-        theirs = self.policy(input_ids=ids, use_cache=False).logits
-        if not torch.allclose(ours, theirs, rtol=HEAD_TOLERANCE, atol=HEAD_TOLERANCE):
+    def _check_model(self) -> None:
+        """Shared prompts, positions and head must give what the model itself gives."""
+        samples = [Sample((0, 1), completion, (0.0, 0.0), 0.0) for completion in ((2, 3), (1, 2))]
+        (batch,) = pack(samples, token_budget=64)
+        batch = batch.to(self.device)
+        log_pi_NV = torch.log_softmax(self._head(self._hidden(batch)).float(), -1)
+        ours = log_pi_NV.gather(-1, batch.targets_N[:, None]).flatten().cpu()
+        theirs = torch.tensor([row[1:] for row in self.logprobs([[0, 1, 2, 3], [0, 1, 1, 2]])])
+        if not torch.allclose(
+            ours, theirs.flatten(), rtol=0, atol=PROBE_TOLERANCE[self.policy.dtype]
+        ):
             raise ModelError(
-                f"the learner needs logits = head(decoder(x)); {type(self._decoder).__name__} "
-                "changes them afterwards (soft-capping or scaling), which is not supported."
+                f"the learner needs logits = head(decoder(x)) and causal attention with a free "
+                f"mask; {type(self._decoder).__name__} computes {theirs.flatten().tolist()}, the "
+                f"learner {ours.tolist()} on a probe (soft-capping, scaling or sliding windows are "
+                "not supported)."
             )
 
 

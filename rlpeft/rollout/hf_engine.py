@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 from peft.utils import set_peft_model_state_dict
 from transformers import (
+    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -111,9 +112,13 @@ class HfEngine:
         sampler = SeededSampler([seed for _, seed in rows], num_tokens, sampling)
         recorder = StopRecorder(self.eos_ids, sampling.stop, self.tokenizer, longest)
         device = self.policy.device
+        ids_BT, attention_BT = ids_BT.to(device), attention_BT.to(device)
         output_BT = self.policy.generate(
-            input_ids=ids_BT.to(device),
-            attention_mask=attention_BT.to(device),
+            input_ids=ids_BT,
+            attention_mask=attention_BT,
+            past_key_values=self._shared_prefix(
+                [prompt for prompt, _ in rows], ids_BT, attention_BT
+            ),
             generation_config=_greedy_config(num_tokens, self.eos_ids),
             logits_processor=LogitsProcessorList([sampler]),
             stopping_criteria=StoppingCriteriaList([recorder]),
@@ -134,6 +139,27 @@ class HfEngine:
             )
             for b in range(len(rows))
         ]
+
+    def _shared_prefix(
+        self, prompts: Sequence[Sequence[int]], ids_BT: torch.Tensor, attention_BT: torch.Tensor
+    ) -> DynamicCache | None:
+        """Keys and values of all but the last prompt token, computed once a prompt."""
+        first: dict[Sequence[int], int] = {}
+        owners = [first.setdefault(prompt, b) for b, prompt in enumerate(prompts)]
+        if len(first) == len(prompts) or ids_BT.shape[1] < 2:
+            return None
+        unique = torch.tensor(list(first.values()), device=ids_BT.device)
+        cache = DynamicCache(config=self.policy.get_base_model().config)
+        self.policy.get_base_model().get_decoder()(
+            input_ids=ids_BT[unique, :-1],
+            attention_mask=attention_BT[unique, :-1],
+            position_ids=(attention_BT[unique, :-1].cumsum(-1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        place = {b: index for index, b in enumerate(first.values())}
+        cache.batch_select_indices(torch.tensor([place[b] for b in owners], device=ids_BT.device))
+        return cache
 
 
 class SeededSampler(LogitsProcessor):

@@ -145,7 +145,7 @@ def mbpp(row: Row) -> Item:
     shown = f"```python\n{tests[0]}\n```"
     return Item(
         user=f"{task}. Your code should satisfy the following assertion:\n{shown}",
-        answer="\n".join(tests),
+        answer="\n".join([*filter(None, [row.get("test_setup_code")]), *tests]),
         system=CODE,
         prefill="```python\n",
     )
