@@ -1,0 +1,180 @@
+"""Tasks from rows: what a user's file becomes, and what is said when it cannot."""
+
+import gzip
+import json
+
+import pytest
+
+from rlpeft.config import TaskConfig
+from rlpeft.errors import ConfigError, DataError
+from rlpeft.tasks import load_task
+
+ROWS = [{"prompt": f"question {i}", "answer": str(i), "topic": i % 3} for i in range(20)]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def load(path, name="jsonl", num_validation=4, num_test=6, **options):
+    return load_task(
+        TaskConfig(
+            name=name,
+            path=None if path is None else str(path),
+            options=options,
+            num_validation=num_validation,
+            num_test=num_test,
+        )
+    )
+
+
+def prompts(task, split):
+    return [problem.prompt for problem in task.split(split)]
+
+
+def test_one_file_is_carved_into_disjoint_splits_that_cover_it(tmp_path):
+    task = load(write(tmp_path / "a.jsonl", ROWS))
+    parts = [prompts(task, split) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [10, 4, 6]
+    assert sorted(sum(parts, [])) == sorted(row["prompt"] for row in ROWS)
+
+
+def test_answers_and_other_columns_stay_with_their_prompt(tmp_path):
+    task = load(write(tmp_path / "a.jsonl", ROWS))
+    for problem in task.split("train"):
+        number = int(problem.prompt.split()[1])
+        assert problem.answer == str(number)
+        assert problem.columns == {"prompt": problem.prompt, "topic": number % 3}
+
+
+def test_the_seed_decides_what_is_carved(tmp_path):
+    file = write(tmp_path / "a.jsonl", ROWS)
+    assert prompts(load(file), "test") == prompts(load(file), "test")
+    assert prompts(load(file), "test") != prompts(load(file, seed=1), "test")
+
+
+def test_a_folder_gives_its_own_splits_cut_to_their_numbers(tmp_path):
+    write(tmp_path / "train.jsonl", ROWS[:8])
+    write(tmp_path / "valid.jsonl", ROWS[8:11])
+    write(tmp_path / "test.jsonl", ROWS[11:])
+    task = load(tmp_path)
+    assert prompts(task, "train") == [row["prompt"] for row in ROWS[:8]]
+    assert prompts(task, "validation") == [row["prompt"] for row in ROWS[8:11]]
+    assert len(task.split("test")) == 6
+    assert set(prompts(task, "test")) < {row["prompt"] for row in ROWS[11:]}
+
+
+def test_a_prompt_of_a_later_split_is_left_out_of_earlier_ones(tmp_path):
+    write(tmp_path / "train.jsonl", ROWS[:8])
+    write(tmp_path / "validation.jsonl", ROWS[6:10])
+    write(tmp_path / "test.jsonl", ROWS[9:12])
+    task = load(tmp_path)
+    assert prompts(task, "train") == [row["prompt"] for row in ROWS[:6]]
+    assert prompts(task, "validation") == [row["prompt"] for row in ROWS[6:9]]
+
+
+def test_a_test_only_source_gives_up_validation_rows_that_are_not_tested(tmp_path):
+    write(tmp_path / "test.jsonl", ROWS)
+    task = load(tmp_path, num_test=100)
+    assert len(task.split("validation")) == 4
+    assert len(task.split("test")) == 16
+    assert not set(prompts(task, "validation")) & set(prompts(task, "test"))
+    with pytest.raises(DataError, match="has no train problems"):
+        task.split("train")
+
+
+def test_gzip_is_read(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    with gzip.open(path, "wt") as file:
+        file.write("\n".join(json.dumps(row) for row in ROWS))
+    assert len(load(path).split("train")) == 10
+
+
+def test_a_template_is_filled_from_columns_and_follows_no_attribute(tmp_path):
+    task = load(
+        write(tmp_path / "a.jsonl", ROWS), template="{topic}: {prompt.__class__} {prompt}\nA:"
+    )
+    problem = task.split("train")[0]
+    topic, text = problem.columns["topic"], problem.columns["prompt"]
+    assert problem.prompt == f"{topic}: {{prompt.__class__}} {text}\nA:"
+
+
+def test_chat_and_system_make_turns(tmp_path):
+    task = load(write(tmp_path / "a.jsonl", ROWS), chat=True, system="Be brief.")
+    problem = task.split("train")[0]
+    assert problem.prompt == (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": problem.columns["prompt"]},
+    )
+
+
+def test_a_column_of_chat_turns_is_taken_as_it_is(tmp_path):
+    rows = [{"prompt": [{"role": "user", "content": f"q{i}"}], "answer": "x"} for i in range(20)]
+    task = load(write(tmp_path / "a.jsonl", rows))
+    assert task.split("train")[0].prompt[0]["role"] == "user"
+
+
+def test_the_fingerprint_follows_the_content_not_the_path(tmp_path):
+    first = load(write(tmp_path / "a.jsonl", ROWS)).fingerprint()
+    assert load(write(tmp_path / "b.jsonl", ROWS)).fingerprint() == first
+    changed = [*ROWS[:-1], {**ROWS[-1], "answer": "20"}]
+    assert load(write(tmp_path / "c.jsonl", changed)).fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "must hold at least one row, it is empty"),
+        ("\n\n", "must hold at least one row, it is empty"),
+        ('{"prompt": "a", "answer": "b"}\n{oops\n', "line 2 must be one JSON object"),
+        ("[1, 2]\n", "line 1 must be a JSON object, got list"),
+        ('{"prompt": "a"}\n', r"train row 1: must have a column 'answer', has \['prompt'\]"),
+        ('{"question": "a", "answer": "b"}\n', "must have a column 'prompt'"),
+        ('{"prompt": "", "answer": "b"}\n', "must have a prompt that is non-empty"),
+        ('{"prompt": [{"role": "user"}], "answer": "b"}\n', "must have a prompt that is"),
+        ('{"prompt": "a", "answer": "b"}\n', "task.num_validation must leave at least one"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_says_what_and_where(tmp_path, content, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_binary_content_is_refused(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="must be UTF-8 JSONL"):
+        load(path)
+
+
+def test_a_missing_path_is_refused(tmp_path):
+    with pytest.raises(DataError, match="must be an existing file, folder or Hub id"):
+        load(tmp_path / "missing.jsonl")
+    with pytest.raises(DataError, match="must hold train.jsonl, test.jsonl"):
+        load(tmp_path)
+    with pytest.raises(DataError, match=r"task.path must be given for 'jsonl'"):
+        load(None)
+
+
+def test_a_dataset_the_hub_does_not_give_is_one_line():
+    with pytest.raises(DataError, match="'nobody/nothing' is no local path and the Hub") as caught:
+        load("nobody/nothing", name="hub")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones():
+    with pytest.raises(
+        DataError, match="task.name must be one of tiny/swap, .*gsm8k.* got 'gsm9k'"
+    ):
+        load(None, name="gsm9k")
+
+
+def test_an_option_the_task_does_not_take_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"task.options.shots of 'jsonl': .*Options are: prompt"):
+        load(write(tmp_path / "a.jsonl", ROWS), shots=3)
+    with pytest.raises(ConfigError, match=r"task.options.system needs task.options.chat = true"):
+        load(write(tmp_path / "a.jsonl", ROWS), system="Be brief.")
