@@ -1,0 +1,190 @@
+"""A run's records: one line of metrics and one table of completions for every step.
+
+    run/recipe.json                        what was asked for
+    run/metrics.jsonl                      {"step": 3, "reward": 0.6, ...}, one line a step
+    run/completions/step_00000003.parquet  every completion with its verdict and advantage
+
+Column and metric names are TRL's where TRL has one. A line is whole or is dropped: a crash in the
+middle of writing one costs that step's line alone, and the step is run again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rewards.scorer import ScoredBatch
+from rlpeft.config import Recipe
+from rlpeft.errors import DataError
+from rlpeft.trackers import TRACKERS, Tracker
+from rlpeft.types import Group, Problem
+
+METRICS_FILE, RECIPE_FILE, COMPLETIONS_FOLDER = "metrics.jsonl", "recipe.json", "completions"
+
+
+class RunRecorder:
+    """Fulfils `rlpeft.trainer.Recorder` in a run folder, and in the recipe's trackers.
+
+    Args:
+        folder: the run folder; records already there are kept until `rewind`.
+
+    Raises:
+        ConfigError: a tracker of `train.report_to` is not installed.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._trackers: list[Tracker] = [
+            TRACKERS[n](folder, recipe) for n in recipe.train.report_to
+        ]
+        _replace(folder / RECIPE_FILE, recipe.model_dump_json(indent=2))
+        self._lines: TextIO | None = None
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line; NaN and infinity become `null`, which JSON has."""
+        finite = {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
+        if self._lines is None:
+            self._lines = (self.folder / METRICS_FILE).open("a")
+        self._lines.write(json.dumps({"step": step, **finite}) + "\n")
+        self._lines.flush()
+        for tracker in self._trackers:
+            tracker.log(step, values)
+
+    def completions(
+        self, step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
+    ) -> None:
+        """Write one Parquet file; see `completions_table` for its columns."""
+        path = completions_path(self.folder, step)
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        pq.write_table(completions_table(step, groups, scored, advantages), partial)
+        os.replace(partial, path)
+
+    def rewind(self, step: int) -> None:
+        """Forget every later step, and a last line that was cut off."""
+        self._close_lines()
+        kept = [row for row in read_metrics(self.folder) if row["step"] <= step]
+        _replace(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
+        for path in completions_steps(self.folder):
+            if path > completions_path(self.folder, step):
+                path.unlink()
+        for tracker in self._trackers:
+            tracker.rewind(step)
+
+    def close(self) -> None:
+        """Close files and trackers. May be called twice."""
+        self._close_lines()
+        while self._trackers:
+            self._trackers.pop().close()
+
+    def _close_lines(self) -> None:
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
+
+
+def completions_table(
+    step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
+) -> pa.Table:
+    """Every completion of a step, a row each, in order of groups and members.
+
+    Columns: `step`, `problem`, `prompt`, `completion`, one score for each reward, `advantage` and
+    what rewards recorded with `log_extra`, as TRL has them; then `reward` (the weighted sum),
+    `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`. A reward
+    or an extra column of one of these names is kept as `extra/<name>`.
+    """
+    pairs = [(group.problem, done) for group in groups for done in group.completions]
+    verdicts = scored.verdicts
+    columns: dict[str, list[Any]] = {
+        "step": [step] * len(pairs),
+        "problem": [problem.id for problem, _ in pairs],
+        "prompt": [prompt_text(problem) for problem, _ in pairs],
+        "completion": [done.text for _, done in pairs],
+        "advantage": list(advantages),
+        "reward": [verdict.score for verdict in verdicts],
+        "verdict": [verdict.kind.value for verdict in verdicts],
+        "reason": [verdict.reason for verdict in verdicts],
+        "extracted": [verdict.extracted for verdict in verdicts],
+        "answer": [problem.answer for problem, _ in pairs],
+        "finish_reason": [done.finish_reason.value for _, done in pairs],
+        "num_tokens": [len(done.token_ids) for _, done in pairs],
+        "version": [done.version for _, done in pairs],
+    }
+    own = set(columns)
+    recorded: dict[str, list[Any]] = dict(scored.columns)
+    recorded |= {name: [v.score for v in each] for name, each in scored.by_reward.items()}
+    for name, values in recorded.items():
+        columns[f"extra/{name}" if name in own else name] = values
+    return pa.table({name: _array(values) for name, values in columns.items()})
+
+
+def prompt_text(problem: Problem) -> str:
+    """A prompt for a person to read; chat turns as `role: content`."""
+    if isinstance(problem.prompt, str):
+        return problem.prompt
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in problem.prompt)
+
+
+def completions_path(folder: Path, step: int) -> Path:
+    """Where the completions of a step lie; names sort as steps do."""
+    return folder / COMPLETIONS_FOLDER / f"step_{step:08d}.parquet"
+
+
+def completions_steps(folder: Path) -> list[Path]:
+    """The completion files of a run, oldest first."""
+    return sorted((folder / COMPLETIONS_FOLDER).glob("step_*.parquet"))
+
+
+def read_completions(path: Path) -> list[dict[str, Any]]:
+    """The rows of one step's file."""
+    return pq.read_table(path).to_pylist()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, a dict each step; a last line that was cut off is left out.
+
+    Raises:
+        DataError: another line cannot be read.
+    """
+    path = folder / METRICS_FILE
+    text = path.read_text() if path.exists() else ""
+    rows = []
+    # What follows the last newline was cut off in writing.
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(
+                f"line {number} of {str(path)!r} must be JSON, got {line[:60]!r}. Remove that line."
+            ) from error
+    return rows
+
+
+def _array(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        # Mixed kinds, huge integers or broken Unicode: rewards may record anything.
+        return pa.array([None if value is None else _text(value) for value in values])
+
+
+def _text(value: Any) -> str:
+    try:
+        text = str(value)
+    except ValueError:  # Python refuses to print integers beyond 4300 digits
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-8", "replace").decode()
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
