@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.utils import set_peft_model_state_dict
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 
@@ -117,6 +118,19 @@ class Learner:
     def adapter_state(self) -> AdapterState:
         """The adapter as it is now; its version is the number of steps taken."""
         return adapter_state(self.policy, self.num_steps)
+
+    def load_adapter(self, state: AdapterState) -> None:
+        """Take over another adapter's values; optimizer and step count stay as they are.
+
+        Raises:
+            ModelError: the policy has no place for one of its tensors.
+        """
+        result = set_peft_model_state_dict(self.policy, dict(state.tensors))
+        if result.unexpected_keys:
+            raise ModelError(
+                f"every adapter tensor must have a place in the learner's model, "
+                f"{result.unexpected_keys[0]!r} has none. Build both from the same recipe."
+            )
 
     @torch.no_grad()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:

@@ -1,0 +1,225 @@
+"""Train an expert: the composition root of a run, on this machine or on a Ray cluster.
+
+    python -m jobs.train RECIPE [--set section.key=value ...] [--out DIR] [--address ADDR] [--local]
+
+Builds the parts a recipe names, trains, then tests the base model and the best expert once, on the
+same problems. Everything a run leaves lies in one folder; a run started again on its folder
+continues from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlpeft.build import (
+    build_canary,
+    build_card,
+    build_engine,
+    build_learner,
+    build_prompter,
+    build_scorer,
+    check_inputs,
+    fingerprint,
+)
+from rlpeft.checkpoint import check_fingerprint, list_checkpoints
+from rlpeft.collect import greedy_sampling
+from rlpeft.config import Recipe
+from rlpeft.errors import CheckpointError
+from rlpeft.evaluate import Accuracy, Scores, evaluate
+from rlpeft.experts import load_expert, save_expert
+from rlpeft.rollout.fleet import Fleet, LocalFleet, Proof, SyncReport
+from rlpeft.tasks.catalogue import load_task
+from rlpeft.trainer import Progress, Recorder, Run, train
+
+OnStep = Callable[[Progress, Mapping[str, float]], None]
+Summary = dict[str, Any]
+
+SUMMARY_FILE = "summary.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a cluster holds in actors and a single process in objects."""
+
+    learner: Any
+    fleet: Fleet
+    scorer: Scores
+
+
+def run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    address: str | None = None,
+    ray: bool = True,
+    on_step: OnStep | None = None,
+    recorder: Recorder | None = None,
+) -> Summary:
+    """Train until the recipe's end, then test once.
+
+    Args:
+        out: the run's folder; an unfinished run in it is continued.
+        address: a Ray cluster; one is started on this machine if absent.
+        ray: `False` runs everything in this process.
+        on_step: told after each step what it brought.
+        recorder: where figures go; the run's folder if absent.
+
+    Returns:
+        What `summary.json` of the folder holds.
+
+    Raises:
+        RlpeftError: the recipe, its data, its model or the cluster cannot do it.
+    """
+    task, prompter = load_task(recipe.task), build_prompter(recipe)
+    check_inputs(recipe, task, prompter, build_scorer(recipe))
+    with lone_run(out):
+        start_or_continue(out, fingerprint(recipe, task))
+        with parts(recipe, address, ray=ray) as found:
+            this = Run(
+                recipe=recipe,
+                folder=out,
+                task=task,
+                learner=found.learner,
+                fleet=found.fleet,
+                scorer=found.scorer,
+                prompter=prompter,
+                recorder=recorder or JsonLines(out),
+                card=build_card(recipe),
+                canary=build_canary(task, prompter),
+            )
+            base = prove(this)  # the fresh adapter is the base model
+            for progress, metrics in train(this):
+                if on_step is not None:
+                    on_step(progress, metrics)
+            return test(this, base)
+
+
+def parts(recipe: Recipe, address: str | None, *, ray: bool) -> Any:
+    """Context of the parts of a run, which end with it."""
+    return local_parts(recipe)
+
+
+@contextmanager
+def local_parts(recipe: Recipe) -> Iterator[Parts]:
+    """Everything in this process."""
+    fleet, scorer = LocalFleet(build_engine(recipe)), build_scorer(recipe)
+    try:
+        yield Parts(build_learner(recipe), fleet, scorer)
+    finally:
+        fleet.close()
+        scorer.close()
+
+
+@contextmanager
+def lone_run(out: Path) -> Iterator[None]:
+    """Hold a run's folder: two drivers in it would overwrite each other's steps.
+
+    The lock ends with the process, however it ends.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"run {str(out)!r} must have one driver, another one is at work in it. Wait for "
+                "it, stop it, or choose another --out."
+            ) from error
+        yield
+
+
+def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
+    """Refuse to continue a run under another set-up; one without a step may still be mended."""
+    if not list_checkpoints(out):
+        (out / "fingerprint.json").unlink(missing_ok=True)
+    check_fingerprint(out, found)
+
+
+def prove(this: Run) -> Proof:
+    """The learner's adapter as it is now, with what proves its delivery."""
+    state, canary = this.learner.adapter_state(), this.canary
+    bound = this.recipe.rollout.canary_bound
+    return Proof(state, canary, this.learner.logprobs(canary), bound)
+
+
+def test(this: Run, base: Proof) -> Summary:
+    """Accuracy of base model and best expert on the test split, into card and summary.
+
+    A run that was tested already keeps its figures.
+    """
+    card = load_expert(this.best_folder).card
+    path = this.folder / SUMMARY_FILE
+    if card.test is not None and path.is_file():
+        return dict(json.loads(path.read_text()))
+    started = time.perf_counter()
+    base_test, _ = test_one(this, base)
+    expert = load_expert(this.best_folder, base_digest=card.base_digest)
+    this.learner.load_adapter(expert.state())
+    proof = prove(this)
+    expert_test, synced = test_one(this, proof)
+    card = card.model_copy(update={"test": expert_test, "base_test": base_test})
+    save_expert(this.best_folder, proof.state, card)
+    summary = {
+        "name": this.recipe.name,
+        "expert": str(this.best_folder),
+        "best_step": card.step,
+        "digest": card.digest,
+        "test": expert_test.model_dump(),
+        "base_test": base_test.model_dump(),
+        "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
+        "sync_bytes": synced.num_bytes,
+        "sync_ms": 1e3 * synced.load_s,
+        "test_s": time.perf_counter() - started,
+    }
+    write_json(path, summary)
+    return summary
+
+
+def test_one(this: Run, proof: Proof) -> tuple[Accuracy, SyncReport]:
+    """Greedy accuracy of one policy on the test split."""
+    synced = this.fleet.sync(proof)
+    accuracy, _, _ = evaluate(
+        this.task.split("test"),
+        this.fleet,
+        this.scorer,
+        prompter=this.prompter,
+        sampling=greedy_sampling(this.recipe),
+        step=this.recipe.train.steps,
+    )
+    return accuracy, synced
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2))
+    os.replace(partial, path)
+
+
+class JsonLines:
+    """Metrics alone, one JSON object a line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "metrics.jsonl"
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one step's numbers."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def completions(self, step: int, groups: Any, scored: Any, advantages: Any) -> None:
+        """Kept by nobody."""
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines of later steps."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        self.path.write_text("".join(line + "\n" for line in kept))
