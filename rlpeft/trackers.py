@@ -76,8 +76,9 @@ class Wandb:
                 config=recipe.model_dump(mode="json"),
             )
         except wandb.errors.UsageError as error:
+            cause = str(error).rstrip(".")
             raise ConfigError(
-                f"train.report_to = 'wandb' must be able to log in, got: {error}. Run `wandb "
+                f"train.report_to = 'wandb' must be able to log in, got: {cause}. Run `wandb "
                 "login`, or set WANDB_MODE=offline."
             ) from error
         self._run.define_metric("*", step_metric="step")
