@@ -1,0 +1,48 @@
+"""Find the program in a completion."""
+
+from __future__ import annotations
+
+import re
+
+from rewards.regions import answer_region
+
+_FENCE = re.compile(r"^[ \t]{0,12}(```+|~~~+)[ \t]*([A-Za-z0-9_+.-]*)[^\n]*$", re.MULTILINE)
+_PYTHON = frozenset({"", "python", "python3", "py"})
+
+
+def extract_code(completion: str) -> str | None:
+    """Return the last closed block of Python, else of an open one, else the text if it is code.
+
+    `None` if there is only prose, or the completion is still thinking.
+    """
+    region = answer_region(completion)
+    if region is None:
+        return None
+    blocks = _blocks(region)
+    if blocks:
+        return blocks[-1]
+    return region if _looks_like_code(region) else None
+
+
+def _blocks(text: str) -> list[str]:
+    found: list[str] = []
+    opening: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opening is None:
+            opening = fence
+        elif fence[1][0] == opening[1][0] and not fence[2]:
+            if opening[2].lower() in _PYTHON:
+                found.append(text[opening.end() + 1 : fence.start()])
+            opening = None
+    if opening is not None and not found and opening[2].lower() in _PYTHON:
+        found.append(text[opening.end() + 1 :])
+    return found
+
+
+def _looks_like_code(text: str) -> bool:
+    return (
+        re.search(
+            r"^\s*(?:def|class|import|from|return|if|for|while|@|[A-Za-z_]\w*\s*=)", text, re.M
+        )
+        is not None
+    )

@@ -1,0 +1,182 @@
+"""Run programs against tests in confined processes, from any thread of any process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+_START = (
+    "import sys; sys.path.append({root!r}); from rewards.code.zygote import main; "
+    "sys.path.remove({root!r}); main()"
+)
+_GRACE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One program and the tests it has to pass.
+
+    Attributes:
+        source: the program, untrusted.
+        tests: test programs in order, each of which raises if it fails.
+        prelude: code of the benchmark that runs before the tests.
+        entry_point: the function under test, where the prelude defines a stub of that name.
+        cpu_s: processor seconds for the program, and as many for the tests.
+        wall_s: seconds until both are killed.
+        memory_mb: address space of each.
+    """
+
+    source: str
+    tests: tuple[str, ...]
+    prelude: str = ""
+    entry_point: str = ""
+    cpu_s: int = 5
+    wall_s: float = 15.0
+    memory_mb: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        outcome: `passed`, `failed`, `syntax` (the program cannot be compiled), `bad tests`,
+            `starved` (killed at the deadline while waiting for a processor) or `broken` (the
+            sandbox itself failed).
+        detail: one line for a person.
+    """
+
+    outcome: str
+    detail: str
+
+
+class Sandbox:
+    """`num_workers` warm interpreters, started on demand; each runs one job at a time."""
+
+    def __init__(self, num_workers: int | None = None) -> None:
+        self.num_workers = num_workers or len(os.sched_getaffinity(0))
+        self.missing: tuple[str, ...] | None = None
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(self.num_workers):
+            self._idle.put(None)
+
+    def run(self, job: Job) -> Outcome:
+        """Run one job; waits for a free worker. Never raises for what the program does."""
+        worker = self._idle.get()
+        try:
+            if worker is None:
+                worker = self._start()
+            return worker.run(job)
+        except (OSError, ValueError) as error:
+            if worker is not None:
+                worker.close()
+                worker = None
+            return Outcome("broken", f"the sandbox failed: {error}")
+        finally:
+            self._idle.put(worker)
+
+    def run_many(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Run jobs on all workers; results in the order of the jobs."""
+        if len(jobs) < 2:
+            return [self.run(job) for job in jobs]
+        with ThreadPoolExecutor(self.num_workers) as threads:
+            return list(threads.map(self.run, jobs))
+
+    def close(self) -> None:
+        """Stop the workers; jobs that run are waited for."""
+        for _ in range(self.num_workers):
+            worker = self._idle.get()
+            if worker is not None:
+                worker.close()
+        for _ in range(self.num_workers):
+            self._idle.put(None)
+
+    def _start(self) -> _Worker:
+        worker = _Worker()
+        if self.missing is None:
+            self.missing = worker.missing
+            if self.missing:
+                warnings.warn(
+                    "the code sandbox runs without these protections: " + "; ".join(self.missing),
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return worker
+
+
+class _Worker:
+    """One zygote process."""
+
+    def __init__(self) -> None:
+        # -P -s -S: neither the working folder nor any site-packages is importable.
+        command = [sys.executable, "-P", "-s", "-S", "-B", "-c", _START.format(root=_ROOT)]
+        environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        self.missing = tuple(self._receive(30.0)["missing"])
+
+    def run(self, job: Job) -> Outcome:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
+        self._process.stdin.flush()
+        result = self._receive(job.wall_s + _GRACE_S)
+        return Outcome(result["outcome"], result["detail"])
+
+    def close(self) -> None:
+        """End it: by end of input if it listens, by SIGKILL if it does not."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        try:
+            self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _receive(self, timeout_s: float) -> dict[str, Any]:
+        # The zygote keeps the deadline of a job; this is the net under it.
+        timer = threading.Timer(timeout_s, self._process.kill)
+        timer.start()
+        try:
+            assert self._process.stdout is not None
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line:
+            raise OSError(f"its worker ended with status {self._process.wait()}")
+        return dict(json.loads(line))
+
+
+_shared: dict[int, Sandbox] = {}
+_lock = threading.Lock()
+
+
+def shared_sandbox() -> Sandbox:
+    """Return this process's sandbox; a forked child gets its own."""
+    with _lock:
+        sandbox = _shared.get(os.getpid())
+        if sandbox is None:
+            _shared.clear()
+            sandbox = _shared[os.getpid()] = Sandbox()
+            atexit.register(sandbox.close)
+        return sandbox

@@ -1,0 +1,177 @@
+"""A warm interpreter that forks one confined pair of processes per job: program and judge.
+
+It runs no foreign code itself. Started by `rewards.code.sandbox` as a bare interpreter (no
+site-packages, no environment); jobs come as JSON lines on stdin, results leave on stdout, and
+end of input ends it. The time limits are kept here, by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rewards.code.confine import Limits, confine, die_with_parent, missing_protections
+from rewards.code.judge import run_tests
+from rewards.code.program import serve
+from rewards.code.wire import Channel, WireError
+
+FOLDER_BYTES = 16 << 20
+"""What a program may write in all; looked at every `_LOOK_S` seconds."""
+
+_LOOK_S = 0.05
+_UNCONFINED = 70  # exit status of a child that never reached foreign code
+_MAX_RESULT_BYTES = 1 << 16
+_PRELOADED = (
+    "array bisect cmath collections copy datetime decimal fractions functools heapq itertools "
+    "json math operator random re statistics string typing"
+)
+
+
+def main() -> None:
+    """Say what protections are missing, then run jobs until stdin ends."""
+    for name in _PRELOADED.split():
+        importlib.import_module(name)
+    _write_line({"missing": missing_protections()})
+    with tempfile.TemporaryDirectory(prefix="sandbox-") as root:
+        for line in sys.stdin.buffer:
+            folder = tempfile.mkdtemp(dir=root)
+            _write_line(_run_job(json.loads(line), folder))
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_line(message: Any) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+@dataclass(slots=True)
+class _Child:
+    """One forked process; `status` and processor time are known once it was reaped."""
+
+    pid: int
+    used_s: float = 0.0
+    status: int = 0
+
+    def waiting(self) -> bool:
+        """Whether it sleeps of its own will rather than for want of a processor."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "R"
+        return True
+
+    def kill(self) -> None:
+        """Kill its process group and reap it."""
+        for stop in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                stop(self.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(self.pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
+        self.used_s = usage.ru_utime + usage.ru_stime
+
+
+def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
+    limits = Limits(job["cpu_s"], job["memory_mb"])
+    judge_in, program_out = os.pipe()
+    program_in, judge_out = os.pipe()
+    result_in, result_out = os.pipe()
+
+    def run_program() -> None:
+        serve(Channel(program_in, program_out), job["source"])
+
+    def run_judge() -> None:
+        result = run_tests(
+            Channel(judge_in, judge_out),
+            prelude=job["prelude"],
+            tests=job["tests"],
+            entry_point=job["entry_point"],
+        )
+        os.write(result_out, json.dumps(result).encode()[:_MAX_RESULT_BYTES])
+
+    program = _fork(run_program, folder, limits, keep=(program_in, program_out))
+    judge = _fork(run_judge, folder, limits, keep=(judge_in, judge_out, result_out))
+    for fd in (judge_in, program_out, program_in, judge_out, result_out):
+        os.close(fd)
+    raw, stopped = _watch(result_in, folder, time.monotonic() + job["wall_s"])
+    starved = stopped == "time" and not program.waiting()
+    program.kill()
+    judge.kill()
+    os.close(result_in)
+    if _UNCONFINED in (program.status, judge.status):
+        return {"outcome": "broken", "detail": "a process could not be confined"}
+    return _outcome(raw, stopped, starved, program.used_s >= limits.cpu_s)
+
+
+def _outcome(raw: bytes, stopped: str, starved: bool, spent: bool) -> dict[str, Any]:
+    if spent:
+        return {"outcome": "failed", "detail": "time limit exceeded"}
+    if stopped == "space":
+        return {"outcome": "failed", "detail": f"more than {FOLDER_BYTES} bytes written"}
+    if starved:
+        return {"outcome": "starved", "detail": "the machine gave it too little processor time"}
+    if stopped == "time":
+        return {"outcome": "failed", "detail": "it waited until the deadline"}
+    if not raw:
+        return {"outcome": "failed", "detail": "the tests were stopped by a limit"}
+    return dict(json.loads(raw))
+
+
+def _fork(run: Any, folder: str, limits: Limits, keep: tuple[int, ...]) -> _Child:
+    pid = os.fork()
+    if pid:
+        return _Child(pid)
+    # The child must never return into the zygote's loop, whatever happens.
+    status = _UNCONFINED
+    try:
+        die_with_parent()
+        os.setsid()
+        _close_all_but(keep)
+        os.chdir(folder)
+        os.environ.clear()
+        confine(folder, limits)
+        status = 1
+        run()
+        status = 0
+    except WireError:
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _close_all_but(keep: tuple[int, ...]) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    low = 3
+    for fd in (*sorted(keep), 1 << 16):
+        os.closerange(low, fd)
+        low = fd + 1
+
+
+def _watch(result: int, folder: str, deadline: float) -> tuple[bytes, str]:
+    """Read the judge's result; return it and why reading stopped: "", "time" or "space"."""
+    raw = b""
+    while time.monotonic() < deadline:
+        if not select.select([result], [], [], _LOOK_S)[0]:
+            if _folder_bytes(folder) > FOLDER_BYTES:
+                return b"", "space"
+            continue
+        part = os.read(result, _MAX_RESULT_BYTES)
+        if not part:
+            return raw, ""
+        raw += part
+    return b"", "time"
+
+
+def _folder_bytes(folder: str) -> int:
+    # Without the right to make folders, all that a program writes lies flat in this one.
+    with os.scandir(folder) as entries:
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
