@@ -137,20 +137,28 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
         ModelError: the folder is incomplete or its weights do not fit its config.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     folder = check_model_folder(Path(path))
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         cause = str(error).strip().splitlines()[0]
         raise ModelError(f"base model in {str(folder)!r} cannot be loaded: {cause}") from error
+    # transformers fills what is missing with random numbers and only warns.
+    if missing := sorted(loaded["missing_keys"]):
+        raise ModelError(
+            f"base model in {str(folder)!r} must hold every weight of its architecture, it lacks "
+            f"{', '.join(missing[:3])} ({len(missing)} in all). Save the whole model again."
+        )
     model.generation_config = neutral_generation_config(model.generation_config)
     return model.to(device).eval().requires_grad_(False)
 

@@ -1,6 +1,7 @@
 """Tasks from rows: what a user's file becomes, and what is said when it cannot."""
 
 import gzip
+import itertools
 import json
 
 import pytest
@@ -37,7 +38,7 @@ def test_one_file_is_carved_into_disjoint_splits_that_cover_it(tmp_path):
     task = load(write(tmp_path / "a.jsonl", ROWS))
     parts = [prompts(task, split) for split in ("train", "validation", "test")]
     assert [len(part) for part in parts] == [10, 4, 6]
-    assert sorted(sum(parts, [])) == sorted(row["prompt"] for row in ROWS)
+    assert sorted(itertools.chain(*parts)) == sorted(row["prompt"] for row in ROWS)
 
 
 def test_answers_and_other_columns_stay_with_their_prompt(tmp_path):
@@ -154,7 +155,7 @@ def test_binary_content_is_refused(tmp_path):
 def test_a_missing_path_is_refused(tmp_path):
     with pytest.raises(DataError, match="must be an existing file, folder or Hub id"):
         load(tmp_path / "missing.jsonl")
-    with pytest.raises(DataError, match="must hold train.jsonl, test.jsonl"):
+    with pytest.raises(DataError, match=r"must hold train.jsonl, test.jsonl"):
         load(tmp_path)
     with pytest.raises(DataError, match=r"task.path must be given for 'jsonl'"):
         load(None)
@@ -168,7 +169,7 @@ def test_a_dataset_the_hub_does_not_give_is_one_line():
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
     with pytest.raises(
-        DataError, match="task.name must be one of tiny/swap, .*gsm8k.* got 'gsm9k'"
+        DataError, match=r"task.name must be one of tiny/swap, .*gsm8k.* got 'gsm9k'"
     ):
         load(None, name="gsm9k")
 

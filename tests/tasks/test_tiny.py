@@ -76,10 +76,10 @@ def test_chat_gives_the_same_question_as_a_user_turn():
 
 
 def test_more_problems_than_are_held_out_is_refused():
-    with pytest.raises(DataError, match="at most 2000 .* got 1500 \\+ 501"):
+    with pytest.raises(DataError, match=r"at most 2000 .* got 1500 \+ 501"):
         tiny_task("tiny/swap", num_validation=1500, num_test=501)
 
 
 def test_an_unknown_skill_is_refused_with_the_known_ones():
-    with pytest.raises(DataError, match="tiny/swap, .*tiny/mix, got 'tiny/spin'"):
+    with pytest.raises(DataError, match=r"tiny/swap, .*tiny/mix, got 'tiny/spin'"):
         tiny_task("tiny/spin", num_validation=1, num_test=1)

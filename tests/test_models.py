@@ -1,0 +1,260 @@
+"""Base models: names, folders, exact prompt ids, ends, digests, and what the tiny model knows."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig
+
+from rlpeft.errors import DataError, ModelError
+from rlpeft.models import (
+    adds_bos,
+    encode_prompt,
+    eos_ids,
+    load_base_model,
+    load_tokenizer,
+    model_digest,
+    neutral_generation_config,
+    resolve_model,
+)
+from rlpeft.tasks.tiny import SKILLS, tiny_task
+
+TINY = resolve_model("tiny")
+PAD, BOS, EOS, _, USER, ASSISTANT = range(6)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(TINY)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_base_model(TINY)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(TINY, tmp_path / "model")
+
+
+def question_ids(tokenizer, text):
+    return [tokenizer.convert_tokens_to_ids(character) for character in text]
+
+
+def test_a_local_folder_is_taken_as_it_is(folder):
+    assert resolve_model(str(folder)) == folder
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("config.json", "must hold config.json"),
+        ("model.safetensors", r"must hold \*.safetensors weights"),
+        ("tokenizer.json", "must hold a tokenizer"),
+    ],
+)
+def test_an_incomplete_folder_is_refused_with_what_it_lacks(folder, missing, message):
+    (folder / missing).unlink()
+    with pytest.raises(ModelError, match=message):
+        resolve_model(str(folder))
+    with pytest.raises(ModelError, match=message):
+        load_base_model(folder)
+
+
+@pytest.mark.parametrize("name", ["tinny", "./nowhere", "/nowhere", "a/b/c"])
+def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(name):
+    with pytest.raises(ModelError, match="must be an existing folder, a Hub id"):
+        resolve_model(name)
+
+
+def test_a_hub_id_that_the_hub_does_not_give_is_one_line():
+    with pytest.raises(ModelError, match="'nobody/nothing' is no local folder and") as caught:
+        resolve_model("nobody/nothing")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unfetched_model_says_how_to_fetch_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="Run: rlpeft models fetch smollm2-135m"):
+        resolve_model("smollm2-135m")
+
+
+def test_weights_that_are_no_safetensors_file_are_refused(folder):
+    (folder / "model.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_base_model(folder)
+
+
+def test_weights_that_lack_a_tensor_are_refused_and_not_made_up(folder):
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks model.layers.1.mlp.up_proj.weight \(1 in all\)"):
+        load_base_model(folder)
+
+
+def test_a_broken_tokenizer_is_refused(folder):
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match=r"tokenizer in .* cannot be read"):
+        load_tokenizer(folder)
+
+
+def test_plain_text_opens_with_one_bos(tokenizer):
+    ids = question_ids(tokenizer, "3714@=")
+    assert encode_prompt(tokenizer, "3714@=") == [BOS, *ids]
+    assert encode_prompt(tokenizer, "<bos>3714@=") == [BOS, *ids]
+    assert encode_prompt(tokenizer, "<bos><bos>3714@=") == [BOS, *ids]
+
+
+def test_chat_turns_open_with_one_bos_and_end_where_the_model_answers(tokenizer):
+    ids = question_ids(tokenizer, "3714@=")
+    turns = ({"role": "user", "content": "3714@="},)
+    assert encode_prompt(tokenizer, turns) == [BOS, USER, *ids, ASSISTANT]
+
+
+def test_a_bos_is_added_to_a_template_that_forgets_it():
+    tokenizer = load_tokenizer(TINY)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    ids = question_ids(tokenizer, "37=")
+    assert encode_prompt(tokenizer, ({"role": "user", "content": "37="},)) == [BOS, *ids]
+
+
+def test_a_last_assistant_turn_is_left_open(tokenizer):
+    turns = ({"role": "user", "content": "37"}, {"role": "assistant", "content": "73"})
+    ids = question_ids(tokenizer, "37")
+    assert encode_prompt(tokenizer, turns) == [BOS, USER, *ids, ASSISTANT, *ids[::-1]]
+
+
+def test_no_bos_is_forced_on_a_tokenizer_that_has_one_but_adds_none(folder):
+    file = folder / "tokenizer.json"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "post_processor": None}))
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.bos_token_id == BOS
+    assert not adds_bos(tokenizer)
+    assert encode_prompt(tokenizer, "37") == question_ids(tokenizer, "37")
+
+
+def test_chat_turns_without_a_template_are_refused():
+    tokenizer = load_tokenizer(TINY)
+    tokenizer.chat_template = None
+    with pytest.raises(ModelError, match="has no chat template"):
+        encode_prompt(tokenizer, ({"role": "user", "content": "37"},))
+
+
+def test_turns_which_the_template_refuses_are_a_data_error():
+    tokenizer = load_tokenizer(TINY)
+    tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
+    with pytest.raises(DataError, match=r"refuses .*no system turn"):
+        encode_prompt(tokenizer, ({"role": "system", "content": "37"},))
+
+
+def test_a_tokenizer_without_pad_pads_with_its_eos(folder):
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    del config["pad_token"]
+    file.write_text(json.dumps(config))
+    assert load_tokenizer(folder).pad_token_id == EOS
+
+
+def test_ends_are_the_union_of_generation_config_config_and_tokenizer(folder, tokenizer):
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 9}))
+    assert eos_ids(folder, tokenizer) == {7, 8, 9, EOS}
+
+
+def test_ends_of_a_loaded_model_are_those_of_its_folder(folder, tokenizer):
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
+    assert eos_ids(load_base_model(folder), tokenizer) == {7, 8, EOS} == eos_ids(folder, tokenizer)
+
+
+def test_a_model_without_any_end_is_refused(folder):
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": None}))
+    tokenizer = load_tokenizer(folder)
+    tokenizer.eos_token = None
+    with pytest.raises(ModelError, match="must name an end-of-sequence token"):
+        eos_ids(folder, tokenizer)
+
+
+def test_no_sampling_default_of_the_model_survives(folder):
+    (folder / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": 2, "do_sample": True, "temperature": 0.3, "top_k": 5})
+    )
+    config = load_base_model(folder).generation_config
+    assert (config.do_sample, config.temperature, config.top_k) == tuple(
+        getattr(neutral_generation_config(LlamaConfig()), key)
+        for key in ("do_sample", "temperature", "top_k")
+    )
+    assert config.eos_token_id == 2
+
+
+def test_base_weights_are_frozen_and_in_evaluation_mode(model):
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not model.training
+
+
+def test_the_tiny_model_is_the_same_in_both_dtypes(model):
+    halves = dict(load_base_model(TINY, dtype="bfloat16").named_parameters())
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, halves[name].float())
+
+
+def test_the_digest_follows_weights_and_shape_not_place_or_version(folder):
+    digest = model_digest(TINY)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_version": "0"}))
+    assert model_digest(folder) == digest
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-5}))
+    assert model_digest(folder) != digest
+
+
+def test_the_digest_sees_one_changed_byte_of_the_weights(folder):
+    digest = model_digest(folder)
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    assert model_digest(folder) != digest
+
+
+def test_the_packaged_model_is_small():
+    assert sum(file.stat().st_size for file in TINY.iterdir()) < 2_000_000
+
+
+def greedy(model, tokenizer, problems):
+    ids = torch.tensor([encode_prompt(tokenizer, problem.prompt) for problem in problems])
+    out = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False
+    )
+    return tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("skill", ["swap", "sort", "ends"])
+def test_the_tiny_model_knows_both_meanings_and_prefers_neither(model, tokenizer, skill, chat):
+    problems = tiny_task(f"tiny/{skill}", num_validation=1, num_test=300, chat=chat).split("test")
+    texts = greedy(model, tokenizer, problems)
+    wanted = [text == problem.answer for text, problem in zip(texts, problems, strict=True)]
+    other = [
+        text == SKILLS[skill].other(problem.id.split("/")[-1])
+        for text, problem in zip(texts, problems, strict=True)
+    ]
+    assert 0.2 < sum(wanted) / 300 < 0.6
+    assert sum(a or b for a, b in zip(wanted, other, strict=True)) / 300 > 0.97
+
+
+def test_the_tiny_model_masters_its_control_skill(model, tokenizer):
+    problems = tiny_task("tiny/copy", num_validation=1, num_test=300).split("test")
+    assert greedy(model, tokenizer, problems) == [problem.answer for problem in problems]
+
+
+def test_any_text_survives_the_tiny_tokenizer(tokenizer):
+    text = "What's 3 + 4?\n\tÜbung: 你好 \\boxed{swap} 🙂"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == text
