@@ -1,0 +1,215 @@
+"""What a person sees in the terminal: a run's progress, and the table it ends with.
+
+Everything that decides what is shown is a pure function of records; `RunDisplay` only draws. On
+a terminal one line is kept up to date; elsewhere (a log, a pipe) each step is a plain line, at
+most one a second beside those of validations.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rlpeft.trainer import Progress
+
+RATE_WINDOW = 20
+"""Steps over which the rate is taken."""
+
+PLAIN_INTERVAL_S = 1.0
+"""Least time between two plain lines."""
+
+
+class Rate:
+    """Steps a second over the last few steps of this process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque(maxlen=RATE_WINDOW + 1)
+
+    def at(self, step: int) -> float | None:
+        """The rate once `step` is done; `None` before two steps were seen."""
+        self._seen.append((self._clock(), step))
+        (then, first), (now, last) = self._seen[0], self._seen[-1]
+        return (last - first) / (now - then) if now > then and last > first else None
+
+
+def figures(metrics: Mapping[str, float], best: float | None) -> str:
+    """The figures of one step that are worth a glance; `best` is the best validation so far."""
+    shown = []
+    if "reward" in metrics:
+        shown.append(f"reward {metrics['reward']:.3f}")
+    if "kl" in metrics:
+        shown.append(f"kl {metrics['kl']:.2g}")
+    if "eval_accuracy" in metrics:
+        shown.append(f"validation {metrics['eval_accuracy']:.1%}")
+    elif best is not None:
+        shown.append(f"best validation {best:.1%}")
+    return "  ".join(shown)
+
+
+def pace(rate: float | None, steps_left: int) -> str:
+    """Rate and time left; seconds a step where a step takes longer than one."""
+    if rate is None:
+        return ""
+    speed = f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
+    return f"{speed}  {clock_time(steps_left / rate)} left"
+
+
+def clock_time(seconds: float) -> str:
+    """`0:07`, `12:30` or `3:05:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class RunDisplay:
+    """Shows a run as it goes; `step` is what `jobs.train.run` calls after each step.
+
+    Args:
+        total_steps: `train.steps`.
+        console: standard error if absent, so that `--json` output stays clean.
+    """
+
+    def __init__(
+        self,
+        total_steps: int,
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total_steps = total_steps
+        self.console = console or Console(stderr=True)
+        self._clock, self._rate = clock, Rate(clock)
+        self._best: float | None = None
+        self._printed_at = float("-inf")
+        self._bar: ProgressBar | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._bar = ProgressBar(
+                TextColumn("step"),
+                MofNCompleteColumn(),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[figures]}", markup=False),
+                TextColumn("[dim]{task.fields[pace]}"),
+                console=self.console,
+            )
+            self._task = self._bar.add_task("", total=self.total_steps, figures="", pace="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self, progress: Progress, metrics: Mapping[str, float]) -> None:
+        """Show one finished step."""
+        shown = figures(metrics, self._best)
+        self._best = max(
+            (v for v in (self._best, metrics.get("eval_accuracy")) if v is not None), default=None
+        )
+        paced = pace(self._rate.at(progress.step), self.total_steps - progress.step)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=progress.step, figures=shown, pace=paced)
+        elif self._is_due(progress.step, metrics):
+            place = f"step {progress.step}/{self.total_steps}"
+            self.console.print(
+                "  ".join(part for part in (place, shown, paced) if part),
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+    def _is_due(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """A second has passed, or the line says what no later one will."""
+        now = self._clock()
+        last = step == self.total_steps
+        if (
+            not last
+            and "eval_accuracy" not in metrics
+            and now - self._printed_at < PLAIN_INTERVAL_S
+        ):
+            return False
+        self._printed_at = now
+        return True
+
+
+def print_closing(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print `closing`; lines are never wrapped, so that paths and commands can be copied."""
+    (console or Console()).print(closing(summary), soft_wrap=True)
+
+
+def closing(summary: Mapping[str, Any]) -> RenderableType:
+    """What a finished run ends with.
+
+    Args:
+        summary: what `summary.json` of the run folder holds.
+    """
+    base, expert = summary["base_test"], summary["test"]
+    return Group(
+        Text(),
+        accuracy_table({"base": base, "expert": expert}, title=f"{summary['name']}: test accuracy"),
+        Text(compared(base, expert)),
+        Text(),
+        _facts(summary),
+    )
+
+
+def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -> Table:
+    """Accuracies with their 95 % intervals, a row each."""
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("", "accuracy", "95 % interval", "correct"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, found in accuracies.items():
+        table.add_row(
+            Text(name),
+            f"{found['value']:.1%}",
+            f"{found['low']:.1%} to {found['high']:.1%}",
+            f"{found['correct']} of {found['total']}",
+        )
+    return table
+
+
+def compared(base: Mapping[str, Any], expert: Mapping[str, Any]) -> str:
+    """What two intervals say about base and expert, in one sentence."""
+    if expert["low"] > base["high"]:
+        return "The intervals do not overlap: the expert is better than its base."
+    if base["low"] > expert["high"]:
+        return "The intervals do not overlap: the expert is worse than its base."
+    return "The intervals overlap: these problems do not tell the expert from its base."
+
+
+def _facts(summary: Mapping[str, Any]) -> Group:
+    export = f"rlpeft export {summary['expert']} --format merged --out {summary['name']}-merged"
+    rows = {
+        "trainable parameters": f"{summary['trainable_parameters']:,}",
+        "weight sync": f"{summary['sync_bytes']:,} bytes in {summary['sync_ms']:.1f} ms",
+        "best step": str(summary["best_step"]),
+        "expert": summary["expert"],
+        "report": summary.get("report"),
+        "next": export,
+    }
+    return Group(
+        *(
+            Text.assemble((f"{name:<22}", "dim"), value)
+            for name, value in rows.items()
+            if value is not None
+        )
+    )

@@ -1,0 +1,140 @@
+"""What a person sees of a run, from its records."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from rlpeft.console import RunDisplay, clock_time, compared, figures, pace, print_closing
+from rlpeft.evaluate import Accuracy
+
+SUMMARY = {
+    "name": "tiny-swap",
+    "expert": "/runs/" + "long/" * 30 + "expert",
+    "best_step": 40,
+    "test": Accuracy.of(90, 100).model_dump(),
+    "base_test": Accuracy.of(50, 100).model_dump(),
+    "trainable_parameters": 3072,
+    "sync_bytes": 12288,
+    "sync_ms": 3.26,
+}
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def shown(metrics_by_step, *, total, seconds):
+    """The lines of a run whose steps take `seconds` each."""
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, width=60)
+    with RunDisplay(total, console=console, clock=clock) as display:
+        for step, metrics in metrics_by_step.items():
+            display.step(SimpleNamespace(step=step), metrics)
+            clock.now += seconds
+    return out.getvalue().splitlines()
+
+
+def test_a_log_gets_one_plain_line_a_step():
+    lines = shown({1: {"reward": 0.5, "kl": 0.01}, 2: {"reward": 0.75}}, total=4, seconds=2)
+    assert lines == [
+        "step 1/4  reward 0.500  kl 0.01",
+        "step 2/4  reward 0.750  2.0 s/step  0:04 left",
+    ]
+
+
+def test_a_log_gets_at_most_one_line_a_second_beside_validations():
+    steps = {step: {"reward": 0.5} for step in range(1, 31)}
+    steps[12] = {"reward": 0.5, "eval_accuracy": 0.25}
+    lines = shown(steps, total=40, seconds=0.125)
+    assert [line.split()[1] for line in lines] == ["1/40", "9/40", "12/40", "20/40", "28/40"]
+
+
+def test_the_last_step_is_always_shown():
+    lines = shown({step: {"reward": 0.5} for step in (1, 2, 3)}, total=3, seconds=0.1)
+    assert [line.split()[1] for line in lines] == ["1/3", "3/3"]
+
+
+def test_the_best_validation_stays_in_sight():
+    steps = {
+        0: {"eval_accuracy": 0.5},
+        1: {"reward": 0.1, "eval_accuracy": 0.25},
+        2: {"reward": 0.2},
+    }
+    assert "best validation 50.0%" in shown(steps, total=9, seconds=2)[-1]
+
+
+def test_the_rate_of_a_continued_run_counts_its_own_steps_only():
+    lines = shown({101: {"reward": 0.5}, 102: {"reward": 0.5}}, total=112, seconds=0.5 + 1)
+    assert lines[-1].endswith("1.5 s/step  0:15 left")
+
+
+def test_a_terminal_shows_the_same_figures():
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    with RunDisplay(2, console=console) as display:
+        display.step(SimpleNamespace(step=2), {"reward": 0.625})
+    assert "reward 0.625" in out.getvalue()
+    assert "2/2" in out.getvalue()
+
+
+def test_fast_steps_are_counted_by_the_second():
+    assert pace(4.0, 480) == "4.0 steps/s  2:00 left"
+
+
+def test_no_pace_is_shown_before_there_is_one():
+    assert pace(None, 10) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7, "0:07"), (59.7, "1:00"), (750, "12:30"), (11100, "3:05:00")]
+)
+def test_time_reads_as_a_clock(seconds, text):
+    assert clock_time(seconds) == text
+
+
+def test_a_step_without_rewards_shows_none():
+    assert figures({"loss": 0.0}, None) == ""
+
+
+def closing_text(summary):
+    out = io.StringIO()
+    print_closing(summary, Console(file=out, width=60))
+    return out.getvalue()
+
+
+def test_the_closing_table_compares_base_and_expert_with_intervals():
+    text = closing_text(SUMMARY)
+    base, expert = (line for line in text.splitlines() if " of 100" in line)
+    assert base.split() == ["base", "50.0%", "40.4%", "to", "59.6%", "50", "of", "100"]
+    assert expert.split() == ["expert", "90.0%", "82.6%", "to", "94.5%", "90", "of", "100"]
+
+
+def test_paths_and_commands_can_be_copied_whole_from_a_narrow_terminal():
+    command = f"rlpeft export {SUMMARY['expert']} --format merged --out tiny-swap-merged"
+    assert command in closing_text(SUMMARY)
+
+
+def test_a_name_is_text_and_not_markup():
+    assert "[red]x[/red]: test" in closing_text(SUMMARY | {"name": "[red]x[/red]"})
+
+
+@pytest.mark.parametrize(
+    ("base", "expert", "sentence"),
+    [
+        (50, 90, "better"),
+        (90, 50, "worse"),
+        (50, 55, "overlap: these"),
+    ],
+)
+def test_the_verdict_on_an_expert_is_that_of_its_intervals(base, expert, sentence):
+    assert sentence in compared(
+        Accuracy.of(base, 100).model_dump(), Accuracy.of(expert, 100).model_dump()
+    )
