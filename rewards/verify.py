@@ -21,11 +21,13 @@ VERIFIERS: dict[str, str] = {
     "choice": "rewards.choice:verify_choice",
     "label": "rewards.label:verify_label",
     "exact": "rewards.formats:verify_exact",
+    "code": "rewards.code:verify_code",
 }
 
 # Verifiers that do better on many rows at once: `fn(completions, golds, **options)`.
 BATCH_VERIFIERS: dict[str, str] = {
     "math": "rewards.math.verifier:verify_math_batch",
+    "code": "rewards.code:verify_code_batch",
 }
 
 _CUT_OFF = Verdict(0.0, VerdictKind.TRUNCATED, "the completion was cut off before a final answer")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import queue
 import subprocess
@@ -13,9 +12,11 @@ import threading
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rewards.code.wire import Channel, WireError
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = (
@@ -79,8 +80,12 @@ class Sandbox:
         try:
             if worker is None:
                 worker = self._start()
-            return worker.run(job)
-        except (OSError, ValueError) as error:
+            outcome = worker.run(job)
+            if worker.ended:
+                worker.close()
+                worker = None
+            return outcome
+        except WireError as error:
             if worker is not None:
                 worker.close()
                 worker = None
@@ -126,19 +131,28 @@ class _Worker:
         environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
         self._process = subprocess.Popen(
             command,
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
         self.missing = tuple(self._receive(30.0)["missing"])
+        self.ended = False
 
     def run(self, job: Job) -> Outcome:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
-        self._process.stdin.flush()
+        # Three messages for three readers; the zygote itself sees neither source nor tests.
+        self._channel.send({"cpu_s": job.cpu_s, "wall_s": job.wall_s, "memory_mb": job.memory_mb})
+        self._channel.send(job.source)
+        self._channel.send(
+            {"prelude": job.prelude, "tests": job.tests, "entry_point": job.entry_point}
+        )
         result = self._receive(job.wall_s + _GRACE_S)
+        self.ended = result["last"]
         return Outcome(result["outcome"], result["detail"])
 
     def close(self) -> None:
@@ -158,13 +172,9 @@ class _Worker:
         timer = threading.Timer(timeout_s, self._process.kill)
         timer.start()
         try:
-            assert self._process.stdout is not None
-            line = self._process.stdout.readline()
+            return dict(self._channel.receive())
         finally:
             timer.cancel()
-        if not line:
-            raise OSError(f"its worker ended with status {self._process.wait()}")
-        return dict(json.loads(line))
 
 
 _shared: dict[int, Sandbox] = {}

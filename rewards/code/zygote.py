@@ -1,8 +1,9 @@
 """A warm interpreter that forks one confined pair of processes per job: program and judge.
 
-It runs no foreign code itself. Started by `rewards.code.sandbox` as a bare interpreter (no
-site-packages, no environment); jobs come as JSON lines on stdin, results leave on stdout, and
-end of input ends it. The time limits are kept here, by SIGKILL.
+It runs no foreign code itself, and reads none: of each job it takes the limits, then the program
+process takes the source and the judge the tests, each straight from stdin. What this process
+never held, a program forked from it cannot find in its memory, were it the tests of an earlier
+job. Started by `rewards.code.sandbox` as a bare interpreter; end of input ends it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import os
 import select
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ FOLDER_BYTES = 16 << 20
 """What a program may write in all; looked at every `_LOOK_S` seconds."""
 
 _LOOK_S = 0.05
+_TESTS_TAKEN = b" "  # first byte of a result, blank in JSON
 _UNCONFINED = 70  # exit status of a child that never reached foreign code
 _MAX_RESULT_BYTES = 1 << 16
 _PRELOADED = (
@@ -41,17 +42,17 @@ def main() -> None:
     """Say what protections are missing, then run jobs until stdin ends."""
     for name in _PRELOADED.split():
         importlib.import_module(name)
-    _write_line({"missing": missing_protections()})
-    with tempfile.TemporaryDirectory(prefix="sandbox-") as root:
-        for line in sys.stdin.buffer:
+    parent = Channel(0, 1)
+    parent.send({"missing": missing_protections()})
+    with tempfile.TemporaryDirectory(prefix="sandbox-") as root, contextlib.suppress(WireError):
+        while True:
+            limits = parent.receive()
             folder = tempfile.mkdtemp(dir=root)
-            _write_line(_run_job(json.loads(line), folder))
+            result = _run_job(limits, folder)
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_line(message: Any) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+            parent.send(result)
+            if result.get("last"):
+                break
 
 
 @dataclass(slots=True)
@@ -79,21 +80,24 @@ class _Child:
 
 
 def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Fork the pair, watch it, kill it; "last" says that stdin was left in the middle of a job."""
     limits = Limits(job["cpu_s"], job["memory_mb"])
     judge_in, program_out = os.pipe()
     program_in, judge_out = os.pipe()
     result_in, result_out = os.pipe()
 
     def run_program() -> None:
-        serve(Channel(program_in, program_out), job["source"])
+        source = _take_from_parent()
+        channel = Channel(program_in, program_out)
+        channel.send("taken")
+        serve(channel, source)
 
     def run_judge() -> None:
-        result = run_tests(
-            Channel(judge_in, judge_out),
-            prelude=job["prelude"],
-            tests=job["tests"],
-            entry_point=job["entry_point"],
-        )
+        channel = Channel(judge_in, judge_out)
+        channel.receive()  # the source is taken, so what stdin holds next are the tests
+        tests = _take_from_parent()
+        os.write(result_out, _TESTS_TAKEN)
+        result = run_tests(channel, **tests)
         os.write(result_out, json.dumps(result).encode()[:_MAX_RESULT_BYTES])
 
     program = _fork(run_program, folder, limits, keep=(program_in, program_out))
@@ -106,22 +110,25 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
     judge.kill()
     os.close(result_in)
     if _UNCONFINED in (program.status, judge.status):
-        return {"outcome": "broken", "detail": "a process could not be confined"}
-    return _outcome(raw, stopped, starved, program.used_s >= limits.cpu_s)
+        return {"outcome": "broken", "detail": "a process could not be confined", "last": True}
+    # A tenth of slack: the kernel's clock of the limit and its account of use differ a little.
+    result = _outcome(raw.strip(), stopped, starved, program.used_s >= 0.9 * limits.cpu_s)
+    return result | {"last": not raw}
 
 
 def _outcome(raw: bytes, stopped: str, starved: bool, spent: bool) -> dict[str, Any]:
-    if spent:
-        return {"outcome": "failed", "detail": "time limit exceeded"}
-    if stopped == "space":
-        return {"outcome": "failed", "detail": f"more than {FOLDER_BYTES} bytes written"}
-    if starved:
-        return {"outcome": "starved", "detail": "the machine gave it too little processor time"}
-    if stopped == "time":
-        return {"outcome": "failed", "detail": "it waited until the deadline"}
-    if not raw:
-        return {"outcome": "failed", "detail": "the tests were stopped by a limit"}
-    return dict(json.loads(raw))
+    result = (
+        json.loads(raw) if raw else {"outcome": "failed", "detail": "a limit stopped the tests"}
+    )
+    if result["outcome"] == "failed" and spent:
+        result["detail"] = "time limit exceeded"
+    elif stopped == "space":
+        result["detail"] = f"more than {FOLDER_BYTES} bytes written"
+    elif starved:
+        result = {"outcome": "starved", "detail": "the machine gave it too little processor time"}
+    elif stopped == "time":
+        result["detail"] = "it waited until the deadline"
+    return dict(result)
 
 
 def _fork(run: Any, folder: str, limits: Limits, keep: tuple[int, ...]) -> _Child:
@@ -146,10 +153,18 @@ def _fork(run: Any, folder: str, limits: Limits, keep: tuple[int, ...]) -> _Chil
         os._exit(status)
 
 
+def _take_from_parent() -> Any:
+    """Read one message from stdin, then give stdin up."""
+    message = Channel(0, -1).receive()
+    os.dup2(1, 0)
+    return message
+
+
 def _close_all_but(keep: tuple[int, ...]) -> None:
+    """Close all descriptors but `keep` and stdin, and point the outputs to nowhere."""
     null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
     low = 3
     for fd in (*sorted(keep), 1 << 16):
         os.closerange(low, fd)
@@ -162,13 +177,13 @@ def _watch(result: int, folder: str, deadline: float) -> tuple[bytes, str]:
     while time.monotonic() < deadline:
         if not select.select([result], [], [], _LOOK_S)[0]:
             if _folder_bytes(folder) > FOLDER_BYTES:
-                return b"", "space"
+                return raw, "space"
             continue
         part = os.read(result, _MAX_RESULT_BYTES)
         if not part:
             return raw, ""
         raw += part
-    return b"", "time"
+    return raw, "time"
 
 
 def _folder_bytes(folder: str) -> int:
