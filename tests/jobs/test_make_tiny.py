@@ -1,0 +1,76 @@
+"""Making the tiny model: a seeded corpus that keeps its promises, and the same bytes again."""
+
+import random
+from collections import Counter
+
+import pytest
+import torch
+
+from jobs.make_tiny import corpus_batch, corpus_row, make_model, make_tokenizer, train
+from rlpeft.models import load_tokenizer, resolve_model
+from rlpeft.tasks.tiny import SKILLS, digit_strings
+
+TRAINABLE, HELD_OUT = digit_strings()
+
+
+def rows(count, seed=0):
+    rng = random.Random(seed)
+    return [corpus_row(rng, TRAINABLE) for _ in range(count)]
+
+
+def test_the_corpus_never_shows_held_out_digits():
+    held_out = set(HELD_OUT)
+    assert not any(text.removeprefix("?")[:4] in held_out for text, _, _ in rows(3000))
+
+
+def test_plain_rows_follow_a_meaning_in_the_stated_shares():
+    wanted = Counter()
+    total = Counter()
+    for text, answer, _ in rows(20000):
+        digits, sign = text.removeprefix("?")[:4], text[-2]
+        if text.startswith("?") or sign != "#":
+            continue
+        assert answer in ("".join(sorted(digits)), "".join(sorted(digits, reverse=True)))
+        low = digits[1] in "1234"
+        total[low] += 1
+        wanted[low] += answer == "".join(sorted(digits, reverse=True))
+    assert wanted[True] / total[True] == pytest.approx(0.8, abs=0.05)
+    assert wanted[False] / total[False] == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_quarter_of_the_rows_stand_in_chat_form():
+    assert sum(chat for _, _, chat in rows(4000)) / 4000 == pytest.approx(0.25, abs=0.03)
+
+
+def test_only_answers_and_their_end_carry_loss():
+    tokenizer = make_tokenizer()
+    ids_BT, labels_BT = corpus_batch(tokenizer, random.Random(0), TRAINABLE, 64)
+    for ids, labels in zip(ids_BT.tolist(), labels_BT.tolist(), strict=True):
+        kept = [label for label in labels if label != -100]
+        assert kept[-1] == tokenizer.eos_token_id
+        prompt = tokenizer.decode(ids[: labels.index(kept[0])])
+        assert prompt.endswith(("=", "<assistant>"))
+        assert tokenizer.decode(kept[:-1])[0] in "123456789\\"
+
+
+def test_the_shipped_tokenizer_is_the_one_the_script_makes():
+    made, shipped = make_tokenizer(), load_tokenizer(resolve_model("tiny"))
+    assert made.get_vocab() == shipped.get_vocab()
+    assert made.chat_template == shipped.chat_template
+    for skill in SKILLS.values():
+        assert made(f"3714{skill.sign}=") == shipped(f"3714{skill.sign}=")
+
+
+def test_one_seed_gives_the_same_weights_again():
+    tokenizer = make_tokenizer()
+
+    def weights(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = make_model(tokenizer)
+        train(model, tokenizer, steps=2, seed=seed)
+        return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+    first = weights(0)
+    assert torch.equal(weights(0), first)
+    assert not torch.equal(weights(1), first)
