@@ -3,6 +3,8 @@
 Importing this package makes them known to PEFT, so that `PeftModel.from_pretrained` can load them.
 """
 
+from rlpeft.adapters.hyplora import HypLoraConfig
+from rlpeft.adapters.lowrank import export_approx
 from rlpeft.adapters.svf import SvfConfig
 
-__all__ = ["SvfConfig"]
+__all__ = ["HypLoraConfig", "SvfConfig", "export_approx"]

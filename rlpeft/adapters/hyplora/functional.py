@@ -1,0 +1,100 @@
+"""HypLoRA between shrink and expand (arXiv 2410.04010).
+
+With x̃ = x / s the normalised input, z = A x and kappa = -1/R²:
+
+    rotation   Δ(x) = (α/r) log₀(B A exp₀(x̃)) = (α/r) g(‖x̃‖², ‖BAx̃‖²) BAx̃
+    boost      A reads [time; space] of exp₀(x̃), B reads [time; space] of the point A gives
+
+times s where the normalisation is undone. An engine needs z, ‖x‖² and the few tensors of `Terms`;
+then Δ = `bend(...)` Bᵀ. T tokens (any leading axes), R rank.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from rlpeft.adapters.lowrank.functional import image_norm2, squared_norm, wide
+from rlpeft.geometry import arcsine_ratio, gain, lift, saturation, time_coordinate
+
+LARGEST_UNIT_RADIUS = 10.0
+SMALLEST_NORM2 = 1e-12
+"""‖x‖² below which `unit` stops normalising: a zero vector has no direction."""
+
+
+class Terms(NamedTuple):
+    """What `bend` needs beside x and z.
+
+    Attributes:
+        gram_RR: BᵀB of the unscaled B; [R+1, R+1] for boost.
+        kappa: [1], <= 0.
+        scale: [1]: s for `scale`, the radius e^a for `unit`, `None` for `none`.
+        time_R: the time column of A (boost), else `None`.
+        norm_mode: as in the config.
+        restore_scale: as in the config.
+        max_radius: as in the config.
+        scaling: α/r.
+    """
+
+    gram_RR: torch.Tensor
+    kappa: torch.Tensor
+    scale: torch.Tensor | None
+    time_R: torch.Tensor | None
+    norm_mode: str
+    restore_scale: bool
+    max_radius: float | None
+    scaling: float
+
+
+def bend(x: torch.Tensor, z: torch.Tensor, terms: Terms) -> tuple[torch.Tensor, torch.Tensor]:
+    """The middle vector with Δ = bend Bᵀ, and the gain.
+
+    Args:
+        x: [T, in_features], the adapter's input; only its norm is read.
+        z: A x, [T, R].
+
+    Returns:
+        [T, R] ([T, R+1] for boost) and [T, 1], float32.
+    """
+    norm2 = squared_norm(x)
+    shrink2 = _inverse_scale2(norm2, terms)  # 1/s²
+    if terms.time_R is not None:
+        return _boost(norm2, z, shrink2, terms)
+    image2 = image_norm2(z, terms.gram_RR)
+    if shrink2 is not None:
+        norm2, image2 = norm2 * shrink2, image2 * shrink2
+    g = gain(norm2, image2, terms.kappa, map="ambient", sign=-1, max_radius=terms.max_radius)
+    outer = g * terms.scaling
+    if shrink2 is not None and not terms.restore_scale:
+        outer = outer * shrink2.sqrt()
+    return wide(z) * outer, g
+
+
+def _inverse_scale2(norm2: torch.Tensor, terms: Terms) -> torch.Tensor | None:
+    """1/s² with x̃ = x / s; `None` for s = 1."""
+    if terms.scale is None:
+        return None
+    if terms.norm_mode == "scale":
+        return terms.scale.square().reciprocal()
+    radius = terms.scale.clamp(max=LARGEST_UNIT_RADIUS)
+    return radius.square() / norm2.clamp_min(SMALLEST_NORM2)
+
+
+def _boost(
+    norm2: torch.Tensor, z: torch.Tensor, shrink2: torch.Tensor | None, terms: Terms
+) -> tuple[torch.Tensor, torch.Tensor]:
+    assert terms.time_R is not None
+    assert terms.max_radius is not None
+    z, kappa = wide(z), terms.kappa
+    if shrink2 is not None:
+        norm2, z = norm2 * shrink2, z * shrink2.sqrt()
+    inside = saturation(-kappa * norm2, limit=terms.max_radius)
+    rise, stretch = lift(inside.square() * norm2, kappa)
+    middle = stretch * inside * z + rise * wide(terms.time_R)
+    middle = torch.cat([middle, time_coordinate(squared_norm(middle), kappa)], -1)
+    g = arcsine_ratio(kappa * image_norm2(middle, terms.gram_RR), sign=-1)
+    outer = g * terms.scaling
+    if shrink2 is not None and terms.restore_scale:
+        outer = outer * shrink2.rsqrt()
+    return middle * outer, g

@@ -1,0 +1,50 @@
+"""Pure pieces of a low-rank update with a per-token multiplier; used in PEFT layers and engines.
+
+All norms and multipliers are float32 whatever the dtype of the activations, also under autocast.
+N in_features, M out_features, R rank; leading axes are tokens.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def without_autocast(tensor: torch.Tensor) -> AbstractContextManager[object]:
+    """No autocast on the tensor's device: bf16 products would put bf16 noise into the gain."""
+    kind = tensor.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32, or as it is if float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def squared_norm(x: torch.Tensor) -> torch.Tensor:
+    """‖x‖² over the last axis, [..., 1], with gradient 0 at 0."""
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype).square()
+
+
+def gram(up_MR: torch.Tensor) -> torch.Tensor:
+    """BᵀB [R, R]: with it ‖B z‖² costs R² a token instead of M R."""
+    with without_autocast(up_MR):
+        up_MR = wide(up_MR)
+        return up_MR.T @ up_MR
+
+
+def image_norm2(z: torch.Tensor, gram_RR: torch.Tensor) -> torch.Tensor:
+    """‖B z‖² = zᵀ(BᵀB)z, [..., 1]; never negative, as rounding would have it near 0."""
+    with without_autocast(z):
+        z = wide(z)
+        return ((z @ gram_RR) * z).sum(-1, keepdim=True).clamp_min(0)
+
+
+def bounded_magnitude(logit: torch.Tensor, bounds: tuple[float, float]) -> torch.Tensor:
+    """|kappa| = low + (high - low) * sigmoid(θ), float32."""
+    low, high = bounds
+    return low + (high - low) * torch.sigmoid(wide(logit))

@@ -1,0 +1,247 @@
+"""The part of a geometric layer that does not know its geometry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from rlpeft.adapters.lowrank.config import LowRankConfig
+from rlpeft.errors import ConfigError, ModelError
+
+
+@dataclass(frozen=True)
+class ForwardRecord:
+    """What the last training forward of one layer left behind.
+
+    Attributes:
+        spaces: E names, one an expert.
+        gains: [..., E], detached: the gain of each expert (E = 1 without experts).
+        shares: [..., E]: the router's probabilities, in the graph where a loss needs them.
+    """
+
+    spaces: tuple[str, ...]
+    gains: torch.Tensor
+    shares: torch.Tensor | None = None
+
+
+class LowRankLayer(nn.Module, BaseTunerLayer):
+    """y = W x + b + Σ_a bend_a(A_a x) B_aᵀ over the active adapters a, each reading the same x."""
+
+    method: str
+    curvature_names: tuple[str, ...] = ()
+    """Parameter dicts with curvatures and scales: own learning rate, no weight decay."""
+    router_names: tuple[str, ...] = ()
+
+    # Given by BaseTunerLayer, whose types mypy does not follow.
+    active_adapters: list[str]
+    disable_adapters: bool
+    set_adapter: Callable[..., None]
+    _move_adapter_to_device_of_base_layer: Callable[[str], None]
+    _cast_input_dtype: Callable[[torch.Tensor, torch.dtype], torch.Tensor]
+
+    def __init__(
+        self, base_layer: nn.Module, adapter_name: str, config: LowRankConfig, module_name: str
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear_shape(base_layer, self.method, module_name)
+        self.base_layer = base_layer
+        self.module_name = module_name
+        self.config: dict[str, Any] = {}
+        self.scaling: dict[str, float] = {}
+        self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
+        self.merged_adapters: list[str] = []
+        self._disable_adapters = False
+        self._active_adapter = adapter_name
+        self._records: dict[str, ForwardRecord] = {}
+        self._cache: dict[str, tuple[tuple[Any, ...], NamedTuple]] = {}
+        for name in self.adapter_layer_names:
+            setattr(
+                self, name, nn.ModuleDict() if name in self.router_names else nn.ParameterDict()
+            )
+        self.update_layer(adapter_name, config=config)
+
+    def create_parameters(self, adapter_name: str, config: Any) -> None:
+        """Put the parameters of a further adapter, at their start, into the dicts."""
+        raise NotImplementedError
+
+    def down(self, adapter_name: str) -> torch.Tensor:
+        """A [R, in_features]."""
+        raise NotImplementedError
+
+    def up(self, adapter_name: str) -> torch.Tensor:
+        """B [out_features, R']; R' is what `bend` returns."""
+        raise NotImplementedError
+
+    def build_terms(self, adapter_name: str) -> NamedTuple:
+        """All that depends on parameters and not on x; cached where no gradient is taken."""
+        raise NotImplementedError
+
+    def bend(
+        self, x: torch.Tensor, z: torch.Tensor, terms: Any, adapter_name: str
+    ) -> tuple[torch.Tensor, ForwardRecord]:
+        """z = A x [..., R] -> the middle vector [..., R'] in float32, scaling included."""
+        raise NotImplementedError
+
+    def curvatures(self, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Learned curvatures and their starts, two [C]; `None` if nothing is learned."""
+        raise NotImplementedError
+
+    def update_layer(self, adapter_name: str, *, config: LowRankConfig) -> None:
+        """Add an adapter that leaves the layer as it is: B = 0."""
+        self.config[adapter_name] = config
+        self.scaling[adapter_name] = config.scaling_of(self.module_name)
+        self.create_parameters(adapter_name, config)
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+        for name in self.curvature_names:
+            # A bf16 base would round curvatures and log-scales; they stay float32.
+            parameters = getattr(self, name)
+            if adapter_name in parameters and parameters[adapter_name].dtype != torch.float32:
+                parameters[adapter_name].data = parameters[adapter_name].data.float()
+        self.reset_curvature(adapter_name)
+        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def reset_curvature(self, adapter_name: str) -> None:
+        """Set curvatures and scales to their start, in float32."""
+        raise NotImplementedError
+
+    def new_factor(self, rows: int, columns: int, *, zero: bool) -> nn.Parameter:
+        """A [rows, columns] parameter: 0, or Kaiming-uniform with a = √5 as in LoRA."""
+        factor = nn.Parameter(torch.zeros(rows, columns))
+        if not zero:
+            nn.init.kaiming_uniform_(factor, a=math.sqrt(5))
+        return factor
+
+    def forward(
+        self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """x [..., in_features] to y [..., out_features], in the dtype of the base layer's output.
+
+        Args:
+            adapter_names: one adapter a row of the batch (`__base__` for none), inference only.
+        """
+        y = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters:
+            return y
+        if adapter_names is not None:
+            return self._forward_rows(x, y, adapter_names)
+        for name in self.active_adapters:
+            if name in self.scaling:
+                y = y + self.update(x, name).to(y.dtype)
+        return y
+
+    def _forward_rows(
+        self, x: torch.Tensor, y: torch.Tensor, adapter_names: list[str]
+    ) -> torch.Tensor:
+        if len(adapter_names) != len(x):
+            raise ConfigError(
+                f"adapter_names must have one name a row, got {len(adapter_names)} names for "
+                f"{len(x)} rows."
+            )
+        y = y.clone()
+        for name in set(adapter_names) & set(self.scaling):
+            rows = [row for row, other in enumerate(adapter_names) if other == name]
+            y[rows] += self.update(x[rows], name).to(y.dtype)
+        return y
+
+    def update(self, x: torch.Tensor, adapter_name: str) -> torch.Tensor:
+        """Δ(x) [..., out_features] of one adapter."""
+        down, up = self.down(adapter_name), self.up(adapter_name)
+        x = self._cast_input_dtype(x, down.dtype)
+        dropout = self.config[adapter_name].lora_dropout
+        x = F.dropout(x, dropout, self.training) if dropout else x
+        z = F.linear(x, down)
+        bent, record = self.bend(x, z, self.terms(adapter_name), adapter_name)
+        if self.training and torch.is_grad_enabled() and not _in_backward():
+            self._records[adapter_name] = record
+        return F.linear(bent.to(up.dtype), up)
+
+    def terms(self, adapter_name: str) -> NamedTuple:
+        """`build_terms`, kept from call to call at inference until a parameter changes."""
+        parameters = [
+            getattr(self, name)[adapter_name]
+            for name in self.adapter_layer_names
+            if name not in self.router_names and adapter_name in getattr(self, name)
+        ]
+        if (
+            torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or any(parameter.is_inference() for parameter in parameters)
+        ):
+            return self.build_terms(adapter_name)
+        stamp = tuple((parameter.data_ptr(), parameter._version) for parameter in parameters)
+        if adapter_name not in self._cache or self._cache[adapter_name][0] != stamp:
+            self._cache[adapter_name] = (stamp, self.build_terms(adapter_name))
+        return self._cache[adapter_name][1]
+
+    def clear_cache(self) -> None:
+        """Forget cached terms: needed only after writing to a parameter's `.data` in place."""
+        self._cache.clear()
+
+    def train(self, mode: bool = True) -> LowRankLayer:
+        """Switch between training and evaluation; cached terms are dropped."""
+        self.clear_cache()
+        return super().train(mode)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Remove an adapter with its record and its cache."""
+        super().delete_adapter(adapter_name)
+        self._records.pop(adapter_name, None)
+        self._cache.pop(adapter_name, None)
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> NoReturn:
+        """Refuse: the update is not a matrix."""
+        raise ModelError(merge_refusal(self.method))
+
+    def unmerge(self) -> None:
+        """Do nothing: nothing is ever merged."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Records hold graph tensors, which can be neither copied nor pickled.
+        return {**self.__dict__, "_records": {}, "_cache": {}}
+
+    def __repr__(self) -> str:
+        return f"{self.method.lower()}." + super().__repr__()
+
+
+def merge_refusal(method: str) -> str:
+    """Why a method cannot be merged, and what can be done instead."""
+    return (
+        f"{method} cannot be merged into the base weights: its update is A x times a factor that "
+        "depends on the token, not a matrix. Keep the adapter in place, or make a plain LoRA with "
+        "rlpeft.adapters.export_approx, which measures what is lost."
+    )
+
+
+def linear_shape(module: nn.Module, method: str, module_name: str) -> tuple[int, int]:
+    """(in_features, out_features) of a linear layer, plain, transposed (GPT-2) or quantised.
+
+    Raises:
+        ModelError: the module is no linear layer.
+    """
+    if isinstance(module, Conv1D):
+        rows, columns = module.weight.shape
+        return rows, columns
+    columns, rows = (
+        getattr(module, name, getattr(module, name.replace("_", ""), None))
+        for name in ("in_features", "out_features")
+    )
+    if columns is None or rows is None:
+        raise ModelError(
+            f"{method} targets must be linear layers, {module_name!r} is a "
+            f"{type(module).__name__}. Remove it from target_modules."
+        )
+    return columns, rows
+
+
+def _in_backward() -> bool:
+    # Gradient checkpointing repeats the forward inside backward: that must not be recorded, or
+    # it would count twice and keep the recomputed activations alive.
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
