@@ -156,7 +156,8 @@ class ExpressionParser:
         if token.kind == "open":
             return True
         if token.kind == "number":
-            return self.position > 0 and self.tokens[self.position - 1].kind == "close"
+            before = self.tokens[self.position - 1]
+            return before.kind == "close" or before.text == "!"
         return token.text == "|" and token.kind == "op" and not self.bars
 
     def _union_letter(self) -> bool:

@@ -7,6 +7,7 @@ number 7), so the parser sees structure only.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from rewards.math.limits import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS, OverLimit, Unreadable
@@ -21,6 +22,12 @@ GREEK = word_set(
     "mu nu xi rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma "
     "Phi Psi Omega ell hbar"
 )
+_GREEK_SIGNS = {
+    unicodedata.lookup(f"GREEK {size} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}"): name
+    for name in GREEK - {"ell", "hbar"}
+    if not name.startswith("var")
+    for size in ("CAPITAL" if name[0].isupper() else "SMALL",)
+}
 _TEXT = word_set("text textbf textit textrm textsf texttt textnormal mbox hbox emph textup")
 _FONT = word_set(
     "mathbf mathit mathrm mathsf mathcal mathtt boldsymbol bm underline boxed fbox bold "
@@ -113,7 +120,7 @@ _REPEAT = re.compile(
     r"\\(?:overline|bar|overbar)\{([0-9]+)\}|\\dot\{?([0-9])\}?(?:([0-9]*)\\dot\{?([0-9])\}?)?"
 )
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,9})(?![0-9A-Za-z.])")
-_SPACE = re.compile(r"(?:\s|\\[,;:!>\s]|~(?!=))+")
+_SPACE = re.compile(r"(?:\s|\\[,;:!>\s()\[\]]|~(?!=))+")  # with \( \) \[ \]
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _TEXT_WORD = re.compile(r"[ap]\.\s?m\.?(?![a-z])|[^\W\d_]+(?:-[^\W\d_]+)*", re.IGNORECASE)
@@ -298,8 +305,8 @@ class _Tokenizer:
             return
         self.position = match.end()
         word = match.group()
-        if not self._in_text() and len(word) == 1:
-            self._add("const" if word in "ei" else "symbol", word)
+        if not self._in_text() and (len(word) == 1 or not _GREEK_SIGNS.keys().isdisjoint(word)):
+            self._product(word)
         else:
             self._word(word)
 
@@ -314,8 +321,12 @@ class _Tokenizer:
             self._add("func", word[:3])
             self._add("symbol", word[3])
         else:
-            for letter in word:
-                self._add("const" if letter in "ei" else "symbol", letter)
+            self._product(word)
+
+    def _product(self, letters: str) -> None:
+        for letter in letters:
+            name = "pi" if letter == "π" else _GREEK_SIGNS.get(letter, letter)
+            self._add("const" if name in ("e", "i", "pi") else "symbol", name)
 
     def _reads_as_word(self, word: str, folded: str) -> bool:
         known = folded in _SHORT_WORDS or folded in NUMBER_WORDS or folded in SCALES

@@ -1,0 +1,93 @@
+"""Where the final answer of a completion stands. Linear in its length.
+
+In this order: text after the thinking; an <answer> block; the last box; a marker ("####") or an
+answer phrase; a completion that is nothing but an answer; a last sentence that states a value.
+An empty, unclosed or placeholder last box is no answer, and never a reason to look elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rewards.math.boxes import Span, final_run, find_boxes
+from rewards.math.phrases import bare_answer, bare_words, find_phrases, stated_value
+
+_THINKING = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
+_ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What a completion claims in the end: every one of `claims` has to match the gold answer."""
+
+    claims: tuple[str, ...]
+    missing: str = ""
+    """Why there is no claim."""
+
+
+def extract(completion: str, *, max_distinct_boxes: int) -> Extraction:
+    """Find the final answer of `completion`."""
+    text = _after_thinking(completion)
+    if text is None:
+        return Extraction((), "the thinking is never closed")
+    tagged = _answer_block(text)
+    if tagged is not None:
+        return _in_block(tagged, max_distinct_boxes)
+    return _in_text(text, max_distinct_boxes)
+
+
+def _after_thinking(completion: str) -> str | None:
+    tags = list(_THINKING.finditer(completion))
+    if not tags:
+        return completion
+    return completion[tags[-1].end() :] if tags[-1].group(1) else None
+
+
+def _answer_block(text: str) -> str | None:
+    """The last <answer> block; one left open at the end counts, for stop strings cut its end."""
+    tags = list(_ANSWER_TAG.finditer(text))
+    opened = [index for index, tag in enumerate(tags) if not tag.group(1)]
+    if not opened:
+        return None
+    last = opened[-1]
+    end = tags[last + 1].start() if last + 1 < len(tags) else len(text)
+    return text[tags[last].end() : end]
+
+
+def _in_block(block: str, max_distinct_boxes: int) -> Extraction:
+    if find_boxes(block).spans or "\\boxed" in block:
+        return _in_text(block, max_distinct_boxes)
+    phrases = find_phrases(block)
+    claim = phrases[-1].text if phrases else block.strip()
+    return Extraction((claim,)) if claim else Extraction((), "the answer block is empty")
+
+
+def _in_text(text: str, max_distinct_boxes: int) -> Extraction:
+    boxes = find_boxes(text)
+    if boxes.spans or "\\boxed" in text:
+        return _from_boxes(text, boxes.spans, boxes.last_is_closed, max_distinct_boxes)
+    if phrases := find_phrases(text):
+        return _joined(final_run(text, phrases))
+    claim = bare_answer(text) or stated_value(text) or bare_words(text)
+    return Extraction((claim,)) if claim else Extraction((), "no final answer")
+
+
+def _from_boxes(
+    text: str, spans: list[Span], last_is_closed: bool, max_distinct: int
+) -> Extraction:
+    if not last_is_closed:
+        return Extraction((), "the last box is never closed")
+    if not spans[-1].text.strip():
+        return Extraction((), "the last box is empty")
+    run = final_run(text, spans)
+    earlier = {span.text.strip() for span in spans[: len(spans) - len(run)]}
+    if len(earlier) >= max_distinct:
+        return Extraction((), f"more than {max_distinct} different boxed values")
+    joined = _joined(run)
+    later = find_phrases(text[spans[-1].end :], explicit=True)
+    return Extraction((*joined.claims, later[-1].text)) if later else joined
+
+
+def _joined(run: list[Span]) -> Extraction:
+    return Extraction((", ".join(span.text.strip() for span in run),))

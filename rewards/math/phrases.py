@@ -1,0 +1,162 @@
+"""Answers stated in words: "The final answer is 7", "#### 7", "So x equals 7."
+
+Only the end of a text is searched, each pattern has bounded gaps, and a value is tried as
+written and then cut at a few places, so the cost does not depend on what the text says.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rewards.math.answer import read
+from rewards.math.boxes import Span
+from rewards.math.limits import PHRASE_WINDOW, Unreadable
+from rewards.math.nodes import Group, Node, Quantity, Symbol, Text, walk
+
+_FOREIGN = (
+    r"答案\s{0,3}(?:是|为|為|[:：])|答え\s{0,3}(?:は|[:：])|정답\s{0,3}(?:은|[:：])"
+    r"|respuesta(?:\s+final)?\s+es|réponse(?:\s+finale)?\s+est|resposta(?:\s+final)?\s+é"
+    r"|Antwort\s+(?:ist|lautet)|risposta(?:\s+finale)?\s+è|[Оо]твет\s{0,3}[:：—-]"
+    r"|(?:Respuesta|Réponse|Antwort|Risposta|Resposta)\s{0,3}[:：]"
+)
+_EXPLICIT = re.compile(
+    r"####"
+    r"|answers?\*{0,2}(?:\s{1,3}(?:to|for|of)\s[^.\n:]{1,60})?"
+    r"(?:\s{0,3}[:：]|\s{1,3}(?:is|are|will be|would be|should be|equals)\b\s{0,3}[:：]?|\s{0,3}=)"
+    r"|(?:correct|right|best)\s{1,3}(?:option|choice)\s{1,3}is\b\s{0,3}:?|" + _FOREIGN,
+    re.IGNORECASE,
+)
+_STATING = re.compile(
+    r"\b(?:is given by|is equal to|equals|equal to|is|are|was|were|be|gives?|yields?|gets?|becomes?"
+    r"|has|have|costs?|makes?|earns?|obtains?|total of|that is|so|thus|therefore|hence)\b[\s:,]*",
+    re.IGNORECASE,
+)
+_NO_STATEMENT = re.compile(
+    r"\?|\b(?:not|cannot|if|let|suppose|assume|find|given|when|need|want|simplify|compute|evaluate"
+    r"|determine|either|maybe|perhaps|possibly|might|could)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly|either|alternatively)\b", re.IGNORECASE)
+_NEGATION = re.compile(r"(?:not|never|unknown|unclear|n't)\b", re.IGNORECASE)
+_LEADING = re.compile(r"(?:[\s*_:：>]|\\text\{)*")
+_MATH = re.compile(
+    r"\$\$(.{1,400}?)\$\$|\$([^$\n]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
+)
+_SENTENCE_END = re.compile(r"[.!?。](?=[\s\"'*)]|$)|\n|[。]")
+_CUT = re.compile(
+    r"[,;:]?\s+(?=(?:so|because|since|which|as|for|in|and|but|where|when|with|that|by)\b)"
+    r"|,\s+(?=[a-z]{2,})|\s+\(|\s+[-–—]\s+",
+)
+_MAX_VALUE = 600
+_MAX_CUTS = 6
+_MAX_PHRASES = 64
+_MAX_BARE = 400
+_MAX_BARE_WORDS = 3
+
+
+def find_phrases(text: str, *, explicit: bool = False) -> list[Span]:
+    """Values stated by a marker or an answer phrase, in order; the text is the value.
+
+    Args:
+        explicit: leave out values that cannot be read, for a second look after a box.
+    """
+    offset = max(0, len(text) - PHRASE_WINDOW)
+    spans = []
+    for match in list(_EXPLICIT.finditer(text, offset))[-_MAX_PHRASES:]:
+        value = _value_at(text, match.end())
+        if value is None:
+            continue
+        end, written = value
+        while spans and match.start() < spans[-1].end:  # "Final Answer: the answer is 7"
+            spans.pop()
+        if not explicit or _readable(written):
+            spans.append(Span(match.start(), end, written))
+    return spans
+
+
+def bare_answer(text: str) -> str | None:
+    """The whole text, or its last line, if it is a mathematical answer and nothing else."""
+    whole = text.strip()
+    for candidate in (whole, whole.rpartition("\n")[2]):
+        candidate = candidate.strip("*_ ")
+        if 0 < len(candidate) <= _MAX_BARE and _readable(candidate):
+            if _is_mathematical(read(candidate).node):
+                return candidate
+    return None
+
+
+def bare_words(text: str) -> str | None:
+    """The whole text if it is a word or two: "Evelyn", "(C)"."""
+    whole = text.strip().strip("*_ ")
+    short = 0 < len(whole) <= _MAX_BARE and len(whole.split()) <= _MAX_BARE_WORDS
+    return whole if short and _readable(whole) else None
+
+
+def stated_value(text: str) -> str | None:
+    """The value a last sentence states: "Therefore the probability equals 2/3."."""
+    sentence = _last_sentence(text)
+    if not sentence or _NO_STATEMENT.search(sentence):
+        return None
+    for verb in reversed(list(_STATING.finditer(sentence))[-_MAX_CUTS:]):
+        value = _value_at(sentence, verb.end())
+        if value and _readable(value[1]) and _is_mathematical(read(value[1]).node):
+            return value[1]
+    return None
+
+
+def _last_sentence(text: str) -> str:
+    tail = text.rstrip()[-_MAX_VALUE:]
+    ends = [match.end() for match in _SENTENCE_END.finditer(tail) if match.end() < len(tail)]
+    return tail[ends[-1] if ends else 0 :].strip()
+
+
+def _value_at(text: str, start: int) -> tuple[int, str] | None:
+    """The value that starts at `start`, and where it ends; `None` if it is denied or hedged."""
+    leading = _LEADING.match(text, start)
+    start = leading.end() if leading else start
+    if start >= len(text) or _NEGATION.match(text, start):
+        return None
+    segment = _MATH.match(text, start)
+    sentence = _sentence(text, segment.end() if segment else start)
+    tail = text[start:sentence]
+    for length in _lengths(tail, segment.end() - start if segment else None):
+        candidate = tail[:length].strip().rstrip("*_ ")
+        if _readable(candidate) and not _mixes_words(read(candidate).node):
+            if _HEDGE.search(tail, length):
+                return None
+            return start + length, candidate
+    return sentence, tail.strip()
+
+
+def _sentence(text: str, start: int) -> int:
+    end = _SENTENCE_END.search(text, start, start + _MAX_VALUE)
+    return end.start() if end else min(len(text), start + _MAX_VALUE)
+
+
+def _lengths(tail: str, segment: int | None) -> list[int]:
+    """Where the value may end: the sentence, then cuts from the longest to the shortest."""
+    cuts = [match.start() for match in _CUT.finditer(tail)][:_MAX_CUTS]
+    lengths = [len(tail), *reversed(cuts)]
+    return [*lengths, segment] if segment else lengths
+
+
+def _readable(candidate: str) -> bool:
+    try:
+        read(candidate)
+    except Unreadable:
+        return False
+    return True
+
+
+def _mixes_words(node: Node) -> bool:
+    """A list of a number and a clause, "72, in total", is a sentence read too far."""
+    if not isinstance(node, Group):
+        return False
+    texts = sum(isinstance(item, Text) for item in node.items)
+    return 0 < texts < len(node.items)
+
+
+def _is_mathematical(node: Node) -> bool:
+    """No words, and not a lone letter: "a" ends many sentences."""
+    parts = [part for part in walk(node) if not isinstance(part, Quantity)]
+    return not isinstance(node, Symbol) and not any(isinstance(part, Text) for part in parts)
