@@ -188,7 +188,7 @@ class Learner:
         if not torch.isfinite(objective):
             self.optimizer.zero_grad()
             raise ModelError(
-                f"the loss must be finite, got {float(objective)} at step {self.num_steps + 1}; "
+                f"the loss must be finite, got {objective.item()} at step {self.num_steps + 1}; "
                 "the adapter has not moved. Lower learner.lr or check the base model's dtype."
             )
         objective.backward()

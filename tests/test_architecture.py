@@ -1,0 +1,141 @@
+"""The rules of the layout, read from the source: imports go down, files and functions stay small."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(p for name in ("rlpeft", "rewards", "jobs") for p in (ROOT / name).rglob("*.py"))
+
+# A module may import only from layers below its own. Longest prefix wins.
+LAYERS = {
+    "rlpeft.cli": 6,
+    "jobs": 5,
+    "rlpeft.build": 4.5,
+    "rlpeft.doctor": 4.5,
+    "rlpeft.export": 4.5,
+    "rlpeft.report": 4.5,
+    "rlpeft.console": 4.5,
+    "rlpeft.trainer": 4,
+    "rlpeft.collect": 3.5,
+    "rlpeft.metrics": 3.5,
+    "rlpeft.experts": 3.2,
+    "rlpeft.evaluate": 3.1,
+    "rlpeft.rollout": 3,
+    "rlpeft.learner": 3,
+    "rlpeft.checkpoint": 3,
+    "rlpeft.policy": 2.5,
+    "rlpeft.analysis": 2.5,
+    "rlpeft.adapters": 2,
+    "rlpeft.tasks": 2,
+    "rlpeft.fetch": 2,
+    "rlpeft.loss": 2,
+    "rlpeft.advantage": 2,
+    "rlpeft.packing": 2,
+    "rlpeft.cem": 2,
+    "rlpeft.models": 1.5,
+    "rlpeft.factors": 1,
+    "rlpeft.adapter_state": 1,
+    "rlpeft.geometry": 1,
+    "rlpeft.config": 1,
+    "rlpeft.types": 0,
+    "rlpeft.errors": 0,
+    "rlpeft": 0,
+    "rewards": 0,
+}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer(module: str) -> tuple[str, float]:
+    prefix = max((p for p in LAYERS if f"{module}.".startswith(f"{p}.")), key=len)
+    return prefix, LAYERS[prefix]
+
+
+def imports(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_go_down_only(path):
+    own_prefix, own = layer(module_name(path))
+    for name in imports(ast.parse(path.read_text())):
+        if name.split(".")[0] not in ("rlpeft", "rewards", "jobs"):
+            continue
+        prefix, level = layer(name)
+        assert prefix == own_prefix or level < own, f"{module_name(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_ray_and_vllm_stay_in_their_places(path):
+    names = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+    module = module_name(path)
+    assert "ray" not in names or module.startswith("jobs")
+    allowed = ("rlpeft.rollout.vllm_engine", "rlpeft.rollout.vllm_plugin", "jobs.bench")
+    assert "vllm" not in names or module.startswith(allowed)
+
+
+def test_rewards_import_nothing_of_ours():
+    for path in (ROOT / "rewards").rglob("*.py"):
+        names = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+        assert not names & {"rlpeft", "jobs", "torch", "ray"}, path
+
+
+@pytest.mark.parametrize("package", ["rlpeft", "rewards", "rlpeft.config", "rlpeft.cli", "jobs"])
+def test_importing_a_package_loads_no_heavy_library(package):
+    code = (
+        f"import sys, {package}; "
+        "print(sorted({'torch', 'ray', 'vllm', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_files_and_functions_keep_their_ceilings(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400, f"{path} has more than 400 lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 50, f"{node.name} in {path} has {length} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_untrusted_text_is_never_evaluated(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
+        if isinstance(node, ast.keyword) and node.arg == "shell":
+            raise AssertionError(f"{path}:{node.value.lineno} starts a shell")
+    names = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+    assert not names & {"pickle", "marshal", "shelve", "dill"}, path
+
+
+def test_every_config_field_is_read_somewhere():
+    """No dead options: each field of a recipe is read outside config.py."""
+    tree = ast.parse((ROOT / "rlpeft" / "config.py").read_text())
+    classes = [n for n in tree.body if isinstance(n, ast.ClassDef)]
+    fields = {
+        n.target.id
+        for c in classes
+        for n in c.body
+        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    }
+    used: set[str] = set()
+    for path in SOURCES:
+        if path.name != "config.py":
+            nodes = ast.walk(ast.parse(path.read_text()))
+            used |= {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    assert fields - used - {"type"} == set()
