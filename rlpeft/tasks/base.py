@@ -48,7 +48,7 @@ class ProblemSet:
         splits: problems by split; a split that is left out cannot be asked for.
 
     Raises:
-        DataError: two problems of the task share an id, or a prompt stands in two splits.
+        DataError: two problems share an id.
     """
 
     name: str

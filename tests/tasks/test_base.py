@@ -1,0 +1,32 @@
+"""Problem sets: ids that are unique, and draws that lose nothing."""
+
+import pytest
+
+from rlpeft.errors import DataError
+from rlpeft.tasks.base import ProblemSet, carve
+from rlpeft.types import Problem
+
+
+def test_two_problems_of_one_id_are_refused_across_splits():
+    with pytest.raises(DataError, match="'a' occurs twice"):
+        ProblemSet("t", {"train": (Problem("a", "x"),), "test": (Problem("a", "y"),)})
+
+
+def test_the_fingerprint_tells_splits_prompts_and_columns_apart():
+    def fingerprint(split="train", prompt="x", **columns):
+        return ProblemSet("t", {split: (Problem("a", prompt, columns=columns),)}).fingerprint()
+
+    assert fingerprint() == fingerprint()
+    assert len({fingerprint(), fingerprint("test"), fingerprint(prompt="y"), fingerprint(c=1)}) == 4
+
+
+def test_carving_parts_the_rows_and_keeps_their_order():
+    rest, drawn = carve(range(10), 4, seed=3, what="n")
+    assert sorted(rest + drawn) == list(range(10))
+    assert (rest, drawn) == (sorted(rest), sorted(drawn))
+    assert len(drawn) == 4
+
+
+def test_carving_everything_is_refused_by_the_name_of_the_setting():
+    with pytest.raises(DataError, match=r"task.num_test must leave at least one of the 3 rows"):
+        carve(range(3), 3, seed=0, what="task.num_test")
