@@ -126,7 +126,7 @@ class _AnswerParser(ExpressionParser):
 
     def answer(self) -> Node:
         entries = [self.entry()]
-        joins = set()
+        joins: set[str] = set()
         while self._separator(joins):
             entries.append(self.entry())
         if self.position < len(self.tokens):
@@ -230,6 +230,9 @@ class _AnswerParser(ExpressionParser):
     # -- units --------------------------------------------------------------------------------
 
     def _with_unit(self, node: Node) -> Node:
+        if isinstance(node, Apply) and node.name == "degree" and self.at("word", "C", "F"):
+            node = Apply("mul", (node, Symbol(self.token.text)))
+            self.position += 1
         parts: list[tuple[str, int]] = []
         if self.currency:
             parts += unit_of(self.currency)

@@ -179,12 +179,16 @@ class _Comparison:
     def _all_same(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
         return len(golds) == len(answers) and all(map(self.same, golds, answers))
 
+    def _same_row(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
+        """A factor before a matrix was multiplied into its cells, so those may be products."""
+        return len(golds) == len(answers) and all(map(plain_same, golds, answers))
+
     def _same_structure(self, gold: Node, answer: Node) -> bool | None:
         match gold, answer:
             case Group(left, golds), Group(right, answers):
                 return left == right and self._all_same(golds, answers)
             case Matrix(golds), Matrix(answers):
-                return len(golds) == len(answers) and all(map(self._all_same, golds, answers))
+                return len(golds) == len(answers) and all(map(self._same_row, golds, answers))
             case (Group("()", items), Matrix(rows)) | (Matrix(rows), Group("()", items)):
                 vector = tuple(row[0] for row in rows) if len(rows[0]) == 1 else rows[0]
                 one_line = len(rows[0]) == 1 or len(rows) == 1
@@ -216,6 +220,8 @@ def settle(node: Node) -> tuple[Node | None, Node]:
     Raises:
         Contradiction: constants called equal are not.
     """
+    if isinstance(node, Group) and node.brackets == ":" and isinstance(node.items[0], Text):
+        return None, node.items[-1]  # "Answer: 7"
     if not isinstance(node, Relation):
         return None, node
     if node.signs == ("in",) and isinstance(node.terms[0], Symbol):

@@ -1,6 +1,6 @@
 """The numeric tier: two expressions are the same function if they agree at seeded points.
 
-Values are computed with mpmath to 50 digits and an agreement is confirmed once to 400, with a
+Values are computed with mpmath to 50 digits and an agreement is confirmed once to 200, with a
 relative test, so 1/2004! and 1/2006! differ. Unless an expression holds the imaginary unit the
 points where a part of it is not real are left out: sqrt(1/n) equals 1/sqrt(n), and sqrt(x^2)
 differs from x at negative x. Odd roots of negative numbers are real.
@@ -23,14 +23,14 @@ from rewards.math.nodes import Apply, Constant, Node, Number, Symbol, variables,
 from rewards.math.tokens import FUNCTIONS
 
 _DIGITS = 50
-_CONFIRMING_DIGITS = 400
+_CONFIRMING_DIGITS = 200
 _GUARD_DIGITS = 15
 _MIN_POINTS = 2
 _MIN_INTEGER_POINTS = 3
 _NUM_REAL_POINTS = 8
 _NUM_POINTS = 12
 _MAX_GAMMA_ARGUMENT = 10_000
-_MAX_GAMMAS = 24  # each takes milliseconds at 400 digits
+_MAX_GAMMAS = 24  # each takes milliseconds at 200 digits
 _MAX_BINOMIAL_TERMS = 64
 _TRIGONOMETRIC = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
 _MPMATH_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}

@@ -30,7 +30,7 @@ from rewards.math.nodes import (
     negated,
 )
 from rewards.math.tokens import FUNCTIONS, Token
-from rewards.math.words import word_set
+from rewards.math.words import leading_number, word_set
 
 _END = Token("end of answer", "")
 _BRACKETS = {"(": ")", "[": "]", "\\{": "\\}", "<": ">", "floor": "floor", "ceil": "ceil"}
@@ -260,12 +260,16 @@ class ExpressionParser:
     def _based(self, digits: str) -> Node:
         self.position += 1
         braced = self.take("open", "{")
-        base = self.take("number")
+        token = self.token
+        self.position += 1
         if braced:
             self.expect("close", "}")
-        if not base or not base.text.isdigit() or not 2 <= int(base.text) <= 36:
+        named = leading_number([token.text.casefold()]) if token.kind == "word" else None
+        short = token.kind == "number" and token.text.isdigit() and len(token.text) <= 2
+        base = int(token.text) if short else int(named[0]) if named else 0
+        if not 2 <= base <= 36:
             raise Unreadable("a base must be a number from 2 to 36")
-        return Based(digits.lstrip("0") or "0", int(base.text))
+        return Based(digits.lstrip("0") or "0", base)
 
     def _fraction_after(self, whole: int) -> Node | None:
         """The proper fraction of a mixed number: "3 1/2", "3\\frac{1}{2}"."""
@@ -310,7 +314,7 @@ class ExpressionParser:
             if token.kind not in ("number", "symbol", "const", "word"):
                 raise Unreadable("a subscript must be a letter or a number")
             return token.text
-        parts = []
+        parts: list[str] = []
         while not self.take("close", "}"):
             if self.token is _END or len(parts) > 8 or self.at("open"):
                 raise Unreadable("a subscript must be short and closed")

@@ -22,7 +22,8 @@ _FOREIGN = (
 _EXPLICIT = re.compile(
     r"####"
     r"|answers?\*{0,2}(?:\s{1,3}(?:to|for|of)\s[^.\n:]{1,60})?"
-    r"(?:\s{0,3}[:：]|\s{1,3}(?:is|are|will be|would be|should be|equals)\b\s{0,3}[:：]?|\s{0,3}=)"
+    r"(?:\s{0,3}[:：]|\s{1,3}(?:is|are|will be|would be|should be|equals)\b"
+    r"(?:\s(?:therefore|thus|then|simply|just|now|hence|clearly)\b)?\s{0,3}[:：]?|\s{0,3}=)"
     r"|(?:correct|right|best)\s{1,3}(?:option|choice)\s{1,3}is\b\s{0,3}:?|" + _FOREIGN,
     re.IGNORECASE,
 )
@@ -42,6 +43,7 @@ _LEADING = re.compile(r"(?:[\s*_:：>]|\\text\{)*")
 _MATH = re.compile(
     r"\$\$(.{1,400}?)\$\$|\$([^$\n]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
 )
+_CALCULATION = re.compile(r"<<[^<>]{0,80}>>")  # GSM8K's calculator notes: <<48/2=24>>24
 _SENTENCE_END = re.compile(r"[.!?。](?=[\s\"'*)]|$)|\n|[。]")
 _CUT = re.compile(
     r"[,;:]?\s+(?=(?:so|because|since|which|as|for|in|and|but|where|when|with|that|by)\b)"
@@ -57,21 +59,25 @@ _MAX_BARE_WORDS = 3
 def find_phrases(text: str, *, explicit: bool = False) -> list[Span]:
     """Values stated by a marker or an answer phrase, in order; the text is the value.
 
+    A marker outranks phrases, and a value that can be read outranks those that cannot.
+
     Args:
         explicit: leave out values that cannot be read, for a second look after a box.
     """
     offset = max(0, len(text) - PHRASE_WINDOW)
-    spans = []
+    spans: list[Span] = []
     for match in list(_EXPLICIT.finditer(text, offset))[-_MAX_PHRASES:]:
         value = _value_at(text, match.end())
         if value is None:
             continue
         end, written = value
+        written = _CALCULATION.sub("", written)
         while spans and match.start() < spans[-1].end:  # "Final Answer: the answer is 7"
             spans.pop()
-        if not explicit or _readable(written):
-            spans.append(Span(match.start(), end, written))
-    return spans
+        spans.append(Span(match.start(), end, written))
+    markers = [span for span in spans if text.startswith("####", span.start)]
+    readable = [span for span in markers or spans if _readable(span.text)]
+    return readable or ([] if explicit else (markers or spans))
 
 
 def bare_answer(text: str) -> str | None:
@@ -79,9 +85,9 @@ def bare_answer(text: str) -> str | None:
     whole = text.strip()
     for candidate in (whole, whole.rpartition("\n")[2]):
         candidate = candidate.strip("*_ ")
-        if 0 < len(candidate) <= _MAX_BARE and _readable(candidate):
-            if _is_mathematical(read(candidate).node):
-                return candidate
+        fits = 0 < len(candidate) <= _MAX_BARE and _readable(candidate)
+        if fits and _is_mathematical(read(candidate).node):
+            return candidate
     return None
 
 

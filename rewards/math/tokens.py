@@ -36,7 +36,7 @@ _FONT = word_set(
 _DROPPED = word_set(
     "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr "
     "displaystyle textstyle scriptstyle limits nolimits quad qquad thinspace enspace "
-    "hfill rm bf it mathstrut"
+    "hfill rm bf it mathstrut tiny small large Large LARGE huge Huge normalsize"
 )
 _WITH_ARGUMENT = word_set("hspace vspace phantom hphantom vphantom tag label")
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -113,11 +113,11 @@ _SYMBOLS = {
 }  # fmt: skip
 _NUMBER = re.compile(
     rf"(?:[0-9]{{1,3}}(?:{THOUSANDS}[0-9]{{3}})+(?![0-9])|[0-9]+)?"
-    r"(?:\.(?=[0-9\\])[0-9]*)?"
+    r"(?:\.(?=[0-9\\(])[0-9]*)?"
 )
 _TIGHT_NUMBER = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?")
 _REPEAT = re.compile(
-    r"\\(?:overline|bar|overbar)\{([0-9]+)\}|\\dot\{?([0-9])\}?(?:([0-9]*)\\dot\{?([0-9])\}?)?"
+    r"(?:\\(?:overline|bar|overbar)\{|\()([0-9]+)[})]|\\dot\{?([0-9])\}?(?:([0-9]*)\\dot\{?([0-9])\}?)?"
 )
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,9})(?![0-9A-Za-z.])")
 _SPACE = re.compile(r"(?:\s|\\[,;:!>\s()\[\]]|~(?!=))+")  # with \( \) \[ \]
@@ -216,7 +216,7 @@ class _Tokenizer:
     def _zero_group(self) -> bool:
         """Inside brackets "(1,000)" is a number: no list holds the item "000"."""
         match = _TIGHT_NUMBER.match(self.text, self.position)
-        return bool(match) and any(part[0] == "0" for part in match.group().split(",")[1:])
+        return match is not None and ",0" in match.group()
 
     def _repeating_part(self, digits: str) -> str:
         match = _REPEAT.match(self.text, self.position)
