@@ -26,8 +26,9 @@ def arithmetic_task(
     Args:
         operations: of `+` and `*`; each problem uses one, its shots use the same one.
         num_shots: solved examples before the question, drawn from the train pairs.
-        counts: problems of each split. There are few pairs, so a pair comes back with other
-            shots; a split of more distinct problems than exist is an error.
+        counts: problems of each split. Of the 55 pairs 27 are trained on, 8 validate, 20 test;
+            a question comes back behind other shots, so its answers are not independent.
+            A split of more distinct problems than exist is an error.
 
     Raises:
         DataError: an unknown operation, or a split that cannot be filled.
@@ -39,8 +40,11 @@ def arithmetic_task(
     rng = random.Random(seed)
     pairs = list(itertools.combinations_with_replacement(range(10), 2))
     rng.shuffle(pairs)
-    parts: dict[Split, list[Pair]] = {"train": pairs[22:], "validation": pairs[11:22]}
-    parts["test"] = pairs[:11]
+    parts: dict[Split, list[Pair]] = {
+        "train": pairs[28:],
+        "validation": pairs[20:28],
+        "test": pairs[:20],
+    }
     splits: dict[Split, tuple[Problem, ...]] = {}
     for split in SPLITS:
         drawn = _draw(parts[split], parts["train"], operations, num_shots, rng)
