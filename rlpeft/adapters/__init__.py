@@ -5,6 +5,7 @@ Importing this package makes them known to PEFT, so that `PeftModel.from_pretrai
 
 from rlpeft.adapters.hyplora import HypLoraConfig
 from rlpeft.adapters.lowrank import export_approx
+from rlpeft.adapters.moslora import MoSLoraConfig
 from rlpeft.adapters.svf import SvfConfig
 
-__all__ = ["HypLoraConfig", "SvfConfig", "export_approx"]
+__all__ = ["HypLoraConfig", "MoSLoraConfig", "SvfConfig", "export_approx"]

@@ -36,6 +36,7 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
     """y = W x + b + Σ_a bend_a(A_a x) B_aᵀ over the active adapters a, each reading the same x."""
 
     method: str
+    adapter_layer_names: tuple[str, ...]
     curvature_names: tuple[str, ...] = ()
     """Parameter dicts with curvatures and scales: own learning rate, no weight decay."""
     router_names: tuple[str, ...] = ()
@@ -165,11 +166,7 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
 
     def terms(self, adapter_name: str) -> NamedTuple:
         """`build_terms`, kept from call to call at inference until a parameter changes."""
-        parameters = [
-            getattr(self, name)[adapter_name]
-            for name in self.adapter_layer_names
-            if name not in self.router_names and adapter_name in getattr(self, name)
-        ]
+        parameters = self.parameters_of(adapter_name)
         if (
             torch.is_grad_enabled()
             or torch.compiler.is_compiling()
@@ -180,6 +177,16 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         if adapter_name not in self._cache or self._cache[adapter_name][0] != stamp:
             self._cache[adapter_name] = (stamp, self.build_terms(adapter_name))
         return self._cache[adapter_name][1]
+
+    def parameters_of(self, adapter_name: str) -> list[nn.Parameter]:
+        """All parameters of one adapter."""
+        parameters: list[nn.Parameter] = []
+        for name in self.adapter_layer_names:
+            entries = getattr(self, name)
+            if adapter_name in entries:
+                entry = entries[adapter_name]
+                parameters += entry.parameters() if isinstance(entry, nn.Module) else [entry]
+        return parameters
 
     def clear_cache(self) -> None:
         """Forget cached terms: needed only after writing to a parameter's `.data` in place."""

@@ -89,12 +89,12 @@ class LowRankModel(BaseTuner):
             return next(self.model.parameters()).new_zeros((), dtype=torch.float32)
         return torch.cat(terms).mean()
 
-    def records(self) -> Iterator[tuple[str, LowRankLayer, ForwardRecord]]:
-        """(module name, layer, record) of the last training forward, active adapters only."""
+    def records(self) -> Iterator[tuple[LowRankLayer, str, ForwardRecord]]:
+        """(layer, adapter name, record) of the last training forward, active adapters only."""
         for layer in self.layers():
             for name in self.active_adapters:
                 if name in layer._records:
-                    yield layer.module_name, layer, layer._records[name]
+                    yield layer, name, layer._records[name]
 
     @torch.no_grad()
     def check_finite(self) -> None:
@@ -109,11 +109,11 @@ class LowRankModel(BaseTuner):
         if not found:
             return
         finite = torch.stack([record.gains.isfinite().all() for _, _, record in found]).tolist()
-        for (module_name, _, _), good in zip(found, finite, strict=True):
+        for (layer, _, _), good in zip(found, finite, strict=True):
             if not good:
                 raise ModelError(
-                    f"activations must be finite, the input of {module_name!r} (or its adapter) "
-                    "holds NaN or inf. Look for an overflow before this layer (half precision?) "
+                    f"activations must be finite, the input of {layer.module_name!r} (or its "
+                    "adapter) holds NaN or inf. Look for an overflow before this layer (half precision?) "
                     "or lower the learning rate; no parameter has been changed."
                 )
 
@@ -144,11 +144,13 @@ class LowRankModel(BaseTuner):
         """'module/space' -> tokens of the last training forward per bin of `HISTOGRAM_EDGES`."""
         edges = torch.tensor(HISTOGRAM_EDGES[1:-1])
         histograms = {}
-        for module_name, _, record in self.records():
+        for layer, _, record in self.records():
             for space, gains in zip(record.spaces, record.gains.unbind(-1), strict=True):
-                bins = torch.bucketize(gains.flatten().float().cpu(), edges, right=True)
+                bins = torch.bucketize(
+                    gains.flatten().float().cpu().contiguous(), edges, right=True
+                )
                 counts = torch.bincount(bins, minlength=len(edges) + 1)
-                histograms[f"{module_name}/{space}"] = counts.tolist()
+                histograms[f"{layer.module_name}/{space}"] = counts.tolist()
         return histograms
 
     @contextmanager

@@ -1,0 +1,138 @@
+"""The MoSLoRA layer around a frozen linear layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from rlpeft.adapters.lowrank.config import start_logit
+from rlpeft.adapters.lowrank.functional import bounded_magnitude, gram, wide
+from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer
+from rlpeft.adapters.moslora.config import HIDDEN, MoSLoraConfig
+from rlpeft.adapters.moslora.functional import RouterWeights, Terms, bend
+from rlpeft.adapters.moslora.spaces import SPACES
+
+
+class Router(nn.Module):
+    """Weights of a token router that starts uniform."""
+
+    def __init__(self, kind: str, *, in_features: int, rank: int, num_experts: int) -> None:
+        super().__init__()
+        width = rank if kind == "z" else in_features
+        self.inner = nn.Linear(width, HIDDEN if kind == "mlp" else num_experts)
+        self.outer = nn.Linear(HIDDEN, num_experts) if kind == "mlp" else None
+        last = self.inner if self.outer is None else self.outer
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def weights(self, *, reads_z: bool) -> RouterWeights:
+        """The tensors, as `functional.route` takes them."""
+        outer = None if self.outer is None else (self.outer.weight, self.outer.bias)
+        return RouterWeights(reads_z, (self.inner.weight, self.inner.bias), outer)
+
+
+class MoSLoraLinear(LowRankLayer):
+    """y = W x + b + Σ_e (low-rank update of expert e, in its space); see `functional`.
+
+    Attributes:
+        moslora_A: adapter name -> the experts' A, stacked, [R, in_features].
+        moslora_B: adapter name -> the experts' B, side by side, [out_features, R].
+        moslora_curvature: adapter name -> [C] fp32, experts in order: logits of learned
+            curvatures, or the fixed |kappa|, frozen. Absent where no expert is curved.
+        moslora_router: adapter name -> `Router`.
+    """
+
+    method = "MoSLoRA"
+    adapter_layer_names = ("moslora_A", "moslora_B", "moslora_curvature", "moslora_router")
+    other_param_names = ("config", "scaling")
+    curvature_names = ("moslora_curvature",)
+    router_names = ("moslora_router",)
+
+    moslora_A: nn.ParameterDict
+    moslora_B: nn.ParameterDict
+    moslora_curvature: nn.ParameterDict
+    moslora_router: nn.ModuleDict
+
+    def create_parameters(self, adapter_name: str, config: MoSLoraConfig) -> None:
+        """A Kaiming-uniform, B zero, a uniform router; curvatures by `reset_curvature`."""
+        num = len(config.spaces)
+        rank = num * config.expert_rank(
+            self.module_name, in_features=self.in_features, out_features=self.out_features
+        )
+        self.moslora_A[adapter_name] = self.new_factor(rank, self.in_features, zero=False)
+        self.moslora_B[adapter_name] = self.new_factor(self.out_features, rank, zero=True)
+        if config.num_curvatures:
+            self.moslora_curvature[adapter_name] = nn.Parameter(torch.zeros(config.num_curvatures))
+        if not config.learn_curvature:
+            self.frozen_peft_weight_names[adapter_name] = ("moslora_curvature",)
+        self.moslora_router[adapter_name] = Router(
+            config.router, in_features=self.in_features, rank=rank, num_experts=num
+        )
+
+    def reset_curvature(self, adapter_name: str) -> None:
+        """Set curvatures to their start."""
+        config = self.config[adapter_name]
+        if adapter_name in self.moslora_curvature:
+            start = config.curvature
+            if config.learn_curvature:
+                start = start_logit(start, config.curvature_bounds)
+            nn.init.constant_(self.moslora_curvature[adapter_name], start)
+
+    def down(self, adapter_name: str) -> torch.Tensor:
+        """The experts' A, stacked, [R, in_features]."""
+        return self.moslora_A[adapter_name]
+
+    def up(self, adapter_name: str) -> torch.Tensor:
+        """The experts' B, side by side, [out_features, R]."""
+        return self.moslora_B[adapter_name]
+
+    def magnitudes(self, adapter_name: str) -> torch.Tensor:
+        """|kappa| of all curvatures, experts in order, [C] fp32."""
+        config, parameter = self.config[adapter_name], self.moslora_curvature[adapter_name]
+        if not config.learn_curvature:
+            return wide(parameter)
+        return bounded_magnitude(parameter, config.curvature_bounds)
+
+    def kappas(self, adapter_name: str) -> tuple[tuple[torch.Tensor, ...], ...]:
+        """Signed curvatures, one tuple an expert, [1] each."""
+        config = self.config[adapter_name]
+        each = iter(self.magnitudes(adapter_name).split(1) if config.num_curvatures else ())
+        return tuple(
+            tuple(sign * next(each) for sign in SPACES[space].signs) for space in config.spaces
+        )
+
+    def curvatures(self, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(signed kappas, their starts), [C] each, or `None` if none is learned."""
+        config = self.config[adapter_name]
+        if not (config.learn_curvature and config.num_curvatures):
+            return None
+        now = torch.cat([kappa for expert in self.kappas(adapter_name) for kappa in expert])
+        return now, torch.sign(now) * config.curvature
+
+    def build_terms(self, adapter_name: str) -> Terms:
+        """Everything `bend` needs beside x and z."""
+        config = self.config[adapter_name]
+        up = self.up(adapter_name)
+        router = self.moslora_router[adapter_name]
+        assert isinstance(router, Router)
+        return Terms(
+            spaces=tuple(config.spaces),
+            grams=tuple(gram(part) / self.in_features for part in up.chunk(len(config.spaces), -1)),
+            kappas=self.kappas(adapter_name),
+            router=router.weights(reads_z=config.router == "z"),
+            map=config.map,
+            inverse_scale=1 / math.sqrt(self.in_features),
+            scaling=self.scaling[adapter_name],
+        )
+
+    def bend(
+        self, x: torch.Tensor, z: torch.Tensor, terms: Any, adapter_name: str
+    ) -> tuple[torch.Tensor, ForwardRecord]:
+        """`functional.bend`, with a record of gains and shares."""
+        config = self.config[adapter_name]
+        bent, gains, shares = bend(x, z, terms)
+        shares = shares if config.balance_coef else shares.detach()
+        return bent, ForwardRecord(config.expert_names(), gains.detach(), shares)
