@@ -1,0 +1,345 @@
+"""The `vllm` engine: real vLLM, with the adapter run by our plugin inside it.
+
+Only the adapter's values travel (a few hundred KB); the base weights are never written. Token ids
+go in and come out. Every sampling parameter is sent, so no default of vLLM or of the model's
+generation config decides anything.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from safetensors.torch import save
+from vllm import LLM, SamplingParams, TokensPrompt
+from vllm.platforms import current_platform
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from rlpeft.adapter_state import AdapterState
+from rlpeft.errors import EngineError
+from rlpeft.models import eos_ids, load_tokenizer
+from rlpeft.rollout.base import Delivery
+from rlpeft.rollout.vllm_plugin import METHOD, register
+from rlpeft.rollout.vllm_plugin.internals import check_version
+from rlpeft.rollout.vllm_plugin.plan import read_config
+from rlpeft.types import Completion, FinishReason, Request, Sampling
+
+WORKER = "rlpeft.rollout.vllm_plugin.worker.AdapterWorker"
+FORMS = ("factored", "dense")
+CPU_KV_CACHE_BYTES = 1 << 30
+"""KV cache on a CPU unless an option says otherwise; vLLM's default is nearly all memory."""
+
+SMALLEST_TEMPERATURE = 0.01
+"""vLLM quietly raises smaller temperatures to this one."""
+
+SHUTDOWN_S = 10.0
+OURS = frozenset(
+    "model tokenizer quantization hf_overrides worker_extension_cls generation_config "
+    "logprobs_mode trust_remote_code skip_tokenizer_init disable_log_stats".split()
+)
+"""Arguments of `vllm.LLM` that this engine sets itself."""
+
+
+class VllmEngine:
+    """A rollout engine that runs vLLM in child processes.
+
+    Args:
+        model_path: folder of the base model, unquantised.
+        adapter_config: the PEFT config as a plain dict, as in `AdapterState.config`.
+        dtype: dtype of the base weights in the engine.
+        max_model_len: context limit, prompt included; at most, and if absent, the model's own.
+        seed: vLLM's own seed. Completions depend on their requests' seeds alone.
+        form: `factored`: a sync is nearly free, and each token pays for the adapter. `dense`: a
+            sync builds one matrix for each layer, and a token costs what it costs in the base.
+        options: further arguments of `vllm.LLM`.
+
+    Raises:
+        EngineError: adapter, base model, options and vLLM's version do not go together, or vLLM
+            did not start.
+    """
+
+    def __init__(
+        self,
+        model_path: Path | str,
+        adapter_config: Mapping[str, Any],
+        *,
+        dtype: str = "float32",
+        max_model_len: int | None = None,
+        seed: int = 0,
+        form: str = "factored",
+        **options: Any,
+    ) -> None:
+        check_version()
+        _check_options(options, form)
+        read_config(adapter_config)
+        limit = _model_context(Path(model_path))
+        self.context = min(max_model_len or limit, limit)
+        self.tokenizer = load_tokenizer(model_path)
+        self.eos_ids = sorted(eos_ids(Path(model_path), self.tokenizer))
+        self._sent_factors: dict[str, str] = {}
+        self._current: Delivery | None = None
+        self._llm: Any = None
+        self._children: list[psutil.Process] = []
+        register()
+        arguments = _llm_arguments(adapter_config, form == "dense") | options
+        # One token more than the context: vLLM cannot score a sequence without room to go on.
+        arguments |= {"max_model_len": min(self.context + 1, limit), "dtype": dtype, "seed": seed}
+        self._start(str(model_path), arguments)
+
+    def load_adapter(self, state: AdapterState) -> Delivery:
+        """Write the state into vLLM's layers and drop every cached prefix of older policies."""
+        started = time.perf_counter()
+        news = {k: v for k, v in state.factors.items() if self._sent_factors.get(k) != v}
+        payload = save({name: value.contiguous() for name, value in state.tensors.items()})
+        with self._alive() as llm:
+            replies = llm.collective_rpc("rlpeft_load", args=(payload, json.dumps(news)))
+            answer = json.loads(replies[0])
+            if "error" in answer:
+                raise EngineError(answer["error"])
+            if not llm.reset_prefix_cache():
+                raise EngineError("vLLM must drop its prefix cache at a sync, it refused to.")
+        self._sent_factors = dict(state.factors)
+        self._current = Delivery(state.version, answer["digest"], time.perf_counter() - started)
+        return self._current
+
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed, in request order then seed order."""
+        policy = self._policy()
+        for request in requests:
+            self._check(request)
+        rows = [(r.prompt_ids, self._parameters(r, s, sampling)) for r in requests for s in r.seeds]
+        completions = iter(self._complete(rows, policy))
+        return [[next(completions) for _ in request.seeds] for request in requests]
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob (temperature 1, fp32) of each token after the first.
+
+        Raises:
+            EngineError: a sequence is as long as the model's context, where vLLM scores none.
+        """
+        self._policy()
+        for sequence in sequences:
+            if len(sequence) > self.context or len(sequence) >= self._room:
+                raise EngineError(
+                    f"a sequence to score must have at most {min(self.context, self._room - 1)} "
+                    f"tokens, got {len(sequence)}. Raise max_model_len or shorten it."
+                )
+        # vLLM reads no prefix cache where prompt log-probs are asked for, so each one is computed.
+        scoring = _every_parameter(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        scored = [sequence for sequence in sequences if len(sequence) > 1]
+        with self._alive() as llm:
+            outputs = iter(_generate(llm, scored, [scoring] * len(scored)))
+        return [_flat(next(outputs).prompt_logprobs) if len(s) > 1 else [] for s in sequences]
+
+    def base_digest(self) -> str:
+        """SHA-256 (hex) of the frozen weights under the adapter, as the workers hold them."""
+        with self._alive() as llm:
+            return llm.collective_rpc("rlpeft_base_digest")[0]
+
+    def close(self) -> None:
+        """End vLLM and every process it started."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+        _end(self._children)
+
+    def _start(self, model_path: str, arguments: dict[str, Any]) -> None:
+        before = set(psutil.Process().children(recursive=True))
+        try:
+            self._llm = LLM(model=model_path, **arguments)
+        except (RuntimeError, ValueError, TypeError) as error:
+            _end(set(psutil.Process().children(recursive=True)) - before)
+            cause = str(error).strip().splitlines()[0]
+            raise EngineError(f"vLLM did not start: {cause} vLLM's log says more.") from error
+        self._children = list(set(psutil.Process().children(recursive=True)) - before)
+        self._room = int(self._llm.model_config.max_model_len)
+
+    @contextmanager
+    def _alive(self) -> Iterator[Any]:
+        if self._llm is None:
+            raise EngineError("the vllm engine is closed: start another one.")
+        try:
+            yield self._llm
+        except EngineDeadError as error:
+            raise EngineError("vLLM's process died: start another engine.") from error
+
+    def _policy(self) -> Delivery:
+        if self._current is None:
+            raise EngineError("the vllm engine must be given an adapter first (load_adapter).")
+        return self._current
+
+    def _check(self, request: Request) -> None:
+        if request.expert is not None:
+            raise EngineError(f"this engine has no expert {request.expert!r} loaded.")
+        if not 0 < len(request.prompt_ids) < self.context:
+            raise EngineError(
+                f"prompt {request.id!r} must have 1 to {self.context - 1} tokens to fit the "
+                f"engine's context, it has {len(request.prompt_ids)}. Raise max_model_len or "
+                "shorten it."
+            )
+        if any(seed < 0 for seed in request.seeds):
+            raise EngineError(
+                f"seeds must be >= 0 (vLLM takes -1 for none), got {request.seeds!r}."
+            )
+
+    def _parameters(self, request: Request, seed: int, sampling: Sampling) -> SamplingParams:
+        if 0 < sampling.temperature < SMALLEST_TEMPERATURE:
+            raise EngineError(
+                f"temperature must be 0 or at least {SMALLEST_TEMPERATURE} in vLLM, got "
+                f"{sampling.temperature!r}."
+            )
+        return _every_parameter(
+            max_tokens=min(sampling.max_tokens, self.context - len(request.prompt_ids)),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            seed=seed,
+            stop=list(sampling.stop),
+            stop_token_ids=self.eos_ids,
+            detokenize=bool(sampling.stop),
+            logprobs=0,
+        )
+
+    def _complete(
+        self, rows: Sequence[tuple[Sequence[int], SamplingParams]], policy: Delivery
+    ) -> list[Completion]:
+        with self._alive() as llm:
+            outputs = _generate(llm, [ids for ids, _ in rows], [params for _, params in rows])
+        kept = [output.outputs[0] for output in outputs]
+        texts = self.tokenizer.batch_decode(
+            [list(o.token_ids) for o in kept], skip_special_tokens=True
+        )
+        return [
+            Completion(
+                token_ids=tuple(output.token_ids),
+                logprobs=tuple(_flat(output.logprobs)),
+                text=text,
+                finish_reason=_finish_reason(output.finish_reason),
+                version=policy.version,
+                digest=policy.digest,
+            )
+            for output, text in zip(kept, texts, strict=True)
+        ]
+
+
+def _llm_arguments(adapter_config: Mapping[str, Any], is_dense: bool) -> dict[str, Any]:
+    quantization = {
+        "quant_method": METHOD,
+        "adapter": _plain(adapter_config),
+        "is_dense": is_dense,
+    }
+    arguments: dict[str, Any] = {
+        "quantization": METHOD,
+        "hf_overrides": {"quantization_config": quantization},
+        "worker_extension_cls": WORKER,
+        "generation_config": "vllm",
+        "logprobs_mode": "processed_logprobs",
+        "trust_remote_code": False,
+        "disable_log_stats": True,
+        "enforce_eager": True,
+    }
+    if current_platform.is_cpu():
+        arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+    return arguments
+
+
+def _every_parameter(
+    *,
+    max_tokens: int,
+    temperature: float,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
+    **others: Any,
+) -> SamplingParams:
+    """Sampling parameters with nothing left to vLLM's defaults that changes a distribution."""
+    others = {"seed": 0, "stop": [], "stop_token_ids": [], "detokenize": False} | others
+    return SamplingParams(
+        n=1,
+        max_tokens=max_tokens,
+        min_tokens=0,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        repetition_penalty=1.0,
+        presence_penalty=0.0,
+        frequency_penalty=0.0,
+        logit_bias=None,
+        bad_words=[],
+        allowed_token_ids=None,
+        ignore_eos=False,
+        skip_special_tokens=True,
+        flat_logprobs=True,
+        **others,
+    )
+
+
+def _generate(
+    llm: LLM, prompts: Sequence[Sequence[int]], parameters: Sequence[SamplingParams]
+) -> list[Any]:
+    inputs = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
+    outputs = llm.generate(inputs, list(parameters), use_tqdm=False) if inputs else []
+    for ids, output in zip(prompts, outputs, strict=True):
+        if list(ids) != list(output.prompt_token_ids):
+            raise EngineError(
+                f"vLLM must run the token ids it was given, {list(ids)[:8]!r} became "
+                f"{list(output.prompt_token_ids)[:8]!r}."
+            )
+    return outputs
+
+
+def _flat(logprobs: Any) -> list[float]:
+    """One log-prob for each position that has one: of the token itself, since none was ranked."""
+    return [float(value) for value in logprobs.logprobs] if logprobs else []
+
+
+def _finish_reason(reason: str | None) -> FinishReason:
+    if reason not in ("stop", "length"):
+        raise EngineError(f"a completion must end by 'stop' or 'length', vLLM says {reason!r}.")
+    return FinishReason(reason)
+
+
+def _check_options(options: Mapping[str, Any], form: str) -> None:
+    if form not in FORMS:
+        raise EngineError(f"form must be one of {FORMS}, got {form!r}.")
+    taken = sorted(OURS & set(options))
+    if taken:
+        raise EngineError(
+            f"rollout.options must not set {', '.join(taken)}: the vllm engine does. Remove them."
+        )
+    for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+        if options.get(size, 1) != 1:
+            raise EngineError(
+                f"{size} must be 1, got {options[size]!r}: an adapter is not split over workers "
+                "yet. Use rollout.num_engines for more devices."
+            )
+
+
+def _model_context(model_path: Path) -> int:
+    config = json.loads((model_path / "config.json").read_text())
+    if "quantization_config" in config:
+        raise EngineError(
+            f"the vllm engine needs an unquantised base model, {str(model_path)!r} has a "
+            "quantization_config. Use rollout.engine = 'hf' or an unquantised base."
+        )
+    return int(config["max_position_embeddings"])
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A PEFT config as JSON would give it back: it travels inside the model's config."""
+    return json.loads(json.dumps(dict(config), default=sorted))
+
+
+def _end(processes: Sequence[psutil.Process] | set[psutil.Process]) -> None:
+    """Wait for processes to end by themselves, then kill what is left."""
+    _, alive = psutil.wait_procs(list(processes), timeout=SHUTDOWN_S)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=SHUTDOWN_S)

@@ -1,0 +1,20 @@
+"""The code that runs inside vLLM's processes.
+
+vLLM finds `register` through the `vllm.general_plugins` entry point and calls it in every process
+it starts. Two public doors are used: a quantization method named `rlpeft`, whose linear method
+runs the adapter inside each linear layer, and a worker extension, which receives the adapter's
+values over `collective_rpc`.
+
+`slices` holds the arithmetic and `plan` the names, both without vLLM; `internals` is the only file
+that touches vLLM's classes; `worker` is what the engine calls.
+"""
+
+from __future__ import annotations
+
+METHOD = "rlpeft"
+"""Name of the quantization method."""
+
+
+def register() -> None:
+    """Make the quantization method known to vLLM. May be called twice."""
+    import rlpeft.rollout.vllm_plugin.internals  # noqa: F401  registers on import

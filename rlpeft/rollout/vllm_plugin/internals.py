@@ -1,0 +1,148 @@
+"""The only file that touches vLLM's classes. Written against vLLM 0.32.
+
+What is relied on: `register_quantization_config`; `QuantizationConfig.get_quant_method(layer,
+prefix)` being asked once for each linear layer and returning a `LinearMethodBase`;
+`packed_modules_mapping` being filled before that; `create_weights` getting
+`output_partition_sizes`; `process_weights_after_loading` running before the first forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from vllm import __version__ as vllm_version
+from vllm.model_executor.layers.linear import (
+    LinearBase,
+    UnquantizedLinearMethod,
+    register_weight_loader_v2_supported_method,
+)
+from vllm.model_executor.layers.quantization import register_quantization_config
+from vllm.model_executor.layers.quantization.base_config import (
+    QuantizationConfig,
+    QuantizeMethodBase,
+)
+
+from rlpeft.errors import EngineError
+from rlpeft.rollout.vllm_plugin import METHOD
+from rlpeft.rollout.vllm_plugin.plan import is_target, make_slice, read_config, slice_names
+from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear
+
+SUPPORTED = ((0, 31), (0, 34))
+"""First version that should work, and first one that was not looked at."""
+
+ATTRIBUTE = "rlpeft_adapted"
+"""Where a vLLM layer keeps its `AdaptedLinear`."""
+
+
+def check_version() -> None:
+    """Refuse a vLLM whose internals nobody compared with this file.
+
+    Raises:
+        EngineError: the installed version is outside `SUPPORTED`.
+    """
+    major, minor = (int(part) for part in vllm_version.split(".")[:2])
+    if not SUPPORTED[0] <= (major, minor) < SUPPORTED[1]:
+        wanted = (
+            f"{'.'.join(map(str, SUPPORTED[0]))} <= version < {'.'.join(map(str, SUPPORTED[1]))}"
+        )
+        raise EngineError(f"the vllm engine needs vLLM {wanted}, {vllm_version} is installed.")
+
+
+@register_quantization_config(METHOD)
+class AdapterConfig(QuantizationConfig):
+    """Says, for each layer of the model, whether the adapter runs in it.
+
+    Args:
+        adapter: a PEFT config as a plain dict.
+        is_dense: see `AdaptedLinear`.
+    """
+
+    def __init__(self, adapter: Mapping[str, Any], is_dense: bool) -> None:
+        super().__init__()
+        self.adapter, self.is_dense = dict(adapter), is_dense
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AdapterConfig:
+        """From the `quantization_config` that the engine puts into the model's config."""
+        return cls(config["adapter"], config["is_dense"])
+
+    @classmethod
+    def get_name(cls) -> str:
+        return METHOD
+
+    @classmethod
+    def get_supported_act_dtypes(cls) -> list[torch.dtype]:
+        return [torch.float32, torch.bfloat16, torch.float16]
+
+    @classmethod
+    def get_min_capability(cls) -> int:
+        return 0
+
+    @staticmethod
+    def get_config_filenames() -> list[str]:
+        return []
+
+    def get_quant_method(self, layer: torch.nn.Module, prefix: str) -> QuantizeMethodBase | None:
+        """Ours for a layer with a target slice; vLLM's own for any other."""
+        if not isinstance(layer, LinearBase):
+            return None
+        config = read_config(self.adapter)
+        names = slice_names(prefix, self.packed_modules_mapping)
+        if not any(is_target(config, name) for name in names):
+            return UnquantizedLinearMethod()
+        return AdaptedLinearMethod(self, names)
+
+
+@register_weight_loader_v2_supported_method
+class AdaptedLinearMethod(UnquantizedLinearMethod):
+    """Keeps the weight as loaded and runs the adapter in `apply`."""
+
+    def __init__(self, config: AdapterConfig, names: list[str]) -> None:
+        super().__init__()
+        self.config, self.names = config, names
+
+    def create_weights(
+        self,
+        layer: torch.nn.Module,
+        input_size_per_partition: int,
+        output_partition_sizes: list[int],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        # A model may fuse on disk what vLLM splits: then it is one slice, as PEFT sees it.
+        sizes = output_partition_sizes
+        self.sizes = [sum(sizes)] if len(self.names) == 1 else list(sizes)
+        super().create_weights(
+            layer, input_size_per_partition, output_partition_sizes, *args, **kwargs
+        )
+
+    def process_weights_after_loading(self, layer: torch.nn.Module) -> None:
+        """Attach the adapter. vLLM's own step would pack the weight and drop it."""
+        config = read_config(self.config.adapter)
+        weight = layer.weight.data
+        rows = torch.split(weight, self.sizes)
+        adapters = [
+            make_slice(config, name, rows_MN) if is_target(config, name) else None
+            for name, rows_MN in zip(self.names, rows, strict=True)
+        ]
+        adapted = AdaptedLinear(
+            weight,
+            names=self.names,
+            sizes=self.sizes,
+            adapters=adapters,
+            is_dense=self.config.is_dense,
+        )
+        setattr(layer, ATTRIBUTE, adapted)
+
+    def apply(
+        self, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return getattr(layer, ATTRIBUTE)(x, bias)
+
+
+def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:
+    """Every adapted layer of a loaded model, in module order."""
+    layers = [getattr(module, ATTRIBUTE, None) for module in model.modules()]
+    return [layer for layer in layers if layer is not None]

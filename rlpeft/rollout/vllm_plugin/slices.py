@@ -1,0 +1,246 @@
+"""Adapters inside fused linear layers, without vLLM.
+
+vLLM fuses q, k, v (and gate, up) into one weight; an adapter was trained on each part. So a fused
+layer is a list of *slices* along its output, and an adapter is something that computes one slice
+given the means to apply the frozen weight. The arithmetic is that of the PEFT layers.
+
+Tensors are allocated once and written in place, so that whatever captured them (CUDA graphs)
+sees every update. T token, M out_features of the slice, N in_features, R rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+from rlpeft.adapters.svf.functional import dense_weight, multiplier, rotate
+from rlpeft.factors import Factors
+
+Base = Callable[[torch.Tensor], torch.Tensor]
+"""x [T, N] to the frozen slice's output [T, M], without bias."""
+
+
+class SliceAdapter(Protocol):
+    """One adapter on one slice of a linear layer.
+
+    Attributes:
+        tensors: what a sync writes, under the suffixes PEFT saves them with.
+    """
+
+    tensors: dict[str, torch.Tensor]
+
+    def refresh(self) -> None:
+        """Recompute, in place, what `apply` derives from `tensors`."""
+        ...
+
+    def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
+        """The slice's output [T, M] without bias, in the dtype of x."""
+        ...
+
+    def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
+        """The bias to add to `apply`."""
+        ...
+
+    def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        """The one matrix [M, N] that does the same, in the dtype of the weight."""
+        ...
+
+
+class SvfSlice:
+    """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3.1): z = 1 until told otherwise.
+
+    The basis is the trainer's, given by `take_factors`: one computed here could differ from it
+    wherever singular values are nearly equal.
+    """
+
+    def __init__(self, weight_MN: torch.Tensor, *, parametrisation: str) -> None:
+        device, rank = weight_MN.device, min(weight_MN.shape)
+        self.parametrisation, self.output_side = parametrisation, rank == weight_MN.shape[0]
+        self.tensors = {"svf_z": torch.ones(rank, device=device)}
+        self.change_R = torch.zeros(rank, device=device)
+        self.basis_RR = torch.zeros(rank, rank, device=device, dtype=weight_MN.dtype)
+        self.singular_values_R = torch.ones(rank, device=device)
+        self.digest: str | None = None
+
+    def take_factors(self, factors: Factors) -> None:
+        """Use these factors from now on."""
+        self.basis_RR.copy_(factors.basis)
+        self.singular_values_R.copy_(factors.singular_values)
+        self.digest = factors.digest
+
+    def refresh(self) -> None:
+        z_R = multiplier(self.tensors["svf_z"], self.singular_values_R, self.parametrisation)
+        self.change_R.copy_(z_R - 1)
+
+    def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
+        if self.output_side:
+            return rotate(base(x), self.basis_RR, self.change_R)
+        return base(rotate(x, self.basis_RR, self.change_R))
+
+    def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
+        return bias_M
+
+    def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        factors = Factors(
+            self.basis_RR, self.singular_values_R, self.output_side, self.digest or ""
+        )
+        return dense_weight(weight_MN, factors, self.change_R + 1)
+
+
+class LowRankSlice:
+    """LoRA (arXiv 2106.09685, eq. 3), and DoRA (arXiv 2402.09353, eq. 5) with a magnitude.
+
+    y = m / ‖W + s B A‖ * (W x + s B A x), the norm taken over each row; without a magnitude the
+    factor in front is 1. Nothing is changed until A, B and m arrive.
+    """
+
+    def __init__(
+        self, weight_MN: torch.Tensor, *, rank: int, scaling: float, with_magnitude: bool
+    ) -> None:
+        (rows, columns), device = weight_MN.shape, weight_MN.device
+        self.weight_MN, self.scaling = weight_MN, scaling
+        self.tensors = {
+            "lora_A.weight": torch.zeros(rank, columns, device=device),
+            "lora_B.weight": torch.zeros(rows, rank, device=device),
+        }
+        self.gain_M = torch.ones(rows, device=device) if with_magnitude else None
+        if with_magnitude:
+            self.tensors["lora_magnitude_vector"] = torch.ones(rows, device=device)
+
+    def refresh(self) -> None:
+        if self.gain_M is not None:
+            norm_M = (self.weight_MN.float() + self._delta()).norm(dim=1)
+            self.gain_M.copy_(self.tensors["lora_magnitude_vector"] / norm_M)
+
+    def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
+        a_RN, b_MR = self.tensors["lora_A.weight"], self.tensors["lora_B.weight"]
+        change_TM = F.linear(F.linear(x.float(), a_RN), b_MR) * self.scaling
+        y = base(x)
+        if self.gain_M is None:
+            return y + change_TM.to(y.dtype)
+        return ((y.float() + change_TM) * self.gain_M).to(y.dtype)
+
+    def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
+        return bias_M
+
+    def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        bent_MN = weight_MN.float() + self._delta()
+        if self.gain_M is not None:
+            bent_MN = bent_MN * self.gain_M[:, None]
+        return bent_MN.to(weight_MN.dtype)
+
+    def _delta(self) -> torch.Tensor:
+        return self.tensors["lora_B.weight"] @ self.tensors["lora_A.weight"] * self.scaling
+
+
+class ScaleSlice:
+    """IA3 (arXiv 2205.05638, §3.3): one factor for each output, or for each input of an MLP."""
+
+    def __init__(self, weight_MN: torch.Tensor, *, output_side: bool) -> None:
+        rows, columns = weight_MN.shape
+        shape = (rows, 1) if output_side else (1, columns)
+        self.output_side = output_side
+        self.tensors = {"ia3_l": torch.ones(shape, device=weight_MN.device)}
+
+    def refresh(self) -> None:
+        """Nothing is derived."""
+
+    def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
+        scale = self.tensors["ia3_l"].flatten()
+        if self.output_side:
+            y = base(x)
+            return y * scale.to(y.dtype)
+        return base(x * scale.to(x.dtype))
+
+    def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
+        scale = self.tensors["ia3_l"].flatten()
+        return bias_M * scale.to(bias_M.dtype) if self.output_side else bias_M
+
+    def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        return (weight_MN.float() * self.tensors["ia3_l"]).to(weight_MN.dtype)
+
+
+class AdaptedLinear:
+    """A frozen fused weight with one adapter, or none, for each slice.
+
+    Args:
+        weight: all slices stacked [sum of M, N]; never written.
+        names: the module each slice was before fusing.
+        sizes: M of each slice.
+        adapters: one for each slice.
+        is_dense: build one matrix at each `refresh` and use it like a weight. Cheapest for each
+            token, but a refresh costs a few matrix products; without it a refresh is nearly free.
+    """
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        *,
+        names: Sequence[str],
+        sizes: Sequence[int],
+        adapters: Sequence[SliceAdapter | None],
+        is_dense: bool,
+    ) -> None:
+        stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
+        self.weight, self.names, self.adapters = weight, list(names), list(adapters)
+        self.spans = [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
+        self.bent = weight.clone() if is_dense else None
+
+    def adapter(self, name: str) -> SliceAdapter:
+        """The adapter on the slice that was module `name`."""
+        found = self.adapters[self.names.index(name)]
+        assert found is not None
+        return found
+
+    def refresh(self) -> None:
+        """Take up new values of the adapters' tensors."""
+        for span, adapter in zip(self.spans, self.adapters, strict=True):
+            if adapter is not None:
+                adapter.refresh()
+                if self.bent is not None:
+                    self.bent[span].copy_(adapter.dense(self.weight[span]))
+
+    def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """x [T, N] to y [T, sum of M]."""
+        if self.bent is not None:
+            y = F.linear(x, self.bent)
+        else:
+            base = _FusedProduct(x, self.weight)
+            y = _join([self._slice(k, x, base.of(span)) for k, span in enumerate(self.spans)])
+        return y if bias is None else y + self._bias(bias)
+
+    def _slice(self, k: int, x: torch.Tensor, base: Base) -> torch.Tensor:
+        adapter = self.adapters[k]
+        return base(x) if adapter is None else adapter.apply(x, base)
+
+    def _bias(self, bias: torch.Tensor) -> torch.Tensor:
+        pairs = zip(self.spans, self.adapters, strict=True)
+        return _join([bias[span] if a is None else a.bias(bias[span]) for span, a in pairs])
+
+
+class _FusedProduct:
+    """x times the whole weight, computed once for all slices that ask for x itself.
+
+    A slice that bends its input (SVF with M > N) gets a product of its own.
+    """
+
+    def __init__(self, x: torch.Tensor, weight: torch.Tensor) -> None:
+        self.x, self.weight = x, weight
+        self.product: torch.Tensor | None = None
+
+    def of(self, span: slice) -> Base:
+        def base(inputs: torch.Tensor) -> torch.Tensor:
+            if inputs is not self.x:
+                return F.linear(inputs, self.weight[span])
+            if self.product is None:
+                self.product = F.linear(inputs, self.weight)
+            return self.product[..., span]
+
+        return base
+
+
+def _join(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

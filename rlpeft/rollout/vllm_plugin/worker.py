@@ -1,0 +1,149 @@
+"""What the engine calls in each vLLM worker: take new adapter values, say what is really there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from rlpeft.adapter_state import tensors_digest
+from rlpeft.errors import EngineError, RlpeftError
+from rlpeft.factors import Factors, load_factors
+from rlpeft.rollout.vllm_plugin.internals import adapted_layers
+from rlpeft.rollout.vllm_plugin.plan import PEFT_PREFIX
+from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, SvfSlice
+
+
+class AdapterWorker:
+    """Mixed into vLLM's worker class (`worker_extension_cls`).
+
+    Answers are JSON text, and an error of ours is an answer: `collective_rpc` would wrap it into
+    a traceback.
+    """
+
+    get_model: Any  # vLLM's worker has it
+
+    def rlpeft_load(self, payload: bytes, factors: str) -> str:
+        """Write adapter values into the layers.
+
+        Args:
+            payload: the tensors under PEFT's names, as safetensors.
+            factors: JSON, module name -> digest of the factors to use; may leave out what has
+                not changed since the last call.
+
+        Returns:
+            JSON with `digest`, taken from what the layers hold afterwards, or `error`.
+        """
+        try:
+            layers = adapted_layers(self.get_model())
+            return json.dumps({"digest": load_values(layers, payload, json.loads(factors))})
+        except RlpeftError as error:
+            return json.dumps({"error": str(error)})
+
+    def rlpeft_base_digest(self) -> str:
+        """SHA-256 (hex) of the frozen weights under the adapter."""
+        digest = hashlib.sha256()
+        for layer in adapted_layers(self.get_model()):
+            digest.update(layer.weight.detach().cpu().contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+def load_values(layers: Sequence[AdaptedLinear], payload: bytes, factors: Mapping[str, str]) -> str:
+    """Write values in place, all or none, and give back the digest of what is held afterwards.
+
+    Raises:
+        EngineError: a tensor has no place, a place gets no tensor, a shape or dtype differs, a
+            value is not finite, or factors are missing. Nothing has been written.
+    """
+    try:
+        values = load(payload)
+    except SafetensorError as error:
+        raise EngineError(f"adapter payload must be safetensors, got {error}.") from error
+    places = tensor_places(layers)
+    _check_names(values, places)
+    for name, value in values.items():
+        _check_value(name, value, places[name])
+    found = _find_factors(layers, factors)
+    for svf, taken in found:
+        svf.take_factors(taken)
+    for name, value in values.items():
+        places[name].copy_(value)
+    for layer in layers:
+        layer.refresh()
+    return tensors_digest(places)
+
+
+def tensor_places(layers: Sequence[AdaptedLinear]) -> dict[str, torch.Tensor]:
+    """The adapters' own tensors under PEFT's names."""
+    return {
+        f"{PEFT_PREFIX}{name}.{suffix}": tensor
+        for layer in layers
+        for name, adapter in zip(layer.names, layer.adapters, strict=True)
+        if adapter is not None
+        for suffix, tensor in adapter.tensors.items()
+    }
+
+
+def _check_names(values: Mapping[str, Any], places: Mapping[str, Any]) -> None:
+    homeless, unfilled = sorted(set(values) - set(places)), sorted(set(places) - set(values))
+    if homeless:
+        raise EngineError(
+            f"every adapter tensor must have a place in vLLM's model, {len(homeless)} have none: "
+            f"{', '.join(homeless[:3])}. vLLM may not implement this module as a linear layer: "
+            "remove it from the targets or use rollout.engine = 'hf'."
+        )
+    if unfilled:
+        raise EngineError(
+            f"every adapted layer of the engine must get its values, {len(unfilled)} got none: "
+            f"{', '.join(unfilled[:3])}. Build engine and policy from the same adapter config."
+        )
+
+
+def _check_value(name: str, value: torch.Tensor, place: torch.Tensor) -> None:
+    if value.shape != place.shape or value.dtype != place.dtype:
+        raise EngineError(
+            f"adapter tensor {name!r} must be {place.dtype} of shape {tuple(place.shape)}, got "
+            f"{value.dtype} of shape {tuple(value.shape)}. Is the engine's base another model?"
+        )
+    if not bool(torch.isfinite(value).all()):
+        raise EngineError(f"adapter tensor {name!r} must be finite, got NaN or infinity.")
+
+
+def _find_factors(
+    layers: Sequence[AdaptedLinear], factors: Mapping[str, str]
+) -> list[tuple[SvfSlice, Factors]]:
+    """The cached factors of every SVF slice that does not hold the named ones yet."""
+    found = []
+    for layer in layers:
+        for name, adapter in zip(layer.names, layer.adapters, strict=True):
+            if isinstance(adapter, SvfSlice):
+                digest = factors.get(name, adapter.digest)
+                if digest is None:
+                    raise EngineError(
+                        f"adapter state must name the factors of {name!r}, it does not. Send the "
+                        "state of a policy (rlpeft.policy.adapter_state)."
+                    )
+                if digest != adapter.digest:
+                    found.append((adapter, _cached(name, digest, adapter)))
+    return found
+
+
+def _cached(name: str, digest: str, adapter: SvfSlice) -> Factors:
+    factors = load_factors(digest)
+    if factors is None:
+        raise EngineError(
+            f"factors of {name!r} (sha256 {digest}) must be in this machine's cache, they are "
+            "not. The engine never computes its own: copy the trainer's cache of factors here."
+        )
+    if factors.basis.shape != adapter.basis_RR.shape:
+        raise EngineError(
+            f"factors of {name!r} must be {tuple(adapter.basis_RR.shape)}, the cached ones "
+            f"(sha256 {digest}) are {tuple(factors.basis.shape)}: trainer and engine run "
+            "different base models."
+        )
+    return factors
