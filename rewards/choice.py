@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rewards.errors import RewardError
-from rewards.regions import answer_region, boxes
+from rewards.math.boxes import find_boxes
+from rewards.regions import answer_region
 from rewards.verdict import Verdict, VerdictKind
 
 LETTERS = "ABCDE"
@@ -122,8 +123,8 @@ def _last(region: str, statements: list[_Statement]) -> frozenset[str]:
 
 def _boxed(region: str, key: str) -> list[_Statement]:
     found = []
-    for box in boxes(region):
-        keys = _listed(box.content[:500].strip(" $*"), key)
+    for box in find_boxes(region).spans:
+        keys = _listed(box.text[:500].strip(" $*"), key)
         if keys:
             found.append(_Statement(keys, box.start, box.end))
     return found

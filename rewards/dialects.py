@@ -190,6 +190,7 @@ def _batch_verifier(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
             "golds": [_gold_text(value) for value in gold_values(rollouts, gold)],
             "truncated": list(rollouts.truncated),
             "completion_ids": list(rollouts.completion_ids),
+            "prompts": list(rollouts.prompts),
         }
     ]
 
@@ -291,7 +292,7 @@ DIALECTS = (
     _dialect(
         "batch verifier",
         "completions golds",
-        "completions golds truncated completion_ids",
+        "completions golds truncated completion_ids prompts",
         "golds",
         calls=_batch_verifier,
         read=_read_batch,

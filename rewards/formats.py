@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.regions import boxes
+from rewards.math.boxes import find_boxes
 from rewards.verdict import Verdict, VerdictKind
 from rewards.verify import verify_batch
 
@@ -84,5 +84,5 @@ def _after(text: str, delimiters: Sequence[str]) -> str | None:
 
 
 def _boxed_answer(gold: str) -> str:
-    found = boxes(gold)
-    return found[-1].content if found else gold
+    found = find_boxes(gold).spans
+    return found[-1].text if found else gold

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from rewards.errors import RewardError
-from rewards.regions import answer_region, boxes
+from rewards.math.boxes import find_boxes
+from rewards.regions import answer_region
 from rewards.verdict import Verdict, VerdictKind
 
 _LEAD = re.compile(
@@ -63,9 +64,9 @@ def _compare(stated: str, expected: str, known: tuple[str, ...]) -> Verdict:
 
 
 def _stated(region: str) -> str:
-    found = boxes(region)
+    found = find_boxes(region).spans
     if found:
-        return re.sub(r"\\(?:text|textbf|mathrm)\s?\{([^{}]*)\}", r"\1", found[-1].content)
+        return re.sub(r"\\(?:text|textbf|mathrm)\s?\{([^{}]*)\}", r"\1", found[-1].text)
     lead = None
     for match in _LEAD.finditer(region):
         lead = match[1]

@@ -33,6 +33,8 @@ NAMED = {
     "get_repetition_penalty_reward": ("rewards.shaping:repetition_penalty", "answer"),
     "length": ("rewards.shaping:length_reward", "answer"),
     "regex": ("rewards.formats:regex_reward", "answer"),
+    # In training the prompt may begin the program, which `verify_batch` knows nothing of.
+    "code": ("rewards.code:code_reward", "answer"),
     "mbpp": ("rewards.code:mbpp_reward", "test_list"),
     "humaneval": ("rewards.code:humaneval_reward", "test"),
 }
@@ -130,7 +132,7 @@ def load(name: str, options: Mapping[str, Any]) -> Reward:
     """
     options = dict(options)
     gold = options.pop("gold", None)
-    if name in VERIFIERS:
+    if name in VERIFIERS and name not in NAMED:
         _check_options(name, import_path(VERIFIERS[name]), options)
         return _bind(name, verify_batch, {"kind": name} | options, gold or "answer")
     if name in NAMED:

@@ -119,8 +119,7 @@ class Scorer:
             name: reward.finish(results, rollouts, log)
             for (name, reward), results in zip(self._rewards.items(), finished, strict=True)
         }
-        for name, verdicts in by_reward.items():
-            self._check_failures(name, verdicts, rollouts)
+        check_failures(by_reward, rollouts, limit=self._error_limit)
         rows = zip(*by_reward.values(), strict=True)
         verdicts = [combine(row, self._weights) for row in rows]
         return ScoredBatch(verdicts, by_reward, log.columns, log.metrics)
@@ -157,19 +156,6 @@ class Scorer:
                     '(`gold = "..."` names the column of the gold answer).'
                 )
 
-    def _check_failures(self, name: str, verdicts: list[Verdict], rollouts: Rollouts) -> None:
-        failed = [row for row, verdict in enumerate(verdicts) if verdict.kind in FAILURES]
-        if len(failed) <= self._error_limit * len(verdicts):
-            return
-        row = failed[0]
-        raise RewardError(
-            f"errors and timeouts of reward {name!r} must stay at or below "
-            f"{self._error_limit:.0%} of a batch, got {len(failed)} of {len(verdicts)} at step "
-            f"{rollouts.step}. First: row {row}, {verdicts[row].kind.value} "
-            f"({verdicts[row].reason}), prompt {_quote(rollouts.prompts[row])}, completion "
-            f"{_quote(rollouts.completions[row])}."
-        )
-
     def _await(self, started: list[list[Any]]) -> list[list[Any]]:
         """Await, all at once, whatever is awaitable; exceptions take the place of results."""
         if not any(inspect.isawaitable(x) for results in started for x in results):
@@ -202,6 +188,28 @@ def combine(verdicts: Sequence[Verdict], weights: Sequence[float]) -> Verdict:
     total = sum(w * v.score for v, w in scored if v.score is not None)
     first = scored[0][0]
     return Verdict(float(total), first.kind, first.reason, first.extracted)
+
+
+def check_failures(
+    by_reward: Mapping[str, Sequence[Verdict]], rollouts: Rollouts, *, limit: float
+) -> None:
+    """Stop where a verifier fails too often for its scores to mean anything.
+
+    Raises:
+        RewardError: more than `limit` of a reward's verdicts are errors and timeouts; the message
+            names the first row.
+    """
+    for name, verdicts in by_reward.items():
+        failed = [row for row, verdict in enumerate(verdicts) if verdict.kind in FAILURES]
+        if len(failed) <= limit * len(verdicts):
+            continue
+        row = failed[0]
+        raise RewardError(
+            f"errors and timeouts of reward {name!r} must stay at or below {limit:.0%} of a "
+            f"batch, got {len(failed)} of {len(verdicts)} at step {rollouts.step}. First: row "
+            f"{row}, {verdicts[row].kind.value} ({verdicts[row].reason}), prompt "
+            f"{_quote(rollouts.prompts[row])}, completion {_quote(rollouts.completions[row])}."
+        )
 
 
 async def _gather(started: list[list[Any]]) -> list[list[Any]]:

@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.code.extract import extract_code
+from rewards.code.extract import extract_code, open_block
 from rewards.code.sandbox import Job, Outcome, shared_sandbox
 from rewards.errors import RewardError
 from rewards.verdict import Verdict, VerdictKind
@@ -41,6 +42,32 @@ def verify_code_batch(
         for code, gold in zip(codes, golds, strict=True)
     ]
     return _verdicts(codes, jobs)
+
+
+def code_reward(
+    completions: Sequence[str],
+    golds: Sequence[str],
+    prompts: Sequence[Any],
+    truncated: Sequence[bool],
+    *,
+    time_limit_s: int = 5,
+) -> list[Verdict]:
+    """Verify programs as `verify_code` does; one that its prompt begins is put together first.
+
+    A prompt may end in an open block of Python, which the completion goes on with. Helpers that
+    stand in it are the tests' own, its last function is the one under test.
+    """
+    heads = [open_block(_last_text(prompt)) for prompt in prompts]
+    codes = [
+        extract_code(text if head is None else f"```python\n{head}{text}")
+        for text, head in zip(completions, heads, strict=True)
+    ]
+    jobs = [
+        _job(code or "", (gold,) if gold.strip() else (), time_limit_s, **_prelude(head or ""))
+        for code, gold, head in zip(codes, golds, heads, strict=True)
+    ]
+    rows = zip(_verdicts(codes, jobs), completions, truncated, strict=True)
+    return [_after_cut(verdict, text) if cut else verdict for verdict, text, cut in rows]
 
 
 def mbpp_reward(
@@ -91,6 +118,24 @@ def humaneval_reward(
     return _verdicts(codes, jobs)
 
 
+def _prelude(head: str) -> dict[str, str]:
+    """Return the tests' set-up from the code a prompt begins with."""
+    try:
+        names = [n.name for n in ast.parse(head).body if isinstance(n, ast.FunctionDef)]
+    except SyntaxError:
+        # A head cut in the middle of a statement sets nothing up; the program still runs.
+        return {}
+    return {"prelude": head, "entry_point": names[-1] if names else ""}
+
+
+def _after_cut(verdict: Verdict, completion: str) -> Verdict:
+    """A program that touches the cut is not finished, even if it passes."""
+    whole = verdict.extracted is not None and not completion.rstrip().endswith(verdict.extracted)
+    if whole or verdict.score is None:
+        return verdict
+    return Verdict(0.0, VerdictKind.TRUNCATED, "the program was cut off", verdict.extracted)
+
+
 def _job(code: str, tests: tuple[str, ...], time_limit_s: int, **parts: str) -> Job:
     if time_limit_s < 1:
         raise RewardError(f"time_limit_s must be at least 1 second, got {time_limit_s!r}.")
@@ -119,7 +164,9 @@ def _verdict(code: str | None, job: Job, outcome: Outcome | None) -> Verdict:
         "broken": VerdictKind.ERROR,
     }[outcome.outcome]
     scores = {VerdictKind.CORRECT: 1.0, VerdictKind.WRONG: 0.0, VerdictKind.UNPARSABLE: 0.0}
-    return Verdict(scores.get(kind), kind, outcome.detail, extracted=code)
+    return Verdict(
+        scores.get(kind), kind, outcome.detail, extracted=None if code is None else code.rstrip()
+    )
 
 
 def _completed(completion: str, head: str, name: str) -> str | None:
@@ -138,8 +185,12 @@ def _imports(head: str) -> str:
 
 def _code_of_prompt(prompt: Any) -> str:
     """Return the code of the benchmark's prompt, which chat prompts carry in a fenced block."""
-    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    text = _last_text(prompt)
     return extract_code(text) or "" if "```" in text else text
+
+
+def _last_text(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
 
 
 def _text(completion: Any) -> str:

@@ -7,6 +7,10 @@ import re
 from rewards.regions import answer_region
 
 _FENCE = re.compile(r"^[ \t]{0,12}(```+|~~~+)[ \t]*([A-Za-z0-9_+.-]*)[^\n]*$", re.MULTILINE)
+_CODE_LINE = re.compile(
+    r"^[ \t]{0,40}(?:(?:def|class|import|from|return|if|for|while)\b|@\w|[A-Za-z_]\w{0,60}\s?=)",
+    re.MULTILINE,
+)
 _PYTHON = frozenset({"", "python", "python3", "py"})
 
 
@@ -25,9 +29,14 @@ def extract_code(completion: str) -> str | None:
 
 
 def _blocks(text: str) -> list[str]:
+    """Return the blocks of Python: the closed ones, or else the one left open."""
+    fences = list(_FENCE.finditer(text))
+    if len(fences) % 2 and not fences[0][2] and _looks_like_code(text[: fences[0].start()]):
+        # The prompt opened the block: the completion begins inside it.
+        return [text[: fences[0].start()]]
     found: list[str] = []
     opening: re.Match[str] | None = None
-    for fence in _FENCE.finditer(text):
+    for fence in fences:
         if opening is None:
             opening = fence
         elif fence[1][0] == opening[1][0] and not fence[2]:
@@ -39,10 +48,13 @@ def _blocks(text: str) -> list[str]:
     return found
 
 
+def open_block(prompt: str) -> str | None:
+    """Return what follows the last fence of `prompt` if that fence opens a block of Python."""
+    fences = list(_FENCE.finditer(prompt))
+    if len(fences) % 2 == 0 or fences[-1][2].lower() not in _PYTHON:
+        return None
+    return prompt[fences[-1].end() + 1 :]
+
+
 def _looks_like_code(text: str) -> bool:
-    return (
-        re.search(
-            r"^\s*(?:def|class|import|from|return|if|for|while|@|[A-Za-z_]\w*\s*=)", text, re.M
-        )
-        is not None
-    )
+    return _CODE_LINE.search(text) is not None
