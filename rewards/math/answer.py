@@ -218,7 +218,7 @@ class _AnswerParser(ExpressionParser):
     def _text(self) -> Node:
         words = []
         while self.token.kind in ("word", "number", "symbol", "const", "op", "degree"):
-            if self.token.kind == "op" and self.token.text not in ("-", "/", "'", ".", ":"):
+            if self.token.kind == "op" and self.token.text not in ("-", "/", "'", "."):
                 break
             words.append(self.token.text.casefold())
             self.position += 1

@@ -51,7 +51,7 @@ _CUT = re.compile(
 )
 _MAX_VALUE = 600
 _MAX_CUTS = 6
-_MAX_PHRASES = 64
+_MAX_PHRASES = 16
 _MAX_BARE = 400
 _MAX_BARE_WORDS = 3
 

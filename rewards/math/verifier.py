@@ -8,67 +8,76 @@ unscorable  the gold answer itself cannot be read
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rewards.math.answer import Answer, read
-from rewards.math.compare import equivalent
+from rewards.math.compare import equivalent, settle
 from rewards.math.extract import Extraction, extract
 from rewards.math.limits import Unreadable
 from rewards.math.nodes import Text
 from rewards.math.policy import STRICT, MathPolicy, as_policy
+from rewards.math.symbolic import NoVerdict, SymbolicReader
 from rewards.verdict import Verdict, VerdictKind
 
 _MAX_GOLD_WORDS = 8
 _SHOWN = 80
 
 Policy = str | MathPolicy | Mapping[str, object]
+Reader = Callable[[str], Answer]
 
 
 def verify_math(completion: str, gold: str, *, policy: Policy = STRICT) -> Verdict:
     """Compare the final answer of `completion` with `gold`.
+
+    >>> verify_math("The answer is 50%.", "1/2").kind.value
+    'correct'
 
     Args:
         completion: the model's text.
         gold: a bare answer, LaTeX or plain, or a worked solution that ends in "#### answer".
         policy: "strict", "lenient", a `MathPolicy`, or a mapping of its switches.
     """
-    return _verify(completion, gold, as_policy(policy))
+    return verify_math_batch([completion], [gold], policy=policy)[0]
 
 
 def verify_math_batch(
     completions: Sequence[str], golds: Sequence[str], *, policy: Policy = STRICT
 ) -> list[Verdict]:
-    """`verify_math` for each pair, in order."""
+    """`verify_math` for each pair, in order; what needs a worker runs there in parallel."""
     chosen = as_policy(policy)
-    return [_verify(text, gold, chosen) for text, gold in zip(completions, golds, strict=True)]
+    found = [extract(text, max_distinct_boxes=chosen.max_distinct_boxes) for text in completions]
+    bare_golds = [gold.rpartition("####")[2] for gold in golds]
+    reader: Reader = read
+    if chosen.symbolic:
+        reader = SymbolicReader([*bare_golds, *(claim for one in found for claim in one.claims)])
+    return [
+        _verdict(one, gold, chosen, reader) for one, gold in zip(found, bare_golds, strict=True)
+    ]
 
 
-def _verify(completion: str, gold: str, policy: MathPolicy) -> Verdict:
+def _verdict(found: Extraction, gold: str, policy: MathPolicy, reader: Reader) -> Verdict:
     try:
-        expected = read_gold(gold)
-    except Unreadable as error:
+        expected = _read_gold(gold, reader)
+    except (Unreadable, NoVerdict) as error:
         reason = f"the gold answer {gold!r:.{_SHOWN}} cannot be read: {error}"
         return Verdict(None, VerdictKind.UNSCORABLE, reason)
-    found = extract(completion, max_distinct_boxes=policy.max_distinct_boxes)
-    claims = _relevant(found, expected)
+    claims = _relevant(found, expected, reader)
     if not claims:
         return Verdict(0.0, VerdictKind.UNPARSABLE, found.missing)
-    for claim in claims:
-        verdict = _compare(claim, expected, policy)
-        if verdict.kind is not VerdictKind.CORRECT:
-            return verdict
-    return verdict
+    verdicts = [_compare(claim, expected, policy, reader) for claim in claims]
+    return next((one for one in verdicts if one.kind is not VerdictKind.CORRECT), verdicts[0])
 
 
-def read_gold(gold: str) -> Answer:
+def _read_gold(gold: str, reader: Reader) -> Answer:
     """Read a reference answer.
 
     Raises:
         Unreadable: it is empty, over the limits, or a text that merely contains an answer, as
             it is when gold and completion were swapped.
     """
-    answer = read(gold.rpartition("####")[2])
+    answer = reader(gold)
     node = answer.node
+    settle(node)
     if isinstance(node, Text):
         words = node.words.split()
         if len(words) > _MAX_GOLD_WORDS or "answer" in words:
@@ -76,32 +85,33 @@ def read_gold(gold: str) -> Answer:
     return answer
 
 
-def _relevant(found: Extraction, expected: Answer) -> tuple[str, ...]:
+def _relevant(found: Extraction, expected: Answer, reader: Reader) -> tuple[str, ...]:
     """Where gold is an option's letter, claims that are letters outrank boxed formulae."""
     if expected.letter is None or len(found.claims) < 2:
         return found.claims
-    letters = tuple(claim for claim in found.claims if _letter(claim))
+    letters = tuple(claim for claim in found.claims if _letter(claim, reader))
     return letters or found.claims
 
 
-def _letter(claim: str) -> str | None:
+def _letter(claim: str, reader: Reader) -> str | None:
     try:
-        return read(claim).letter
-    except Unreadable:
+        return reader(claim).letter
+    except (Unreadable, NoVerdict):
         return None
 
 
-def _compare(claim: str, expected: Answer, policy: MathPolicy) -> Verdict:
+def _compare(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -> Verdict:
+    shown = f"{claim!r:.{_SHOWN}}"
     try:
-        answer = read(claim)
-        matches = _matches(expected, answer, policy)
+        matches = _matches(expected, reader(claim), policy)
     except Unreadable as error:
-        return Verdict(0.0, VerdictKind.UNPARSABLE, f"{claim!r:.{_SHOWN}}: {error}", claim)
+        return Verdict(0.0, VerdictKind.UNPARSABLE, f"{shown}: {error}", claim)
+    except NoVerdict as error:
+        kind = VerdictKind.TIMEOUT if error.timed_out else VerdictKind.ERROR
+        return Verdict(None, kind, f"{shown}: {error}", claim)
     kind = VerdictKind.CORRECT if matches else VerdictKind.WRONG
     relation = "matches" if matches else "does not match"
-    return Verdict(
-        float(matches), kind, f"{claim!r:.{_SHOWN}} {relation} {expected.key!r:.{_SHOWN}}", claim
-    )
+    return Verdict(float(matches), kind, f"{shown} {relation} {expected.key!r:.{_SHOWN}}", claim)
 
 
 def _matches(expected: Answer, answer: Answer, policy: MathPolicy) -> bool:
