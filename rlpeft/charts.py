@@ -1,0 +1,256 @@
+"""The pictures of a report, each an SVG image made of records, or `None` where there are none.
+
+Rows are those of `metrics.jsonl`: a dict a step, in which a figure may be missing or null.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from rlpeft.compare import kind_order, place, rms
+
+Rows = Sequence[Mapping[str, Any]]
+
+INK, FAINT, BLUE, ORANGE, GREEN = "#1f2733", "#8a94a3", "#2563c9", "#d9731a", "#2f8f4e"
+SMALL, WIDE = (5.2, 2.7), (10.8, 3.2)
+"""Sizes in inches: half and full width of the report."""
+
+VERDICT_COLOURS = {
+    "correct": GREEN,
+    "wrong": "#c8553d",
+    "unparsable": "#e3a857",
+    "truncated": "#8f7ac6",
+    "timeout": "#5b6675",
+    "error": "#1f2733",
+    "unscorable": "#c3cad4",
+}
+"""By verdict kind, the unscored ones in greys."""
+
+STYLE = {
+    "axes.edgecolor": "#c3cad4",
+    "axes.grid": True,
+    "axes.labelcolor": FAINT,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 9,
+    "grid.color": "#e9edf2",
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "rlpeft",  # the same records give the same bytes
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+}
+
+
+@dataclass
+class Canvas:
+    """One picture being drawn; `uri` holds it afterwards."""
+
+    figure: Figure
+    axes: Axes
+    uri: str = field(default="")
+
+
+@contextmanager
+def canvas(size: tuple[float, float] = SMALL) -> Iterator[Canvas]:
+    """A figure in the report's style, over steps unless it is told otherwise."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        drawn = Canvas(figure, figure.add_subplot())
+        drawn.axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        drawn.axes.set_axisbelow(True)
+        yield drawn
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        drawn.uri = svg_uri(text.getvalue())
+
+
+def svg_uri(svg: str) -> str:
+    """An image that lies in the page itself."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def series(rows: Rows, name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one figure, where it was recorded."""
+    found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def smooth(values: Sequence[float], window: int = 7) -> list[float]:
+    """Mean of each value and those before it, at most `window` of them."""
+    starts = [max(0, end - window) for end in range(1, len(values) + 1)]
+    return [
+        sum(values[s:e]) / (e - s) for s, e in zip(starts, range(1, len(values) + 1), strict=True)
+    ]
+
+
+def line_chart(rows: Rows, name: str, *, colour: str = BLUE, scale: float = 1.0) -> str | None:
+    """One figure over steps, with its running mean where it is long enough to be noisy."""
+    steps, values = series(rows, name)
+    if not steps:
+        return None
+    values = [scale * value for value in values]
+    noisy = len(values) > 10
+    with canvas() as drawn:
+        drawn.axes.plot(steps, values, color=colour, alpha=0.3 if noisy else 1.0)
+        if noisy:
+            drawn.axes.plot(steps, smooth(values), color=colour)
+        drawn.axes.set_xlabel("step")
+    return drawn.uri
+
+
+def band_chart(
+    rows: Rows, middle: str, low: str, high: str, *, colour: str = BLUE, percent: bool = False
+) -> str | None:
+    """A figure with the band between two others."""
+    steps, values = series(rows, middle)
+    lows, highs = series(rows, low)[1], series(rows, high)[1]
+    if not steps or not len(values) == len(lows) == len(highs):
+        return None
+    with canvas() as drawn:
+        drawn.axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        marker = "o" if len(steps) < 25 else ""
+        drawn.axes.plot(steps, values, color=colour, marker=marker, markersize=4)
+        drawn.axes.set_xlabel("step")
+        if percent:
+            drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return drawn.uri
+
+
+def stacked_chart(rows: Rows, names: Mapping[str, tuple[str, str]], *, unit: str) -> str | None:
+    """Figures that add up, over steps.
+
+    Args:
+        names: metric name -> (label, colour), from the bottom up; those that are 0 throughout
+            are left out.
+    """
+    steps = [row["step"] for row in rows if any(name in row for name in names)]
+    table = {
+        name: [row.get(name) or 0.0 for row in rows if any(n in row for n in names)]
+        for name in names
+    }
+    seen = [name for name, values in table.items() if any(values)]
+    if not seen:
+        return None
+    with canvas() as drawn:
+        drawn.axes.stackplot(
+            steps,
+            [table[name] for name in seen],
+            labels=[names[name][0] for name in seen],
+            colors=[names[name][1] for name in seen],
+            alpha=0.85,
+        )
+        drawn.axes.set_xlabel("step")
+        drawn.axes.set_ylabel(unit)
+        drawn.axes.margins(x=0, y=0)
+        drawn.figure.legend(loc="outside upper center", ncols=4)
+    return drawn.uri
+
+
+def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> str | None:
+    """Share of completions by length, one outline for each label."""
+    every = [length for lengths in lengths_by_label.values() for length in lengths]
+    if not every:
+        return None
+    low, high = min(every), max(every)
+    width = max(1, math.ceil((high - low + 1) / 40))
+    bins = [edge - 0.5 for edge in range(low, high + width + 1, width)]
+    with canvas() as drawn:
+        for (label, lengths), colour in zip(
+            lengths_by_label.items(), (FAINT, BLUE, ORANGE), strict=False
+        ):
+            shares = np.full(len(lengths), 1 / max(len(lengths), 1))
+            drawn.axes.hist(
+                lengths, bins, weights=shares, label=label, color=colour, histtype="step", lw=1.8
+            )
+        drawn.axes.set_xlabel("tokens")
+        drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        drawn.figure.legend(loc="outside upper center", ncols=3)
+    return drawn.uri
+
+
+def change_map(change: Mapping[str, Any]) -> str:
+    """Root mean square of the change by layer (down) and kind of module (across)."""
+    table, layers, kinds = _grid(change, rms)
+    with canvas((5.2, 1.2 + 0.24 * max(len(layers), 4))) as drawn:
+        axes = drawn.axes
+        image = axes.imshow(table, cmap="Blues", aspect="auto", vmin=0)
+        axes.set_xticks(range(len(kinds)), [kind.removesuffix("_proj") for kind in kinds])
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+        axes.set_ylabel("layer")
+        axes.grid(visible=False)
+        if len(layers) <= 12:
+            _annotate(axes, table)
+        else:
+            drawn.figure.colorbar(image, ax=axes)
+    return drawn.uri
+
+
+def _annotate(axes: Axes, table: np.ndarray) -> None:
+    middle = np.nanmax(table) / 2
+    for (row, column), value in np.ndenumerate(table):
+        if not np.isnan(value):
+            colour = "white" if value > middle else INK
+            axes.text(column, row, f"{value:.2g}", ha="center", va="center", color=colour, size=8)
+
+
+def _grid(
+    change: Mapping[str, Any], measure: Callable[[Any], float]
+) -> tuple[np.ndarray, list[int], list[str]]:
+    """A value by layer and kind; NaN where a layer has no such module."""
+    placed = {place(module): measure(values) for module, values in change.items()}
+    layers = sorted({layer for layer, _ in placed})
+    kinds = sorted({kind for _, kind in placed}, key=kind_order)
+    table = [[placed.get((layer, kind), math.nan) for kind in kinds] for layer in layers]
+    return np.array(table), layers, kinds
+
+
+def spectrum(change: Mapping[str, Any]) -> str:
+    """z by layer (down) and singular value (across, largest first), a panel for each kind."""
+    by_kind: dict[str, dict[int, Any]] = {}
+    for module, values in change.items():
+        layer, kind = place(module)
+        by_kind.setdefault(kind, {})[layer] = values.numpy() + 1
+    kinds = sorted(by_kind, key=kind_order)
+    reach = max(float(values.abs().max()) for values in change.values()) or 1e-6
+    rows = math.ceil(len(kinds) / 4)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE[0], 0.5 + 1.9 * rows), layout="constrained")
+        panels = figure.subplots(rows, min(4, len(kinds)), squeeze=False).flatten()
+        norm = TwoSlopeNorm(1.0, 1 - reach, 1 + reach)
+        for axes, kind in zip(panels, kinds, strict=False):
+            image = _panel(axes, kind, by_kind[kind], norm)
+        for axes in panels[len(kinds) :]:
+            axes.set_axis_off()
+        figure.colorbar(image, ax=list(panels), label="z", shrink=0.8)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return svg_uri(text.getvalue())
+
+
+def _panel(axes: Axes, kind: str, by_layer: Mapping[int, Any], norm: TwoSlopeNorm) -> Any:
+    layers = sorted(by_layer)
+    table = np.stack([by_layer[layer] for layer in layers])
+    axes.set_title(kind, fontsize=9, loc="left")
+    axes.grid(visible=False)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.set_ylabel("layer")
+    return axes.imshow(
+        table, cmap="RdBu_r", aspect="auto", norm=norm, interpolation="nearest", rasterized=True
+    )

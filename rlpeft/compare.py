@@ -1,0 +1,204 @@
+"""Experts as numbers: what each changes, module by module, and how two of them differ.
+
+The *change* of a module is z - 1 [R] for SVF (singular values in descending order), l - 1 for IA3,
+and the update B A [M, N] for LoRA and DoRA. It is zero where an expert leaves the base model as it
+is, so its size, its cosine and its distances mean the same for every method.
+
+M out_features, N in_features, R = min(M, N).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from rlpeft.adapters.svf.functional import multiplier
+from rlpeft.errors import ExpertError, ModelError
+from rlpeft.experts import Expert
+from rlpeft.factors import factorise
+from rlpeft.models import resolve_model
+
+PREFIX = "base_model.model."
+"""What PEFT puts before the base model's own module names."""
+
+MODEL_ORDER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Kinds of modules as data passes them; others follow by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindStats:
+    """The change of all modules of one kind, such as `q_proj`.
+
+    Attributes:
+        num_modules, num_values: modules of this kind, and numbers in their changes.
+        low, high: smallest and largest number.
+        rms: root of their mean square.
+    """
+
+    kind: str
+    num_modules: int
+    num_values: int
+    low: float
+    high: float
+    rms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How two experts differ.
+
+    Attributes:
+        cosine: of their changes over all common modules; 0 if one of them is zero.
+        distances: module -> root of the mean square of the difference.
+    """
+
+    cosine: float
+    distances: dict[str, float]
+
+
+def changes(expert: Expert) -> dict[str, torch.Tensor]:
+    """Module name (as in the base model) -> its change, fp32.
+
+    Raises:
+        ExpertError: the method has no change that can be read from its file.
+        ModelError: `sigmoid_renorm` needs the base model's singular values, and it is not here.
+    """
+    peft_type = str(expert.config.get("peft_type"))
+    read = CHANGES.get(peft_type)
+    if read is None:
+        raise ExpertError(
+            f"expert {expert.card.name!r} must be of {', '.join(CHANGES)} for its change to be "
+            f"read from its file, it is {peft_type!r}."
+        )
+    return read(expert)
+
+
+def _svf(expert: Expert) -> dict[str, torch.Tensor]:
+    trained = _by_module(expert, ".svf_z")
+    parametrisation = expert.config["parametrisation"]
+    if parametrisation == "direct":
+        return {module: z_R.float() - 1 for module, z_R in trained.items()}
+    singular_values = base_singular_values(resolve_model(expert.card.base_model), list(trained))
+    return {
+        module: multiplier(logits_R, singular_values[module], parametrisation) - 1
+        for module, logits_R in trained.items()
+    }
+
+
+def _lora(expert: Expert) -> dict[str, torch.Tensor]:
+    a_RN, b_MR = _by_module(expert, ".lora_A.weight"), _by_module(expert, ".lora_B.weight")
+    rank = expert.config["r"] ** (0.5 if expert.config.get("use_rslora") else 1)
+    scale = expert.config["lora_alpha"] / rank
+    return {module: scale * (b_MR[module].float() @ a_RN[module].float()) for module in a_RN}
+
+
+def _ia3(expert: Expert) -> dict[str, torch.Tensor]:
+    trained = _by_module(expert, ".ia3_l")
+    return {module: scale.float().flatten() - 1 for module, scale in trained.items()}
+
+
+CHANGES: dict[str, Callable[[Expert], dict[str, torch.Tensor]]] = {
+    "SVF": _svf,
+    "LORA": _lora,
+    "IA3": _ia3,
+}
+"""How the change is read, by `peft_type`; DoRA is LORA there, and its magnitudes are left out."""
+
+
+def _by_module(expert: Expert, suffix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(PREFIX).removesuffix(suffix): tensor
+        for name, tensor in sorted(expert.tensors.items())
+        if name.endswith(suffix)
+    }
+
+
+def base_singular_values(base: Path, modules: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Singular values [R] of the named linear modules, without loading the model.
+
+    Raises:
+        ModelError: the base model has no weight of that name.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(base.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for module in set(modules) & {n.removesuffix(".weight") for n in weights.keys()}:  # noqa: SIM118
+                factors = factorise(weights.get_tensor(f"{module}.weight"))
+                found[module] = factors.singular_values
+    missing = sorted(set(modules) - found.keys())
+    if missing:
+        raise ModelError(f"base model {str(base)!r} must have a weight of {missing[0]!r}.")
+    return found
+
+
+def place(module: str) -> tuple[int, str]:
+    """Layer index (-1 if it is in none) and kind of a module.
+
+    >>> place("model.layers.3.mlp.down_proj")
+    (3, 'down_proj')
+    """
+    layer = re.search(r"\.(\d+)\.", module)
+    return int(layer[1]) if layer else -1, module.rpartition(".")[2]
+
+
+def kind_order(kind: str) -> tuple[int, str]:
+    """Sorts kinds as data passes them."""
+    known = MODEL_ORDER.index(kind) if kind in MODEL_ORDER else len(MODEL_ORDER)
+    return known, kind
+
+
+def rms(values: torch.Tensor) -> float:
+    """Root of the mean square."""
+    return float(values.square().mean().sqrt())
+
+
+def kind_stats(change: Mapping[str, torch.Tensor]) -> list[KindStats]:
+    """One record for each kind of module, in the order of the model."""
+    kinds: dict[str, list[torch.Tensor]] = {}
+    for module, values in change.items():
+        kinds.setdefault(place(module)[1], []).append(values.flatten())
+    stats = []
+    for kind in sorted(kinds, key=kind_order):
+        values = torch.cat(kinds[kind])
+        low, high = float(values.min()), float(values.max())
+        stats.append(KindStats(kind, len(kinds[kind]), values.numel(), low, high, rms(values)))
+    return stats
+
+
+def difference(first: Expert, second: Expert) -> Difference:
+    """Compare two experts over the modules that both adapt.
+
+    Raises:
+        ExpertError: they stand on different base models, use different methods, or share no
+            module.
+    """
+    if first.card.base_digest != second.card.base_digest:
+        raise ExpertError(
+            "experts to compare must stand on one base model, "
+            f"{first.card.name!r} is on sha256:{first.card.base_digest[:12]}… and "
+            f"{second.card.name!r} on sha256:{second.card.base_digest[:12]}…."
+        )
+    one, two = changes(first), changes(second)
+    common = [name for name in one if name in two and one[name].shape == two[name].shape]
+    if first.config.get("peft_type") != second.config.get("peft_type") or not common:
+        raise ExpertError(
+            "experts to compare must use one method on at least one common module, got "
+            f"{first.config.get('peft_type')} on {len(one)} and "
+            f"{second.config.get('peft_type')} on {len(two)}."
+        )
+    return Difference(
+        cosine=_cosine([one[n] for n in common], [two[n] for n in common]),
+        distances={name: rms(one[name] - two[name]) for name in common},
+    )
+
+
+def _cosine(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> float:
+    # Module by module: all updates of a LoRA at once would be as large as the model.
+    dot = sum(float((a * b).sum()) for a, b in zip(first, second, strict=True))
+    norms = [sum(float(x.square().sum()) for x in each) ** 0.5 for each in (first, second)]
+    return dot / (norms[0] * norms[1]) if all(norms) else 0.0
