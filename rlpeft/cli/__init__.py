@@ -1,0 +1,52 @@
+"""The command line: what each command is called, and how a mistake is told.
+
+Commands import what they need when they run, so that `rlpeft --help` answers at once. A mistake
+of the user is one line and exit code 1, never a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from rewards.errors import RewardError
+from rlpeft.cli import models, reward
+from rlpeft.cli.train import train
+from rlpeft.errors import RlpeftError
+
+EPILOG = "Begin with: rlpeft train quickstart"
+
+
+class OneLineErrors(TyperGroup):
+    """A group whose commands end in one line where the user made a mistake."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn a user's mistake into a line and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except (RlpeftError, RewardError) as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="Reinforcement-learning fine-tuning of language models with tiny, mixable adapters.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.add_typer(models.app, name="models")
+app.add_typer(reward.app, name="reward")
+
+
+def main() -> None:
+    """Entry point of the `rlpeft` command."""
+    # Rewards named by dotted path are looked up where the command is run, as TRL's CLI does.
+    sys.path.insert(0, "")
+    app()
