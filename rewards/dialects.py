@@ -19,6 +19,9 @@ from rewards.verdict import Verdict, VerdictKind
 Call = dict[str, Any]
 """Keywords of one call of a reward function."""
 
+NAMED_ONLY = frozenset({"truncated"})
+"""Offered by us and by no other trainer, so a `**kwargs` never receives it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
@@ -113,6 +116,7 @@ def _trl(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
         "prompts": list(prompts),
         "completions": list(completions),
         "completion_ids": [list(ids) for ids in rollouts.completion_ids],
+        "truncated": list(rollouts.truncated),
         "trainer_state": rollouts.trainer_state,
         "log_extra": log.log_extra,
         "log_metric": log.log_metric,
@@ -312,7 +316,7 @@ DIALECTS = (
         _dialect(
             "TRL",
             sign,
-            "prompts completions completion_ids trainer_state log_extra log_metric",
+            "prompts completions completion_ids truncated trainer_state log_extra log_metric",
             None,
             calls=_trl,
             read=_read_batch,

@@ -47,11 +47,12 @@ def _thinks(text: str) -> bool:
 def accuracy_reward(
     completions: Sequence[str], golds: Sequence[str], truncated: Sequence[bool], **options: Any
 ) -> list[Verdict]:
-    r"""Verify mathematics as TRL's reward of this name: `solution` may hold its answer in a box.
+    r"""Verify mathematics as TRL's reward of this name.
 
+    A gold answer may be a whole solution that ends in a box or, as in GSM8K, in `#### 18`.
     Options are those of the `math` verifier.
     """
-    answers = [_boxed_answer(gold) for gold in golds]
+    answers = [final_answer(gold) for gold in golds]
     return verify_batch(completions, answers, kind="math", truncated=truncated, **options)
 
 
@@ -83,6 +84,7 @@ def _after(text: str, delimiters: Sequence[str]) -> str | None:
     return None
 
 
-def _boxed_answer(gold: str) -> str:
-    found = find_boxes(gold).spans
-    return found[-1].text if found else gold
+def final_answer(solution: str) -> str:
+    """Return the answer of a reference solution: its last box, what follows `####`, or all."""
+    found = find_boxes(solution).spans
+    return found[-1].text if found else solution.rpartition("####")[2].strip()

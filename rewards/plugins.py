@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from rewards.dialects import Call, Dialect, Log, Rollouts, detect, to_verdict
+from rewards.dialects import NAMED_ONLY, Call, Dialect, Log, Rollouts, detect, to_verdict
 from rewards.errors import RewardError
 from rewards.verdict import Verdict
 from rewards.verify import VERIFIERS, verify_batch
@@ -99,7 +99,11 @@ class Reward:
     def _call(self, offered: Call) -> Any:
         parameters = inspect.signature(self.function).parameters
         spread = self.dialect.spreads and _open_ended(parameters)
-        accepted = {k: v for k, v in offered.items() if spread or k in parameters}
+        accepted = {
+            name: value
+            for name, value in offered.items()
+            if name in parameters or (spread and name not in NAMED_ONLY)
+        }
         try:
             return self.function(**(accepted | self.options))
         except RewardError:

@@ -66,14 +66,14 @@ def code_reward(
         _job(code or "", (gold,) if gold.strip() else (), time_limit_s, **_prelude(head or ""))
         for code, gold, head in zip(codes, golds, heads, strict=True)
     ]
-    rows = zip(_verdicts(codes, jobs), completions, truncated, strict=True)
-    return [_after_cut(verdict, text) if cut else verdict for verdict, text, cut in rows]
+    return _cut(_verdicts(codes, jobs), completions, truncated)
 
 
 def mbpp_reward(
     completions: Sequence[Any],
     test_list: Sequence[Sequence[str]],
     test_setup_code: Sequence[str] | None = None,
+    truncated: Sequence[bool] | None = None,
     *,
     time_limit_s: int = 5,
 ) -> list[Verdict]:
@@ -84,7 +84,7 @@ def mbpp_reward(
         _job(code or "", tuple(tests), time_limit_s, prelude=setup)
         for code, tests, setup in zip(codes, test_list, setups, strict=True)
     ]
-    return _verdicts(codes, jobs)
+    return _cut(_verdicts(codes, jobs), completions, truncated)
 
 
 def humaneval_reward(
@@ -92,6 +92,7 @@ def humaneval_reward(
     prompts: Sequence[Any],
     test: Sequence[str],
     entry_point: Sequence[str],
+    truncated: Sequence[bool] | None = None,
     *,
     time_limit_s: int = 5,
 ) -> list[Verdict]:
@@ -115,7 +116,7 @@ def humaneval_reward(
         )
         for code, tests, name, head in zip(codes, test, entry_point, heads, strict=True)
     ]
-    return _verdicts(codes, jobs)
+    return _cut(_verdicts(codes, jobs), completions, truncated)
 
 
 def _prelude(head: str) -> dict[str, str]:
@@ -126,6 +127,13 @@ def _prelude(head: str) -> dict[str, str]:
         # A head cut in the middle of a statement sets nothing up; the program still runs.
         return {}
     return {"prelude": head, "entry_point": names[-1] if names else ""}
+
+
+def _cut(
+    verdicts: Sequence[Verdict], completions: Sequence[Any], truncated: Sequence[bool] | None
+) -> list[Verdict]:
+    rows = zip(verdicts, completions, truncated or [False] * len(verdicts), strict=True)
+    return [_after_cut(verdict, _text(text)) if cut else verdict for verdict, text, cut in rows]
 
 
 def _after_cut(verdict: Verdict, completion: str) -> Verdict:
