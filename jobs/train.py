@@ -12,18 +12,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from jobs.parts import open_parts
 from rlpeft.build import (
     build_canary,
     build_card,
-    build_engine,
-    build_learner,
     build_prompter,
     build_scorer,
     check_inputs,
@@ -33,25 +31,17 @@ from rlpeft.checkpoint import check_fingerprint, list_checkpoints
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import Recipe
 from rlpeft.errors import CheckpointError
-from rlpeft.evaluate import Accuracy, Scores, evaluate
-from rlpeft.experts import load_expert, save_expert
-from rlpeft.rollout.fleet import Fleet, LocalFleet, Proof, SyncReport
+from rlpeft.evaluate import Accuracy, evaluate
+from rlpeft.experts import load_expert, read_card, save_expert
+from rlpeft.metrics import RunRecorder, read_metrics
+from rlpeft.rollout.fleet import Proof
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.trainer import Progress, Recorder, Run, train
+from rlpeft.trainer import Progress, Run, train
 
 OnStep = Callable[[Progress, Mapping[str, float]], None]
 Summary = dict[str, Any]
 
 SUMMARY_FILE = "summary.json"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a cluster holds in actors and a single process in objects."""
-
-    learner: Any
-    fleet: Fleet
-    scorer: Scores
 
 
 def run(
@@ -61,61 +51,48 @@ def run(
     address: str | None = None,
     ray: bool = True,
     on_step: OnStep | None = None,
-    recorder: Recorder | None = None,
 ) -> Summary:
     """Train until the recipe's end, then test once.
 
     Args:
         out: the run's folder; an unfinished run in it is continued.
-        address: a Ray cluster; one is started on this machine if absent.
+        address: a Ray cluster; see `jobs.cluster.connected` for what absence means.
         ray: `False` runs everything in this process.
         on_step: told after each step what it brought.
-        recorder: where figures go; the run's folder if absent.
 
     Returns:
         What `summary.json` of the folder holds.
 
     Raises:
         RlpeftError: the recipe, its data, its model or the cluster cannot do it.
+        RewardError: a reward cannot be used.
     """
     task, prompter = load_task(recipe.task), build_prompter(recipe)
-    check_inputs(recipe, task, prompter, build_scorer(recipe))
+    with closing(build_scorer(recipe)) as scorer:
+        check_inputs(recipe, task, prompter, scorer)
     with lone_run(out):
         start_or_continue(out, fingerprint(recipe, task))
-        with parts(recipe, address, ray=ray) as found:
+        with (
+            open_parts(recipe, ray=ray, address=address) as parts,
+            closing(RunRecorder(out, recipe)) as recorder,
+        ):
             this = Run(
                 recipe=recipe,
                 folder=out,
                 task=task,
-                learner=found.learner,
-                fleet=found.fleet,
-                scorer=found.scorer,
+                learner=parts.learner,
+                fleet=parts.fleet,
+                scorer=parts.scorer,
                 prompter=prompter,
-                recorder=recorder or JsonLines(out),
+                recorder=recorder,
                 card=build_card(recipe),
                 canary=build_canary(task, prompter),
             )
-            base = prove(this)  # the fresh adapter is the base model
+            base = prove(this)  # a fresh adapter changes nothing: this is the base model
             for progress, metrics in train(this):
                 if on_step is not None:
                     on_step(progress, metrics)
             return test(this, base)
-
-
-def parts(recipe: Recipe, address: str | None, *, ray: bool) -> Any:
-    """Context of the parts of a run, which end with it."""
-    return local_parts(recipe)
-
-
-@contextmanager
-def local_parts(recipe: Recipe) -> Iterator[Parts]:
-    """Everything in this process."""
-    fleet, scorer = LocalFleet(build_engine(recipe)), build_scorer(recipe)
-    try:
-        yield Parts(build_learner(recipe), fleet, scorer)
-    finally:
-        fleet.close()
-        scorer.close()
 
 
 @contextmanager
@@ -155,18 +132,16 @@ def test(this: Run, base: Proof) -> Summary:
 
     A run that was tested already keeps its figures.
     """
-    card = load_expert(this.best_folder).card
-    path = this.folder / SUMMARY_FILE
+    card, path = read_card(this.best_folder), this.folder / SUMMARY_FILE
     if card.test is not None and path.is_file():
         return dict(json.loads(path.read_text()))
-    started = time.perf_counter()
-    base_test, _ = test_one(this, base)
-    expert = load_expert(this.best_folder, base_digest=card.base_digest)
-    this.learner.load_adapter(expert.state())
+    base_test = test_one(this, base)
+    this.learner.load_adapter(load_expert(this.best_folder, base_digest=card.base_digest).state())
     proof = prove(this)
-    expert_test, synced = test_one(this, proof)
+    expert_test = test_one(this, proof)
     card = card.model_copy(update={"test": expert_test, "base_test": base_test})
     save_expert(this.best_folder, proof.state, card)
+    syncs = [row["sync/seconds"] for row in read_metrics(this.folder) if "sync/seconds" in row]
     summary = {
         "name": this.recipe.name,
         "expert": str(this.best_folder),
@@ -175,17 +150,16 @@ def test(this: Run, base: Proof) -> Summary:
         "test": expert_test.model_dump(),
         "base_test": base_test.model_dump(),
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
-        "sync_bytes": synced.num_bytes,
-        "sync_ms": 1e3 * synced.load_s,
-        "test_s": time.perf_counter() - started,
+        "sync_bytes": proof.state.num_bytes,
+        "sync_ms": 1e3 * median(syncs),
     }
     write_json(path, summary)
     return summary
 
 
-def test_one(this: Run, proof: Proof) -> tuple[Accuracy, SyncReport]:
+def test_one(this: Run, proof: Proof) -> Accuracy:
     """Greedy accuracy of one policy on the test split."""
-    synced = this.fleet.sync(proof)
+    this.fleet.sync(proof)
     accuracy, _, _ = evaluate(
         this.task.split("test"),
         this.fleet,
@@ -194,7 +168,7 @@ def test_one(this: Run, proof: Proof) -> tuple[Accuracy, SyncReport]:
         sampling=greedy_sampling(this.recipe),
         step=this.recipe.train.steps,
     )
-    return accuracy, synced
+    return accuracy
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -204,22 +178,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     os.replace(partial, path)
 
 
-class JsonLines:
-    """Metrics alone, one JSON object a line."""
+if __name__ == "__main__":
+    from jobs.command import main
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "metrics.jsonl"
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one step's numbers."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-
-    def completions(self, step: int, groups: Any, scored: Any, advantages: Any) -> None:
-        """Kept by nobody."""
-
-    def rewind(self, step: int) -> None:
-        """Drop the lines of later steps."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        self.path.write_text("".join(line + "\n" for line in kept))
+    main()

@@ -7,6 +7,7 @@ RlpeftError
 ├── DataError        a dataset, a column, a row or a prompt
 ├── CheckpointError  a run folder that cannot be continued
 ├── EngineError      a rollout engine, and a policy update it did not take
+│   └── EngineDiedError   its process is gone: another engine may do the same work
 └── ClusterError     Ray: resources, placement, jobs
 
 Mistakes in the use of a reward are `rewards.errors.RewardError`: `rewards` stands alone.
@@ -41,6 +42,10 @@ class CheckpointError(RlpeftError):
 
 class EngineError(RlpeftError):
     """A rollout engine, or a policy update it did not take."""
+
+
+class EngineDiedError(EngineError):
+    """An engine's process is gone, through no fault of what it was asked; another may do it."""
 
 
 class ClusterError(RlpeftError):

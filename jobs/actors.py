@@ -1,0 +1,138 @@
+"""What runs in the actors of a run: plain classes, made into actors where they are placed.
+
+Constructors only remember: an exception in an actor's constructor would reach the driver as text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from rewards.scorer import ScoredBatch, Scorer
+from rlpeft.adapter_state import AdapterState
+from rlpeft.errors import EngineDiedError
+from rlpeft.packing import Sample
+from rlpeft.rollout.base import RolloutEngine, prove_delivery
+from rlpeft.rollout.fleet import Proof, SyncReport
+from rlpeft.types import Completion, Request, Sampling
+
+
+class EngineActor:
+    """One rollout engine.
+
+    Consumes policy updates with their proofs, and requests. Waits for the driver alone; is
+    unblocked by its next call. Produces sync reports and completions.
+
+    Args:
+        build: makes the engine, in the actor's process.
+        threads: of torch.
+    """
+
+    def __init__(self, build: Callable[[], RolloutEngine], threads: int) -> None:
+        self.build, self.threads = build, threads
+        self.engine: RolloutEngine | None = None
+
+    def start(self, proof: Proof | None) -> SyncReport | None:
+        """Build the engine; a successor proves the policy its predecessor ran before any work."""
+        _use_threads(self.threads)
+        self.engine = self.build()
+        return None if proof is None else self.prove(proof)
+
+    def prove(self, proof: Proof) -> SyncReport:
+        """Take a policy update and prove it."""
+        try:
+            delivery, gap = prove_delivery(
+                self._engine(), proof.state, proof.canary, proof.expected, bound=proof.bound
+            )
+        except EngineDiedError:
+            self.exit()
+        return SyncReport(proof.state.num_bytes, delivery.seconds, gap)
+
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed."""
+        try:
+            return self._engine().rollout(requests, sampling)
+        except EngineDiedError:
+            self.exit()
+
+    def close(self) -> None:
+        """Close the engine and its child processes."""
+        if self.engine is not None:
+            self.engine.close()
+
+    def exit(self) -> NoReturn:
+        """End this process with what is left of the engine: its successor starts clean."""
+        try:
+            self.close()
+        finally:
+            os._exit(1)
+
+    def _engine(self) -> RolloutEngine:
+        assert self.engine is not None, "start comes first"
+        return self.engine
+
+
+class LearnerActor:
+    """The learner.
+
+    Consumes samples, other adapters and checkpoints. Waits for the driver alone; is unblocked by
+    its next call. Produces policy updates, canary log-probs, metrics and checkpoints.
+
+    Args:
+        build: makes the learner, in the actor's process.
+        threads: of torch.
+    """
+
+    def __init__(self, build: Callable[[], Any], threads: int) -> None:
+        self.build, self.threads = build, threads
+        self.learner: Any = None
+
+    def start(self) -> None:
+        """Build the learner."""
+        _use_threads(self.threads)
+        self.learner = self.build()
+
+    def step(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """See `Learner.step`, as for all below."""
+        return self.learner.step(samples)
+
+    def adapter_state(self) -> AdapterState:
+        """The adapter as it is now."""
+        return self.learner.adapter_state()
+
+    def load_adapter(self, state: AdapterState) -> None:
+        """Take over another adapter's values."""
+        self.learner.load_adapter(state)
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob of each token after the first."""
+        return self.learner.logprobs(sequences)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the next step."""
+        return self.learner.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.learner.load_state_dict(state)
+
+
+class RewardActor:
+    """One reward worker: a scorer in a process of its own, which keeps no state between batches.
+
+    Consumes completions. Waits for the driver alone. Produces verdicts.
+    """
+
+    def __init__(self, build: Callable[[], Scorer]) -> None:
+        self.scorer = build()
+
+    def score(self, batch: Mapping[str, Any]) -> ScoredBatch:
+        """See `Scorer.score`; `batch` holds its keywords."""
+        return self.scorer.score(**batch)
+
+
+def _use_threads(number: int) -> None:
+    import torch
+
+    torch.set_num_threads(number)

@@ -1,0 +1,154 @@
+"""Ray, as far as a run needs it: connect, reserve with a deadline, fetch with plain errors."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from rlpeft.config import ResourceConfig
+from rlpeft.errors import ClusterError, ConfigError
+
+TOKEN_COMMANDS = (
+    "On the cluster's head: `ray get-auth-token --generate`. Here: "
+    "`export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=<that token>`, and run this command again."
+)
+"""How to mend a missing or wrong token, as Ray 2.60 wants it."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be connected to a cluster; what was connected or started here ends here.
+
+    Args:
+        address: `host:port` of the cluster's head, or `auto`. If absent: the cluster this process
+            was submitted to, or one running on this machine, or a new one on this machine.
+
+    Raises:
+        ClusterError: no cluster there, or it wants a token.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    if address is not None and address.startswith("http"):
+        raise ConfigError(
+            f"--address of a run must be the head's host:port, got {address!r}, which takes jobs. "
+            f"Run: rlpeft submit RECIPE --address {address}"
+        )
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    except AuthenticationError as error:
+        raise ClusterError(f"the Ray cluster wants a token. {TOKEN_COMMANDS}") from error
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterError(
+            f"a Ray cluster must answer at {address or 'this machine'!r}, got: "
+            f"{first_line(error)}. Start one with `ray start --head`, correct --address, or run "
+            "without a cluster: --local."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def bundles_of(resources: ResourceConfig, num_engines: int) -> list[dict[str, float]]:
+    """What to reserve: the learner, then each engine, then each reward worker."""
+    learner = _bundle(resources.learner_cpus, resources.learner_gpus)
+    engine = _bundle(resources.engine_cpus, resources.engine_gpus)
+    return [learner, *[engine] * num_engines, *[_bundle(1, 0)] * resources.reward_workers]
+
+
+def _bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+
+
+@contextmanager
+def reserved(bundles: Sequence[dict[str, float]], *, timeout_s: float) -> Iterator[PlacementGroup]:
+    """Hold resources on the cluster.
+
+    Raises:
+        ClusterError: they were not free within `timeout_s`; says what is asked and what there is.
+    """
+    group = placement_group(list(bundles), strategy="PACK")
+    try:
+        started = time.monotonic()
+        if not group.wait(timeout_s):
+            raise ClusterError(_unplaced(bundles, time.monotonic() - started))
+        yield group
+    finally:
+        remove_placement_group(group)
+
+
+def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
+    asked = {kind: sum(bundle.get(kind, 0) for bundle in bundles) for kind in ("CPU", "GPU")}
+    has, free = ray.cluster_resources(), ray.available_resources()
+    kinds = [
+        f"{kind}: {asked[kind]:g} asked, {has.get(kind, 0):g} there, {free.get(kind, 0):g} free"
+        for kind in ("CPU", "GPU")
+        if asked[kind]
+    ]
+    return (
+        f"the cluster must have room for {len(bundles)} actors within "
+        f"resources.placement_timeout_s; after {waited_s:.0f} s it has none ({'; '.join(kinds)}). "
+        "Lower rollout.num_engines or the numbers in [resources], wait for other jobs, add nodes, "
+        "or run without a cluster: --local."
+    )
+
+
+def place(actor: type, group: PlacementGroup, bundle: int, **options: Any) -> Any:
+    """Wrap a plain class as an actor of one bundle, with as many threads as it has CPUs."""
+    resources = group.bundle_specs[bundle]
+    threads = num_threads(resources["CPU"])
+    return ray.remote(actor).options(
+        num_cpus=resources["CPU"],
+        num_gpus=resources.get("GPU", 0),
+        scheduling_strategy=PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=bundle
+        ),
+        # Read when OpenMP loads, so it must be set before the process imports torch.
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
+        **options,
+    )
+
+
+def num_threads(cpus: float) -> int:
+    """Threads of an actor with this many CPUs."""
+    return max(1, math.floor(cpus))
+
+
+def fetch(reference: Any, *, timeout_s: float | None = None) -> Any:
+    """Wait for a remote result; an exception raised by remote code is raised here as itself.
+
+    Raises:
+        ActorLostError: the process that should have answered is gone or did not answer in time.
+    """
+    try:
+        return ray.get(reference, timeout=timeout_s)
+    except RayTaskError as error:
+        raise error.cause from error
+    except GetTimeoutError as error:
+        raise ActorLostError(f"no answer within {timeout_s:g} s") from error
+    except RayError as error:
+        raise ActorLostError(first_line(error)) from error
+
+
+class ActorLostError(ClusterError):
+    """An actor's process, its node or its answer is gone: nothing is known of the work itself."""
+
+
+def first_line(error: Exception) -> str:
+    """The line of a message that says most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,74 @@
+"""The command that trains, as `rlpeft train` and as `python -m jobs.train` know it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.recipes import read_recipe
+from rewards.errors import RewardError
+from rlpeft.errors import ClusterError, ConfigError, RlpeftError
+
+MISTAKE, TRY_AGAIN = 1, 75
+"""Exit codes: something has to be mended; the cluster failed and the same command may succeed."""
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe; may be repeated."),
+]
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; an unfinished run in it continues. Default: runs/NAME."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Head of a Ray cluster, HOST:PORT. Default: one on this machine."),
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Train an expert by reinforcement learning, then test it against its base model."""
+    found = read_recipe(recipe, overrides or ())
+    if local and address is not None:
+        raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
+    folder = (out or Path("runs") / found.name).expanduser().absolute()
+    from jobs.train import run
+    from rlpeft.console import RunDisplay, print_closing
+
+    quiet_libraries()
+    with RunDisplay(found.train.steps) as display:
+        summary = run(found, folder, address=address, ray=not local, on_step=display.step)
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        print_closing(summary)
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own progress bars out of ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def main() -> None:
+    """Run `train` from the command line; an error is one line and an exit code."""
+    try:
+        typer.run(train)
+    except (RlpeftError, RewardError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: Exception) -> int:
+    """Whether the same command may succeed when it is run again."""
+    return TRY_AGAIN if isinstance(error, ClusterError) else MISTAKE

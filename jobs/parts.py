@@ -1,0 +1,114 @@
+"""The parts of a run, in this process or in the actors of a cluster, and their clean end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rlpeft.build import build_engine, build_learner, build_scorer
+from rlpeft.config import Recipe
+from rlpeft.evaluate import Scores
+from rlpeft.rollout.fleet import Fleet, LocalFleet
+
+REWARD_RETRIES = 3
+"""How often a lost reward worker is started anew with the same rows."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a cluster holds in actors and a single process in objects."""
+
+    learner: Any
+    fleet: Fleet
+    scorer: Scores
+
+
+def open_parts(recipe: Recipe, *, ray: bool, address: str | None) -> AbstractContextManager[Parts]:
+    """Build the parts; they end with the context.
+
+    Raises (on entering):
+        RlpeftError: the recipe, the model or the cluster cannot do it.
+    """
+    return ray_parts(recipe, address) if ray else local_parts(recipe)
+
+
+@contextmanager
+def local_parts(recipe: Recipe) -> Iterator[Parts]:
+    """Everything in this process."""
+    fleet, scorer = LocalFleet(build_engine(recipe)), build_scorer(recipe)
+    try:
+        yield Parts(build_learner(recipe), fleet, scorer)
+    finally:
+        fleet.close()
+        scorer.close()
+
+
+@contextmanager
+def ray_parts(recipe: Recipe, address: str | None) -> Iterator[Parts]:
+    """Learner, engines and reward workers in actors; the driver is this process."""
+    from jobs.cluster import bundles_of, connected, reserved
+    from jobs.fleet import RayFleet
+    from jobs.remote import RemoteLearner
+
+    bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
+    timeout_s = recipe.resources.placement_timeout_s
+    with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
+        fleet = RayFleet(_engines(recipe, group))
+        try:
+            learner = RemoteLearner(_learner(recipe, group))
+            scorer = _scorer(recipe, group)
+            learner.ready()
+            fleet.ready()
+            yield Parts(learner, fleet, scorer)
+        finally:
+            fleet.close()
+
+
+def _learner(recipe: Recipe, group: Any) -> Any:
+    from jobs.actors import LearnerActor
+    from jobs.cluster import num_threads, place
+
+    threads = num_threads(recipe.resources.learner_cpus)
+    return place(LearnerActor, group, 0).remote(partial(build_learner, recipe), threads)
+
+
+def _engines(recipe: Recipe, group: Any) -> list[Any]:
+    from jobs.actors import EngineActor
+    from jobs.cluster import num_threads, place
+    from jobs.fleet import RemoteEngine
+
+    build, timeout_s = partial(build_engine, recipe), recipe.resources.engine_timeout_s
+    threads = num_threads(recipe.resources.engine_cpus)
+    return [
+        RemoteEngine(
+            f"engine {index}",
+            partial(place(EngineActor, group, 1 + index).remote, build, threads),
+            timeout_s=timeout_s,
+        )
+        for index in range(recipe.rollout.num_engines)
+    ]
+
+
+def _scorer(recipe: Recipe, group: Any) -> Scores:
+    from jobs.actors import RewardActor
+    from jobs.cluster import place
+    from jobs.remote import RemoteScorer
+
+    first, number = 1 + recipe.rollout.num_engines, recipe.resources.reward_workers
+    if number == 0:
+        return build_scorer(recipe)
+    retries = {"max_restarts": REWARD_RETRIES, "max_task_retries": REWARD_RETRIES}
+    build = partial(build_scorer, without_limit(recipe))
+    workers = [
+        place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
+    ]
+    return RemoteScorer(workers, error_limit=recipe.train.error_limit)
+
+
+def without_limit(recipe: Recipe) -> Recipe:
+    """The recipe for one reward worker, which sees too few rows to judge the share of errors."""
+    train = recipe.train.model_copy(update={"error_limit": 1.0})
+    return recipe.model_copy(update={"train": train})

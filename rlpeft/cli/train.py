@@ -1,0 +1,5 @@
+"""`rlpeft train`."""
+
+from jobs.command import train
+
+__all__ = ["train"]
