@@ -64,9 +64,7 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         self._records: dict[str, ForwardRecord] = {}
         self._cache: dict[str, tuple[tuple[Any, ...], NamedTuple]] = {}
         for name in self.adapter_layer_names:
-            setattr(
-                self, name, nn.ModuleDict() if name in self.router_names else nn.ParameterDict()
-            )
+            setattr(self, name, nn.ParameterDict())
         self.update_layer(adapter_name, config=config)
 
     def create_parameters(self, adapter_name: str, config: Any) -> None:
@@ -180,13 +178,8 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
 
     def parameters_of(self, adapter_name: str) -> list[nn.Parameter]:
         """All parameters of one adapter."""
-        parameters: list[nn.Parameter] = []
-        for name in self.adapter_layer_names:
-            entries = getattr(self, name)
-            if adapter_name in entries:
-                entry = entries[adapter_name]
-                parameters += entry.parameters() if isinstance(entry, nn.Module) else [entry]
-        return parameters
+        dicts = (getattr(self, name) for name in self.adapter_layer_names)
+        return [entries[adapter_name] for entries in dicts if adapter_name in entries]
 
     def clear_cache(self) -> None:
         """Forget cached terms: needed only after writing to a parameter's `.data` in place."""

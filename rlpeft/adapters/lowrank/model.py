@@ -113,7 +113,7 @@ class LowRankModel(BaseTuner):
             if not good:
                 raise ModelError(
                     f"activations must be finite, the input of {layer.module_name!r} (or its "
-                    "adapter) holds NaN or inf. Look for an overflow before this layer (half precision?) "
+                    "adapter) holds NaN or inf. Look for an overflow before it (half precision?) "
                     "or lower the learning rate; no parameter has been changed."
                 )
 

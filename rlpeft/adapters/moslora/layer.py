@@ -16,24 +16,6 @@ from rlpeft.adapters.moslora.functional import RouterWeights, Terms, bend
 from rlpeft.adapters.moslora.spaces import SPACES
 
 
-class Router(nn.Module):
-    """Weights of a token router that starts uniform."""
-
-    def __init__(self, kind: str, *, in_features: int, rank: int, num_experts: int) -> None:
-        super().__init__()
-        width = rank if kind == "z" else in_features
-        self.inner = nn.Linear(width, HIDDEN if kind == "mlp" else num_experts)
-        self.outer = nn.Linear(HIDDEN, num_experts) if kind == "mlp" else None
-        last = self.inner if self.outer is None else self.outer
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-    def weights(self, *, reads_z: bool) -> RouterWeights:
-        """The tensors, as `functional.route` takes them."""
-        outer = None if self.outer is None else (self.outer.weight, self.outer.bias)
-        return RouterWeights(reads_z, (self.inner.weight, self.inner.bias), outer)
-
-
 class MoSLoraLinear(LowRankLayer):
     """y = W x + b + Σ_e (low-rank update of expert e, in its space); see `functional`.
 
@@ -42,19 +24,28 @@ class MoSLoraLinear(LowRankLayer):
         moslora_B: adapter name -> the experts' B, side by side, [out_features, R].
         moslora_curvature: adapter name -> [C] fp32, experts in order: logits of learned
             curvatures, or the fixed |kappa|, frozen. Absent where no expert is curved.
-        moslora_router: adapter name -> `Router`.
+        moslora_router, moslora_router_bias: adapter name -> the router's (first) layer.
+        moslora_router_out, moslora_router_out_bias: adapter name -> second layer of `mlp`.
     """
 
     method = "MoSLoRA"
-    adapter_layer_names = ("moslora_A", "moslora_B", "moslora_curvature", "moslora_router")
+    router_names = (
+        "moslora_router",
+        "moslora_router_bias",
+        "moslora_router_out",
+        "moslora_router_out_bias",
+    )
+    adapter_layer_names = ("moslora_A", "moslora_B", "moslora_curvature", *router_names)
     other_param_names = ("config", "scaling")
     curvature_names = ("moslora_curvature",)
-    router_names = ("moslora_router",)
 
     moslora_A: nn.ParameterDict
     moslora_B: nn.ParameterDict
     moslora_curvature: nn.ParameterDict
-    moslora_router: nn.ModuleDict
+    moslora_router: nn.ParameterDict
+    moslora_router_bias: nn.ParameterDict
+    moslora_router_out: nn.ParameterDict
+    moslora_router_out_bias: nn.ParameterDict
 
     def create_parameters(self, adapter_name: str, config: MoSLoraConfig) -> None:
         """A Kaiming-uniform, B zero, a uniform router; curvatures by `reset_curvature`."""
@@ -68,9 +59,17 @@ class MoSLoraLinear(LowRankLayer):
             self.moslora_curvature[adapter_name] = nn.Parameter(torch.zeros(config.num_curvatures))
         if not config.learn_curvature:
             self.frozen_peft_weight_names[adapter_name] = ("moslora_curvature",)
-        self.moslora_router[adapter_name] = Router(
-            config.router, in_features=self.in_features, rank=rank, num_experts=num
-        )
+        self._create_router(adapter_name, config.router, rank=rank, num_experts=num)
+
+    def _create_router(self, adapter_name: str, kind: str, *, rank: int, num_experts: int) -> None:
+        """The last layer is zero, so that all experts start with the same share."""
+        width = rank if kind == "z" else self.in_features
+        rows = HIDDEN if kind == "mlp" else num_experts
+        self.moslora_router[adapter_name] = self.new_factor(rows, width, zero=kind != "mlp")
+        self.moslora_router_bias[adapter_name] = nn.Parameter(torch.zeros(rows))
+        if kind == "mlp":
+            self.moslora_router_out[adapter_name] = self.new_factor(num_experts, HIDDEN, zero=True)
+            self.moslora_router_out_bias[adapter_name] = nn.Parameter(torch.zeros(num_experts))
 
     def reset_curvature(self, adapter_name: str) -> None:
         """Set curvatures to their start."""
@@ -116,17 +115,22 @@ class MoSLoraLinear(LowRankLayer):
         """Everything `bend` needs beside x and z."""
         config = self.config[adapter_name]
         up = self.up(adapter_name)
-        router = self.moslora_router[adapter_name]
-        assert isinstance(router, Router)
         return Terms(
             spaces=tuple(config.spaces),
             grams=tuple(gram(part) / self.in_features for part in up.chunk(len(config.spaces), -1)),
             kappas=self.kappas(adapter_name),
-            router=router.weights(reads_z=config.router == "z"),
+            router=self._router(adapter_name, reads_z=config.router == "z"),
             map=config.map,
             inverse_scale=1 / math.sqrt(self.in_features),
             scaling=self.scaling[adapter_name],
         )
+
+    def _router(self, adapter_name: str, *, reads_z: bool) -> RouterWeights:
+        inner, bias, outer, outer_bias = (getattr(self, name) for name in self.router_names)
+        second = None
+        if adapter_name in outer:
+            second = (outer[adapter_name], outer_bias[adapter_name])
+        return RouterWeights(reads_z, (inner[adapter_name], bias[adapter_name]), second)
 
     def bend(
         self, x: torch.Tensor, z: torch.Tensor, terms: Any, adapter_name: str

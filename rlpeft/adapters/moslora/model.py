@@ -68,8 +68,7 @@ def _token_mean(
     shares = record.shares
     assert isinstance(layer, MoSLoraLinear)
     assert shares is not None
-    trained = any(p.requires_grad for p in layer.moslora_router[adapter_name].parameters())
-    if trained and not shares.requires_grad:
+    if layer.moslora_router[adapter_name].requires_grad and not shares.requires_grad:
         raise ModelError(
             f"the balance loss needs the router's graph, which the forward of "
             f"{layer.module_name!r} did not keep: reentrant gradient checkpointing drops it. Pass "
