@@ -6,11 +6,11 @@ agree where both sides have one, and an unsolved or contradictory answer is no a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from rewards.math.limits import MAX_PAIRINGS, OverLimit, Undefined, Unreadable
+from rewards.math.limits import OverLimit, Undefined, Unreadable, renew_budget, spend
 from rewards.math.nodes import (
     Apply,
     Based,
@@ -34,6 +34,7 @@ from rewards.math.scalars import plain_same, same_scalar
 from rewards.math.units import conversion
 
 _BARE = (",", "or", "and")
+_PAIRING_COST = 20
 _EQUALITIES = frozenset("=~")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 
@@ -48,21 +49,19 @@ def equivalent(gold: Node, answer: Node, policy: MathPolicy) -> bool:
     Raises:
         Unreadable: the answer contradicts itself, or a side exceeds the limits.
     """
+    renew_budget()
     try:
         return _Comparison(policy).same(gold, answer)
     except RecursionError:
         raise OverLimit("nested too deeply to compare") from None
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Comparison:
     policy: MathPolicy
-    pairings: int = field(default=0)
 
     def same(self, gold: Node, answer: Node) -> bool:
-        self.pairings += 1
-        if self.pairings > MAX_PAIRINGS:
-            raise OverLimit("too many comparisons")
+        spend(_PAIRING_COST)
         gold_label, gold = settle(gold)
         answer_label, answer = settle(answer)
         if gold == answer and None in (gold_label, answer_label):
@@ -171,9 +170,7 @@ class _Comparison:
         return tuple(kept)
 
     def _interchangeable(self, first: Node, second: Node) -> bool:
-        self.pairings += 1
-        if self.pairings > MAX_PAIRINGS:
-            raise OverLimit("too many comparisons")
+        spend(_PAIRING_COST)
         return first == second or plain_same(settle(first)[1], settle(second)[1])
 
     def _all_same(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
@@ -195,8 +192,12 @@ class _Comparison:
                 return self.policy.list_as_tuple and one_line and self._all_same(items, vector)
             case Relation(), Relation():
                 return same_relation(gold, answer)
-            case Relation((_, right), ("=",)), _ if self.policy.right_side:
-                return not isinstance(answer, Group | Matrix | Text) and plain_same(right, answer)
+            case Relation((left, right), ("=",)), _ if self.policy.right_side:
+                return (
+                    _is_label(left)
+                    and not isinstance(answer, Group | Matrix | Text)
+                    and plain_same(right, answer)
+                )
             case Text(words), Text(others):
                 return words == others
             case (Text(words), Symbol(name)) | (Symbol(name), Text(words)):

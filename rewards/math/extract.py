@@ -90,4 +90,5 @@ def _from_boxes(
 
 
 def _joined(run: list[Span]) -> Extraction:
-    return Extraction((", ".join(span.text.strip() for span in run),))
+    values = dict.fromkeys(span.text.strip() for span in run)
+    return Extraction((", ".join(values),))

@@ -1,7 +1,7 @@
 """The numeric tier: two expressions are the same function if they agree at seeded points.
 
-Values are computed with mpmath to 50 digits and an agreement is confirmed once to 200, with a
-relative test, so 1/2004! and 1/2006! differ. Unless an expression holds the imaginary unit the
+Values are computed with mpmath to 50 digits and an agreement is confirmed once to 200. The test is
+relative, so 1/2004! and 1/2006! differ. Unless an expression holds the imaginary unit the
 points where a part of it is not real are left out: sqrt(1/n) equals 1/sqrt(n), and sqrt(x^2)
 differs from x at negative x. Odd roots of negative numbers are real.
 """
@@ -18,19 +18,19 @@ from typing import Any
 from mpmath import MPContext
 
 from rewards.math.exact import exact
-from rewards.math.limits import MAX_MAGNITUDE, OverLimit, Undefined
+from rewards.math.limits import MAX_MAGNITUDE, OverLimit, Undefined, spend
 from rewards.math.nodes import Apply, Constant, Node, Number, Symbol, variables, walk
 from rewards.math.tokens import FUNCTIONS
 
 _DIGITS = 50
 _CONFIRMING_DIGITS = 200
 _GUARD_DIGITS = 15
+_RATIO_DIGITS = 25
 _MIN_POINTS = 2
 _MIN_INTEGER_POINTS = 3
 _NUM_REAL_POINTS = 8
 _NUM_POINTS = 12
 _MAX_GAMMA_ARGUMENT = 10_000
-_MAX_GAMMAS = 24  # each takes milliseconds at 200 digits
 _MAX_BINOMIAL_TERMS = 64
 _TRIGONOMETRIC = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
 _MPMATH_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}
@@ -52,8 +52,13 @@ def same_function(left: Node, right: Node) -> bool | None:
     Raises:
         OverLimit: a value is larger than the limits.
     """
+    with_i = _holds_i(left) or _holds_i(right)
+    verdict = _same_at_points(left, right, complex_values=with_i)
+    return _same_at_points(left, right, complex_values=True) if verdict is None else verdict
+
+
+def _same_at_points(left: Node, right: Node, *, complex_values: bool) -> bool | None:
     names = variables(left) | variables(right)
-    complex_values = _holds_i(left) or _holds_i(right)
     agreed = 0
     for index, point in enumerate(_points(names)):
         if index == _NUM_REAL_POINTS and agreed >= _MIN_POINTS:
@@ -69,31 +74,49 @@ def same_function(left: Node, right: Node) -> bool | None:
     return True if agreed >= _MIN_INTEGER_POINTS else None
 
 
+def _agree(left: Node, right: Node, point: Point, complex_values: bool, *, confirm: bool) -> bool:
+    """Equal to the working precision, or, after cancellation, nearer the more digits are used.
+
+    A difference that is real stays where it is when digits are added, however small it is; one
+    that is rounding shrinks with them.
+    """
+    first, is_close = _difference(left, right, point, complex_values, _DIGITS)
+    if is_close and not confirm:
+        return True
+    second, is_closer = _difference(left, right, point, complex_values, _CONFIRMING_DIGITS)
+    tiny = _context().mpf(10) ** -(_CONFIRMING_DIGITS - 2 * _DIGITS)
+    return is_closer or (second <= first * tiny and second <= tiny)
+
+
+def _difference(
+    left: Node, right: Node, point: Point, complex_values: bool, digits: int
+) -> tuple[Any, bool]:
+    first = _value(left, point, complex_values, digits)
+    second = _value(right, point, complex_values, digits)
+    allowed = _context().mpf(10) ** -(digits - _GUARD_DIGITS) * max(abs(first), abs(second))
+    return abs(first - second), abs(first - second) <= allowed
+
+
 def same_zeros(left: Node, right: Node) -> int | None:
     """The sign of the constant c with `left` = c * `right` everywhere, if there is one."""
     names = variables(left)
     if names != variables(right) or not names:
         return None
     complex_values = _holds_i(left) or _holds_i(right)
-    ratio = None
-    sampled = 0
+    ratios: list[Any] = []
     for point in _points(names):
         try:
-            above, scale = _value(left, point, complex_values, _DIGITS)
-            below, _ = _value(right, point, complex_values, _DIGITS)
-            context = _context()
-            if abs(below) < context.mpf(10) ** -(_DIGITS - _GUARD_DIGITS) * scale:
-                continue
-            if ratio is None:
-                ratio = above / below
-            elif abs(above / below - ratio) > abs(ratio) * context.mpf(10) ** -(_DIGITS // 2):
-                return None
-            sampled += 1
+            above = _value(left, point, complex_values, _DIGITS)
+            below = _value(right, point, complex_values, _DIGITS)
         except Undefined:
             continue
-    if ratio is None or sampled < _MIN_INTEGER_POINTS or ratio == 0 or ratio.imag:
+        if below:
+            ratios.append(above / below)
+            if abs(ratios[-1] - ratios[0]) > abs(ratios[0]) * _context().mpf(10) ** -_RATIO_DIGITS:
+                return None
+    if len(ratios) < _MIN_INTEGER_POINTS or not ratios[0] or ratios[0].imag:
         return None
-    return 1 if ratio.real > 0 else -1
+    return 1 if ratios[0].real > 0 else -1
 
 
 def real_value(node: Node, digits: int = _DIGITS) -> Any:
@@ -104,27 +127,14 @@ def real_value(node: Node, digits: int = _DIGITS) -> Any:
     """
     if variables(node):
         raise Undefined("not a constant")
-    value, _ = _value(node, {}, False, digits)
-    return value
+    return _value(node, {}, False, digits)
 
 
-def _agree(left: Node, right: Node, point: Point, complex_values: bool, *, confirm: bool) -> bool:
-    for digits in (_DIGITS, _CONFIRMING_DIGITS)[: 2 if confirm else 1]:
-        first, first_scale = _value(left, point, complex_values, digits)
-        second, second_scale = _value(right, point, complex_values, digits)
-        allowed = _context().mpf(10) ** -(digits - _GUARD_DIGITS) * max(first_scale, second_scale)
-        if abs(first - second) > allowed:
-            return False
-    return True
-
-
-def _value(node: Node, point: Point, complex_values: bool, digits: int) -> tuple[Any, Any]:
-    evaluator = _Evaluator(point, complex_values, digits)
+def _value(node: Node, point: Point, complex_values: bool, digits: int) -> Any:
     try:
-        value = evaluator.value(node)
+        return _Evaluator(point, complex_values, digits).value(node)
     except (ZeroDivisionError, ValueError, OverflowError, ArithmeticError) as error:
         raise Undefined(str(error) or type(error).__name__) from None
-    return value, evaluator.scale
 
 
 def _holds_i(node: Node) -> bool:
@@ -149,17 +159,17 @@ def _coordinate(name: str, rank: int, index: int) -> Fraction:
 
 
 class _Evaluator:
-    """Evaluates one tree at one point; `scale` is the largest size met on the way."""
+    """Evaluates one tree at one point, to so many digits."""
 
     def __init__(self, point: Point, complex_values: bool, digits: int) -> None:
         self.context = _context()
         self.context.dps = digits
         self.point = point
         self.complex_values = complex_values
-        self.scale = self.context.mpf(0)
-        self.gammas = 0
+        self.cost = digits // 5  # of one operation, in the budget's units
 
     def value(self, node: Node) -> Any:
+        spend(self.cost)
         match node:
             case Number(value):
                 result = self._fraction(value)
@@ -188,10 +198,8 @@ class _Evaluator:
             value = value if self.complex_values else value.real
         if not context.isfinite(value):
             raise Undefined("infinite")
-        if value:
-            if abs(context.mag(value)) > MAX_MAGNITUDE:
-                raise OverLimit(f"a value of more than {MAX_MAGNITUDE} bits")
-            self.scale = max(self.scale, abs(value))
+        if value and abs(context.mag(value)) > MAX_MAGNITUDE:
+            raise OverLimit(f"a value of more than {MAX_MAGNITUDE} bits")
         return value
 
     def _apply(self, name: str, args: tuple[Node, ...]) -> Any:
@@ -255,9 +263,9 @@ class _Evaluator:
         return context.power(base, exponent)
 
     def _gamma(self, value: Any) -> Any:
-        self.gammas += 1
-        if abs(value) > _MAX_GAMMA_ARGUMENT or self.gammas > _MAX_GAMMAS:
-            raise OverLimit(f"too many factorials, or one beyond {_MAX_GAMMA_ARGUMENT}")
+        spend(5 * self.cost)
+        if abs(value) > _MAX_GAMMA_ARGUMENT:
+            raise OverLimit(f"the factorial of a number beyond {_MAX_GAMMA_ARGUMENT}")
         return self.context.gamma(value)
 
     def _binomial(self, above: Any, below: Any, chosen: Fraction | None) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rewards.math.answer import Answer, read
 from rewards.math.compare import equivalent, settle
 from rewards.math.extract import Extraction, extract
-from rewards.math.limits import Unreadable
+from rewards.math.limits import Unreadable, renew_budget
 from rewards.math.nodes import Text
 from rewards.math.policy import STRICT, MathPolicy, as_policy
 from rewards.math.symbolic import NoVerdict, SymbolicReader
@@ -77,6 +77,7 @@ def _read_gold(gold: str, reader: Reader) -> Answer:
     """
     answer = reader(gold)
     node = answer.node
+    renew_budget()
     settle(node)
     if isinstance(node, Text):
         words = node.words.split()
