@@ -1,12 +1,15 @@
-"""Exact text, the thinking format, and TRL's accuracy rewards by their names."""
+"""Exact text, patterns, the thinking format, and TRL's accuracy rewards by their names."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from rewards.math.boxes import find_boxes
+from rewards.pool import Reply, WorkerPool
 from rewards.verdict import Verdict, VerdictKind
 from rewards.verify import verify_batch
 
@@ -31,12 +34,60 @@ def _plain(text: str, casefold: bool) -> str:
     return plain.casefold() if casefold else plain
 
 
+def verify_regex(completion: str, gold: str) -> Verdict:
+    """Match the whole completion against the pattern `gold` (Python `re`, dot matches newline).
+
+    Patterns can take exponential time, so they run in a worker that is killed at its deadline:
+    kind `timeout`. A pattern that cannot be compiled is unscorable.
+    """
+    return verify_regex_batch([completion], [gold])[0]
+
+
+def verify_regex_batch(completions: Sequence[str], golds: Sequence[str]) -> list[Verdict]:
+    """Match many completions, each against its own pattern."""
+    pairs = list(zip(completions, golds, strict=True))
+    replies = _pattern_pool().map([{"text": text, "pattern": gold} for text, gold in pairs])
+    return [_matched(reply) for reply in replies]
+
+
+def regex_format_reward(
+    completions: Sequence[Any], truncated: Sequence[bool], *, pattern: str
+) -> list[Verdict]:
+    """Return 1 where the whole completion matches `pattern`, the same for all rows."""
+    texts = [_text(completion) for completion in completions]
+    return verify_batch(texts, [pattern] * len(texts), kind="regex", truncated=truncated)
+
+
+def match_pattern(request: dict[str, str]) -> bool | None:
+    """Answer one request of the pattern pool; `None` for a pattern that is none."""
+    try:
+        pattern = re.compile(request["pattern"], re.DOTALL)
+    except (re.error, OverflowError, RecursionError):
+        return None
+    return pattern.fullmatch(request["text"]) is not None
+
+
+def _matched(reply: Reply) -> Verdict:
+    if reply.kind != "value":
+        return Verdict(None, VerdictKind(reply.kind), f"pattern worker: {reply.value}")
+    if reply.value is None:
+        return Verdict(None, VerdictKind.UNSCORABLE, "the pattern cannot be compiled")
+    kind = VerdictKind.CORRECT if reply.value else VerdictKind.WRONG
+    return Verdict(float(reply.value), kind, "matches" if reply.value else "does not match")
+
+
+@cache
+def _pattern_pool() -> WorkerPool:
+    return WorkerPool("rewards.formats:match_pattern", num_workers=1, deadline_s=0.5)
+
+
+def _text(completion: Any) -> str:
+    return completion if isinstance(completion, str) else str(completion[0]["content"])
+
+
 def think_format_reward(completions: Sequence[Any]) -> list[float]:
     """Return 1 where a completion opens with `<think>`, once, and closes it; else 0."""
-    texts = [
-        completion if isinstance(completion, str) else completion[0]["content"]
-        for completion in completions
-    ]
+    texts = [_text(completion) for completion in completions]
     return [float(_thinks(text)) for text in texts]
 
 

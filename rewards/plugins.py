@@ -32,7 +32,7 @@ NAMED = {
     "get_cosine_scaled_reward": ("rewards.shaping:cosine_scaled_reward", "solution"),
     "get_repetition_penalty_reward": ("rewards.shaping:repetition_penalty", "answer"),
     "length": ("rewards.shaping:length_reward", "answer"),
-    "regex": ("rewards.formats:regex_reward", "answer"),
+    "regex_format": ("rewards.formats:regex_format_reward", "answer"),
     # In training the prompt may begin the program, which `verify_batch` knows nothing of.
     "code": ("rewards.code:code_reward", "answer"),
     "mbpp": ("rewards.code:mbpp_reward", "test_list"),

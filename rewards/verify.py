@@ -21,12 +21,14 @@ VERIFIERS: dict[str, str] = {
     "choice": "rewards.choice:verify_choice",
     "label": "rewards.label:verify_label",
     "exact": "rewards.formats:verify_exact",
+    "regex": "rewards.formats:verify_regex",
     "code": "rewards.code:verify_code",
 }
 
 # Verifiers that do better on many rows at once: `fn(completions, golds, **options)`.
 BATCH_VERIFIERS: dict[str, str] = {
     "math": "rewards.math.verifier:verify_math_batch",
+    "regex": "rewards.formats:verify_regex_batch",
     "code": "rewards.code:verify_code_batch",
 }
 

@@ -138,8 +138,10 @@ def _cut(
 
 def _after_cut(verdict: Verdict, completion: str) -> Verdict:
     """A program that touches the cut is not finished, even if it passes."""
-    whole = verdict.extracted is not None and not completion.rstrip().endswith(verdict.extracted)
-    if whole or verdict.score is None:
+    text, program = completion.rstrip(), verdict.extracted
+    if verdict.score is None:
+        return verdict
+    if program is not None and not text.endswith(program) and not program.endswith(text):
         return verdict
     return Verdict(0.0, VerdictKind.TRUNCATED, "the program was cut off", verdict.extracted)
 
