@@ -1,0 +1,15 @@
+"""Measured figures: each a row with its peer, the floor it cannot pass and the goal it must meet.
+
+    rlpeft bench              every bench
+    rlpeft bench learner      one of them
+
+A bench is a module here with `rows(**options) -> list[BenchRow]`. Both sides are timed in one
+run, several repeats interleaved, medians compared.
+"""
+
+BENCHES = {
+    "learner": "jobs.bench.learner",
+    "sync": "jobs.bench.sync",
+    "rewards": "jobs.bench.rewards",
+}
+"""Name to module; imported when asked for."""

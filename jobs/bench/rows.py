@@ -1,0 +1,70 @@
+"""The form of a measured figure, and how both sides of it are timed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRow:
+    """One figure.
+
+    Attributes:
+        figure: what was measured, and on what.
+        ours, peer: the two sides, in `unit`.
+        ratio: what `goal` speaks of.
+        floor: what arithmetic or memory allows at best, with the reason.
+        goal: in words, such as "<= 1.5 x".
+        met: whether `ratio` meets it.
+    """
+
+    figure: str
+    ours: float
+    peer: float
+    ratio: float
+    unit: str
+    floor: str
+    goal: str
+    met: bool
+
+
+def interleave(sides: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each side, `repeats` times in turn, after one untimed round.
+
+    In turn, so that a machine which slows down slows both sides.
+    """
+    for run in sides.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, run in sides.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Median of each side."""
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def table(rows: Sequence[BenchRow]) -> Table:
+    """The rows as a person reads them."""
+    shown = Table("figure", "ours", "peer", "ratio", "floor", "goal", "met")
+    for row in rows:
+        mark = "[green]yes[/]" if row.met else "[red]no[/]"
+        ours, peer = (f"{value:.4g} {row.unit}" for value in (row.ours, row.peer))
+        shown.add_row(row.figure, ours, peer, f"{row.ratio:.3g}", row.floor, row.goal, mark)
+    return shown
+
+
+def as_dicts(rows: Sequence[BenchRow]) -> list[dict[str, Any]]:
+    """The rows as JSON objects."""
+    return [asdict(row) for row in rows]
