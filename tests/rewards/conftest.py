@@ -1,0 +1,47 @@
+import itertools
+import sys
+
+import pytest
+
+from rewards.scorer import RewardSpec, Scorer
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A maker of importable modules: source in, module name out."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = []
+
+    def make(source):
+        name = f"plugin_under_test_{next(_numbers)}"
+        (tmp_path / f"{name}.py").write_text(source)
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def score():
+    """Score completions with rewards given as specs or names; batch in, `ScoredBatch` out."""
+    scorers = []
+
+    def run(rewards, completions, *, error_limit=0.1, step=7, **changes):
+        specs = [RewardSpec(r) if isinstance(r, str) else r for r in rewards]
+        scorer = Scorer(specs, error_limit=error_limit)
+        scorers.append(scorer)
+        batch = {
+            "prompts": ["What is 3 + 4?"] * len(completions),
+            "completion_ids": [list(range(len(text))) for text in completions],
+            "truncated": [False] * len(completions),
+            "columns": {},
+        }
+        return scorer.score(completions=completions, step=step, **(batch | changes))
+
+    yield run
+    for scorer in scorers:
+        scorer.close()

@@ -1,0 +1,175 @@
+import threading
+
+import pytest
+
+from rewards import RewardError, Verdict, VerdictKind
+from rewards.scorer import RewardSpec, Scorer, combine
+
+RIGHT = Verdict(1.0, VerdictKind.CORRECT, "right", "7")
+WRONG = Verdict(0.0, VerdictKind.WRONG, "wrong", "8")
+BAD_GOLD = Verdict(None, VerdictKind.UNSCORABLE, "gold?")
+CRASH = Verdict(None, VerdictKind.ERROR, "crash")
+SLOW = Verdict(None, VerdictKind.TIMEOUT, "slow")
+
+
+def test_scores_are_summed_by_weight_under_the_first_kind():
+    total = combine([RIGHT, WRONG, RIGHT], [1.0, 5.0, 0.5])
+
+    assert (total.score, total.kind, total.extracted) == (1.5, VerdictKind.CORRECT, "7")
+
+
+def test_unscorable_parts_are_left_out_of_the_sum():
+    assert combine([BAD_GOLD, RIGHT], [1.0, 0.5]).score == 0.5
+    assert combine([BAD_GOLD, BAD_GOLD], [1.0, 0.5]).kind is VerdictKind.UNSCORABLE
+
+
+@pytest.mark.parametrize("failure", [CRASH, SLOW])
+def test_a_part_that_failed_leaves_the_whole_unscored(failure):
+    assert combine([RIGHT, failure], [1.0, 1.0]) is failure
+
+
+def test_built_in_verifiers_read_their_gold_column(score):
+    batch = score(
+        [RewardSpec("math", options={"gold": "solution"})],
+        ["It is \\boxed{7}.", "It is \\boxed{8}.", ""],
+        columns={"solution": ["7", 7, 7.0]},
+    )
+
+    assert [v.kind.value for v in batch.verdicts] == ["correct", "wrong", "unparsable"]
+
+
+def test_a_truncated_completion_without_an_answer_is_truncated(score):
+    batch = score(
+        ["math"],
+        ["First we add 3 and", "So it is \\boxed{7}. And further"],
+        truncated=[True, True],
+        columns={"answer": ["7", "7"]},
+    )
+
+    assert [v.kind.value for v in batch.verdicts] == ["truncated", "correct"]
+
+
+def test_a_missing_gold_answer_is_unscorable(score):
+    batch = score(["math"], ["\\boxed{7}"], columns={"answer": [None]})
+
+    assert batch.verdicts[0].kind is VerdictKind.UNSCORABLE
+
+
+def test_a_gold_answer_of_another_type_names_the_way_out(score):
+    with pytest.raises(RewardError, match=r"gold answer must be text or a number.*\['7'\]"):
+        score(["math"], ["7"], columns={"answer": [["7"]]})
+
+
+def test_a_missing_column_is_named_with_those_there_are(score):
+    with pytest.raises(RewardError, match=r"'accuracy_reward' needs.*\['solution'\].*\['answer'\]"):
+        score(["accuracy_reward"], ["7"], columns={"answer": ["7"]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompts": ["p"]},
+        {"completion_ids": [[1]]},
+        {"truncated": [False] * 3},
+        {"columns": {"answer": ["7"]}},
+    ],
+)
+def test_lists_of_unequal_length_are_refused(score, change):
+    with pytest.raises(RewardError, match=r"one item per completion \(2\)"):
+        score(["math"], ["7", "8"], **({"columns": {"answer": ["7", "7"]}} | change))
+
+
+def test_too_many_errors_stop_with_the_first_row_quoted(module, score):
+    name = module("def check(completion, gold): return 1 / int(completion)")
+    completions = ["1"] * 8 + ["0", "0"]
+
+    with pytest.raises(RewardError, match=r"'check'.*2 of 10 at step 7.*row 8.*ZeroDivision.*'0'"):
+        score([f"{name}:check"], completions, columns={"answer": [""] * 10})
+
+
+def test_errors_within_the_limit_are_reported_and_left_unscored(module, score):
+    name = module("def check(completion, gold): return 1 / int(completion)")
+    completions = ["1"] * 9 + ["0"]
+
+    batch = score([f"{name}:check"], completions, columns={"answer": [""] * 10})
+
+    assert [v.score for v in batch.verdicts] == [1.0] * 9 + [None]
+
+
+def test_no_reward_is_refused():
+    with pytest.raises(RewardError, match="at least one"):
+        Scorer([])
+
+
+def test_an_empty_batch_is_scored(score):
+    assert score(["math"], [], columns={"answer": []}).verdicts == []
+
+
+def test_a_thread_gets_the_same_verdicts(score):
+    def run():
+        columns = {"answer": ["7", "1/2", "B"]}
+        batch = score(["math"], ["\\boxed{7}", "\\boxed{0.5}", "x"], columns=columns)
+        results.append(batch.verdicts)
+
+    results = []
+    run()
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert results[0] == results[1]
+
+
+def test_close_ends_the_thread_of_async_rewards(module):
+    name = module("async def reward(completions): return [1.0]")
+    before = threading.active_count()
+    scorer = Scorer([RewardSpec(f"{name}:reward")])
+    row = {"prompts": ["p"], "completions": ["a"], "completion_ids": [[1]], "truncated": [False]}
+    scorer.score(**row, columns={}, step=0)
+    assert threading.active_count() == before + 1
+
+    scorer.close()
+
+    for thread in threading.enumerate():
+        if thread.daemon:
+            thread.join(5)
+    assert threading.active_count() == before
+
+
+@pytest.mark.ray
+def test_a_ray_actor_gives_the_same_verdicts():
+    import ray
+
+    completions = ["\\boxed{7}", "\\boxed{9**9**9}", "Answer: (B)", "```python\nx = 1\n```"]
+    kinds = {
+        "math": ["7", "7", "B", "1"],
+        "choice": ["A", "B", "B", "D"],
+        "code": ["", "", "", "assert x == 1"],
+    }
+
+    class Actor:
+        def score(self, kind, golds):
+            scorer = Scorer([RewardSpec(kind)], error_limit=1.0)
+            n = len(golds)
+            batch = scorer.score(
+                prompts=[""] * n,
+                completions=completions,
+                completion_ids=[[1]] * n,
+                truncated=[False] * n,
+                columns={"answer": golds},
+                step=0,
+            )
+            return [(v.score, v.kind.value, v.extracted) for v in batch.verdicts]
+
+        async def score_async(self, kind, golds):
+            return self.score(kind, golds)
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        for concurrency in (1, 4):
+            actor = ray.remote(Actor).options(max_concurrency=concurrency, num_cpus=0).remote()
+            for kind, golds in kinds.items():
+                here = Actor().score(kind, golds)
+                assert ray.get(actor.score.remote(kind, golds)) == here
+                assert ray.get(actor.score_async.remote(kind, golds)) == here
+    finally:
+        ray.shutdown()
