@@ -73,7 +73,8 @@ def canvas(size: tuple[float, float] = SMALL) -> Iterator[Canvas]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         drawn = Canvas(figure, figure.add_subplot())
-        drawn.axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        drawn.axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
+        drawn.axes.ticklabel_format(axis="y", useOffset=False)
         drawn.axes.set_axisbelow(True)
         yield drawn
         text = io.StringIO()
@@ -92,15 +93,18 @@ def series(rows: Rows, name: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in found], [value for _, value in found]
 
 
-def smooth(values: Sequence[float], window: int = 7) -> list[float]:
-    """Mean of each value and those before it, at most `window` of them."""
+def smooth(values: Sequence[float]) -> list[float]:
+    """Mean of each value and those before it, a twentieth of them but at least seven."""
+    window = max(7, len(values) // 20)
     starts = [max(0, end - window) for end in range(1, len(values) + 1)]
     return [
         sum(values[s:e]) / (e - s) for s, e in zip(starts, range(1, len(values) + 1), strict=True)
     ]
 
 
-def line_chart(rows: Rows, name: str, *, colour: str = BLUE, scale: float = 1.0) -> str | None:
+def line_chart(
+    rows: Rows, name: str, *, colour: str = BLUE, scale: float = 1.0, from_zero: bool = False
+) -> str | None:
     """One figure over steps, with its running mean where it is long enough to be noisy."""
     steps, values = series(rows, name)
     if not steps:
@@ -111,6 +115,8 @@ def line_chart(rows: Rows, name: str, *, colour: str = BLUE, scale: float = 1.0)
         drawn.axes.plot(steps, values, color=colour, alpha=0.3 if noisy else 1.0)
         if noisy:
             drawn.axes.plot(steps, smooth(values), color=colour)
+        if from_zero:
+            drawn.axes.set_ylim(0, 1.1 * max(values) or 1e-6)
         drawn.axes.set_xlabel("step")
     return drawn.uri
 
@@ -164,21 +170,21 @@ def stacked_chart(rows: Rows, names: Mapping[str, tuple[str, str]], *, unit: str
 
 
 def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> str | None:
-    """Share of completions by length, one outline for each label."""
+    """Share of completions by length, side by side for at most three labels."""
     every = [length for lengths in lengths_by_label.values() for length in lengths]
     if not every:
         return None
     low, high = min(every), max(every)
-    width = max(1, math.ceil((high - low + 1) / 40))
+    width = max(1, math.ceil((high - low + 1) / 16))
     bins = [edge - 0.5 for edge in range(low, high + width + 1, width)]
     with canvas() as drawn:
-        for (label, lengths), colour in zip(
-            lengths_by_label.items(), (FAINT, BLUE, ORANGE), strict=False
-        ):
-            shares = np.full(len(lengths), 1 / max(len(lengths), 1))
-            drawn.axes.hist(
-                lengths, bins, weights=shares, label=label, color=colour, histtype="step", lw=1.8
-            )
+        drawn.axes.hist(
+            list(lengths_by_label.values()),
+            bins,
+            weights=[[1 / len(each)] * len(each) for each in lengths_by_label.values()],
+            label=list(lengths_by_label),
+            color=[FAINT, BLUE, ORANGE][: len(lengths_by_label)],
+        )
         drawn.axes.set_xlabel("tokens")
         drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         drawn.figure.legend(loc="outside upper center", ncols=3)
@@ -188,7 +194,7 @@ def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> str | None:
 def change_map(change: Mapping[str, Any]) -> str:
     """Root mean square of the change by layer (down) and kind of module (across)."""
     table, layers, kinds = _grid(change, rms)
-    with canvas((5.2, 1.2 + 0.24 * max(len(layers), 4))) as drawn:
+    with canvas((SMALL[0], min(4.4, 1.2 + 0.24 * max(len(layers), 4)))) as drawn:
         axes = drawn.axes
         image = axes.imshow(table, cmap="Blues", aspect="auto", vmin=0)
         axes.set_xticks(range(len(kinds)), [kind.removesuffix("_proj") for kind in kinds])
@@ -198,7 +204,7 @@ def change_map(change: Mapping[str, Any]) -> str:
         if len(layers) <= 12:
             _annotate(axes, table)
         else:
-            drawn.figure.colorbar(image, ax=axes)
+            drawn.figure.colorbar(image, ax=axes, aspect=30)
     return drawn.uri
 
 
@@ -238,7 +244,7 @@ def spectrum(change: Mapping[str, Any]) -> str:
             image = _panel(axes, kind, by_kind[kind], norm)
         for axes in panels[len(kinds) :]:
             axes.set_axis_off()
-        figure.colorbar(image, ax=list(panels), label="z", shrink=0.8)
+        figure.colorbar(image, ax=list(panels), label="z", shrink=0.8, aspect=30, pad=0.01)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return svg_uri(text.getvalue())

@@ -33,8 +33,11 @@ from rlpeft.metrics import (
 REPORT_FILE, EXPERT_FOLDER, SUMMARY_FILE = "report.html", "expert", "summary.json"
 ASSETS = Path(__file__).parent / "assets"
 
-NUM_PROBLEMS, NUM_COMPLETIONS, NUM_CHARACTERS = 5, 4, 1500
-"""How much of a step is shown: problems, completions of each, characters of each."""
+NUM_PROBLEMS, NUM_COMPLETIONS = 5, 4
+"""How much of a step is shown: problems, and completions of each."""
+
+HEAD, TAIL = 1000, 500
+"""Characters shown of a longer text: its start, and its end where the answer stands."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def learning_charts(rows: Rows) -> list[Chart]:
         Chart(
             "Groups without signal",
             "Share of groups whose rewards are all equal: nothing is learned from them.",
-            charts.line_chart(rows, "frac_reward_zero_std", colour=FAINT),
+            charts.line_chart(rows, "frac_reward_zero_std", colour=FAINT, from_zero=True),
         ),
         Chart(
             "Gradient norm", "Before clipping.", charts.line_chart(rows, "grad_norm", colour=FAINT)
@@ -192,12 +195,12 @@ def trust_charts(rows: Rows) -> list[Chart]:
         Chart(
             "Canary gap at sync",
             "Largest difference of log-probs between engine and trainer on fixed sequences.",
-            charts.line_chart(rows, "sync/gap", colour=ORANGE),
+            charts.line_chart(rows, "sync/gap", colour=ORANGE, from_zero=True),
         ),
         Chart(
             "Sync time",
             "Milliseconds until the slowest engine ran the new policy, digest check included.",
-            charts.line_chart(rows, "sync/seconds", scale=1e3),
+            charts.line_chart(rows, "sync/seconds", scale=1e3, from_zero=True),
         ),
         Chart("Where the time goes", "Seconds of each step.", time_chart(rows)),
     )
@@ -245,7 +248,7 @@ def answer_charts(rows: Rows, folder: Path, card: ExpertCard | None) -> list[Cha
         Chart(
             "Cut off by a limit",
             "Share of completions that did not end by themselves.",
-            charts.line_chart(rows, "completions/clipped_ratio", colour=FAINT),
+            charts.line_chart(rows, "completions/clipped_ratio", colour=FAINT, from_zero=True),
         ),
     )
 
@@ -335,16 +338,18 @@ def _varied(group: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return first + later
 
 
-def visible(text: str | None) -> str:
-    """Text with its invisible characters spelled out, and cut where it is long.
+def visible(text: str | None, head: int = HEAD, tail: int = TAIL) -> str:
+    """Text with its invisible characters spelled out, and cut in the middle where it is long.
 
     >>> visible("a\\u202eb")
-    'a\\u27e8U+202E\\u27e9b'
+    'a⟨U+202E⟩b'
     """
     text = text or ""
-    shown = "".join(_visible_character(c) for c in text[:NUM_CHARACTERS])
-    left = len(text) - NUM_CHARACTERS
-    return f"{shown} … {left:,} more characters" if left > 0 else shown
+    if len(text) <= head + tail:
+        return "".join(map(_visible_character, text))
+    left = len(text) - head - tail
+    start, end = visible(text[:head], head), visible(text[-tail:], tail)
+    return f"{start}\n[… {left:,} characters left out …]\n{end}"
 
 
 def _visible_character(character: str) -> str:

@@ -47,3 +47,29 @@ def llama():
         return model.eval().requires_grad_(False)
 
     return make
+
+
+@pytest.fixture
+def make_expert(tmp_path):
+    """A maker of expert folders from tensors under PEFT's names, SVF on `tiny` by default."""
+
+    def make(name, tensors, *, config=None, folder=None, **card):
+        from rlpeft.adapter_state import AdapterState
+        from rlpeft.experts import ExpertCard, save_expert
+
+        config = config or {"peft_type": "SVF", "parametrisation": "direct"}
+        state = AdapterState(config, tensors, card.get("step", 0))
+        known = {
+            "base_model": "tiny",
+            "base_digest": "b" * 64,
+            "adapter": {"type": config["peft_type"].lower()},
+            "task": {"name": "tiny/swap"},
+            "rewards": ("exact",),
+            "seed": 0,
+            "step": 0,
+        }
+        folder = folder or tmp_path / name
+        save_expert(folder, state, ExpertCard(name=name, digest=state.digest, **(known | card)))
+        return folder
+
+    return make
