@@ -156,8 +156,8 @@ class LossConfig(Section):
     """`full`: KL(π‖base) over the vocabulary; `full_reverse`: KL(base‖π); `k1`, `k3`: sampled."""
     normalise: Literal["sequence", "token"] = "sequence"
     """`sequence`: token sum per completion, mean over completions (paper). `token`: token mean."""
-    ratio_cap: Annotated[float, Field(gt=0)] | None = 2.0
-    """Cap of the importance ratio trainer/engine per token; absent: no correction."""
+    ratio_cap: Annotated[float, Field(ge=0)] = 2.0
+    """Cap of the importance ratio trainer/engine per token; 0: no correction."""
     mask_truncated: bool = False
     """Leave truncated completions out of the loss instead of scoring them."""
 

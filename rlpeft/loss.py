@@ -113,14 +113,14 @@ def sampled_kl(
 
 
 def importance_ratio(
-    logprobs_N: torch.Tensor, engine_logprobs_N: torch.Tensor, cap: float | None
+    logprobs_N: torch.Tensor, engine_logprobs_N: torch.Tensor, cap: float
 ) -> torch.Tensor:
-    """min(π_learner / π_engine, cap) per token, without gradient; ones if `cap` is `None`.
+    """min(π_learner / π_engine, cap) per token, without gradient; ones if `cap` is 0.
 
     Truncated importance sampling corrects for the engine's other kernels and dtype: it is near 1
     while both run the same policy.
     """
-    if cap is None:
+    if cap == 0:
         return torch.ones_like(engine_logprobs_N)
     return torch.exp(logprobs_N.detach() - engine_logprobs_N).clamp(max=cap)
 

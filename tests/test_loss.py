@@ -110,7 +110,7 @@ def test_importance_ratio_is_capped_and_has_no_gradient():
 
 
 def test_without_a_cap_the_ratio_is_one():
-    assert_close(importance_ratio(torch.tensor([-1.0]), torch.tensor([-9.0]), None), torch.ones(1))
+    assert_close(importance_ratio(torch.tensor([-1.0]), torch.tensor([-9.0]), 0.0), torch.ones(1))
 
 
 def test_ratio_one_gives_the_gradient_of_reinforce():

@@ -112,7 +112,7 @@ def make(side: str, model: str) -> Callable[[], Any]:
     learner = Learner(
         attach_adapter(base, adapter, seed=0),
         LearnerConfig(lr=1e-4, token_budget=2304),
-        LossConfig(ratio_cap=None),
+        LossConfig(ratio_cap=0),
         total_steps=1000,
         temperature=1.0,
     )

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from rewards.errors import RewardError
 from rlpeft.cli import models, reward
+from rlpeft.cli.bench import bench
 from rlpeft.cli.train import train
 from rlpeft.errors import RlpeftError
 
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+app.command()(bench)
 app.add_typer(models.app, name="models")
 app.add_typer(reward.app, name="reward")
 

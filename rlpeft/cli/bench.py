@@ -1,0 +1,34 @@
+"""`rlpeft bench`: measured figures beside their peers, floors and goals."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from jobs.bench import BENCHES
+from rlpeft.errors import ConfigError
+
+
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(help=f"Of {', '.join(BENCHES)}; all if absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Measure ratios against named peers, in one run each. Leave the machine alone meanwhile."""
+    chosen = names or list(BENCHES)
+    for name in chosen:
+        if name not in BENCHES:
+            raise ConfigError(f"bench must be one of {', '.join(BENCHES)}, got {name!r}.")
+    from rich.console import Console
+
+    from jobs.bench.rows import as_dicts, table
+
+    rows = [row for name in chosen for row in import_module(BENCHES[name]).rows()]
+    if as_json:
+        typer.echo(json.dumps(as_dicts(rows)))
+    else:
+        Console().print(table(rows))
