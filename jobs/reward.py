@@ -21,7 +21,7 @@ from rewards.formats import final_answer
 from rewards.plugins import Reward, load
 from rewards.scorer import RewardSpec, Scorer
 from rewards.verdict import Verdict, VerdictKind
-from rewards.verify import verify_batch
+from rewards.verify import VERIFIERS, verify_batch
 from rlpeft.errors import DataError
 from rlpeft.tasks.benchmarks import BENCHMARKS
 from rlpeft.tasks.sources import read_jsonl, read_tables
@@ -83,6 +83,8 @@ def score_file(path: Path, *, kind: str, options: Mapping[str, Any]) -> ScoredFi
     """
     if not path.is_file():
         raise DataError(f"the file of predictions must exist, got {str(path)!r}.")
+    if kind in VERIFIERS:
+        load(kind, options)  # names an option that the verifier does not take
     table = read_jsonl(path)
     predictions = [_field(row, "prediction", path, n) for n, row in enumerate(table, start=1)]
     golds = [_field(row, "gold", path, n) for n, row in enumerate(table, start=1)]
