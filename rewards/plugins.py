@@ -105,7 +105,7 @@ class Reward:
             if name in parameters or (spread and name not in NAMED_ONLY)
         }
         try:
-            return self.function(**(accepted | self.options))
+            return self.function(**{**accepted, **self.options})
         except RewardError:
             raise
         except Exception as error:

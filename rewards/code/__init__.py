@@ -146,7 +146,7 @@ def _after_cut(verdict: Verdict, completion: str) -> Verdict:
     return Verdict(0.0, VerdictKind.TRUNCATED, "the program was cut off", verdict.extracted)
 
 
-def _job(code: str, tests: tuple[str, ...], time_limit_s: int, **parts: str) -> Job:
+def _job(code: str, tests: tuple[str, ...], time_limit_s: int, **parts: Any) -> Job:
     if time_limit_s < 1:
         raise RewardError(f"time_limit_s must be at least 1 second, got {time_limit_s!r}.")
     return Job(code, tests, cpu_s=time_limit_s, wall_s=3.0 * time_limit_s, **parts)

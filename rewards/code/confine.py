@@ -126,10 +126,13 @@ def _limit(limits: Limits) -> None:
     }
     if not _filter_available():
         bounds[resource.RLIMIT_NPROC] = (0, 0)  # stops forks of all users but root
-    for name, bound in bounds.items():
-        # macOS refuses some of these; `missing_protections` has said that it is not Linux.
-        with contextlib.suppress(ValueError if sys.platform != "linux" else ()):
-            resource.setrlimit(name, bound)
+    for name, (soft, hard) in bounds.items():
+        ceiling = resource.getrlimit(name)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        # macOS refuses some limits; `missing_protections` has said that this is not Linux.
+        with contextlib.suppress(*(() if sys.platform == "linux" else (ValueError, OSError))):
+            resource.setrlimit(name, (soft, hard))
 
 
 # --- Landlock ------------------------------------------------------------------------------------

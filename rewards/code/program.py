@@ -55,15 +55,22 @@ def _named(name: str, namespace: dict[str, Any], handle: Any) -> Any:
 
 
 def _perform(operation: str, target: Any, arguments: list[Any]) -> Any:
-    if operation == "call":
-        return target(*arguments[0], **arguments[1])
-    if operation == "get":
-        return getattr(target, *arguments)
-    if operation == "set":
-        return setattr(target, *arguments)
-    return {"list": list, "len": len, "str": str, "item": lambda x, key: x[key]}[operation](
-        target, *arguments
-    )
+    match operation:
+        case "call":
+            return target(*arguments[0], **arguments[1])
+        case "get":
+            return getattr(target, *arguments)
+        case "set":
+            return setattr(target, *arguments)
+        case "item":
+            return target[arguments[0]]
+        case "list":
+            return list(target)
+        case "len":
+            return len(target)
+        case "str":
+            return str(target)
+    raise ValueError(f"no operation {operation!r}")
 
 
 def _failure(error: BaseException) -> Any:

@@ -68,7 +68,7 @@ class Sandbox:
     """`num_workers` warm interpreters, started on demand; each runs one job at a time."""
 
     def __init__(self, num_workers: int | None = None) -> None:
-        self.num_workers = num_workers or len(os.sched_getaffinity(0))
+        self.num_workers = num_workers or _num_processors()
         self.missing: tuple[str, ...] | None = None
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(self.num_workers):
@@ -175,6 +175,12 @@ class _Worker:
             return dict(self._channel.receive())
         finally:
             timer.cancel()
+
+
+def _num_processors() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))  # what the scheduler or container leaves us
+    return os.cpu_count() or 1
 
 
 _shared: dict[int, Sandbox] = {}
