@@ -20,7 +20,7 @@ from rlpeft.rollout.fleet import Proof, SyncReport
 from rlpeft.types import Completion, Request, Sampling
 
 MAX_DEATHS = 3
-"""Deaths of one engine that are mended, with nothing finished in between."""
+"""Chance kills an engine once or twice; beyond that its requests or its node do."""
 
 CLOSE_TIMEOUT_S = 30.0
 """How long engines may take to end their own child processes."""
@@ -36,10 +36,18 @@ class RemoteEngine:
         name: names it in errors.
         spawn: makes a fresh `EngineActor` and gives its handle back.
         timeout_s: how long a call may take.
+        max_deaths: how many are mended with no part finished in between.
     """
 
-    def __init__(self, name: str, spawn: Callable[[], Any], *, timeout_s: float) -> None:
-        self.name, self.timeout_s = name, timeout_s
+    def __init__(
+        self,
+        name: str,
+        spawn: Callable[[], Any],
+        *,
+        timeout_s: float,
+        max_deaths: int = MAX_DEATHS,
+    ) -> None:
+        self.name, self.timeout_s, self.max_deaths = name, timeout_s, max_deaths
         self._spawn, self._actor = spawn, spawn()
         self._deaths = 0
         self.answer: Any = None
@@ -72,7 +80,7 @@ class RemoteEngine:
             ClusterError: it has died too often.
         """
         self._deaths += 1
-        if self._deaths > MAX_DEATHS:
+        if self._deaths > self.max_deaths:
             raise ClusterError(
                 f"{self.name} must stay alive, it died {self._deaths} times in a row, at last "
                 f"with: {cause}. Look at memory and at Ray's logs on its node; the run continues "
@@ -128,24 +136,21 @@ class RayFleet:
                     part = waiting.popleft()
                     engine.call("rollout", [requests[i] for i in part], sampling, part=part)
             engine = self._first_done()
-            part = engine.part
+            at = engine.part
             try:
                 result = engine.take()
             except ActorLostError as error:
-                waiting.extend([part] if part else [])
+                waiting.extend([at] if at else [])
                 engine.revive(error, self._proof)
             else:
-                answers.update(zip(part, result, strict=True) if part else ())
+                answers.update(zip(at, result, strict=True) if at else ())
         return [answers[index] for index in range(len(requests))]
 
     def close(self) -> None:
         """End all engines and their child processes. May be called twice."""
         engines, self.engines = self.engines, []
-        ray.wait(
-            [engine.close() for engine in engines],
-            num_returns=max(len(engines), 1),
-            timeout=CLOSE_TIMEOUT_S,
-        )
+        if ends := [engine.close() for engine in engines]:
+            ray.wait(ends, num_returns=len(ends), timeout=CLOSE_TIMEOUT_S)
         for engine in engines:
             engine.kill()
 

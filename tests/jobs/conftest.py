@@ -1,0 +1,59 @@
+"""One Ray cluster for all tests of a session, and small recipes on the tiny base model."""
+
+import os
+
+import pytest
+
+from rlpeft.config import parse_recipe
+
+# Ray reads these when it is imported. Given a token it need not write one into the home folder.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+
+QUICK = {
+    "name": "quick",
+    "task": {"name": "tiny/swap", "num_validation": 8, "num_test": 8},
+    "rollout": {"max_tokens": 6},
+    "reward": [{"name": "exact"}],
+    "learner": {"lr": 0.05},
+    "train": {
+        "steps": 4,
+        "prompts_per_step": 4,
+        "group_size": 4,
+        "eval_every": 2,
+        "report_to": [],
+    },
+}
+
+
+@pytest.fixture
+def quick():
+    """A maker of recipes that train in a second; changes are given as section={key: value}."""
+
+    def make(**changes):
+        tree = {name: dict(v) if isinstance(v, dict) else v for name, v in QUICK.items()}
+        for section, values in changes.items():
+            merged = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
+            tree[section] = merged
+        return parse_recipe(tree, source="quick")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A local cluster with this process as its driver; addresses of head and dashboard."""
+    import ray
+
+    context = ray.init(
+        num_cpus=4,
+        include_dashboard=True,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+        logging_level="error",
+    )
+    yield {
+        "head": context.address_info["gcs_address"],
+        "dashboard": f"http://{context.dashboard_url}",
+    }
+    ray.shutdown()
