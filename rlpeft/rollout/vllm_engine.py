@@ -8,19 +8,20 @@ generation config decides anything.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from safetensors.torch import save
 from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from rlpeft.adapter_state import AdapterState
+from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.base import Delivery
@@ -39,8 +40,18 @@ SMALLEST_TEMPERATURE = 0.01
 
 SHUTDOWN_S = 10.0
 OURS = frozenset(
-    "model tokenizer quantization hf_overrides worker_extension_cls generation_config "
-    "logprobs_mode trust_remote_code skip_tokenizer_init disable_log_stats".split()
+    {
+        "model",
+        "tokenizer",
+        "quantization",
+        "hf_overrides",
+        "worker_extension_cls",
+        "generation_config",
+        "logprobs_mode",
+        "trust_remote_code",
+        "skip_tokenizer_init",
+        "disable_log_stats",
+    }
 )
 """Arguments of `vllm.LLM` that this engine sets itself."""
 
@@ -50,10 +61,12 @@ class VllmEngine:
 
     Args:
         model_path: folder of the base model, unquantised.
-        adapter_config: the PEFT config as a plain dict, as in `AdapterState.config`.
+        adapter_config: the PEFT config as a plain dict, as in `AdapterState.config`; `None` for
+            the base model alone, without our plugin.
         dtype: dtype of the base weights in the engine.
         max_model_len: context limit, prompt included; at most, and if absent, the model's own.
         seed: vLLM's own seed. Completions depend on their requests' seeds alone.
+        num_threads: OpenMP threads on a CPU; what the process inherits if absent.
         form: `factored`: a sync is nearly free, and each token pays for the adapter. `dense`: a
             sync builds one matrix for each layer, and a token costs what it costs in the base.
         options: further arguments of `vllm.LLM`.
@@ -66,30 +79,35 @@ class VllmEngine:
     def __init__(
         self,
         model_path: Path | str,
-        adapter_config: Mapping[str, Any],
+        adapter_config: Mapping[str, Any] | None,
         *,
         dtype: str = "float32",
         max_model_len: int | None = None,
         seed: int = 0,
+        num_threads: int | None = None,
         form: str = "factored",
         **options: Any,
     ) -> None:
         check_version()
         _check_options(options, form)
-        read_config(adapter_config)
+        arguments = _llm_arguments() | options
+        if adapter_config is not None:
+            read_config(adapter_config)
+            register()
+            arguments |= _plugin_arguments(adapter_config, is_dense=form == "dense")
         limit = _model_context(Path(model_path))
         self.context = min(max_model_len or limit, limit)
         self.tokenizer = load_tokenizer(model_path)
         self.eos_ids = sorted(eos_ids(Path(model_path), self.tokenizer))
         self._sent_factors: dict[str, str] = {}
-        self._current: Delivery | None = None
+        base = Delivery(0, tensors_digest({}), 0.0)
+        self._current: Delivery | None = base if adapter_config is None else None
         self._llm: Any = None
         self._children: list[psutil.Process] = []
-        register()
-        arguments = _llm_arguments(adapter_config, form == "dense") | options
         # One token more than the context: vLLM cannot score a sequence without room to go on.
         arguments |= {"max_model_len": min(self.context + 1, limit), "dtype": dtype, "seed": seed}
-        self._start(str(model_path), arguments)
+        with _environment(_thread_variables(num_threads)):
+            self._start(str(model_path), arguments)
 
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Write the state into vLLM's layers and drop every cached prefix of older policies."""
@@ -158,6 +176,7 @@ class VllmEngine:
             raise EngineError(f"vLLM did not start: {cause} vLLM's log says more.") from error
         self._children = list(set(psutil.Process().children(recursive=True)) - before)
         self._room = int(self._llm.model_config.max_model_len)
+        self._llm.collective_rpc("rlpeft_watch", args=(os.getpid(),))
 
     @contextmanager
     def _alive(self) -> Iterator[Any]:
@@ -228,15 +247,8 @@ class VllmEngine:
         ]
 
 
-def _llm_arguments(adapter_config: Mapping[str, Any], is_dense: bool) -> dict[str, Any]:
-    quantization = {
-        "quant_method": METHOD,
-        "adapter": _plain(adapter_config),
-        "is_dense": is_dense,
-    }
+def _llm_arguments() -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "quantization": METHOD,
-        "hf_overrides": {"quantization_config": quantization},
         "worker_extension_cls": WORKER,
         "generation_config": "vllm",
         "logprobs_mode": "processed_logprobs",
@@ -247,6 +259,34 @@ def _llm_arguments(adapter_config: Mapping[str, Any], is_dense: bool) -> dict[st
     if current_platform.is_cpu():
         arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
     return arguments
+
+
+def _plugin_arguments(adapter_config: Mapping[str, Any], *, is_dense: bool) -> dict[str, Any]:
+    # The adapter travels inside the model's config. A PEFT config holds sets: make them lists.
+    adapter = json.loads(json.dumps(dict(adapter_config), default=sorted))
+    config = {"quant_method": METHOD, "adapter": adapter, "is_dense": is_dense}
+    return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
+
+
+def _thread_variables(num_threads: int | None) -> dict[str, str]:
+    # vLLM has no other door for this. Left alone it binds its worker to all cores but one, which
+    # on two cores is half of them, and ignores what the process was given.
+    if not current_platform.is_cpu():
+        return {}
+    threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+    return {"VLLM_CPU_OMP_THREADS_BIND": "nobind"} | threads
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the children started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _every_parameter(
@@ -330,11 +370,6 @@ def _model_context(model_path: Path) -> int:
             "quantization_config. Use rollout.engine = 'hf' or an unquantised base."
         )
     return int(config["max_position_embeddings"])
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A PEFT config as JSON would give it back: it travels inside the model's config."""
-    return json.loads(json.dumps(dict(config), default=sorted))
 
 
 def _end(processes: Sequence[psutil.Process] | set[psutil.Process]) -> None:

@@ -121,7 +121,7 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
     def process_weights_after_loading(self, layer: torch.nn.Module) -> None:
         """Attach the adapter. vLLM's own step would pack the weight and drop it."""
         config = read_config(self.config.adapter)
-        weight = layer.weight.data
+        weight: torch.Tensor = layer.weight.data  # type: ignore[assignment]
         rows = torch.split(weight, self.sizes)
         adapters = [
             make_slice(config, name, rows_MN) if is_target(config, name) else None

@@ -50,7 +50,7 @@ class SliceAdapter(Protocol):
 
 
 class SvfSlice:
-    """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3.1): z = 1 until told otherwise.
+    """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3.1), z = 1 at first.
 
     The basis is the trainer's, given by `take_factors`: one computed here could differ from it
     wherever singular values are nearly equal.

@@ -17,6 +17,7 @@ from rlpeft.factors import Factors, load_factors
 from rlpeft.rollout.vllm_plugin.internals import adapted_layers
 from rlpeft.rollout.vllm_plugin.plan import PEFT_PREFIX
 from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, SvfSlice
+from rlpeft.rollout.vllm_plugin.watch import exit_with
 
 
 class AdapterWorker:
@@ -45,11 +46,17 @@ class AdapterWorker:
         except RlpeftError as error:
             return json.dumps({"error": str(error)})
 
+    def rlpeft_watch(self, pid: int) -> None:
+        """End this worker when the process that owns the engine is gone."""
+        exit_with(pid)
+
     def rlpeft_base_digest(self) -> str:
         """SHA-256 (hex) of the frozen weights under the adapter."""
         digest = hashlib.sha256()
         for layer in adapted_layers(self.get_model()):
-            digest.update(layer.weight.detach().cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(
+                layer.weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            )
         return digest.hexdigest()
 
 
