@@ -158,7 +158,9 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         x = F.dropout(x, dropout, self.training) if dropout else x
         z = F.linear(x, down)
         bent, record = self.bend(x, z, self.terms(adapter_name), adapter_name)
-        if self.training and torch.is_grad_enabled() and not _in_backward():
+        # Without grad but in training mode it may be reentrant checkpointing, whose missing graph
+        # a loss on the record must notice.
+        if (self.training or torch.is_grad_enabled()) and not _in_backward():
             self._records[adapter_name] = record
         return F.linear(bent.to(up.dtype), up)
 

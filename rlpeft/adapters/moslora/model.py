@@ -32,11 +32,17 @@ class MoSLoraModel(LowRankModel):
             token_mask: [B, T], nonzero at the tokens that count (padding left out).
 
         Raises:
-            ModelError: the mask fits no forward, or checkpointing cut the router's graph.
+            ModelError: there was no forward, the mask does not fit it, or checkpointing cut the
+                router's graph.
         """
         loss = super().auxiliary_loss(token_mask)
-        balances = []
-        for layer, name, record in self.records():
+        records, balances = list(self.records()), []
+        if not records and any(self.peft_config[n].balance_coef for n in self.active_adapters):
+            raise ModelError(
+                "the balance loss needs a forward with gradient before it, there was none. Call "
+                "auxiliary_loss after the forward, or set balance_coef=0."
+            )
+        for layer, name, record in records:
             coefficient = layer.config[name].balance_coef
             if coefficient:
                 mean_E = _token_mean(layer, name, record, token_mask)
