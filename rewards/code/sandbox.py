@@ -178,9 +178,8 @@ class _Worker:
 
 
 def _num_processors() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))  # what the scheduler or container leaves us
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # what the scheduler leaves us, on Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 _shared: dict[int, Sandbox] = {}
