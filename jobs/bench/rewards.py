@@ -31,22 +31,23 @@ def rows(*, num_rows: int = 400, repeats: int = 5, seed: int = 0) -> list[BenchR
         repeats: of the ordinary batch. The hanging one runs once: a peer's stall is seconds.
         seed: of the answers.
     """
-    ordinary = ordinary_answers(num_rows, seed=seed)
-    hanging = _with_hangs(ordinary)
+    # Fresh answers each time: neither side may live on what its caches remember.
+    batches = [ordinary_answers(num_rows, seed=seed + n) for n in range(repeats + 1)]
+    plain, mixed, peers = iter(batches), iter(map(_with_hangs, batches)), iter(batches)
     seconds = medians(
         interleave(
             {
-                "ours": lambda: _ours(ordinary),
-                "ours, hanging": lambda: _ours(hanging),
-                "peer": lambda: _peer(ordinary),
+                "ours, hanging": lambda: _ours(next(mixed)),
+                "ours": lambda: _ours(next(plain)),
+                "peer": lambda: _peer(next(peers)),
             },
             repeats=repeats,
         )
     )
     started = time.perf_counter()
-    _peer(hanging)
+    _peer(_with_hangs(batches[0]))
     stalled = num_rows / (time.perf_counter() - started)
-    ours, hung, peer = (num_rows / s for s in seconds.values())
+    hung, ours, peer = (num_rows / s for s in seconds.values())
     cores = len(os.sched_getaffinity(0))
     return [
         _row("verifier, ordinary answers, isolation on", ours, peer, ours / peer, 0.8),
