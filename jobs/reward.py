@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import pickle
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -273,9 +273,11 @@ def _summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def _pickles(function: object) -> bool:
+    """Whether `function` can be written for another process; nothing is ever read back here."""
     try:
-        pickle.dumps(function)
-    except (pickle.PicklingError, AttributeError, TypeError):
+        ForkingPickler.dumps(function)
+    except Exception:
+        # Recovery: whatever a user's `__reduce__` raises, the answer is no.
         return False
     return True
 
