@@ -92,7 +92,9 @@ def save_expert(folder: Path, state: AdapterState, card: ExpertCard) -> None:
     config = json.dumps(dict(state.config), indent=2, sort_keys=True, default=str)
     (partial / CONFIG_FILE).write_text(config)
     (partial / CARD_FILE).write_text(card.model_dump_json(indent=2))
-    os.chmod(partial, 0o755)  # mkdtemp makes private folders
+    # mkdtemp makes private folders and safetensors private files; an expert is to be shared.
+    os.chmod(partial, 0o755)
+    os.chmod(partial / TENSOR_FILE, 0o644)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 

@@ -49,8 +49,8 @@ def llama():
     return make
 
 
-@pytest.fixture
-def make_expert(tmp_path):
+@pytest.fixture(scope="session")
+def make_expert(tmp_path_factory):
     """A maker of expert folders from tensors under PEFT's names, SVF on `tiny` by default."""
 
     def make(name, tensors, *, config=None, folder=None, **card):
@@ -68,7 +68,7 @@ def make_expert(tmp_path):
             "seed": 0,
             "step": 0,
         }
-        folder = folder or tmp_path / name
+        folder = folder or tmp_path_factory.mktemp("expert") / name
         save_expert(folder, state, ExpertCard(name=name, digest=state.digest, **(known | card)))
         return folder
 

@@ -47,17 +47,17 @@ def record_run(folder, *, text="4", steps=2):
     recorder.close()
 
 
-@pytest.fixture
-def run(tmp_path, make_expert):
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, make_expert):
     """The folder of a run with an expert, whose model writes HTML."""
-    folder = tmp_path / "run"
+    folder = tmp_path_factory.mktemp("runs") / "run"
     record_run(folder, text=HOSTILE)
     accuracy = {"test": Accuracy.of(90, 100), "base_test": Accuracy.of(50, 100)}
     make_expert("swap", {Z: torch.tensor([1.2, 0.9])}, folder=folder / "expert", step=2, **accuracy)
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(run):
     return write_report(run).read_text()
 
@@ -113,8 +113,8 @@ def test_a_folder_without_records_is_refused(tmp_path):
         write_report(tmp_path)
 
 
-def test_the_same_records_give_the_same_page(run):
-    assert write_report(run).read_bytes() == write_report(run).read_bytes()
+def test_the_same_records_give_the_same_page(run, page):
+    assert write_report(run).read_text() == page
 
 
 def test_the_change_of_svf_is_drawn_by_module_and_by_singular_value(make_expert):

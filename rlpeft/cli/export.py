@@ -1,0 +1,5 @@
+"""`rlpeft export`."""
+
+from jobs.export import export
+
+__all__ = ["export"]

@@ -1,0 +1,324 @@
+"""Take an expert out of rlpeft, with proof that what was written is the expert.
+
+    peft    a PEFT folder for `PeftModel.from_pretrained`
+    merged  an ordinary `transformers` folder, tokenizer included, for formats that merge
+    z       one safetensors file: module name -> multiplier z of its singular values (SVF)
+
+What was written is read back, put on the base model afresh and compared with the expert; only then
+does the folder appear under its name, whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from peft.utils import set_peft_model_state_dict
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
+
+from rlpeft.adapters.svf import SvfLinear
+from rlpeft.config import AdapterConfig, SvfAdapter
+from rlpeft.errors import ExpertError
+from rlpeft.experts import CARD_FILE, CONFIG_FILE, TENSOR_FILE, Expert, load_expert
+from rlpeft.models import load_base_model, load_tokenizer, model_digest, resolve_model
+from rlpeft.policy import attach_adapter
+from rlpeft.rollout.base import largest_gap
+
+Format = Literal["peft", "merged", "z"]
+
+RECEIPT_FILE, Z_FILE = "export.json", "z.safetensors"
+
+PROBE_ROWS, PROBE_TOKENS = 4, 32
+"""Random token sequences on which the export must agree with the expert."""
+
+ROUNDING = 1e-3
+"""Log-prob difference that is always accepted: fp32 merging and other orders of summation."""
+
+LARGEST_SHARE = 0.5
+"""Beyond that, largest difference as a share of what the expert itself changes: an export must be
+nearer to the expert than half the way to the base model."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an export wrote, and how far it is from the expert.
+
+    Attributes:
+        files: name -> bytes.
+        gap: largest difference of log-probs between the export, read back, and the expert, over
+            `num_tokens` tokens.
+        effect: the same between the base model and the expert.
+    """
+
+    format: str
+    folder: str
+    expert: str
+    digest: str
+    base_digest: str
+    files: dict[str, int]
+    gap: float
+    effect: float
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """An expert with the base model it stands on.
+
+    Attributes:
+        dtype: that merged weights are written in.
+    """
+
+    expert: Expert
+    base_path: Path
+    dtype: str
+
+    def base(self) -> Any:
+        """The base model, loaded afresh. Everything is compared in fp32."""
+        return load_base_model(self.base_path)
+
+    def policy(self) -> PeftModel:
+        """The expert on its base, built from its card and not from its PEFT config."""
+        return attach(self.base(), _adapter(self.expert), self.expert.tensors)
+
+
+def export_expert(
+    folder: Path,
+    out: Path,
+    *,
+    format: Format,
+    base: str | None = None,
+    dtype: str | None = None,
+    force: bool = False,
+) -> Receipt:
+    """Write an expert to `out` in one of the formats.
+
+    Args:
+        base: name of the base model; the one on the expert's card if absent.
+        dtype: of merged weights; that of the base model's files if absent.
+        force: replace `out` if it is an earlier export.
+
+    Raises:
+        ExpertError: `out` exists, the base is another one, the method does not have this format,
+            or what was written differs from the expert. `out` is then as it was.
+    """
+    source = open_source(folder, base, dtype)
+    check_target(out, force=force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as parent:
+        partial = Path(parent) / "export"
+        partial.mkdir()
+        receipt = write_and_compare(source, partial, format, str(out))
+        (partial / RECEIPT_FILE).write_text(json.dumps(asdict(receipt), indent=2))
+        for file in partial.iterdir():
+            file.chmod(0o644)  # safetensors writes private files
+        if out.exists():
+            os.replace(out, Path(parent) / "replaced")
+        os.replace(partial, out)
+    return receipt
+
+
+def open_source(folder: Path, base: str | None = None, dtype: str | None = None) -> Source:
+    """Load an expert and find its base model.
+
+    Raises:
+        ExpertError: no expert there, or the base model is another one.
+    """
+    card = load_expert(folder).card
+    path = resolve_model(base or card.base_model)
+    expert = load_expert(folder, base_digest=model_digest(path))
+    config = json.loads((path / "config.json").read_text())
+    stored = config.get("dtype") or config.get("torch_dtype") or "float32"
+    return Source(expert, path, dtype or str(stored))
+
+
+def check_target(out: Path, *, force: bool) -> None:
+    """Refuse to overwrite, unless asked to and only what an export wrote.
+
+    Raises:
+        ExpertError: `out` is in the way.
+    """
+    if not out.exists():
+        return
+    if not force:
+        raise ExpertError(
+            f"--out must not exist yet, {str(out)!r} does. Choose another, or add --force."
+        )
+    if not (out / RECEIPT_FILE).is_file():
+        raise ExpertError(
+            f"--force replaces earlier exports only, and {str(out)!r} has no {RECEIPT_FILE}. "
+            "Remove it by hand, or choose another --out."
+        )
+
+
+def write_and_compare(source: Source, partial: Path, format: Format, out: str) -> Receipt:
+    """Write one format into `partial`, read it back and compare.
+
+    Raises:
+        ExpertError: the difference is too large.
+    """
+    write, read_back = FORMATS[format]
+    policy = source.policy()
+    probe = probe_rows(policy.get_base_model().config)
+    expected = logprobs(policy, probe)
+    with policy.disable_adapter():
+        effect = largest_gap(logprobs(policy, probe), expected)
+    write(source, policy, partial)
+    del policy  # two models of fp32 weights need not be in memory at once
+    gap = largest_gap(logprobs(read_back(source, partial), probe), expected)
+    if not gap <= max(ROUNDING, LARGEST_SHARE * effect):
+        raise ExpertError(
+            f"the export, read back, must be nearer to the expert than to its base: its log-probs "
+            f"differ from the expert's by {gap:.3g}, the base's by {effect:.3g}. Nothing was "
+            "written. Weights rounded too coarsely need --dtype float32, or --format peft."
+        )
+    card = source.expert.card
+    return Receipt(
+        format=format,
+        folder=out,
+        expert=card.name,
+        digest=card.digest,
+        base_digest=card.base_digest,
+        files={f.name: f.stat().st_size for f in sorted(partial.iterdir())},
+        gap=gap,
+        effect=effect,
+        num_tokens=sum(len(row) - 1 for row in probe),
+    )
+
+
+def _adapter(expert: Expert) -> AdapterConfig:
+    try:
+        adapter: AdapterConfig = TypeAdapter(AdapterConfig).validate_python(expert.card.adapter)
+    except ValidationError as error:
+        raise ExpertError(
+            f"card of expert {expert.card.name!r} must hold a known adapter, got "
+            f"{expert.card.adapter!r}: {error.errors()[0]['msg']}."
+        ) from error
+    return adapter
+
+
+def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:
+    """Put given adapter tensors, under PEFT's names, around a base model.
+
+    Raises:
+        ExpertError: a tensor has no place in the model.
+    """
+    policy = attach_adapter(base, adapter, seed=0).eval()
+    result = set_peft_model_state_dict(policy, dict(tensors))
+    if result.unexpected_keys:
+        raise ExpertError(
+            f"every tensor of an expert must have a place in its base model, "
+            f"{result.unexpected_keys[0]!r} has none."
+        )
+    return policy
+
+
+def write_peft(source: Source, policy: PeftModel, folder: Path) -> None:
+    """The expert's own folder, naming its base model as the card does."""
+    config = {**source.expert.config, "inference_mode": True}
+    config["base_model_name_or_path"] = source.expert.card.base_model
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True))
+    save_file(dict(source.expert.tensors), folder / TENSOR_FILE, metadata={"format": "pt"})
+    _write_card(source, folder)
+
+
+def read_peft(source: Source, folder: Path) -> Any:
+    """As a user of PEFT loads it."""
+    return PeftModel.from_pretrained(source.base(), folder).eval()
+
+
+def write_merged(source: Source, policy: PeftModel, folder: Path) -> None:
+    """The base model with the expert in its weights, tokenizer included."""
+    merged = policy.merge_and_unload(safe_merge=True)
+    merged.to(getattr(torch, source.dtype)).save_pretrained(folder)
+    load_tokenizer(source.base_path).save_pretrained(folder)
+    defaults = source.base_path / "generation_config.json"
+    if defaults.is_file():
+        shutil.copy(defaults, folder)
+
+
+def read_merged(source: Source, folder: Path) -> Any:
+    """As a user of `transformers` loads it."""
+    load_tokenizer(folder)
+    return load_base_model(folder)
+
+
+def write_z(source: Source, policy: PeftModel, folder: Path) -> None:
+    """One vector [R] fp32 a module, whatever the expert's parametrisation.
+
+    Raises:
+        ExpertError: the expert is not of SVF.
+    """
+    layers = dict(_svf_layers(policy))
+    if not layers:
+        raise ExpertError(
+            f"--format z needs an SVF expert, {source.expert.card.name!r} is of "
+            f"{source.expert.card.adapter.get('type')!r}. Use --format peft."
+        )
+    card = source.expert.card
+    about = {"base_digest": card.base_digest, "digest": card.digest, "name": card.name}
+    with torch.no_grad():
+        tensors = {name: _z(layer).contiguous() for name, layer in layers.items()}
+    save_file(tensors, folder / Z_FILE, metadata=about)
+    _write_card(source, folder)
+
+
+def read_z(source: Source, folder: Path) -> Any:
+    """The vectors as a `direct` SVF adapter on a fresh base."""
+    adapter = _adapter(source.expert)
+    assert isinstance(adapter, SvfAdapter)  # `write_z` refuses all others
+    tensors = load_file(folder / Z_FILE)
+    named = {f"base_model.model.{module}.svf_z": z_R for module, z_R in tensors.items()}
+    return attach(source.base(), adapter.model_copy(update={"parametrisation": "direct"}), named)
+
+
+FORMATS: dict[
+    Format,
+    tuple[Callable[[Source, PeftModel, Path], None], Callable[[Source, Path], Any]],
+] = {
+    "peft": (write_peft, read_peft),
+    "merged": (write_merged, read_merged),
+    "z": (write_z, read_z),
+}
+"""How each format is written, and how it is read back."""
+
+
+def _svf_layers(policy: PeftModel) -> list[tuple[str, SvfLinear]]:
+    named = policy.get_base_model().named_modules()
+    return [(name, module) for name, module in named if isinstance(module, SvfLinear)]
+
+
+def _z(layer: SvfLinear) -> torch.Tensor:
+    z_R = layer.multiplier()
+    assert z_R is not None  # the adapter is active: it was just attached
+    return z_R.detach().cpu().clone()
+
+
+def _write_card(source: Source, folder: Path) -> None:
+    (folder / CARD_FILE).write_text(source.expert.card.model_dump_json(indent=2))
+
+
+def probe_rows(config: Any) -> list[list[int]]:
+    """Seeded random token ids: no text suits every tokenizer."""
+    length = min(PROBE_TOKENS, int(config.max_position_embeddings))
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, int(config.vocab_size), (PROBE_ROWS, length), generator=generator)
+    return ids.tolist()
+
+
+@torch.no_grad()
+def logprobs(model: Any, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Log-prob (temperature 1, fp32) of each token after the first; rows of one length."""
+    ids_BT = torch.tensor(rows, device=model.device)
+    logits_BTV = model(input_ids=ids_BT, use_cache=False).logits[:, :-1].float()
+    log_pi_BTV = torch.log_softmax(logits_BTV, -1)
+    return log_pi_BTV.gather(-1, ids_BT[:, 1:, None]).squeeze(-1).tolist()
