@@ -25,7 +25,7 @@ from rlpeft.models import (
 )
 from rlpeft.tasks.base import Task
 
-EXECUTION_ONLY = {
+EXECUTION_ONLY: Any = {
     "resources": True,
     "train": {"report_to", "keep_checkpoints"},
     "rollout": {"num_engines", "batch_size"},

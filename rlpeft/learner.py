@@ -192,13 +192,13 @@ class Learner:
                 "the adapter has not moved. Lower learner.lr or check the base model's dtype."
             )
         objective.backward()
-        gap_N = (terms.logprobs_N.detach() - batch.logprobs_N).abs()
-        return {
+        difference_N = terms.logprobs_N.detach() - batch.logprobs_N
+        kl = {"kl": terms.kl_N.detach()} if loss.kl_coef else {}
+        return kl | {
             "loss": objective.detach()[None],
-            "kl": terms.kl_N.detach(),
             "entropy": terms.entropy_N,
-            "ratio": torch.exp(terms.logprobs_N.detach() - batch.logprobs_N),
-            "gap": gap_N,
+            "ratio": torch.exp(difference_N),
+            "gap": difference_N.abs(),
         }
 
     def _hidden(self, batch: MicroBatch) -> torch.Tensor:
@@ -251,10 +251,9 @@ def _finite(tensor: torch.Tensor) -> bool:
 def _metrics(records: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:
     joined = {key: torch.cat([record[key] for record in records]) for key in records[0]}
     ratio_N, gap_N = joined["ratio"], joined["gap"]
-    return {
+    means = {name: float(joined[name].mean()) for name in ("kl", "entropy") if name in joined}
+    return means | {
         "loss": float(joined["loss"].sum()),
-        "kl": float(joined["kl"].mean()),
-        "entropy": float(joined["entropy"].mean()),
         "sampling/importance_sampling_ratio/min": float(ratio_N.min()),
         "sampling/importance_sampling_ratio/mean": float(ratio_N.mean()),
         "sampling/importance_sampling_ratio/max": float(ratio_N.max()),

@@ -125,7 +125,9 @@ def test_untrusted_text_is_never_evaluated(path):
         if isinstance(node, ast.keyword) and node.arg == "shell":
             raise AssertionError(f"{path}:{node.value.lineno} starts a shell")
     names = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
-    assert not names & {"pickle", "marshal", "shelve", "dill"}, path
+    # `reward check` pickles the user's own function, to say whether workers can take it.
+    writes_only = module_name(path) == "jobs.reward" and "pickle.load" not in path.read_text()
+    assert writes_only or not names & {"pickle", "marshal", "shelve", "dill"}, path
 
 
 def test_every_config_field_is_read_somewhere():

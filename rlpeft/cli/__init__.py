@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -25,7 +24,7 @@ EPILOG = "Begin with: rlpeft train quickstart"
 class OneLineErrors(TyperGroup):
     """A group whose commands end in one line where the user made a mistake."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command; turn a user's mistake into a line and exit code 1."""
         try:
             return super().invoke(ctx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,6 +28,15 @@ class SvfLinear(nn.Module, BaseTunerLayer):
 
     adapter_layer_names = ("svf_z",)
     other_param_names = ("parametrisation", "form")
+
+    base_layer: Any  # an nn.Linear, plain or quantised
+    svf_basis: torch.Tensor
+    svf_s: torch.Tensor
+
+    # Given by BaseTunerLayer, whose types mypy does not follow.
+    active_adapters: list[str]
+    set_adapter: Callable[..., None]
+    _move_adapter_to_device_of_base_layer: Callable[[str], None]
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: SvfConfig) -> None:
         super().__init__()
