@@ -29,7 +29,7 @@ NAMED = {
     "reasoning_accuracy_reward": ("rewards.formats:reasoning_accuracy_reward", "solution"),
     "think_format_reward": ("rewards.formats:think_format_reward", "answer"),
     "get_soft_overlong_punishment": ("rewards.shaping:soft_overlong_punishment", "answer"),
-    "get_cosine_scaled_reward": ("rewards.shaping:cosine_scaled_reward", "solution"),
+    "get_cosine_scaled_reward": ("rewards.shaping:CosineScaledReward", "solution"),
     "get_repetition_penalty_reward": ("rewards.shaping:repetition_penalty", "answer"),
     "length": ("rewards.shaping:length_reward", "answer"),
     "regex_format": ("rewards.formats:regex_format_reward", "answer"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rewards.errors import RewardError
 from rewards.formats import accuracy_reward
@@ -62,36 +63,45 @@ def length_reward(
     return [max(0.0, 1.0 - tokens / target_len) for tokens in excess]
 
 
-def cosine_scaled_reward(
-    completions: Sequence[str],
-    golds: Sequence[str],
-    truncated: Sequence[bool],
-    completion_ids: Sequence[Sequence[int]],
-    *,
-    max_len: int,
-    min_value_wrong: float = -1.0,
-    max_value_wrong: float = -0.5,
-    min_value_correct: float = 0.5,
-    max_value_correct: float = 1.0,
-) -> list[Verdict]:
+@dataclass(frozen=True, slots=True)
+class CosineScaledReward:
     """Scale math correctness by length: short right answers gain most, short wrong lose most.
 
     `v_long + (v_short - v_long) (1 + cos(pi |y| / L_max)) / 2`, with `|y|` held at `L_max`.
+
+    Attributes:
+        max_len: `L_max` in tokens.
+        min_value_wrong: score of a wrong completion at length 0.
+        max_value_wrong: of a wrong one at `max_len`.
+        min_value_correct: of a right one at `max_len`.
+        max_value_correct: of a right one at length 0.
     """
-    right = (max_value_correct, min_value_correct)
-    wrong = (min_value_wrong, max_value_wrong)
-    verdicts = accuracy_reward(completions, golds, truncated)
-    return [
-        _scaled(verdict, min(len(ids) / max_len, 1.0), right, wrong)
-        for verdict, ids in zip(verdicts, completion_ids, strict=True)
-    ]
 
+    max_len: int
+    min_value_wrong: float = -1.0
+    max_value_wrong: float = -0.5
+    min_value_correct: float = 0.5
+    max_value_correct: float = 1.0
 
-def _scaled(
-    verdict: Verdict, progress: float, right: tuple[float, float], wrong: tuple[float, float]
-) -> Verdict:
-    if verdict.score is None:
-        return verdict
-    short, long = right if verdict.kind is VerdictKind.CORRECT else wrong
-    score = long + 0.5 * (short - long) * (1.0 + math.cos(math.pi * progress))
-    return Verdict(score, verdict.kind, verdict.reason, verdict.extracted)
+    def __call__(
+        self,
+        completions: Sequence[str],
+        golds: Sequence[str],
+        truncated: Sequence[bool],
+        completion_ids: Sequence[Sequence[int]],
+    ) -> list[Verdict]:
+        """Score a batch; a gold answer that cannot be read stays unscorable."""
+        verdicts = accuracy_reward(completions, golds, truncated)
+        return [
+            self._scaled(verdict, min(len(ids) / self.max_len, 1.0))
+            for verdict, ids in zip(verdicts, completion_ids, strict=True)
+        ]
+
+    def _scaled(self, verdict: Verdict, progress: float) -> Verdict:
+        if verdict.score is None:
+            return verdict
+        short, long = self.min_value_wrong, self.max_value_wrong
+        if verdict.kind is VerdictKind.CORRECT:
+            short, long = self.max_value_correct, self.min_value_correct
+        score = long + 0.5 * (short - long) * (1.0 + math.cos(math.pi * progress))
+        return Verdict(score, verdict.kind, verdict.reason, verdict.extracted)

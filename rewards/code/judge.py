@@ -123,8 +123,8 @@ def run_tests(
     global _PROGRAM
     try:
         trees = [ast.parse(code) for code in (prelude, *tests)]
-    except SyntaxError as error:
-        return {"outcome": "bad tests", "detail": f"the tests cannot be parsed: {error.msg}"}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return {"outcome": "bad tests", "detail": f"the tests cannot be parsed: {error}"[:300]}
     try:
         _PROGRAM = _Program(channel)
     except _Raised as error:

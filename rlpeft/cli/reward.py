@@ -42,7 +42,9 @@ def score(
         typer.echo(json.dumps(scored.summary))
         return
     for row in scored.rows if out is None else ():
-        typer.echo(f"{row['id']}\t{row['kind']}\t{row['score']}\t{row['reason']}")
+        line = f"{row['id']}\t{row['kind']}\t{row['score']}\t{row['reason']}"
+        # Half a surrogate pair is legal JSON and illegal UTF-8.
+        typer.echo(line.encode(errors="backslashreplace").decode())
     _print_totals(scored.summary)
 
 

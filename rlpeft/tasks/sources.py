@@ -69,7 +69,7 @@ def read_jsonl(path: Path) -> list[Row]:
 def _parse(line: str, path: Path, number: int) -> Row:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{str(path)!r} line {number} must be one JSON object: {error}. Write one object a "
             "line (JSONL), not one array."

@@ -70,6 +70,14 @@ def test_score_for_people_ends_in_totals(predictions):
     assert "rows/s" in result.stdout
 
 
+def test_score_prints_text_that_is_no_utf8(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "\\ud800", "gold": "7", "prediction": "\\ud800 7 \\ud800"}\n')
+
+    assert run("score", path).exit_code == 0
+    assert run("score", path, "--kind", "exact").exit_code == 0
+
+
 def test_score_writes_verdicts_to_a_file(predictions, tmp_path):
     result = run("score", predictions, "--out", tmp_path / "out.jsonl", "--json")
 
@@ -99,6 +107,7 @@ def test_score_takes_options_and_compressed_files(tmp_path):
         ('{"gold": {"a": 1}, "prediction": "7"}\n', "line 1 must have a text 'gold'"),
         ('{"gold": "7", "prediction": "7"}\n{"prediction": "7"}\n', "line 2"),
         ("[" * 100_000 + "\n", "line 1"),
+        ('{"gold": ' + "9" * 5000 + ', "prediction": "7"}\n', "line 1"),
     ],
 )
 def test_a_bad_file_gets_one_line(tmp_path, content, what):

@@ -279,8 +279,9 @@ def test_a_program_that_cannot_be_compiled_is_told_from_a_wrong_one(sandbox):
     assert run(sandbox, "def f(:", "f()").outcome == "syntax"
 
 
-def test_broken_tests_are_told_from_a_wrong_program(sandbox):
-    assert run(sandbox, "def f(): return 1", "assert f( == 1").outcome == "bad tests"
+@pytest.mark.parametrize("test", ["assert f( == 1", "assert f() == 1\0", "(" * 5000, "'\ud800'"])
+def test_broken_tests_are_told_from_a_wrong_program(sandbox, test):
+    assert run(sandbox, "def f(): return 1", test).outcome == "bad tests"
 
 
 def test_jobs_share_nothing(sandbox):
