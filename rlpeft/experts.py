@@ -129,6 +129,16 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
     return Expert(card, config, tensors)
 
 
+def find_experts(root: Path) -> list[Path]:
+    """Every expert folder at or below `root`, sorted; hidden folders are passed over."""
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        if {CARD_FILE, CONFIG_FILE} <= set(files):
+            found.append(Path(folder))
+    return sorted(found)
+
+
 def read_card(folder: Path) -> ExpertCard:
     """Read an expert's card alone."""
     path = folder / CARD_FILE

@@ -1,0 +1,193 @@
+"""`rlpeft experts`: which experts there are, what each changes, and how they differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rlpeft.errors import ExpertError
+
+if TYPE_CHECKING:
+    from rlpeft.compare import Difference
+    from rlpeft.experts import Expert
+
+app = typer.Typer(help="Trained experts.", no_args_is_help=True)
+
+AS_JSON = typer.Option("--json", help="Print one JSON document.")
+_CHANGE = "change: z - 1 (SVF), l - 1 (IA3), update of the weight (LoRA, DoRA)"
+NUM_MODULES = 8
+"""Modules that `compare` prints for a pair; `--json` has all."""
+
+
+@app.command("list")
+def list_experts(
+    roots: Annotated[
+        list[Path] | None, typer.Argument(help="Folders to look in. Default: runs")
+    ] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """List the experts below some folders."""
+    from rlpeft.experts import find_experts
+
+    roots = roots or [Path("runs")]
+    for root in roots:
+        if not root.is_dir():
+            raise ExpertError(
+                f"experts are looked for in folders, {str(root)!r} is none. Name the folder that "
+                "holds your runs."
+            )
+    rows = [_row(folder) for root in roots for folder in find_experts(root)]
+    if as_json:
+        typer.echo(json.dumps(rows))
+    elif not rows:
+        typer.echo(f"no experts in {', '.join(map(str, roots))}; make one with: rlpeft train")
+    else:
+        _print(_list_table(rows))
+
+
+@app.command()
+def show(
+    expert: Annotated[Path, typer.Argument(help="Folder of an expert.")],
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Show an expert's card, and what it changes by kind of module."""
+    from rlpeft.compare import changes, kind_stats
+    from rlpeft.experts import load_expert
+
+    found = load_expert(expert)
+    stats = [asdict(each) for each in kind_stats(changes(found))]
+    if as_json:
+        typer.echo(json.dumps({"card": found.card.model_dump(mode="json"), "change": stats}))
+        return
+    _print(_card_table(found.card.model_dump(mode="json")))
+    _print(Text(f"\n{_CHANGE}"))
+    _print(_stats_table(stats))
+
+
+@app.command()
+def compare(
+    experts: Annotated[list[Path], typer.Argument(help="Folders of two or more experts.")],
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Compare experts: accuracy, angle between their changes, and distance by module."""
+    from rlpeft.compare import difference
+    from rlpeft.experts import load_expert
+
+    if len(experts) < 2:
+        raise ExpertError(f"compare needs at least two experts, got {len(experts)}.")
+    found = {str(folder): load_expert(folder) for folder in experts}
+    pairs = {
+        (first, second): difference(found[first], found[second])
+        for first, second in combinations(found, 2)
+    }
+    if as_json:
+        typer.echo(json.dumps(_compare_document(found, pairs)))
+        return
+    _print(_list_table([_card_row(name, e.card.model_dump()) for name, e in found.items()]))
+    for (first, second), each in pairs.items():
+        _print(Text(f"{first} and {second}: cosine of their changes {each.cosine:+.3f}"))
+        _print(_difference_table(each))
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    from rlpeft.experts import read_card
+
+    try:
+        return _card_row(str(folder), read_card(folder).model_dump(mode="json"))
+    except ExpertError as error:
+        # One damaged expert must not hide the others; it is listed as what it is.
+        return {"path": str(folder), "error": str(error)}
+
+
+def _card_row(path: str, card: Mapping[str, Any]) -> dict[str, Any]:
+    row = {key: card[key] for key in ("name", "base_model", "step", "digest", "base_digest")}
+    accuracies = {key: card[key] for key in ("validation", "test", "base_test")}
+    method, task = card["adapter"].get("type"), card["task"].get("name")
+    return {"path": path, **row, "method": method, "task": task, **accuracies}
+
+
+def _list_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("expert", "method", "base", "task", "step", "test", "base test"):
+        table.add_column(heading)
+    for row in rows:
+        if "error" in row:
+            table.add_row(Text(row["path"]), Text(row["error"], style="red"))
+            continue
+        cells = (row["path"], row["method"], row["base_model"], row["task"], row["step"])
+        table.add_row(
+            *(Text(str(cell)) for cell in cells),
+            *(_accuracy(row[key]) for key in ("test", "base_test")),
+        )
+    return table
+
+
+def _accuracy(found: Mapping[str, Any] | None) -> Text:
+    if found is None:
+        return Text("-")
+    return Text("{value:.1%} [{low:.1%}, {high:.1%}]".format(**found))
+
+
+def _card_table(card: Mapping[str, Any]) -> Table:
+    table = Table.grid(padding=(0, 3))
+    for key, value in card.items():
+        if key in ("validation", "test", "base_test"):
+            table.add_row(key.replace("_", " "), _accuracy(value))
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            table.add_row(key.replace("_", " "), Text(text))
+    return table
+
+
+def _stats_table(stats: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("kind", "modules", "numbers", "smallest", "largest", "rms"):
+        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    for each in stats:
+        table.add_row(
+            Text(each["kind"]),
+            f"{each['num_modules']:,}",
+            f"{each['num_values']:,}",
+            f"{each['low']:+.4f}",
+            f"{each['high']:+.4f}",
+            f"{each['rms']:.4f}",
+        )
+    return table
+
+
+def _compare_document(
+    found: Mapping[str, Expert], pairs: Mapping[tuple[str, str], Difference]
+) -> dict[str, Any]:
+    return {
+        "experts": [_card_row(name, e.card.model_dump(mode="json")) for name, e in found.items()],
+        "pairs": [
+            {"first": first, "second": second, **asdict(each)}
+            for (first, second), each in pairs.items()
+        ],
+    }
+
+
+def _difference_table(found: Difference) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column(f"the {min(NUM_MODULES, len(found.distances))} modules furthest apart")
+    table.add_column("rms distance", justify="right")
+    for module in sorted(found.distances, key=found.distances.__getitem__, reverse=True)[
+        :NUM_MODULES
+    ]:
+        table.add_row(Text(module), f"{found.distances[module]:.4f}")
+    return table
+
+
+def _print(shown: RenderableType) -> None:
+    # As wide as it needs to be, never folded: paths are there to be copied.
+    Console(width=1000).print(shown)
