@@ -6,11 +6,12 @@ combinations die at construction, before any model is loaded.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rlpeft.errors import ConfigError
 
@@ -244,6 +245,11 @@ class Recipe(Section):
     train: TrainConfig = TrainConfig()
     resources: ResourceConfig = ResourceConfig()
 
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _svf_unless_named(cls, section: Any) -> Any:
+        return {"type": "svf"} | section if isinstance(section, dict) else section
+
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         if self.loss.advantage in ("rloo", "group_norm") and self.train.group_size < 2:
@@ -263,16 +269,20 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read a TOML recipe and apply `section.key=value` overrides (values in TOML syntax).
+    """Read a recipe and apply `section.key=value` overrides (values in TOML syntax).
+
+    Args:
+        path: a TOML file, or the `recipe.json` of a run.
 
     Raises:
         ConfigError: no such file, bad TOML, an unknown key or a value out of bounds.
     """
     try:
-        tree = tomllib.loads(path.read_text())
+        text = path.read_text()
+        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError as error:
         raise ConfigError(f"recipe must be an existing TOML file, got {str(path)!r}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"recipe {str(path)!r} must be TOML: {error}.") from error
     for override in overrides:
         _apply_override(tree, override)

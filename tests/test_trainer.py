@@ -1,0 +1,291 @@
+"""The loop, with a real learner on a small model and a scripted engine."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from rewards.scorer import RewardSpec, Scorer
+from rlpeft.adapter_state import AdapterState
+from rlpeft.collect import draw
+from rlpeft.config import parse_recipe
+from rlpeft.errors import EngineError
+from rlpeft.evaluate import Prompter
+from rlpeft.experts import ExpertCard, load_expert
+from rlpeft.learner import Learner
+from rlpeft.policy import attach_adapter
+from rlpeft.rollout.fake_engine import FakeEngine, Faults
+from rlpeft.rollout.fleet import LocalFleet
+from rlpeft.tasks.base import ProblemSet
+from rlpeft.trainer import Run, train
+from rlpeft.types import FinishReason, Problem
+
+
+class Digits:
+    """A tokenizer of one digit a token, ids 10 to 19."""
+
+    bos_token_id = None
+    chat_template = None
+
+    def __call__(self, text, add_special_tokens=False):
+        return {"input_ids": [10 + int(c) for c in text]}
+
+
+class Notes:
+    """A recorder that keeps what it is told."""
+
+    def __init__(self):
+        self.rows, self.advantages = [], []
+
+    def metrics(self, step, values):
+        self.rows.append((step, dict(values)))
+
+    def completions(self, step, groups, scored, advantages):
+        self.advantages.append((step, list(advantages)))
+
+    def rewind(self, step):
+        self.rows = [row for row in self.rows if row[0] <= step]
+
+
+def problems(split, count):
+    return tuple(Problem(f"{split}/{n}", f"{n}{n}", answer="7") for n in range(1, count + 1))
+
+
+def by_parity(request, seed):
+    """Right for every other seed: each group has signal."""
+    text = "7" if seed % 2 else "8"
+    return (10 + int(text), 2), (-4.0, -4.0), text, FinishReason.STOP
+
+
+def make(llama, folder, script=by_parity, *, faults=None, **sections):
+    tree = {
+        "name": "t",
+        "train": {"steps": 4, "prompts_per_step": 3, "group_size": 4, "eval_every": 2},
+        "rollout": {"max_prompt_tokens": 4, "max_tokens": 4},
+        "loss": {"ratio_cap": 0},
+    }
+    for name, section in sections.items():
+        tree[name] = tree.get(name, {}) | section
+    recipe = parse_recipe(tree, source="test")
+    learner = Learner(
+        attach_adapter(llama(), recipe.adapter, seed=0),
+        recipe.learner,
+        recipe.loss,
+        total_steps=recipe.train.steps,
+        temperature=1.0,
+    )
+    engine = FakeEngine(script, logprobs=learner.logprobs, faults=faults)
+    splits = {name: problems(name, 5) for name in ("train", "validation", "test")}
+    return Run(
+        recipe=recipe,
+        folder=folder,
+        task=ProblemSet("digits", splits),
+        learner=learner,
+        fleet=LocalFleet(engine),
+        scorer=Scorer([RewardSpec("math")]),
+        prompter=Prompter(Digits(), max_tokens=4),
+        recorder=Notes(),
+        card=ExpertCard(
+            name="t",
+            base_model="x",
+            base_digest="y",
+            adapter={},
+            task={},
+            rewards=(),
+            seed=0,
+            step=0,
+            digest="",
+        ),
+        canary=[[1, 2, 3]],
+    )
+
+
+def test_steps_are_run_recorded_and_checkpointed(llama, tmp_path):
+    run = make(llama, tmp_path)
+    seen = [progress.step for progress, _ in train(run)]
+    assert seen == [0, 1, 2, 3, 4]
+    assert [step for step, _ in run.recorder.rows] == seen
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "step_00000003",
+        "step_00000004",
+    ]
+
+
+def test_every_step_syncs_the_adapter_it_samples_from(llama, tmp_path):
+    run = make(llama, tmp_path)
+    list(train(run))
+    states: list[AdapterState] = run.fleet.engine.states
+    assert [state.version for state in states] == [0, 0, 1, 2, 2, 3, 4]
+    assert len({state.digest for state in states}) == 5
+
+
+def test_metrics_carry_the_names_users_know(llama, tmp_path):
+    run = make(llama, tmp_path, loss={"kl_coef": 0.1})
+    list(train(run))
+    metrics = dict(run.recorder.rows)[2]
+    expected = {
+        "reward",
+        "reward_std",
+        "frac_reward_zero_std",
+        "kl",
+        "entropy",
+        "completions/mean_length",
+        "completions/clipped_ratio",
+        "sampling/importance_sampling_ratio/mean",
+        "sync/bytes",
+        "sample/staleness_max",
+        "verdicts/correct",
+        "eval_accuracy",
+        "step_time",
+        "grad_norm",
+        "learning_rate",
+    }
+    assert expected <= metrics.keys()
+    json.dumps(metrics)
+
+
+def test_reward_is_the_share_of_correct_answers(llama, tmp_path):
+    run = make(llama, tmp_path)
+    list(train(run))
+    for _, metrics in run.recorder.rows[1:]:
+        assert metrics["reward"] == metrics["verdicts/correct"] / 12
+
+
+def test_resuming_equals_running_through(llama, tmp_path):
+    straight = make(llama, tmp_path / "straight")
+    list(train(straight))
+    broken = make(llama, tmp_path / "broken")
+    for progress, _ in train(broken):
+        if progress.step == 2:
+            break
+    resumed = make(llama, tmp_path / "broken")
+    list(train(resumed))
+    ours, theirs = resumed.learner.state_dict(), straight.learner.state_dict()
+    assert resumed.learner.adapter_state().digest == straight.learner.adapter_state().digest
+    assert ours["schedule"] == theirs["schedule"]
+    first = [r.id for call in straight.fleet.engine.requests for r in call if "train" in r.id]
+    second = [
+        r.id
+        for run in (broken, resumed)
+        for call in run.fleet.engine.requests
+        for r in call
+        if "train" in r.id
+    ]
+    assert first == second
+
+
+def test_the_best_expert_by_validation_is_kept(llama, tmp_path):
+    """Validation answers turn right at step 2 and wrong again at step 4."""
+
+    def script(request, seed):
+        version = run.learner.num_steps
+        if "validation" in request.id:
+            return (17,), (-1.0,), "7" if version == 2 else "8", FinishReason.STOP
+        return by_parity(request, seed)
+
+    run = make(llama, tmp_path, script)
+    list(train(run))
+    card = load_expert(run.best_folder).card
+    assert card.step == 2
+    assert card.validation.value == 1.0
+
+
+def test_a_tie_keeps_the_earlier_expert(llama, tmp_path):
+    run = make(llama, tmp_path, lambda r, s: ((17,), (-1.0,), "7", FinishReason.STOP))
+    list(train(run))
+    assert load_expert(run.best_folder).card.step == 0
+
+
+def test_patience_stops_early(llama, tmp_path):
+    run = make(llama, tmp_path, train={"steps": 50, "patience": 2})
+    steps = [progress.step for progress, _ in train(run)]
+    assert steps[-1] < 50
+
+
+def dull_half(request, seed):
+    """Groups of odd problems are all right; those of even problems carry signal."""
+    if int(request.id[-1]) % 2:
+        return (17, 2), (-4.0, -4.0), "7", FinishReason.STOP
+    return by_parity(request, seed)
+
+
+def test_groups_without_signal_are_counted(llama, tmp_path):
+    run = make(llama, tmp_path, dull_half)
+    list(train(run))
+    _, metrics = run.recorder.rows[1]
+    advantages = run.recorder.advantages[0][1]
+    dull = sum(not any(advantages[i : i + 4]) for i in range(0, 12, 4))
+    assert metrics["frac_reward_zero_std"] == pytest.approx(dull / 3)
+    assert metrics["resampled_groups"] == 0
+
+
+def test_groups_without_signal_are_replaced_within_the_budget(llama, tmp_path):
+    run = make(llama, tmp_path, dull_half, train={"resample_budget": 20})
+    list(train(run))
+    for _, metrics in run.recorder.rows[1:]:
+        assert metrics["frac_reward_zero_std"] == 0
+    assert sum(m["resampled_groups"] for _, m in run.recorder.rows[1:]) > 0
+
+
+def test_a_spent_budget_is_a_small_step_and_no_crash(llama, tmp_path):
+    always_right = lambda r, s: ((17, 2), (-4.0, -4.0), "7", FinishReason.STOP)  # noqa: E731
+    run = make(llama, tmp_path, always_right, train={"resample_budget": 2})
+    list(train(run))
+    assert run.learner.num_steps == 4
+    assert run.recorder.rows[1][1]["frac_reward_zero_std"] == 1
+    assert run.recorder.rows[1][1]["grad_norm"] == 0
+
+
+def test_truncated_completions_can_be_masked(llama, tmp_path):
+    def script(request, seed):
+        ids, logprobs, text, _ = by_parity(request, seed)
+        return ids, logprobs, text, FinishReason.LENGTH
+
+    masked = make(llama, tmp_path / "a", script, loss={"mask_truncated": True})
+    list(train(masked))
+    assert masked.recorder.rows[1][1]["completions/clipped_ratio"] == 1
+    start = masked.fleet.engine.states[0].digest
+    assert masked.learner.adapter_state().digest == start
+
+
+def test_a_false_digest_stops_the_run(llama, tmp_path):
+    run = make(llama, tmp_path, faults=Faults(digest="f" * 64))
+    with pytest.raises(EngineError, match=r"must run adapter version 0.*reports ffffffffffff"):
+        list(train(run))
+
+
+def test_completions_of_an_older_version_stop_the_run(llama, tmp_path):
+    run = make(llama, tmp_path, faults=Faults(stale_by=1))
+    with pytest.raises(EngineError, match="must come from adapter version"):
+        list(train(run))
+
+
+def test_an_engine_of_another_policy_stops_the_run(llama, tmp_path):
+    run = make(llama, tmp_path)
+    run.fleet.engine.logprobs = lambda rows: [[-1.0] * (len(r) - 1) for r in rows]
+    with pytest.raises(EngineError, match="canary"):
+        list(train(run))
+
+
+def test_unscorable_completions_teach_nothing(llama, tmp_path):
+    run = make(llama, tmp_path)
+    splits = dict(run.task.splits)
+    splits["train"] = tuple(replace(p, answer="???") for p in splits["train"])
+    run = replace(run, task=ProblemSet("digits", splits))
+    list(train(run))
+    assert run.recorder.rows[1][1]["verdicts/unscorable"] == 12
+    assert run.fleet.engine.states[0].digest == run.learner.adapter_state().digest
+
+
+def test_an_epoch_draws_every_problem_once():
+    pool = problems("train", 7)
+    for epoch in range(3):
+        drawn = draw(pool, 7 * epoch, 7, seed=3)
+        assert sorted(p.id for p in drawn) == sorted(p.id for p in pool)
+    assert draw(pool, 0, 7, seed=3) != draw(pool, 7, 7, seed=3)
+    assert draw(pool, 0, 7, seed=3) != draw(pool, 0, 7, seed=4)
+
+
+def test_drawing_in_two_parts_equals_drawing_at_once():
+    pool = problems("train", 7)
+    assert draw(pool, 0, 4, seed=1) + draw(pool, 4, 9, seed=1) == draw(pool, 0, 13, seed=1)
