@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -107,10 +106,11 @@ def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
     )
 
 
-def place(actor: type, group: PlacementGroup, bundle: int, **options: Any) -> Any:
-    """Wrap a plain class as an actor of one bundle, with as many threads as it has CPUs."""
+def place(
+    actor: type, group: PlacementGroup, bundle: int, *, threads: int = 1, **options: Any
+) -> Any:
+    """Wrap a plain class as an actor that takes one bundle; call `.remote(...)` on what comes."""
     resources = group.bundle_specs[bundle]
-    threads = num_threads(resources["CPU"])
     return ray.remote(actor).options(
         num_cpus=resources["CPU"],
         num_gpus=resources.get("GPU", 0),
@@ -121,11 +121,6 @@ def place(actor: type, group: PlacementGroup, bundle: int, **options: Any) -> An
         runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
         **options,
     )
-
-
-def num_threads(cpus: float) -> int:
-    """Threads of an actor with this many CPUs."""
-    return max(1, math.floor(cpus))
 
 
 def fetch(reference: Any, *, timeout_s: float | None = None) -> Any:

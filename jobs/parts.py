@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import torch
 
 from rlpeft.build import build_engine, build_learner, build_scorer
 from rlpeft.config import Recipe
@@ -37,13 +40,14 @@ def open_parts(recipe: Recipe, *, ray: bool, address: str | None) -> AbstractCon
 
 @contextmanager
 def local_parts(recipe: Recipe) -> Iterator[Parts]:
-    """Everything in this process."""
-    fleet, scorer = LocalFleet(build_engine(recipe)), build_scorer(recipe)
-    try:
+    """Everything in this process, with as many threads as an actor would have."""
+    cpus = max(recipe.resources.learner_cpus, recipe.resources.engine_cpus)
+    with (
+        torch_threads(num_threads(cpus)),
+        closing(build_scorer(recipe)) as scorer,
+        closing(LocalFleet(build_engine(recipe))) as fleet,
+    ):
         yield Parts(build_learner(recipe), fleet, scorer)
-    finally:
-        fleet.close()
-        scorer.close()
 
 
 @contextmanager
@@ -69,15 +73,16 @@ def ray_parts(recipe: Recipe, address: str | None) -> Iterator[Parts]:
 
 def _learner(recipe: Recipe, group: Any) -> Any:
     from jobs.actors import LearnerActor
-    from jobs.cluster import num_threads, place
+    from jobs.cluster import place
 
     threads = num_threads(recipe.resources.learner_cpus)
-    return place(LearnerActor, group, 0).remote(partial(build_learner, recipe), threads)
+    actor = place(LearnerActor, group, 0, threads=threads)
+    return actor.remote(partial(build_learner, recipe), threads)
 
 
 def _engines(recipe: Recipe, group: Any) -> list[Any]:
     from jobs.actors import EngineActor
-    from jobs.cluster import num_threads, place
+    from jobs.cluster import place
     from jobs.fleet import RemoteEngine
 
     build, timeout_s = partial(build_engine, recipe), recipe.resources.engine_timeout_s
@@ -85,7 +90,7 @@ def _engines(recipe: Recipe, group: Any) -> list[Any]:
     return [
         RemoteEngine(
             f"engine {index}",
-            partial(place(EngineActor, group, 1 + index).remote, build, threads),
+            partial(place(EngineActor, group, 1 + index, threads=threads).remote, build, threads),
             timeout_s=timeout_s,
         )
         for index in range(recipe.rollout.num_engines)
@@ -106,6 +111,22 @@ def _scorer(recipe: Recipe, group: Any) -> Scores:
         place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
     ]
     return RemoteScorer(workers, error_limit=recipe.train.error_limit)
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Let torch use this many threads, and then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def num_threads(cpus: float) -> int:
+    """Threads of a process with this many CPUs."""
+    return max(1, math.floor(cpus))
 
 
 def without_limit(recipe: Recipe) -> Recipe:

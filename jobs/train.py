@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from jobs.evaluate import Examiner
 from jobs.parts import open_parts
 from rlpeft.build import (
     build_canary,
@@ -28,10 +29,8 @@ from rlpeft.build import (
     fingerprint,
 )
 from rlpeft.checkpoint import check_fingerprint, list_checkpoints
-from rlpeft.collect import greedy_sampling
 from rlpeft.config import Recipe
 from rlpeft.errors import CheckpointError
-from rlpeft.evaluate import Accuracy, evaluate
 from rlpeft.experts import load_expert, read_card, save_expert
 from rlpeft.metrics import RunRecorder, read_metrics
 from rlpeft.rollout.fleet import Proof
@@ -88,11 +87,12 @@ def run(
                 card=build_card(recipe),
                 canary=build_canary(task, prompter),
             )
-            base = prove(this)  # a fresh adapter changes nothing: this is the base model
+            examiner = Examiner(recipe, task, prompter, parts)
+            base = examiner.proof()  # a fresh adapter changes nothing: this is the base model
             for progress, metrics in train(this):
                 if on_step is not None:
                     on_step(progress, metrics)
-            return test(this, base)
+            return test(this, examiner, base)
 
 
 @contextmanager
@@ -120,14 +120,7 @@ def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
     check_fingerprint(out, found)
 
 
-def prove(this: Run) -> Proof:
-    """The learner's adapter as it is now, with what proves its delivery."""
-    state, canary = this.learner.adapter_state(), this.canary
-    bound = this.recipe.rollout.canary_bound
-    return Proof(state, canary, this.learner.logprobs(canary), bound)
-
-
-def test(this: Run, base: Proof) -> Summary:
+def test(this: Run, examiner: Examiner, base: Proof) -> Summary:
     """Accuracy of base model and best expert on the test split, into card and summary.
 
     A run that was tested already keeps its figures.
@@ -135,13 +128,12 @@ def test(this: Run, base: Proof) -> Summary:
     card, path = read_card(this.best_folder), this.folder / SUMMARY_FILE
     if card.test is not None and path.is_file():
         return dict(json.loads(path.read_text()))
-    base_test = test_one(this, base)
-    this.learner.load_adapter(load_expert(this.best_folder, base_digest=card.base_digest).state())
-    proof = prove(this)
-    expert_test = test_one(this, proof)
+    problems = this.task.split("test")
+    base_test = examiner.accuracy(base, problems)
+    proof = examiner.load(load_expert(this.best_folder, base_digest=card.base_digest))
+    expert_test = examiner.accuracy(proof, problems)
     card = card.model_copy(update={"test": expert_test, "base_test": base_test})
     save_expert(this.best_folder, proof.state, card)
-    syncs = [row["sync/seconds"] for row in read_metrics(this.folder) if "sync/seconds" in row]
     summary = {
         "name": this.recipe.name,
         "expert": str(this.best_folder),
@@ -151,24 +143,10 @@ def test(this: Run, base: Proof) -> Summary:
         "base_test": base_test.model_dump(),
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
         "sync_bytes": proof.state.num_bytes,
-        "sync_ms": 1e3 * median(syncs),
+        "sync_ms": 1e3 * median(row["sync/seconds"] for row in read_metrics(this.folder)),
     }
     write_json(path, summary)
     return summary
-
-
-def test_one(this: Run, proof: Proof) -> Accuracy:
-    """Greedy accuracy of one policy on the test split."""
-    this.fleet.sync(proof)
-    accuracy, _, _ = evaluate(
-        this.task.split("test"),
-        this.fleet,
-        this.scorer,
-        prompter=this.prompter,
-        sampling=greedy_sampling(this.recipe),
-        step=this.recipe.train.steps,
-    )
-    return accuracy
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -9,6 +9,8 @@ from rlpeft.config import parse_recipe
 # Ray reads these when it is imported. Given a token it need not write one into the home folder.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+# Threads that spin for a core another process holds cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 QUICK = {
     "name": "quick",

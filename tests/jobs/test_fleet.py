@@ -34,7 +34,7 @@ def fleet_of(cluster):
 
     fleets = []
 
-    def make(build, **limits):
+    def make(build, num_engines=1, **limits):
         spawn = partial(ray.remote(EngineActor).options(num_cpus=1).remote, build, 1)
         limits = {"timeout_s": 60.0} | limits
         engines = [RemoteEngine(f"engine {i}", spawn, **limits) for i in range(num_engines)]

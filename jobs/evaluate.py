@@ -1,0 +1,134 @@
+"""What an expert is worth: it and its base model on the same problems, each proven before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.parts import Parts, open_parts
+from jobs.recipes import read_recipe
+from rlpeft.build import build_canary, build_prompter, build_scorer, check_inputs
+from rlpeft.collect import greedy_sampling
+from rlpeft.config import Recipe, TaskConfig, parse_recipe
+from rlpeft.errors import ConfigError, DataError
+from rlpeft.evaluate import Accuracy, Prompter, evaluate
+from rlpeft.experts import Expert, load_expert
+from rlpeft.metrics import RECIPE_FILE
+from rlpeft.models import model_digest, resolve_model
+from rlpeft.rollout.fleet import Proof
+from rlpeft.tasks.base import Split, Task
+from rlpeft.tasks.catalogue import load_task
+from rlpeft.types import Problem
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Measures what the learner of a run holds, on every engine of the run."""
+
+    recipe: Recipe
+    task: Task
+    prompter: Prompter
+    parts: Parts
+
+    def proof(self) -> Proof:
+        """The learner's adapter as it is now, with what proves its delivery."""
+        learner, canary = self.parts.learner, build_canary(self.task, self.prompter)
+        bound = self.recipe.rollout.canary_bound
+        return Proof(learner.adapter_state(), canary, learner.logprobs(canary), bound)
+
+    def load(self, expert: Expert) -> Proof:
+        """Put an expert into the learner."""
+        self.parts.learner.load_adapter(expert.state())
+        return self.proof()
+
+    def accuracy(self, proof: Proof, problems: Sequence[Problem]) -> Accuracy:
+        """Greedy accuracy of one policy."""
+        self.parts.fleet.sync(proof)
+        found, _, _ = evaluate(
+            problems,
+            self.parts.fleet,
+            self.parts.scorer,
+            prompter=self.prompter,
+            sampling=greedy_sampling(self.recipe),
+            step=proof.state.version,
+        )
+        return found
+
+
+def evaluate_expert(
+    folder: Path,
+    recipe: Recipe,
+    *,
+    split: Split = "test",
+    num: int | None = None,
+    address: str | None = None,
+) -> dict[str, Any]:
+    """Greedy accuracy of an expert and of its base model.
+
+    Args:
+        folder: the expert's.
+        recipe: model, task, rewards and sampling; the adapter is the expert's own.
+        num: problems of the split; all if absent.
+        address: a Ray cluster; this process does it if absent.
+
+    Raises:
+        ExpertError: no expert there, or one for another base model.
+    """
+    digest = model_digest(resolve_model(recipe.model.name))
+    expert = load_expert(folder, base_digest=digest)
+    recipe = _with_adapter(recipe, expert)
+    task, prompter = load_task(recipe.task), build_prompter(recipe)
+    with closing(build_scorer(recipe)) as scorer:
+        check_inputs(recipe, task, prompter, scorer)
+    problems = _first(task, split, num)
+    with open_parts(recipe, ray=address is not None, address=address) as parts:
+        examiner = Examiner(recipe, task, prompter, parts)
+        base = examiner.accuracy(examiner.proof(), problems)
+        found = examiner.accuracy(examiner.load(expert), problems)
+    return {
+        "expert": str(folder),
+        "digest": expert.card.digest,
+        "base_digest": digest,
+        "task": task.name,
+        "split": split,
+        "base_accuracy": base.model_dump(),
+        "accuracy": found.model_dump(),
+    }
+
+
+def recipe_for(
+    folder: Path, recipe: str | None, task: str | None, overrides: Sequence[str]
+) -> Recipe:
+    """The recipe to evaluate an expert by: the one given, or that of the run it comes from.
+
+    Args:
+        task: a task in the place of the recipe's, with its default options.
+    """
+    run_recipe = folder.parent / RECIPE_FILE
+    if recipe is None and not run_recipe.is_file():
+        raise ConfigError(
+            f"expert {str(folder)!r} must lie in the folder of its run, beside {RECIPE_FILE}, or "
+            "be evaluated by a recipe of your own: --recipe RECIPE."
+        )
+    found = read_recipe(recipe or str(run_recipe), overrides)
+    if task is None:
+        return found
+    return found.model_copy(update={"task": TaskConfig(name=task)})
+
+
+def _with_adapter(recipe: Recipe, expert: Expert) -> Recipe:
+    tree = recipe.model_dump(mode="json") | {"adapter": expert.card.adapter}
+    return parse_recipe(tree, source=f"{recipe.name}, adapter of {expert.card.name}")
+
+
+def _first(task: Task, split: Split, num: int | None) -> Sequence[Problem]:
+    problems = task.split(split)
+    if num is not None and num > len(problems):
+        raise DataError(
+            f"--num must be at most the {len(problems)} {split} problems of task {task.name!r}, "
+            f"got {num}. Raise task.num_{split} where the source has more."
+        )
+    return problems[:num]

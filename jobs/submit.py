@@ -1,0 +1,138 @@
+"""Training as a Ray job: submit it, ask after it, follow its log, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobSubmissionClient
+
+from jobs.cluster import TOKEN_COMMANDS, first_line
+from jobs.recipes import PACKAGED, find_recipe, read_recipe
+from rlpeft.errors import ClusterError, ConfigError
+
+HERE = ("127.0.0.1", "localhost", "::1")
+
+
+def submit(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    *,
+    address: str,
+    out: Path | None = None,
+    retries: int = 0,
+    working_dir: Path | None = None,
+) -> tuple[str, Path]:
+    """Submit a training run.
+
+    Args:
+        recipe: a file or a packaged name; checked here, before anything is sent.
+        address: the cluster's dashboard, `http://host:8265`.
+        out: run folder on the cluster's head.
+        retries: how often a killed driver is started again; each continues where the last ended.
+        working_dir: folder that travels with the job, for data and rewards the recipe names by
+            relative path; the recipe must lie in it. The recipe alone travels if absent.
+
+    Returns:
+        The job's id and its run folder.
+
+    Raises:
+        ConfigError: the recipe is wrong, or there is no telling where to put the run.
+        ClusterError: no cluster there, or it wants a token.
+    """
+    name = read_recipe(recipe, overrides).name
+    folder = out or _default_folder(name, address)
+    with _travelling(find_recipe(recipe), working_dir) as (sent, argument):
+        settings = [part for override in overrides for part in ("--set", override)]
+        command = ["python", "-m", "jobs.supervise", "--retries", str(retries), argument]
+        with _plain_errors(address):
+            job = JobSubmissionClient(address).submit_job(
+                entrypoint=shlex.join([*command, *settings, "--out", str(folder)]),
+                runtime_env={"working_dir": str(sent)} if sent else None,
+                metadata={"recipe": name, "out": str(folder)},
+            )
+    return job, folder
+
+
+def status(job: str, *, address: str) -> dict[str, Any]:
+    """What is known of a job: its state, recipe, run folder and the message of its end."""
+    with _plain_errors(address):
+        details = JobSubmissionClient(address).get_job_info(job)
+    return {
+        "id": job,
+        "status": str(details.status.value),
+        "message": details.message,
+        "exit_code": details.driver_exit_code,
+        **(details.metadata or {}),
+    }
+
+
+def logs(job: str, *, address: str, follow: bool) -> Iterator[str]:
+    """The job's log in pieces; with `follow` until the job ends."""
+    with _plain_errors(address):
+        client = JobSubmissionClient(address)
+        if not follow:
+            yield client.get_job_logs(job)
+            return
+        client.get_job_info(job)  # following an unknown job would fail without saying so
+        pieces = client.tail_job_logs(job)
+        with asyncio.Runner() as loop:
+            while (piece := loop.run(anext(pieces, None))) is not None:
+                yield piece
+
+
+def stop(job: str, *, address: str) -> bool:
+    """Ask a job to end; whether it was running."""
+    with _plain_errors(address):
+        return bool(JobSubmissionClient(address).stop_job(job))
+
+
+def _default_folder(name: str, address: str) -> Path:
+    if urlsplit(address).hostname in HERE:
+        return (Path("runs") / name).absolute()
+    raise ConfigError(
+        f"--out must name a folder on the head of the cluster at {address!r}, where the run is "
+        "kept and continued: nothing on this machine is seen from there."
+    )
+
+
+@contextmanager
+def _travelling(path: Path, working_dir: Path | None) -> Iterator[tuple[Path | None, str]]:
+    """The folder to send, and the recipe as the job will name it."""
+    if path.parent == PACKAGED:
+        yield working_dir, path.stem
+    elif working_dir is None:
+        with tempfile.TemporaryDirectory(prefix="rlpeft-job-") as folder:
+            shutil.copy(path, folder)
+            yield Path(folder), path.name
+    elif path.resolve().is_relative_to(working_dir.resolve()):
+        yield working_dir, str(path.resolve().relative_to(working_dir.resolve()))
+    else:
+        raise ConfigError(
+            f"the recipe must lie in the folder that travels with the job, {str(path)!r} is not "
+            f"in {str(working_dir)!r}. Copy it there."
+        )
+
+
+@contextmanager
+def _plain_errors(address: str) -> Iterator[None]:
+    try:
+        yield
+    except AuthenticationError as error:
+        raise ClusterError(f"the cluster at {address!r} wants a token. {TOKEN_COMMANDS}") from error
+    except (ConnectionError, requests.ConnectionError) as error:
+        raise ClusterError(
+            f"a Ray dashboard must answer at {address!r}, none does. Start the cluster with "
+            "`ray start --head`, or correct --address."
+        ) from error
+    except RuntimeError as error:
+        raise ClusterError(f"the cluster at {address!r} refused: {first_line(error)}") from error

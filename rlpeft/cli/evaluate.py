@@ -1,0 +1,57 @@
+"""`rlpeft evaluate`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.command import Overrides, quiet_libraries
+
+
+class SplitName(StrEnum):
+    """Splits a task has."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+def evaluate(
+    expert: Annotated[Path, typer.Argument(help="Expert folder.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe to evaluate by. Default: that of its run.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Another task than the recipe's.")] = None,
+    overrides: Overrides = None,
+    split: Annotated[SplitName, typer.Option(help="Which problems.")] = SplitName.TEST,
+    num: Annotated[int | None, typer.Option(min=1, help="How many problems at most.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Head of a Ray cluster. Default: this process does it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Compare an expert with its base model on the same problems."""
+    from rich.console import Console
+
+    from jobs.evaluate import evaluate_expert, recipe_for
+    from rlpeft.console import accuracy_table, compared
+
+    quiet_libraries()
+    found = evaluate_expert(
+        expert,
+        recipe_for(expert, recipe, task, overrides or ()),
+        split=split.value,
+        num=num,
+        address=address,
+    )
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    base, own = found["base_accuracy"], found["accuracy"]
+    title = f"{found['task']}, {found['split']} problems"
+    Console().print(accuracy_table({"base": base, "expert": own}, title=title))
+    typer.echo(compared(base, own))
