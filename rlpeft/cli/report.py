@@ -1,0 +1,5 @@
+"""`rlpeft report`."""
+
+from jobs.report import report
+
+__all__ = ["report"]
