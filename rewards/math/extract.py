@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from rewards.math.boxes import Span, final_run, find_boxes
+from rewards.math.limits import MAX_SEARCHED
 from rewards.math.phrases import bare_answer, bare_words, find_phrases, stated_value
 
 _THINKING = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
@@ -28,7 +29,7 @@ class Extraction:
 
 def extract(completion: str, *, max_distinct_boxes: int) -> Extraction:
     """Find the final answer of `completion`."""
-    text = _after_thinking(completion)
+    text = _after_thinking(completion[-MAX_SEARCHED:])
     if text is None:
         return Extraction((), "the thinking is never closed")
     tagged = _answer_block(text)

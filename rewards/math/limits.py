@@ -15,6 +15,7 @@ MAX_DIGITS = 1000  # in one number
 MAX_EXPONENT = 4000  # of a literal such as 3.2e5
 MAX_BITS = 40_000  # of any integer the exact tier builds: room for 3000!
 MAX_ITEMS = 256  # of one list, set, tuple or matrix
+MAX_SEARCHED = 200_000  # characters at the end of a completion that are searched at all
 PHRASE_WINDOW = 4096  # characters at the end of a completion where answer phrases are looked for
 MAX_MAGNITUDE = 20_000  # bits before or behind the point in the numeric tier
 

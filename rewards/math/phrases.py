@@ -39,12 +39,12 @@ _NO_STATEMENT = re.compile(
 )
 _HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly|either|alternatively)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"(?:not|never|unknown|unclear|n't)\b", re.IGNORECASE)
-_LEADING = re.compile(r"(?:[\s*_:：>]|\\text\{)*")
+_LEADING = re.compile(r"[\s*_:：>}]*")
 _MATH = re.compile(
     r"\$\$(.{1,400}?)\$\$|\$([^$\n]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
 )
 _CALCULATION = re.compile(r"<<[^<>]{0,80}>>")  # GSM8K's calculator notes: <<48/2=24>>24
-_SENTENCE_END = re.compile(r"[.!?。](?=[\s\"'*)]|$)|\n|[。]")
+_SENTENCE_END = re.compile(r"(?<!\\)[.!?。](?=[\s\"'*)]|$)|\n|[。]")
 _CUT = re.compile(
     r"[,;:]?\s+(?=(?:so|because|since|which|as|for|in|and|but|where|when|with|that|by)\b)"
     r"|,\s+(?=[a-z]{2,})|\s+\(|\s+[-–—]\s+",

@@ -8,6 +8,7 @@ unscorable  the gold answer itself cannot be read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from rewards.math.answer import Answer, read
@@ -21,6 +22,9 @@ from rewards.verdict import Verdict, VerdictKind
 
 _MAX_GOLD_WORDS = 8
 _SHOWN = 80
+_DECIMAL_COMMA = re.compile(
+    r"^([^0-9]{0,8}[0-9]{1,64})(?:,|\{,\})([0-9]{1,2}|[0-9]{4,64})(?![0-9,{])"
+)
 
 Policy = str | MathPolicy | Mapping[str, object]
 Reader = Callable[[str], Answer]
@@ -104,7 +108,7 @@ def _letter(claim: str, reader: Reader) -> str | None:
 def _compare(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -> Verdict:
     shown = f"{claim!r:.{_SHOWN}}"
     try:
-        matches = _matches(expected, reader(claim), policy)
+        matches = _matches_either_way(claim, expected, policy, reader)
     except Unreadable as error:
         return Verdict(0.0, VerdictKind.UNPARSABLE, f"{shown}: {error}", claim)
     except NoVerdict as error:
@@ -113,6 +117,14 @@ def _compare(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -
     kind = VerdictKind.CORRECT if matches else VerdictKind.WRONG
     relation = "matches" if matches else "does not match"
     return Verdict(float(matches), kind, f"{shown} {relation} {expected.key!r:.{_SHOWN}}", claim)
+
+
+def _matches_either_way(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -> bool:
+    """As it is written, or where the policy allows it with its comma read as a point."""
+    with_point = _DECIMAL_COMMA.sub(r"\1.\2", claim) if policy.decimal_comma else claim
+    if with_point != claim and _matches(expected, reader(with_point), policy):
+        return True
+    return _matches(expected, reader(claim), policy)
 
 
 def _matches(expected: Answer, answer: Answer, policy: MathPolicy) -> bool:
