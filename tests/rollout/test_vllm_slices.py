@@ -183,3 +183,17 @@ def test_a_payload_that_is_no_safetensors_is_refused() -> None:
 
     with pytest.raises(EngineError, match="safetensors"):
         load_values([], b"\x80\x04not a payload", {})
+
+
+@pytest.mark.parametrize("columns", [slice(0, 32), slice(16, 48)])
+@torch.no_grad()
+def test_packed_products_are_plain_products_and_leave_the_weight(columns: slice) -> None:
+    pytest.importorskip("vllm")
+    from rlpeft.rollout.vllm_plugin.internals import pack
+
+    torch.manual_seed(0)
+    weight, x = torch.randn(48, 32), torch.randn(5, 96)[:, columns]  # a view, as slices are
+    before = weight.clone()
+    torch.testing.assert_close(pack(weight)(x), x @ weight.T)
+    torch.testing.assert_close(pack(weight[:32].T)(x), x @ weight[:32])
+    assert torch.equal(weight, before)

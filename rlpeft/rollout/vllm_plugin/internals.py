@@ -23,11 +23,13 @@ from vllm.model_executor.layers.quantization.base_config import (
     QuantizationConfig,
     QuantizeMethodBase,
 )
+from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+from vllm.platforms import current_platform
 
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm_plugin import METHOD
 from rlpeft.rollout.vllm_plugin.plan import is_target, make_slice, read_config, slice_names
-from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear
+from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, Product, plain
 
 SUPPORTED = ((0, 31), (0, 34))
 """First version that should work, and first one that was not looked at."""
@@ -124,7 +126,7 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
         weight: torch.Tensor = layer.weight.data  # type: ignore[assignment]
         rows = torch.split(weight, self.sizes)
         adapters = [
-            make_slice(config, name, rows_MN) if is_target(config, name) else None
+            make_slice(config, name, rows_MN, pack=pack) if is_target(config, name) else None
             for name, rows_MN in zip(self.names, rows, strict=True)
         ]
         adapted = AdaptedLinear(
@@ -133,6 +135,7 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
             sizes=self.sizes,
             adapters=adapters,
             is_dense=self.config.is_dense,
+            pack=pack,
         )
         setattr(layer, ATTRIBUTE, adapted)
 
@@ -140,6 +143,20 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
         self, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         return getattr(layer, ATTRIBUTE)(x, bias)
+
+
+def pack(weight_MN: torch.Tensor) -> Product:
+    """The product with a weight as vLLM forms it: packed for oneDNN on a CPU.
+
+    Packing copies: what is written into the weight afterwards is not seen on a CPU. Measured on
+    AVX2 in fp32, packed against plain: 1.2 x faster at 64 rows, 2 x at 8.
+    """
+    if not current_platform.is_cpu():
+        return plain(weight_MN)
+    holder: Any = torch.nn.Module()
+    holder.weight = torch.nn.Parameter(weight_MN.contiguous(), requires_grad=False)
+    dispatch_cpu_unquantized_gemm(holder, remove_weight=False)
+    return lambda x: holder.cpu_linear(x, holder.weight, None)
 
 
 def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:

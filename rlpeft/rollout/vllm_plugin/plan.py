@@ -14,7 +14,14 @@ from peft.utils.other import get_pattern_key
 
 import rlpeft.adapters  # noqa: F401  makes our methods known to PEFT
 from rlpeft.errors import EngineError
-from rlpeft.rollout.vllm_plugin.slices import LowRankSlice, ScaleSlice, SliceAdapter, SvfSlice
+from rlpeft.rollout.vllm_plugin.slices import (
+    LowRankSlice,
+    Pack,
+    ScaleSlice,
+    SliceAdapter,
+    SvfSlice,
+    plain,
+)
 
 PEFT_PREFIX = "base_model.model."
 METHODS = ("SVF", "LORA", "IA3")
@@ -84,10 +91,12 @@ def is_target(config: PeftConfig, name: str) -> bool:
     return bool(check_target_module_exists(config, name))
 
 
-def make_slice(config: PeftConfig, name: str, weight_MN: torch.Tensor) -> SliceAdapter:
+def make_slice(
+    config: PeftConfig, name: str, weight_MN: torch.Tensor, *, pack: Pack = plain
+) -> SliceAdapter:
     """An adapter for one slice that changes nothing until its values arrive."""
     if config.peft_type == "SVF":
-        return SvfSlice(weight_MN, parametrisation=config.parametrisation)
+        return SvfSlice(weight_MN, parametrisation=config.parametrisation, pack=pack)
     if config.peft_type == "IA3":
         return ScaleSlice(weight_MN, output_side=not _is_feedforward(config, name))
     rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern, name), config.r)

@@ -16,11 +16,22 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from rlpeft.adapters.svf.functional import dense_weight, multiplier, rotate
+from rlpeft.adapters.svf.functional import dense_weight, multiplier
 from rlpeft.factors import Factors
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+"""x [T, N] to x Wᵀ [T, M] for a fixed W."""
+
+Pack = Callable[[torch.Tensor], Product]
+"""W [M, N] to its product, in the fastest form that the device has for it."""
 
 Base = Callable[[torch.Tensor], torch.Tensor]
 """x [T, N] to the frozen slice's output [T, M], without bias."""
+
+
+def plain(weight_MN: torch.Tensor) -> Product:
+    """The product with a weight as it is; it sees what is later written into the weight."""
+    return lambda x: F.linear(x, weight_MN)
 
 
 class SliceAdapter(Protocol):
@@ -56,7 +67,9 @@ class SvfSlice:
     wherever singular values are nearly equal.
     """
 
-    def __init__(self, weight_MN: torch.Tensor, *, parametrisation: str) -> None:
+    def __init__(
+        self, weight_MN: torch.Tensor, *, parametrisation: str, pack: Pack = plain
+    ) -> None:
         device, rank = weight_MN.device, min(weight_MN.shape)
         self.parametrisation, self.output_side = parametrisation, rank == weight_MN.shape[0]
         self.tensors = {"svf_z": torch.ones(rank, device=device)}
@@ -64,21 +77,30 @@ class SvfSlice:
         self.basis_RR = torch.zeros(rank, rank, device=device, dtype=weight_MN.dtype)
         self.singular_values_R = torch.ones(rank, device=device)
         self.digest: str | None = None
+        self.pack = pack
+        self._pack_basis()
 
     def take_factors(self, factors: Factors) -> None:
         """Use these factors from now on."""
         self.basis_RR.copy_(factors.basis)
         self.singular_values_R.copy_(factors.singular_values)
         self.digest = factors.digest
+        self._pack_basis()
+
+    def _pack_basis(self) -> None:
+        self.into, self.back = self.pack(self.basis_RR.T), self.pack(self.basis_RR)
 
     def refresh(self) -> None:
         z_R = multiplier(self.tensors["svf_z"], self.singular_values_R, self.parametrisation)
         self.change_R.copy_(z_R - 1)
 
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
-        if self.output_side:
-            return rotate(base(x), self.basis_RR, self.change_R)
-        return base(rotate(x, self.basis_RR, self.change_R))
+        return self._rotate(base(x)) if self.output_side else base(self._rotate(x))
+
+    def _rotate(self, x: torch.Tensor) -> torch.Tensor:
+        # `functional.rotate` with packed products.
+        change = self.into(x).float() * self.change_R
+        return x + self.back(change.to(x.dtype))
 
     def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
         return bias_M
@@ -173,6 +195,7 @@ class AdaptedLinear:
         adapters: one for each slice.
         is_dense: build one matrix at each `refresh` and use it like a weight. Cheapest for each
             token, but a refresh costs a few matrix products; without it a refresh is nearly free.
+        pack: how products with the weights are formed.
     """
 
     def __init__(
@@ -183,11 +206,15 @@ class AdaptedLinear:
         sizes: Sequence[int],
         adapters: Sequence[SliceAdapter | None],
         is_dense: bool,
+        pack: Pack = plain,
     ) -> None:
         stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
         self.weight, self.names, self.adapters = weight, list(names), list(adapters)
         self.spans = [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
+        self.pack = pack
+        self._products: dict[int | None, Product] = {}  # of a slice, or of the whole (None)
         self.bent = weight.clone() if is_dense else None
+        self._bent_product = None if self.bent is None else pack(self.bent)
 
     def adapter(self, name: str) -> SliceAdapter:
         """The adapter on the slice that was module `name`."""
@@ -197,49 +224,46 @@ class AdaptedLinear:
 
     def refresh(self) -> None:
         """Take up new values of the adapters' tensors."""
-        for span, adapter in zip(self.spans, self.adapters, strict=True):
+        for adapter in self.adapters:
             if adapter is not None:
                 adapter.refresh()
-                if self.bent is not None:
+        if self.bent is not None:
+            for span, adapter in zip(self.spans, self.adapters, strict=True):
+                if adapter is not None:
                     self.bent[span].copy_(adapter.dense(self.weight[span]))
+            self._bent_product = self.pack(self.bent)
 
     def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """x [T, N] to y [T, sum of M]."""
-        if self.bent is not None:
-            y = F.linear(x, self.bent)
+        if self._bent_product is not None:
+            y = self._bent_product(x)
         else:
-            base = _FusedProduct(x, self.weight)
-            y = _join([self._slice(k, x, base.of(span)) for k, span in enumerate(self.spans)])
+            whole: list[torch.Tensor] = []
+            y = _join([self._slice(k, x, whole) for k in range(len(self.spans))])
         return y if bias is None else y + self._bias(bias)
 
-    def _slice(self, k: int, x: torch.Tensor, base: Base) -> torch.Tensor:
+    def _slice(self, k: int, x: torch.Tensor, whole: list[torch.Tensor]) -> torch.Tensor:
+        """Slice k of the output; `whole` holds x times the whole weight once a slice wanted it."""
+
+        def base(inputs: torch.Tensor) -> torch.Tensor:
+            if inputs is not x:  # a bent input (SVF with M > N) needs a product of its own
+                return self._product(k)(inputs)
+            if not whole:
+                whole.append(self._product(None)(x))
+            return whole[0][..., self.spans[k]]
+
         adapter = self.adapters[k]
         return base(x) if adapter is None else adapter.apply(x, base)
+
+    def _product(self, k: int | None) -> Product:
+        # Packed on first use: a layer seldom needs both the whole and its slices.
+        if k not in self._products:
+            self._products[k] = self.pack(self.weight if k is None else self.weight[self.spans[k]])
+        return self._products[k]
 
     def _bias(self, bias: torch.Tensor) -> torch.Tensor:
         pairs = zip(self.spans, self.adapters, strict=True)
         return _join([bias[span] if a is None else a.bias(bias[span]) for span, a in pairs])
-
-
-class _FusedProduct:
-    """x times the whole weight, computed once for all slices that ask for x itself.
-
-    A slice that bends its input (SVF with M > N) gets a product of its own.
-    """
-
-    def __init__(self, x: torch.Tensor, weight: torch.Tensor) -> None:
-        self.x, self.weight = x, weight
-        self.product: torch.Tensor | None = None
-
-    def of(self, span: slice) -> Base:
-        def base(inputs: torch.Tensor) -> torch.Tensor:
-            if inputs is not self.x:
-                return F.linear(inputs, self.weight[span])
-            if self.product is None:
-                self.product = F.linear(inputs, self.weight)
-            return self.product[..., span]
-
-        return base
 
 
 def _join(parts: list[torch.Tensor]) -> torch.Tensor:
