@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine makes a slow example, not a wrong one; the same examples are drawn every time.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 # No test needs the Hub; asking for it where there is no network costs half a minute of retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

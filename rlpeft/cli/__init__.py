@@ -13,8 +13,11 @@ import typer
 from typer.core import TyperGroup
 
 from rewards.errors import RewardError
-from rlpeft.cli import models, reward
+from rlpeft.cli import experts, jobs, models, reward
 from rlpeft.cli.bench import bench
+from rlpeft.cli.evaluate import evaluate
+from rlpeft.cli.export import export
+from rlpeft.cli.report import report
 from rlpeft.cli.train import train
 from rlpeft.errors import RlpeftError
 
@@ -41,7 +44,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+for job_command in (jobs.submit, jobs.status, jobs.logs, jobs.stop):
+    app.command()(job_command)
+app.command()(evaluate)
+app.command()(export)
+app.command()(report)
 app.command()(bench)
+app.add_typer(experts.app, name="experts")
 app.add_typer(models.app, name="models")
 app.add_typer(reward.app, name="reward")
 
