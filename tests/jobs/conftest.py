@@ -1,6 +1,8 @@
 """One Ray cluster for all tests of a session, and small recipes on the tiny base model."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,8 @@ def cluster():
     """A local cluster with this process as its driver; addresses of head and dashboard."""
     import ray
 
+    # A job's `python` is looked up by the cluster's PATH.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     context = ray.init(
         num_cpus=4,
         include_dashboard=True,

@@ -1,9 +1,10 @@
 """A run is one run, however often it is cut off: the law of exact resume, and its exceptions."""
 
 import json
+import threading
 
+import psutil
 import pytest
-import torch
 
 from jobs.train import lone_run, run
 from rlpeft.checkpoint import list_checkpoints
@@ -58,3 +59,74 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(quick, tmp_
     assert decided(tmp_path / "parts") == decided(tmp_path / "whole")
     assert parts["test"] == whole["test"]
     assert parts["digest"] == whole["digest"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
+    cluster, quick, tmp_path
+):
+    recipe = quick(resources={"reward_workers": 2})
+    killed = []
+
+    def kill_soon(progress, metrics):
+        if progress.step == 1:  # in the middle of what follows: a sync or a rollout
+            killed.extend(engines())
+            threading.Timer(0.1, killed[0].kill).start()
+
+    on_ray = run(recipe, tmp_path / "ray", on_step=kill_soon)
+    here = local(recipe, tmp_path / "here")
+    assert len(killed) == 1
+    assert decided(tmp_path / "ray") == decided(tmp_path / "here")
+    assert on_ray["test"] == here["test"]
+    assert engines() == []
+
+
+def engines():
+    """Engine processes of this session's cluster, and of no other."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if child.name().startswith("ray::EngineAct")]
+
+
+def test_a_finished_run_is_not_tested_again(quick, tmp_path):
+    recipe = quick(train={"steps": 1})
+    first = local(recipe, tmp_path)
+    (tmp_path / "summary.json").write_text(json.dumps(first | {"name": "kept"}))
+    assert local(recipe, tmp_path)["name"] == "kept"
+
+
+def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_path):
+    local(quick(train={"steps": 2}), tmp_path / "grown")
+    local(quick(), tmp_path / "grown")
+    local(quick(), tmp_path / "whole")
+    assert decided(tmp_path / "grown")["tensors"] == decided(tmp_path / "whole")["tensors"]
+    assert load_expert(tmp_path / "grown" / "expert").card.test is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"learner": {"lr": 0.01}}, r"recipe\.learner\.lr was 0\.05, is 0\.01"),
+        ({"task": {"num_test": 9}}, "data was '"),
+        ({"train": {"seed": 1}}, r"recipe\.train\.seed was 0, is 1"),
+    ],
+)
+def test_a_checkpoint_is_not_continued_under_another_set_up(quick, tmp_path, changes, difference):
+    with pytest.raises(CutOff):
+        local(quick(), tmp_path, on_step=cut_off_at(1))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"}
+    with pytest.raises(CheckpointError, match=difference):
+        local(quick(**changes), tmp_path)
+    for path, changed in before.items():
+        assert path.stat().st_mtime_ns == changed, path
+
+
+def test_a_run_without_a_step_may_still_be_mended(quick, tmp_path):
+    with pytest.raises(CutOff):
+        local(quick(), tmp_path, on_step=cut_off_at(0))
+    local(quick(learner={"lr": 0.01}, train={"steps": 1}), tmp_path)
+
+
+def test_two_drivers_are_not_let_into_one_run(quick, tmp_path):
+    with lone_run(tmp_path), pytest.raises(CheckpointError, match="must have one driver"):
+        local(quick(), tmp_path)
