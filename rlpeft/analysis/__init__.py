@@ -1,0 +1,1 @@
+"""What can be measured about a model before choosing a geometry for its adapter."""

@@ -1,0 +1,61 @@
+"""`rlpeft analyze`: what a model looks like before an adapter is chosen for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlpeft.errors import ConfigError
+
+app = typer.Typer(help="Measure a base model.", no_args_is_help=True)
+
+
+@app.callback()
+def analyze() -> None:
+    """Measure a base model."""
+
+
+@app.command()
+def hyperbolicity(
+    model: Annotated[str, typer.Argument(help="A base model, as in a recipe's model.name.")],
+    data: Annotated[Path, typer.Option(help="JSONL file of questions.")],
+    column: Annotated[str, typer.Option(help="Column that holds the text.")] = "question",
+    questions: Annotated[int, typer.Option(min=1, help="Questions to sample.")] = 100,
+    layers: Annotated[str, typer.Option(help="Layers, such as 0,8,16; 0: embeddings.")] = "0",
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON and pictures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Compare the tree-likeness of a model's tokens with three kinds of chance."""
+    from jobs.analyze import analyse_hyperbolicity, as_dict, sentence, table, write
+
+    report = analyse_hyperbolicity(
+        model, data, column=column, num_questions=questions, layers=_layers(layers)
+    )
+    if out is not None:
+        write(report, out)
+    if as_json:
+        typer.echo(json.dumps(as_dict(report)))
+        return
+    from rich.console import Console
+
+    Console().print(table(report))
+    for found in report.layers:
+        typer.echo(sentence(found))
+    law = report.power_law
+    typer.echo(
+        f"Token counts: power law with exponent {law.alpha:.2f} from {law.xmin} occurrences up "
+        f"({law.num_tail} tokens). Norm against frequency: rank correlation "
+        f"{report.norm_rank_correlation:+.2f}."
+    )
+    if report.num_left_out:
+        typer.echo(f"Left out: {report.num_left_out} questions with fewer than 4 tokens.", err=True)
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise ConfigError(f"--layers must be whole numbers with commas between, got {text!r}.")
+    return tuple(dict.fromkeys(int(part) for part in parts))
