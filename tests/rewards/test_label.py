@@ -29,6 +29,13 @@ def test_the_longest_label_that_fits_is_the_one_given():
     assert verify_label("Label: not positive", "positive", labels=LABELS).score == 0.0
 
 
+def test_a_label_that_begins_another_is_not_mistaken_for_it():
+    labels = ["new", "new york"]
+
+    assert verify_label("Label: New York", "new york", labels=labels).score == 1.0
+    assert verify_label("Label: New York", "new", labels=labels).score == 0.0
+
+
 @pytest.mark.parametrize("completion", ["positive or neutral", "", "superpositive", "warm"])
 def test_none_or_several_labels_get_nothing(completion):
     verdict = verify_label(completion, "positive", labels=LABELS)

@@ -152,3 +152,51 @@ def test_a_program_in_the_thinking_is_not_the_answer():
     text = "<think>```python\ndef f(): return 1\n```</think>I do not know."
 
     assert verify(text, "assert f() == 1", kind="code").kind is VerdictKind.UNPARSABLE
+
+
+HEAD = 'import math\n\ndef half(x):\n    return x / 2\n\ndef area(r):\n    """Area."""\n'
+AREA = "assert area(2) == math.pi * 4 and half(4) == 2"
+
+
+@pytest.mark.parametrize("end", ["", "\n```", "\n```\nThat is all."])
+def test_a_completion_goes_on_with_the_block_its_prompt_opens(score, end):
+    opening = f"```python\n{HEAD}"
+    prompts = [
+        f"Complete this.\n{opening}```\n@@ Response\n{opening}",
+        ({"role": "user", "content": "Go on."}, {"role": "assistant", "content": opening}),
+    ]
+    bodies = ["    return math.pi * r * r", "    return r"]
+
+    for prompt in prompts:
+        batch = score(
+            ["code"],
+            [body + end for body in bodies],
+            prompts=[prompt] * 2,
+            columns={"answer": [AREA] * 2},
+        )
+        assert [verdict.score for verdict in batch.verdicts] == [1.0, 0.0]
+
+
+def test_helpers_of_the_prompt_cannot_be_replaced_by_the_program(score):
+    cheat = "    return 7\n\ndef half(x):\n    return 2\n"
+
+    batch = score(
+        ["code"],
+        [cheat],
+        prompts=[f"```python\n{HEAD}"],
+        columns={"answer": ["assert half(area(2)) == 2"]},
+    )
+
+    assert batch.verdicts[0].score == 0.0
+
+
+def test_a_program_that_was_cut_off_is_truncated_even_if_it_passes(score):
+    batch = score(
+        ["code"],
+        ["    return math.pi * r * r", "    return math.pi * r * r\n```\nThis is"],
+        prompts=[f"```python\n{HEAD}"] * 2,
+        truncated=[True, True],
+        columns={"answer": [AREA] * 2},
+    )
+
+    assert [verdict.kind.value for verdict in batch.verdicts] == ["truncated", "correct"]

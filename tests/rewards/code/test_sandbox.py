@@ -104,6 +104,13 @@ def usable():
     assert run(sandbox, source, "assert usable() == 2").outcome == "passed"
 
 
+def test_standard_input_is_empty(sandbox):
+    # Through it the judge gets the tests; to read it is to read them.
+    source = "import os\ntaken = os.read(0, 1000)\ndef f(): return (taken, os.read(0, 1000))"
+
+    assert run(sandbox, source, "assert f() == (b'', b'')").outcome == "passed"
+
+
 def test_site_packages_and_this_package_are_not_importable(sandbox):
     source = "def load(name): return __import__(name).__name__"
     tests = [
@@ -217,6 +224,21 @@ def test_a_cheat_passes_nothing(sandbox, source):
     outcome = run(sandbox, source, "import math\nassert abs(f(2) - 4) < 1e-6 and f(2) == 4")
 
     assert outcome.outcome == "failed", outcome
+
+
+def test_the_judge_keeps_its_own_built_ins(sandbox):
+    source = "def abs(x): return 0\ndef all(x): return True\ndef f(x): return -1"
+
+    assert run(sandbox, source, "assert abs(f(2) - 4) < 1e-6").outcome == "failed"
+    assert run(sandbox, source, "assert all(y == 4 for y in [f(2)])").outcome == "failed"
+
+
+def test_a_function_that_is_called_like_a_built_in_can_be_tested(sandbox):
+    source = "def sum(a, b): return a + b"
+
+    assert (
+        run(sandbox, source, "assert sum(2, 3) == 5", "assert sum(0, 1) == 1").outcome == "passed"
+    )
 
 
 def test_a_program_finds_no_tests_in_its_memory(sandbox):
