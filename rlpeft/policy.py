@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from enum import Enum
 from typing import Any
 
 import torch
@@ -77,8 +78,15 @@ def adapter_state(policy: PeftModel, version: int, name: str = "default") -> Ada
     """Copy one adapter out of a policy, ready to be sent."""
     tensors = adapter_tensors(policy, name)
     config = policy.peft_config[name].to_dict()
-    plain = {key: sorted(v) if isinstance(v, set) else v for key, v in config.items()}
+    plain = {key: _plain(value) for key, value in config.items()}
     return AdapterState(plain, tensors, version, factor_digests(policy))
+
+
+def _plain(value: Any) -> Any:
+    # A member of PEFT's enums could not be received where our methods are not registered yet.
+    if isinstance(value, Enum):
+        return value.value
+    return sorted(value) if isinstance(value, set) else value
 
 
 def adapter_tensors(policy: PeftModel, name: str = "default") -> dict[str, torch.Tensor]:
