@@ -27,11 +27,12 @@ from rewards.math.nodes import (
     Symbol,
     Text,
     negated,
+    walk,
 )
 from rewards.math.normalise import DECIMAL_COMMA
 from rewards.math.parse import ExpressionParser
 from rewards.math.tokens import Token, tokenize
-from rewards.math.units import SCALES, Unit, combine, unit_of
+from rewards.math.units import SCALES, combine, is_unit_name, unit_of
 from rewards.math.words import leading_number, word_set
 
 _MAX_WORDS = 12
@@ -187,7 +188,7 @@ class _AnswerParser(ExpressionParser):
             value, used = number
             self.position += used
             return self._with_unit(Number(value))
-        if words and (len(words) > 1 or len(words[0]) > 1 or self._more_text()):
+        if (words and (len(words) > 1 or len(words[0]) > 1)) or self._article():
             return self._text()
         outer, self.currency = self.currency, None
         node = self._with_unit(self.sum())
@@ -210,10 +211,11 @@ class _AnswerParser(ExpressionParser):
             words.append(token.text.casefold())
         return words
 
-    def _more_text(self) -> bool:
-        """A single letter followed by a word, as in "a circle"."""
+    def _article(self) -> bool:
+        """A letter that is a word because a word follows: "a circle", "I agree"."""
         follower = self.tokens[self.position + 1 : self.position + 2]
-        return bool(follower) and follower[0].kind == "word"
+        starts = self.token.kind == "word" or self.at("symbol", "a", "A", "I")
+        return starts and bool(follower) and follower[0].kind == "word"
 
     def _text(self) -> Node:
         words = []
@@ -254,6 +256,9 @@ class _AnswerParser(ExpressionParser):
         unit = combine(parts)
         if unit and isinstance(node, Group):
             raise Unreadable("a unit after a group")
+        counted = any(isinstance(part, Number) for part in walk(node))
+        if not counted and not all(is_unit_name(name) for name, _ in unit):
+            raise Unreadable("words after letters are a sentence, not a quantity")
         return Quantity(node, unit) if unit else node
 
     def _scale(self) -> int | None:
@@ -312,6 +317,3 @@ class _AnswerParser(ExpressionParser):
         if not number or not number.text.isdigit() or len(number.text) > 1:
             raise Unreadable("the exponent of a unit must be one digit")
         return sign * int(number.text)
-
-
-__all__ = ["Answer", "Unit", "key_of", "option_letter", "read"]
