@@ -142,6 +142,12 @@ def test_the_last_block_is_the_program():
     assert verify(text, "assert f() == 2", kind="code").score == 1.0
 
 
+def test_a_completion_that_begins_inside_a_block_is_read_to_its_end():
+    text = "def f():\n    return 1\n```\nThis returns one."
+
+    assert verify(text, "assert f() == 1", kind="code").score == 1.0
+
+
 def test_the_part_of_a_script_that_waits_for_input_is_not_run():
     code = "def f(): return 1\nif __name__ == '__main__':\n    print(input())"
 
