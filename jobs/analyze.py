@@ -65,15 +65,11 @@ def analyse_hyperbolicity(
         DataError: the file lacks the column, or holds too little text.
         ConfigError: the model has no such layer.
     """
+    # Mistakes first: loading a large model takes minutes.
     texts = _texts(data, column)
     folder = resolve_model(model_name)
-    tokenizer, model = load_tokenizer(folder), load_base_model(folder)
-    depth = model.config.get_text_config().num_hidden_layers
-    for layer in layers:
-        if not 0 <= layer <= depth:
-            raise ConfigError(
-                f"layers must be between 0 and {depth} in {model_name!r}, got {layer}."
-            )
+    _check_layers(folder, model_name, layers)
+    tokenizer = load_tokenizer(folder)
     tokens = [torch.tensor(tokenizer(text)["input_ids"], dtype=torch.long) for text in texts]
     order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(seed))
     sampled = [tokens[index] for index in order[:num_questions].tolist()]
@@ -83,19 +79,33 @@ def analyse_hyperbolicity(
             f"{str(data)!r} must have questions of at least {MIN_TOKENS} different tokens in "
             f"column {column!r}, none of {len(sampled)} has. Name another column."
         )
-    clouds = _clouds(model, usable, layers)
     distinct, counts = torch.cat(tokens).unique(return_counts=True)
+    power_law = fit_power_law(counts)
+    model = load_base_model(folder)
+    clouds = _clouds(model, usable, layers)
     norms = model.get_input_embeddings().weight.detach()[distinct].float().norm(dim=-1)
     return Report(
         model=model_name,
         data=data.name,
         num_left_out=len(sampled) - len(usable),
         layers=tuple(measure(clouds[layer], layer=layer, seed=seed) for layer in layers),
-        power_law=fit_power_law(counts),
+        power_law=power_law,
         norm_rank_correlation=spearman(counts, norms),
         counts=tuple(counts.tolist()),
         bands=tuple(norms_by_frequency(counts, norms)),
     )
+
+
+def _check_layers(folder: Path, model_name: str, layers: Sequence[int]) -> None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    depth = config.get_text_config().num_hidden_layers
+    for layer in layers:
+        if not 0 <= layer <= depth:
+            raise ConfigError(
+                f"layers must be between 0 and {depth} in {model_name!r}, got {layer}."
+            )
 
 
 def _texts(data: Path, column: str) -> list[str]:
@@ -135,7 +145,7 @@ def sentence(found: Hyperbolicity) -> str:
     excess = {null: found.excess(null) for null in NULLS}
     above = [null for null, (mean, error) in excess.items() if mean > 2 * error]
     listed = ", ".join(f"{null} {found.figures[null].mean:.3f}" for null in NULLS)
-    place = "input embeddings" if found.layer == 0 else f"layer {found.layer}"
+    place = "the input embeddings" if found.layer == 0 else f"layer {found.layer}"
     if len(above) == len(NULLS):
         verdict = (
             "it is below all of them, so these tokens are more tree-like than chance of the same "
@@ -152,7 +162,7 @@ def sentence(found: Hyperbolicity) -> str:
             "δ in many dimensions is what nearly equal distances give"
         )
     return (
-        f"Relative δ of the {place} is {real:.3f}, by chance {listed}; {verdict}. It does not show "
+        f"Relative δ of {place} is {real:.3f}, by chance {listed}; {verdict}. It does not show "
         "whether a hyperbolic adapter helps: train one beside LoRA."
     )
 

@@ -9,6 +9,10 @@ structure that share a part of its statistics:
     permuted     each coordinate shuffled over the question's tokens: same values per coordinate
     covariance   Gaussian with the mean and covariance of all the tokens seen
 
+Relative means: by the diameter, which a single outlier can set. In the middle layers of many
+models the first token has a hundred times the norm of the others; there the isotropic null, which
+keeps norms, is the one to read.
+
 N points, D coordinates, Q clouds (questions).
 """
 

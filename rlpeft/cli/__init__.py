@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from rewards.errors import RewardError
-from rlpeft.cli import experts, jobs, models, reward
+from rlpeft.cli import analyze, experts, jobs, models, reward
 from rlpeft.cli.bench import bench
 from rlpeft.cli.evaluate import evaluate
 from rlpeft.cli.export import export
@@ -51,6 +51,7 @@ app.command()(export)
 app.command()(report)
 app.command()(bench)
 app.add_typer(experts.app, name="experts")
+app.add_typer(analyze.app, name="analyze")
 app.add_typer(models.app, name="models")
 app.add_typer(reward.app, name="reward")
 

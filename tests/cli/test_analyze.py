@@ -1,0 +1,79 @@
+"""`rlpeft analyze`: what it prints and writes, and the one line a mistake gets."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from rlpeft.cli import app
+
+
+@pytest.fixture
+def questions(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    rows = [
+        {"question": f"what is {i * 37 % 100} and {i}{'?' * (i % 5)}", "answer": i}
+        for i in range(1, 90)
+    ]
+    rows += [{"question": "".join(map(chr, range(40, 45 + n)))} for n in range(80)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["analyze", "hyperbolicity", *map(str, arguments)])
+
+
+def mistake(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_it_says_what_the_figure_shows_and_what_not(questions):
+    result = run("tiny", "--data", questions, "--questions", 12)
+    assert result.exit_code == 0, result.output
+    assert "covariance" in result.stdout
+    assert "Relative δ of the input embeddings is" in result.stdout
+    assert "It does not show whether a hyperbolic adapter helps" in result.stdout
+    assert "power law with exponent" in result.stdout
+
+
+def test_it_writes_json_and_pictures(questions, tmp_path):
+    out = tmp_path / "out"
+    result = run(
+        "tiny", "--data", questions, "--questions", 6, "--layers", "0,1", "--out", out, "--json"
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads((out / "hyperbolicity.json").read_text())
+    assert report == json.loads(result.stdout)
+    assert [found["layer"] for found in report["layers"]] == [0, 1]
+    for found in report["layers"]:
+        real, chance = found["figures"]["real"]["mean"], found["figures"]["isotropic"]["mean"]
+        assert found["excess"]["isotropic"][0] == pytest.approx(chance - real)
+    for picture in ("hyperbolicity.png", "layers.png", "tokens.png"):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_embeddings_of_a_layer_zero_request_need_no_forward(questions):
+    """The same figures come from the embedding table and from the model's hidden states."""
+    alone = json.loads(run("tiny", "--data", questions, "--questions", 5, "--json").stdout)
+    both = run("tiny", "--data", questions, "--questions", 5, "--layers", "0,1", "--json")
+    assert json.loads(both.stdout)["layers"][0]["figures"] == alone["layers"][0]["figures"]
+
+
+def test_a_missing_column_is_named_with_those_there_are(questions):
+    line = mistake("tiny", "--data", questions, "--column", "problem")
+    assert "column 'problem'" in line
+    assert "['answer', 'question']" in line
+
+
+def test_other_mistakes_are_one_line(questions, tmp_path):
+    assert "existing JSONL file" in mistake("tiny", "--data", tmp_path / "none.jsonl")
+    assert "layers must be between 0 and" in mistake("tiny", "--data", questions, "--layers", "99")
+    assert "whole numbers" in mistake("tiny", "--data", questions, "--layers", "all")
+    assert "model.name must be" in mistake("./nothing", "--data", questions)
+    short = tmp_path / "short.jsonl"
+    short.write_text('{"question": "a"}\n')
+    assert "at least 4 different tokens" in mistake("tiny", "--data", short)
