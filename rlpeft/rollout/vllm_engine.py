@@ -18,42 +18,29 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 from safetensors.torch import save
 from vllm import LLM, SamplingParams, TokensPrompt
-from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.base import Delivery
-from rlpeft.rollout.vllm_plugin import METHOD, register
+from rlpeft.rollout.vllm_plugin import register
 from rlpeft.rollout.vllm_plugin.internals import check_version
-from rlpeft.rollout.vllm_plugin.plan import read_config
+from rlpeft.rollout.vllm_plugin.plan import check_form, read_config
+from rlpeft.rollout.vllm_plugin.start import (
+    check_options,
+    environment,
+    llm_arguments,
+    model_context,
+    plugin_arguments,
+    thread_variables,
+)
 from rlpeft.types import Completion, FinishReason, Request, Sampling
-
-WORKER = "rlpeft.rollout.vllm_plugin.worker.AdapterWorker"
-FORMS = ("factored", "dense")
-CPU_KV_CACHE_BYTES = 1 << 30
-"""KV cache on a CPU unless an option says otherwise; vLLM's default is nearly all memory."""
 
 SMALLEST_TEMPERATURE = 0.01
 """vLLM quietly raises smaller temperatures to this one."""
 
 SHUTDOWN_S = 10.0
-OURS = frozenset(
-    {
-        "model",
-        "tokenizer",
-        "quantization",
-        "hf_overrides",
-        "worker_extension_cls",
-        "generation_config",
-        "logprobs_mode",
-        "trust_remote_code",
-        "skip_tokenizer_init",
-        "disable_log_stats",
-    }
-)
-"""Arguments of `vllm.LLM` that this engine sets itself."""
 
 
 class VllmEngine:
@@ -89,13 +76,13 @@ class VllmEngine:
         **options: Any,
     ) -> None:
         check_version()
-        _check_options(options, form)
-        arguments = _llm_arguments() | options
+        check_options(options, form)
+        arguments = llm_arguments() | options
         if adapter_config is not None:
-            read_config(adapter_config)
+            check_form(read_config(adapter_config), form)
             register()
-            arguments |= _plugin_arguments(adapter_config, is_dense=form == "dense")
-        limit = _model_context(Path(model_path))
+            arguments |= plugin_arguments(adapter_config, is_dense=form == "dense")
+        limit = model_context(Path(model_path))
         self.context = min(max_model_len or limit, limit)
         self.tokenizer = load_tokenizer(model_path)
         self.eos_ids = sorted(eos_ids(Path(model_path), self.tokenizer))
@@ -106,7 +93,7 @@ class VllmEngine:
         self._children: list[psutil.Process] = []
         # One token more than the context: vLLM cannot score a sequence without room to go on.
         arguments |= {"max_model_len": min(self.context + 1, limit), "dtype": dtype, "seed": seed}
-        with _environment(_thread_variables(num_threads)):
+        with environment(thread_variables(num_threads)):
             self._start(str(model_path), arguments)
 
     def load_adapter(self, state: AdapterState) -> Delivery:
@@ -247,48 +234,6 @@ class VllmEngine:
         ]
 
 
-def _llm_arguments() -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "worker_extension_cls": WORKER,
-        "generation_config": "vllm",
-        "logprobs_mode": "processed_logprobs",
-        "trust_remote_code": False,
-        "disable_log_stats": True,
-        "enforce_eager": True,
-    }
-    if current_platform.is_cpu():
-        arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
-    return arguments
-
-
-def _plugin_arguments(adapter_config: Mapping[str, Any], *, is_dense: bool) -> dict[str, Any]:
-    # The adapter travels inside the model's config. A PEFT config holds sets: make them lists.
-    adapter = json.loads(json.dumps(dict(adapter_config), default=sorted))
-    config = {"quant_method": METHOD, "adapter": adapter, "is_dense": is_dense}
-    return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
-
-
-def _thread_variables(num_threads: int | None) -> dict[str, str]:
-    # vLLM has no other door for this. Left alone it binds its worker to all cores but one, which
-    # on two cores is half of them, and ignores what the process was given.
-    if not current_platform.is_cpu():
-        return {}
-    threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
-    return {"VLLM_CPU_OMP_THREADS_BIND": "nobind"} | threads
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the children started meanwhile."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
 def _every_parameter(
     *,
     max_tokens: int,
@@ -344,32 +289,6 @@ def _finish_reason(reason: str | None) -> FinishReason:
     if reason not in ("stop", "length"):
         raise EngineError(f"a completion must end by 'stop' or 'length', vLLM says {reason!r}.")
     return FinishReason(reason)
-
-
-def _check_options(options: Mapping[str, Any], form: str) -> None:
-    if form not in FORMS:
-        raise EngineError(f"form must be one of {FORMS}, got {form!r}.")
-    taken = sorted(OURS & set(options))
-    if taken:
-        raise EngineError(
-            f"rollout.options must not set {', '.join(taken)}: the vllm engine does. Remove them."
-        )
-    for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
-        if options.get(size, 1) != 1:
-            raise EngineError(
-                f"{size} must be 1, got {options[size]!r}: an adapter is not split over workers "
-                "yet. Use rollout.num_engines for more devices."
-            )
-
-
-def _model_context(model_path: Path) -> int:
-    config = json.loads((model_path / "config.json").read_text())
-    if "quantization_config" in config:
-        raise EngineError(
-            f"the vllm engine needs an unquantised base model, {str(model_path)!r} has a "
-            "quantization_config. Use rollout.engine = 'hf' or an unquantised base."
-        )
-    return int(config["max_position_embeddings"])
 
 
 def _end(processes: Sequence[psutil.Process] | set[psutil.Process]) -> None:

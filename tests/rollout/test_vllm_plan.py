@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from peft import LoraConfig
 
-from rlpeft.adapters import SvfConfig
+from rlpeft.adapters import HypLoraConfig, SvfConfig
 from rlpeft.errors import EngineError
-from rlpeft.rollout.vllm_plugin.plan import is_target, read_config, slice_names
+from rlpeft.rollout.vllm_plugin.plan import check_form, is_target, read_config, slice_names
 
 PACKED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
 LAYER = "model.layers.3.self_attn."
@@ -44,6 +44,13 @@ def test_a_layer_that_is_not_fused_keeps_its_name() -> None:
 )
 def test_targets_are_matched_as_peft_matches_them(options: dict[str, Any], expected: bool) -> None:
     assert is_target(read_config(svf(**options)), LAYER + "q_proj") is expected
+
+
+def test_the_dense_form_is_refused_where_there_is_no_matrix() -> None:
+    config = read_config(asdict(HypLoraConfig(target_modules=["q_proj"])))
+    check_form(config, "factored")
+    with pytest.raises(EngineError, match="must be 'factored' for HYPLORA"):
+        check_form(config, "dense")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from rlpeft.adapter_state import tensors_digest
-from rlpeft.adapters import SvfConfig
+from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm_plugin.plan import make_slice, read_config
@@ -43,6 +43,11 @@ CONFIGS = {
     ),
     "dora": LoraConfig(target_modules=["q", "up"], r=3, use_dora=True),
     "ia3": IA3Config(target_modules=["k", "up"], feedforward_modules=["up"]),
+}
+GEOMETRIC = {
+    "hyplora": HypLoraConfig(target_modules=["q", "up"], r=3),
+    "hyplora boost": HypLoraConfig(target_modules=["q", "k"], r=3, variant="boost"),
+    "moslora": MoSLoraConfig(target_modules=["q", "up"], r=6),
 }
 
 
@@ -97,6 +102,20 @@ def test_a_fused_layer_computes_what_the_peft_layers_do(name: str, is_dense: boo
     layer = fused_layer(policy, is_dense=is_dense)
     send(policy, layer)
     x = torch.randn(5, WIDTH)
+    bent = layer(x, fused_bias(policy))
+    torch.testing.assert_close(bent, policy(x), atol=1e-5, rtol=1e-5)
+    with policy.disable_adapter():
+        assert (bent - policy(x)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+@torch.no_grad()
+def test_a_geometric_adapter_computes_what_its_peft_layer_does(name: str) -> None:
+    policy = random_policy(GEOMETRIC[name])
+    layer = fused_layer(policy, is_dense=False)
+    x = torch.randn(5, WIDTH)
+    layer(x)  # terms of the start are cached now, and must not be used below
+    send(policy, layer)
     bent = layer(x, fused_bias(policy))
     torch.testing.assert_close(bent, policy(x), atol=1e-5, rtol=1e-5)
     with policy.disable_adapter():

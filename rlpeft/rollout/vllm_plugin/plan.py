@@ -13,8 +13,12 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils.other import get_pattern_key
 
 import rlpeft.adapters  # noqa: F401  makes our methods known to PEFT
+from rlpeft.adapters.hyplora.layer import HypLoraLinear
+from rlpeft.adapters.lowrank.layer import LowRankLayer
+from rlpeft.adapters.moslora.layer import MoSLoraLinear
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm_plugin.slices import (
+    GeometricSlice,
     LowRankSlice,
     Pack,
     ScaleSlice,
@@ -24,7 +28,7 @@ from rlpeft.rollout.vllm_plugin.slices import (
 )
 
 PEFT_PREFIX = "base_model.model."
-METHODS = ("SVF", "LORA", "IA3")
+METHODS = ("SVF", "LORA", "IA3", "HYPLORA", "MOSLORA")
 # Inits that take their start out of the base weight; the base here keeps it.
 PLAIN_LORA_INITS = (True, False, "gaussian", "orthogonal")
 # Options that add weights, or change the base, outside the target layers.
@@ -74,6 +78,19 @@ def read_config(config: Mapping[str, Any]) -> PeftConfig:
     return PeftConfig.from_peft_type(**{**config, "peft_type": method})
 
 
+def check_form(config: PeftConfig, form: str) -> None:
+    """Refuse the dense form where the adapter is no matrix.
+
+    Raises:
+        EngineError: it is not.
+    """
+    if form == "dense" and config.peft_type in ("HYPLORA", "MOSLORA"):
+        raise EngineError(
+            f"form must be 'factored' for {config.peft_type.value}, got 'dense': its update depends on "
+            "the token and is no matrix."
+        )
+
+
 def slice_names(prefix: str, packed: Mapping[str, Sequence[str]]) -> list[str]:
     """Module names of a vLLM layer before fusing, in slice order.
 
@@ -99,6 +116,8 @@ def make_slice(
         return SvfSlice(weight_MN, parametrisation=config.parametrisation, pack=pack)
     if config.peft_type == "IA3":
         return ScaleSlice(weight_MN, output_side=not _is_feedforward(config, name))
+    if config.peft_type in ("HYPLORA", "MOSLORA"):
+        return GeometricSlice(_geometric_layer(config, name, weight_MN))
     rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern, name), config.r)
     alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern, name), config.lora_alpha)
     scaling = alpha / (math.sqrt(rank) if config.use_rslora else rank)
@@ -110,3 +129,14 @@ def _is_feedforward(config: PeftConfig, name: str) -> bool:
     if isinstance(modules, str):
         return re.fullmatch(modules, name) is not None
     return any(name.endswith(module) for module in modules)  # as PEFT matches them
+
+
+def _geometric_layer(config: PeftConfig, name: str, weight_MN: torch.Tensor) -> LowRankLayer:
+    rows, columns = weight_MN.shape
+    stand_in = torch.nn.Linear(columns, rows, bias=False, device="meta")
+    # One number of memory, on the weight's device; float32, or the adapter would take the dtype.
+    blank_MN = torch.zeros(1, device=weight_MN.device).expand(rows, columns)
+    stand_in.weight = torch.nn.Parameter(blank_MN, requires_grad=False)
+    layer = HypLoraLinear if config.peft_type == "HYPLORA" else MoSLoraLinear
+    with torch.random.fork_rng(devices=[]):  # its random start is overwritten by the first sync
+        return layer(stand_in, "default", config, name)

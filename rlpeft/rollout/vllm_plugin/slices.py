@@ -16,7 +16,9 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
+from rlpeft.adapters.lowrank.layer import LowRankLayer, merge_refusal
 from rlpeft.adapters.svf.functional import dense_weight, multiplier
+from rlpeft.errors import EngineError
 from rlpeft.factors import Factors
 
 Product = Callable[[torch.Tensor], torch.Tensor]
@@ -183,6 +185,34 @@ class ScaleSlice:
 
     def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
         return (weight_MN.float() * self.tensors["ia3_l"]).to(weight_MN.dtype)
+
+
+class GeometricSlice:
+    """HypLoRA (arXiv 2410.04010) or MoSLoRA (arXiv 2602.14490): the PEFT layer's own update.
+
+    Its update depends on the token, so there is no matrix that does the same.
+
+    Args:
+        layer: a PEFT layer around a stand-in for the slice, its adapter named `default`.
+    """
+
+    def __init__(self, layer: LowRankLayer) -> None:
+        self.layer = layer.eval().requires_grad_(False)
+        named = ((name, getattr(layer, name)) for name in layer.adapter_layer_names)
+        self.tensors = {name: p["default"].data for name, p in named if "default" in p}
+
+    def refresh(self) -> None:
+        self.layer.clear_cache()
+
+    def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
+        y = base(x)
+        return y + self.layer.update(x, "default").to(y.dtype)
+
+    def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
+        return bias_M
+
+    def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        raise EngineError(merge_refusal(self.layer.method))
 
 
 class AdaptedLinear:

@@ -1,0 +1,117 @@
+"""What vLLM is started with: arguments, environment, and which options a user may add."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vllm.platforms import current_platform
+
+from rlpeft.errors import EngineError
+from rlpeft.rollout.vllm_plugin import METHOD
+
+WORKER = "rlpeft.rollout.vllm_plugin.worker.AdapterWorker"
+FORMS = ("factored", "dense")
+CPU_KV_CACHE_BYTES = 1 << 30
+"""KV cache on a CPU unless an option says otherwise; vLLM's default is nearly all memory."""
+
+OURS = frozenset(
+    {
+        "model",
+        "tokenizer",
+        "quantization",
+        "hf_overrides",
+        "worker_extension_cls",
+        "generation_config",
+        "logprobs_mode",
+        "trust_remote_code",
+        "skip_tokenizer_init",
+        "disable_log_stats",
+    }
+)
+"""Arguments of `vllm.LLM` that this engine sets itself."""
+
+
+def check_options(options: Mapping[str, Any], form: str) -> None:
+    """Refuse options that would break the engine.
+
+    Raises:
+        EngineError: an option is one the engine sets, or splits the model.
+    """
+    if form not in FORMS:
+        raise EngineError(f"form must be one of {FORMS}, got {form!r}.")
+    taken = sorted(OURS & set(options))
+    if taken:
+        raise EngineError(
+            f"rollout.options must not set {', '.join(taken)}: the vllm engine does. Remove them."
+        )
+    for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+        if options.get(size, 1) != 1:
+            raise EngineError(
+                f"{size} must be 1, got {options[size]!r}: an adapter is not split over workers "
+                "yet. Use rollout.num_engines for more devices."
+            )
+
+
+def model_context(model_path: Path) -> int:
+    """Longest sequence the base model takes.
+
+    Raises:
+        EngineError: the model is quantised.
+    """
+    config = json.loads((model_path / "config.json").read_text())
+    if "quantization_config" in config:
+        raise EngineError(
+            f"the vllm engine needs an unquantised base model, {str(model_path)!r} has a "
+            "quantization_config. Use rollout.engine = 'hf' or an unquantised base."
+        )
+    return int(config["max_position_embeddings"])
+
+
+def llm_arguments() -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for every engine, with or without adapter."""
+    arguments: dict[str, Any] = {
+        "worker_extension_cls": WORKER,
+        "generation_config": "vllm",
+        "logprobs_mode": "processed_logprobs",
+        "trust_remote_code": False,
+        "disable_log_stats": True,
+        "enforce_eager": True,
+    }
+    if current_platform.is_cpu():
+        arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+    return arguments
+
+
+def plugin_arguments(adapter_config: Mapping[str, Any], *, is_dense: bool) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` that put the adapter into its linear layers."""
+    # The adapter travels inside the model's config. A PEFT config holds sets: make them lists.
+    adapter = json.loads(json.dumps(dict(adapter_config), default=sorted))
+    config = {"quant_method": METHOD, "adapter": adapter, "is_dense": is_dense}
+    return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
+
+
+def thread_variables(num_threads: int | None) -> dict[str, str]:
+    """Environment variables that decide the OpenMP threads of vLLM's worker."""
+    # vLLM has no other door for this. Left alone it binds its worker to all cores but one, which
+    # on two cores is half of them, and ignores what the process was given.
+    if not current_platform.is_cpu():
+        return {}
+    threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+    return {"VLLM_CPU_OMP_THREADS_BIND": "nobind"} | threads
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the children started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
