@@ -1,0 +1,94 @@
+"""What the tokenizer and the task make of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rlpeft.build import context_length
+from rlpeft.checks.row import Check, fail, ok, spread, warn
+from rlpeft.config import Recipe
+from rlpeft.evaluate import Prompter
+from rlpeft.models import adds_bos, encode_prompt
+from rlpeft.tasks.base import SPLITS, Task
+from rlpeft.types import Problem
+
+NUM_PROMPTS = 512
+"""Prompts of each split whose length is measured."""
+
+SENTINEL = "ANSWER-HERE"
+"""Stands for an assistant's text in a rendered turn."""
+
+
+def check_tokens(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Iterator[Check]:
+    """BOS, EOS and padding, on a real prompt."""
+    tokenizer = prompter.tokenizer
+    yield _check_bos(tokenizer, encode_prompt(tokenizer, problem.prompt))
+    names = [f"{id} {tokenizer.convert_ids_to_tokens(id)!r}" for id in sorted(eos)]
+    yield ok("end of sequence", f"ends at {', '.join(names)}")
+    pad = tokenizer.pad_token_id
+    shared = " (also an end of sequence; masks come from lengths)" if pad in eos else ""
+    yield ok("padding", f"{pad} {tokenizer.convert_ids_to_tokens(pad)!r}{shared}")
+
+
+def _check_bos(tokenizer: Any, ids: Sequence[int]) -> Check:
+    bos, leading = tokenizer.bos_token_id, 0
+    while leading < len(ids) and ids[leading] == bos:
+        leading += 1
+    if leading > 1:
+        return fail(
+            "beginning of sequence",
+            f"prompts open with {leading} BOS tokens",
+            "Remove the BOS text from the task's prompts or from the chat template.",
+        )
+    if adds_bos(tokenizer) and leading == 0:
+        return fail(
+            "beginning of sequence",
+            "the tokenizer adds BOS, prompts have none",
+            "Use the tokenizer that belongs to the model.",
+        )
+    return ok("beginning of sequence", f"prompts open with {leading} BOS tokens")
+
+
+def check_chat(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Check:
+    """Whether the task and the model agree on chat, and a turn can end."""
+    tokenizer, name = prompter.tokenizer, "chat template"
+    if isinstance(problem.prompt, str):
+        has = "has one, unused" if tokenizer.chat_template else "has none"
+        return ok(name, f"prompts are plain text; the model {has}")
+    reply = {"role": "assistant", "content": SENTINEL}
+    turns = [*(dict(turn) for turn in problem.prompt if turn["role"] != "assistant"), reply]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    after = tokenizer(text.rpartition(SENTINEL)[2], add_special_tokens=False)["input_ids"]
+    ends = [id for id in after if id in set(tokenizer.all_special_ids)]
+    if not ends:
+        return ok(name, "prompts are chat turns; the template writes no token after a turn")
+    if ends[0] not in eos:
+        token = tokenizer.convert_ids_to_tokens(ends[0])
+        return warn(
+            name,
+            f"an assistant's turn ends with {token!r}, which does not end a completion",
+            "Add it to eos_token_id in the model's generation_config.json, or to rollout.stop.",
+        )
+    return ok(name, "prompts are chat turns; an assistant's turn ends a completion")
+
+
+def check_prompts(recipe: Recipe, task: Task, prompter: Prompter) -> Iterator[Check]:
+    """Prompt lengths against the recipe's limit and the model's context."""
+    context, limit = context_length(recipe), recipe.rollout.max_prompt_tokens
+    lengths = [
+        len(encode_prompt(prompter.tokenizer, problem.prompt))
+        for split in SPLITS
+        for problem in task.split(split)[:NUM_PROMPTS]
+    ]
+    found = f"{spread(lengths)} tokens; limit {limit}, context {context}"
+    longest = max(lengths)
+    if longest > limit or longest >= context:
+        share = sum(n > min(limit, context - 1) for n in lengths) / len(lengths)
+        advice = "Raise rollout.max_prompt_tokens, drop those problems, or take a longer context."
+        yield fail("prompt lengths", f"{found}; {share:.1%} too long", advice)
+    elif longest + recipe.rollout.max_tokens > context:
+        advice = f"Lower rollout.max_tokens to {context - longest}."
+        yield warn("prompt lengths", f"{found}; completions are cut at the context", advice)
+    else:
+        yield ok("prompt lengths", found)

@@ -1,0 +1,92 @@
+"""Whether the reward tells a right answer from a wrong one, on real rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from rewards.verdict import Verdict, VerdictKind
+from rlpeft.checks.row import Check, fail, ok, warn
+from rlpeft.evaluate import Scores, score_groups
+from rlpeft.types import Completion, FinishReason, Group, Problem
+
+NUM_ROWS = 8
+"""Problems of the dry run."""
+
+GOLD_FORMS = ("{}", "The answer is {}.", r"\boxed{{{}}}", "#### {}", "<answer>{}</answer>")
+"""Ways to write a gold answer; a reward should accept at least one."""
+
+
+def check_reward(problems: Sequence[Problem], scorer: Scores) -> Iterator[Check]:
+    """Score gold, wrong and empty answers to real problems.
+
+    Raises:
+        RewardError: the reward cannot be called on these rows.
+    """
+    rows = [problem for problem in problems if problem.answer][:NUM_ROWS]
+    if not rows:
+        yield warn(
+            "reward on gold answers",
+            "the task has no gold answers",
+            "Only rewards that need none can work; look at the completions of the first steps.",
+        )
+        return
+    by_form = {
+        form: judge(rows, [form.format(p.answer) for p in rows], scorer) for form in GOLD_FORMS
+    }
+    form = max(by_form, key=lambda f: sum(v.kind is VerdictKind.CORRECT for v in by_form[f]))
+    yield _check_gold(form, by_form[form])
+    others = [wrong_answer(problem, problems) for problem in rows]
+    wrong = judge(rows, [form.format(answer) for answer in others], scorer)
+    yield _check_refused("reward on wrong answers", wrong)
+    yield _check_refused("reward on empty answers", judge(rows, [""] * len(rows), scorer))
+
+
+def judge(problems: Sequence[Problem], texts: Sequence[str], scorer: Scores) -> list[Verdict]:
+    """Verdicts on one given completion for each problem."""
+    groups = [
+        Group(problem, (), (Completion((0,), (0.0,), text, FinishReason.STOP, 0, ""),))
+        for problem, text in zip(problems, texts, strict=True)
+    ]
+    return score_groups(groups, scorer, step=0).verdicts
+
+
+def wrong_answer(problem: Problem, problems: Sequence[Problem]) -> str:
+    """The gold answer of another problem that is not this one's."""
+    return next((p.answer for p in problems if p.answer not in ("", problem.answer)), "wrong")
+
+
+def _check_gold(form: str, verdicts: Sequence[Verdict]) -> Check:
+    name = "reward on gold answers"
+    kinds = Counter(verdict.kind.value for verdict in verdicts)
+    found = f"{_counts(kinds)}, written as {form.format('GOLD')!r}"
+    first = next((v for v in verdicts if v.kind is not VerdictKind.CORRECT), None)
+    if first is None:
+        return ok(name, found)
+    found += f"; {first.reason}" if first.reason else ""
+    if any(v.score is None for v in verdicts):
+        advice = "Mend these gold answers, or set the reward's options.gold to their column."
+        return fail(name, found, advice)
+    return warn(
+        name,
+        found,
+        "Fine if the reward judges something else than the answer; otherwise set options.gold, "
+        "or a reward that reads the answers' form.",
+    )
+
+
+def _check_refused(name: str, verdicts: Sequence[Verdict]) -> Check:
+    kinds = Counter(verdict.kind.value for verdict in verdicts)
+    if not kinds[VerdictKind.CORRECT.value]:
+        return ok(name, _counts(kinds))
+    return warn(
+        name,
+        _counts(kinds),
+        "Fine if the reward judges something else than the answer; otherwise a policy learns to "
+        "write these: take a stricter reward.",
+    )
+
+
+def _counts(kinds: Counter[str]) -> str:
+    total = sum(kinds.values())
+    return ", ".join(f"{count} of {total} {kind}" for kind, count in kinds.most_common())

@@ -1,0 +1,5 @@
+"""`rlpeft doctor`."""
+
+from jobs.doctor import doctor
+
+__all__ = ["doctor"]

@@ -1,0 +1,151 @@
+"""`rlpeft doctor`: everything that can be known of a recipe before any long work, in one table.
+
+Parts are opened one after the other, as a run would; what cannot be opened is a row that says why,
+and the checks that need it are left out. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from rewards.errors import RewardError
+from rlpeft import build
+from rlpeft.checks.adapter import check_start, check_targets, check_trainable
+from rlpeft.checks.memory import check_memory
+from rlpeft.checks.prompts import check_chat, check_prompts, check_tokens
+from rlpeft.checks.rewards import check_reward
+from rlpeft.checks.rollout import check_completions, check_gradient, check_signal, check_sync
+from rlpeft.checks.row import Check, fail, ok
+from rlpeft.collect import Collector, collect, rollout_metrics, to_samples
+from rlpeft.config import Recipe
+from rlpeft.errors import RlpeftError
+from rlpeft.evaluate import Prompter, Scores
+from rlpeft.models import eos_ids, model_digest, resolve_model
+from rlpeft.rollout.base import RolloutEngine
+from rlpeft.rollout.fleet import LocalFleet, Proof
+from rlpeft.tasks.base import SPLITS, Task
+from rlpeft.tasks.catalogue import load_task
+
+NUM_PROBLEMS, GROUP_SIZE = 8, 4
+"""Size of the short rollout; both are at most the recipe's own."""
+
+Checks = Iterator[Check]
+
+
+@dataclass(frozen=True)
+class Builders:
+    """What makes the parts of a run."""
+
+    prompter: Callable[[Recipe], Prompter] = build.build_prompter
+    task: Callable[[Recipe], Task] = lambda recipe: load_task(recipe.task)
+    scorer: Callable[[Recipe], Scores] = build.build_scorer
+    learner: Callable[[Recipe], Any] = build.build_learner
+    engine: Callable[[Recipe], RolloutEngine] = build.build_engine
+
+
+def examine(recipe: Recipe, builders: Builders | None = None) -> Checks:
+    """Check a recipe, part by part.
+
+    Yields:
+        One row for each thing looked at, as soon as it is known.
+    """
+    builders = builders or Builders()
+    prompter = yield from opened("base model", builders.prompter, recipe)
+    if prompter is not None:
+        yield ok("base model", _model(recipe))
+    task = yield from opened("task", builders.task, recipe)
+    if task is not None:
+        yield ok("task", _sizes(task))
+    scorer = yield from opened("reward", builders.scorer, recipe)
+    if prompter is not None and task is not None:
+        yield from guarded("prompts", _prompt_checks(recipe, task, prompter))
+    if scorer is not None and task is not None:
+        yield from guarded("reward", check_reward(task.split("train"), scorer))
+    if prompter is None or task is None:
+        return
+    learner = yield from opened("adapter", builders.learner, recipe)
+    if learner is None:
+        return
+    canary = build.build_canary(task, prompter)
+    yield check_targets(recipe, learner.adapter_state())
+    yield check_trainable(learner)
+    yield from guarded("KL at step 0", check_start(learner, canary))
+    yield check_memory(recipe, learner)
+    engine = yield from opened("engine and weight sync", builders.engine, recipe)
+    if engine is not None and scorer is not None:
+        source = Collector(
+            _short(recipe), task.split("train"), LocalFleet(engine), scorer, prompter
+        )
+        with closing(engine):
+            yield from guarded("engine and weight sync", _engine_checks(source, learner, canary))
+
+
+def opened(name: str, make: Callable[[Recipe], Any], recipe: Recipe) -> Generator[Check, None, Any]:
+    """Make a part; a failure is a row, and the part is `None`."""
+    try:
+        return make(recipe)
+    except Exception as error:
+        # Recovery: whatever is wrong with a part is what the table is for.
+        yield failure(name, error)
+        return None
+
+
+def guarded(name: str, checks: Checks) -> Checks:
+    """The checks, up to the first that raises, which becomes a row."""
+    try:
+        yield from checks
+    except Exception as error:
+        # Recovery: as in `opened`.
+        yield failure(name, error)
+
+
+def failure(name: str, error: Exception) -> Check:
+    """A row for an exception; ours say how to mend it, others are named by their type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RlpeftError | RewardError):
+        return fail(name, text, "")
+    return fail(name, f"{type(error).__name__}: {text}", "Not one of ours: look at its cause.")
+
+
+def _prompt_checks(recipe: Recipe, task: Task, prompter: Prompter) -> Checks:
+    problem = task.split("train")[0]
+    eos = eos_ids(resolve_model(recipe.model.name), prompter.tokenizer)
+    yield from check_tokens(prompter, problem, eos)
+    yield check_chat(prompter, problem, eos)
+    yield from check_prompts(recipe, task, prompter)
+
+
+def _engine_checks(source: Collector, learner: Any, canary: list[list[int]]) -> Checks:
+    recipe = source.recipe
+    state, expected = learner.adapter_state(), learner.logprobs(canary)
+    yield check_sync(source.fleet.sync(Proof(state, canary, expected, recipe.rollout.canary_bound)))
+    seen = collect(source, 0, step=1, version=0)
+    metrics = rollout_metrics(seen, 0)
+    yield check_completions(recipe, seen)
+    yield check_signal(metrics)
+    samples, _ = to_samples(seen, recipe)
+    yield check_gradient(learner.forward_backward(samples))
+
+
+def _short(recipe: Recipe) -> Recipe:
+    """The recipe with a step that is small enough to try."""
+    train = recipe.train
+    size = {
+        "prompts_per_step": min(NUM_PROBLEMS, train.prompts_per_step),
+        "group_size": min(GROUP_SIZE, train.group_size),
+        "resample_budget": 0,
+    }
+    return recipe.model_copy(update={"train": train.model_copy(update=size)})
+
+
+def _model(recipe: Recipe) -> str:
+    path = resolve_model(recipe.model.name)
+    return f"{recipe.model.name}, sha256:{model_digest(path)[:12]}…"
+
+
+def _sizes(task: Task) -> str:
+    sizes = [f"{len(task.split(split))} {split}" for split in SPLITS]
+    return f"{task.name}: {', '.join(sizes)} problems"
