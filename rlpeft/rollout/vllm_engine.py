@@ -25,7 +25,7 @@ from rlpeft.errors import EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.base import Delivery
 from rlpeft.rollout.vllm_plugin import register
-from rlpeft.rollout.vllm_plugin.internals import check_version
+from rlpeft.rollout.vllm_plugin.internals import check_version, core_pids
 from rlpeft.rollout.vllm_plugin.plan import check_form, read_config
 from rlpeft.rollout.vllm_plugin.start import (
     check_options,
@@ -90,7 +90,7 @@ class VllmEngine:
         base = Delivery(0, tensors_digest({}), 0.0)
         self._current: Delivery | None = base if adapter_config is None else None
         self._llm: Any = None
-        self._children: list[psutil.Process] = []
+        self._processes: list[psutil.Process] = []
         # One token more than the context: vLLM cannot score a sequence without room to go on.
         arguments |= {"max_model_len": min(self.context + 1, limit), "dtype": dtype, "seed": seed}
         with environment(thread_variables(num_threads)):
@@ -151,17 +151,16 @@ class VllmEngine:
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
-        _end(self._children)
+        _end(self._processes)
 
     def _start(self, model_path: str, arguments: dict[str, Any]) -> None:
-        before = set(psutil.Process().children(recursive=True))
         try:
             self._llm = LLM(model=model_path, **arguments)
         except (RuntimeError, ValueError, TypeError) as error:
-            _end(set(psutil.Process().children(recursive=True)) - before)
             cause = str(error).strip().splitlines()[0]
             raise EngineError(f"vLLM did not start: {cause} vLLM's log says more.") from error
-        self._children = list(set(psutil.Process().children(recursive=True)) - before)
+        cores = [psutil.Process(pid) for pid in core_pids(self._llm)]
+        self._processes = cores + [p for core in cores for p in core.children(recursive=True)]
         self._room = int(self._llm.model_config.max_model_len)
         self._llm.collective_rpc("rlpeft_watch", args=(os.getpid(),))
 
@@ -291,9 +290,9 @@ def _finish_reason(reason: str | None) -> FinishReason:
     return FinishReason(reason)
 
 
-def _end(processes: Sequence[psutil.Process] | set[psutil.Process]) -> None:
+def _end(processes: Sequence[psutil.Process]) -> None:
     """Wait for processes to end by themselves, then kill what is left."""
-    _, alive = psutil.wait_procs(list(processes), timeout=SHUTDOWN_S)
+    _, alive = psutil.wait_procs(processes, timeout=SHUTDOWN_S)
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=SHUTDOWN_S)

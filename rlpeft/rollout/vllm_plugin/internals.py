@@ -163,3 +163,9 @@ def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:
     """Every adapted layer of a loaded model, in module order."""
     layers = [getattr(module, ATTRIBUTE, None) for module in model.modules()]
     return [layer for layer in layers if layer is not None]
+
+
+def core_pids(llm: Any) -> list[int]:
+    """Process ids of vLLM's engine cores; their workers are children of theirs."""
+    manager = llm.llm_engine.engine_core.resources.engine_manager
+    return [process.pid for process in manager.processes]

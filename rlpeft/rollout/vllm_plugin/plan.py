@@ -86,8 +86,8 @@ def check_form(config: PeftConfig, form: str) -> None:
     """
     if form == "dense" and config.peft_type in ("HYPLORA", "MOSLORA"):
         raise EngineError(
-            f"form must be 'factored' for {config.peft_type.value}, got 'dense': its update depends on "
-            "the token and is no matrix."
+            f"form must be 'factored' for {config.peft_type.value}, got 'dense': its update "
+            "depends on the token and is no matrix."
         )
 
 
