@@ -1,44 +1,28 @@
-"""A recursive-descent parser for scalar expressions and bracketed groups.
+"""A recursive-descent parser for scalar expressions.
 
     sum     := [sign] product (("+"|"-"|"±") product)*
     product := power ((("*"|"/") signed | power))*          juxtaposition multiplies
     power   := atom postfix* ["^" exponent]
     atom    := number | symbol | function | fraction | root | bracketed | |sum| | matrix
 
-`answer.py` builds lists, relations, units and text on top. Depth is bounded by `MAX_DEPTH`;
-sums and products are flat, so the tree is no deeper than the brackets of the text.
+`groups.py` holds the brackets below it and `answer.py` the lists, relations, units and text above.
+Depth is bounded by `MAX_DEPTH`; sums and products are flat, so the tree is no deeper than the
+brackets of the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from rewards.math.limits import MAX_DEPTH, MAX_EXPONENT, MAX_ITEMS, OverLimit, Unreadable
-from rewards.math.nodes import (
-    Apply,
-    Based,
-    Constant,
-    Group,
-    Matrix,
-    Node,
-    Number,
-    Quantity,
-    Relation,
-    Symbol,
-    Text,
-    negated,
-)
+from rewards.math.groups import END, GroupParser, multiply, scalar
+from rewards.math.limits import MAX_EXPONENT, OverLimit, Unreadable
+from rewards.math.nodes import Apply, Based, Constant, Group, Node, Number, Symbol, negated
 from rewards.math.tokens import FUNCTIONS, Token
 from rewards.math.words import leading_number, word_set
 
-_END = Token("end of answer", "")
-_BRACKETS = {"(": ")", "[": "]", "\\{": "\\}", "<": ">", "floor": "floor", "ceil": "ceil"}
 _FACTOR_KINDS = word_set("symbol const func frac sqrt binom accent begin")
 _UNKNOWN_FUNCTIONS = frozenset("fghFGH")
-_NOT_SCALAR = (Group, Relation, Text, Quantity, Based)
 _MINUS_ONE = Apply("neg", (Number(Fraction(1)),))
-_MATRICES = word_set("matrix pmatrix bmatrix Bmatrix smallmatrix array")
 
 
 def literal(text: str) -> Number:
@@ -61,48 +45,8 @@ def literal(text: str) -> Number:
     return Number(value, 0 if period or exponent else len(decimals))
 
 
-class ExpressionParser:
-    """Reads expressions off a token list; `entry` is what stands between separators."""
-
-    def __init__(self, tokens: Sequence[Token]) -> None:
-        self.tokens = tokens
-        self.position = 0
-        self.depth = 0
-        self.bars = 0
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.position] if self.position < len(self.tokens) else _END
-
-    def at(self, kind: str, *texts: str) -> bool:
-        token = self.token
-        return token.kind == kind and (not texts or token.text in texts)
-
-    def take(self, kind: str, *texts: str) -> Token | None:
-        if not self.at(kind, *texts):
-            return None
-        token = self.token
-        self.position += 1
-        return token
-
-    def expect(self, kind: str, text: str) -> None:
-        if not self.take(kind, text):
-            raise Unreadable(f"expected {text!r}, found {self.token.text or 'the end'!r}")
-
-    def nested(self, read: Callable[[], Node]) -> Node:
-        """Run `read` one level deeper."""
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise OverLimit(f"nested deeper than {MAX_DEPTH}")
-        node = read()
-        self.depth -= 1
-        return node
-
-    def entry(self) -> Node:
-        """One item of a bracketed group; `AnswerParser` widens it to relations and units."""
-        return self.sum()
-
-    # -- arithmetic ---------------------------------------------------------------------------
+class ExpressionParser(GroupParser):
+    """Reads expressions off a token list."""
 
     def sum(self) -> Node:
         total = self._signed_product()
@@ -111,9 +55,9 @@ class ExpressionParser:
             term = self._signed_product()
             if sign.text in "±∓":
                 name = "pm" if sign.text == "±" else "mp"
-                terms = [Apply(name, (_add(terms), _scalar(term)))]
+                terms = [Apply(name, (_add(terms), scalar(term)))]
             else:
-                terms.append(negated(_scalar(term)) if sign.text == "-" else _scalar(term))
+                terms.append(negated(scalar(term)) if sign.text == "-" else scalar(term))
         return _add(terms)
 
     def _signed_product(self) -> Node:
@@ -123,7 +67,7 @@ class ExpressionParser:
         node = self.product()
         if "±" in signs or "∓" in signs:
             name = "pm" if "±" in signs else "mp"
-            node = Apply(name, (_scalar(node),))
+            node = Apply(name, (scalar(node),))
         if signs.count("-") % 2:
             node = _negative(node)
         return node
@@ -140,8 +84,8 @@ class ExpressionParser:
             else:
                 break
         if not below:
-            return _multiply(above)
-        return Apply("div", (_scalar(_multiply(above)), _scalar(_multiply(below))))
+            return multiply(above)
+        return Apply("div", (scalar(multiply(above)), scalar(multiply(below))))
 
     def _signed_power(self) -> Node:
         if self.take("op", "-"):
@@ -176,9 +120,9 @@ class ExpressionParser:
             return base
         self.position += 1
         if self._takes_degree_sign():
-            return self._postfix(Apply("degree", (_scalar(base),)))
+            return self._postfix(Apply("degree", (scalar(base),)))
         exponent = self.nested(self._exponent)
-        return self._postfix(Apply("pow", (_scalar(base), _scalar(exponent))))
+        return self._postfix(Apply("pow", (scalar(base), scalar(exponent))))
 
     def _takes_degree_sign(self) -> bool:
         braced = [token.kind for token in self.tokens[self.position : self.position + 3]]
@@ -190,22 +134,22 @@ class ExpressionParser:
     def _exponent(self) -> Node:
         sign = self.take("op", "-", "+", "±")
         if self.at("open", "{"):
-            inner = self._raised(self._brace_group())
+            inner = self._raised(self.brace_group())
         else:
             inner = self._raised(self._postfix(self.atom()))
         if sign and sign.text == "±":
-            return Apply("pm", (_scalar(inner),))
+            return Apply("pm", (scalar(inner),))
         return _negative(inner) if sign and sign.text == "-" else inner
 
     def _postfix(self, node: Node) -> Node:
         rounds = 0
         while True:
             if self.take("op", "!"):
-                node = Apply("factorial", (_scalar(node),))
+                node = Apply("factorial", (scalar(node),))
             elif self.take("op", "%"):
-                node = Apply("percent", (_scalar(node),))
+                node = Apply("percent", (scalar(node),))
             elif self.take("degree"):
-                node = Apply("degree", (_scalar(node),))
+                node = Apply("degree", (scalar(node),))
             else:
                 return node
             rounds += 1
@@ -227,20 +171,20 @@ class ExpressionParser:
             case "func":
                 return self._function(token.text)
             case "frac":
-                return Apply("div", (_scalar(self.argument()), _scalar(self.argument())))
+                return Apply("div", (scalar(self.argument()), scalar(self.argument())))
             case "binom":
-                return Apply("binom", (_scalar(self.argument()), _scalar(self.argument())))
+                return Apply("binom", (scalar(self.argument()), scalar(self.argument())))
             case "sqrt":
                 return self._root(token)
             case "accent":
-                return Apply(f"call:{token.text}", (_scalar(self.argument()),))
+                return Apply(f"call:{token.text}", (scalar(self.argument()),))
             case "begin":
-                return self._matrix(token.text)
+                return self.matrix(token.text)
             case "open":
                 self.position -= 1
-                return self._brace_group() if token.text == "{" else self._bracketed()
+                return self.brace_group() if token.text == "{" else self.bracketed()
             case "op" if token.text == "|" and not self.bars:
-                return self._absolute()
+                return self.absolute()
             case "word" if len(token.text) == 1:
                 constant = token.text in "ei"
                 return Constant(token.text) if constant else self._symbol(token)
@@ -302,7 +246,7 @@ class ExpressionParser:
         while self.take("op", "'"):
             name += "'"
         if token.text in _UNKNOWN_FUNCTIONS and self.at("open", "(") and not self.token.gap:
-            argument = self._bracketed()
+            argument = self.bracketed()
             items = argument.items if isinstance(argument, Group) else (argument,)
             return Apply(f"call:{name}", items)
         return Symbol(name)
@@ -316,7 +260,7 @@ class ExpressionParser:
             return token.text
         parts: list[str] = []
         while not self.take("close", "}"):
-            if self.token is _END or len(parts) > 8 or self.at("open"):
+            if self.token is END or len(parts) > 8 or self.at("open"):
                 raise Unreadable("a subscript must be short and closed")
             parts.append(self.token.text)
             self.position += 1
@@ -325,11 +269,11 @@ class ExpressionParser:
     def _function(self, name: str) -> Node:
         base = None
         if name == "log" and self.take("op", "_"):
-            base = _scalar(self.argument())
+            base = scalar(self.argument())
         exponent = None
         if self.take("op", "^"):
-            exponent = _scalar(self.nested(self._exponent))
-        argument = _scalar(self.nested(self._function_argument))
+            exponent = scalar(self.nested(self._exponent))
+        argument = scalar(self.nested(self._function_argument))
         if exponent == _MINUS_ONE and f"arc{name}" in FUNCTIONS:
             return Apply(f"arc{name}", (argument,))
         if name in ("log", "lg"):
@@ -342,11 +286,11 @@ class ExpressionParser:
     def _function_argument(self) -> Node:
         """What stands in the function's brackets, or the product up to the next function."""
         if self.at("open", "(", "[", "{"):
-            return self._brace_group() if self.at("open", "{") else self._bracketed()
+            return self.brace_group() if self.at("open", "{") else self.bracketed()
         factors = [self._signed_power()]
         while self._factor_follows() and not self.at("func"):
             factors.append(self.power())
-        return _multiply(factors)
+        return multiply(factors)
 
     def _root(self, token: Token) -> Node:
         index: Node = Number(Fraction(2))
@@ -355,13 +299,13 @@ class ExpressionParser:
             self.expect("close", "]")
         plain = token.text == "surd" and not self.at("open", "{")
         radicand = self.nested(self.atom if plain else self.argument)
-        return Apply("root", (_scalar(index), _scalar(radicand)))
+        return Apply("root", (scalar(index), scalar(radicand)))
 
     def argument(self) -> Node:
         """The argument of a LaTeX command: a brace group, or the next single sign."""
         token = self.token
         if token.kind == "open" and token.text == "{":
-            return self._brace_group()
+            return self.brace_group()
         if token.kind == "number" and token.text.isdigit() and len(token.text) > 1:
             rest = Token("number", token.text[1:])
             self.tokens = [*self.tokens[: self.position], rest, *self.tokens[self.position + 1 :]]
@@ -371,107 +315,10 @@ class ExpressionParser:
             return literal(token.text)
         return self.nested(self.atom)
 
-    # -- groups -------------------------------------------------------------------------------
-
-    def _brace_group(self) -> Node:
-        self.expect("open", "{")
-        node = self.nested(self.sum)
-        if infix := self.take("infix"):
-            name = "binom" if infix.text == "choose" else "div"
-            node = Apply(name, (_scalar(node), _scalar(self.nested(self.sum))))
-        self.expect("close", "}")
-        return node
-
-    def _bracketed(self) -> Node:
-        opening = self.token.text
-        self.position += 1
-        bars, self.bars = self.bars, int(opening == "\\{")  # in a set "|" means "such that"
-        items = self.items(closing=True)
-        if opening == "\\{" and len(items) == 1 and self.take("op", "|", ":"):
-            items = self.items(closing=True)
-            opening = "such that"
-        self.bars = bars
-        closing = self.token.text
-        if not self.take("close"):
-            raise Unreadable(f"{opening!r} is never closed")
-        if opening == "such that" and closing == "\\}" and items:
-            return items[0] if len(items) == 1 else Group("and", items)
-        if opening in ("(", "[") and closing in (")", "]"):
-            if len(items) == 1 and opening + closing in ("()", "[]"):
-                return items[0]
-            if len(items) == 1:
-                raise Unreadable("an interval must have two ends")
-            return Group(opening + closing, items)
-        if _BRACKETS.get(opening) != closing:
-            raise Unreadable(f"{opening!r} closed by {closing!r}")
-        if opening in ("floor", "ceil"):
-            if len(items) != 1:
-                raise Unreadable("a rounding bracket must hold one value")
-            return Apply(opening, (_scalar(items[0]),))
-        if opening == "<":
-            return items[0] if len(items) == 1 else Group("()", items)
-        return Group("{}", items) if items else Constant("empty")
-
-    def items(self, *, closing: bool) -> tuple[Node, ...]:
-        """Entries up to the end or the closing bracket, separated by commas or semicolons."""
-        if closing and self.at("close"):
-            return ()
-        items = [self.nested(self.entry)]
-        while self.take("sep", ",", ";"):
-            items.append(self.nested(self.entry))
-            if len(items) > MAX_ITEMS:
-                raise OverLimit(f"more than {MAX_ITEMS} items")
-        return tuple(items)
-
-    def _absolute(self) -> Node:
-        self.bars += 1
-        inner = self.nested(self.sum)
-        self.bars -= 1
-        self.expect("op", "|")
-        return Apply("abs", (_scalar(inner),))
-
-    def _matrix(self, environment: str) -> Node:
-        if environment not in _MATRICES:
-            raise Unreadable(f"environment {environment!r} is not one of an answer")
-        rows: list[tuple[Node, ...]] = []
-        cells: list[Node] = []
-        while not self.at("end"):
-            cells.append(_scalar(self.nested(self.sum)))
-            if self.take("cell"):
-                continue
-            rows.append(tuple(cells))
-            cells = []
-            if not self.take("row"):
-                break
-        if not self.take("end", environment) or cells:
-            raise Unreadable("a matrix must be closed, with a value in each cell")
-        if not rows or len({len(row) for row in rows}) != 1:
-            raise Unreadable("the rows of a matrix must have the same length")
-        return Matrix(tuple(rows))
-
-
-def _scalar(node: Node) -> Node:
-    if isinstance(node, _NOT_SCALAR):
-        raise Unreadable(f"a {type(node).__name__.lower()} inside an expression")
-    return node
-
 
 def _negative(node: Node) -> Node:
-    return negated(_scalar(node))
+    return negated(scalar(node))
 
 
 def _add(terms: list[Node]) -> Node:
-    return terms[0] if len(terms) == 1 else Apply("add", tuple(map(_scalar, terms)))
-
-
-def _multiply(factors: list[Node]) -> Node:
-    if len(factors) == 1:
-        return factors[0]
-    matrices = [factor for factor in factors if isinstance(factor, Matrix)]
-    scalars = [_scalar(factor) for factor in factors if not isinstance(factor, Matrix)]
-    if len(matrices) > 1:
-        raise Unreadable("a product of matrices is not evaluated")
-    if matrices:
-        scale = _multiply(scalars)
-        return Matrix(tuple(tuple(_multiply([scale, c]) for c in r) for r in matrices[0].rows))
-    return Apply("mul", tuple(scalars))
+    return terms[0] if len(terms) == 1 else Apply("add", tuple(map(scalar, terms)))
