@@ -18,10 +18,11 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 from safetensors.torch import save
 from vllm import LLM, SamplingParams, TokensPrompt
+from vllm.exceptions import VLLMClientError
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
-from rlpeft.errors import EngineError
+from rlpeft.errors import EngineDiedError, EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.base import Delivery
 from rlpeft.rollout.vllm_plugin import register
@@ -106,6 +107,7 @@ class VllmEngine:
             answer = json.loads(replies[0])
             if "error" in answer:
                 raise EngineError(answer["error"])
+            self._current = None  # neither policy, until nothing of the old one is cached
             if not llm.reset_prefix_cache():
                 raise EngineError("vLLM must drop its prefix cache at a sync, it refused to.")
         self._sent_factors = dict(state.factors)
@@ -117,8 +119,14 @@ class VllmEngine:
         policy = self._policy()
         for request in requests:
             self._check(request)
-        rows = [(r.prompt_ids, self._parameters(r, s, sampling)) for r in requests for s in r.seeds]
-        completions = iter(self._complete(rows, policy))
+        with self._alive() as llm:
+            rows = [
+                (r.prompt_ids, self._parameters(r, seed, sampling))
+                for r in requests
+                for seed in r.seeds
+            ]
+            outputs = _generate(llm, [ids for ids, _ in rows], [given for _, given in rows])
+        completions = iter(self._completions(outputs, policy))
         return [[next(completions) for _ in request.seeds] for request in requests]
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -171,7 +179,9 @@ class VllmEngine:
         try:
             yield self._llm
         except EngineDeadError as error:
-            raise EngineError("vLLM's process died: start another engine.") from error
+            raise EngineDiedError("vLLM's process died: start another engine.") from error
+        except VLLMClientError as error:
+            raise EngineError(f"vLLM refuses a request: {error}") from error
 
     def _policy(self) -> Delivery:
         if self._current is None:
@@ -211,14 +221,10 @@ class VllmEngine:
             logprobs=0,
         )
 
-    def _complete(
-        self, rows: Sequence[tuple[Sequence[int], SamplingParams]], policy: Delivery
-    ) -> list[Completion]:
-        with self._alive() as llm:
-            outputs = _generate(llm, [ids for ids, _ in rows], [params for _, params in rows])
+    def _completions(self, outputs: Sequence[Any], policy: Delivery) -> list[Completion]:
         kept = [output.outputs[0] for output in outputs]
         texts = self.tokenizer.batch_decode(
-            [list(o.token_ids) for o in kept], skip_special_tokens=True
+            [list(output.token_ids) for output in kept], skip_special_tokens=True
         )
         return [
             Completion(
