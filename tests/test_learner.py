@@ -54,7 +54,7 @@ def test_micro_batches_give_the_gradient_of_one_large_batch(llama, normalise):
 
 @pytest.mark.parametrize("kl", ["full", "full_reverse", "k1", "k3"])
 def test_gradient_is_that_of_a_plain_loop_over_sequences(llama, kl):
-    """An independent re-computation: one unpadded sequence at a time, full log-softmax, autograd."""
+    """Computed apart: one unpadded sequence at a time, full log-softmax, autograd."""
     learner = make(llama, loss=LossConfig(kl_coef=0.3, kl=kl, ratio_cap=0), temperature=0.7)
     perturb(learner)
     learner.forward_backward(SAMPLES)
@@ -185,7 +185,7 @@ def test_cosine_schedule_warms_up_and_ends_at_zero(llama):
 
 
 def test_truncated_ratio_scales_the_gradient(llama):
-    """Engine log-probs lower by log 4 than the learner's: ratio 4, capped at 2: twice the gradient."""
+    """Engine log-probs lower by log 4 than the learner's: ratio 4, capped at 2."""
     learner = make(llama)
     exact = learner.logprobs([s.prompt_ids + s.completion_ids for s in SAMPLES])
     tails = [row[-len(s.completion_ids) :] for row, s in zip(exact, SAMPLES, strict=True)]

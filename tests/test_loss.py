@@ -21,7 +21,7 @@ def terms(hidden, targets, *, base=None, kl="full", chunk=100, temperature=1.0, 
 
 
 def test_reinforce_is_the_worked_example():
-    """Logits [[1, 0, -1], [0, 2, 0]], tokens (0, 1): Σ log π = -0.647151; r = -1 in a batch of 4."""
+    """Tokens (0, 1): Σ log π = -0.647151; r = -1 in a batch of 4."""
     logits = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 0.0]])
     found = terms(logits, torch.tensor([0, 1]))
     assert float(found.logprobs_N.sum()) == pytest.approx(-0.647151, abs=1e-6)
@@ -33,6 +33,12 @@ def test_reinforce_is_the_worked_example():
 def test_both_directions_of_the_full_kl():
     assert float(full_kl(PI, BASE)) == pytest.approx(0.085123, abs=1e-6)
     assert float(full_kl(BASE, PI)) == pytest.approx(0.092033, abs=1e-6)
+
+
+@pytest.mark.parametrize(("kl", "expected"), [("full", 0.085123), ("full_reverse", 0.092033)])
+def test_the_direction_of_the_full_kl_is_as_named(kl, expected):
+    found = terms(PI, torch.tensor([0]), base=BASE, kl=kl)
+    assert float(found.kl_N) == pytest.approx(expected, abs=1e-6)
 
 
 @given(logits=st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=8))

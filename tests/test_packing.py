@@ -1,4 +1,4 @@
-"""Packing loses nothing, invents nothing, and shares prompts without letting answers see each other."""
+"""Packing loses nothing, invents nothing, and answers sharing a prompt never see each other."""
 
 import pytest
 import torch
