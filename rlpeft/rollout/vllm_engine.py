@@ -30,11 +30,11 @@ from rlpeft.rollout.vllm_plugin.internals import check_version, core_pids
 from rlpeft.rollout.vllm_plugin.plan import check_form, read_config
 from rlpeft.rollout.vllm_plugin.start import (
     check_options,
+    child_variables,
     environment,
     llm_arguments,
     model_context,
     plugin_arguments,
-    thread_variables,
 )
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
@@ -94,7 +94,7 @@ class VllmEngine:
         self._processes: list[psutil.Process] = []
         # One token more than the context: vLLM cannot score a sequence without room to go on.
         arguments |= {"max_model_len": min(self.context + 1, limit), "dtype": dtype, "seed": seed}
-        with environment(thread_variables(num_threads)):
+        with environment(child_variables(num_threads)):
             self._start(str(model_path), arguments)
 
     def load_adapter(self, state: AdapterState) -> Delivery:

@@ -95,14 +95,20 @@ def plugin_arguments(adapter_config: Mapping[str, Any], *, is_dense: bool) -> di
     return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
 
 
-def thread_variables(num_threads: int | None) -> dict[str, str]:
-    """Environment variables that decide the OpenMP threads of vLLM's worker."""
-    # vLLM has no other door for this. Left alone it binds its worker to all cores but one, which
-    # on two cores is half of them, and ignores what the process was given.
-    if not current_platform.is_cpu():
-        return {}
+def child_variables(num_threads: int | None) -> dict[str, str]:
+    """Environment variables for vLLM's processes; what the user has set himself stays.
+
+    For each of them vLLM has no other door.
+    """
+    # One line a sync from the core would bury the run's own progress.
+    variables = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+    if current_platform.is_cpu():
+        # Left alone vLLM binds its worker to all cores but one, which on two cores is half of
+        # them, and ignores the number of threads that the process was given.
+        variables["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    variables = {name: os.environ.get(name, value) for name, value in variables.items()}
     threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
-    return {"VLLM_CPU_OMP_THREADS_BIND": "nobind"} | threads
+    return variables | threads
 
 
 @contextmanager
