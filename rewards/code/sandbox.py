@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import queue
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
@@ -77,21 +78,19 @@ class Sandbox:
     def run(self, job: Job) -> Outcome:
         """Run one job; waits for a free worker. Never raises for what the program does."""
         worker = self._idle.get()
+        fit: _Worker | None = None
         try:
-            if worker is None:
-                worker = self._start()
+            worker = worker or self._start()
             outcome = worker.run(job)
-            if worker.ended:
-                worker.close()
-                worker = None
+            fit = None if worker.ended else worker
             return outcome
         except WireError as error:
-            if worker is not None:
-                worker.close()
-                worker = None
             return Outcome("broken", f"the sandbox failed: {error}")
         finally:
-            self._idle.put(worker)
+            # Whatever cut a job short, its worker must not hand the result to the next one.
+            if worker is not None and fit is None:
+                worker.close()
+            self._idle.put(fit)
 
     def run_many(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Run jobs on all workers; results in the order of the jobs."""
@@ -123,14 +122,15 @@ class Sandbox:
 
 
 class _Worker:
-    """One zygote process."""
+    """One zygote process, and the folder that the folders of its jobs lie in."""
 
     def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="sandbox-")
         # -P -s -S: neither the working folder nor any site-packages is importable.
         command = [sys.executable, "-P", "-s", "-S", "-B", "-c", _START.format(root=_ROOT)]
         environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
         self._process = subprocess.Popen(
-            command,
+            [*command, self._folder],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -141,7 +141,7 @@ class _Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
-        self.missing = tuple(self._receive(30.0)["missing"])
+        self.missing = tuple(self._receive(_GRACE_S)["missing"])
         self.ended = False
 
     def run(self, job: Job) -> Outcome:
@@ -156,16 +156,13 @@ class _Worker:
         return Outcome(result["outcome"], result["detail"])
 
     def close(self) -> None:
-        """End it: by end of input if it listens, by SIGKILL if it does not."""
+        """Kill it, and with it the processes of a job that may still run."""
+        self._process.kill()
+        self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
-        try:
-            self._process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            if pipe is not None:
+                pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _receive(self, timeout_s: float) -> dict[str, Any]:
         # The zygote keeps the deadline of a job; this is the net under it.

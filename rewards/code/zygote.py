@@ -15,6 +15,7 @@ import os
 import select
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -42,17 +43,25 @@ def main() -> None:
     """Say what protections are missing, then run jobs until stdin ends."""
     for name in _PRELOADED.split():
         importlib.import_module(name)
+    root = sys.argv[1]
     parent = Channel(0, 1)
     parent.send({"missing": missing_protections()})
-    with tempfile.TemporaryDirectory(prefix="sandbox-") as root, contextlib.suppress(WireError):
-        while True:
-            limits = parent.receive()
-            folder = tempfile.mkdtemp(dir=root)
-            result = _run_job(limits, folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            parent.send(result)
-            if result.get("last"):
-                break
+    try:
+        while not _answer(parent, root):
+            pass
+    except WireError:
+        # The parent is gone, perhaps killed, so nobody else removes the folder.
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _answer(parent: Channel, root: str) -> bool:
+    """Run the next job; return whether it has to be the last."""
+    limits = parent.receive()
+    folder = tempfile.mkdtemp(dir=root)
+    result = _run_job(limits, folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    parent.send(result)
+    return bool(result["last"])
 
 
 @dataclass(slots=True)
@@ -172,11 +181,17 @@ def _close_all_but(keep: tuple[int, ...]) -> None:
 
 
 def _watch(result: int, folder: str, deadline: float) -> tuple[bytes, str]:
-    """Read the judge's result; return it and why reading stopped: "", "time" or "space"."""
+    """Read the judge's result; return it and why reading stopped: "", "time", "space", "parent"."""
     raw = b""
+    poller = select.poll()
+    poller.register(result, select.POLLIN)
+    poller.register(0, 0)  # nothing but its end: the parent's
     while time.monotonic() < deadline:
-        if not select.select([result], [], [], _LOOK_S)[0]:
-            if _folder_bytes(folder) > FOLDER_BYTES:
+        ready = [descriptor for descriptor, _ in poller.poll(_LOOK_S * 1000)]
+        if 0 in ready:
+            return raw, "parent"
+        if not ready:
+            if _overfull(folder):
                 return raw, "space"
             continue
         part = os.read(result, _MAX_RESULT_BYTES)
@@ -186,7 +201,16 @@ def _watch(result: int, folder: str, deadline: float) -> tuple[bytes, str]:
     return raw, "time"
 
 
-def _folder_bytes(folder: str) -> int:
-    # Without the right to make folders, all that a program writes lies flat in this one.
+def _overfull(folder: str) -> bool:
+    """Whether a program has written more than `FOLDER_BYTES`; an empty file counts as a page.
+
+    Without the right to make folders, all that it writes lies flat in this one.
+    """
+    total = 0
     with os.scandir(folder) as entries:
-        return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                total += 4096 + entry.stat(follow_symlinks=False).st_size
+            if total > FOLDER_BYTES:  # at once: a program may add files faster than we count
+                return True
+    return False

@@ -1,4 +1,8 @@
 import os
+import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -52,7 +56,7 @@ def sandbox():
 
 
 def run(sandbox, source, *tests, **options):
-    return sandbox.run(Job(source, tests, **{"cpu_s": 2, "wall_s": 6.0} | options))
+    return sandbox.run(Job(source, tests, **{"cpu_s": 2, "wall_s": 60.0} | options))
 
 
 def test_a_right_program_passes(sandbox):
@@ -133,8 +137,9 @@ def test_a_program_may_write_in_its_own_folder(sandbox):
     assert run(sandbox, source, "assert keep('hello') == 'hello'").outcome == "passed"
 
 
-def test_many_files_are_stopped(sandbox):
-    source = "def fill():\n    for i in range(10**6): open(str(i), 'wb').write(bytes(1 << 20))"
+@pytest.mark.parametrize("size", [0, 1 << 20])
+def test_many_files_are_stopped(sandbox, size):
+    source = f"def fill():\n    for i in range(10**6): open(str(i), 'wb').write(bytes({size}))"
 
     outcome = run(sandbox, source, "fill()")
 
@@ -151,14 +156,11 @@ def test_many_files_are_stopped(sandbox):
         "def f():\n    return 9 ** 9 ** 9",
     ],
 )
-def test_an_endless_program_is_wrong_within_its_time(sandbox, source):
-    start = time.monotonic()
-
-    outcome = run(sandbox, source, "f()", cpu_s=1, wall_s=10.0)
+def test_an_endless_program_is_wrong_at_its_time_limit(sandbox, source):
+    outcome = run(sandbox, source, "f()", cpu_s=1)
 
     assert outcome.outcome == "failed"
     assert "time limit" in outcome.detail
-    assert time.monotonic() - start < 8
 
 
 def test_a_sleeping_program_is_wrong_at_the_deadline(sandbox):
@@ -166,6 +168,13 @@ def test_a_sleeping_program_is_wrong_at_the_deadline(sandbox):
 
     assert outcome.outcome == "failed"
     assert "waited" in outcome.detail
+
+
+def test_a_program_that_the_machine_starved_is_not_called_wrong(sandbox):
+    # At work to the end with processor time to spare: on a machine that had some, it may be right.
+    outcome = run(sandbox, "def f():\n    while True: pass", "f()", cpu_s=60, wall_s=0.3)
+
+    assert outcome.outcome == "starved"
 
 
 def test_memory_is_bounded(sandbox):
@@ -330,6 +339,51 @@ def test_a_killed_worker_is_replaced():
 
     alone.close()
     assert (broken.outcome, after.outcome) == ("broken", "passed")
+
+
+def test_a_job_that_was_interrupted_leaves_its_result_to_nobody(monkeypatch):
+    alone = Sandbox(num_workers=1)
+    run(alone, "def f(): return 1", "assert f() == 1")
+    interrupt = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    interrupt.start()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(alone, "import time\ndef f(): time.sleep(1)", "f()")
+    after = run(alone, "def f(): return 1", "assert f() == 2")
+
+    alone.close()
+    assert after.outcome == "failed"
+    assert "assert f() == 2" in after.detail
+
+
+def test_the_processes_of_a_parent_that_was_killed_end(tmp_path):
+    code = (
+        "from rewards.code.sandbox import Job, Sandbox\n"
+        "Sandbox(1).run(Job('import time\\ndef f(): time.sleep(60)', ('f()',), wall_s=60.0))\n"
+    )
+    environment = {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    wait_for(lambda: list(tmp_path.glob("sandbox-*/*")))
+    group = descendants(parent.pid)
+
+    parent.kill()
+    parent.wait()
+
+    assert len(group) == 3
+    wait_for(lambda: not list(tmp_path.glob("sandbox-*")))
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in group))
+
+
+def wait_for(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def descendants(pid):
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(c) for c in children] + [d for c in children for d in descendants(int(c))]
 
 
 def test_nothing_is_left_behind():
