@@ -30,7 +30,7 @@ _MARKS = r"[\s*_`\"'$({\[]{0,8}"
 _LEADS = (
     r"(?:answer|option|choice)[*_]{0,2}\s{0,3}"
     r"(?:(?:is|was|must\sbe|should\sbe|would\sbe)\b\s{0,3}:?|:|=)",
-    r"\b(?:i|we)\s(?:choose|chose|pick|select|go\swith)\b",
+    r"\b(?:i|we)\s(?:choose|chose|pick|select|go[ ]with)\b",
     r"####",
 )
 _NOUN = r"(?:(?:option|choice|answer)\b\s{0,3})?"

@@ -141,7 +141,7 @@ def test_a_program_may_write_in_its_own_folder(sandbox):
 def test_many_files_are_stopped(sandbox, size):
     source = f"def fill():\n    for i in range(10**6): open(str(i), 'wb').write(bytes({size}))"
 
-    outcome = run(sandbox, source, "fill()")
+    outcome = run(sandbox, source, "fill()", cpu_s=60)
 
     assert outcome.outcome == "failed"
     assert "written" in outcome.detail
