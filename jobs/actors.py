@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from jobs.watchdog import watch_me
 from rewards.scorer import ScoredBatch, Scorer
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineDiedError
@@ -36,6 +37,7 @@ class EngineActor:
     def start(self, proof: Proof | None) -> SyncReport | None:
         """Build the engine; a successor proves the policy its predecessor ran before any work."""
         _use_threads(self.threads)
+        watch_me()
         self.engine = self.build()
         return None if proof is None else self.prove(proof)
 

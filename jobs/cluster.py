@@ -33,14 +33,14 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         ClusterError: no cluster there, or it wants a token.
     """
-    if ray.is_initialized():
-        yield
-        return
     if address is not None and address.startswith("http"):
         raise ConfigError(
             f"--address of a run must be the head's host:port, got {address!r}, which takes jobs. "
             f"Run: rlpeft submit RECIPE --address {address}"
         )
+    if ray.is_initialized():
+        yield
+        return
     try:
         ray.init(
             address=address,

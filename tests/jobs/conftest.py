@@ -2,8 +2,10 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rlpeft.config import parse_recipe
@@ -63,3 +65,27 @@ def cluster():
         "dashboard": f"http://{context.dashboard_url}",
     }
     ray.shutdown()
+
+
+@pytest.fixture
+def engines():
+    """Lists the engine processes of this session's cluster, and of no other."""
+
+    def find():
+        children = psutil.Process().children(recursive=True)
+        return [child for child in children if child.name().startswith("ray::EngineAct")]
+
+    return find
+
+
+@pytest.fixture
+def wait_for():
+    """Waits until a condition holds."""
+
+    def wait(condition, timeout_s=120.0):
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.2)
+
+    return wait

@@ -5,6 +5,7 @@ import signal
 import time
 from functools import partial
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -205,3 +206,30 @@ def test_an_engine_that_cannot_be_built_says_why(fleet_of):
 
     with pytest.raises(EngineError.__base__, match=r"^no such model\.$"):
         fleet_of(build)
+
+
+@pytest.mark.ray
+def test_no_process_of_an_engine_outlives_its_actor(fleet_of, tmp_path, engines, wait_for):
+    def build():
+        import subprocess
+
+        from rlpeft.rollout.fake_engine import FakeEngine
+
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        (tmp_path / f"child-{child.pid}").touch()
+        return FakeEngine(lambda request, seed: None)
+
+    fleet = fleet_of(build)
+    fleet.sync(proof())
+    [engine] = engines()
+    wait_for(lambda: any("jobs.watchdog" in c.cmdline() for c in engine.children()))
+    time.sleep(3)  # let it look once
+    engine.kill()
+    fleet.sync(proof())
+    [successor] = engines()
+    wait_for(lambda: any("jobs.watchdog" in c.cmdline() for c in successor.children()))
+    time.sleep(3)
+    fleet.close()
+    children = [int(path.name.removeprefix("child-")) for path in tmp_path.glob("child-*")]
+    assert len(children) == 2
+    wait_for(lambda: not any(psutil.pid_exists(child) for child in children))

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 import psutil
 import pytest
@@ -52,14 +51,6 @@ def cli(*arguments):
     return result.stdout
 
 
-def wait_for(condition, timeout_s=120.0):
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-    return found
-
-
 def figures(folder):
     return [
         {k: v for k, v in row.items() if "time" not in k and not k.endswith(("_s", "/seconds"))}
@@ -79,7 +70,9 @@ def drivers(folder):
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_submitted_run_whose_driver_is_killed_continues_and_ends(cluster, recipe, tmp_path):
+def test_a_submitted_run_whose_driver_is_killed_continues_and_ends(
+    cluster, recipe, tmp_path, wait_for
+):
     out, address = tmp_path / "run", cluster["dashboard"]
     path = recipe(20)
     sent = json.loads(
@@ -101,7 +94,7 @@ def test_a_submitted_run_whose_driver_is_killed_continues_and_ends(cluster, reci
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_stopped_run_leaves_no_driver_behind(cluster, recipe, tmp_path):
+def test_a_stopped_run_leaves_no_driver_behind(cluster, recipe, tmp_path, wait_for):
     out, address = tmp_path / "run", cluster["dashboard"]
     job, _ = submit(recipe(100000), address=address, out=out, retries=5)
     wait_for(lambda: read_metrics(out))

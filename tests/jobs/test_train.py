@@ -3,7 +3,6 @@
 import json
 import threading
 
-import psutil
 import pytest
 
 from jobs.train import lone_run, run
@@ -64,7 +63,7 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(quick, tmp_
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
-    cluster, quick, tmp_path
+    cluster, quick, tmp_path, engines
 ):
     recipe = quick(resources={"reward_workers": 2})
     killed = []
@@ -80,12 +79,6 @@ def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
     assert decided(tmp_path / "ray") == decided(tmp_path / "here")
     assert on_ray["test"] == here["test"]
     assert engines() == []
-
-
-def engines():
-    """Engine processes of this session's cluster, and of no other."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if child.name().startswith("ray::EngineAct")]
 
 
 def test_a_finished_run_is_not_tested_again(quick, tmp_path):
