@@ -38,6 +38,10 @@ from rewards.math.words import leading_number, word_set
 _MAX_WORDS = 12
 _MAX_UNIONS = 32
 _FILLERS = word_set("of total the a an each altogether left away more approximately about")
+_NO_UNITS = word_set(
+    "is are was were be been not no never answer answers correct wrong right because so since if "
+    "it this that these which can cannot could may might must should would will maybe perhaps"
+)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cubed": 3, "squared": 2}
 _PHRASES: dict[str, Node] = {
     "all real numbers": Constant("R"),
@@ -100,10 +104,12 @@ def key_of(tokens: Sequence[Token]) -> str:
 
 def option_letter(tokens: Sequence[Token]) -> str | None:
     """A leading capital that is the whole answer or is set off: "B", "(B) 12", "E: true"."""
-    kinds = [token.text for token in tokens[:3]]
-    if kinds[:1] == ["("] and kinds[2:] == [")"]:
-        kinds = [kinds[1], ")"]
-    head, follower = (kinds[0], kinds[1] if len(kinds) > 1 else "")
+    signs = [token.text for token in tokens[:4]]
+    if signs[0].casefold() in ("option", "choice"):
+        signs = signs[1:] or signs
+    if signs[:1] == ["("] and signs[2:3] == [")"]:
+        signs = [signs[1], ")"]
+    head, follower = (signs[0], signs[1] if len(signs) > 1 else "")
     is_letter = len(head) == 1 and "A" <= head <= "J"
     return head if is_letter and (not follower or follower in (":", ")", ".")) else None
 
@@ -274,6 +280,8 @@ class _AnswerParser(ExpressionParser):
             word = self._unit_word(started=bool(parts))
             if word is None:
                 return parts
+            if word in _NO_UNITS:
+                raise Unreadable("a sentence after the value")
             if word in ("per", "/"):
                 direction = -1
             elif word in _POWERS and parts and word.endswith("d"):
@@ -294,9 +302,10 @@ class _AnswerParser(ExpressionParser):
             if word == "in" and self.at("word"):  # "12 in total" against "12 in"
                 return "of"
             return word
-        if started and token.kind in ("symbol", "op") and token.text in "/*.hsmgl":
-            if token.text == "/" and not self._unit_continues():
-                return None
+        if token.text == "/" and token.kind == "op" and self._unit_continues():
+            self.position += 1
+            return "/"
+        if started and token.kind in ("symbol", "op") and token.text in "*.hsmgl":
             self.position += 1
             return "of" if token.text in "*." else token.text
         return None

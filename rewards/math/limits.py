@@ -20,7 +20,7 @@ PHRASE_WINDOW = 4096  # characters at the end of a completion where answer phras
 MAX_MAGNITUDE = 20_000  # bits before or behind the point in the numeric tier
 
 
-COMPARISON_BUDGET = 300_000  # of one comparison, in units of about a microsecond
+COMPARISON_BUDGET = 120_000  # of one comparison, in units of about a microsecond
 
 
 class Unreadable(Exception):

@@ -77,7 +77,7 @@ class ExpressionParser(GroupParser):
         while True:
             if self.take("op", "*"):
                 above.append(self._signed_power())
-            elif self.take("op", "/"):
+            elif not self._per_unit() and self.take("op", "/"):
                 below.append(self._signed_power())
             elif self._factor_follows():
                 above.append(self.power())
@@ -92,6 +92,11 @@ class ExpressionParser(GroupParser):
             return _negative(self.power())
         self.take("op", "+")
         return self.power()
+
+    def _per_unit(self) -> bool:
+        """The "/hour" of "18/hour"."""
+        follower = self.tokens[self.position + 1 : self.position + 2]
+        return bool(follower) and follower[0].kind == "word" and len(follower[0].text) > 1
 
     def _factor_follows(self) -> bool:
         token = self.token

@@ -32,6 +32,11 @@ _STATING = re.compile(
     r"|has|have|costs?|makes?|earns?|obtains?|total of|that is|so|thus|therefore|hence)\b[\s:,]*",
     re.IGNORECASE,
 )
+_IS_THE_ANSWER = re.compile(
+    r"\s(?:is|are)\sthe\s(?:final\s|correct\s|required\s)?(?:answer|result|solution)s?\b",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(r"^(?:so|thus|hence|therefore|then|and)\b[\s,:]*", re.IGNORECASE)
 _NO_STATEMENT = re.compile(
     r"\?|\b(?:not|cannot|if|let|suppose|assume|find|given|when|need|want|simplify|compute|evaluate"
     r"|determine|either|maybe|perhaps|possibly|might|could)\b|n['’]t\b",
@@ -103,10 +108,21 @@ def stated_value(text: str) -> str | None:
     sentence = _last_sentence(text)
     if not sentence or _NO_STATEMENT.search(sentence):
         return None
+    reversed_statement = _IS_THE_ANSWER.search(sentence)
+    if reversed_statement:
+        return _final_value(sentence[: reversed_statement.start()])
     for verb in reversed(list(_STATING.finditer(sentence))[-_MAX_CUTS:]):
         value = _value_at(sentence, verb.end())
         if value and _readable(value[1]) and _is_mathematical(read(value[1]).node):
             return value[1]
+    return None
+
+
+def _final_value(head: str) -> str | None:
+    """The value of "Thus 42" in "Thus 42 is the answer"."""
+    value = _LEAD.sub("", head.rpartition(", ")[2].strip())
+    if _readable(value) and _is_mathematical(read(value).node):
+        return value
     return None
 
 

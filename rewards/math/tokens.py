@@ -243,7 +243,7 @@ class _Tokenizer:
             self._number_set()
         elif name in ("operatorname", "mathop"):
             match = _BRACED.match(self.text, self.position)
-            if not match:
+            if not match or not match.group(1).strip():
                 raise Unreadable(f"\\{name} without a name in braces")
             self.position = match.end()
             self._word(match.group(1).strip())

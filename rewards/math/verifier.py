@@ -55,8 +55,16 @@ def verify_math_batch(
     if chosen.symbolic:
         reader = SymbolicReader([*bare_golds, *(claim for one in found for claim in one.claims)])
     return [
-        _verdict(one, gold, chosen, reader) for one, gold in zip(found, bare_golds, strict=True)
+        _guarded(one, gold, chosen, reader) for one, gold in zip(found, bare_golds, strict=True)
     ]
+
+
+def _guarded(found: Extraction, gold: str, policy: MathPolicy, reader: Reader) -> Verdict:
+    """A defect of ours, met on one row, is an error of that row and not of the whole batch."""
+    try:
+        return _verdict(found, gold, policy, reader)
+    except (Exception, RecursionError) as error:
+        return Verdict(None, VerdictKind.ERROR, f"{type(error).__name__}: {error!s:.{_SHOWN}}")
 
 
 def _verdict(found: Extraction, gold: str, policy: MathPolicy, reader: Reader) -> Verdict:

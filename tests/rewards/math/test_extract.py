@@ -74,6 +74,7 @@ def test_a_completion_without_a_final_answer_has_no_claim(completion):
         ("So the total weight is 12 kg.", "12 kg"),
         ("The solutions are $2$ and $3$.", "$2$ and $3$"),
         ("so 6*7 = 42", "6*7 = 42"),
+        ("Thus 42 is the answer.", "42"),
         ("We add.\n\n**42**", "42"),
         ("\\left( 3, \\frac{\\pi}{2} \\right)", "\\left( 3, \\frac{\\pi}{2} \\right)"),
         ("Evelyn", "Evelyn"),

@@ -39,7 +39,7 @@ EQUAL = {
         ("15", r"15\mbox{ cm}^2"), (r"15\text{ cm}^2", r"15\text{ square centimeters}"),
         ("12", r"12\,\mathrm{kg}"), (r"60\text{ mph}", r"60\text{ miles per hour}"),
         ("5 km", "5 kilometers"), ("7", "7 apples in total"), ("5 m/s", r"5\text{ m/s}"),
-        (r"20^\circ\text{C}", "20°C"), ("45", r"45^\circ"), (r"45^{\circ}", "45 degrees"),
+        (r"20^\circ\text{C}", "20°C"), ("45", r"45^\circ"), (r"45^{\circ}", "45 degrees"), ("18", "18/hour"),
     ],
     "words": [
         (r"\text{Evelyn}", "evelyn"), (r"\text{(C)}", "C"), ("12", "twelve"),

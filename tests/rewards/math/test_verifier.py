@@ -112,6 +112,8 @@ def test_a_cut_completion_scores_only_an_answer_finished_before_the_cut(completi
         " ".join(str(k) for k in range(20)),
         "What is 3 + 4?",
         "The value might be 7. \\boxed{}",
+        "7 is not the answer.",
+        "\\boxed{7 is not the answer}",
     ],
 )
 def test_hedging_pays_nothing(completion):
