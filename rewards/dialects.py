@@ -81,11 +81,21 @@ class Log:
 
 
 def gold_values(rollouts: Rollouts, gold: str) -> list[Any]:
-    """Return the gold answers from column `gold`; `reward_model.ground_truth` reads into dicts."""
+    """Return the gold answers from column `gold`; `reward_model.ground_truth` reads into dicts.
+
+    Raises:
+        RewardError: a row has no such key.
+    """
     column, *path = gold.split(".")
     values = list(rollouts.columns[column])
     for key in path:
-        values = [value[key] for value in values]
+        for row, value in enumerate(values):
+            if not isinstance(value, Mapping) or key not in value:
+                raise RewardError(
+                    f"column {column!r} must hold {gold!r} in every row, row {row} at step "
+                    f"{rollouts.step} has {value!r:.80}. Mend the option `gold` or the row."
+                )
+            values[row] = value[key]
     return values
 
 
@@ -216,7 +226,7 @@ def _read_openrlhf(results: list[Any], log: Log) -> Any:
             log.log_extra(name, values)
         else:
             log.log_metric(name, values)
-    return _listed(result["rewards"])
+    return _listed(result.get("rewards"))
 
 
 def _read_verl(results: list[Any], log: Log) -> Any:
@@ -224,7 +234,7 @@ def _read_verl(results: list[Any], log: Log) -> Any:
     for key in sorted(keys - {"score"}):
         values = [r.get(key) if isinstance(r, Mapping) else None for r in results]
         log.log_extra(key, values)
-    return [r["score"] if isinstance(r, Mapping) else r for r in results]
+    return [r.get("score", r) if isinstance(r, Mapping) else r for r in results]
 
 
 def _read_batch(results: list[Any], log: Log) -> Any:
@@ -332,6 +342,13 @@ def detect(parameters: Mapping[str, inspect.Parameter]) -> Dialect | None:
     return next((d for d in DIALECTS if d.signs <= parameters.keys()), None)
 
 
+def _number(value: Any) -> Any:
+    """Return the Python number in a numpy or torch scalar; anything else as it is."""
+    if getattr(value, "shape", None) in ((), (1,)) and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
 def to_verdict(value: Any, *, name: str, step: int, row: int) -> Verdict:
     """Read one score: a `Verdict`, a finite number, or `None` for unscorable.
 
@@ -345,7 +362,7 @@ def to_verdict(value: Any, *, name: str, step: int, row: int) -> Verdict:
     if isinstance(value, Exception):
         reason = f"{type(value).__name__}: {value}".splitlines()[0][:300]
         return Verdict(None, VerdictKind.ERROR, f"{name} raised {reason}")
-    number = value.item() if hasattr(value, "item") else value
+    number = _number(value)
     if not isinstance(number, (bool, int, float)) or not math.isfinite(number):
         raise RewardError(
             f"reward {name!r} must give a finite number or None per completion, got {value!r} "

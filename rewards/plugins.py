@@ -73,8 +73,18 @@ class Reward:
 
     def start(self, rollouts: Rollouts, log: Log) -> list[Any]:
         """Call the function; return one result (or awaitable, or exception) per call."""
-        calls = self.dialect.calls(rollouts, log, self.gold)
-        return [self._call(call) for call in calls]
+        parameters = inspect.signature(self.function).parameters
+        spread = self.dialect.spreads and _open_ended(parameters)
+        return [
+            self._call(
+                {
+                    name: value
+                    for name, value in offered.items()
+                    if name in parameters or (spread and name not in NAMED_ONLY)
+                }
+            )
+            for offered in self.dialect.calls(rollouts, log, self.gold)
+        ]
 
     def finish(self, results: list[Any], rollouts: Rollouts, log: Log) -> list[Verdict]:
         """Turn the results of `start`, awaited, into one verdict per completion."""
@@ -96,14 +106,7 @@ class Reward:
             for row, score in enumerate(scores)
         ]
 
-    def _call(self, offered: Call) -> Any:
-        parameters = inspect.signature(self.function).parameters
-        spread = self.dialect.spreads and _open_ended(parameters)
-        accepted = {
-            name: value
-            for name, value in offered.items()
-            if name in parameters or (spread and name not in NAMED_ONLY)
-        }
+    def _call(self, accepted: Call) -> Any:
         try:
             return self.function(**{**accepted, **self.options})
         except RewardError:

@@ -71,7 +71,7 @@ def code_reward(
 
 def mbpp_reward(
     completions: Sequence[Any],
-    test_list: Sequence[Sequence[str]],
+    test_list: Sequence[str | Sequence[str]],
     test_setup_code: Sequence[str] | None = None,
     truncated: Sequence[bool] | None = None,
     *,
@@ -81,7 +81,7 @@ def mbpp_reward(
     setups = test_setup_code or [""] * len(completions)
     codes = [extract_code(_text(completion)) for completion in completions]
     jobs = [
-        _job(code or "", tuple(tests), time_limit_s, prelude=setup)
+        _job(code or "", _several(tests), time_limit_s, prelude=setup)
         for code, tests, setup in zip(codes, test_list, setups, strict=True)
     ]
     return _cut(_verdicts(codes, jobs), completions, truncated)
@@ -197,6 +197,10 @@ def _code_of_prompt(prompt: Any) -> str:
     """Return the code of the benchmark's prompt, which chat prompts carry in a fenced block."""
     text = _last_text(prompt)
     return extract_code(text) or "" if "```" in text else text
+
+
+def _several(tests: str | Sequence[str]) -> tuple[str, ...]:
+    return (tests,) if isinstance(tests, str) else tuple(tests)
 
 
 def _last_text(prompt: Any) -> str:

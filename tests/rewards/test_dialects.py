@@ -244,6 +244,28 @@ def test_log_extra_of_a_wrong_length_is_an_error(module, score):
         score([f"{name}:my_reward"], ["a", "b"])
 
 
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("def f(solution_str, ground_truth): return {'acc': 1}", r"finite number.*\{'acc': 1\}"),
+        ("def f(queries, prompts, labels): return {'scores': [1]}", r"list of one score.*None"),
+        ("def f(completion, gold): return [1.0, 2.0]", r"finite number.*\[1.0, 2.0\]"),
+        ("import numpy\ndef f(completion, gold): return numpy.ones(2)", "finite number.*array"),
+    ],
+)
+def test_a_dialect_without_its_score_is_named(module, score, source, what):
+    with pytest.raises(RewardError, match=what):
+        score([f"{module(source)}:f"], ["7"], columns={"answer": ["7"]})
+
+
+def test_a_row_without_the_gold_key_is_named(module, score):
+    name = module("def f(solution_str, ground_truth): return 1.0")
+    spec = RewardSpec(f"{name}:f", options={"gold": "reward_model.ground_truth"})
+
+    with pytest.raises(RewardError, match=r"'reward_model.ground_truth' in every row, row 1"):
+        score([spec], ["7", "8"], columns={"reward_model": [{"ground_truth": "7"}, {}]})
+
+
 def test_numpy_numbers_are_numbers(module, score):
     name = module(
         "import numpy\n"

@@ -1,3 +1,4 @@
+import asyncio
 import threading
 
 import pytest
@@ -105,18 +106,29 @@ def test_an_empty_batch_is_scored(score):
     assert score(["math"], [], columns={"answer": []}).verdicts == []
 
 
-def test_a_thread_gets_the_same_verdicts(score):
+@pytest.mark.parametrize(
+    ("kind", "completions", "golds"),
+    [
+        ("math", ["\\boxed{7}", "\\boxed{0.5}", "\\boxed{9**9**9}", ""], ["7", "1/2", "7", "7"]),
+        ("choice", ["Answer: (B)", "B or C"], ["B", "B"]),
+        ("regex", ["aa", "b"], ["a+", "a+"]),
+        ("code", ["x = 1", "x = 2"], ["assert x == 1", "assert x == 1"]),
+    ],
+)
+def test_threads_and_event_loops_get_the_same_verdicts(score, kind, completions, golds):
     def run():
-        columns = {"answer": ["7", "1/2", "B"]}
-        batch = score(["math"], ["\\boxed{7}", "\\boxed{0.5}", "x"], columns=columns)
-        results.append(batch.verdicts)
+        return score([kind], completions, columns={"answer": golds}).verdicts
 
-    results = []
-    run()
-    thread = threading.Thread(target=run)
+    async def in_loop():
+        return run(), await asyncio.to_thread(run)
+
+    here = run()
+    found = []
+    thread = threading.Thread(target=lambda: found.append(run()))
     thread.start()
     thread.join()
-    assert results[0] == results[1]
+    assert [*found, *asyncio.run(in_loop())] == [here] * 3
+    assert here[0].kind is VerdictKind.CORRECT
 
 
 def test_close_ends_the_thread_of_async_rewards(module):
