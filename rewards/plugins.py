@@ -152,7 +152,7 @@ def _find(name: str) -> Callable[..., Any]:
     """Return the user's function behind an entry point or a dotted path."""
     if ":" not in name and "." not in name:
         for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-            return entry_point.load()
+            return import_path(entry_point.value)
         known = ", ".join(sorted({*VERIFIERS, *NAMED}))
         raise RewardError(
             f"a reward must be a built-in ({known}), an entry point of group "
@@ -173,7 +173,7 @@ def import_path(path: str) -> Callable[..., Any]:
         sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module can raise anything when it is imported
         raise RewardError(
             f"reward {path!r} must name an importable function, got {type(error).__name__}: "
             f"{error}. Check the path, or start from the folder that holds the module."

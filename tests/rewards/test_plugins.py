@@ -87,6 +87,14 @@ def test_a_path_that_leads_nowhere_is_named(spec):
         load(spec, {})
 
 
+@pytest.mark.parametrize("source", ["def f(:", "1 / 0", "import absent_module", "x = 1"])
+def test_a_module_that_cannot_be_imported_is_named_with_its_error(module, source):
+    name = module(source)
+
+    with pytest.raises(RewardError, match=f"'{name}:f' must name an importable function"):
+        load(f"{name}:f", {})
+
+
 def test_a_plain_name_that_is_unknown_lists_the_built_ins():
     with pytest.raises(RewardError, match=r"choice.*math.*got 'maths'"):
         load("maths", {})
