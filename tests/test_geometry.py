@@ -90,7 +90,13 @@ def test_the_published_expansion_leaves_a_second_order_residual():
 
 def test_lorentz_gain_agrees_with_50_digit_arithmetic_through_the_explicit_map():
     with mpmath.workdps(50):
-        for radius, norm, image in [(1, 1e-6, 1e-9), (0.5, 3, 2), (1, 12, 1), (1, 30, 1e-3), (2, 300, 7)]:
+        for radius, norm, image in [
+            (1, 1e-6, 1e-9),
+            (0.5, 3, 2),
+            (1, 12, 1),
+            (1, 30, 1e-3),
+            (2, 300, 7),
+        ]:
             r, n, b = mpmath.mpf(radius), mpmath.mpf(norm), mpmath.mpf(image)
             space = r * mpmath.sinh(n / r) * b / n
             explicit = r * mpmath.asinh(space / r) / b

@@ -203,18 +203,13 @@ def measure(
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("real", *NULLS)}
     diameters = []
     for index, cloud in enumerate(clouds):
-        places, where = torch.unique(cloud, dim=0, return_inverse=True)
-        if len(places) < 4 or not torch.isfinite(places).all():
-            raise DataError(
-                f"question {index} must have at least 4 different, finite token vectors, got "
-                f"{len(places)}. Leave such questions out."
-            )
+        places, where = _places(cloud, index)
         for name in found:
             made = places if name == "real" else _NULLS[name](places, reference, generator)
             table = distances(made[where])
-            exact = relative(delta_from_base(table), table)
             sampled = sampled_delta(table, num_samples, generator=generator)
-            found[name].append((exact, relative(sampled, table)))
+            pair = (relative(delta_from_base(table), table), relative(sampled, table))
+            found[name].append(pair)
             if name == "real":
                 diameters.append(float(table.max()))
     return Hyperbolicity(
@@ -227,6 +222,17 @@ def measure(
             for name, values in found.items()
         },
     )
+
+
+def _places(cloud: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The different points of a cloud, and which of them each point is."""
+    places, where = torch.unique(cloud, dim=0, return_inverse=True)
+    if len(places) < 4 or not torch.isfinite(places).all():
+        raise DataError(
+            f"question {index} must have at least 4 different, finite token vectors, got "
+            f"{len(places)}. Leave such questions out."
+        )
+    return places, where
 
 
 def _subset(points_ND: torch.Tensor, max_points: int, generator: torch.Generator) -> torch.Tensor:

@@ -66,13 +66,16 @@ def export_approx(
     ups = {name: layer.up(adapter_name).float() for name, layer in layers.items()}
 
     def add_error(name: str, z: torch.Tensor, bent: torch.Tensor) -> None:
-        exact = F.linear(bent, ups[name])
-        gone = exact - F.linear(z * factors[name], ups[name])
-        sums[name].error += gone.double().square().sum()
-        sums[name].total += exact.double().square().sum()
+        _add_error(sums[name], F.linear(bent, ups[name]), F.linear(z * factors[name], ups[name]))
 
     _visit(model, batches, layers, adapter_name, add_error)
     errors = {n: float((s.error / s.total.clamp_min(1e-300)).sqrt()) for n, s in sums.items()}
+    _check_errors(errors, max_error)
+    _save(Path(path), model, layers, factors, adapter_name)
+    return errors
+
+
+def _check_errors(errors: dict[str, float], max_error: float) -> None:
     too_large = {name: error for name, error in errors.items() if not error <= max_error}
     if too_large:
         listed = ", ".join(f"{name} {error:.3g}" for name, error in too_large.items())
@@ -80,8 +83,6 @@ def export_approx(
             f"a plain LoRA must stay within {max_error} of the adapter in every module, got: "
             f"{listed}. Keep the adapter as it is, or raise max_error knowingly."
         )
-    _save(Path(path), model, layers, factors, adapter_name)
-    return errors
 
 
 def _check_exportable(layers: dict[str, LowRankLayer], adapter_name: str) -> None:
@@ -131,6 +132,11 @@ def _add_fit(sums: _Sums, z: torch.Tensor, bent: torch.Tensor) -> None:
     bent_z, z_z = (bent * z).sum(0), z.square().sum(0)
     sums.bent_z = bent_z if sums.bent_z is None else sums.bent_z + bent_z
     sums.z_z = z_z if sums.z_z is None else sums.z_z + z_z
+
+
+def _add_error(sums: _Sums, exact: torch.Tensor, approximate: torch.Tensor) -> None:
+    sums.error += (exact - approximate).double().square().sum()
+    sums.total += exact.double().square().sum()
 
 
 def _fit(sums: _Sums) -> torch.Tensor:
