@@ -8,11 +8,15 @@ Importing this package is light: neither torch nor ray, and sympy only where a v
 """
 
 from rewards.errors import RewardError, UnknownKindError
+from rewards.math.policy import LENIENT, STRICT, MathPolicy
 from rewards.verdict import UNSCORED_KINDS, Verdict, VerdictKind
 from rewards.verify import verify, verify_batch
 
 __all__ = [
+    "LENIENT",
+    "STRICT",
     "UNSCORED_KINDS",
+    "MathPolicy",
     "RewardError",
     "UnknownKindError",
     "Verdict",

@@ -2,7 +2,7 @@
 
 `Apply.name` is one of: add, mul, div, pow, neg, pm, mp (plus-minus and its opposite), root,
 percent, degree, factorial, mixed, binom, abs, floor, ceil, log, the one-argument functions of
-`tokens.FUNCTIONS`, union, intersect, minus (of sets), or "call:f" for an unknown function f.
+`vocabulary.FUNCTIONS`, union, intersect, minus (of sets), or "call:f" for an unknown function f.
 """
 
 from __future__ import annotations

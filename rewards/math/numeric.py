@@ -20,7 +20,7 @@ from mpmath import MPContext
 from rewards.math.exact import exact
 from rewards.math.limits import MAX_MAGNITUDE, OverLimit, Undefined, spend
 from rewards.math.nodes import Apply, Constant, Node, Number, Symbol, variables, walk
-from rewards.math.tokens import FUNCTIONS
+from rewards.math.vocabulary import FUNCTIONS
 
 _DIGITS = 50
 _CONFIRMING_DIGITS = 200

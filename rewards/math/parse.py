@@ -17,7 +17,8 @@ from fractions import Fraction
 from rewards.math.groups import END, GroupParser, multiply, scalar
 from rewards.math.limits import MAX_EXPONENT, OverLimit, Unreadable
 from rewards.math.nodes import Apply, Based, Constant, Group, Node, Number, Symbol, negated
-from rewards.math.tokens import FUNCTIONS, Token
+from rewards.math.tokens import Token
+from rewards.math.vocabulary import FUNCTIONS
 from rewards.math.words import leading_number, word_set
 
 _FACTOR_KINDS = word_set("symbol const func frac sqrt binom accent begin")

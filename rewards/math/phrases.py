@@ -42,7 +42,10 @@ _NO_STATEMENT = re.compile(
     r"|determine|either|maybe|perhaps|possibly|might|could)\b|n['’]t\b",
     re.IGNORECASE,
 )
-_HEDGE = re.compile(r"\b(?:or|maybe|perhaps|possibly|either|alternatively)\b", re.IGNORECASE)
+_HEDGE = re.compile(
+    r"\b(?:or|maybe|perhaps|possibly|either|alternatively)\b|\band\b[^.\n]{0,20}[0-9]",
+    re.IGNORECASE,
+)
 _NEGATION = re.compile(r"(?:not|never|unknown|unclear|n't)\b", re.IGNORECASE)
 _LEADING = re.compile(r"[\s*_:：>}]*")
 _MATH = re.compile(

@@ -7,110 +7,25 @@ number 7), so the parser sees structure only.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from rewards.math.limits import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS, OverLimit, Unreadable
 from rewards.math.normalise import DECIMAL_COMMA, THOUSANDS, normalise
 from rewards.math.units import CURRENCY_SIGNS, SCALES, is_unit_name
-from rewards.math.words import NUMBER_WORDS, word_set
+from rewards.math.vocabulary import (
+    COMMANDS,
+    DROPPED,
+    FONT_COMMANDS,
+    FUNCTIONS,
+    GREEK_SIGNS,
+    PLAIN_WORDS,
+    SHORT_WORDS,
+    SYMBOLS,
+    TEXT_COMMANDS,
+    WITH_ARGUMENT,
+)
+from rewards.math.words import NUMBER_WORDS
 
-FUNCTIONS = word_set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp")
-_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "cosec": "csc"}
-GREEK = word_set(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda "
-    "mu nu xi rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma "
-    "Phi Psi Omega ell hbar"
-)
-_GREEK_SIGNS = {
-    unicodedata.lookup(f"GREEK {size} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}"): name
-    for name in GREEK - {"ell", "hbar"}
-    if not name.startswith("var")
-    for size in ("CAPITAL" if name[0].isupper() else "SMALL",)
-}
-_TEXT = word_set("text textbf textit textrm textsf texttt textnormal mbox hbox emph textup")
-_FONT = word_set(
-    "mathbf mathit mathrm mathsf mathcal mathtt boldsymbol bm underline boxed fbox bold "
-    "rm ensuremath displaystyle"
-)
-_DROPPED = word_set(
-    "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr "
-    "displaystyle textstyle scriptstyle limits nolimits quad qquad thinspace enspace "
-    "hfill rm bf it mathstrut tiny small large Large LARGE huge Huge normalsize"
-)
-_WITH_ARGUMENT = word_set("hspace vspace phantom hphantom vphantom tag label")
-_COMMANDS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("le", "leq", "leqslant", "leqq"), ("rel", "<=")),
-    **dict.fromkeys(("ge", "geq", "geqslant", "geqq"), ("rel", ">=")),
-    **dict.fromkeys(("ne", "neq"), ("rel", "!=")),
-    **dict.fromkeys(("approx", "sim", "simeq", "cong", "doteq"), ("rel", "~")),
-    **dict.fromkeys(("times", "cdot", "ast", "star", "bullet"), ("op", "*")),
-    **dict.fromkeys(("ldots", "dots", "cdots", "dotsc", "dotsb"), ("ellipsis", "...")),
-    **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac", "sfrac", "nicefrac"), ("frac", "frac")),
-    **dict.fromkeys(("binom", "dbinom", "tbinom"), ("binom", "binom")),
-    **dict.fromkeys(("emptyset", "varnothing"), ("const", "empty")),
-    **dict.fromkeys(("mid", "vert", "lvert", "rvert"), ("op", "|")),
-    **dict.fromkeys(("setminus", "backslash", "smallsetminus"), ("set", "minus")),
-    **dict.fromkeys(("lor", "vee"), ("join", "or")),
-    **dict.fromkeys(("land", "wedge"), ("join", "and")),
-    "lt": ("rel", "<"),
-    "gt": ("rel", ">"),
-    "in": ("rel", "in"),
-    "div": ("op", "/"),
-    "pm": ("op", "±"),
-    "mp": ("op", "∓"),
-    "infty": ("const", "inf"),
-    "pi": ("const", "pi"),
-    "cup": ("set", "union"),
-    "cap": ("set", "intersect"),
-    "sqrt": ("sqrt", "sqrt"),
-    "surd": ("sqrt", "surd"),
-    "circ": ("degree", "°"),
-    "degree": ("degree", "°"),
-    "prime": ("op", "'"),
-    "colon": ("op", ":"),
-    "lbrace": ("open", "\\{"),
-    "rbrace": ("close", "\\}"),
-    "langle": ("open", "<"),
-    "rangle": ("close", ">"),
-    "lfloor": ("open", "floor"),
-    "rfloor": ("close", "floor"),
-    "lceil": ("open", "ceil"),
-    "rceil": ("close", "ceil"),
-    "lparen": ("open", "("),
-    "rparen": ("close", ")"),
-    "lbrack": ("open", "["),
-    "rbrack": ("close", "]"),
-    "choose": ("infix", "choose"),
-    "over": ("infix", "over"),
-    "cr": ("row", "\\\\"),
-    **{name: ("accent", name) for name in ("overline", "bar", "vec", "hat", "dot", "tilde")},
-    **{name: ("func", name) for name in FUNCTIONS},
-    **{name: ("func", plain) for name, plain in _ALIASES.items()},
-    **{name: ("symbol", name) for name in GREEK},
-}
-# Names that mean the same written as a plain word.
-_PLAIN_WORDS: dict[str, tuple[str, str]] = {
-    **{name: _COMMANDS[name] for name in (*FUNCTIONS, *_ALIASES, *GREEK, "pi") if name != "ell"},
-    **dict.fromkeys(("infinity", "inf", "oo", "infty"), ("const", "inf")),
-    **dict.fromkeys(("percent", "pct", "percentage"), ("op", "%")),
-    **dict.fromkeys(("degrees", "degree", "deg", "degs"), ("degree", "°")),
-    "or": ("join", "or"),
-    "and": ("join", "and"),
-    "sqrt": ("sqrt", "surd"),
-    "union": ("set", "union"),
-}
-_SHORT_WORDS = word_set("yes no odd even all one two six ten red sum per sq not is the of a")
-_SYMBOLS = {
-    "{": ("open", "{"), "}": ("close", "}"), "(": ("open", "("), ")": ("close", ")"),
-    "[": ("open", "["), "]": ("close", "]"), "\\{": ("open", "\\{"), "\\}": ("close", "\\}"),
-    ",": ("sep", ","), ";": ("sep", ";"), "&": ("cell", "&"), "\\&": ("join", "and"),
-    "=": ("rel", "="), "==": ("rel", "="), ":=": ("rel", "="), "<": ("rel", "<"),
-    ">": ("rel", ">"), "<=": ("rel", "<="), ">=": ("rel", ">="), "~=": ("rel", "~"),
-    "\\%": ("op", "%"), "**": ("op", "^"), "...": ("ellipsis", "..."), "\\\\": ("row", "\\\\"),
-    "\\|": ("op", "‖"), "\\-": ("op", "-"),
-    **{sign: ("op", sign) for sign in "+-*/^_!%|':."},
-}  # fmt: skip
 _NUMBER = re.compile(
     rf"(?:[0-9]{{1,3}}(?:{THOUSANDS}[0-9]{{3}})+(?![0-9])|[0-9]+)?"
     r"(?:\.(?=[0-9\\(])[0-9]*)?"
@@ -232,12 +147,12 @@ class _Tokenizer:
         return ""
 
     def _command(self, name: str) -> None:
-        if name in _TEXT or name in _FONT:
-            self._wrapper("text" if name in _TEXT or self._in_text() else "font")
+        if name in TEXT_COMMANDS or name in FONT_COMMANDS:
+            self._wrapper("text" if name in TEXT_COMMANDS or self._in_text() else "font")
         elif name in ("color", "textcolor", "colorbox"):
             self._skip_braced()
             self._wrapper("font")
-        elif name in _WITH_ARGUMENT:
+        elif name in WITH_ARGUMENT:
             self._skip_braced()
         elif name in ("mathbb", "Bbb"):
             self._number_set()
@@ -249,11 +164,11 @@ class _Tokenizer:
             self._word(match.group(1).strip())
         elif name in ("begin", "end"):
             self._environment(name)
-        elif name in _DROPPED:
+        elif name in DROPPED:
             if name in ("left", "right") and self.text.startswith(".", self.position):
                 self.position += 1
-        elif name in _COMMANDS:
-            self._add(*_COMMANDS[name])
+        elif name in COMMANDS:
+            self._add(*COMMANDS[name])
         else:
             raise Unreadable(f"command \\{name} is not one of those that make up answers")
 
@@ -305,7 +220,7 @@ class _Tokenizer:
             return
         self.position = match.end()
         word = match.group()
-        if not self._in_text() and (len(word) == 1 or not _GREEK_SIGNS.keys().isdisjoint(word)):
+        if not self._in_text() and (len(word) == 1 or not GREEK_SIGNS.keys().isdisjoint(word)):
             self._product(word)
         else:
             self._word(word)
@@ -313,8 +228,8 @@ class _Tokenizer:
     def _word(self, word: str) -> None:
         """A run of two or more letters, or anything in text: a name, a word, or a product."""
         folded = word.casefold()
-        if word in _PLAIN_WORDS or folded in ("and", "or", "infinity", "percent", "degrees"):
-            self._add(*_PLAIN_WORDS.get(word, _PLAIN_WORDS.get(folded, ("word", word))))
+        if word in PLAIN_WORDS or folded in ("and", "or", "infinity", "percent", "degrees"):
+            self._add(*PLAIN_WORDS.get(word, PLAIN_WORDS.get(folded, ("word", word))))
         elif self._in_text() or len(word) == 1 or self._reads_as_word(word, folded):
             self._add("word", word)
         elif word[:3] in FUNCTIONS and len(word) == 4:  # "sinx"
@@ -325,11 +240,11 @@ class _Tokenizer:
 
     def _product(self, letters: str) -> None:
         for letter in letters:
-            name = "pi" if letter == "π" else _GREEK_SIGNS.get(letter, letter)
+            name = "pi" if letter == "π" else GREEK_SIGNS.get(letter, letter)
             self._add("const" if name in ("e", "i", "pi") else "symbol", name)
 
     def _reads_as_word(self, word: str, folded: str) -> bool:
-        known = folded in _SHORT_WORDS or folded in NUMBER_WORDS or folded in SCALES
+        known = folded in SHORT_WORDS or folded in NUMBER_WORDS or folded in SCALES
         if known or "." in word or is_unit_name(word):
             return True
         after_number = bool(self.tokens) and self.tokens[-1].kind == "number" and not self.gap
@@ -351,7 +266,7 @@ class _Tokenizer:
         if not match:
             raise Unreadable(f"unknown sign {text[self.position]!r}")
         self.position = match.end()
-        kind, sign = _SYMBOLS[match.group()]
+        kind, sign = SYMBOLS[match.group()]
         if sign in ("{", "}"):
             self._brace(kind, sign)
             return
