@@ -210,11 +210,11 @@ def check_reward(
 
 def _read(data: str, num_rows: int, task: str | None) -> tuple[list[Any], dict[str, list[Any]]]:
     """Return prompts and columns of the first rows of `data`."""
-    tables = read_tables(data, stem=task or "")
-    rows = next(iter(tables.values()))[:num_rows]
+    if task is not None and task not in BENCHMARKS:
+        raise DataError(f"--task must be one of {', '.join(BENCHMARKS)}, got {task!r}.")
+    config = BENCHMARKS[task].config if task else None
+    rows = next(iter(read_tables(data, stem=task or "", config=config).values()))[:num_rows]
     if task is not None:
-        if task not in BENCHMARKS:
-            raise DataError(f"--task must be one of {', '.join(BENCHMARKS)}, got {task!r}.")
         items = [BENCHMARKS[task].template(row) for row in rows]
         columns = [row | dict(i.columns or {}) for row, i in zip(rows, items, strict=True)]
         columns = [row | {"answer": i.answer} for row, i in zip(columns, items, strict=True)]

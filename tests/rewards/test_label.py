@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rewards import RewardError, VerdictKind
 from rewards.label import verify_label
@@ -46,6 +48,11 @@ def test_none_or_several_labels_get_nothing(completion):
 def test_without_a_closed_set_the_text_itself_is_compared():
     assert verify_label("Label: Sports", "sports").score == 1.0
     assert verify_label("Label: sports and more", "sports").kind is VerdictKind.WRONG
+
+
+@given(st.text(alphabet="posneutralivt \\boxed{}:Label\n.<answer>/", max_size=200))
+def test_any_text_gets_a_verdict_and_at_most_one_label_is_right(text):
+    assert sum(verify_label(text, label, labels=LABELS).score == 1.0 for label in LABELS) <= 1
 
 
 def test_a_gold_label_outside_the_set_is_unscorable():

@@ -1,0 +1,58 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewards.code.extract import extract_code, open_block
+
+CODE = "def f():\n    return 1\n"
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        f"```python\n{CODE}```",
+        f"Sure:\n```py\n{CODE}```\nIt returns one.",
+        f"```\n{CODE}```",
+        f"~~~python\n{CODE}~~~",
+        f"```json\n{{}}\n```\n```python\n{CODE}```\n```text\noutput\n```",
+        f"<think>```python\nx = 0\n```</think>```python\n{CODE}```",
+        f"```python\nx = 0\n```\nNo, rather:\n```python\n{CODE}```",
+        f"```python\n{CODE}",
+        CODE,
+    ],
+)
+def test_the_program_of_a_completion_is_its_last_block_of_python(completion):
+    assert extract_code(completion) == CODE
+
+
+@pytest.mark.parametrize(
+    "completion",
+    ["", "I cannot do that.", "```json\n{}\n```", "<think>```python\nx = 0\n```", "42"],
+)
+def test_prose_and_other_languages_are_no_program(completion):
+    assert extract_code(completion) is None
+
+
+def test_only_a_block_left_open_is_gone_on_with():
+    assert open_block(f"Do it.\n```python\n{CODE}") == CODE
+    assert open_block(f"```python\n{CODE}```\n") is None
+    assert open_block("```json\n{") is None
+    assert open_block("no block") is None
+
+
+@given(st.text(alphabet="`~ \npython=def:x", max_size=200))
+def test_any_text_is_read_and_a_program_is_a_part_of_it(text):
+    code = extract_code(text)
+
+    assert code is None or code in text
+
+
+@pytest.mark.parametrize("piece", ["```\n", "`", "~~~python\n", "x = \n", "\t", "@"])
+def test_hostile_repetition_is_read_at_once(piece):
+    start = time.monotonic()
+
+    extract_code(piece * 100_000)
+
+    assert time.monotonic() - start < 1.0
