@@ -74,7 +74,6 @@ class WorkerPool:
         self.memory_mb = memory_mb
         self.recycle_after = recycle_after
         self._reset()
-        atexit.register(self.close)
 
     def _reset(self) -> None:
         self._owner = os.getpid()
@@ -100,6 +99,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the idle workers; the pool starts new ones if it is used again."""
+        atexit.unregister(self.close)
         if os.getpid() != self._owner:  # a fork of the owner: the workers are not ours
             return
         with self._changed:
@@ -191,6 +191,8 @@ class WorkerPool:
             )
 
     def _start(self) -> _Worker:
+        atexit.unregister(self.close)
+        atexit.register(self.close)
         self._num_started += 1
         return _Worker(self.handler, self.memory_mb)
 

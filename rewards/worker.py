@@ -19,7 +19,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, BinaryIO
 
-_SPARE_CPU_S = 2
+_SPARE_CPU_S = 1
 _MAX_OPEN_FILES = 64
 
 

@@ -1,5 +1,7 @@
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -134,6 +136,27 @@ def test_closing_ends_the_workers_and_the_pool_can_be_used_again(pool):
     pool.close()
     assert [pid for pid in pids if alive(pid)] == []
     assert pool.map(["pid"])[0].kind == "value"
+
+
+def test_workers_end_when_their_parent_is_killed(handlers, tmp_path):
+    program = f"""
+import os, signal, sys, threading, time
+sys.path.insert(0, {str(tmp_path)!r})
+from rewards.pool import WorkerPool
+pool = WorkerPool("{handlers}:act", num_workers=2, deadline_s=1.0)
+pids = [reply.value for reply in pool.map(["pid"] * 8)]
+threading.Thread(target=pool.map, args=(["hang"],), daemon=True).start()
+time.sleep(0.3)
+print(*set(pids), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    pids = [int(word) for word in done.stdout.split()]
+    assert len(pids) == 2
+    due = time.monotonic() + 60.0  # the limit counts processor time
+    while any(map(alive, pids)) and time.monotonic() < due:
+        time.sleep(0.1)
+    assert [pid for pid in pids if alive(pid)] == []
 
 
 def test_threads_and_asyncio_share_one_pool(pool):
