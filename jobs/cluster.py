@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ TOKEN_COMMANDS = (
     "`export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=<that token>`, and run this command again."
 )
 """How to mend a missing or wrong token, as Ray 2.60 wants it."""
+
+REACH_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -41,6 +44,7 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _reach(address)
     try:
         ray.init(
             address=address,
@@ -51,15 +55,29 @@ def connected(address: str | None) -> Iterator[None]:
     except AuthenticationError as error:
         raise ClusterError(f"the Ray cluster wants a token. {TOKEN_COMMANDS}") from error
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ClusterError(
-            f"a Ray cluster must answer at {address or 'this machine'!r}, got: "
-            f"{first_line(error)}. Start one with `ray start --head`, correct --address, or run "
-            "without a cluster: --local."
-        ) from error
+        raise ClusterError(_no_cluster(address or "this machine", error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Fail at once where nobody listens: Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_TIMEOUT_S).close()
+    except OSError as error:
+        raise ClusterError(_no_cluster(f"{host}:{port}", error)) from error
+
+
+def _no_cluster(where: str, error: Exception) -> str:
+    return (
+        f"a Ray cluster must answer at {where}, got: {first_line(error)}. Start one with "
+        "`ray start --head`, correct --address, or run without a cluster: --local."
+    )
 
 
 def bundles_of(resources: ResourceConfig, num_engines: int) -> list[dict[str, float]]:

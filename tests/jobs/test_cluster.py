@@ -39,3 +39,12 @@ def test_the_address_of_a_dashboard_is_told_from_that_of_a_head():
         connected("http://host:8265"),
     ):
         pass
+
+
+def test_an_address_where_nobody_listens_is_named_at_once(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with (
+        pytest.raises(ClusterError, match=r"must answer at 127\.0\.0\.1:9, got: .*refused"),
+        connected("127.0.0.1:9"),
+    ):
+        pass
