@@ -54,7 +54,7 @@ class VllmEngine:
         dtype: dtype of the base weights in the engine.
         max_model_len: context limit, prompt included; at most, and if absent, the model's own.
         seed: vLLM's own seed. Completions depend on their requests' seeds alone.
-        num_threads: OpenMP threads on a CPU; what the process inherits if absent.
+        num_threads: OpenMP threads on a CPU; if absent, OMP_NUM_THREADS or else vLLM's choice.
         form: `factored`: a sync is nearly free, and each token pays for the adapter. `dense`: a
             sync builds one matrix for each layer, and a token costs what it costs in the base.
         options: further arguments of `vllm.LLM`.

@@ -166,6 +166,9 @@ def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:
 
 
 def core_pids(llm: Any) -> list[int]:
-    """Process ids of vLLM's engine cores; their workers are children of theirs."""
-    manager = llm.llm_engine.engine_core.resources.engine_manager
-    return [process.pid for process in manager.processes]
+    """Process ids of vLLM's engine cores; their workers are children of theirs.
+
+    None where the user has told vLLM to stay in this process.
+    """
+    resources = getattr(llm.llm_engine.engine_core, "resources", None)
+    return [] if resources is None else [p.pid for p in resources.engine_manager.processes]

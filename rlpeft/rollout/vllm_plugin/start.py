@@ -102,13 +102,12 @@ def child_variables(num_threads: int | None) -> dict[str, str]:
     """
     # One line a sync from the core would bury the run's own progress.
     variables = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
-    if current_platform.is_cpu():
-        # Left alone vLLM binds its worker to all cores but one, which on two cores is half of
-        # them, and ignores the number of threads that the process was given.
-        variables["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    variables = {name: os.environ.get(name, value) for name, value in variables.items()}
     threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
-    return variables | threads
+    if current_platform.is_cpu() and (threads or "OMP_NUM_THREADS" in os.environ):
+        # Left alone, vLLM ignores the number and pins its worker to all cores but one: two
+        # engines on one machine would share the same cores.
+        variables["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    return {name: os.environ.get(name, value) for name, value in variables.items()} | threads
 
 
 @contextmanager
