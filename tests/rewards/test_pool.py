@@ -144,10 +144,12 @@ import os, signal, sys, threading, time
 sys.path.insert(0, {str(tmp_path)!r})
 from rewards.pool import WorkerPool
 pool = WorkerPool("{handlers}:act", num_workers=2, deadline_s=1.0)
-pids = [reply.value for reply in pool.map(["pid"] * 8)]
+pids = set()
+while len(pids) < 2:  # the second worker may still be starting
+    pids |= {{reply.value for reply in pool.map(["pid"] * 8)}}
 threading.Thread(target=pool.map, args=(["hang"],), daemon=True).start()
 time.sleep(0.3)
-print(*set(pids), flush=True)
+print(*pids, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
