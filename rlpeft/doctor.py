@@ -6,12 +6,14 @@ and the checks that need it are left out. Nothing is written.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from rewards.errors import RewardError
+from rewards.scorer import Scorer
 from rlpeft import build
 from rlpeft.checks.adapter import check_start, check_targets, check_trainable
 from rlpeft.checks.memory import check_memory
@@ -64,23 +66,33 @@ def examine(recipe: Recipe, builders: Builders | None = None) -> Checks:
         yield from guarded("prompts", _prompt_checks(recipe, task, prompter))
     if scorer is not None and task is not None:
         yield from guarded("reward", check_reward(task.split("train"), scorer))
-    if prompter is None or task is None:
-        return
+    if prompter is not None and task is not None:
+        yield from _policy_checks(recipe, builders, prompter=prompter, task=task, scorer=scorer)
+    if isinstance(scorer, Scorer):
+        scorer.close()
+
+
+def _policy_checks(
+    recipe: Recipe, builders: Builders, *, prompter: Prompter, task: Task, scorer: Scores | None
+) -> Checks:
+    """What needs a model in memory."""
     learner = yield from opened("adapter", builders.learner, recipe)
-    if learner is None:
+    # Without a limit: prompts that are too long have a row already.
+    unlimited = Prompter(prompter.tokenizer, max_tokens=sys.maxsize)
+    canary = yield from opened("canary", lambda _: build.build_canary(task, unlimited), recipe)
+    if learner is None or canary is None:
         return
-    canary = build.build_canary(task, prompter)
     yield check_targets(recipe, learner.adapter_state())
     yield check_trainable(learner)
     yield from guarded("KL at step 0", check_start(learner, canary))
     yield check_memory(recipe, learner)
     engine = yield from opened("engine and weight sync", builders.engine, recipe)
-    if engine is not None and scorer is not None:
-        source = Collector(
-            _short(recipe), task.split("train"), LocalFleet(engine), scorer, prompter
-        )
-        with closing(engine):
-            yield from guarded("engine and weight sync", _engine_checks(source, learner, canary))
+    if engine is None or scorer is None:
+        return
+    fleet = LocalFleet(engine)
+    source = Collector(_short(recipe), task.split("train"), fleet, scorer, prompter)
+    with closing(fleet):
+        yield from guarded("engine and weight sync", _engine_checks(source, learner, canary))
 
 
 def opened(name: str, make: Callable[[Recipe], Any], recipe: Recipe) -> Generator[Check, None, Any]:

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from rewards.errors import RewardError
 from rlpeft.cli import analyze, experts, jobs, models, reward
 from rlpeft.cli.bench import bench
+from rlpeft.cli.doctor import doctor
 from rlpeft.cli.evaluate import evaluate
 from rlpeft.cli.export import export
 from rlpeft.cli.report import report
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command()(train)
 for job_command in (jobs.submit, jobs.status, jobs.logs, jobs.stop):
     app.command()(job_command)
+app.command()(doctor)
 app.command()(evaluate)
 app.command()(export)
 app.command()(report)

@@ -1,0 +1,72 @@
+"""The dry run of a reward: gold, wrong and empty answers to real rows."""
+
+import pytest
+
+from rewards.errors import RewardError
+from rewards.scorer import RewardSpec, ScoredBatch, Scorer
+from rewards.verdict import Verdict, VerdictKind
+from rlpeft.checks.rewards import check_reward
+from rlpeft.types import Problem
+
+
+def rows(answers, name, **options):
+    problems = [Problem(f"p{i}", f"{i}+1=", answer) for i, answer in enumerate(answers)]
+    return list(check_reward(problems, Scorer([RewardSpec(name, options=options)])))
+
+
+def test_a_reward_that_tells_right_from_wrong_passes():
+    found = rows(["7", "8"], "exact")
+    assert [check.status for check in found] == ["ok", "ok", "ok"]
+    assert [check.found for check in found] == [
+        "2 of 2 correct, written as 'GOLD'",
+        "2 of 2 wrong",
+        "2 of 2 wrong",
+    ]
+
+
+class MarkedOnly:
+    """Scores only what stands behind the mark that GSM8K uses."""
+
+    def score(self, *, completions, columns, **_):
+        pairs = zip(completions, columns["answer"], strict=True)
+        right = [text == f"#### {answer}" for text, answer in pairs]
+        kinds = [VerdictKind.CORRECT if found else VerdictKind.WRONG for found in right]
+        verdicts = [Verdict(float(r), kind) for r, kind in zip(right, kinds, strict=True)]
+        return ScoredBatch(verdicts, {"marked": verdicts}, {}, {})
+
+
+def test_the_form_in_which_gold_is_accepted_is_found():
+    problems = [Problem("p0", "0+7=", "7"), Problem("p1", "1+7=", "8")]
+    gold = next(check_reward(problems, MarkedOnly()))
+    assert (gold.status, gold.found) == ("ok", "2 of 2 correct, written as '#### GOLD'")
+
+
+def test_gold_answers_that_cannot_be_read_fail():
+    gold = rows(["7", "see the figure"], "math")[0]
+    assert gold.status == "fail"
+    assert "1 of 2 unscorable" in gold.found
+
+
+def test_a_reward_that_likes_everything_is_a_warning():
+    found = rows(["7", "8"], "regex_format", pattern="(?s).*")
+    assert [check.status for check in found] == ["ok", "warn", "warn"]
+
+
+def test_a_reward_that_likes_nothing_is_a_warning():
+    gold, wrong, empty = rows(["7", "8"], "regex_format", pattern="never")
+    assert gold.status == "warn"
+    assert (wrong.status, empty.status) == ("ok", "ok")
+
+
+def test_rows_without_gold_answers_are_a_warning():
+    (check,) = rows(["", ""], "length")
+    assert (check.name, check.status) == ("reward on gold answers", "warn")
+
+
+def test_a_reward_that_cannot_be_called_raises():
+    with pytest.raises(RewardError, match="solution"):
+        rows(["7"], "accuracy_reward")
+
+
+def test_the_only_answer_there_is_still_has_a_wrong_one():
+    assert rows(["7"], "exact")[1].found == "1 of 1 wrong"
