@@ -98,11 +98,16 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         forms = {self.form[name] for name in self.active_adapters if name in self.form}
         if "factored" in forms or torch.compiler.is_compiling():
             return False
-        plain = type(self.base_layer) is nn.Linear
         # In bf16, W' would be rounded before the activations are rounded again: twice the error.
-        return plain and (
+        return self._plain and (
             "dense" in forms or x.dtype == self.base_layer.weight.dtype == torch.float32
         )
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the base is an ordinary linear layer; quantised weights are tensor subclasses."""
+        base = self.base_layer
+        return type(base) is nn.Linear and type(base.weight.data) is torch.Tensor
 
     def _dense_forward(self, x: torch.Tensor, z_R: torch.Tensor) -> torch.Tensor:
         weight_MN, bias_M = self.base_layer.weight, self.base_layer.bias
@@ -142,10 +147,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         names = [n for n in check_adapters_to_merge(self, adapter_names) if n in self.svf_z]
         if not names:
             return
-        if (
-            not isinstance(self.base_layer, nn.Linear)
-            or not self.base_layer.weight.is_floating_point()
-        ):
+        if not self._plain:
             raise ModelError(
                 f"merging needs a base layer with floating-point weights, got "
                 f"{type(self.base_layer).__name__}. Load the base model unquantised to merge."

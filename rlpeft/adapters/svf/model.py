@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTuner
+from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
 from rlpeft.adapters.svf.config import SvfConfig
@@ -43,7 +44,7 @@ class SvfModel(BaseTuner):
     def _pre_injection_hook(self, model: nn.Module, config: Any, adapter_name: str) -> None:
         prepared = self._prepare_adapter_config(config, self.get_model_config(model))
         weights = [
-            module.weight
+            dequantize_module_weight(module)
             for name, module in model.named_modules()
             if type(module) is nn.Linear
             and self._check_target_module_exists(prepared, name) is True
