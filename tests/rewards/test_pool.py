@@ -38,7 +38,7 @@ def act(request):
         return "x" * (4 * 2**20)
     if request == "child":
         import subprocess
-        subprocess.Popen(["sleep", "60"])
+        subprocess.Popen(["sleep", "613"])
         time.sleep(60)
     return os.getpid()
 """
@@ -104,7 +104,7 @@ def test_a_killed_worker_takes_its_children_with_it(pool):
                     commands.append((file.read(), int(name)))
             except OSError:
                 continue
-    assert [pid for command, pid in commands if command == b"sleep\x0060\x00"] == []
+    assert [pid for command, pid in commands if command == b"sleep\x00613\x00"] == []
 
 
 @pytest.mark.parametrize(
