@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from rlpeft.errors import EngineDiedError, EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.base import Delivery
 from rlpeft.rollout.vllm_plugin import register
-from rlpeft.rollout.vllm_plugin.internals import check_version, core_pids
+from rlpeft.rollout.vllm_plugin.internals import check_version, core_pids, fail_waiting_calls
 from rlpeft.rollout.vllm_plugin.plan import check_form, read_config
 from rlpeft.rollout.vllm_plugin.start import (
     check_options,
@@ -36,6 +37,7 @@ from rlpeft.rollout.vllm_plugin.start import (
     model_context,
     plugin_arguments,
 )
+from rlpeft.rollout.vllm_plugin.watch import is_alive
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
 SMALLEST_TEMPERATURE = 0.01
@@ -170,6 +172,7 @@ class VllmEngine:
         cores = [psutil.Process(pid) for pid in core_pids(self._llm)]
         self._processes = cores + [p for core in cores for p in core.children(recursive=True)]
         self._room = int(self._llm.model_config.max_model_len)
+        threading.Thread(target=_notice_death, args=(cores, self._llm), daemon=True).start()
         self._llm.collective_rpc("rlpeft_watch", args=(os.getpid(),))
 
     @contextmanager
@@ -178,10 +181,13 @@ class VllmEngine:
             raise EngineError("the vllm engine is closed: start another one.")
         try:
             yield self._llm
-        except EngineDeadError as error:
-            raise EngineDiedError("vLLM's process died: start another engine.") from error
         except VLLMClientError as error:
             raise EngineError(f"vLLM refuses a request: {error}") from error
+        except Exception as error:
+            # Sockets of a dead core fail in several ways; what matters is that it is gone.
+            if isinstance(error, EngineDeadError) or not all(map(is_alive, self._processes)):
+                raise EngineDiedError("vLLM's process died: start another engine.") from error
+            raise
 
     def _policy(self) -> Delivery:
         if self._current is None:
@@ -294,6 +300,13 @@ def _finish_reason(reason: str | None) -> FinishReason:
     if reason not in ("stop", "length"):
         raise EngineError(f"a completion must end by 'stop' or 'length', vLLM says {reason!r}.")
     return FinishReason(reason)
+
+
+def _notice_death(cores: Sequence[psutil.Process], llm: LLM) -> None:
+    """Wait for a core to end, then wake whoever waits for its answer."""
+    for core in cores:
+        core.wait()
+        fail_waiting_calls(llm)
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:
