@@ -43,10 +43,12 @@ def train(
     folder = (out or Path("runs") / found.name).expanduser().absolute()
     from jobs.train import run
     from rlpeft.console import RunDisplay, print_closing
+    from rlpeft.report import write_report
 
     quiet_libraries()
     with RunDisplay(found.train.steps) as display:
         summary = run(found, folder, address=address, ray=not local, on_step=display.step)
+    summary["report"] = str(write_report(folder))
     if as_json:
         typer.echo(json.dumps(summary))
     else:
