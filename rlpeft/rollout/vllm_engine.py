@@ -27,7 +27,11 @@ from rlpeft.errors import EngineDiedError, EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.base import Delivery
 from rlpeft.rollout.vllm_plugin import register
-from rlpeft.rollout.vllm_plugin.internals import check_version, core_pids, fail_waiting_calls
+from rlpeft.rollout.vllm_plugin.internals import (
+    check_version,
+    core_processes,
+    wake_callers_at_death,
+)
 from rlpeft.rollout.vllm_plugin.plan import check_form, read_config
 from rlpeft.rollout.vllm_plugin.start import (
     check_options,
@@ -169,10 +173,11 @@ class VllmEngine:
         except (RuntimeError, ValueError, TypeError) as error:
             cause = str(error).strip().splitlines()[0]
             raise EngineError(f"vLLM did not start: {cause} vLLM's log says more.") from error
-        cores = [psutil.Process(pid) for pid in core_pids(self._llm)]
+        cores = [psutil.Process(process.pid) for process in core_processes(self._llm)]
         self._processes = cores + [p for core in cores for p in core.children(recursive=True)]
         self._room = int(self._llm.model_config.max_model_len)
-        threading.Thread(target=_notice_death, args=(cores, self._llm), daemon=True).start()
+        if cores:
+            threading.Thread(target=wake_callers_at_death, args=(self._llm,), daemon=True).start()
         self._llm.collective_rpc("rlpeft_watch", args=(os.getpid(),))
 
     @contextmanager
@@ -300,13 +305,6 @@ def _finish_reason(reason: str | None) -> FinishReason:
     if reason not in ("stop", "length"):
         raise EngineError(f"a completion must end by 'stop' or 'length', vLLM says {reason!r}.")
     return FinishReason(reason)
-
-
-def _notice_death(cores: Sequence[psutil.Process], llm: LLM) -> None:
-    """Wait for a core to end, then wake whoever waits for its answer."""
-    for core in cores:
-        core.wait()
-        fail_waiting_calls(llm)
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:

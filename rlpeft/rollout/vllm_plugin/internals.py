@@ -3,12 +3,15 @@
 What is relied on: `register_quantization_config`; `QuantizationConfig.get_quant_method(layer,
 prefix)` being asked once for each linear layer and returning a `LinearMethodBase`;
 `packed_modules_mapping` being filled before that; `create_weights` getting
-`output_partition_sizes`; `process_weights_after_loading` running before the first forward pass.
+`output_partition_sizes`; `process_weights_after_loading` running before the first forward pass;
+the synchronous client's `outputs_queue` and `utility_results`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -25,6 +28,7 @@ from vllm.model_executor.layers.quantization.base_config import (
 )
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 from vllm.platforms import current_platform
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm_plugin import METHOD
@@ -165,10 +169,25 @@ def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:
     return [layer for layer in layers if layer is not None]
 
 
-def core_pids(llm: Any) -> list[int]:
-    """Process ids of vLLM's engine cores; their workers are children of theirs.
+def core_processes(llm: Any) -> list[BaseProcess]:
+    """vLLM's engine cores; their workers are children of theirs.
 
     None where the user has told vLLM to stay in this process.
     """
     resources = getattr(llm.llm_engine.engine_core, "resources", None)
-    return [] if resources is None else [p.pid for p in resources.engine_manager.processes]
+    return [] if resources is None else list(resources.engine_manager.processes)
+
+
+def wake_callers_at_death(llm: Any) -> None:
+    """Wait for a core to end, then make every call that waits for it raise `EngineDeadError`.
+
+    vLLM's own monitor notices the death and closes the sockets, but a caller that already waits
+    for an answer would wait for ever.
+    """
+    connection.wait([process.sentinel for process in core_processes(llm)])
+    client = llm.llm_engine.engine_core
+    client.resources.engine_dead = True  # first: calls made from here on raise by themselves
+    client.outputs_queue.put_nowait(EngineDeadError())
+    for future in list(client.utility_results.values()):
+        if not future.done():
+            future.set_exception(EngineDeadError())

@@ -23,12 +23,13 @@ def exit_with(pid: int) -> None:
 
 
 def _watch(owner: psutil.Process) -> None:
-    while _lives(owner):
+    while is_alive(owner):
         time.sleep(INTERVAL_S)
     os._exit(1)  # not sys.exit: that would end this thread alone
 
 
-def _lives(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs: one that has ended and was not waited for does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
