@@ -30,7 +30,7 @@ from rewards.math.nodes import (
 from rewards.math.numeric import same_zeros
 from rewards.math.policy import MathPolicy
 from rewards.math.regions import region_of
-from rewards.math.scalars import plain_same, same_scalar
+from rewards.math.scalars import is_degrees, plain_same, same_scalar
 from rewards.math.units import conversion
 
 _BARE = (",", "or", "and")
@@ -89,8 +89,10 @@ class _Comparison:
             return golds.keys() == answers.keys() and all(
                 self.same(value, answers[name]) for name, value in golds.items()
             )
-        for named, other in ((golds, answer), (answers, gold)):
-            if len(named) > 1 and isinstance(other, Group) and other.brackets == "()":
+        pairs = ((golds, answer_label, answer), (answers, gold_label, gold))
+        for named, label, other in pairs:
+            is_tuple = isinstance(other, Group) and other.brackets == "()"
+            if len(named) > 1 and label is None and isinstance(other, Group) and is_tuple:
                 values = tuple(named.values())
                 return len(values) == len(other.items) and all(
                     self.same(value, item) for value, item in zip(values, other.items, strict=True)
@@ -112,9 +114,14 @@ class _Comparison:
                 Apply("mul", (Number(gold_size), gold.value)),
                 Apply("mul", (Number(size), answer.value)),
             )
-        gold = gold.value if isinstance(gold, Quantity) else gold
-        answer = answer.value if isinstance(answer, Quantity) else answer
-        return self.same(gold, answer)
+        bare, quantity = (answer, gold) if isinstance(gold, Quantity) else (gold, answer)
+        assert isinstance(quantity, Quantity)
+        if is_degrees(bare) and not is_degrees(quantity.value):
+            return False
+        return self.same(
+            gold.value if isinstance(gold, Quantity) else gold,
+            answer.value if isinstance(answer, Quantity) else answer,
+        )
 
     # -- sets of reals, lists, tuples -----------------------------------------------------------
 
@@ -230,7 +237,7 @@ def settle(node: Node) -> tuple[Node | None, Node]:
     if not set(node.signs) <= _EQUALITIES:
         return None, node
     terms = _before_rounding(node)
-    if len(terms) == 2 and _is_label(terms[1]) and not variables(terms[0]):
+    if len(terms) == 2 and isinstance(terms[1], Symbol) and not variables(terms[0]):
         terms = terms[::-1]
     label = terms[0] if len(terms) > 1 and _is_label(terms[0]) else None
     values = terms[1:] if label else terms

@@ -91,6 +91,8 @@ def _half_line(left: Node, sign: str, right: Node) -> tuple[str | None, Region]:
 
 
 def _interval(low: Node, high: Node, low_closed: bool, high_closed: bool) -> Region:
+    if infinite_sign(low) > 0 or infinite_sign(high) < 0:
+        raise Unreadable("an interval whose ends are in the wrong order")
     ends = [_end(low), _end(high)]
     if None not in ends and ends[0] > ends[1]:  # type: ignore[operator]
         raise Unreadable("an interval whose ends are in the wrong order")

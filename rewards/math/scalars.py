@@ -132,5 +132,10 @@ def _is_percent(node: Node) -> bool:
     return isinstance(node, Apply) and node.name == "percent"
 
 
+def is_degrees(node: Node) -> bool:
+    """Whether the value carries a degree sign."""
+    return isinstance(node, Apply) and node.name == "degree"
+
+
 def _has_degrees(node: Node) -> bool:
     return any(isinstance(part, Apply) and part.name == "degree" for part in walk(node))
