@@ -120,9 +120,12 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
     os.close(result_in)
     if _UNCONFINED in (program.status, judge.status):
         return {"outcome": "broken", "detail": "a process could not be confined", "last": True}
+    if not raw:  # the tests were never begun, which says nothing about the program
+        outcome = "starved" if stopped == "time" else "broken"
+        return {"outcome": outcome, "detail": "the tests did not begin", "last": True}
     # A tenth of slack: the kernel's clock of the limit and its account of use differ a little.
-    result = _outcome(raw.strip(), stopped, starved, program.used_s >= 0.9 * limits.cpu_s)
-    return result | {"last": not raw}
+    spent = program.used_s >= 0.9 * limits.cpu_s
+    return _outcome(raw.strip(), stopped, starved, spent) | {"last": False}
 
 
 def _outcome(raw: bytes, stopped: str, starved: bool, spent: bool) -> dict[str, Any]:
