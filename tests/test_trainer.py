@@ -236,16 +236,18 @@ def test_a_spent_budget_is_a_small_step_and_no_crash(llama, tmp_path):
     assert run.recorder.rows[1][1]["grad_norm"] == 0
 
 
-def test_truncated_completions_can_be_masked(llama, tmp_path):
+@pytest.mark.parametrize("masked", [True, False])
+def test_truncated_completions_can_be_masked_or_scored(llama, tmp_path, masked):
     def script(request, seed):
         ids, logprobs, text, _ = by_parity(request, seed)
         return ids, logprobs, text, FinishReason.LENGTH
 
-    masked = make(llama, tmp_path / "a", script, loss={"mask_truncated": True})
-    list(train(masked))
-    assert masked.recorder.rows[1][1]["completions/clipped_ratio"] == 1
-    start = masked.fleet.engine.states[0].digest
-    assert masked.learner.adapter_state().digest == start
+    # Without a baseline a truncated completion has advantage -1: scored, it moves the policy.
+    run = make(llama, tmp_path, script, loss={"mask_truncated": masked, "advantage": "none"})
+    list(train(run))
+    assert run.recorder.rows[1][1]["completions/clipped_ratio"] == 1
+    stayed = run.learner.adapter_state().digest == run.fleet.engine.states[0].digest
+    assert stayed == masked
 
 
 def test_a_false_digest_stops_the_run(llama, tmp_path):

@@ -9,6 +9,7 @@ run, several repeats interleaved, medians compared.
 
 BENCHES = {
     "learner": "jobs.bench.learner",
+    "pipeline": "jobs.bench.pipeline",
     "sync": "jobs.bench.sync",
     "rewards": "jobs.bench.rewards",
 }
