@@ -5,8 +5,10 @@ Each is imported when a recipe asks for it, and not before.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -96,17 +98,21 @@ class Wandb:
 
 
 class Trackio:
-    """A Trackio run, in its local store; a repeated step appears twice."""
+    """A Trackio run, in its local store; a repeated step appears twice.
+
+    Trackio talks on standard output, which belongs to what a command prints.
+    """
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
-        trackio = _require("trackio", "trackio")
-        self._run = trackio.init(
-            project=PROJECT,
-            name=f"{recipe.name}-{_run_id(folder)}",
-            resume="allow",
-            config=recipe.model_dump(mode="json"),
-            embed=False,
-        )
+        self._trackio = _require("trackio", "trackio")
+        with redirect_stdout(sys.stderr):
+            self._run = self._trackio.init(
+                project=PROJECT,
+                name=f"{recipe.name}-{_run_id(folder)}",
+                resume="allow",
+                config=recipe.model_dump(mode="json"),
+                embed=False,
+            )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """One row of this step."""
@@ -117,7 +123,8 @@ class Trackio:
 
     def close(self) -> None:
         """Finish the run."""
-        self._run.finish()
+        with redirect_stdout(sys.stderr):
+            self._trackio.finish()
 
 
 TRACKERS: dict[str, Callable[[Path, Recipe], Tracker]] = {
