@@ -106,6 +106,6 @@ def test_a_completion_that_boxes_every_number_has_no_claim():
 def test_extraction_takes_linear_time(unit):
     import time
 
-    start = time.perf_counter()
+    start = time.process_time()
     claims(unit * (400_000 // len(unit)))
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
