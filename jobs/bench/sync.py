@@ -35,6 +35,7 @@ PROMPTS = (
 def rows(
     *,
     model: str = "smollm2-135m",
+    forms: Sequence[str] = FORMS,
     num_syncs: int = 20,
     repeats: int = 3,
     num_seeds: int = 8,
@@ -47,8 +48,8 @@ def rows(
     floor = plain_flops(policy) / (plain_flops(policy) + factor_flops(policy))
     size = sum(p.numel() * p.element_size() for p in policy.get_base_model().parameters())
     found = [_bytes_row(model, updates[0], size)]
-    with _engines(path, updates[0]) as engines:
-        found += [_sync_row(model, form, engines[form], updates) for form in FORMS]
+    with _engines(path, updates[0], forms) as engines:
+        found += [_sync_row(model, form, engines[form], updates) for form in forms]
         requests, sampling = _requests(path, num_seeds), Sampling(max_tokens=max_tokens)
         counts: dict[str, list[int]] = {name: [] for name in engines}
 
@@ -59,7 +60,8 @@ def rows(
         sides = {name: lambda name=name: generate(name) for name in engines}
         seconds = medians(interleave(sides, repeats=repeats))
         rates = {name: statistics.median(counts[name]) / seconds[name] for name in engines}
-    found += [_rate_row(model, form, rates, floor if form == "factored" else 1.0) for form in FORMS]
+    floors = {"factored": floor, "dense": 1.0}
+    found += [_rate_row(model, form, rates, floors[form]) for form in forms]
     return found
 
 
@@ -91,14 +93,14 @@ def _updates(policy: Any, number: int) -> Iterator[AdapterState]:
 
 
 @contextmanager
-def _engines(path: Path, update: AdapterState) -> Iterator[dict[str, Any]]:
+def _engines(path: Path, update: AdapterState, forms: Sequence[str]) -> Iterator[dict[str, Any]]:
     from rlpeft.rollout.vllm_engine import VllmEngine
 
     engines: dict[str, Any] = {}
     options: dict[str, Any] = {"max_model_len": 256, "num_threads": torch.get_num_threads()}
     try:
         engines["plain"] = VllmEngine(path, None, **options)
-        for form in FORMS:
+        for form in forms:
             engines[form] = VllmEngine(path, update.config, form=form, **options)
             engines[form].load_adapter(update)
         yield engines
