@@ -36,6 +36,7 @@ from rewards.math.units import SCALES, combine, is_unit_name, unit_of
 from rewards.math.words import leading_number, word_set
 
 _MAX_WORDS = 12
+_MAX_REMEMBERED_CHARS = 256
 _MAX_UNIONS = 32
 _FILLERS = word_set("of total the a an each altogether left away more approximately about")
 _NO_UNITS = word_set(
@@ -70,13 +71,22 @@ class Answer:
     """The option an answer like "(B)" or "E: the fourth statement" names."""
 
 
-@lru_cache(maxsize=8192)
 def read(text: str) -> Answer:
     """Parse an answer, LaTeX or plain.
 
     Raises:
         Unreadable: it is not an answer; OverLimit if only its size forbids it.
     """
+    return _remembered(text) if len(text) <= _MAX_REMEMBERED_CHARS else _parsed(text)
+
+
+@lru_cache(maxsize=2048)
+def _remembered(text: str) -> Answer:
+    """Most answers of a batch repeat; only short ones are kept, so the memory is bounded."""
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Answer:
     tokens = _trimmed(tokenize(text))
     if not tokens:
         raise Unreadable("empty")

@@ -81,6 +81,8 @@ class GroupParser:
         if infix := self.take("infix"):
             name = "binom" if infix.text == "choose" else "div"
             node = Apply(name, (scalar(node), scalar(self.nested(self.sum))))
+        if self.take("sep", ",", ";"):  # plain text writes sets without backslashes
+            node = Group("{}", (node, *self.items(closing=True)))
         self.expect("close", "}")
         return node
 
