@@ -9,6 +9,7 @@ from rlpeft.adapters import HypLoraConfig
 from rlpeft.adapters.hyplora import HypLoraLinear
 from rlpeft.adapters.lowrank.functional import gram, image_norm2
 from rlpeft.errors import ConfigError
+from rlpeft.geometry import saturation
 
 N, M, R = 24, 20, 6
 
@@ -51,16 +52,26 @@ def test_rotation_is_the_low_rank_map_between_exp_and_log(radius):
     assert torch.allclose(layer.update(x, "default"), 2.0 * log0(mapped, radius), atol=1e-12)
 
 
-@pytest.mark.parametrize("radius", [0.5, 1.0, 3.0])
-def test_boost_also_maps_the_time_coordinates_counted_from_the_origin(radius):
-    layer = layer_of(variant="boost", norm_mode="none", curvature=-1 / radius**2, max_radius=8.0)
-    x = tokens(largest=5.9 * radius)
+def boost_update(layer, x, radius):
     time, space = exp0(x, radius)
     a, b = layer.hyplora_A["default"], layer.hyplora_B["default"]
     middle = torch.cat([space, time - radius], -1) @ a.T
     middle_time = (middle.square().sum(-1, keepdim=True) + radius**2).sqrt() - radius
-    mapped = torch.cat([middle, middle_time], -1) @ b.T
-    assert torch.allclose(layer.update(x, "default"), 2.0 * log0(mapped, radius), atol=1e-11)
+    return 2.0 * log0(torch.cat([middle, middle_time], -1) @ b.T, radius)
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.0, 3.0])
+def test_boost_also_maps_the_time_coordinates_counted_from_the_origin(radius):
+    layer = layer_of(variant="boost", norm_mode="none", curvature=-1 / radius**2, max_radius=8.0)
+    x = tokens(largest=5.9 * radius)
+    assert torch.allclose(layer.update(x, "default"), boost_update(layer, x, radius), atol=1e-11)
+
+
+def test_boost_shortens_inputs_beyond_the_largest_radius():
+    layer = layer_of(variant="boost", norm_mode="none", curvature=-1.0, max_radius=2.0)
+    x = tokens(largest=30.0)[1:]
+    shorter = x * saturation(x.square().sum(-1, keepdim=True), limit=2.0)
+    assert torch.allclose(layer.update(x, "default"), boost_update(layer, shorter, 1.0), atol=1e-12)
 
 
 @pytest.mark.parametrize("variant", ["rotation", "boost"])
@@ -99,6 +110,16 @@ def test_unit_norm_mode_sees_the_direction_alone():
     layer = layer_of(norm_mode="unit", restore_scale=False)
     x = tokens()[5:]
     assert torch.allclose(layer.update(x, "default"), layer.update(7 * x, "default"), atol=1e-12)
+
+
+def test_the_radius_of_unit_mode_is_at_most_ten():
+    layer, x = layer_of(norm_mode="unit", max_radius=None), tokens()[5:]
+    layer.hyplora_scale["default"].data.fill_(math.log(10))
+    at_ten = layer.update(x, "default")
+    layer.hyplora_scale["default"].data.fill_(5.0)
+    assert torch.equal(layer.update(x, "default"), at_ten)
+    layer.hyplora_scale["default"].data.fill_(1.0)
+    assert not torch.allclose(layer.update(x, "default"), at_ten, rtol=1e-3)
 
 
 def test_a_zero_vector_has_a_zero_update_and_finite_gradients():
@@ -193,11 +214,15 @@ def test_autocast_does_not_reach_the_gain(wide_layer):
 
 
 def test_outlier_tokens_have_a_bounded_gain():
-    layer = layer_of(norm_mode="none", curvature=-1.0, dtype=torch.float32)
-    x = tokens(20, largest=500.0, dtype=torch.float32)
-    lora = 2.0 * (x @ layer.down("default").T) @ layer.up("default").T
-    gains = layer.update(x, "default").norm(dim=-1)[1:] / lora.norm(dim=-1)[1:]
-    assert gains.max() < math.sinh(4) / 4
+    gains = {}
+    for max_radius in (4.0, None):
+        layer = layer_of(norm_mode="none", max_radius=max_radius)
+        layer.up("default").data *= 1e-6
+        x = tokens(20, largest=500.0)[1:]
+        lora = 2.0 * (x @ layer.down("default").T) @ layer.up("default").T
+        gains[max_radius] = layer.update(x, "default").norm(dim=-1) / lora.norm(dim=-1)
+    assert gains[4.0].max() < math.sinh(4) / 4
+    assert gains[None].max() > 1000
 
 
 def test_learned_curvature_starts_where_asked_and_stays_in_bounds():

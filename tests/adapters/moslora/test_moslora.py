@@ -70,6 +70,17 @@ def test_the_update_is_the_routed_sum_of_the_experts(map_name):
     assert torch.allclose(layer.update(x, "default"), expected, atol=1e-12)
 
 
+def test_the_mlp_router_has_a_silu_between_its_layers():
+    layer = layer_of(router="mlp", r=24, uniform=False)
+    x = tokens()
+    inner, bias, outer, outer_bias = (getattr(layer, n)["default"] for n in layer.router_names)
+    hidden = x / math.sqrt(N) @ inner.T + bias
+    expected = (hidden * hidden.sigmoid() @ outer.T + outer_bias).softmax(-1)
+    z = x @ layer.down("default").T
+    _, record = layer.bend(x, z, layer.build_terms("default"), "default")
+    assert torch.allclose(record.shares, expected, atol=1e-12)
+
+
 def test_experts_of_different_spaces_differ():
     layer = layer_of(learn_curvature=False, curvature=1.0)
     x = tokens() / 10
@@ -173,6 +184,17 @@ def test_the_balance_loss_trains_the_router_towards_balance(llama):
         gradient = layer.moslora_router_bias["default"].grad
         assert gradient[0] > 0
         assert (gradient[1:] < 0).all()
+
+
+def test_the_auxiliary_loss_is_balance_plus_prior(llama):
+    config = MoSLoraConfig(target_modules=["up_proj"], curvature_reg=2.0, balance_coef=0.5)
+    model = get_peft_model(llama(), config)
+    for layer in model.base_model.layers():
+        layer.moslora_curvature["default"].data += 1.0
+    moved = next(model.base_model.layers()).magnitudes("default")[0].item()
+    model(PROMPT)
+    expected = 0.5 + 2.0 * (moved - 0.25) ** 2
+    assert model.base_model.auxiliary_loss().item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_padding_is_left_out_of_the_balance(llama, perturb):
