@@ -138,7 +138,7 @@ def test_a_choice_matches_its_own_key_and_no_other(key, form):
 @pytest.mark.parametrize("piece", ["Answer: ", "\\boxed{", "A, ", "(", "answer is ", "\\boxed{A}"])
 @pytest.mark.parametrize("gold", ["B", "answer2", "3"])
 def test_hostile_repetition_is_answered_at_once(piece, gold):
-    start = time.monotonic()
+    start = time.process_time()
 
     assert verify_choice(piece * 100_000, gold).score == 0.0
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0

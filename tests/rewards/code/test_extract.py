@@ -51,8 +51,8 @@ def test_any_text_is_read_and_a_program_is_a_part_of_it(text):
 
 @pytest.mark.parametrize("piece", ["```\n", "`", "~~~python\n", "x = \n", "\t", "@"])
 def test_hostile_repetition_is_read_at_once(piece):
-    start = time.monotonic()
+    start = time.process_time()
 
     extract_code(piece * 100_000)
 
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
