@@ -237,7 +237,7 @@ class _Evaluator:
             case "binom":
                 return self._binomial(first, values[1], exact(args[1]))
             case "log":
-                return context.ln(first) / context.ln(values[1])
+                return context.ln(first) / self._checked(context.ln(values[1]))
             case _ if name.startswith("call:"):
                 return self._unknown(name, values)
         return self._function(name, first, in_degrees=_in_degrees(args[0]))

@@ -136,6 +136,7 @@ DIFFERENT = {
         ("(1,2)", "(2,1)"), ("(1,3)", r"\{1,3\}"), (r"\{1,2,3\}", r"\{1,2\}"), ("(1,2)", "1,2"),
         (r"\emptyset", r"\{0\}"), ("(0,0)", "0"), ("2, 5", "2"), ("(3,2)", "x=2, y=3"),
         ("1,2,3", "1,2"), ("(p,q)=(3,2)", "p=(3,2)"),
+        ("(x,y)=(3,2)", "x=3, y=2, z=1"), ("(x,y)=(3,2)", "x=3, z=2"),
     ],
     "plus-minus": [(r"\pm5", "5"), ("5", r"\pm5"), (r"3\pm2\sqrt2", r"3+2\sqrt2")],
     "equations": [
@@ -152,7 +153,8 @@ DIFFERENT = {
     "complex numbers": [("3+4i", "3-4i"), ("3+4i", "(3,4)")],
     "symbols": [
         (r"\frac ab", r"\frac ba"), ("x", r"\sqrt{x^2}"), (r"\pi", r"\frac{22}7"), ("n!", "(n-1)!"),
-        (r"\alpha", r"\beta"), (r"\sqrt2+\sqrt5", r"\sqrt7"), ("a_1", "a_2"), ("0", "x-x"),
+        (r"\alpha", r"\beta"), ("0", r"\log_0 30"),
+        (r"\sqrt2+\sqrt5", r"\sqrt7"), ("a_1", "a_2"), ("0", "x-x"),
         ("(a+5)(b+2)", "(+5)(b+2)"), (r"1\sqrt{19}", "1"),
     ],
     "large and small numbers": [
@@ -229,7 +231,12 @@ def test_lenient_refuses_every_different_pair_but_those_a_switch_names():
 def test_rounding_is_refused_where_the_last_digit_is_wrong_or_digits_are_few():
     assert score(r"\frac23", "0.666", LENIENT) == 0.0
     assert score(r"\frac13", "0.3", LENIENT) == 0.0
+    assert score(r"\frac1{30}", "0.03", LENIENT) == 0.0
     assert score("0.25", "0.2501", LENIENT) == 0.0
+
+
+def test_one_member_of_a_list_stands_for_one_within_a_tolerance():
+    assert score("1.00, 1.01", "1.005, 5", {"tolerance": 0.01}) == 0.0
 
 
 def test_tolerance_is_relative_and_stated():
