@@ -1,6 +1,7 @@
 """`rlpeft experts`: what it prints and what it refuses."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -49,6 +50,11 @@ def test_list_shows_accuracies_with_their_intervals_and_whole_paths(runs):
 def test_list_passes_over_a_base_models_card(runs):
     (runs / "base").mkdir()
     (runs / "base" / "card.json").write_text("{}")
+    assert len(json.loads(printed("list", runs, "--json"))) == 2
+
+
+def test_list_passes_over_experts_that_are_still_being_written(runs):
+    shutil.copytree(runs / "swap" / "expert", runs / "swap" / ".expert.partial")
     assert len(json.loads(printed("list", runs, "--json"))) == 2
 
 
