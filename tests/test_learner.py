@@ -196,7 +196,7 @@ def test_truncated_ratio_scales_the_gradient(llama):
             for s, tail in zip(SAMPLES, tails, strict=True)
         ]
         metrics = learner.forward_backward(samples)
-        grads.append(torch.cat([g for g in gradients(learner).values()]))
+        grads.append(torch.cat(list(gradients(learner).values())))
         learner.optimizer.zero_grad()
     assert metrics["sampling/importance_sampling_ratio/max"] == pytest.approx(4.0, rel=1e-3)
     assert_close(grads[1], 2 * grads[0], rtol=1e-3, atol=1e-6)

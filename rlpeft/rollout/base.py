@@ -86,8 +86,8 @@ def prove_delivery(
         raise EngineError(
             f"canary log-probs of engine and trainer must agree within {bound:g} after sync of "
             f"version {state.version}, they differ by {gap:.3g}: the adapter arrived but the "
-            "engine does not run it as the trainer does (dtype, module mapping or a stale prefix cache). "
-            "Raise rollout.canary_bound only if the engine's dtype explains the gap."
+            "engine does not run it as the trainer does (dtype, module mapping or a stale prefix "
+            "cache). Raise rollout.canary_bound only if the engine's dtype explains the gap."
         )
     return delivery, gap
 

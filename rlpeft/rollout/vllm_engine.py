@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from safetensors.torch import save
 from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.exceptions import VLLMClientError

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 INTERVAL_S = 1.0
 
