@@ -67,7 +67,8 @@ def test_text_becomes_the_tree_it_shows(text, node):
         "", " ", "}", "(1", r"\frac{1}", r"\frac{}{}", "1+", "2 3", "(1,2)(3,4)", r"\int_0^1 x dx",
         "().__class__", "len('1234567')", "(lambda: 3+4)()", "__import__('os')", "[9,len('7')][1]",
         "print(3+4)", "eval('3+4')", "\u202e7\u202c1", "\x00\x01", r"\le 42", "7?", r"\\",
-        r"\begin{pmatrix}1&2\\3\end{pmatrix}", "\ue0007",
+        r"\begin{pmatrix}1&2\\3\end{pmatrix}", "\ue0007", "1\ue000000",
+        "x apples", "(1,2) cm",
     ],
 )  # fmt: skip
 def test_what_is_no_answer_is_unreadable(text):
@@ -77,7 +78,7 @@ def test_what_is_no_answer_is_unreadable(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["(" * 2000 + ")" * 2000, "1+" * 2000 + "1", "9" * 4000, "x^{" * 99 + "2" + "}" * 99,
+    ["(" * 2000 + ")" * 2000, "(" * 60 + "7" + ")" * 60, "1+" * 2000 + "1", "9" * 4000, "x^{" * 99 + "2" + "}" * 99,
      "1e999999999", "2^" * 999 + "2", "7" * 5000, "1" + "!" * 9, r"\text{" * 99 + "}" * 99],
 )  # fmt: skip
 def test_what_is_too_large_says_so(text):

@@ -26,6 +26,11 @@ def test_texts_without_numbers_have_their_own_kinds():
     assert verify("7", "none", kind="gsm8k_legacy").kind is VerdictKind.UNSCORABLE
 
 
+def test_numbers_beyond_a_float_are_no_numbers():
+    assert verify("9" * 500, "8" * 500, kind="gsm8k_legacy").kind is VerdictKind.UNSCORABLE
+    assert verify("9" * 500, "7", kind="gsm8k_legacy").kind is VerdictKind.UNPARSABLE
+
+
 def test_a_million_digits_take_no_time_and_match_nothing():
     start = time.perf_counter()
     assert verify("9" * 10**6, "7", kind="gsm8k_legacy").score == 0.0

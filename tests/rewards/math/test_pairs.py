@@ -52,7 +52,8 @@ EQUAL = {
         (r"(1,2)\cup(2,3)", r"(1,3)\setminus\{2\}"), (r"\mathbb{R}", r"(-\infty,\infty)"),
         (r"x \ne 3", r"(-\infty,3)\cup(3,\infty)"), (r"x\in[-2,7]", r"-2 \le x \le 7"),
         (r"(-\infty,-1)\cup(2,\infty)", r"x<-1 \text{ or } x>2"), ("x>3", r"\{x \mid x>3\}"),
-        (r"\mathbb{R}", r"\text{all real numbers}"), ("(1,2) U (3,4)", r"(3,4)\cup(1,2)"),
+        (r"\mathbb{R}", r"\text{all real numbers}"),
+        ("x<-1, x>2", r"(-\infty,-1)\cup(2,\infty)"), ("x>1, x<2", "(1,2)"), ("(1,2) U (3,4)", r"(3,4)\cup(1,2)"),
         (r"(-\sqrt3,\sqrt3)", r"(-\sqrt{3}, 3/\sqrt{3})"), ("[0,2]", "[0,1] ∪ [1,2]"),
     ],
     "sets, lists and tuples": [
@@ -61,7 +62,8 @@ EQUAL = {
         ("(1,2),(3,4)", "(3,4),(1,2)"), ("(3,2)", "(x,y)=(3,2)"), ("(x,y)=(3,2)", "y=2, x=3"),
         (r"\langle1,2\rangle", "(1,2)"), ("19, 46, and 82", "82, 19, 46"), ("5", r"\{5\}"),
         (r"\frac12", r"0.5 \text{ or } \frac12"), ("-12;-11", r"\{-11,-12\}"),
-        (r"\{1,2\}", "{2, 1}"),
+        (r"\{1,2\}", "{2, 1}"), (r"\{100,200,300\}", "100, 200, 300"),
+        ("(1,000, 2,000)", "(1000, 2000)"),
     ],
     "plus-minus": [
         (r"\pm5", "5, -5"), (r"3\pm2\sqrt2", r"3-2\sqrt2, 3+2\sqrt2"), (r"\pm 5", r"x=\pm 5"),
@@ -111,7 +113,7 @@ DIFFERENT = {
         ("1234", "1,23,4"), ("2024", "2024.1"), ("0.25", "0.2501"),
     ],
     "fractions": [(r"\frac3{56}", r"\frac{56}3"), (r"\frac{x+2}7", r"\frac x7+2")],
-    "mixed numbers": [(r"1\frac45", r"\frac45"), (r"7\frac34", "7.34"), ("33/4", "3 3/4")],
+    "mixed numbers": [(r"1\frac45", r"\frac45"), (r"7\frac34", "7.34"), ("33/4", "3 3/4"), ("3.5", r"2\frac32")],
     "repeating decimals": [("5/11", r"0.\overline{54}"), ("1/3", "0.3333"), (r"0.\bar3", "0.3")],
     "scientific notation": [("6.02e23", "6.02e22"), ("10^{-10}", "0"), ("4e-7", "1e-7")],
     "percent": [(r"50\%", "50"), ("0.5", "50"), (r"5\%", "0.5"), (r"33\%", r"\frac13")],
@@ -119,7 +121,7 @@ DIFFERENT = {
         (r"\$5", r"5\text{ cents}"), (r"3\text{ million}", r"3\text{ billion}"), (r"\$18", "€18"),
     ],
     "units": [
-        ("5 km", "5 m"), (r"4\text{ hours}", r"4\text{ minutes}"), ("x+5t", "x+5"),
+        ("5 km", "5 m"), (r"4\text{ hours}", r"4\text{ minutes}"), ("x+5t", "x+5"), ("3abcd", "3"),
         ("3x+4d", "3x+4"), (r"1{,}200\text{ m}", r"1.2\text{ m}"), ("5 cm^2", r"5\text{ cm}^3"),
         (r"45^\circ", r"\frac\pi3"), (r"20^\circ\text{C}", "20°F"), (r"45^\circ", "45 apples"),
     ],
