@@ -53,7 +53,8 @@ EQUAL = {
         (r"x \ne 3", r"(-\infty,3)\cup(3,\infty)"), (r"x\in[-2,7]", r"-2 \le x \le 7"),
         (r"(-\infty,-1)\cup(2,\infty)", r"x<-1 \text{ or } x>2"), ("x>3", r"\{x \mid x>3\}"),
         (r"\mathbb{R}", r"\text{all real numbers}"),
-        ("x<-1, x>2", r"(-\infty,-1)\cup(2,\infty)"), ("x>1, x<2", "(1,2)"), ("(1,2) U (3,4)", r"(3,4)\cup(1,2)"),
+        ("x<-1, x>2", r"(-\infty,-1)\cup(2,\infty)"), ("x>1, x<2", "(1,2)"),
+        ("(1,2) U (3,4)", r"(3,4)\cup(1,2)"),
         (r"(-\sqrt3,\sqrt3)", r"(-\sqrt{3}, 3/\sqrt{3})"), ("[0,2]", "[0,1] ∪ [1,2]"),
     ],
     "sets, lists and tuples": [
@@ -113,7 +114,9 @@ DIFFERENT = {
         ("1234", "1,23,4"), ("2024", "2024.1"), ("0.25", "0.2501"),
     ],
     "fractions": [(r"\frac3{56}", r"\frac{56}3"), (r"\frac{x+2}7", r"\frac x7+2")],
-    "mixed numbers": [(r"1\frac45", r"\frac45"), (r"7\frac34", "7.34"), ("33/4", "3 3/4"), ("3.5", r"2\frac32")],
+    "mixed numbers": [
+        (r"1\frac45", r"\frac45"), (r"7\frac34", "7.34"), ("33/4", "3 3/4"), ("3.5", r"2\frac32"),
+    ],
     "repeating decimals": [("5/11", r"0.\overline{54}"), ("1/3", "0.3333"), (r"0.\bar3", "0.3")],
     "scientific notation": [("6.02e23", "6.02e22"), ("10^{-10}", "0"), ("4e-7", "1e-7")],
     "percent": [(r"50\%", "50"), ("0.5", "50"), (r"5\%", "0.5"), (r"33\%", r"\frac13")],
