@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 LOCK = requirements-cpu.lock
+QUANTISED = $(VENV)/quantised
 TORCH = $(shell grep '^torch==' $(LOCK))
 TORCH_CPU_INDEX = https://download.pytorch.org/whl/cpu
 # Threads that spin for a core another process holds cost more than they bring.
@@ -32,8 +33,15 @@ $(VENV)/.ready: $(LOCK) pyproject.toml
 quickstart: venv ## Train an expert on the built-in tiny model in a few minutes
 	$(BIN)/rlpeft train quickstart --out runs/quickstart
 
-test: venv ## Run the tests
+test: venv $(QUANTISED) ## Run the tests
 	$(BIN)/python -m pytest
+	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_quantised.py \
+	  tests/adapters/lowrank/test_quantised.py
+
+# Beside the environment, not in it: PEFT imports them wherever it finds them, and they warn
+# on standard error about every accelerator that is not here.
+$(QUANTISED): $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ torchao==0.18.0 bitsandbytes==0.50.2
 
 lint: venv ## Check format, lint, types and spelling
 	$(BIN)/ruff format --check .
