@@ -67,7 +67,7 @@ def main() -> None:
     try:
         typer.run(train)
     except (RlpeftError, RewardError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(exit_code(error))
 
 

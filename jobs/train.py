@@ -92,7 +92,7 @@ def run(
             for progress, metrics in train(this):
                 if on_step is not None:
                     on_step(progress, metrics)
-            return test(this, examiner, base)
+            return final_test(this, examiner, base)
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
     check_fingerprint(out, found)
 
 
-def test(this: Run, examiner: Examiner, base: Proof) -> Summary:
+def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
     """Accuracy of base model and best expert on the test split, into card and summary.
 
     A run that was tested already keeps its figures.

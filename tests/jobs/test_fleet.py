@@ -122,8 +122,9 @@ def test_answers_come_in_request_order_then_seed_order(fleet_of, tmp_path):
 
 
 @pytest.mark.ray
-def test_a_killed_engine_loses_and_repeats_no_sample(fleet_of, tmp_path):
-    fleet = fleet_of(builder(tmp_path, fate=killed), num_engines=2)
+@pytest.mark.parametrize("num_engines", [1, 2])  # the lost part goes to a successor, or a survivor
+def test_a_killed_engine_loses_and_repeats_no_sample(fleet_of, tmp_path, num_engines):
+    fleet = fleet_of(builder(tmp_path, fate=killed), num_engines=num_engines)
     fleet.sync(proof(version=5))
     done = fleet.rollout(REQUESTS, SAMPLING)
     assert [[c.text for c in group] for group in done] == EXPECTED
