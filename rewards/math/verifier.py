@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rewards.math.answer import Answer, read
 from rewards.math.compare import equivalent, settle
 from rewards.math.extract import Extraction, extract
-from rewards.math.limits import Unreadable, renew_budget
+from rewards.math.limits import MAX_CHARS, Unreadable, renew_budget
 from rewards.math.nodes import Text
 from rewards.math.policy import STRICT, MathPolicy, as_policy
 from rewards.math.symbolic import NoVerdict, SymbolicReader
@@ -118,10 +118,10 @@ def _compare(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -
     try:
         matches = _matches_either_way(claim, expected, policy, reader)
     except Unreadable as error:
-        return Verdict(0.0, VerdictKind.UNPARSABLE, f"{shown}: {error}", claim)
+        return Verdict(0.0, VerdictKind.UNPARSABLE, f"{shown}: {error}", claim[:MAX_CHARS])
     except NoVerdict as error:
         kind = VerdictKind.TIMEOUT if error.timed_out else VerdictKind.ERROR
-        return Verdict(None, kind, f"{shown}: {error}", claim)
+        return Verdict(None, kind, f"{shown}: {error}", claim[:MAX_CHARS])
     kind = VerdictKind.CORRECT if matches else VerdictKind.WRONG
     relation = "matches" if matches else "does not match"
     return Verdict(float(matches), kind, f"{shown} {relation} {expected.key!r:.{_SHOWN}}", claim)

@@ -84,6 +84,12 @@ def test_the_verdict_shows_what_was_found():
     assert "0.5" in verdict.reason
 
 
+def test_a_huge_answer_is_not_carried_along_in_its_verdict():
+    verdict = verify("\\boxed{" + "1" * 100_000 + "} is it.", "7")
+    assert verdict.kind is VerdictKind.UNPARSABLE
+    assert len(verdict.extracted) + len(verdict.reason) < 5_000
+
+
 @pytest.mark.parametrize(
     ("completion", "kind"),
     [
