@@ -120,12 +120,11 @@ def saturation(radius2: torch.Tensor, *, limit: float) -> torch.Tensor:
     Args:
         radius2: squared radius, >= 0.
     """
-    knee, width = KNEE * limit, (1 - KNEE) * limit
-    over = radius2 > knee * knee
-    radius = torch.where(over, radius2, limit * limit).sqrt()
-    excess = (radius - knee) / width
-    bent = knee + width * excess * (1 + excess * excess).rsqrt()
-    return torch.where(over, bent / radius, 1.0)
+    # In units of the knee, clamped there: exactly 1 below it, and no square root near 0.
+    radius = (radius2 * (KNEE * limit) ** -2).clamp_min(1).sqrt()
+    excess = radius - 1
+    steepness = KNEE / (1 - KNEE)  # the asymptote lies 1 / steepness above the knee
+    return (1 + excess * (1 + (steepness * excess).square()).rsqrt()) / radius
 
 
 def gain(

@@ -269,7 +269,8 @@ def test_float32_gain_is_accurate(map_name):
     for kappa in KAPPAS:
         single = gain(norm**2, image**2, torch.tensor(kappa), map=map_name)
         double = gain(norm.double() ** 2, image.double() ** 2, torch.tensor(kappa), map=map_name)
-        assert ((single - double).abs() / double).max() < 2e-6
+        # `proj` multiplies rounding by 1 / (1 - 0.95²) = 10 at the edge of the ball.
+        assert ((single - double).abs() / double).max() < 4e-6
 
 
 @pytest.mark.parametrize("map_name", MAPS)

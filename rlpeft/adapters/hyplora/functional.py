@@ -29,7 +29,7 @@ class Terms(NamedTuple):
     Attributes:
         gram_RR: BᵀB of the unscaled B; [R+1, R+1] for boost.
         kappa: [1], <= 0.
-        scale: [1]: s for `scale`, the radius e^a for `unit`, `None` for `none`.
+        inner2: [1]: 1/s² for `scale`, the squared radius of x̃ for `unit`, `None` for `none`.
         time_R: the time column of A (boost), else `None`.
         norm_mode: as in the config.
         restore_scale: as in the config.
@@ -39,7 +39,7 @@ class Terms(NamedTuple):
 
     gram_RR: torch.Tensor
     kappa: torch.Tensor
-    scale: torch.Tensor | None
+    inner2: torch.Tensor | None
     time_R: torch.Tensor | None
     norm_mode: str
     restore_scale: bool
@@ -73,12 +73,16 @@ def bend(x: torch.Tensor, z: torch.Tensor, terms: Terms) -> tuple[torch.Tensor, 
 
 def _inverse_scale2(norm2: torch.Tensor, terms: Terms) -> torch.Tensor | None:
     """1/s² with x̃ = x / s; `None` for s = 1."""
-    if terms.scale is None:
-        return None
-    if terms.norm_mode == "scale":
-        return terms.scale.square().reciprocal()
-    radius = terms.scale.clamp(max=LARGEST_UNIT_RADIUS)
-    return radius.square() / norm2.clamp_min(SMALLEST_NORM2)
+    if terms.inner2 is None or terms.norm_mode == "scale":
+        return terms.inner2
+    return terms.inner2 / norm2.clamp_min(SMALLEST_NORM2)
+
+
+def inner2(log_scale: torch.Tensor, norm_mode: str) -> torch.Tensor:
+    """`Terms.inner2` from the trained logarithm: ln s for `scale`, a for `unit`."""
+    if norm_mode == "scale":
+        return (-2 * wide(log_scale)).exp()
+    return wide(log_scale).exp().clamp(max=LARGEST_UNIT_RADIUS).square()
 
 
 def _boost(

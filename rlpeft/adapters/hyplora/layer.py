@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rlpeft.adapters.hyplora.config import HypLoraConfig
-from rlpeft.adapters.hyplora.functional import Terms, bend
+from rlpeft.adapters.hyplora.functional import Terms, bend, inner2
 from rlpeft.adapters.lowrank.config import start_logit
 from rlpeft.adapters.lowrank.functional import bounded_magnitude, gram, wide
 from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer
@@ -83,13 +83,13 @@ class HypLoraLinear(LowRankLayer):
     def build_terms(self, adapter_name: str) -> Terms:
         """Everything `bend` needs beside x and z."""
         config = self.config[adapter_name]
-        scale = None
+        inner = None
         if adapter_name in self.hyplora_scale:
-            scale = wide(self.hyplora_scale[adapter_name]).exp()
+            inner = inner2(self.hyplora_scale[adapter_name], config.norm_mode)
         return Terms(
             gram_RR=gram(self.up(adapter_name)),
             kappa=self.kappa(adapter_name),
-            scale=scale,
+            inner2=inner,
             time_R=self.hyplora_A[adapter_name][:, -1] if config.variant == "boost" else None,
             norm_mode=config.norm_mode,
             restore_scale=config.restore_scale,

@@ -84,14 +84,14 @@ def bend(
     """
     norm2 = squared_norm(x) * terms.inverse_scale**2
     shares = route(x, z, terms.router, terms.inverse_scale)
-    width = z.shape[-1] // len(terms.spaces)
-    gains = [
+    num = len(terms.spaces)
+    each = [
         SPACES[space].gain(norm2, part, gram_RR, kappas, terms.map)
         for space, part, gram_RR, kappas in zip(
-            terms.spaces, z.split(width, -1), terms.grams, terms.kappas, strict=True
+            terms.spaces, z.chunk(num, -1), terms.grams, terms.kappas, strict=True
         )
     ]
-    multiplier = torch.cat([g.expand(*g.shape[:-1], width) for g in gains], -1)
-    weights = (shares * (len(gains) * terms.scaling)).repeat_interleave(width, -1)
-    mean_gains = torch.cat([g.mean(-1, keepdim=True) for g in gains], -1)
-    return wide(z) * (multiplier * weights), mean_gains, shares
+    gains = torch.stack(torch.broadcast_tensors(*each), -2)  # [T, E, 1], or R/E in the place of 1
+    weights = (shares * (num * terms.scaling)).unsqueeze(-1)
+    bent = wide(z).unflatten(-1, (num, -1)) * (gains * weights)
+    return bent.flatten(-2), gains.mean(-1), shares
