@@ -10,7 +10,7 @@ M out_features, N in_features, R = min(M, N).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,26 @@ class Difference:
     distances: dict[str, float]
 
 
-def changes(expert: Expert) -> dict[str, torch.Tensor]:
+class Computed(Mapping[str, torch.Tensor]):
+    """Changes by module, each computed when it is asked for: all updates of a LoRA at once are as
+    large as the model."""
+
+    def __init__(self, modules: Sequence[str], compute: Callable[[str], torch.Tensor]) -> None:
+        self._modules, self._compute = dict.fromkeys(modules), compute
+
+    def __getitem__(self, module: str) -> torch.Tensor:
+        if module not in self._modules:
+            raise KeyError(module)
+        return self._compute(module)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+def changes(expert: Expert) -> Mapping[str, torch.Tensor]:
     """Module name (as in the base model) -> its change, fp32.
 
     Raises:
@@ -90,11 +109,11 @@ def _svf(expert: Expert) -> dict[str, torch.Tensor]:
     }
 
 
-def _lora(expert: Expert) -> dict[str, torch.Tensor]:
+def _lora(expert: Expert) -> Mapping[str, torch.Tensor]:
     a_RN, b_MR = _by_module(expert, ".lora_A.weight"), _by_module(expert, ".lora_B.weight")
     rank = expert.config["r"] ** (0.5 if expert.config.get("use_rslora") else 1)
     scale = expert.config["lora_alpha"] / rank
-    return {module: scale * (b_MR[module].float() @ a_RN[module].float()) for module in a_RN}
+    return Computed(list(a_RN), lambda m: scale * (b_MR[m].float() @ a_RN[m].float()))
 
 
 def _ia3(expert: Expert) -> dict[str, torch.Tensor]:
@@ -102,7 +121,7 @@ def _ia3(expert: Expert) -> dict[str, torch.Tensor]:
     return {module: scale.float().flatten() - 1 for module, scale in trained.items()}
 
 
-CHANGES: dict[str, Callable[[Expert], dict[str, torch.Tensor]]] = {
+CHANGES: dict[str, Callable[[Expert], Mapping[str, torch.Tensor]]] = {
     "SVF": _svf,
     "LORA": _lora,
     "IA3": _ia3,
@@ -159,15 +178,27 @@ def rms(values: torch.Tensor) -> float:
 
 def kind_stats(change: Mapping[str, torch.Tensor]) -> list[KindStats]:
     """One record for each kind of module, in the order of the model."""
-    kinds: dict[str, list[torch.Tensor]] = {}
+    kinds: dict[str, list[KindStats]] = {}
     for module, values in change.items():
-        kinds.setdefault(place(module)[1], []).append(values.flatten())
-    stats = []
-    for kind in sorted(kinds, key=kind_order):
-        values = torch.cat(kinds[kind])
-        low, high = float(values.min()), float(values.max())
-        stats.append(KindStats(kind, len(kinds[kind]), values.numel(), low, high, rms(values)))
-    return stats
+        kind = place(module)[1]
+        one = KindStats(
+            kind, 1, values.numel(), float(values.min()), float(values.max()), rms(values)
+        )
+        kinds.setdefault(kind, []).append(one)
+    return [_together(kinds[kind]) for kind in sorted(kinds, key=kind_order)]
+
+
+def _together(parts: Sequence[KindStats]) -> KindStats:
+    num_values = sum(part.num_values for part in parts)
+    squares = sum(part.num_values * part.rms**2 for part in parts)
+    return KindStats(
+        parts[0].kind,
+        len(parts),
+        num_values,
+        min(part.low for part in parts),
+        max(part.high for part in parts),
+        (squares / num_values) ** 0.5,
+    )
 
 
 def difference(first: Expert, second: Expert) -> Difference:
@@ -184,21 +215,24 @@ def difference(first: Expert, second: Expert) -> Difference:
             f"{second.card.name!r} on sha256:{second.card.base_digest[:12]}…."
         )
     one, two = changes(first), changes(second)
-    common = [name for name in one if name in two and one[name].shape == two[name].shape]
-    if first.config.get("peft_type") != second.config.get("peft_type") or not common:
+    if (
+        first.config.get("peft_type") != second.config.get("peft_type")
+        or not one.keys() & two.keys()
+    ):
         raise ExpertError(
             "experts to compare must use one method on at least one common module, got "
             f"{first.config.get('peft_type')} on {len(one)} and "
             f"{second.config.get('peft_type')} on {len(two)}."
         )
-    return Difference(
-        cosine=_cosine([one[n] for n in common], [two[n] for n in common]),
-        distances={name: rms(one[name] - two[name]) for name in common},
-    )
+    return _difference(one, two)
 
 
-def _cosine(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> float:
-    # Module by module: all updates of a LoRA at once would be as large as the model.
-    dot = sum(float((a * b).sum()) for a, b in zip(first, second, strict=True))
-    norms = [sum(float(x.square().sum()) for x in each) ** 0.5 for each in (first, second)]
-    return dot / (norms[0] * norms[1]) if all(norms) else 0.0
+def _difference(one: Mapping[str, torch.Tensor], two: Mapping[str, torch.Tensor]) -> Difference:
+    dot, squares, distances = 0.0, [0.0, 0.0], {}
+    for module in [name for name in one if name in two]:
+        a, b = one[module], two[module]
+        dot += float((a * b).sum())
+        squares = [squares[0] + float(a.square().sum()), squares[1] + float(b.square().sum())]
+        distances[module] = rms(a - b)
+    norm = (squares[0] * squares[1]) ** 0.5
+    return Difference(dot / norm if norm else 0.0, distances)
