@@ -7,6 +7,7 @@ the same completions: everything is a function of `train.seed`, the step and the
 from __future__ import annotations
 
 import random
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,10 @@ from rlpeft.evaluate import Prompter, Scores, rollout_seed, score_groups
 from rlpeft.packing import Sample
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.types import Group, Problem, Request, Sampling
+
+
+MOST_TRUNCATED = 0.5
+"""Share of truncated completions above which a step warns."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def collect(source: Collector, cursor: int, *, step: int, version: int) -> Evide
         groups, scored = _join(groups, scored, kept, extra_groups, extra_scored)
         resampled += count
     _refuse_stale(groups, version)
+    _warn_of_truncation(groups, source.recipe.rollout.max_tokens)
     return Evidence(groups, scored, cursor, resampled)
 
 
@@ -138,6 +144,18 @@ def _refuse_stale(groups: Sequence[Group], version: int) -> None:
                     f"completions of {group.problem.id!r} must come from adapter version "
                     f"{version}, they come from {completion.version}."
                 )
+
+
+def _warn_of_truncation(groups: Sequence[Group], max_tokens: int) -> None:
+    truncated = [c.truncated for group in groups for c in group.completions]
+    if sum(truncated) > MOST_TRUNCATED * len(truncated):
+        # No figure in the text: Python shows equal warnings of one place once.
+        warnings.warn(
+            "more than half of the completions of a step were cut off at rollout.max_tokens = "
+            f"{max_tokens} or at the model's context: they earn no reward and teach the policy "
+            "little. Raise rollout.max_tokens; `rlpeft doctor` shows how long completions are.",
+            stacklevel=3,
+        )
 
 
 def _grouped(values: Sequence[Any], groups: Sequence[Group]) -> list[list[Any]]:
