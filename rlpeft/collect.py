@@ -25,7 +25,6 @@ from rlpeft.packing import Sample
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.types import Group, Problem, Request, Sampling
 
-
 MOST_TRUNCATED = 0.5
 """Share of truncated completions above which a step warns."""
 
