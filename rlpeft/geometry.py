@@ -153,11 +153,11 @@ def gain(
         float32 (float64 if an input is), the broadcast shape.
     """
     norm2, image_norm2, kappa = _widen(norm2, image_norm2, kappa)
-    one_sided = _GAINS[map]
+    v, w, one_sided = kappa * norm2, kappa * image_norm2, _GAINS[map]
     if sign:
-        return one_sided(norm2, image_norm2, kappa, sign, max_radius)
-    hyperbolic = one_sided(norm2, image_norm2, kappa.clamp(max=0), -1, max_radius)
-    spherical = one_sided(norm2, image_norm2, kappa.clamp(min=0), 1, max_radius)
+        return one_sided(v, w, sign, max_radius)
+    hyperbolic = one_sided(v.clamp(max=0), w.clamp(max=0), -1, max_radius)
+    spherical = one_sided(v.clamp(min=0), w.clamp(min=0), 1, max_radius)
     return torch.where(kappa < 0, hyperbolic, spherical)
 
 
@@ -166,77 +166,60 @@ def _widen(*tensors: torch.Tensor) -> list[torch.Tensor]:
     return [t.to(wide) for t in tensors]
 
 
-def _ambient(
-    norm2: torch.Tensor,
-    image2: torch.Tensor,
-    kappa: torch.Tensor,
-    sign: int,
-    max_radius: float | None,
-) -> torch.Tensor:
+# Below, v = kappa * ‖x‖² and w = kappa * ‖BAx‖²: no gain depends on anything else.
+
+
+def _ambient(v: torch.Tensor, w: torch.Tensor, sign: int, max_radius: float | None) -> torch.Tensor:
     if sign > 0:
-        shrink = saturation(kappa * norm2, limit=(1 - MARGIN) * math.pi / 2)
-        out = shrink * sine_ratio(kappa * shrink * shrink * norm2, sign=1)
-        image2 = kappa * out * out * image2
-        shorten = saturation(image2, limit=1 - MARGIN)
-        return out * shorten * arcsine_ratio(shorten * shorten * image2, sign=1)
+        shrink = saturation(v, limit=(1 - MARGIN) * math.pi / 2)
+        out = shrink * sine_ratio(v * shrink.square(), sign=1)
+        w = w * out.square()
+        shorten = saturation(w, limit=1 - MARGIN)
+        return out * shorten * arcsine_ratio(w * shorten.square(), sign=1)
     if max_radius is not None:
-        shrink = saturation(-kappa * norm2, limit=max_radius)
-        out = shrink * sine_ratio(kappa * shrink * shrink * norm2, sign=-1)
-        return out * arcsine_ratio(kappa * out * out * image2, sign=-1)
-    near = -kappa * norm2 < LOG_DOMAIN_FROM**2
-    out = sine_ratio(torch.where(near, kappa * norm2, 0.0), sign=-1)
-    close = out * arcsine_ratio(kappa * out * out * image2, sign=-1)
-    far_norm2 = torch.where(near, LOG_DOMAIN_FROM**2, norm2)
-    return torch.where(near, close, _ambient_far(far_norm2, image2, torch.where(near, 1.0, -kappa)))
+        shrink = saturation(-v, limit=max_radius)
+        out = shrink * sine_ratio(v * shrink.square(), sign=-1)
+        return out * arcsine_ratio(w * out.square(), sign=-1)
+    near = -v < LOG_DOMAIN_FROM**2
+    out = sine_ratio(torch.where(near, v, 0.0), sign=-1)
+    close = out * arcsine_ratio(w * out.square(), sign=-1)
+    return torch.where(near, close, _ambient_far(torch.where(near, LOG_DOMAIN_FROM**2, -v), -w))
 
 
-def _ambient_far(norm2: torch.Tensor, image2: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-    """asinh(u) / (√c b) with ln u = ln sinh(t) + ln(b/ρ), t = √c ρ >= 8, b = ‖BAx‖, ρ = ‖x‖."""
-    radius = (c * norm2).sqrt()
-    image = image2.clamp_min(1e-30).sqrt()
+def _ambient_far(radius2: torch.Tensor, image2: torch.Tensor) -> torch.Tensor:
+    """asinh(u) / β with ln u = ln sinh(t) + ln β - ln t, t = √radius2 >= 8, β = √image2."""
+    radius, image = radius2.sqrt(), image2.clamp_min(1e-30).sqrt()
     log_sinh = radius - math.log(2) + torch.log1p(-torch.exp(-2 * radius))
-    log_u = log_sinh + image.log() - 0.5 * norm2.log()
+    log_u = log_sinh + image.log() - radius.log()
     large = log_u.clamp(min=LOG_DOMAIN_FROM)
     arcsine = torch.where(
         log_u > LOG_DOMAIN_FROM,
         large + math.log(2) + 0.25 * torch.exp(-2 * large),
         torch.asinh(log_u.clamp(max=LOG_DOMAIN_FROM).exp()),
     )
-    return arcsine / (image * c.sqrt())
+    return arcsine / image
 
 
-def _stereo(
-    norm2: torch.Tensor,
-    image2: torch.Tensor,
-    kappa: torch.Tensor,
-    sign: int,
-    _: float | None,
-) -> torch.Tensor:
+def _stereo(v: torch.Tensor, w: torch.Tensor, sign: int, _: float | None) -> torch.Tensor:
     if sign > 0:
-        shrink = saturation(kappa * norm2, limit=(1 - MARGIN) * math.pi / 2)
-        out = shrink * tangent_ratio(kappa * shrink * shrink * norm2, sign=1)
-        return out * arctangent_ratio(kappa * out * out * image2, sign=1)
-    out = tangent_ratio(kappa * norm2, sign=-1)
-    image2 = -kappa * out * out * image2
-    shorten = saturation(image2, limit=1 - MARGIN)
-    return out * shorten * arctangent_ratio(-shorten * shorten * image2, sign=-1)
+        shrink = saturation(v, limit=(1 - MARGIN) * math.pi / 2)
+        out = shrink * tangent_ratio(v * shrink.square(), sign=1)
+        return out * arctangent_ratio(w * out.square(), sign=1)
+    out = tangent_ratio(v, sign=-1)
+    w = w * out.square()
+    shorten = saturation(-w, limit=1 - MARGIN)
+    return out * shorten * arctangent_ratio(w * shorten.square(), sign=-1)
 
 
-def _proj(
-    norm2: torch.Tensor,
-    image2: torch.Tensor,
-    kappa: torch.Tensor,
-    sign: int,
-    _: float | None,
-) -> torch.Tensor:
+def _proj(v: torch.Tensor, w: torch.Tensor, sign: int, _: float | None) -> torch.Tensor:
     if sign > 0:
-        out = 2 / (1 + kappa * norm2)
-        image2 = kappa * out * out * image2
-        shorten = saturation(image2, limit=1 - MARGIN)
-        return out * shorten / (1 + (1 - shorten * shorten * image2).sqrt())
-    shrink = saturation(-kappa * norm2, limit=1 - MARGIN)
-    out = 2 * shrink / (1 + kappa * shrink * shrink * norm2)
-    return out / (1 + (1 - kappa * out * out * image2).sqrt())
+        out = 2 / (1 + v)
+        w = w * out.square()
+        shorten = saturation(w, limit=1 - MARGIN)
+        return out * shorten / (1 + (1 - w * shorten.square()).sqrt())
+    shrink = saturation(-v, limit=1 - MARGIN)
+    out = 2 * shrink / (1 + v * shrink.square())
+    return out / (1 + (1 - w * out.square()).sqrt())
 
 
 _GAINS = {"ambient": _ambient, "stereo": _stereo, "proj": _proj}

@@ -102,4 +102,4 @@ class HypLoraLinear(LowRankLayer):
     ) -> tuple[torch.Tensor, ForwardRecord]:
         """`functional.bend`, with a record of the gains."""
         bent, g = bend(x, z, terms)
-        return bent, ForwardRecord(("hyperbolic",), g.detach())
+        return bent, ForwardRecord(("hyperbolic",), (g.detach(),))

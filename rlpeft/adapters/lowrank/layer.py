@@ -23,12 +23,12 @@ class ForwardRecord:
 
     Attributes:
         spaces: E names, one an expert.
-        gains: [..., E], detached: the gain of each expert (E = 1 without experts).
+        gains: the gain of each expert, detached, [..., 1] (or one for each of its ranks).
         shares: [..., E]: the router's probabilities, in the graph where a loss needs them.
     """
 
     spaces: tuple[str, ...]
-    gains: torch.Tensor
+    gains: tuple[torch.Tensor, ...]
     shares: torch.Tensor | None = None
 
 

@@ -108,7 +108,7 @@ class LowRankModel(BaseTuner):
         found = list(self.records())
         if not found:
             return
-        finite = torch.stack([record.gains.isfinite().all() for _, _, record in found]).tolist()
+        finite = torch.stack([_all_finite(record) for _, _, record in found]).tolist()
         for (layer, _, _), good in zip(found, finite, strict=True):
             if not good:
                 raise ModelError(
@@ -122,7 +122,7 @@ class LowRankModel(BaseTuner):
         """Scalars to log, from the last training forward: gains and curvatures, by expert."""
         collected: dict[str, list[torch.Tensor]] = {}
         for _, _, record in self.records():
-            for space, gains in zip(record.spaces, record.gains.unbind(-1), strict=True):
+            for space, gains in zip(record.spaces, record.gains, strict=True):
                 collected.setdefault(f"gain/{space}", []).append(gains.flatten().float())
         metrics: dict[str, float] = {}
         for key, parts in collected.items():
@@ -145,7 +145,7 @@ class LowRankModel(BaseTuner):
         edges = torch.tensor(HISTOGRAM_EDGES[1:-1])
         histograms = {}
         for layer, _, record in self.records():
-            for space, gains in zip(record.spaces, record.gains.unbind(-1), strict=True):
+            for space, gains in zip(record.spaces, record.gains, strict=True):
                 bins = torch.bucketize(
                     gains.flatten().float().cpu().contiguous(), edges, right=True
                 )
@@ -196,3 +196,7 @@ def _present(
     pair: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [] if pair is None else [pair]
+
+
+def _all_finite(record: ForwardRecord) -> torch.Tensor:
+    return torch.stack([gains.isfinite().all() for gains in record.gains]).all()

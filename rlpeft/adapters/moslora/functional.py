@@ -71,7 +71,7 @@ def route(
 
 def bend(
     x: torch.Tensor, z: torch.Tensor, terms: Terms
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
     """The middle vector with Δ = bend Bᵀ, the gains and the router's probabilities.
 
     Args:
@@ -79,19 +79,18 @@ def bend(
         z: stacked A x, [T, R].
 
     Returns:
-        [T, R], [T, E], [T, E], float32. A gain that differs within an expert is reported as its
-        mean.
+        [T, R]; E gains, [T, 1] or [T, R/E] each; the probabilities [T, E]. All float32.
     """
     norm2 = squared_norm(x) * terms.inverse_scale**2
     shares = route(x, z, terms.router, terms.inverse_scale)
     num = len(terms.spaces)
-    each = [
+    parts = z.chunk(num, -1)
+    gains = tuple(
         SPACES[space].gain(norm2, part, gram_RR, kappas, terms.map)
         for space, part, gram_RR, kappas in zip(
-            terms.spaces, z.chunk(num, -1), terms.grams, terms.kappas, strict=True
+            terms.spaces, parts, terms.grams, terms.kappas, strict=True
         )
-    ]
-    gains = torch.stack(torch.broadcast_tensors(*each), -2)  # [T, E, 1], or R/E in the place of 1
-    weights = (shares * (num * terms.scaling)).unsqueeze(-1)
-    bent = wide(z).unflatten(-1, (num, -1)) * (gains * weights)
-    return bent.flatten(-2), gains.mean(-1), shares
+    )
+    weights = (shares * (num * terms.scaling)).split(1, -1)
+    each = zip(parts, gains, weights, strict=True)
+    return torch.cat([wide(part) * (g * weight) for part, g, weight in each], -1), gains, shares

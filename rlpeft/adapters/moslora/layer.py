@@ -139,4 +139,4 @@ class MoSLoraLinear(LowRankLayer):
         config = self.config[adapter_name]
         bent, gains, shares = bend(x, z, terms)
         shares = shares if config.balance_coef else shares.detach()
-        return bent, ForwardRecord(config.expert_names(), gains.detach(), shares)
+        return bent, ForwardRecord(config.expert_names(), tuple(g.detach() for g in gains), shares)

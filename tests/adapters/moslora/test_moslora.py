@@ -86,7 +86,7 @@ def test_experts_of_different_spaces_differ():
     x = tokens() / 10
     terms = layer.build_terms("default")
     _, record = layer.bend(x, x @ layer.down("default").T, terms, "default")
-    flat, hyperbolic, spherical = record.gains.unbind(-1)
+    flat, hyperbolic, spherical = record.gains
     assert torch.equal(flat, torch.ones_like(flat))
     assert (hyperbolic > 1).all()
     assert (spherical < 1).all()
