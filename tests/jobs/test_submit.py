@@ -100,9 +100,12 @@ def test_a_stopped_run_leaves_no_driver_behind(cluster, recipe, tmp_path, wait_f
     wait_for(lambda: read_metrics(out))
     assert json.loads(cli("stop", job, "--address", address, "--json"))["stopped"]
     wait_for(lambda: not drivers(out))
-    found = json.loads(cli("status", job, "--address", address, "--json"))
-    assert found["status"] == "STOPPED"
-    assert found["out"] == str(out)
+
+    def found():
+        return json.loads(cli("status", job, "--address", address, "--json"))
+
+    wait_for(lambda: found()["status"] == "STOPPED")
+    assert found()["out"] == str(out)
 
 
 def test_an_address_where_nothing_answers_is_named(recipe):
