@@ -47,7 +47,7 @@ def _check_bos(tokenizer: Any, ids: Sequence[int]) -> Check:
             "the tokenizer adds BOS, prompts have none",
             "Use the tokenizer that belongs to the model.",
         )
-    return ok("beginning of sequence", f"prompts open with {leading} BOS tokens")
+    return ok("beginning of sequence", f"prompts open with {'one' if leading else 'no'} BOS token")
 
 
 def check_chat(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Check:

@@ -39,12 +39,14 @@ def tokens(prompter, prompt):
 
 
 def test_prompts_open_with_one_bos(prompter):
-    assert tokens(prompter, "12")["beginning of sequence"].found == "prompts open with 1 BOS tokens"
+    assert (
+        tokens(prompter, "12")["beginning of sequence"].found == "prompts open with one BOS token"
+    )
 
 
 def test_bos_in_the_text_of_a_prompt_is_not_doubled(prompter):
     found = tokens(prompter, "<bos><bos>12")["beginning of sequence"]
-    assert (found.status, found.found) == ("ok", "prompts open with 1 BOS tokens")
+    assert (found.status, found.found) == ("ok", "prompts open with one BOS token")
 
 
 def test_every_end_of_sequence_is_named(prompter):
