@@ -71,7 +71,7 @@ def test_a_completion_without_a_final_answer_has_no_claim(completion):
         ("#### 1,080", "1,080"),
         ("It is <<48/2=24>>24 in May.\n#### 72", "72"),
         ("The answer is <<8=8>>8.", "8"),
-        ("The first answer is 5, we add 3.\n#### 8", "8"),
+        ("The answer is 5.\n#### 8", "8"),
         ("Therefore the probability equals $\\frac{2}{3}$.", "$\\frac{2}{3}$"),
         ("So the total weight is 12 kg.", "12 kg"),
         ("The solutions are $2$ and $3$.", "$2$ and $3$"),
