@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from jobs.recipes import read_recipe
+from jobs.watchdog import watch_me
 from rewards.errors import RewardError
 from rlpeft.errors import ClusterError, ConfigError, RlpeftError
 
@@ -46,6 +47,8 @@ def train(
     from rlpeft.report import write_report
 
     quiet_libraries()
+    if not local:
+        watch_me()  # a killed driver leaves processes of the Ray it started
     with RunDisplay(found.train.steps) as display:
         summary = run(found, folder, address=address, ray=not local, on_step=display.step)
     summary["report"] = str(write_report(folder))

@@ -2,9 +2,9 @@
 
     python -m jobs.watchdog PID
 
-An engine that was killed cannot end its own child processes, and Ray does not: they would hold
-their memory, or a GPU, for ever. A watchdog is a child of the engine's process, sees its other
-descendants while it lives, and kills those that outlive it.
+An engine or a driver that was killed cannot end its own child processes, and Ray does not end
+all of them: they would hold their memory, or a GPU, for ever. A watchdog is a child of such a
+process, sees its other descendants while it lives, and kills those that outlive it.
 """
 
 from __future__ import annotations
