@@ -175,7 +175,10 @@ def test_a_ray_actor_gives_the_same_verdicts():
         async def score_async(self, kind, golds):
             return self.score(kind, golds)
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    # The session may have a cluster already; it is not ours to end.
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         for concurrency in (1, 4):
             actor = ray.remote(Actor).options(max_concurrency=concurrency, num_cpus=0).remote()
@@ -184,4 +187,5 @@ def test_a_ray_actor_gives_the_same_verdicts():
                 assert ray.get(actor.score.remote(kind, golds)) == here
                 assert ray.get(actor.score_async.remote(kind, golds)) == here
     finally:
-        ray.shutdown()
+        if ours:
+            ray.shutdown()

@@ -342,6 +342,8 @@ def test_a_killed_worker_is_replaced():
 
 
 def test_a_job_that_was_interrupted_leaves_its_result_to_nobody(monkeypatch):
+    # A shell starts background commands with the interrupt ignored; here it must be heard.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     alone = Sandbox(num_workers=1)
     run(alone, "def f(): return 1", "assert f() == 1")
     interrupt = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
@@ -352,6 +354,7 @@ def test_a_job_that_was_interrupted_leaves_its_result_to_nobody(monkeypatch):
     after = run(alone, "def f(): return 1", "assert f() == 2")
 
     alone.close()
+    signal.signal(signal.SIGINT, before)
     assert after.outcome == "failed"
     assert "assert f() == 2" in after.detail
 
