@@ -22,7 +22,7 @@ from rlpeft.config import LearnerConfig, LossConfig
 from rlpeft.errors import CheckpointError, ModelError
 from rlpeft.loss import importance_ratio, reinforce, token_terms
 from rlpeft.packing import MicroBatch, Sample, pack
-from rlpeft.policy import adapter_state
+from rlpeft.policy import adapter_state, sequence_logprobs
 
 PROBE_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Log-prob difference accepted between the learner's forward pass and the model's own."""
@@ -132,16 +132,9 @@ class Learner:
                 f"{result.unexpected_keys[0]!r} has none. Build both from the same recipe."
             )
 
-    @torch.no_grad()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-prob (temperature 1, fp32) of each token after the first, sequence by sequence."""
-        rows = []
-        for sequence in sequences:
-            ids = torch.tensor([list(sequence)], device=self.device)
-            logits_TV = self.policy(input_ids=ids, use_cache=False).logits[0].float()
-            log_pi_TV = torch.log_softmax(logits_TV[:-1], -1)
-            rows.append(log_pi_TV.gather(-1, ids[0, 1:, None]).squeeze(-1).tolist())
-        return rows
+        return sequence_logprobs(self.policy, sequences)
 
     def state_dict(self) -> dict[str, Any]:
         """Adapter parameters, optimizer, schedule and step count."""

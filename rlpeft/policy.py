@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -93,6 +94,21 @@ def adapter_tensors(policy: PeftModel, name: str = "default") -> dict[str, torch
     """The adapter's tensors under PEFT's names, copied to the CPU."""
     state = get_peft_model_state_dict(policy, adapter_name=name, save_embedding_layers=False)
     return {key: value.detach().cpu().clone() for key, value in state.items()}
+
+
+@torch.no_grad()
+def sequence_logprobs(policy: PeftModel, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Log-prob (temperature 1, fp32) of each token after the first, one unpadded row at a time.
+
+    The learner and the `hf` engine answer the canary with it.
+    """
+    rows = []
+    for sequence in sequences:
+        ids = torch.tensor([list(sequence)], device=policy.device)
+        logits_TV = policy(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        log_pi_TV = torch.log_softmax(logits_TV, -1)
+        rows.append(log_pi_TV.gather(-1, ids[0, 1:, None]).squeeze(-1).tolist())
+    return rows
 
 
 def factor_digests(policy: PeftModel) -> dict[str, str]:

@@ -28,7 +28,7 @@ from transformers import (
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
-from rlpeft.policy import adapter_tensors
+from rlpeft.policy import adapter_tensors, sequence_logprobs
 from rlpeft.rollout.base import Delivery
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
@@ -68,7 +68,7 @@ class HfEngine:
         """Complete each request once per seed, in request order then seed order."""
         rows = [(r.prompt_ids, seed) for r in requests for seed in r.seeds]
         self._check(requests)
-        # Rows of one length share a batch: less padding, and nothing to sort back by hand.
+        # Rows of like length share a batch: less padding.
         order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
         done: dict[int, Completion] = {}
         for start in range(0, len(order), self.batch_size):
@@ -79,16 +79,9 @@ class HfEngine:
         completions = iter(done[index] for index in range(len(rows)))
         return [[next(completions) for _ in request.seeds] for request in requests]
 
-    @torch.no_grad()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-prob (temperature 1, fp32) of each token after the first."""
-        rows = []
-        for sequence in sequences:
-            ids = torch.tensor([list(sequence)], device=self.policy.device)
-            logits_TV = self.policy(input_ids=ids, use_cache=False).logits[0, :-1].float()
-            log_pi_TV = torch.log_softmax(logits_TV, -1)
-            rows.append(log_pi_TV.gather(-1, ids[0, 1:, None]).squeeze(-1).tolist())
-        return rows
+        return sequence_logprobs(self.policy, sequences)
 
     def close(self) -> None:
         """Nothing outlives this object."""
