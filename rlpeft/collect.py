@@ -90,17 +90,22 @@ def collect(source: Collector, cursor: int, *, step: int, version: int) -> Evide
 def _roll_and_score(
     source: Collector, cursor: int, count: int, step: int
 ) -> tuple[list[Group], ScoredBatch]:
-    problems = draw(source.problems, cursor, count, source.recipe.train.seed)
-    requests = [
-        _request(source, problem, f"{step}/{cursor + i}/{problem.id}")
-        for i, problem in enumerate(problems)
-    ]
+    problems, requests = training_requests(source, cursor, count, step=step)
     answers = source.fleet.rollout(requests, training_sampling(source.recipe))
     groups = [
         Group(problem, request.prompt_ids, tuple(completions))
         for problem, request, completions in zip(problems, requests, answers, strict=True)
     ]
     return groups, score_groups(groups, source.scorer, step=step)
+
+
+def training_requests(
+    source: Collector, cursor: int, count: int, *, step: int
+) -> tuple[list[Problem], list[Request]]:
+    """Problems `cursor` to `cursor + count`, and what an engine is asked for each."""
+    problems = draw(source.problems, cursor, count, source.recipe.train.seed)
+    names = [f"{step}/{cursor + i}/{problem.id}" for i, problem in enumerate(problems)]
+    return problems, [_request(source, p, name) for p, name in zip(problems, names, strict=True)]
 
 
 def _request(source: Collector, problem: Problem, name: str) -> Request:
