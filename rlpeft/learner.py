@@ -39,7 +39,8 @@ class Learner:
         temperature: the sampling temperature; log-probs are taken at it.
 
     Raises:
-        ModelError: the model computes its logits in another way than `head(decoder(x))`.
+        ModelError: the model computes its logits in another way than `head(decoder(x))`, or the
+            adapter trains the output head.
     """
 
     def __init__(
@@ -55,6 +56,11 @@ class Learner:
         self.temperature = temperature
         base = policy.get_base_model()
         self._decoder, self._head = base.get_decoder(), base.get_output_embeddings()
+        if any(parameter.requires_grad for parameter in self._head.parameters()):
+            raise ModelError(
+                "the output head must be frozen: its gradient would need the logits of a whole "
+                "batch. Take it (lm_head) out of adapter.targets."
+            )
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         # Only gradient checkpointing needs training mode; dropout would make scoring random.

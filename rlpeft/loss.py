@@ -1,8 +1,11 @@
 """The objective: E[A log π(y|x)] - λ KL(π ‖ base) (Transformer², eq. 2), token by token.
 
 Everything here is fp32 and per completion token (N); how tokens are weighted is decided in
-`rlpeft.packing`. Full-vocabulary terms exist for `logit_chunk` tokens at a time and are computed
-again in the backward pass: a whole batch of [N, V] in fp32 is never in memory.
+`rlpeft.packing`. Full-vocabulary terms exist for `logit_chunk` tokens at a time: a whole batch of
+[N, V] in fp32 is never in memory. What a token contributes depends on its own hidden state alone,
+so its gradient is a number, known only in the backward pass, times a vector [D] that is computed
+in the forward pass while the token's logits are at hand. Logits are therefore computed once, where
+recomputing them would cost a third of the head's work again.
 
 N completion token, D hidden size, V vocabulary.
 """
@@ -11,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
 KlKind = Literal["full", "full_reverse", "k1", "k3"]
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -53,14 +55,50 @@ def token_terms(
         base_hidden_ND: those of the base model, or `None` for no KL.
         temperature: logits are divided by it, for policy and base alike.
     """
-    base = [None] * len(hidden_ND) if base_hidden_ND is None else base_hidden_ND.split(chunk)
-    parts = [
-        checkpoint(_chunk_terms, h, b, t, head, temperature, kl, use_reentrant=False)
-        for h, b, t in zip(hidden_ND.split(chunk), base, targets_N.split(chunk), strict=False)
-    ]
-    return TokenTerms(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    logprobs_N, other_N, entropy_N = _TokenTerms.apply(
+        hidden_ND, base_hidden_ND, targets_N, head, temperature, kl, chunk
+    )
+    if base_hidden_ND is None:
+        return TokenTerms(logprobs_N, torch.zeros_like(entropy_N), entropy_N)
+    kl_N = sampled_kl(logprobs_N, other_N, kl) if kl in ("k1", "k3") else other_N
+    return TokenTerms(logprobs_N, kl_N, entropy_N)
 
 
+class _TokenTerms(torch.autograd.Function):
+    """Log-prob, KL (or, for the sampled kinds, base log-prob) and entropy, all [N]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        base_hidden_ND: torch.Tensor | None,
+        targets_N: torch.Tensor,
+        head: Head,
+        temperature: float,
+        kl: KlKind,
+        chunk: int,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        base = [None] * len(hidden_ND) if base_hidden_ND is None else base_hidden_ND.split(chunk)
+        parts = [
+            _chunk_terms(h, b, t, head, temperature, kl)
+            for h, b, t in zip(hidden_ND.split(chunk), base, targets_N.split(chunk), strict=False)
+        ]
+        logprobs_N, other_N, entropy_N, *jacobians_ND = (
+            torch.cat(column) for column in zip(*parts, strict=True)
+        )
+        ctx.save_for_backward(*jacobians_ND)
+        ctx.mark_non_differentiable(entropy_N)
+        return logprobs_N, other_N, entropy_N
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        jacobians_ND = ctx.saved_tensors
+        pairs = zip(grads, jacobians_ND, strict=False)  # a sampled KL has no Jacobian of its own
+        hidden_grad_ND = sum(grad_N[:, None] * jacobian_ND for grad_N, jacobian_ND in pairs)
+        return hidden_grad_ND.to(jacobians_ND[0].dtype), *[None] * 6
+
+
+@torch.no_grad()
 def _chunk_terms(
     hidden_ND: torch.Tensor,
     base_hidden_ND: torch.Tensor | None,
@@ -68,22 +106,45 @@ def _chunk_terms(
     head: Head,
     temperature: float,
     kl: KlKind,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    log_pi_NV = torch.log_softmax(head(hidden_ND).float() / temperature, -1)
+) -> tuple[torch.Tensor, ...]:
+    """The three terms [N], then d/dhidden [N, D] of the log-prob and of a full KL."""
+    with torch.enable_grad():
+        leaf_ND = hidden_ND.detach().requires_grad_()
+        logits_NV = head(leaf_ND)
+
+    def to_hidden(direction_NV: torch.Tensor) -> torch.Tensor:
+        given_NV = direction_NV.to(logits_NV.dtype)
+        (grad_ND,) = torch.autograd.grad(logits_NV, leaf_ND, given_NV, retain_graph=True)
+        return grad_ND / temperature
+
+    log_pi_NV = _log_softmax(logits_NV.detach(), temperature)
+    pi_NV = log_pi_NV.exp()
     logprobs_N = _pick(log_pi_NV, targets_N)
-    with torch.no_grad():
-        entropy_N = -(log_pi_NV.exp() * log_pi_NV).sum(-1)
-    if base_hidden_ND is None:
-        return logprobs_N, torch.zeros_like(entropy_N), entropy_N
-    with torch.no_grad():
-        log_base_NV = torch.log_softmax(head(base_hidden_ND).float() / temperature, -1)
-    if kl == "full":
+    entropy_N = -torch.einsum("nv,nv->n", pi_NV, log_pi_NV)
+    other_N, kl_direction_NV = torch.zeros_like(entropy_N), None
+    if base_hidden_ND is not None:
+        log_base_NV = _log_softmax(head(base_hidden_ND), temperature)
+        other_N, kl_direction_NV = _base_term(log_pi_NV, log_base_NV, targets_N, kl)
+    jacobians_ND = [] if kl_direction_NV is None else [to_hidden(kl_direction_NV)]
+    score_NV = pi_NV.neg_().scatter_add_(-1, targets_N[:, None], torch.ones_like(pi_NV[:, :1]))
+    return logprobs_N, other_N, entropy_N, to_hidden(score_NV), *jacobians_ND
+
+
+def _log_softmax(logits_NV: torch.Tensor, temperature: float) -> torch.Tensor:
+    logits_NV = logits_NV.float()
+    return torch.log_softmax(logits_NV if temperature == 1 else logits_NV / temperature, -1)
+
+
+def _base_term(
+    log_pi_NV: torch.Tensor, log_base_NV: torch.Tensor, targets_N: torch.Tensor, kl: KlKind
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A full KL [N] and its gradient in the logits [N, V], or the base's log-prob [N]."""
+    if kl == "full":  # d/dlogit_v = π_v (log π_v - log base_v - KL)
         kl_N = full_kl(log_pi_NV, log_base_NV)
-    elif kl == "full_reverse":
-        kl_N = full_kl(log_base_NV, log_pi_NV)
-    else:
-        kl_N = sampled_kl(logprobs_N, _pick(log_base_NV, targets_N), kl)
-    return logprobs_N, kl_N, entropy_N
+        return kl_N, log_pi_NV.exp() * (log_pi_NV - log_base_NV - kl_N[:, None])
+    if kl == "full_reverse":  # d/dlogit_v = π_v - base_v
+        return full_kl(log_base_NV, log_pi_NV), log_pi_NV.exp() - log_base_NV.exp()
+    return _pick(log_base_NV, targets_N), None
 
 
 def _pick(log_probs_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

@@ -218,3 +218,9 @@ def test_a_model_that_changes_its_logits_afterwards_is_refused(llama):
     base.register_forward_hook(lambda m, a, output: setattr(output, "logits", output.logits * 2))
     with pytest.raises(ModelError, match="soft-capping, scaling"):
         Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+
+
+def test_an_adapter_on_the_output_head_is_refused(llama):
+    policy = attach_adapter(llama(), SvfAdapter(targets=("q_proj", "lm_head")), seed=0)
+    with pytest.raises(ModelError, match="output head must be frozen"):
+        Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)

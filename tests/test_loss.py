@@ -91,6 +91,38 @@ def test_chunks_change_nothing():
             assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kl", ["full", "full_reverse", "k1", "k3"])
+def test_gradients_are_those_of_autograd_through_all_logits(kl):
+    generator = torch.Generator().manual_seed(0)
+    head = torch.nn.Linear(6, 11).requires_grad_(False)
+    hidden, base = (torch.randn(7, 6, generator=generator) for _ in range(2))
+    targets = torch.arange(7) % 11
+    slopes_N, kl_slopes_N = torch.randn(2, 7, generator=generator)
+
+    def textbook(hidden):
+        log_pi, log_base = (torch.log_softmax(head(h) / 0.7, -1) for h in (hidden, base))
+        logprobs, base_logprobs = (x[range(7), targets] for x in (log_pi, log_base))
+        kinds = {
+            "full": lambda: full_kl(log_pi, log_base),
+            "full_reverse": lambda: full_kl(log_base, log_pi),
+            "k1": lambda: sampled_kl(logprobs, base_logprobs, "k1"),
+            "k3": lambda: sampled_kl(logprobs, base_logprobs, "k3"),
+        }
+        return logprobs, kinds[kl]()
+
+    def ours(hidden):
+        found = terms(hidden, targets, base=base, kl=kl, chunk=3, temperature=0.7, head=head)
+        return found.logprobs_N, found.kl_N
+
+    def slope(function):
+        leaf = hidden.clone().requires_grad_()
+        logprobs_N, kl_N = function(leaf)
+        ((slopes_N * logprobs_N).sum() + (kl_slopes_N * kl_N).sum()).backward()
+        return leaf.grad
+
+    assert_close(slope(ours), slope(textbook), rtol=1e-5, atol=1e-6)
+
+
 def test_temperature_divides_the_logits():
     found = terms(torch.tensor([[2.0, 0.0]]), torch.tensor([0]), temperature=2.0)
     assert float(found.logprobs_N) == pytest.approx(math.log(math.e / (math.e + 1)), abs=1e-6)
