@@ -17,6 +17,7 @@ from peft.utils import set_peft_model_state_dict
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 
+from rlpeft import group_attention
 from rlpeft.adapter_state import AdapterState
 from rlpeft.config import LearnerConfig, LossConfig
 from rlpeft.errors import CheckpointError, ModelError
@@ -61,6 +62,7 @@ class Learner:
                 "the output head must be frozen: its gradient would need the logits of a whole "
                 "batch. Take it (lm_head) out of adapter.targets."
             )
+        base.set_attn_implementation(group_attention.NAME)
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         # Only gradient checkpointing needs training mode; dropout would make scoring random.
@@ -203,12 +205,14 @@ class Learner:
     def _hidden(self, batch: MicroBatch) -> torch.Tensor:
         """Last hidden states [N, D] at the positions that predict completion tokens."""
         output = self._decoder(
-            input_ids=batch.tokens_BT,
-            position_ids=batch.positions_BT,
-            attention_mask=batch.attention(),
+            input_ids=batch.tokens_T[None],
+            position_ids=batch.positions_T[None],
+            # A mask of four axes goes to the attention function as it is.
+            attention_mask=batch.groups.mask_S1CK,
+            groups=batch.groups,
             use_cache=False,
         )
-        return output.last_hidden_state.flatten(0, 1)[batch.sources_N]
+        return output.last_hidden_state[0, batch.sources_N]
 
     @torch.no_grad()
     def _base_hidden(self, batch: MicroBatch) -> torch.Tensor:

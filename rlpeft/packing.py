@@ -1,13 +1,14 @@
-"""Completions into micro-batches: the prompt of a group once, masks from lengths.
+"""Completions into micro-batches: the prompt of a group once, no padding.
 
-Completions of one prompt share a row: prompt, completion 1, completion 2, …; each sees the prompt
-and itself. A group of 8 five-token answers to a 40-token prompt costs 80 tokens, not 360.
+Completions of one prompt follow it: prompt, completion 1, completion 2, …; each sees the prompt
+and itself (`rlpeft.group_attention`). A group of 8 five-token answers to a 40-token prompt costs
+80 tokens, not 360.
 
 Masks never come from token values: with pad == EOS a value-based mask would hide the very token
 that teaches the policy to stop. The loss weights are fixed over *all* micro-batches before the
 first backward, so that accumulation equals one large batch.
 
-B row, T token position, N completion token of the micro-batch (rows in order, flattened).
+T token of a micro-batch, N completion token of it, in the same order.
 """
 
 from __future__ import annotations
@@ -18,12 +19,7 @@ from typing import Literal
 
 import torch
 
-ROW_TOKENS = 1024
-"""Rows are filled up to this length: attention within a row is quadratic, and soon costs more
-than a repeated prompt. A longer single completion has a row of its own."""
-
-PROMPT, PADDING = 0, -1
-"""Segment numbers; completions count from 1."""
+from rlpeft.group_attention import Groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +51,26 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows for one forward and backward pass.
+    """Rows for one forward and backward pass, one after another.
 
     Attributes:
-        tokens_BT: int64, right-padded.
-        positions_BT: int64; every completion goes on from the end of the prompt.
-        segments_BT: int64; `PROMPT`, `PADDING` or the completion's number in its row.
-        sources_N: int64, index into the flattened [B T] of the position that predicts a token.
+        tokens_T, positions_T: int64; every completion goes on from the end of its prompt.
+        groups: which tokens are prompts and which their completions.
+        sources_N: int64, index of the token that predicts a completion token.
         targets_N: int64, the completion tokens.
         logprobs_N: fp32, the engine's.
         advantages_N: fp32, of the completion each token belongs to.
         weights_N: fp32, share of each token in the loss of the whole step.
     """
 
-    tokens_BT: torch.Tensor
-    positions_BT: torch.Tensor
-    segments_BT: torch.Tensor
+    tokens_T: torch.Tensor
+    positions_T: torch.Tensor
+    groups: Groups
     sources_N: torch.Tensor
     targets_N: torch.Tensor
     logprobs_N: torch.Tensor
     advantages_N: torch.Tensor
     weights_N: torch.Tensor
-
-    def attention(self) -> torch.Tensor:
-        """Who sees whom, bool [B, 1, T, T]: back, and only the prompt or the own completion.
-
-        Padding sees the prompt: a row of a softmax with nothing in it would be NaN.
-        """
-        segments_BT = self.segments_BT
-        own_BTT = segments_BT[:, :, None] == segments_BT[:, None, :]
-        prompt_BTT = (segments_BT == PROMPT)[:, None, :]
-        num_tokens = segments_BT.shape[1]
-        causal_TT = torch.ones(
-            num_tokens, num_tokens, dtype=torch.bool, device=segments_BT.device
-        ).tril()
-        return ((own_BTT | prompt_BTT) & causal_TT)[:, None]
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same rows on another device."""
@@ -102,24 +83,27 @@ def pack(
     token_budget: int,
     normalise: Literal["sequence", "token"] = "sequence",
 ) -> list[MicroBatch]:
-    """Fill rows, sort them by length and cut into micro-batches of `token_budget` padded tokens.
+    """Fill micro-batches of at most `token_budget` tokens with groups of like length.
 
-    A single row longer than the budget gets a micro-batch of its own. Empty completions have
-    nothing to learn from and only count in the `sequence` denominator.
+    A larger group is split, and a completion that alone exceeds the budget stands alone. Empty
+    completions have nothing to learn from and only count in the `sequence` denominator.
     """
     num_tokens = sum(len(sample.completion_ids) for sample in samples)
     denominator = len(samples) if normalise == "sequence" else num_tokens
-    rows = sorted(fill_rows(samples), key=len, reverse=True)
-    batches = []
-    while rows:
-        num_rows = max(1, token_budget // len(rows[0]))
-        batches.append(_pad(rows[:num_rows], 1.0 / denominator))
-        rows = rows[num_rows:]
-    return batches
+    rows = sorted(fill_rows(samples, token_budget), key=len, reverse=True)
+    batches: list[list[Row]] = []
+    room = 0
+    for row in rows:
+        if len(row) > room:
+            batches.append([])
+            room = token_budget
+        batches[-1].append(row)
+        room -= len(row)
+    return [_join(batch, 1.0 / denominator) for batch in batches]
 
 
-def fill_rows(samples: Sequence[Sample]) -> Iterator[Row]:
-    """Completions of one prompt, together as far as `ROW_TOKENS` allows."""
+def fill_rows(samples: Sequence[Sample], limit: int) -> Iterator[Row]:
+    """Completions of one prompt, together as far as `limit` tokens allow."""
     by_prompt: dict[tuple[int, ...], list[Sample]] = {}
     for sample in samples:
         if sample.completion_ids:
@@ -128,7 +112,7 @@ def fill_rows(samples: Sequence[Sample]) -> Iterator[Row]:
         row: list[Sample] = []
         length = len(prompt_ids)
         for sample in members:
-            if row and length + len(sample.completion_ids) > ROW_TOKENS:
+            if row and length + len(sample.completion_ids) > limit:
                 yield Row(prompt_ids, tuple(row))
                 row, length = [], len(prompt_ids)
             row.append(sample)
@@ -136,42 +120,29 @@ def fill_rows(samples: Sequence[Sample]) -> Iterator[Row]:
         yield Row(prompt_ids, tuple(row))
 
 
-def _pad(rows: Sequence[Row], weight: float) -> MicroBatch:
-    num_tokens = max(len(row) for row in rows)
-    tokens_BT = torch.zeros(len(rows), num_tokens, dtype=torch.int64)
-    positions_BT = torch.zeros_like(tokens_BT)
-    segments_BT = torch.full_like(tokens_BT, PADDING)
+def _join(rows: Sequence[Row], weight: float) -> MicroBatch:
+    tokens: list[int] = []
+    positions: list[int] = []
     sources: list[int] = []
-    for b, row in enumerate(rows):
-        tokens, positions, segments, predicting = _lay_out(row)
-        tokens_BT[b, : len(row)] = torch.tensor(tokens)
-        positions_BT[b, : len(row)] = torch.tensor(positions)
-        segments_BT[b, : len(row)] = torch.tensor(segments)
-        sources += [b * num_tokens + t for t in predicting]
+    for row in rows:
+        prompt, size = len(tokens), len(row.prompt_ids)
+        tokens += row.prompt_ids
+        positions += range(size)
+        for sample in row.samples:
+            start, count = len(tokens), len(sample.completion_ids)
+            # The last prompt token predicts the first token of every completion.
+            sources += [prompt + size - 1, *range(start, start + count - 1)]
+            tokens += sample.completion_ids
+            positions += range(size, size + count)
     samples = [sample for row in rows for sample in row.samples]
     advantages = [s.advantage for s in samples for _ in s.completion_ids]
     return MicroBatch(
-        tokens_BT,
-        positions_BT,
-        segments_BT,
+        torch.tensor(tokens),
+        torch.tensor(positions),
+        Groups.of([(len(r.prompt_ids), [len(s.completion_ids) for s in r.samples]) for r in rows]),
         torch.tensor(sources),
         torch.tensor([token for sample in samples for token in sample.completion_ids]),
         torch.tensor([p for sample in samples for p in sample.logprobs], dtype=torch.float32),
         torch.tensor(advantages, dtype=torch.float32),
         torch.full((len(sources),), weight),
     )
-
-
-def _lay_out(row: Row) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Tokens, positions and segments of one row, and where each completion token is predicted."""
-    size = len(row.prompt_ids)
-    tokens, positions = list(row.prompt_ids), list(range(size))
-    segments, predicting = [PROMPT] * size, []
-    for number, sample in enumerate(row.samples, start=1):
-        count, start = len(sample.completion_ids), len(tokens)
-        # The last prompt token predicts the first token of every completion.
-        predicting += [size - 1, *range(start, start + count - 1)]
-        tokens += sample.completion_ids
-        positions += range(size, size + count)
-        segments += [number] * count
-    return tokens, positions, segments, predicting

@@ -44,6 +44,7 @@ LAYERS = {
     "rlpeft.factors": 1,
     "rlpeft.adapter_state": 1,
     "rlpeft.geometry": 1,
+    "rlpeft.group_attention": 1,
     "rlpeft.config": 1,
     "rlpeft.types": 0,
     "rlpeft.errors": 0,
