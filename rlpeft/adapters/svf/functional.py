@@ -59,13 +59,11 @@ def rotate(x: torch.Tensor, basis_RR: torch.Tensor, change: torch.Tensor) -> tor
 def dense_weight(weight_MN: torch.Tensor, factors: Factors, z_R: torch.Tensor) -> torch.Tensor:
     """W' [M, N] in the dtype of W; the change is computed in fp32 and rounded once."""
     basis = factors.basis.to(weight_MN.device, torch.float32)
-    change_R = z_R.float() - 1
-    full = weight_MN.float()
-    if factors.output_side:
-        delta = (basis * change_R) @ (basis.T @ full)
-    else:
-        delta = ((full @ basis) * change_R) @ basis.T
-    return (full + delta).to(weight_MN.dtype)
+    # The square matrix first: R³ + R² max(M, N) multiply-adds, R² max(M, N) twice otherwise.
+    change_RR = (basis * (z_R.float() - 1)) @ basis.T
+    full_MN = weight_MN.float()
+    delta_MN = change_RR @ full_MN if factors.output_side else full_MN @ change_RR
+    return (full_MN + delta_MN).to(weight_MN.dtype)
 
 
 def dense_linear(
