@@ -11,26 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from rlpeft.adapter_config import AdapterConfig as AdapterConfig
+from rlpeft.adapter_config import HypLoraAdapter as HypLoraAdapter
+from rlpeft.adapter_config import Ia3Adapter as Ia3Adapter
+from rlpeft.adapter_config import LoraFamilyAdapter as LoraFamilyAdapter
+from rlpeft.adapter_config import MoSLoraAdapter as MoSLoraAdapter
+from rlpeft.adapter_config import Section as Section
+from rlpeft.adapter_config import SvfAdapter as SvfAdapter
 from rlpeft.errors import ConfigError
-
-ATTENTION_AND_MLP = (
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-)
-"""Default targets: all attention and MLP projections of the Llama family."""
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, no unknown keys, field docs from the strings below them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelConfig(Section):
@@ -55,45 +45,6 @@ class TaskConfig(Section):
     """Validation problems, used to choose the best expert."""
     num_test: Annotated[int, Field(ge=1)] = 500
     """Test problems, used once, at the end."""
-
-
-class SvfAdapter(Section):
-    """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3)."""
-
-    type: Literal["svf"] = "svf"
-    parametrisation: Literal["direct", "sigmoid_renorm"] = "direct"
-    """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: the reference code's form."""
-    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
-    """Module names, or one regular expression, as PEFT's `target_modules`."""
-    layers: tuple[int, ...] | None = None
-    """Layer indices to adapt; all if absent."""
-
-
-class LoraFamilyAdapter(Section):
-    """LoRA and DoRA from PEFT (the baselines)."""
-
-    type: Literal["lora", "dora"]
-    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
-    """Module names, or one regular expression, as PEFT's `target_modules`."""
-    layers: tuple[int, ...] | None = None
-    """Layer indices to adapt; all if absent."""
-    rank: Annotated[int, Field(ge=1)] = 16
-    """LoRA rank."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
-    """LoRA alpha; the update is scaled by alpha / rank."""
-
-
-class Ia3Adapter(Section):
-    """IA3 from PEFT (a baseline)."""
-
-    type: Literal["ia3"]
-    targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
-    """Module names, or one regular expression, as PEFT's `target_modules`."""
-    feedforward: tuple[str, ...] = ("down_proj",)
-    """The targets whose input, not output, is scaled."""
-
-
-AdapterConfig = Annotated[SvfAdapter | LoraFamilyAdapter | Ia3Adapter, Field(discriminator="type")]
 
 
 class RolloutConfig(Section):

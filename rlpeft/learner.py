@@ -19,6 +19,8 @@ from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_
 
 from rlpeft import group_attention
 from rlpeft.adapter_state import AdapterState
+from rlpeft.adapters.groups import parameter_groups
+from rlpeft.adapters.lowrank import LowRankModel
 from rlpeft.config import LearnerConfig, LossConfig
 from rlpeft.errors import CheckpointError, ModelError
 from rlpeft.loss import importance_ratio, reinforce, token_terms
@@ -69,10 +71,8 @@ class Learner:
         policy.train(config.gradient_checkpointing)
         self.parameters = {n: p for n, p in policy.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=config.lr,
+            parameter_groups(policy, lr=config.lr, weight_decay=config.weight_decay),
             betas=config.betas,
-            weight_decay=config.weight_decay,
         )
         self.schedule = _schedule(self.optimizer, config, total_steps)
         self.num_steps = 0
@@ -97,8 +97,12 @@ class Learner:
         batches = pack(
             samples, token_budget=self.config.token_budget, normalise=self.loss.normalise
         )
-        records = [self._micro_batch(batch.to(self.device)) for batch in batches]
-        return _metrics(records) if records else {"loss": 0.0}
+        num_tokens = sum(len(batch.tokens_T) for batch in batches)
+        records = [
+            self._micro_batch(batch.to(self.device), len(batch.tokens_T) / num_tokens)
+            for batch in batches
+        ]
+        return _metrics(records) | self._adapter_metrics() if records else {"loss": 0.0}
 
     def optim_step(self) -> dict[str, float]:
         """Clip, move, advance the schedule, clear the gradient.
@@ -113,6 +117,7 @@ class Learner:
                 n for n, p in self.parameters.items() if p.grad is not None and not _finite(p.grad)
             ]
             self.optimizer.zero_grad()
+            self._name_broken_module()
             raise ModelError(
                 f"gradients must be finite, got NaN or infinity first in {bad[:1]} at step "
                 f"{self.num_steps + 1}; the adapter has not moved. Lower learner.lr."
@@ -172,7 +177,8 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         self.num_steps = state["num_steps"]
 
-    def _micro_batch(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+    def _micro_batch(self, batch: MicroBatch, share: float) -> dict[str, torch.Tensor]:
+        """Add one micro-batch's gradient; `share` is its part of the step's tokens."""
         loss = self.loss
         base_hidden_ND = self._base_hidden(batch) if loss.kl_coef else None
         terms = token_terms(
@@ -186,8 +192,11 @@ class Learner:
         )
         ratio_N = importance_ratio(terms.logprobs_N, batch.logprobs_N, loss.ratio_cap)
         objective = reinforce(terms, ratio_N, batch.advantages_N, batch.weights_N, loss.kl_coef)
+        auxiliary = self._auxiliary_loss(share)
+        objective = objective + sum(auxiliary.values())
         if not torch.isfinite(objective):
             self.optimizer.zero_grad()
+            self._name_broken_module()
             raise ModelError(
                 f"the loss must be finite, got {objective.item()} at step {self.num_steps + 1}; "
                 "the adapter has not moved. Lower learner.lr or check the base model's dtype."
@@ -195,7 +204,9 @@ class Learner:
         objective.backward()
         difference_N = terms.logprobs_N.detach() - batch.logprobs_N
         kl = {"kl": terms.kl_N.detach()} if loss.kl_coef else {}
-        return kl | {
+        return {
+            **kl,
+            **{name: value.detach()[None] for name, value in auxiliary.items()},
             "loss": objective.detach()[None],
             "entropy": terms.entropy_N,
             "ratio": torch.exp(difference_N),
@@ -218,6 +229,31 @@ class Learner:
     def _base_hidden(self, batch: MicroBatch) -> torch.Tensor:
         with self.policy.disable_adapter():
             return self._hidden(batch)
+
+    @property
+    def _geometric(self) -> LowRankModel | None:
+        tuner = self.policy.base_model
+        return tuner if isinstance(tuner, LowRankModel) else None
+
+    def _auxiliary_loss(self, share: float) -> dict[str, torch.Tensor]:
+        """What the adapter's method itself adds, after the forward it is about.
+
+        No mask of tokens is needed: packing pads nothing.
+        """
+        if self._geometric is None:
+            return {}
+        return {"auxiliary_loss": self._geometric.auxiliary_loss() * share}
+
+    def _name_broken_module(self) -> None:
+        """Raise where a geometric adapter can tell in which module NaN or inf began."""
+        if self._geometric is not None:
+            self._geometric.check_finite()
+
+    def _adapter_metrics(self) -> dict[str, float]:
+        """Of the last micro-batch: gains and their histogram, curvatures, router."""
+        if self._geometric is None:
+            return {}
+        return self._geometric.adapter_metrics() | self._geometric.gain_shares()
 
     @torch.no_grad()
     def _check_model(self) -> None:
@@ -254,9 +290,10 @@ def _finite(tensor: torch.Tensor) -> bool:
 def _metrics(records: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:
     joined = {key: torch.cat([record[key] for record in records]) for key in records[0]}
     ratio_N, gap_N = joined["ratio"], joined["gap"]
-    means = {name: float(joined[name].mean()) for name in ("kl", "entropy") if name in joined}
-    return means | {
-        "loss": float(joined["loss"].sum()),
+    means, sums = ("kl", "entropy"), ("loss", "auxiliary_loss")
+    found: dict[str, float] = {n: float(joined[n].mean()) for n in means if n in joined}
+    found |= {n: float(joined[n].sum()) for n in sums if n in joined}
+    return found | {
         "sampling/importance_sampling_ratio/min": float(ratio_N.min()),
         "sampling/importance_sampling_ratio/mean": float(ratio_N.mean()),
         "sampling/importance_sampling_ratio/max": float(ratio_N.max()),

@@ -12,10 +12,16 @@ from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 
 from rlpeft.adapter_state import AdapterState
-from rlpeft.adapters import SvfConfig
+from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.svf import SvfLinear
-from rlpeft.config import AdapterConfig, Ia3Adapter, SvfAdapter
-from rlpeft.errors import ModelError
+from rlpeft.config import (
+    AdapterConfig,
+    HypLoraAdapter,
+    Ia3Adapter,
+    MoSLoraAdapter,
+    SvfAdapter,
+)
+from rlpeft.errors import ConfigError, ModelError
 
 
 def peft_config(adapter: AdapterConfig) -> PeftConfig:
@@ -27,21 +33,36 @@ def peft_config(adapter: AdapterConfig) -> PeftConfig:
             feedforward_modules=list(adapter.feedforward),
             task_type="CAUSAL_LM",
         )
-    layers = None if adapter.layers is None else list(adapter.layers)
+    where: dict[str, Any] = {
+        "target_modules": targets,
+        "layers_to_transform": None if adapter.layers is None else list(adapter.layers),
+        "task_type": "CAUSAL_LM",
+    }
     if isinstance(adapter, SvfAdapter):
-        return SvfConfig(
-            target_modules=targets,
-            layers_to_transform=layers,
-            parametrisation=adapter.parametrisation,
-            task_type="CAUSAL_LM",
-        )
-    return LoraConfig(
-        target_modules=targets,
-        layers_to_transform=layers,
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        use_dora=adapter.type == "dora",
-        task_type="CAUSAL_LM",
+        return SvfConfig(parametrisation=adapter.parametrisation, **where)
+    where |= {"r": adapter.rank, "lora_alpha": adapter.alpha}
+    if isinstance(adapter, HypLoraAdapter | MoSLoraAdapter):
+        return _geometric_config(adapter, where)
+    return LoraConfig(use_dora=adapter.type == "dora", **where)
+
+
+def _geometric_config(
+    adapter: HypLoraAdapter | MoSLoraAdapter, where: dict[str, Any]
+) -> HypLoraConfig | MoSLoraConfig:
+    curved: dict[str, Any] = where | {
+        "curvature": adapter.curvature,
+        "learn_curvature": adapter.learn_curvature,
+        "curvature_bounds": adapter.curvature_bounds,
+        "curvature_reg": adapter.curvature_reg,
+    }
+    if isinstance(adapter, HypLoraAdapter):
+        return HypLoraConfig(variant=adapter.variant, norm_mode=adapter.norm_mode, **curved)
+    return MoSLoraConfig(
+        spaces=list(adapter.spaces),
+        map=adapter.map,
+        router=adapter.router,
+        balance_coef=adapter.balance_coef,
+        **curved,
     )
 
 
@@ -53,12 +74,15 @@ def attach_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> PeftModel
         seed: decides random initialisations (LoRA's A).
 
     Raises:
-        ModelError: the targets match no module, or nothing would be trained.
+        ModelError: the targets match no linear layer, or nothing would be trained.
+        ConfigError: the adapter does not fit a module (a rank too small for its experts).
     """
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(seed)
         try:
             policy = get_peft_model(base, peft_config(adapter))
+        except ConfigError:  # it names its own cause, a rank too small for this module say
+            raise
         except ValueError as error:
             raise ModelError(
                 f"adapter.targets must match modules of the model: {error} "

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from rlpeft.config import Ia3Adapter, LearnerConfig, LoraFamilyAdapter, LossConfig, SvfAdapter
+from rlpeft.config import (
+    HypLoraAdapter,
+    Ia3Adapter,
+    LearnerConfig,
+    LoraFamilyAdapter,
+    LossConfig,
+    MoSLoraAdapter,
+    SvfAdapter,
+)
 from rlpeft.errors import CheckpointError, ModelError
 from rlpeft.learner import Learner
 from rlpeft.packing import Sample
@@ -96,8 +104,10 @@ def test_kl_is_zero_at_step_zero(llama):
         LoraFamilyAdapter(type="lora", rank=4),
         LoraFamilyAdapter(type="dora", rank=4),
         Ia3Adapter(type="ia3"),
+        HypLoraAdapter(type="hyplora", rank=4),
+        MoSLoraAdapter(type="moslora", rank=8),
     ],
-    ids=["svf", "svf-sigmoid", "lora", "dora", "ia3"],
+    ids=["svf", "svf-sigmoid", "lora", "dora", "ia3", "hyplora", "moslora"],
 )
 def test_a_rewarded_completion_becomes_likelier_with_every_adapter(llama, adapter):
     learner = make(llama, adapter=adapter)

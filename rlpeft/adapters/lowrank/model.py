@@ -153,6 +153,24 @@ class LowRankModel(BaseTuner):
                 histograms[f"{layer.module_name}/{space}"] = counts.tolist()
         return histograms
 
+    def gain_shares(self) -> dict[str, float]:
+        """Scalars to log: share of all modules' tokens in each bin of `HISTOGRAM_EDGES`.
+
+        `gain/hyperbolic/from_0.9`: gains from 0.9 up to the next edge. Flat experts, whose gain is
+        1, are left out.
+        """
+        totals: dict[str, list[int]] = {}
+        for key, counts in self.gain_histograms().items():
+            space = key.rpartition("/")[2]
+            before = totals.get(space, [0] * len(counts))
+            totals[space] = [a + b for a, b in zip(before, counts, strict=True)]
+        return {
+            f"gain/{space}/from_{edge:g}": count / sum(counts)
+            for space, counts in totals.items()
+            if not space.startswith("euclidean")
+            for edge, count in zip(HISTOGRAM_EDGES, counts, strict=False)
+        }
+
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """Pass `adapter_names` (one adapter a row of the batch) on to the layers."""

@@ -1,6 +1,7 @@
 """Checkpointing, accumulation, two processes, compilation and quantised bases."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -118,7 +119,11 @@ def train_on_rank(rank, port, models, results):
 
 
 @pytest.mark.slow
-def test_two_processes_average_to_the_gradient_of_the_whole_batch(llama, perturb, free_port):
+def test_two_processes_average_to_the_gradient_of_the_whole_batch(
+    llama, perturb, free_port, monkeypatch
+):
+    # The children import this file by its name, under whatever command pytest was started.
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3])
     models = [perturb(get_peft_model(llama(), CONFIGS[name]())).train() for name in CONFIGS]
     models[-1].peft_config["default"].balance_coef = 0.0  # not linear in the batch
     results = mp.Manager().dict()
