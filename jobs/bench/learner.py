@@ -1,6 +1,6 @@
 """The learner step: against PEFT LoRA through the same learner, and against the reference.
 
-The workload is what RL makes: groups of 8 completions of one prompt. The reference's algorithm
+The workloads are what RL makes: groups of 8 completions of one prompt. The reference's algorithm
 (Transformer², public code) is re-implemented from its description: one sequence at a time, logits
 for every position, dense gradients of every weight, W' = U diag(s z) Vᵀ built by autograd from
 the factors each step.
@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,92 +21,127 @@ from jobs.bench.rows import BenchRow, interleave, medians
 from rlpeft.config import LearnerConfig, LoraFamilyAdapter, LossConfig, SvfAdapter
 from rlpeft.packing import Sample
 
-GROUPS, GROUP_SIZE, PROMPT_TOKENS, COMPLETION_TOKENS = 8, 8, 64, 64
-"""8 x (64 + 8 x 64) = 4608 tokens once prompts are shared, 8192 if they are repeated."""
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Groups of completions of one prompt, in tokens."""
+
+    groups: int
+    prompt: int
+    completion: int
+    group_size: int = 8
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of a step once prompts are shared."""
+        return self.groups * (self.prompt + self.group_size * self.completion)
+
+    def __str__(self) -> str:
+        shape = f"{self.groups} groups of {self.group_size} x ({self.prompt}+{self.completion})"
+        return f"{shape}, {self.num_tokens} tokens"
+
+
+EVEN = Workload(groups=8, prompt=64, completion=64)
+SHORT_ANSWERS = Workload(groups=12, prompt=128, completion=32)
+"""As in multiple choice; both have 4608 tokens where prompts are shared, 8192 and 15360 if not."""
 
 
 def rows(*, model: str = "smollm2-135m", repeats: int = 3) -> list[BenchRow]:
     """Time the step of SVF, LoRA r16 and the reference; compare their peak memory."""
-    steps = {name: make(name, model) for name in ("svf", "lora", "reference")}
+    against_lora = [_lora_row(model, repeats), _memory_row(model)]
+    return against_lora + [_reference_row(model, w, repeats) for w in (EVEN, SHORT_ANSWERS)]
+
+
+def _lora_row(model: str, repeats: int) -> BenchRow:
+    steps = {name: make(name, model, EVEN) for name in ("svf", "lora")}
     found = medians(interleave(steps, repeats=repeats))
+    ratio = found["svf"] / found["lora"]
+    return BenchRow(
+        f"learner step, SVF against PEFT LoRA r16 ({model}, {EVEN})",
+        found["svf"],
+        found["lora"],
+        ratio,
+        "s",
+        f"{flop_floor(EVEN):.2f} x by FLOPs",
+        "<= 1.5 x",
+        ratio <= 1.5,
+    )
+
+
+def _reference_row(model: str, workload: Workload, repeats: int) -> BenchRow:
+    steps = {name: make(name, model, workload) for name in ("svf", "reference")}
+    found = medians(interleave(steps, repeats=repeats))
+    speedup = found["reference"] / found["svf"]
+    return BenchRow(
+        f"learner step, SVF against the reference's algorithm ({model}, {workload})",
+        found["svf"],
+        found["reference"],
+        speedup,
+        "s",
+        "-",
+        ">= 3 x faster",
+        speedup >= 3,
+    )
+
+
+def _memory_row(model: str) -> BenchRow:
     memory = {name: peak_memory(name, model) for name in ("svf", "lora")}
-    where = f"{model}, {GROUPS} groups of {GROUP_SIZE} x ({PROMPT_TOKENS}+{COMPLETION_TOKENS})"
-    ratio, speedup = found["svf"] / found["lora"], found["reference"] / found["svf"]
-    memory_ratio = memory["svf"] / memory["lora"]
-    return [
-        BenchRow(
-            f"learner step, SVF against PEFT LoRA r16 ({where})",
-            found["svf"],
-            found["lora"],
-            ratio,
-            "s",
-            f"{flop_floor():.2f} x by FLOPs",
-            "<= 1.5 x",
-            ratio <= 1.5,
-        ),
-        BenchRow(
-            f"learner step against the reference's algorithm ({where})",
-            found["svf"],
-            found["reference"],
-            speedup,
-            "s",
-            "-",
-            ">= 3 x faster",
-            speedup >= 3,
-        ),
-        BenchRow(
-            "peak memory of the learner, SVF against PEFT LoRA r16",
-            memory["svf"],
-            memory["lora"],
-            memory_ratio,
-            "MB",
-            "1 x + W' (fp32, adapted weights)",
-            "<= 1.5 x",
-            memory_ratio <= 1.5,
-        ),
-    ]
+    ratio = memory["svf"] / memory["lora"]
+    return BenchRow(
+        f"peak memory of the learner, SVF against PEFT LoRA r16 ({model}, {EVEN})",
+        memory["svf"],
+        memory["lora"],
+        ratio,
+        "MB",
+        "1 x + W' (fp32, adapted weights)",
+        "<= 1.5 x",
+        ratio <= 1.5,
+    )
 
 
-def flop_floor(hidden: int = 576, mlp: int = 1536, kv: int = 192, vocab: int = 49152) -> float:
-    """FLOPs of an SVF step over those of a LoRA step for SmolLM2-135M (30 layers, this workload).
+def flop_floor(
+    workload: Workload, hidden: int = 576, mlp: int = 1536, kv: int = 192, vocab: int = 49152
+) -> float:
+    """FLOPs of an SVF step over those of a LoRA step for SmolLM2-135M (30 layers).
 
     Per token, multiply-adds: weights once forward and once backward (dx); SVF adds R² for each
-    matrix (the R x R product that dz needs), and per step 3 R² max(M, N) for W' and dz.
+    matrix (the R x R product that dz needs), and per step R² max(M, N) + R³ for W' and R³ for dz.
     """
     matrices = [(hidden, hidden)] * 2 + [(kv, hidden)] * 2 + [(mlp, hidden)] * 3
     weights = 30 * sum(m * n for m, n in matrices)
-    tokens = GROUPS * (PROMPT_TOKENS + GROUP_SIZE * COMPLETION_TOKENS)
-    completion_tokens = GROUPS * GROUP_SIZE * COMPLETION_TOKENS
-    head = 3 * hidden * vocab * completion_tokens  # logits, once again in backward, and dx
+    tokens = workload.num_tokens
+    completion_tokens = workload.groups * workload.group_size * workload.completion
+    head = 2 * hidden * vocab * completion_tokens  # logits and dx
     lora = 2 * weights * tokens + head + 30 * sum(3 * 16 * (m + n) for m, n in matrices) * tokens
     ranks = [(min(m, n), max(m, n)) for m, n in matrices]
     svf = 2 * weights * tokens + head + 30 * sum(r * r for r, _ in ranks) * tokens
-    return (svf + 30 * sum(2 * r * r * big + r**3 for r, big in ranks)) / lora
+    return (svf + 30 * sum(r * r * big + 2 * r**3 for r, big in ranks)) / lora
 
 
-def samples(vocab: int) -> list[Sample]:
+def samples(workload: Workload, vocab: int) -> list[Sample]:
     """Random groups, the same for every side."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(count: int) -> tuple[int, ...]:
         return tuple(torch.randint(5, vocab, (count,), generator=generator).tolist())
 
-    prompts = [draw(PROMPT_TOKENS) for _ in range(GROUPS)]
+    size = workload.completion
+    prompts = [draw(workload.prompt) for _ in range(workload.groups)]
     return [
-        Sample(prompt, draw(COMPLETION_TOKENS), (-8.0,) * COMPLETION_TOKENS, (-1.0) ** member)
+        Sample(prompt, draw(size), (-8.0,) * size, (-1.0) ** member)
         for prompt in prompts
-        for member in range(GROUP_SIZE)
+        for member in range(workload.group_size)
     ]
 
 
-def make(side: str, model: str) -> Callable[[], Any]:
+def make(side: str, model: str, workload: Workload) -> Callable[[], Any]:
     """One step of one side, as a function without arguments."""
     from rlpeft.learner import Learner
     from rlpeft.models import load_base_model, resolve_model
     from rlpeft.policy import attach_adapter
 
     base = load_base_model(resolve_model(model), "float32")
-    batch = samples(base.config.vocab_size)
+    batch = samples(workload, base.config.vocab_size)
     if side == "reference":
         return Reference(base, batch).step
     adapter = SvfAdapter() if side == "svf" else LoraFamilyAdapter(type="lora", rank=16)
@@ -160,5 +196,5 @@ def peak_memory(side: str, model: str) -> float:
 
 def measure(side: str, model: str) -> None:
     """Take one step and print this process's peak resident megabytes."""
-    make(side, model)()
+    make(side, model, EVEN)()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -31,9 +31,9 @@ def _row(recipe: Recipe, repeats: int) -> BenchRow:
     seconds = medians(_seconds(recipe, repeats))
     count = recipe.train.prompts_per_step * recipe.train.group_size
     ratio = seconds["bare"] / seconds["pipeline"]
-    step = f"{count} a step in {seconds['bare']:.3g} s"
+    what = f"{recipe.model.name}, {count} a step in {seconds['bare']:.3g} s"
     return BenchRow(
-        f"completions through the pipeline against the bare hf engine ({recipe.model.name}, {step})",
+        f"completions through the pipeline against the bare hf engine ({what})",
         count / seconds["pipeline"],
         count / seconds["bare"],
         ratio,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 
@@ -57,7 +58,12 @@ def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 def table(rows: Sequence[BenchRow]) -> Table:
     """The rows as a person reads them."""
-    shown = Table("figure", "ours", "peer", "ratio", "floor", "goal", "met")
+    shown = Table(box=SIMPLE_HEAD, show_lines=True)
+    shown.add_column("figure", min_width=26)
+    for name in ("ours", "peer", "ratio"):
+        shown.add_column(name, justify="right")
+    for name in ("floor", "goal", "met"):
+        shown.add_column(name)
     for row in rows:
         mark = "[green]yes[/]" if row.met else "[red]no[/]"
         ours, peer = (f"{value:.4g} {row.unit}" for value in (row.ours, row.peer))
