@@ -58,16 +58,16 @@ def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 def table(rows: Sequence[BenchRow]) -> Table:
     """The rows as a person reads them."""
-    shown = Table(box=SIMPLE_HEAD, show_lines=True, pad_edge=False, collapse_padding=True)
-    shown.add_column("figure", min_width=20)
+    shown = Table(box=SIMPLE_HEAD, show_lines=True)
+    shown.add_column("figure", overflow="fold")
     for name in ("ours", "peer", "ratio"):
         shown.add_column(name, justify="right")
-    for name in ("floor", "goal", "met"):
-        shown.add_column(name)
+    shown.add_column("floor")
+    shown.add_column("goal, met?")
     for row in rows:
-        mark = "[green]yes[/]" if row.met else "[red]no[/]"
+        met = f"{row.goal}\n[green]yes[/]" if row.met else f"{row.goal}\n[red]no[/]"
         ours, peer = (f"{value:.4g}\n{row.unit}" for value in (row.ours, row.peer))
-        shown.add_row(row.figure, ours, peer, f"{row.ratio:.3g}", row.floor, row.goal, mark)
+        shown.add_row(row.figure, ours, peer, f"{row.ratio:.3g}", row.floor, met)
     return shown
 
 
