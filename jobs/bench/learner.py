@@ -147,7 +147,7 @@ def make(side: str, model: str, workload: Workload) -> Callable[[], Any]:
     adapter = SvfAdapter() if side == "svf" else LoraFamilyAdapter(type="lora", rank=16)
     learner = Learner(
         attach_adapter(base, adapter, seed=0),
-        LearnerConfig(lr=1e-4),
+        LearnerConfig(lr=1e-4, token_budget=2304),
         LossConfig(ratio_cap=0),
         total_steps=1000,
         temperature=1.0,
