@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shlex
 import shutil
 import tempfile
@@ -19,6 +20,9 @@ from ray.job_submission import JobSubmissionClient
 from jobs.cluster import TOKEN_COMMANDS, first_line
 from jobs.recipes import PACKAGED, find_recipe, read_recipe
 from rlpeft.errors import ClusterError, ConfigError
+
+# Its client tells of every closed connection.
+logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
 
 HERE = ("127.0.0.1", "localhost", "::1")
 

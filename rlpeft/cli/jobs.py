@@ -70,12 +70,16 @@ def logs(
     job: Job,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Until the job ends.")] = False,
     address: Address = DASHBOARD,
+    as_json: AsJson = False,
 ) -> None:
     """Print a job's log; after following a job that failed, exit with 1."""
     from jobs.submit import logs as read
     from jobs.submit import status as ask
 
-    for piece in read(job, address=address, follow=follow):
+    pieces = read(job, address=address, follow=follow)
+    if as_json:
+        typer.echo(json.dumps({"id": job, "log": "".join(pieces)}))
+    for piece in pieces:
         typer.echo(piece, nl=False)
     sys.stdout.flush()
     if follow and (found := ask(job, address=address))["status"] != "SUCCEEDED":

@@ -84,6 +84,8 @@ def test_a_submitted_run_whose_driver_is_killed_continues_and_ends(
     os.kill(driver.pid, signal.SIGKILL)
     log = cli("logs", sent["id"], "--follow", "--address", address)
     assert "tries left" in log
+    again = json.loads(cli("logs", sent["id"], "--address", address, "--json"))
+    assert again == {"id": sent["id"], "log": log}
     assert json.loads(cli("status", sent["id"], "--address", address, "--json"))["status"] == (
         "SUCCEEDED"
     )
