@@ -38,6 +38,7 @@ from rlpeft.tasks.catalogue import load_task
 from rlpeft.trainer import Progress, Run, train
 
 OnStep = Callable[[Progress, Mapping[str, float]], None]
+Loop = Callable[[Run, OnStep], None]
 Summary = dict[str, Any]
 
 SUMMARY_FILE = "summary.json"
@@ -50,6 +51,7 @@ def run(
     address: str | None = None,
     ray: bool = True,
     on_step: OnStep | None = None,
+    loop: Loop | None = None,
 ) -> Summary:
     """Train until the recipe's end, then test once.
 
@@ -58,6 +60,7 @@ def run(
         address: a Ray cluster; see `jobs.cluster.connected` for what absence means.
         ray: `False` runs everything in this process.
         on_step: told after each step what it brought.
+        loop: what trains, and tells `on_step`; reinforcement learning if absent.
 
     Returns:
         What `summary.json` of the folder holds.
@@ -89,10 +92,18 @@ def run(
             )
             examiner = Examiner(recipe, task, prompter, parts)
             base = examiner.proof()  # a fresh adapter changes nothing: this is the base model
-            for progress, metrics in train(this):
-                if on_step is not None:
-                    on_step(progress, metrics)
+            (loop or reinforce)(this, on_step or _say_nothing)
             return final_test(this, examiner, base)
+
+
+def reinforce(this: Run, on_step: OnStep) -> None:
+    """The RL loop."""
+    for progress, metrics in train(this):
+        on_step(progress, metrics)
+
+
+def _say_nothing(progress: Progress, metrics: Mapping[str, float]) -> None:
+    """Where nobody looks."""
 
 
 @contextmanager
@@ -134,6 +145,7 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
     expert_test = examiner.accuracy(proof, problems)
     card = card.model_copy(update={"test": expert_test, "base_test": base_test})
     save_expert(this.best_folder, proof.state, card)
+    syncs = [row["sync/seconds"] for row in read_metrics(this.folder) if "sync/seconds" in row]
     summary = {
         "name": this.recipe.name,
         "expert": str(this.best_folder),
@@ -143,7 +155,7 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
         "base_test": base_test.model_dump(),
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
         "sync_bytes": proof.state.num_bytes,
-        "sync_ms": 1e3 * median(row["sync/seconds"] for row in read_metrics(this.folder)),
+        "sync_ms": 1e3 * median(syncs),
     }
     write_json(path, summary)
     return summary

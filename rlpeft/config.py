@@ -162,6 +162,15 @@ class TrainConfig(Section):
     """Trackers beside the JSON lines."""
 
 
+class SftConfig(Section):
+    """Supervised training, `rlpeft sft`; optimizer, steps and batch are those of RL."""
+
+    completion: str = "{answer}"
+    """What the model shall write: columns of the row, and the gold answer, in braces."""
+    micro_batch: Annotated[int, Field(ge=1)] = 8
+    """Rows of one forward pass; divides train.prompts_per_step, and the gradient is the same."""
+
+
 class ResourceConfig(Section):
     """What the Ray actors ask for."""
 
@@ -195,6 +204,8 @@ class Recipe(Section):
     learner: LearnerConfig = LearnerConfig()
     train: TrainConfig = TrainConfig()
     resources: ResourceConfig = ResourceConfig()
+    sft: SftConfig | None = None
+    """Read by `rlpeft sft` alone; its defaults if absent."""
 
     @field_validator("adapter", mode="before")
     @classmethod

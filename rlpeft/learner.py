@@ -102,7 +102,7 @@ class Learner:
             self._micro_batch(batch.to(self.device), len(batch.tokens_T) / num_tokens)
             for batch in batches
         ]
-        return _metrics(records) | self._adapter_metrics() if records else {"loss": 0.0}
+        return _metrics(records) | self.adapter_metrics() if records else {"loss": 0.0}
 
     def optim_step(self) -> dict[str, float]:
         """Clip, move, advance the schedule, clear the gradient.
@@ -111,22 +111,49 @@ class Learner:
             ModelError: a gradient is not finite; the adapter has not moved.
         """
         lr = self.optimizer.param_groups[0]["lr"]
+        self.check_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
-        if not torch.isfinite(norm):
-            bad = [
-                n for n, p in self.parameters.items() if p.grad is not None and not _finite(p.grad)
-            ]
-            self.optimizer.zero_grad()
-            self._name_broken_module()
-            raise ModelError(
-                f"gradients must be finite, got NaN or infinity first in {bad[:1]} at step "
-                f"{self.num_steps + 1}; the adapter has not moved. Lower learner.lr."
-            )
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.num_steps += 1
         return {"grad_norm": float(norm), "learning_rate": float(lr)}
+
+    def check_gradients(self) -> None:
+        """Refuse gradients that would spoil the adapter; they are cleared.
+
+        Raises:
+            ModelError: one of them, or an activation before it, is not finite.
+        """
+        grads = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+        if _finite(torch.nn.utils.get_total_norm(grads.values())):
+            return
+        bad = [name for name, grad in grads.items() if not _finite(grad)]
+        self.optimizer.zero_grad()
+        self._name_broken_module()
+        raise ModelError(
+            f"gradients must be finite, got NaN or infinity first in {bad[:1]} at step "
+            f"{self.num_steps + 1}; the adapter has not moved. Lower learner.lr."
+        )
+
+    def auxiliary_loss(
+        self, share: torch.Tensor | float, token_mask: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """What the adapter's method itself adds to the loss, after the forward it is about.
+
+        Args:
+            share: the micro-batch's part of the step.
+            token_mask: [B, T], nonzero at tokens that count; ours are packed without padding.
+        """
+        if self._geometric is None:
+            return {}
+        return {"auxiliary_loss": self._geometric.auxiliary_loss(token_mask) * share}
+
+    def adapter_metrics(self) -> dict[str, float]:
+        """Of the last micro-batch: gains and their histogram, curvatures, router."""
+        if self._geometric is None:
+            return {}
+        return self._geometric.adapter_metrics() | self._geometric.gain_shares()
 
     def adapter_state(self) -> AdapterState:
         """The adapter as it is now; its version is the number of steps taken."""
@@ -192,7 +219,7 @@ class Learner:
         )
         ratio_N = importance_ratio(terms.logprobs_N, batch.logprobs_N, loss.ratio_cap)
         objective = reinforce(terms, ratio_N, batch.advantages_N, batch.weights_N, loss.kl_coef)
-        auxiliary = self._auxiliary_loss(share)
+        auxiliary = self.auxiliary_loss(share)
         objective = objective + sum(auxiliary.values())
         if not torch.isfinite(objective):
             self.optimizer.zero_grad()
@@ -235,25 +262,10 @@ class Learner:
         tuner = self.policy.base_model
         return tuner if isinstance(tuner, LowRankModel) else None
 
-    def _auxiliary_loss(self, share: float) -> dict[str, torch.Tensor]:
-        """What the adapter's method itself adds, after the forward it is about.
-
-        No mask of tokens is needed: packing pads nothing.
-        """
-        if self._geometric is None:
-            return {}
-        return {"auxiliary_loss": self._geometric.auxiliary_loss() * share}
-
     def _name_broken_module(self) -> None:
         """Raise where a geometric adapter can tell in which module NaN or inf began."""
         if self._geometric is not None:
             self._geometric.check_finite()
-
-    def _adapter_metrics(self) -> dict[str, float]:
-        """Of the last micro-batch: gains and their histogram, curvatures, router."""
-        if self._geometric is None:
-            return {}
-        return self._geometric.adapter_metrics() | self._geometric.gain_shares()
 
     @torch.no_grad()
     def _check_model(self) -> None:

@@ -21,6 +21,7 @@ LAYERS = {
     "rlpeft.report": 4.5,
     "rlpeft.console": 4.5,
     "rlpeft.charts": 4.2,
+    "rlpeft.supervised": 4.1,
     "rlpeft.trainer": 4,
     "rlpeft.collect": 3.5,
     "rlpeft.metrics": 3.5,

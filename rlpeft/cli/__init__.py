@@ -19,6 +19,7 @@ from rlpeft.cli.doctor import doctor
 from rlpeft.cli.evaluate import evaluate
 from rlpeft.cli.export import export
 from rlpeft.cli.report import report
+from rlpeft.cli.sft import sft
 from rlpeft.cli.train import train
 from rlpeft.errors import RlpeftError
 
@@ -45,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(train)
+app.command()(sft)
 for job_command in (jobs.submit, jobs.status, jobs.logs, jobs.stop):
     app.command()(job_command)
 app.command()(doctor)

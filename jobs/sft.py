@@ -1,0 +1,26 @@
+"""Train an expert by supervision: TRL's trainer in the place of the RL loop, all else the same.
+
+One process; rollouts only validate and test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.train import OnStep, Summary
+from jobs.train import run as run_training
+from rlpeft.build import build_prompter, context_length
+from rlpeft.config import Recipe
+from rlpeft.supervised import supervise, training_rows
+from rlpeft.tasks.catalogue import load_task
+
+
+def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
+    """Train on the task's completions until the recipe's end, then test once.
+
+    Args, returns and raises: see `jobs.train.run`; a row without its completion is a `DataError`
+    before any model is loaded.
+    """
+    problems, prompter = load_task(recipe.task).split("train"), build_prompter(recipe)
+    training_rows(recipe, problems, prompter, context=context_length(recipe))
+    return run_training(recipe, out, ray=False, on_step=on_step, loop=supervise)

@@ -1,0 +1,44 @@
+"""`rlpeft sft`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.command import Overrides, quiet_libraries
+
+
+def sft(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; an unfinished run in it continues. Default: runs/NAME-sft."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Train an expert on written answers (trl.SFTTrainer), then test it against its base model.
+
+    The recipe is one of `rlpeft train`. `sft.completion` says what the model shall write, from
+    columns of the data: `{answer}` by default, `{output}` for Math-10K, `{solution}` for GSM8K.
+    Batch, steps and optimizer are `train.prompts_per_step`, `train.steps` and `[learner]`; any
+    adapter will do: `--set adapter.type=hyplora`.
+    """
+    from jobs.recipes import read_recipe
+    from jobs.sft import run
+    from rlpeft.console import RunDisplay, print_closing
+    from rlpeft.report import write_report
+
+    found = read_recipe(recipe, overrides or ())
+    folder = (out or Path("runs") / f"{found.name}-sft").expanduser().absolute()
+    quiet_libraries()
+    with RunDisplay(found.train.steps) as display:
+        summary = run(found, folder, on_step=display.step)
+    summary["report"] = str(write_report(folder))
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        print_closing(summary)
