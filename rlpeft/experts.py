@@ -36,6 +36,23 @@ CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
 )
 
 
+class Mixture(Section):
+    """How an expert was mixed from others."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    parents: dict[str, str]
+    """Name of each parent in the order of the coefficients -> digest of its tensors."""
+    coefficients: tuple[float, ...] | tuple[tuple[float, ...], ...]
+    """One for each parent, or for each parent and matrix."""
+    matrices: tuple[str, ...]
+    """Modules in the order of the coefficients' second axis."""
+    normalise: bool
+    """Whether coefficients were divided by their sum."""
+    search: dict[str, Any] = {}
+    """How they were found: configuration, shots and history; empty if they were given."""
+
+
 class ExpertCard(Section):
     """What an expert is, where it comes from, and how good it was found to be."""
 
@@ -68,6 +85,8 @@ class ExpertCard(Section):
     """Test accuracy of the base model on the same problems."""
     versions: dict[str, str] = {}
     """Versions of the libraries that decide its numbers."""
+    mixture: Mixture | None = None
+    """Its parents, if it was mixed instead of trained."""
 
 
 @dataclass(frozen=True)

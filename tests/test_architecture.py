@@ -27,6 +27,7 @@ LAYERS = {
     "rlpeft.metrics": 3.5,
     "rlpeft.trackers": 3.4,
     "rlpeft.compare": 3.3,
+    "rlpeft.mixing": 3.3,
     "rlpeft.experts": 3.2,
     "rlpeft.evaluate": 3.1,
     "rlpeft.rollout": 3,
