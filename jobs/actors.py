@@ -15,7 +15,7 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineDiedError
 from rlpeft.packing import Sample
 from rlpeft.rollout.base import RolloutEngine, prove_delivery
-from rlpeft.rollout.fleet import Proof, SyncReport
+from rlpeft.rollout.fleet import Proof, SyncReport, load_proven
 from rlpeft.types import Completion, Request, Sampling
 
 
@@ -34,12 +34,20 @@ class EngineActor:
         self.build, self.threads = build, threads
         self.engine: RolloutEngine | None = None
 
-    def start(self, proof: Proof | None) -> SyncReport | None:
-        """Build the engine; a successor proves the policy its predecessor ran before any work."""
+    def start(
+        self, proof: Proof | None, experts: Mapping[str, AdapterState] | None = None
+    ) -> SyncReport | None:
+        """Build the engine; a successor proves the policy its predecessor ran before any work.
+
+        It gets the experts its predecessor had, too.
+        """
         _use_threads(self.threads)
         watch_me()
         self.engine = self.build()
-        return None if proof is None else self.prove(proof)
+        report = None if proof is None else self.prove(proof)
+        if experts is not None:
+            self.load_experts(experts)
+        return report
 
     def prove(self, proof: Proof) -> SyncReport:
         """Take a policy update and prove it."""
@@ -50,6 +58,13 @@ class EngineActor:
         except EngineDiedError:
             self.exit()
         return SyncReport(proof.state.num_bytes, delivery.seconds, gap)
+
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
+        """Take the experts that requests may name."""
+        try:
+            load_proven(self._engine(), experts)
+        except EngineDiedError:
+            self.exit()
 
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed."""

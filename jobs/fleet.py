@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 
 from jobs.cluster import ActorLostError, fetch
+from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError
 from rlpeft.rollout.fleet import Proof, SyncReport
 from rlpeft.types import Completion, Request, Sampling
@@ -73,8 +74,8 @@ class RemoteEngine:
             self._deaths = 0
         return result
 
-    def revive(self, cause: ActorLostError, proof: Any) -> None:
-        """Put a fresh actor in the place of a lost one, and start it under the current policy.
+    def revive(self, cause: ActorLostError, proof: Any, experts: Any) -> None:
+        """Put a fresh actor in the place of a lost one, and start it under the current policies.
 
         Raises:
             ClusterError: it has died too often.
@@ -88,7 +89,7 @@ class RemoteEngine:
             ) from cause
         self.kill()
         self._actor = self._spawn()
-        self.call("start", proof)
+        self.call("start", proof, experts)
 
     def close(self) -> Any:
         """Ask the engine to end; a reference to wait for."""
@@ -105,6 +106,7 @@ class RayFleet:
     def __init__(self, engines: Sequence[RemoteEngine]) -> None:
         self.engines = engines
         self._proof: Any = None
+        self._experts: Any = None
         for engine in engines:
             engine.call("start", None)
 
@@ -126,6 +128,13 @@ class RayFleet:
         slowest, gap = max(r.load_s for r in reports), max(r.gap for r in reports)
         return SyncReport(proof.state.num_bytes, slowest, gap)
 
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
+        """Send the experts once through the object store; every engine's digests are compared."""
+        self._experts = ray.put(dict(experts))
+        for engine in self.engines:
+            engine.call("load_experts", self._experts)
+        self._gather()
+
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed, in request order then seed order."""
         waiting = deque(share(requests, len(self.engines), sampling.max_tokens))
@@ -141,7 +150,7 @@ class RayFleet:
                 result = engine.take()
             except ActorLostError as error:
                 waiting.extend([at] if at else [])
-                engine.revive(error, self._proof)
+                engine.revive(error, self._proof, self._experts)
             else:
                 answers.update(zip(at, result, strict=True) if at else ())
         return [answers[index] for index in range(len(requests))]
@@ -162,7 +171,7 @@ class RayFleet:
             try:
                 results.append(engine.take())
             except ActorLostError as error:
-                engine.revive(error, self._proof)
+                engine.revive(error, self._proof, self._experts)
         return results
 
     def _busy(self) -> list[RemoteEngine]:

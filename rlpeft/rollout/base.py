@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,15 +30,30 @@ class RolloutEngine(Protocol):
     """Generates completions under the last adapter state it was given.
 
     `hf`, `vllm` and `fake` fulfil it. Engines are built around one base model and one adapter
-    config; `load_adapter` replaces values only.
+    config; `load_adapter` and `load_experts` replace values only.
     """
 
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Make `state` the policy of every later request; drop caches of older policies."""
         ...
 
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
+        """Make these the experts that requests may name, in the place of earlier ones.
+
+        Requests of one batch may name different ones (or none: the current policy).
+
+        Raises:
+            EngineError: the engine's adapter cannot differ within a batch, or a state does not
+                fit it. The earlier experts stay.
+        """
+        ...
+
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """Complete each request once per seed, in request order then seed order."""
+        """Complete each request once per seed, in request order then seed order.
+
+        Raises:
+            EngineError: a request names an expert that is not loaded, or does not fit the context.
+        """
         ...
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -90,6 +105,17 @@ def prove_delivery(
             "cache). Raise rollout.canary_bound only if the engine's dtype explains the gap."
         )
     return delivery, gap
+
+
+def check_experts(requests: Sequence[Request], loaded: Collection[str]) -> None:
+    """Refuse requests for experts that an engine does not hold."""
+    for request in requests:
+        if request.expert is not None and request.expert not in loaded:
+            known = ", ".join(sorted(loaded)) or "none"
+            raise EngineError(
+                f"expert {request.expert!r} of request {request.id!r} must be loaded "
+                f"(load_experts), loaded: {known}."
+            )
 
 
 def largest_gap(got: Sequence[Sequence[float]], expected: Sequence[Sequence[float]]) -> float:

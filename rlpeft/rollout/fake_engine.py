@@ -9,12 +9,12 @@ It needs no model, so tests of loops, fleets and rewards run in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.rollout.base import Delivery
+from rlpeft.rollout.base import Delivery, check_experts
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
 Script = Callable[[Request, int], tuple[Sequence[int], Sequence[float], str, FinishReason]]
@@ -59,7 +59,7 @@ class FakeEngine:
         logprobs: answers the canary; give it the learner's own to agree with it.
 
     Attributes:
-        states, requests, samplings: everything it was sent, in order; one entry a call.
+        states, experts, requests, samplings: everything it was sent, in order; one entry a call.
         closed: how often it was closed.
     """
 
@@ -69,6 +69,7 @@ class FakeEngine:
         self.script, self.logprobs = script, logprobs
         self.faults = faults or Faults()
         self.states: list[AdapterState] = []
+        self.experts: list[dict[str, AdapterState]] = []
         self.requests: list[list[Request]] = []
         self.samplings: list[Sampling] = []
         self.closed = 0
@@ -78,10 +79,16 @@ class FakeEngine:
         self.states.append(state)
         return Delivery(state.version, self.faults.digest or state.digest, 0.0)
 
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
+        """Take the experts; report their digests."""
+        self.experts.append(dict(experts))
+        return {name: Delivery(s.version, s.digest, 0.0) for name, s in experts.items()}
+
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Ask the script for each request and seed."""
         if self.faults.survives is not None and len(self.requests) >= self.faults.survives:
             self.faults.death()
+        check_experts(requests, self._loaded)
         self.requests.append(list(requests))
         self.samplings.append(sampling)
         return [[self._complete(request, seed) for seed in request.seeds] for request in requests]
@@ -90,10 +97,17 @@ class FakeEngine:
         """Count the call."""
         self.closed += 1
 
+    @property
+    def _loaded(self) -> dict[str, AdapterState]:
+        return self.experts[-1] if self.experts else {}
+
     def _complete(self, request: Request, seed: int) -> Completion:
         ids, logprobs, text, finish_reason = self.script(request, seed)
         version, digest = 0, ""
-        if self.states:
+        if request.expert is not None:
+            state = self._loaded[request.expert]
+            version, digest = state.version, state.digest
+        elif self.states:
             version = self.states[-1].version - self.faults.stale_by
             digest = self.states[-1].digest
         return Completion(tuple(ids), tuple(logprobs), text, finish_reason, version, digest)

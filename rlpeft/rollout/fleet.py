@@ -6,11 +6,12 @@ them apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
+from rlpeft.errors import EngineError
 from rlpeft.rollout.base import RolloutEngine, prove_delivery
 from rlpeft.types import Completion, Request, Sampling
 
@@ -62,6 +63,14 @@ class Fleet(Protocol):
         """
         ...
 
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
+        """Make these the experts that requests may name, on every engine; digests are compared.
+
+        Raises:
+            EngineError: an engine cannot run them, or holds something else.
+        """
+        ...
+
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed, in request order then seed order."""
         ...
@@ -69,6 +78,20 @@ class Fleet(Protocol):
     def close(self) -> None:
         """End all engines."""
         ...
+
+
+def load_proven(engine: RolloutEngine, experts: Mapping[str, AdapterState]) -> None:
+    """Load experts into an engine; what it then holds must be what was sent.
+
+    Raises:
+        EngineError: a digest differs.
+    """
+    for name, delivery in engine.load_experts(experts).items():
+        if delivery.digest != experts[name].digest:
+            raise EngineError(
+                f"the engine must hold expert {name!r} (sha256 {experts[name].digest[:12]}…), it "
+                f"reports {delivery.digest[:12]}…: the expert was not delivered."
+            )
 
 
 class LocalFleet:
@@ -83,6 +106,10 @@ class LocalFleet:
             self.engine, proof.state, proof.canary, proof.expected, bound=proof.bound
         )
         return SyncReport(proof.state.num_bytes, delivery.seconds, gap)
+
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
+        """Load and compare digests."""
+        load_proven(self.engine, experts)
 
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed."""

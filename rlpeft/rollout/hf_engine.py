@@ -7,7 +7,8 @@ share its batch, nor on which engine it was sent to. B row, V vocabulary, T toke
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ from transformers import (
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
 from rlpeft.policy import adapter_tensors, sequence_logprobs
-from rlpeft.rollout.base import Delivery
+from rlpeft.rollout.base import Delivery, check_experts
+from rlpeft.rollout.row_experts import RowExperts
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
 
@@ -49,7 +51,8 @@ class HfEngine:
         self.policy, self.tokenizer = policy.eval(), tokenizer
         self.eos_ids, self.batch_size = sorted(eos_ids), batch_size
         self.context = int(policy.get_base_model().config.max_position_embeddings)
-        self._version, self._digest = 0, tensors_digest(adapter_tensors(policy))
+        self._current = Delivery(0, tensors_digest(adapter_tensors(policy)), 0.0)
+        self._experts = RowExperts(policy, {})
 
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Copy the state into the policy; the receipt's digest is taken from the policy itself."""
@@ -60,16 +63,22 @@ class HfEngine:
                 f"every adapter tensor must have a place in the engine's model, "
                 f"{result.unexpected_keys[0]!r} has none. Build both from the same recipe."
             )
-        self._version, self._digest = state.version, tensors_digest(adapter_tensors(self.policy))
-        return Delivery(self._version, self._digest, time.perf_counter() - started)
+        digest = tensors_digest(adapter_tensors(self.policy))
+        self._current = Delivery(state.version, digest, time.perf_counter() - started)
+        return self._current
+
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
+        """Keep the experts' multipliers beside the policy; SVF alone can differ by row."""
+        self._experts = RowExperts(self.policy, experts)
+        return self._experts.deliveries
 
     @torch.no_grad()
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed, in request order then seed order."""
-        rows = [(r.prompt_ids, seed) for r in requests for seed in r.seeds]
         self._check(requests)
+        rows = [Row(r.prompt_ids, seed, r.expert) for r in requests for seed in r.seeds]
         # Rows of like length share a batch: less padding.
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index].prompt))
         done: dict[int, Completion] = {}
         for start in range(0, len(order), self.batch_size):
             indices = order[start : start + self.batch_size]
@@ -87,72 +96,80 @@ class HfEngine:
         """Nothing outlives this object."""
 
     def _check(self, requests: Sequence[Request]) -> None:
+        check_experts(requests, self._experts.deliveries)
         for request in requests:
-            if request.expert is not None:
-                raise EngineError(f"this engine has no expert {request.expert!r} loaded.")
             if len(request.prompt_ids) >= self.context:
                 raise EngineError(
                     f"prompt {request.id!r} must be shorter than the model's context of "
                     f"{self.context} tokens, it has {len(request.prompt_ids)}."
                 )
 
-    def _generate(
-        self, rows: Sequence[tuple[Sequence[int], int]], sampling: Sampling
-    ) -> list[Completion]:
-        longest = max(len(prompt) for prompt, _ in rows)
+    def _generate(self, rows: Sequence[Row], sampling: Sampling) -> list[Completion]:
+        longest = max(len(row.prompt) for row in rows)
         num_tokens = min(sampling.max_tokens, self.context - longest)
-        ids_BT, attention_BT = _left_pad([prompt for prompt, _ in rows], longest)
-        sampler = SeededSampler([seed for _, seed in rows], num_tokens, sampling)
+        ids_BT, attention_BT = _left_pad([row.prompt for row in rows], longest)
+        sampler = SeededSampler([row.seed for row in rows], num_tokens, sampling)
         recorder = StopRecorder(self.eos_ids, sampling.stop, self.tokenizer, longest)
         device = self.policy.device
         ids_BT, attention_BT = ids_BT.to(device), attention_BT.to(device)
-        output_BT = self.policy.generate(
-            input_ids=ids_BT,
-            attention_mask=attention_BT,
-            past_key_values=self._shared_prefix(
-                [prompt for prompt, _ in rows], ids_BT, attention_BT
-            ),
-            generation_config=_greedy_config(num_tokens, self.eos_ids),
-            logits_processor=LogitsProcessorList([sampler]),
-            stopping_criteria=StoppingCriteriaList([recorder]),
-        )
+        prefix = self._shared_prefix(rows, ids_BT, attention_BT)
+        with self._experts.run([row.expert for row in rows]):
+            output_BT = self.policy.generate(
+                input_ids=ids_BT,
+                attention_mask=attention_BT,
+                past_key_values=prefix,
+                generation_config=_greedy_config(num_tokens, self.eos_ids),
+                logits_processor=LogitsProcessorList([sampler]),
+                stopping_criteria=StoppingCriteriaList([recorder]),
+            )
         tokens_BT = output_BT[:, longest:].cpu()
         logprobs_BT = torch.stack(sampler.logprobs, 1).cpu()
         lengths, stopped = recorder.result(tokens_BT.shape[1])
         kept = [tokens_BT[b, :length].tolist() for b, length in enumerate(lengths)]
         texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
+        ran = [self._experts.deliveries[r.expert] if r.expert else self._current for r in rows]
         return [
             Completion(
                 token_ids=tuple(kept[b]),
                 logprobs=tuple(logprobs_BT[b, : len(kept[b])].tolist()),
                 text=texts[b],
                 finish_reason=FinishReason.STOP if stopped[b] else FinishReason.LENGTH,
-                version=self._version,
-                digest=self._digest,
+                version=ran[b].version,
+                digest=ran[b].digest,
             )
             for b in range(len(rows))
         ]
 
     def _shared_prefix(
-        self, prompts: Sequence[Sequence[int]], ids_BT: torch.Tensor, attention_BT: torch.Tensor
+        self, rows: Sequence[Row], ids_BT: torch.Tensor, attention_BT: torch.Tensor
     ) -> DynamicCache | None:
-        """Keys and values of all but the last prompt token, computed once a prompt."""
-        first: dict[Sequence[int], int] = {}
-        owners = [first.setdefault(prompt, b) for b, prompt in enumerate(prompts)]
-        if len(first) == len(prompts) or ids_BT.shape[1] < 2:
+        """Keys and values of all but the last prompt token, computed once a prompt and policy."""
+        first: dict[object, int] = {}
+        owners = [first.setdefault((r.prompt, r.expert), b) for b, r in enumerate(rows)]
+        if len(first) == len(rows) or ids_BT.shape[1] < 2:
             return None
         unique = torch.tensor(list(first.values()), device=ids_BT.device)
         cache = DynamicCache(config=self.policy.get_base_model().config)
-        self.policy.get_base_model().get_decoder()(
-            input_ids=ids_BT[unique, :-1],
-            attention_mask=attention_BT[unique, :-1],
-            position_ids=(attention_BT[unique, :-1].cumsum(-1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-        )
+        with self._experts.run([rows[b].expert for b in first.values()]):
+            self.policy.get_base_model().get_decoder()(
+                input_ids=ids_BT[unique, :-1],
+                attention_mask=attention_BT[unique, :-1],
+                position_ids=(attention_BT[unique, :-1].cumsum(-1) - 1).clamp(min=0),
+                past_key_values=cache,
+                use_cache=True,
+            )
         place = {b: index for index, b in enumerate(first.values())}
         cache.batch_select_indices(torch.tensor([place[b] for b in owners], device=ids_BT.device))
         return cache
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One completion to generate."""
+
+    prompt: tuple[int, ...]
+    seed: int
+    expert: str | None
 
 
 class SeededSampler(LogitsProcessor):

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 
 import psutil
@@ -133,6 +134,17 @@ def test_a_killed_engine_loses_and_repeats_no_sample(fleet_of, tmp_path, num_eng
     asked = (tmp_path / "asked").read_text().split()
     assert set(asked) == {r.id for r in REQUESTS}
     assert len(asked) > len(REQUESTS)  # the lost part was asked for again
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_engines", [1, 2])
+def test_the_successor_of_a_killed_engine_has_its_experts(fleet_of, tmp_path, num_engines):
+    fleet = fleet_of(builder(tmp_path, fate=killed), num_engines=num_engines)
+    expert = AdapterState({"peft_type": "SVF"}, {"z": torch.zeros(3)}, version=9)
+    fleet.load_experts({"swap": expert})
+    requests = [replace(request, expert="swap") for request in REQUESTS]
+    done = fleet.rollout(requests, SAMPLING)
+    assert {(c.version, c.digest) for group in done for c in group} == {(9, expert.digest)}
 
 
 @pytest.mark.ray

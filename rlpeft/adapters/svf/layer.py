@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._unmerged_MN: torch.Tensor | None = None
         self._bent: tuple[torch.Tensor, torch.Tensor] | None = None  # (z, W'), rebuilt for a new z
+        self.row_change: torch.Tensor | None = None  # set by `rows_with`
         weight_MN = dequantize_module_weight(base_layer)
         factors = factorise(weight_MN)
         self.out_features, self.in_features = weight_MN.shape
@@ -90,9 +92,11 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         z_R = None if self.disable_adapters or self.merged else self.multiplier()
         if z_R is None:
             return self.base_layer(x, *args, **kwargs)
+        if self.row_change is not None:
+            return self._factored_forward(x, self.row_change)
         if self._takes_dense(x):
             return self._dense_forward(x, z_R)
-        return self._factored_forward(x, z_R)
+        return self._factored_forward(x, z_R - 1)
 
     def _takes_dense(self, x: torch.Tensor) -> bool:
         forms = {self.form[name] for name in self.active_adapters if name in self.form}
@@ -122,14 +126,14 @@ class SvfLinear(nn.Module, BaseTunerLayer):
             self._bent = (z_R.clone(), dense_weight(weight_MN, self.factors, z_R))
         return self._bent[1]
 
-    def _factored_forward(self, x: torch.Tensor, z_R: torch.Tensor) -> torch.Tensor:
-        basis_RR, change_R = self.svf_basis.to(x.dtype), z_R - 1
+    def _factored_forward(self, x: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+        basis_RR = self.svf_basis.to(x.dtype)
         if not self.output_side:
-            return self.base_layer(rotate(x, basis_RR, change_R))
+            return self.base_layer(rotate(x, basis_RR, change))
         y, bias_M = self.base_layer(x), getattr(self.base_layer, "bias", None)
         if bias_M is None:
-            return rotate(y, basis_RR, change_R)
-        return rotate(y - bias_M, basis_RR, change_R) + bias_M
+            return rotate(y, basis_RR, change)
+        return rotate(y - bias_M, basis_RR, change) + bias_M
 
     def get_delta_weight(self, adapter_name: str) -> torch.Tensor:
         """W' - W [M, N] of one adapter, in fp32."""
@@ -172,6 +176,25 @@ class SvfLinear(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "svf." + super().__repr__()
+
+
+@contextmanager
+def rows_with(
+    layers: Mapping[str, SvfLinear], changes: Mapping[str, torch.Tensor], rows: torch.Tensor
+) -> Iterator[None]:
+    """Let every sequence of a batch run its own multiplier.
+
+    Args:
+        changes: layer name -> z - 1 [K, R] fp32 of K policies.
+        rows: int64 [B], the policy of each row of the batch.
+    """
+    for name, layer in layers.items():
+        layer.row_change = changes[name][rows][:, None]
+    try:
+        yield
+    finally:
+        for layer in layers.values():
+            layer.row_change = None
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
