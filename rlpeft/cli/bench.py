@@ -18,7 +18,10 @@ def bench(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
-    """Measure ratios against named peers, in one run each. Leave the machine alone meanwhile."""
+    """Measure ratios against named peers, in one run each. Leave the machine alone meanwhile.
+
+    All of them take about half an hour on two cores; each prints its rows when it is done.
+    """
     chosen = names or list(BENCHES)
     for name in chosen:
         if name not in BENCHES:
@@ -27,8 +30,12 @@ def bench(
 
     from jobs.bench.rows import as_dicts, table
 
-    rows = [row for name in chosen for row in import_module(BENCHES[name]).rows()]
+    rows = []
+    for at, name in enumerate(chosen, start=1):
+        with Console(stderr=True).status(f"measuring {name} ({at} of {len(chosen)}) …"):
+            found = import_module(BENCHES[name]).rows()
+        rows += found
+        if not as_json:
+            Console().print(table(found))
     if as_json:
         typer.echo(json.dumps(as_dicts(rows)))
-    else:
-        Console().print(table(rows))
