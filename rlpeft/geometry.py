@@ -16,7 +16,7 @@ the work.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -33,6 +33,8 @@ KNEE = 0.75
 """Share of the allowed radius up to which `saturation` changes nothing."""
 SERIES_BELOW = 0.03
 """|v| under which the ratios use 8 series terms; the first one left out is below 1e-13."""
+SMALLEST_RADIUS = 1e-30
+"""Added at inference to radii that are divided by; all ratios tend to 1 there."""
 LOG_DOMAIN_FROM = 8.0
 """sqrt(-kappa) * ‖x‖ from which `ambient` works with logarithms; sinh overflows fp32 at 89."""
 
@@ -90,7 +92,7 @@ def arctangent_ratio(v: torch.Tensor, *, sign: int = 0) -> torch.Tensor:
 def _ratio(v: torch.Tensor, family: _Family, sign: int) -> torch.Tensor:
     if not torch.is_grad_enabled():
         # f(t)/t is accurate down to any t > 0; the series below is there for the gradient at 0.
-        return _closed_ratio(v.abs().sqrt().clamp_min(1e-30), v, family, sign)
+        return _closed_ratio(v.abs().sqrt().clamp_min(SMALLEST_RADIUS), v, family, sign)
     near = v.abs() < SERIES_BELOW
     # Each branch gets an argument that is safe where it is not selected: torch.where alone would
     # let inf * 0 = NaN of the other branch into the gradient.
@@ -125,6 +127,37 @@ def saturation(radius2: torch.Tensor, *, limit: float) -> torch.Tensor:
     excess = radius - 1
     steepness = KNEE / (1 - KNEE)  # the asymptote lies 1 / steepness above the knee
     return (1 + excess * (1 + (steepness * excess).square()).rsqrt()) / radius
+
+
+class Bound(NamedTuple):
+    """Limits of `saturated`, one a column.
+
+    Attributes:
+        knee: radius up to which nothing changes; infinite for no limit.
+        steepness: 1 / (distance from the knee to the limit).
+        one: 1, for fused operations.
+    """
+
+    knee: torch.Tensor
+    steepness: torch.Tensor
+    one: torch.Tensor
+
+    @classmethod
+    def of(cls, limits: Sequence[float], like: torch.Tensor) -> Bound:
+        """From the radii that are never reached, `inf` for none."""
+        limit = like.new_tensor(limits)
+        return cls(KNEE * limit, 1 / ((1 - KNEE) * limit), torch.ones_like(limit))
+
+
+def saturated(radius: torch.Tensor, bound: Bound) -> torch.Tensor:
+    """radius * `saturation(radius²)` in few operations; for inference, where no gradient is taken.
+
+    Args:
+        radius: [..., C], >= 0, with C columns of `bound`.
+    """
+    below = torch.minimum(radius, bound.knee)
+    excess = radius - below
+    return torch.addcdiv(below, excess, torch.hypot(excess * bound.steepness, bound.one))
 
 
 def gain(
@@ -188,7 +221,7 @@ def _ambient(v: torch.Tensor, w: torch.Tensor, sign: int, max_radius: float | No
 
 def _ambient_far(radius2: torch.Tensor, image2: torch.Tensor) -> torch.Tensor:
     """asinh(u) / β with ln u = ln sinh(t) + ln β - ln t, t = √radius2 >= 8, β = √image2."""
-    radius, image = radius2.sqrt(), image2.clamp_min(1e-30).sqrt()
+    radius, image = radius2.sqrt(), image2.clamp_min(SMALLEST_RADIUS).sqrt()
     log_sinh = radius - math.log(2) + torch.log1p(-torch.exp(-2 * radius))
     log_u = log_sinh + image.log() - radius.log()
     large = log_u.clamp(min=LOG_DOMAIN_FROM)

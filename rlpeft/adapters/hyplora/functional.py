@@ -14,9 +14,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
-from rlpeft.adapters.lowrank.functional import image_norm2, squared_norm, wide
-from rlpeft.geometry import arcsine_ratio, gain, lift, saturation, time_coordinate
+from rlpeft.adapters.lowrank.functional import image_norm2, image_root, squared_norm, wide
+from rlpeft.geometry import (
+    SMALLEST_RADIUS,
+    Bound,
+    arcsine_ratio,
+    gain,
+    lift,
+    saturated,
+    saturation,
+    time_coordinate,
+)
 
 LARGEST_UNIT_RADIUS = 10.0
 SMALLEST_NORM2 = 1e-12
@@ -102,3 +112,50 @@ def _boost(
     if shrink2 is not None and terms.restore_scale:
         outer = outer * shrink2.rsqrt()
     return middle * outer, g
+
+
+class FusedRotation(NamedTuple):
+    """`bend` and both products around it for `rotation`, bounded and not `unit`, without gradient.
+
+    With t = √-kappa ‖x̃‖ and β = √-kappa ‖B A x̃‖ the gain is asinh(β sinh(t') / t) / β, t' the
+    bounded t. One product with x gives A x and what β is the norm of.
+
+    Attributes:
+        into_HN: A above √-kappa/s C A, C = `image_root(B)`; H = 2R.
+        back_MR: B times α/r (and 1/s where the scale is not restored).
+        radius: [1]: √-kappa/s.
+        bound: of t.
+        smallest: [1]: `SMALLEST_RADIUS`.
+    """
+
+    into_HN: torch.Tensor
+    back_MR: torch.Tensor
+    radius: torch.Tensor
+    bound: Bound
+    smallest: torch.Tensor
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        z, image = F.linear(x, self.into_HN).chunk(2, -1)
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        t = torch.addcmul(self.smallest, norm, self.radius)
+        beta = torch.linalg.vector_norm(image, dim=-1, keepdim=True).add_(SMALLEST_RADIUS)
+        # The ratio first: its product with a tiny β would underflow before the division.
+        stretch = saturated(t, self.bound).sinh_().div_(t)
+        return F.linear(z * stretch.mul_(beta).asinh_().div_(beta), self.back_MR)
+
+
+def fuse(down_RN: torch.Tensor, up_MR: torch.Tensor, terms: Terms) -> FusedRotation | None:
+    """`FusedRotation` where it computes what `bend` does."""
+    if terms.time_R is not None or terms.norm_mode == "unit" or terms.max_radius is None:
+        return None
+    shrink = torch.ones_like(terms.kappa) if terms.inner2 is None else terms.inner2.sqrt()
+    radius = (-terms.kappa).sqrt() * shrink
+    image_RN = image_root(up_MR) @ down_RN * radius
+    outer = terms.scaling if terms.restore_scale else terms.scaling * shrink
+    return FusedRotation(
+        torch.cat([down_RN, image_RN]),
+        up_MR * outer,
+        radius,
+        Bound.of([terms.max_radius], radius),
+        torch.full_like(radius, SMALLEST_RADIUS),
+    )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rlpeft.adapters.hyplora.config import HypLoraConfig
-from rlpeft.adapters.hyplora.functional import Terms, bend, inner2
+from rlpeft.adapters.hyplora.functional import FusedRotation, Terms, bend, fuse, inner2
 from rlpeft.adapters.lowrank.config import start_logit
 from rlpeft.adapters.lowrank.functional import bounded_magnitude, gram, wide
 from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer
@@ -96,6 +96,10 @@ class HypLoraLinear(LowRankLayer):
             max_radius=config.max_radius,
             scaling=self.scaling[adapter_name],
         )
+
+    def fuse(self, adapter_name: str) -> FusedRotation | None:
+        """For `rotation` with `max_radius`, unless `unit`."""
+        return fuse(self.down(adapter_name), self.up(adapter_name), self.build_terms(adapter_name))
 
     def bend(
         self, x: torch.Tensor, z: torch.Tensor, terms: Any, adapter_name: str

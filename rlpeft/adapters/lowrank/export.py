@@ -112,7 +112,7 @@ def _visit(
         down = layer.down(adapter_name)
         x = args[0].to(down.dtype).reshape(-1, layer.in_features)
         z = F.linear(x, down)
-        bent, _ = layer.bend(x, z, layer.terms(adapter_name), adapter_name)
+        bent, _ = layer.bend(x, z, layer.build_terms(adapter_name), adapter_name)
         see(layer.module_name, z.float(), bent.float())
 
     was_training = model.training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from rlpeft.adapters.lowrank.config import LowRankConfig
+from rlpeft.adapters.lowrank.functional import without_autocast
 from rlpeft.errors import ConfigError, ModelError
 
 
@@ -30,6 +31,18 @@ class ForwardRecord:
     spaces: tuple[str, ...]
     gains: tuple[torch.Tensor, ...]
     shares: torch.Tensor | None = None
+
+
+class FusedUpdate(Protocol):
+    """Δ(x) from x alone; a tuple of tensors, which depend on parameters and not on x.
+
+    Generation spends its time on the number of operations: one token a sequence leaves each of
+    them a few numbers to do.
+    """
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in_features] to Δ(x) [..., out_features]."""
+        ...
 
 
 class LowRankLayer(nn.Module, BaseTunerLayer):
@@ -62,7 +75,7 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self._active_adapter = adapter_name
         self._records: dict[str, ForwardRecord] = {}
-        self._cache: dict[str, tuple[tuple[Any, ...], NamedTuple]] = {}
+        self._cache: dict[tuple[str, str], tuple[list[Any], Any]] = {}
         for name in self.adapter_layer_names:
             setattr(self, name, nn.ParameterDict())
         self.update_layer(adapter_name, config=config)
@@ -82,6 +95,10 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
     def build_terms(self, adapter_name: str) -> NamedTuple:
         """All that depends on parameters and not on x; cached where no gradient is taken."""
         raise NotImplementedError
+
+    def fuse(self, adapter_name: str) -> FusedUpdate | None:
+        """The update in few operations, for float32 factors; `None` where there is no such form."""
+        return None
 
     def bend(
         self, x: torch.Tensor, z: torch.Tensor, terms: Any, adapter_name: str
@@ -152,6 +169,10 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
 
     def update(self, x: torch.Tensor, adapter_name: str) -> torch.Tensor:
         """Δ(x) [..., out_features] of one adapter."""
+        if self._generates(x):
+            terms = self.inference_terms(adapter_name)
+            if callable(terms):
+                return terms(x.float())
         down, up = self.down(adapter_name), self.up(adapter_name)
         x = self._cast_input_dtype(x, down.dtype)
         dropout = self.config[adapter_name].lora_dropout
@@ -164,24 +185,55 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
             self._records[adapter_name] = record
         return F.linear(bent.to(up.dtype), up)
 
-    def terms(self, adapter_name: str) -> NamedTuple:
-        """`build_terms`, kept from call to call at inference until a parameter changes."""
-        parameters = self.parameters_of(adapter_name)
-        if (
-            torch.is_grad_enabled()
+    def _generates(self, x: torch.Tensor) -> bool:
+        """Whether no gradient, record, graph or reduced precision is asked for."""
+        return not (
+            self.training
+            or torch.is_grad_enabled()
             or torch.compiler.is_compiling()
-            or any(parameter.is_inference() for parameter in parameters)
-        ):
+            or torch.is_autocast_enabled(x.device.type)
+        )
+
+    def terms(self, adapter_name: str) -> NamedTuple:
+        """`build_terms`, kept from call to call where no gradient is taken."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.build_terms(adapter_name)
-        stamp = tuple((parameter.data_ptr(), parameter._version) for parameter in parameters)
-        if adapter_name not in self._cache or self._cache[adapter_name][0] != stamp:
-            self._cache[adapter_name] = (stamp, self.build_terms(adapter_name))
-        return self._cache[adapter_name][1]
+        return self._kept("terms", adapter_name, self.build_terms)
+
+    def inference_terms(self, adapter_name: str) -> FusedUpdate | NamedTuple:
+        """`fuse`, or `build_terms` where it gives nothing, kept until a parameter changes."""
+        return self._kept("fused", adapter_name, self._inference_terms)
+
+    def _inference_terms(self, adapter_name: str) -> FusedUpdate | NamedTuple:
+        down, fused = self.down(adapter_name), None
+        if down.dtype == torch.float32:
+            with without_autocast(down):
+                fused = self.fuse(adapter_name)
+        return fused or self.build_terms(adapter_name)
+
+    def _kept(self, kind: str, adapter_name: str, build: Callable[[str], Any]) -> Any:
+        parameters = self.parameters_of(adapter_name)
+        if any(parameter.is_inference() for parameter in parameters):
+            return build(adapter_name)  # inference tensors do not count their versions
+        stamp = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
+        found = self._cache.get((kind, adapter_name))
+        if found is None or found[0] != stamp:
+            found = self._cache[kind, adapter_name] = (stamp, build(adapter_name))
+        return found[1]
 
     def parameters_of(self, adapter_name: str) -> list[nn.Parameter]:
         """All parameters of one adapter."""
-        dicts = (getattr(self, name) for name in self.adapter_layer_names)
-        return [entries[adapter_name] for entries in dicts if adapter_name in entries]
+        # Past `ParameterDict`, whose own look-ups cost more than the update of a token.
+        dicts = (self._modules[name] for name in self.adapter_layer_names)
+        found = (entries._parameters.get(adapter_name) for entries in dicts if entries is not None)
+        return [parameter for parameter in found if parameter is not None]
+
+    @torch.no_grad()
+    def renew(self) -> None:
+        """Recompute kept terms in place, after writes to `.data`: captured graphs then see them."""
+        for (kind, name), (_, kept) in self._cache.items():
+            fresh = self.build_terms(name) if kind == "terms" else self._inference_terms(name)
+            _overwrite(kept, fresh)
 
     def clear_cache(self) -> None:
         """Forget cached terms: needed only after writing to a parameter's `.data` in place."""
@@ -196,7 +248,7 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         """Remove an adapter with its record and its cache."""
         super().delete_adapter(adapter_name)
         self._records.pop(adapter_name, None)
-        self._cache.pop(adapter_name, None)
+        self.clear_cache()
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> NoReturn:
         """Refuse: the update is not a matrix."""
@@ -211,6 +263,15 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return f"{self.method.lower()}." + super().__repr__()
+
+
+def _overwrite(kept: Any, fresh: Any) -> None:
+    """Write the tensors of one nest of tuples into those of another."""
+    if isinstance(kept, torch.Tensor):
+        kept.copy_(fresh)
+    elif isinstance(kept, tuple):
+        for old, new in zip(kept, fresh, strict=True):
+            _overwrite(old, new)
 
 
 def merge_refusal(method: str) -> str:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from rlpeft.adapters.lowrank.functional import squared_norm, wide
-from rlpeft.adapters.moslora.spaces import SPACES
-from rlpeft.geometry import Map
+from rlpeft.adapters.lowrank.functional import image_root, squared_norm, wide
+from rlpeft.adapters.moslora.spaces import CONSTANT, SPACES
+from rlpeft.geometry import MARGIN, SMALLEST_RADIUS, Bound, Map, saturated
 
 
 class RouterWeights(NamedTuple):
@@ -94,3 +94,83 @@ def bend(
     weights = (shares * (num * terms.scaling)).split(1, -1)
     each = zip(parts, gains, weights, strict=True)
     return torch.cat([wide(part) * (g * weight) for part, g, weight in each], -1), gains, shares
+
+
+class FusedMixture(NamedTuple):
+    """`bend` and both products around it for map `proj`, without gradient; flat is kappa = 0.
+
+    With t = √|kappa| ‖x̃‖, β = √|kappa| ‖B A x̃‖ and σ the sign of kappa, all of them [T, E]:
+    g = d' / (β (1 + √(1 - σ d'²))), d = 2 t' β / (t (1 + σ t'²)); a prime bounds t in hyperbolic
+    and d in spherical space. One product with x gives A x, what β is the norm of, and the router.
+
+    Attributes:
+        into_HN: the A, then √|kappa|/s C A of each expert, C = `image_root(B)`, then the router.
+        bias_H: the router's, else 0.
+        outer: the second layer of router `mlp`.
+        back_MR: B times E α/r.
+        radius_E: √|kappa|/s.
+        half_signs_E, minus_signs_E: σ/2 and -σ.
+        inner, image: bounds of t and of d.
+        smallest, half: `SMALLEST_RADIUS` and 1/2, [1].
+    """
+
+    into_HN: torch.Tensor
+    bias_H: torch.Tensor
+    outer: tuple[torch.Tensor, torch.Tensor] | None
+    back_MR: torch.Tensor
+    radius_E: torch.Tensor
+    half_signs_E: torch.Tensor
+    minus_signs_E: torch.Tensor
+    inner: Bound
+    image: Bound
+    smallest: torch.Tensor
+    half: torch.Tensor
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rank, num = self.back_MR.shape[1], len(self.radius_E)
+        h = F.linear(x, self.into_HN, self.bias_H)
+        z, image, logits = h.split((rank, rank, h.shape[-1] - 2 * rank), -1)
+        if self.outer is not None:
+            logits = F.linear(F.silu(logits), *self.outer)
+        t = torch.addcmul(
+            self.smallest, torch.linalg.vector_norm(x, dim=-1, keepdim=True), self.radius_E
+        )
+        beta = torch.linalg.vector_norm(image.unflatten(-1, (num, -1)), dim=-1)
+        g = self._gains(t, beta.add_(SMALLEST_RADIUS))
+        weights = torch.softmax(logits, -1).mul_(g).unsqueeze(-1)
+        return F.linear((z.unflatten(-1, (num, -1)) * weights).flatten(-2), self.back_MR)
+
+    def _gains(self, t: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
+        inside = saturated(t, self.inner)
+        half = torch.addcmul(self.half, inside, inside * self.half_signs_E)
+        # The ratio first: its product with a tiny β would underflow before the division.
+        d = saturated(inside.div_(half.mul_(t)).mul_(beta), self.image)
+        root = torch.addcmul(self.image.one, d, d * self.minus_signs_E).sqrt_()
+        return d.div_(root.add_(1).mul_(beta))
+
+
+def fuse(down_RN: torch.Tensor, up_MR: torch.Tensor, terms: Terms) -> FusedMixture | None:
+    """`FusedMixture` where it computes what `bend` does."""
+    if terms.map != "proj" or not set(terms.spaces) <= CONSTANT:
+        return None
+    num, flat = len(terms.spaces), down_RN.new_zeros(1)
+    kappa_E = torch.cat([kappas[0] if kappas else flat for kappas in terms.kappas])
+    radius_E = kappa_E.abs().sqrt() * terms.inverse_scale
+    parts = zip(down_RN.chunk(num), up_MR.chunk(num, -1), radius_E, strict=True)
+    images = [image_root(up) @ down * radius for down, up, radius in parts]
+    weight, bias = terms.router.inner
+    router_N = (weight @ down_RN if terms.router.reads_z else weight) * terms.inverse_scale
+    beyond, edge = float("inf"), 1 - MARGIN
+    return FusedMixture(
+        into_HN=torch.cat([down_RN, *images, router_N]),
+        bias_H=torch.cat([bias.new_zeros(2 * len(down_RN)), bias]),
+        outer=terms.router.outer,
+        back_MR=up_MR * (num * terms.scaling),
+        radius_E=radius_E,
+        half_signs_E=kappa_E.sign() / 2,
+        minus_signs_E=-kappa_E.sign(),
+        inner=Bound.of([edge if s == "hyperbolic" else beyond for s in terms.spaces], radius_E),
+        image=Bound.of([edge if s == "spherical" else beyond for s in terms.spaces], radius_E),
+        smallest=torch.full_like(flat, SMALLEST_RADIUS),
+        half=torch.full_like(flat, 0.5),
+    )

@@ -12,7 +12,7 @@ from rlpeft.adapters.lowrank.config import start_logit
 from rlpeft.adapters.lowrank.functional import bounded_magnitude, gram, wide
 from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer
 from rlpeft.adapters.moslora.config import HIDDEN, MoSLoraConfig
-from rlpeft.adapters.moslora.functional import RouterWeights, Terms, bend
+from rlpeft.adapters.moslora.functional import FusedMixture, RouterWeights, Terms, bend, fuse
 from rlpeft.adapters.moslora.spaces import SPACES
 
 
@@ -131,6 +131,10 @@ class MoSLoraLinear(LowRankLayer):
         if adapter_name in outer:
             second = (outer[adapter_name], outer_bias[adapter_name])
         return RouterWeights(reads_z, (inner[adapter_name], bias[adapter_name]), second)
+
+    def fuse(self, adapter_name: str) -> FusedMixture | None:
+        """For map `proj` in spaces of constant curvature."""
+        return fuse(self.down(adapter_name), self.up(adapter_name), self.build_terms(adapter_name))
 
     def bend(
         self, x: torch.Tensor, z: torch.Tensor, terms: Any, adapter_name: str

@@ -71,3 +71,6 @@ SPACES: dict[str, Space] = {
     "hyperbolic": Space((-1,), curved(-1)),
     "spherical": Space((1,), curved(1)),
 }
+
+CONSTANT = frozenset({"euclidean", "hyperbolic", "spherical"})
+"""The spaces whose gains are `curved` and `flat`, and can be computed side by side."""

@@ -200,9 +200,11 @@ class GeometricSlice:
         self.layer = layer.eval().requires_grad_(False)
         named = ((name, getattr(layer, name)) for name in layer.adapter_layer_names)
         self.tensors = {name: p["default"].data for name, p in named if "default" in p}
+        with torch.no_grad():
+            self.layer.inference_terms("default")  # from now on rewritten in place
 
     def refresh(self) -> None:
-        self.layer.clear_cache()
+        self.layer.renew()
 
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
         y = base(x)
