@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
-from safetensors.numpy import save
 from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.exceptions import VLLMClientError
+from vllm.lora.request import LoRARequest
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineDiedError, EngineError
 from rlpeft.models import eos_ids, load_tokenizer
-from rlpeft.rollout.base import Delivery
+from rlpeft.rollout.base import Delivery, check_experts
 from rlpeft.rollout.vllm_plugin import register
+from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
 from rlpeft.rollout.vllm_plugin.internals import (
     check_version,
     core_processes,
@@ -35,9 +35,11 @@ from rlpeft.rollout.vllm_plugin.internals import (
 )
 from rlpeft.rollout.vllm_plugin.plan import check_form, read_config
 from rlpeft.rollout.vllm_plugin.start import (
+    check_experts_form,
     check_options,
     child_variables,
     environment,
+    expert_arguments,
     llm_arguments,
     model_context,
     plugin_arguments,
@@ -64,6 +66,8 @@ class VllmEngine:
         num_threads: OpenMP threads on a CPU; if absent, OMP_NUM_THREADS or else vLLM's choice.
         form: `factored`: a sync is nearly free, and each token pays for the adapter. `dense`: a
             sync builds one matrix for each layer, and a token costs what it costs in the base.
+        max_experts: experts that may share a batch; 0: requests name none. Any number may be
+            loaded.
         options: further arguments of `vllm.LLM`.
 
     Raises:
@@ -81,15 +85,19 @@ class VllmEngine:
         seed: int = 0,
         num_threads: int | None = None,
         form: str = "factored",
+        max_experts: int = 0,
         **options: Any,
     ) -> None:
         check_version()
         check_options(options, form)
+        check_experts_form(max_experts, form)
         arguments = llm_arguments() | options
         if adapter_config is not None:
             check_form(read_config(adapter_config), form)
             register()
             arguments |= plugin_arguments(adapter_config, is_dense=form == "dense")
+        if max_experts:
+            arguments |= expert_arguments(max_experts)
         limit = model_context(Path(model_path))
         self.context = min(max_model_len or limit, limit)
         self.tokenizer = load_tokenizer(model_path)
@@ -97,6 +105,8 @@ class VllmEngine:
         self._sent_factors: dict[str, str] = {}
         base = Delivery(0, tensors_digest({}), 0.0)
         self._current: Delivery | None = base if adapter_config is None else None
+        self._experts: dict[str, tuple[LoRARequest, Delivery]] = {}
+        self._loras = EmptyLoras()
         self._llm: Any = None
         self._processes: list[psutil.Process] = []
         # One token more than the context: vLLM cannot score a sequence without room to go on.
@@ -108,9 +118,9 @@ class VllmEngine:
         """Write the state into vLLM's layers and drop every cached prefix of older policies."""
         started = time.perf_counter()
         news = {k: v for k, v in state.factors.items() if self._sent_factors.get(k) != v}
-        payload = _payload(state)
+        sent = payload(state)
         with self._alive() as llm:
-            replies = llm.collective_rpc("rlpeft_load", args=(payload, json.dumps(news)))
+            replies = llm.collective_rpc("rlpeft_load", args=(sent, json.dumps(news)))
             answer = json.loads(replies[0])
             if "error" in answer:
                 raise EngineError(answer["error"])
@@ -121,9 +131,36 @@ class VllmEngine:
         self._current = Delivery(state.version, answer["digest"], time.perf_counter() - started)
         return self._current
 
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
+        """Send the experts to vLLM's workers; each becomes a LoRA request with a name of its own.
+
+        The name holds the digest: another version is another name, so that no cached prefix of
+        one serves the other.
+        """
+        if not experts:
+            self._experts = {}
+            return {}
+        started, ids = time.perf_counter(), self._loras.new_ids(len(experts))
+        factors = {k: v for state in experts.values() for k, v in state.factors.items()}
+        with self._alive() as llm:
+            arguments = (stacked_payload(experts), json.dumps(ids), json.dumps(factors))
+            answer = json.loads(llm.collective_rpc("rlpeft_experts", args=arguments)[0])
+        if "error" in answer:
+            raise EngineError(answer["error"])
+        seconds, digests = time.perf_counter() - started, answer["digests"]
+        self._experts = {
+            name: (
+                self._loras.request(name, number, digest),
+                Delivery(state.version, digest, seconds),
+            )
+            for (name, state), number, digest in zip(experts.items(), ids, digests, strict=True)
+        }
+        return {name: delivery for name, (_, delivery) in self._experts.items()}
+
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed, in request order then seed order."""
         policy = self._policy()
+        check_experts(requests, self._experts)
         for request in requests:
             self._check(request)
         with self._alive() as llm:
@@ -132,8 +169,15 @@ class VllmEngine:
                 for r in requests
                 for seed in r.seeds
             ]
-            outputs = _generate(llm, [ids for ids, _ in rows], [given for _, given in rows])
-        completions = iter(self._completions(outputs, policy))
+            named = [self._experts.get(r.expert or "") for r in requests for _ in r.seeds]
+            outputs = _generate(
+                llm,
+                [ids for ids, _ in rows],
+                [given for _, given in rows],
+                [None if found is None else found[0] for found in named],
+            )
+        policies = [policy if found is None else found[1] for found in named]
+        completions = iter(self._completions(outputs, policies))
         return [[next(completions) for _ in request.seeds] for request in requests]
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -153,7 +197,7 @@ class VllmEngine:
         scoring = _every_parameter(max_tokens=1, temperature=0.0, prompt_logprobs=0)
         scored = [sequence for sequence in sequences if len(sequence) > 1]
         with self._alive() as llm:
-            outputs = iter(_generate(llm, scored, [scoring] * len(scored)))
+            outputs = iter(_generate(llm, scored, [scoring] * len(scored), [None] * len(scored)))
         return [_flat(next(outputs).prompt_logprobs) if len(s) > 1 else [] for s in sequences]
 
     def base_digest(self) -> str:
@@ -167,6 +211,7 @@ class VllmEngine:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
         _end(self._processes)
+        self._loras.close()
 
     def _start(self, model_path: str, arguments: dict[str, Any]) -> None:
         try:
@@ -201,8 +246,6 @@ class VllmEngine:
         return self._current
 
     def _check(self, request: Request) -> None:
-        if request.expert is not None:
-            raise EngineError(f"this engine has no expert {request.expert!r} loaded.")
         if not 0 < len(request.prompt_ids) < self.context:
             raise EngineError(
                 f"prompt {request.id!r} must have 1 to {self.context - 1} tokens to fit the "
@@ -233,7 +276,9 @@ class VllmEngine:
             logprobs=0,
         )
 
-    def _completions(self, outputs: Sequence[Any], policy: Delivery) -> list[Completion]:
+    def _completions(
+        self, outputs: Sequence[Any], policies: Sequence[Delivery]
+    ) -> list[Completion]:
         kept = [output.outputs[0] for output in outputs]
         texts = self.tokenizer.batch_decode(
             [list(output.token_ids) for output in kept], skip_special_tokens=True
@@ -247,19 +292,8 @@ class VllmEngine:
                 version=policy.version,
                 digest=policy.digest,
             )
-            for output, text in zip(kept, texts, strict=True)
+            for output, text, policy in zip(kept, texts, policies, strict=True)
         ]
-
-
-def _payload(state: AdapterState) -> bytes:
-    wrong = [name for name, value in state.tensors.items() if value.dtype != torch.float32]
-    if wrong:
-        raise EngineError(
-            f"adapter tensors must be float32 for the vllm engine, {wrong[0]!r} is "
-            f"{state.tensors[wrong[0]].dtype}."
-        )
-    # Of 210 small tensors numpy's writer makes a payload in 1 ms, torch's in 5.
-    return save({name: v.detach().contiguous().numpy() for name, v in state.tensors.items()})
 
 
 def _every_parameter(
@@ -295,10 +329,16 @@ def _every_parameter(
 
 
 def _generate(
-    llm: LLM, prompts: Sequence[Sequence[int]], parameters: Sequence[SamplingParams]
+    llm: LLM,
+    prompts: Sequence[Sequence[int]],
+    parameters: Sequence[SamplingParams],
+    experts: Sequence[LoRARequest | None],
 ) -> list[Any]:
     inputs = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
-    outputs = llm.generate(inputs, list(parameters), use_tqdm=False) if inputs else []
+    given = list(experts) if any(experts) else None
+    outputs = (
+        llm.generate(inputs, list(parameters), use_tqdm=False, lora_request=given) if inputs else []
+    )
     for ids, output in zip(prompts, outputs, strict=True):
         if list(ids) != list(output.prompt_token_ids):
             raise EngineError(

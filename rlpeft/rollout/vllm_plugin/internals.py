@@ -4,12 +4,14 @@ What is relied on: `register_quantization_config`; `QuantizationConfig.get_quant
 prefix)` being asked once for each linear layer and returning a `LinearMethodBase`;
 `packed_modules_mapping` being filled before that; `create_weights` getting
 `output_partition_sizes`; `process_weights_after_loading` running before the first forward pass;
-the synchronous client's `outputs_queue` and `utility_results`.
+the synchronous client's `outputs_queue` and `utility_results`; the LoRA manager's
+`activate_adapter`, `lora_index_to_id` and `punica_wrapper_mapping`, and the wrapper's
+`_token_lora_indices` (slot of each token of a step, -1 for none).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -33,7 +35,12 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm_plugin import METHOD
 from rlpeft.rollout.vllm_plugin.plan import is_target, make_slice, read_config, slice_names
-from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, Product, plain
+from rlpeft.rollout.vllm_plugin.slices import (
+    AdaptedLinear,
+    Product,
+    TokenRows,
+    plain,
+)
 
 SUPPORTED = ((0, 31), (0, 34))
 """First version that should work, and first one that was not looked at."""
@@ -167,6 +174,37 @@ def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:
     """Every adapted layer of a loaded model, in module order."""
     layers = [getattr(module, ATTRIBUTE, None) for module in model.modules()]
     return [layer for layer in layers if layer is not None]
+
+
+def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int, TokenRows]:
+    """Take part in vLLM's own LoRA routing.
+
+    Args:
+        worker: a vLLM worker whose engine was started with `enable_lora`.
+        on_slot: called with the id of a LoRA and its slot, each time one enters a slot.
+
+    Returns:
+        The number of slots, and which slot each token of a step runs.
+
+    Raises:
+        EngineError: the engine was started without.
+    """
+    found = getattr(worker.model_runner, "lora_manager", None)
+    if found is None:
+        raise EngineError("the engine must be started with max_experts > 0 to take experts.")
+    manager = found._adapter_manager
+    (wrapper,) = manager.punica_wrapper_mapping.values()
+    slots_T = wrapper._token_lora_indices.fill_(-1)
+    activate = manager.activate_adapter
+
+    def activate_adapter(lora_id: int) -> bool:
+        is_new = bool(activate(lora_id))
+        if is_new:
+            on_slot(lora_id, manager.lora_index_to_id.index(lora_id))
+        return is_new
+
+    manager.activate_adapter = activate_adapter
+    return manager.lora_slots, lambda num_tokens: slots_T[:num_tokens] + 1
 
 
 def core_processes(llm: Any) -> list[BaseProcess]:

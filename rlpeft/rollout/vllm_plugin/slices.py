@@ -31,6 +31,10 @@ Base = Callable[[torch.Tensor], torch.Tensor]
 """x [T, N] to the frozen slice's output [T, M], without bias."""
 
 
+TokenRows = Callable[[int], torch.Tensor]
+"""Number of tokens in a step to the policy [T] of each: 0 the current one, k the k-th slot's."""
+
+
 def plain(weight_MN: torch.Tensor) -> Product:
     """The product with a weight as it is; it sees what is later written into the weight."""
     return lambda x: F.linear(x, weight_MN)
@@ -79,8 +83,21 @@ class SvfSlice:
         self.basis_RR = torch.zeros(rank, rank, device=device, dtype=weight_MN.dtype)
         self.singular_values_R = torch.ones(rank, device=device)
         self.digest: str | None = None
+        self.token_rows: TokenRows | None = None
         self.pack = pack
         self._pack_basis()
+
+    def take_experts(self, slots: int, token_rows: TokenRows) -> None:
+        """Let each token run the multiplier of its own slot."""
+        self.changes_SR = self.change_R.new_zeros(1 + slots, len(self.change_R))
+        self.changes_SR[0] = self.change_R
+        self.change_R = self.changes_SR[0]  # one buffer: a refresh writes row 0
+        self.token_rows = token_rows
+
+    def set_expert(self, slot: int, z_R: torch.Tensor) -> None:
+        """Put an expert's trained vector into a slot, in place."""
+        z_R = multiplier(z_R.to(self.change_R.device), self.singular_values_R, self.parametrisation)
+        self.changes_SR[1 + slot] = z_R - 1
 
     def take_factors(self, factors: Factors) -> None:
         """Use these factors from now on."""
@@ -101,7 +118,9 @@ class SvfSlice:
 
     def _rotate(self, x: torch.Tensor) -> torch.Tensor:
         # `functional.rotate` with packed products.
-        change = self.into(x).float() * self.change_R
+        rows = self.token_rows
+        wanted = self.change_R if rows is None else self.changes_SR[rows(len(x))]
+        change = self.into(x).float() * wanted
         return x + self.back(change.to(x.dtype))
 
     def bias(self, bias_M: torch.Tensor) -> torch.Tensor:

@@ -31,6 +31,10 @@ OURS = frozenset(
         "trust_remote_code",
         "skip_tokenizer_init",
         "disable_log_stats",
+        "enable_lora",
+        "max_loras",
+        "max_lora_rank",
+        "lora_target_modules",
     }
 )
 """Arguments of `vllm.LLM` that this engine sets itself."""
@@ -55,6 +59,19 @@ def check_options(options: Mapping[str, Any], form: str) -> None:
                 f"{size} must be 1, got {options[size]!r}: an adapter is not split over workers "
                 "yet. Use rollout.num_engines for more devices."
             )
+
+
+def check_experts_form(max_experts: int, form: str) -> None:
+    """Refuse experts by request where one matrix serves every token.
+
+    Raises:
+        EngineError: the form is dense.
+    """
+    if max_experts and form == "dense":
+        raise EngineError(
+            "max_experts needs form = 'factored', got 'dense': one matrix a layer cannot differ "
+            "by request."
+        )
 
 
 def model_context(model_path: Path) -> int:
@@ -93,6 +110,20 @@ def plugin_arguments(adapter_config: Mapping[str, Any], *, is_dense: bool) -> di
     adapter = json.loads(json.dumps(dict(adapter_config), default=sorted))
     config = {"quant_method": METHOD, "adapter": adapter, "is_dense": is_dense}
     return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
+
+
+def expert_arguments(max_experts: int) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for requests that name experts, `max_experts` of them in one batch.
+
+    vLLM's own LoRA routing brings them to their slots and keeps their prefix caches apart. The
+    LoRAs themselves are empty, and only the input embedding, which is cheapest, can hold one.
+    """
+    return {
+        "enable_lora": True,
+        "max_loras": max_experts,
+        "max_lora_rank": 1,
+        "lora_target_modules": ["embed_tokens"],
+    }
 
 
 def child_variables(num_threads: int | None) -> dict[str, str]:

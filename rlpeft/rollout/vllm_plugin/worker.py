@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from safetensors.torch import load
 from rlpeft.adapter_state import tensors_digest
 from rlpeft.errors import EngineError, RlpeftError
 from rlpeft.factors import Factors, load_factors
-from rlpeft.rollout.vllm_plugin.internals import adapted_layers
+from rlpeft.rollout.vllm_plugin.internals import adapted_layers, follow_slots
 from rlpeft.rollout.vllm_plugin.plan import PEFT_PREFIX
-from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, SvfSlice
+from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, SliceAdapter, SvfSlice
 from rlpeft.rollout.vllm_plugin.watch import exit_with
 
 
@@ -28,6 +28,7 @@ class AdapterWorker:
     """
 
     get_model: Any  # vLLM's worker has it
+    _experts: ExpertTable | None = None
 
     def rlpeft_load(self, payload: bytes, factors: str) -> str:
         """Write adapter values into the layers.
@@ -46,6 +47,25 @@ class AdapterWorker:
         except RlpeftError as error:
             return json.dumps({"error": str(error)})
 
+    def rlpeft_experts(self, payload: bytes, ids: str, factors: str) -> str:
+        """Keep the experts that requests may name from now on.
+
+        Args:
+            payload: tensors under PEFT's names, one row an expert, as safetensors.
+            ids: JSON list, the LoRA id of each row.
+            factors: as for `rlpeft_load`.
+
+        Returns:
+            JSON with `digests`, one a row, or `error`.
+        """
+        try:
+            if self._experts is None:
+                self._experts = ExpertTable(adapted_layers(self.get_model()), self)
+            digests = self._experts.load(payload, json.loads(ids), json.loads(factors))
+            return json.dumps({"digests": digests})
+        except RlpeftError as error:
+            return json.dumps({"error": str(error)})
+
     def rlpeft_watch(self, pid: int) -> None:
         """End this worker when the process that owns the engine is gone."""
         exit_with(pid)
@@ -60,6 +80,45 @@ class AdapterWorker:
         return digest.hexdigest()
 
 
+class ExpertTable:
+    """The experts of a worker, and their way into the slots that vLLM assigns them.
+
+    Raises:
+        EngineError: a layer's adapter is not SVF, or the engine has no slots.
+    """
+
+    def __init__(self, layers: Sequence[AdaptedLinear], worker: Any) -> None:
+        self.layers = layers
+        self.slices: dict[str, SvfSlice] = {}
+        for name, adapter in _adapters(layers):
+            if not isinstance(adapter, SvfSlice):
+                raise EngineError("experts by request must be SVF, the engine's adapter is not.")
+            self.slices[f"{PEFT_PREFIX}{name}.svf_z"] = adapter
+        self.held: dict[int, dict[str, torch.Tensor]] = {}
+        slots, token_rows = follow_slots(worker, self._enter)
+        for adapter in self.slices.values():
+            adapter.take_experts(slots, token_rows)
+
+    def load(self, payload: bytes, ids: Sequence[int], factors: Mapping[str, str]) -> list[str]:
+        """Hold these experts and no others; the digest of each as it is held."""
+        values = _parse(payload)
+        _check_names(values, self.slices)
+        for name, value in values.items():
+            place = self.slices[name].tensors["svf_z"]
+            _check_value(name, value, place.expand(len(ids), *place.shape))
+        _check_finite(values)
+        for svf, taken in _find_factors(self.layers, factors):
+            svf.take_factors(taken)
+            svf.refresh()
+        self.held = {i: {n: v[row] for n, v in values.items()} for row, i in enumerate(ids)}
+        return [tensors_digest(tensors) for tensors in self.held.values()]
+
+    def _enter(self, lora_id: int, slot: int) -> None:
+        # An id that is not held is of vLLM's own warm-up: no request can name it.
+        for name, z_R in self.held.get(lora_id, {}).items():
+            self.slices[name].set_expert(slot, z_R)
+
+
 def load_values(layers: Sequence[AdaptedLinear], payload: bytes, factors: Mapping[str, str]) -> str:
     """Write values in place, all or none, and give back the digest of what is held afterwards.
 
@@ -67,11 +126,7 @@ def load_values(layers: Sequence[AdaptedLinear], payload: bytes, factors: Mappin
         EngineError: a tensor has no place, a place gets no tensor, a shape or dtype differs, a
             value is not finite, or factors are missing. Nothing has been written.
     """
-    try:
-        values = load(payload)
-    except SafetensorError as error:
-        raise EngineError(f"adapter payload must be safetensors, got {error}.") from error
-    places = tensor_places(layers)
+    values, places = _parse(payload), tensor_places(layers)
     _check_names(values, places)
     for name, value in values.items():
         _check_value(name, value, places[name])
@@ -86,13 +141,26 @@ def load_values(layers: Sequence[AdaptedLinear], payload: bytes, factors: Mappin
     return tensors_digest(places)
 
 
+def _parse(payload: bytes) -> dict[str, torch.Tensor]:
+    try:
+        return load(payload)
+    except SafetensorError as error:
+        raise EngineError(f"adapter payload must be safetensors, got {error}.") from error
+
+
+def _adapters(layers: Sequence[AdaptedLinear]) -> Iterator[tuple[str, SliceAdapter]]:
+    """Module name and adapter of every adapted slice."""
+    for layer in layers:
+        for name, adapter in zip(layer.names, layer.adapters, strict=True):
+            if adapter is not None:
+                yield name, adapter
+
+
 def tensor_places(layers: Sequence[AdaptedLinear]) -> dict[str, torch.Tensor]:
     """The adapters' own tensors under PEFT's names."""
     return {
         f"{PEFT_PREFIX}{name}.{suffix}": tensor
-        for layer in layers
-        for name, adapter in zip(layer.names, layer.adapters, strict=True)
-        if adapter is not None
+        for name, adapter in _adapters(layers)
         for suffix, tensor in adapter.tensors.items()
     }
 
@@ -135,17 +203,16 @@ def _find_factors(
 ) -> list[tuple[SvfSlice, Factors]]:
     """The cached factors of every SVF slice that does not hold the named ones yet."""
     found = []
-    for layer in layers:
-        for name, adapter in zip(layer.names, layer.adapters, strict=True):
-            if isinstance(adapter, SvfSlice):
-                digest = factors.get(name, adapter.digest)
-                if digest is None:
-                    raise EngineError(
-                        f"adapter state must name the factors of {name!r}, it does not. Send the "
-                        "state of a policy (rlpeft.policy.adapter_state)."
-                    )
-                if digest != adapter.digest:
-                    found.append((adapter, _cached(name, digest, adapter)))
+    for name, adapter in _adapters(layers):
+        if isinstance(adapter, SvfSlice):
+            digest = factors.get(name, adapter.digest)
+            if digest is None:
+                raise EngineError(
+                    f"adapter state must name the factors of {name!r}, it does not. Send the "
+                    "state of a policy (rlpeft.policy.adapter_state)."
+                )
+            if digest != adapter.digest:
+                found.append((adapter, _cached(name, digest, adapter)))
     return found
 
 
