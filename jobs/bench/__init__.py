@@ -12,5 +12,7 @@ BENCHES = {
     "pipeline": "jobs.bench.pipeline",
     "sync": "jobs.bench.sync",
     "rewards": "jobs.bench.rewards",
+    "cem": "jobs.bench.cem",
+    "serve": "jobs.bench.serve",
 }
 """Name to module; imported when asked for."""

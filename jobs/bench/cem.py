@@ -1,0 +1,136 @@
+"""One iteration of a search over mixtures: a whole population in one batch, against one by one.
+
+One by one is the reference's way (Transformer², public code): build every weight of the model for
+a candidate, generate its answers, take the next. Both sides answer the same prompts and are held
+to the same texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
+
+import torch
+
+from jobs.bench.rows import BenchRow, interleave, medians
+from rlpeft.adapter_state import AdapterState
+from rlpeft.build import build_engine, build_prompter
+from rlpeft.config import Recipe, parse_recipe
+from rlpeft.rollout.base import RolloutEngine
+from rlpeft.tasks.catalogue import load_task
+from rlpeft.types import Request, Sampling
+
+POPULATION, PROMPTS = 32, 10
+GREEDY = Sampling(max_tokens=8, temperature=0.0)
+
+
+def rows(*, repeats: int = 3) -> list[BenchRow]:
+    """Time an iteration on `hf` and on `vllm`, on the tiny base model."""
+    return [_row("hf", 8.0, repeats), _row("vllm", 4.0, repeats)]
+
+
+def _row(engine_name: str, goal: float, repeats: int) -> BenchRow:
+    recipe = _recipe(engine_name)
+    with closing(build_engine(recipe)) as engine:
+        start = build_state(recipe)
+        engine.load_adapter(start)
+        candidates, requests = population(start), _requests(recipe)
+        texts: dict[str, list[str]] = {}
+        sides = {
+            "batch": _recorded(texts, "batch", lambda: in_one_batch(engine, candidates, requests)),
+            "one": _recorded(texts, "one", lambda: one_by_one(engine, candidates, requests)),
+        }
+        seconds = medians(interleave(sides, repeats=repeats))
+    same = sum(a == b for a, b in zip(texts["batch"], texts["one"], strict=True))
+    speedup = seconds["one"] / seconds["batch"]
+    return BenchRow(
+        f"CEM iteration, {POPULATION} candidates x {PROMPTS} prompts, tiny, {engine_name}: one "
+        f"batch against one by one ({same} of {len(texts['one'])} answers the same)",
+        seconds["batch"],
+        seconds["one"],
+        speedup,
+        "s",
+        "-",
+        f">= {goal:g} x faster, same answers",
+        speedup >= goal and same == len(texts["one"]),
+    )
+
+
+def _recipe(engine: str) -> Recipe:
+    options = {"form": "factored", "max_experts": POPULATION} if engine == "vllm" else {}
+    tree = {
+        "name": "bench",
+        "task": {"name": "tiny/mix"},
+        "rollout": {
+            "engine": engine,
+            "max_prompt_tokens": 16,
+            "max_tokens": GREEDY.max_tokens,
+            "batch_size": POPULATION * PROMPTS,
+            "options": options,
+        },
+    }
+    return parse_recipe(tree, source="bench cem")
+
+
+def build_state(recipe: Recipe) -> AdapterState:
+    """The base model as an adapter state, with the factors an engine asks for."""
+    from rlpeft.models import load_base_model, resolve_model
+    from rlpeft.policy import adapter_state, attach_adapter
+
+    base = load_base_model(resolve_model(recipe.model.name))
+    return adapter_state(attach_adapter(base, recipe.adapter, seed=0), 0)
+
+
+def population(start: AdapterState, number: int = POPULATION) -> dict[str, AdapterState]:
+    """Candidates around the base model."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        f"candidate-{c}": AdapterState(
+            start.config,
+            {
+                n: z + 0.1 * torch.randn(z.shape, generator=generator)
+                for n, z in start.tensors.items()
+            },
+            c,
+            start.factors,
+        )
+        for c in range(number)
+    }
+
+
+def _requests(recipe: Recipe) -> list[Request]:
+    prompter = build_prompter(recipe)
+    problems = load_task(recipe.task).split("test")[:PROMPTS]
+    return [prompter.request(problem, [0]) for problem in problems]
+
+
+def in_one_batch(
+    engine: RolloutEngine, candidates: Mapping[str, AdapterState], requests: list[Request]
+) -> list[str]:
+    """Answers of every candidate, each request naming the one it runs."""
+    engine.load_experts(candidates)
+    named = [
+        Request(f"{name}/{r.id}", r.prompt_ids, r.seeds, name)
+        for name in candidates
+        for r in requests
+    ]
+    return [group[0].text for group in engine.rollout(named, GREEDY)]
+
+
+def one_by_one(
+    engine: RolloutEngine, candidates: Mapping[str, AdapterState], requests: list[Request]
+) -> list[str]:
+    """Answers of every candidate, each made the policy of the whole engine first."""
+    texts = []
+    for state in candidates.values():
+        engine.load_adapter(state)
+        texts += [group[0].text for group in engine.rollout(requests, GREEDY)]
+    return texts
+
+
+def _recorded(kept: dict[str, Any], name: str, run: Callable[[], Any]) -> Callable[[], None]:
+    def recording() -> None:
+        kept[name] = run()
+
+    return recording

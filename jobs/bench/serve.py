@@ -1,0 +1,130 @@
+"""What it costs vLLM to serve a different expert to every request, and that each gets its own."""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.bench.cem import build_state, population
+from jobs.bench.rows import BenchRow, interleave, medians
+from jobs.bench.sync import PROMPTS, factor_flops, plain_flops
+from rlpeft.adapter_state import AdapterState
+from rlpeft.config import Recipe, SvfAdapter, parse_recipe
+from rlpeft.models import eos_ids, load_base_model, load_tokenizer, resolve_model
+from rlpeft.policy import attach_adapter
+from rlpeft.rollout.base import largest_gap
+from rlpeft.rollout.hf_engine import HfEngine
+from rlpeft.types import Request, Sampling
+
+EXPERTS = 4
+MOST_GAP = 1e-4
+
+
+def rows(
+    *, model: str = "smollm2-135m", repeats: int = 3, num_seeds: int = 8, max_tokens: int = 32
+) -> list[BenchRow]:
+    """Tokens per second against plain vLLM, and a mixed batch against merged experts."""
+    from rlpeft.rollout.vllm_engine import VllmEngine
+
+    recipe = parse_recipe({"name": "bench", "model": {"name": model}}, source="bench serve")
+    path, start = resolve_model(model), build_state(recipe)
+    experts = {name: _milder(state, start) for name, state in population(start, EXPERTS).items()}
+    options: dict[str, Any] = {"max_model_len": 256, "num_threads": torch.get_num_threads()}
+    with (
+        closing(VllmEngine(path, None, **options)) as plain,
+        closing(VllmEngine(path, start.config, max_experts=EXPERTS, **options)) as ours,
+    ):
+        ours.load_adapter(start)
+        ours.load_experts(experts)
+        sampling = Sampling(max_tokens=max_tokens, temperature=0.0)
+        mixed, bare = _requests(path, num_seeds, list(experts)), _requests(path, num_seeds, [None])
+        counts: dict[str, list[int]] = {"ours": [], "plain": []}
+
+        def generate(name: str, engine: Any, requests: list[Request]) -> None:
+            groups = engine.rollout(requests, sampling)
+            counts[name].append(sum(len(c.token_ids) for group in groups for c in group))
+
+        sides = {
+            "ours": lambda: generate("ours", ours, mixed),
+            "plain": lambda: generate("plain", plain, bare),
+        }
+        seconds = medians(interleave(sides, repeats=repeats))
+        rates = {name: statistics.median(counts[name]) / seconds[name] for name in sides}
+        parity = _parity_row(recipe, ours, experts)
+    return [_rate_row(model, rates, _floor(recipe)), parity]
+
+
+def _milder(state: AdapterState, start: AdapterState) -> AdapterState:
+    # A tenth of the population's spread: text stays text, and log-probs comparable.
+    tensors = {n: start.tensors[n] + 0.1 * (z - start.tensors[n]) for n, z in state.tensors.items()}
+    return AdapterState(state.config, tensors, state.version, state.factors)
+
+
+def _requests(path: Path, num_seeds: int, experts: list[Any]) -> list[Request]:
+    """The same prompts for both sides; experts take turns."""
+    tokenizer = load_tokenizer(path)
+    asked = [(prompt, seed) for prompt in PROMPTS for seed in range(num_seeds)]
+    return [
+        Request(f"{k}", tuple(tokenizer(p)["input_ids"]), (seed,), experts[k % len(experts)])
+        for k, (p, seed) in enumerate(asked)
+    ]
+
+
+def _floor(recipe: Recipe) -> float:
+    policy = attach_adapter(load_base_model(resolve_model(recipe.model.name)), SvfAdapter(), seed=0)
+    return plain_flops(policy) / (plain_flops(policy) + factor_flops(policy))
+
+
+def _rate_row(model: str, rates: dict[str, float], floor: float) -> BenchRow:
+    ratio = rates["ours"] / rates["plain"]
+    return BenchRow(
+        f"tokens per second, {model}, {EXPERTS} experts in one vLLM batch against plain vLLM",
+        rates["ours"],
+        rates["plain"],
+        ratio,
+        "/s",
+        f"{floor:.2f} x by FLOPs of the matrices",
+        ">= 0.6 x",
+        ratio >= 0.6,
+    )
+
+
+def _parity_row(recipe: Recipe, engine: Any, experts: dict[str, AdapterState]) -> BenchRow:
+    """Greedy answers of a mixed batch, and of transformers with each expert merged."""
+    path = resolve_model(recipe.model.name)
+    tokenizer, sampling = load_tokenizer(path), Sampling(max_tokens=16, temperature=0.0)
+    requests = [
+        Request(f"{name}/{k}", tuple(tokenizer(prompt)["input_ids"]), (0,), name)
+        for name in experts
+        for k, prompt in enumerate(PROMPTS)
+    ]
+    mixed = engine.rollout(requests, sampling)
+    gaps, same = [], 0
+    for name, state in experts.items():
+        policy = attach_adapter(load_base_model(path), recipe.adapter, seed=0)
+        HfEngine(policy, tokenizer, eos_ids=()).load_adapter(state)
+        bare = attach_adapter(policy.merge_and_unload(), recipe.adapter, seed=0)
+        merged = HfEngine(bare, tokenizer, eos_ids=eos_ids(path, tokenizer))
+        for request, (ours,) in zip(requests, mixed, strict=True):
+            if request.expert == name:
+                alone = Request(request.id, request.prompt_ids, request.seeds)
+                ((theirs,),) = merged.rollout([alone], sampling)
+                same += ours.token_ids == theirs.token_ids
+                pairs = zip(ours.logprobs, theirs.logprobs, strict=False)
+                gaps.append([abs(a - b) for a, b in pairs])
+    gap = largest_gap(gaps, [[0.0] * len(row) for row in gaps])
+    return BenchRow(
+        f"mixed vLLM batch against each expert merged, alone, {recipe.model.name}, greedy: largest "
+        f"log-prob gap ({same} of {len(requests)} token sequences the same)",
+        gap,
+        MOST_GAP,
+        gap / MOST_GAP,
+        "nat",
+        "fp32 rounding",
+        "<= 1 x, same tokens",
+        gap <= MOST_GAP and same == len(requests),
+    )
