@@ -8,6 +8,7 @@ run, several repeats interleaved, medians compared.
 """
 
 BENCHES = {
+    "geometric": "jobs.bench.geometric",
     "learner": "jobs.bench.learner",
     "pipeline": "jobs.bench.pipeline",
     "sync": "jobs.bench.sync",

@@ -1,0 +1,26 @@
+"""The geometric bench's exact half, on the tiny base; timings are for a quiet machine."""
+
+import pytest
+
+from jobs.bench.geometric import ADAPTERS, generate, moved, precision_rows
+from rlpeft.adapters.lowrank import LowRankLayer
+
+
+def test_updates_are_as_exact_as_the_goals_ask():
+    rows = precision_rows("tiny")
+    assert [row.met for row in rows] == [True] * 4
+    assert all(row.ours > 0 for row in rows)  # an update of zero would be exact too
+
+
+@pytest.mark.parametrize("name", ["HypLoRA", "MoSLoRA"])
+def test_generation_runs_the_fused_forms(name):
+    from rlpeft.models import eos_ids, load_tokenizer, resolve_model
+    from rlpeft.rollout.hf_engine import HfEngine
+
+    path = resolve_model("tiny")
+    tokenizer, policy = load_tokenizer(path), moved("tiny", ADAPTERS[name])
+    engine = HfEngine(policy, tokenizer, eos_ids=eos_ids(path, tokenizer))
+    assert generate(engine, 2, 3) > 0
+    layers = [module for module in policy.modules() if isinstance(module, LowRankLayer)]
+    assert layers
+    assert all(set(layer._cache) == {("fused", "default")} for layer in layers)
