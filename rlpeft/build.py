@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rewards.scorer import RewardSpec, Scorer
+from rlpeft.adapter_state import AdapterState
 from rlpeft.config import Recipe
 from rlpeft.errors import DataError
 from rlpeft.evaluate import Prompter
@@ -53,6 +54,14 @@ def build_learner(recipe: Recipe) -> Any:
         total_steps=recipe.train.steps,
         temperature=recipe.rollout.temperature,
     )
+
+
+def build_state(recipe: Recipe) -> AdapterState:
+    """The recipe's adapter at its start, which is the base model, as engines take it."""
+    from rlpeft.policy import adapter_state, attach_adapter
+
+    base = load_base_model(resolve_model(recipe.model.name), recipe.model.dtype)
+    return adapter_state(attach_adapter(base, recipe.adapter, seed=recipe.train.seed), 0)
 
 
 def build_engine(recipe: Recipe) -> Any:

@@ -22,6 +22,7 @@ LAYERS = {
     "rlpeft.console": 4.5,
     "rlpeft.charts": 4.2,
     "rlpeft.supervised": 4.1,
+    "rlpeft.adapt": 4,
     "rlpeft.trainer": 4,
     "rlpeft.collect": 3.5,
     "rlpeft.metrics": 3.5,

@@ -15,7 +15,7 @@ import torch
 
 from jobs.bench.rows import BenchRow, interleave, medians
 from rlpeft.adapter_state import AdapterState
-from rlpeft.build import build_engine, build_prompter
+from rlpeft.build import build_engine, build_prompter, build_state
 from rlpeft.config import Recipe, parse_recipe
 from rlpeft.rollout.base import RolloutEngine
 from rlpeft.tasks.catalogue import load_task
@@ -71,15 +71,6 @@ def _recipe(engine: str) -> Recipe:
         },
     }
     return parse_recipe(tree, source="bench cem")
-
-
-def build_state(recipe: Recipe) -> AdapterState:
-    """The base model as an adapter state, with the factors an engine asks for."""
-    from rlpeft.models import load_base_model, resolve_model
-    from rlpeft.policy import adapter_state, attach_adapter
-
-    base = load_base_model(resolve_model(recipe.model.name))
-    return adapter_state(attach_adapter(base, recipe.adapter, seed=0), 0)
 
 
 def population(start: AdapterState, number: int = POPULATION) -> dict[str, AdapterState]:

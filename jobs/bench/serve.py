@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from jobs.bench.cem import build_state, population
+from jobs.bench.cem import population
 from jobs.bench.rows import BenchRow, interleave, medians
 from jobs.bench.sync import PROMPTS, factor_flops, plain_flops
 from rlpeft.adapter_state import AdapterState
+from rlpeft.build import build_state
 from rlpeft.config import Recipe, SvfAdapter, parse_recipe
 from rlpeft.models import eos_ids, load_base_model, load_tokenizer, resolve_model
 from rlpeft.policy import attach_adapter

@@ -18,6 +18,7 @@ from rlpeft.cli.bench import bench
 from rlpeft.cli.doctor import doctor
 from rlpeft.cli.evaluate import evaluate
 from rlpeft.cli.export import export
+from rlpeft.cli.generate import generate
 from rlpeft.cli.report import report
 from rlpeft.cli.sft import sft
 from rlpeft.cli.train import train
@@ -51,6 +52,7 @@ for job_command in (jobs.submit, jobs.status, jobs.logs, jobs.stop):
     app.command()(job_command)
 app.command()(doctor)
 app.command()(evaluate)
+app.command()(generate)
 app.command()(export)
 app.command()(report)
 app.command()(bench)

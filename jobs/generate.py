@@ -1,0 +1,94 @@
+"""Answer prompts in two passes: choose an expert for each, then answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.library import open_library
+from rlpeft.adapt.strategies import make_strategy
+from rlpeft.adapt.two_pass import TwoPass, two_pass
+from rlpeft.config import Recipe
+from rlpeft.errors import DataError
+from rlpeft.types import Problem, Prompt, Sampling
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """The `prompt` of each line of a JSONL file: a text, or a list of chat turns.
+
+    Raises:
+        DataError: no such file, no line, or a line without a prompt; names the line.
+    """
+    try:
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise DataError(f"--file must be a JSONL file, {str(path)!r} is not: {error}.") from error
+    if not lines:
+        raise DataError(f"--file must hold one JSON object a line, {str(path)!r} is empty.")
+    return [_prompt(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+
+def _prompt(line: str, where: str) -> Prompt:
+    try:
+        found = json.loads(line)["prompt"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{where} must be a JSON object with a 'prompt', got {line[:80]!r}."
+        ) from error
+    if isinstance(found, str):
+        return found
+    if not isinstance(found, list) or not all(_is_turn(turn) for turn in found):
+        raise DataError(f"{where}: 'prompt' must be a text or chat turns, got {found!r:.80}.")
+    return tuple(found)
+
+
+def _is_turn(turn: Any) -> bool:
+    return isinstance(turn, Mapping) and {"role", "content"} <= set(turn)
+
+
+def generate(
+    prompts: Sequence[Prompt],
+    root: Path,
+    recipe: Recipe,
+    *,
+    strategy: str,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> tuple[list[dict[str, Any]], TwoPass]:
+    """Answer prompts with the experts at or below a folder.
+
+    Args:
+        strategy: `prompt`, `classifier`, `few-shot`, or the name of an expert.
+        temperature: of the answers; the first pass is always greedy.
+
+    Returns:
+        One row a prompt: expert, why, text, finish reason; and both passes with their seconds.
+    """
+    problems = [Problem(str(number), prompt) for number, prompt in enumerate(prompts)]
+    rollout = recipe.rollout
+    sampling = Sampling(rollout.max_tokens, temperature=temperature, stop=rollout.stop)
+    with open_library(root, recipe) as library:
+        chosen = make_strategy(strategy, library.experts, library.fleet, library.prompter)
+        found = two_pass(
+            problems,
+            chosen,
+            library.fleet,
+            prompter=library.prompter,
+            sampling=sampling,
+            seed=seed,
+        )
+    rows = [
+        {
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "expert": choice.expert,
+            "why": choice.why,
+            "text": completion.text,
+            "finish_reason": completion.finish_reason.value,
+        }
+        for prompt, choice, completion in zip(
+            prompts, found.choices, found.completions, strict=True
+        )
+    ]
+    return rows, found

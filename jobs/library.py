@@ -1,0 +1,81 @@
+"""A folder of experts, loaded into an engine that can run any of them by request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlpeft.build import build_engine, build_prompter, build_state
+from rlpeft.config import Recipe, parse_recipe
+from rlpeft.errors import ExpertError
+from rlpeft.evaluate import Prompter
+from rlpeft.experts import find_experts, read_card
+from rlpeft.mixing import BASE, ExpertSet
+from rlpeft.models import model_digest, resolve_model
+from rlpeft.rollout.fleet import Fleet, LocalFleet
+
+
+@dataclass(frozen=True)
+class Library:
+    """Experts and the engine that holds them; its current policy is the base model."""
+
+    experts: ExpertSet
+    fleet: Fleet
+    prompter: Prompter
+
+
+def read_experts(root: Path, recipe: Recipe) -> ExpertSet:
+    """The experts at or below a folder, checked to be of the recipe's base model."""
+    digest = model_digest(resolve_model(recipe.model.name))
+    factors = build_state(recipe).factors
+    return ExpertSet.read(find_experts(root), base_digest=digest, factors=factors)
+
+
+def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Recipe:
+    """A recipe that builds the experts' engine.
+
+    Args:
+        model: the base model's name or folder; that on the experts' cards if absent.
+        rollout: the recipe's `[rollout]` section.
+
+    Raises:
+        ExpertError: no expert at or below the folder.
+    """
+    folders = find_experts(root)
+    if not folders:
+        raise ExpertError(
+            f"--experts must name a folder with experts, there is none at or below {str(root)!r}. "
+            "Train one: rlpeft train quickstart"
+        )
+    card = read_card(folders[0])
+    if rollout.get("engine") == "vllm":
+        # One slot for each, so that all of them may share a batch.
+        rollout = rollout | {"options": {"max_experts": len(folders)} | rollout.get("options", {})}
+    adapter = card.adapter
+    if adapter.get("type") == "svf":
+        adapter = adapter | {"parametrisation": "direct"}  # what an `ExpertSet` hands to engines
+    tree = {
+        "name": "experts",
+        "model": {"name": model or card.base_model},
+        "adapter": adapter,
+        "rollout": rollout,
+    }
+    return parse_recipe(tree, source=f"experts in {root}")
+
+
+@contextmanager
+def open_library(root: Path, recipe: Recipe) -> Iterator[Library]:
+    """Read the experts, build the engine and load all of them into it."""
+    experts = read_experts(root, recipe)
+    with closing(LocalFleet(build_engine(recipe))) as fleet:
+        fleet.engine.load_adapter(experts.state(BASE))
+        fleet.load_experts(states(experts, experts.names[1:]))
+        yield Library(experts, fleet, build_prompter(recipe))
+
+
+def states(experts: ExpertSet, names: Sequence[str]) -> dict[str, Any]:
+    """What an engine is sent for these experts."""
+    return {name: experts.state(name) for name in names}

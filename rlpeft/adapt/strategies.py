@@ -1,0 +1,180 @@
+"""The first pass: which expert shall answer a prompt (Transformer², arXiv 2501.06252, §3.2).
+
+Three of the paper's ways, and the plainest:
+
+    prompt      the base model is asked what kind of problem it is (A)
+    classifier  an expert trained to tell kinds apart is asked (B)
+    few-shot    the mixture that `rlpeft adapt` found for the task answers everything (C)
+    NAME        one expert answers everything
+
+The question is neutral: it goes through no task's template, whose wording would give the kind
+away. `others`, and an answer without exactly one known label, mean the base model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rewards.label import verify_label
+from rlpeft.errors import ExpertError
+from rlpeft.evaluate import Prompter
+from rlpeft.experts import ExpertCard
+from rlpeft.mixing import BASE, ExpertSet
+from rlpeft.rollout.fleet import Fleet
+from rlpeft.types import Problem, Prompt, Request, Sampling
+
+OTHERS = "others"
+"""The answer for a prompt that no expert was trained for."""
+
+TINY_KIND = "tiny/kind"
+"""The classification task of the tiny skills, which has a question of its own."""
+
+FIRST_PASS = Sampling(max_tokens=24, temperature=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which expert answers, and what decided it."""
+
+    expert: str
+    why: str
+
+
+class Strategy(Protocol):
+    """The first pass."""
+
+    def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
+        """One choice a prompt; all prompts share one batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """One expert for everything: there is no first pass."""
+
+    expert: str
+    why: str = "named"
+
+    def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
+        """The same choice for each."""
+        return [Choice(self.expert, self.why) for _ in prompts]
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Ask a model for the kind of each prompt.
+
+    Attributes:
+        fleet: engines that hold the experts.
+        kinds: label -> expert.
+        asked: expert that is asked; `None` for the base model.
+        question: how a prompt becomes the question.
+    """
+
+    fleet: Fleet
+    prompter: Prompter
+    kinds: Mapping[str, str]
+    asked: str | None
+    question: str
+
+    def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
+        """Ask for each prompt, greedily."""
+        labels = [*self.kinds, OTHERS]
+        requests = [self._request(k, prompt, labels) for k, prompt in enumerate(prompts)]
+        groups = self.fleet.rollout(requests, FIRST_PASS)
+        return [self._choice(group[0].text, labels) for group in groups]
+
+    def _request(self, number: int, prompt: Prompt, labels: Sequence[str]) -> Request:
+        problem = Problem(f"kind/{number}", ask_kind(prompt, labels, self.question))
+        return self.prompter.request(problem, [0], expert=self.asked)
+
+    def _choice(self, answer: str, labels: Sequence[str]) -> Choice:
+        label = verify_label(answer, OTHERS, labels=labels).extracted
+        who = self.asked or "the base model"
+        known = {label.casefold(): label for label in self.kinds}
+        if label in known:
+            return Choice(self.kinds[known[label]], f"{who} says {known[label]!r}")
+        said = f"says {label!r}" if label else f"gives no known kind: {answer.strip()[:40]!r}"
+        return Choice(BASE, f"{who} {said}")
+
+
+def ask_kind(prompt: Prompt, labels: Sequence[str], question: str) -> Prompt:
+    r"""The question for the kind of a prompt, in plain words or as `tiny/kind` was trained.
+
+    >>> ask_kind("3714@=", ["swap", "others"], "tiny/kind")
+    '?3714@='
+    """
+    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    if question == TINY_KIND:
+        return f"?{text}"
+    boxes = ", ".join(f"\\boxed{{{label}}}" for label in labels)
+    system = (
+        "You sort questions into kinds. Do not answer the question. Reply with one of "
+        f"{boxes}; \\boxed{{{OTHERS}}} where none of the others fits."
+    )
+    asked = f"Which kind is this question?\n\n{text}"
+    return ({"role": "system", "content": system}, {"role": "user", "content": asked})
+
+
+def kinds_of(experts: ExpertSet) -> dict[str, str]:
+    """Label -> expert: the last part of the name of each expert's task (`tiny/swap`: swap).
+
+    Mixtures and classifiers answer for no kind of their own.
+
+    Raises:
+        ExpertError: two experts have the same kind, or none has one.
+    """
+    kinds: dict[str, str] = {}
+    for name, card in zip(experts.names[1:], experts.cards, strict=True):
+        if card.mixture is not None or _is_classifier(card):
+            continue
+        label = str(card.task["name"]).rpartition("/")[2]
+        if label in kinds:
+            raise ExpertError(
+                f"each kind must have one expert, {kinds[label]!r} and {name!r} are both trained "
+                f"on {card.task['name']!r}. Leave one out, or name it: --strategy {name}."
+            )
+        kinds[label] = name
+    if not kinds:
+        raise ExpertError("there must be an expert trained on a task to choose from, got none.")
+    return kinds
+
+
+def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompter) -> Strategy:
+    """The strategy of this name.
+
+    Raises:
+        ExpertError: no such strategy or expert, or the experts have not what it needs.
+    """
+    if name == "prompt":
+        return Classify(fleet, prompter, kinds_of(experts), None, "plain")
+    if name == "classifier":
+        asked = _only(experts, name, "classifier (task `.../kind`)", _is_classifier)
+        task = str(experts.cards[experts.names.index(asked) - 1].task["name"])
+        return Classify(fleet, prompter, kinds_of(experts), asked, task)
+    if name == "few-shot":
+        mixed = _only(experts, name, "mixture (`rlpeft adapt`)", lambda c: c.mixture is not None)
+        return Fixed(mixed, "found for this task by rlpeft adapt")
+    if name not in experts.names:
+        raise ExpertError(
+            "--strategy must be prompt, classifier, few-shot or one of the experts "
+            f"{', '.join(experts.names)}, got {name!r}."
+        )
+    return Fixed(name)
+
+
+def _is_classifier(card: ExpertCard) -> bool:
+    return str(card.task["name"]).rpartition("/")[2] == "kind"
+
+
+def _only(experts: ExpertSet, strategy: str, what: str, fits: object) -> str:
+    assert callable(fits)
+    found = [n for n, c in zip(experts.names[1:], experts.cards, strict=True) if fits(c)]
+    if len(found) != 1:
+        raise ExpertError(
+            f"--strategy {strategy} needs exactly one {what} among the experts, got "
+            f"{', '.join(found) or 'none'}."
+        )
+    return found[0]

@@ -1,0 +1,87 @@
+"""`rlpeft generate`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.command import quiet_libraries
+from rlpeft.errors import ConfigError
+from rlpeft.types import Prompt
+
+
+class EngineName(StrEnum):
+    """Engines that generate."""
+
+    HF = "hf"
+    VLLM = "vllm"
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What to answer.")] = None,
+    experts: Annotated[
+        Path, typer.Option(help="Folder with experts, at any depth.", metavar="DIR")
+    ] = Path("runs"),
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="prompt: the base model says which expert. classifier: an expert trained for it "
+            "says. few-shot: the mixture of `rlpeft adapt`. Or the NAME of an expert, or `base`."
+        ),
+    ] = "prompt",
+    file: Annotated[
+        Path | None, typer.Option(help='JSONL with a "prompt" a line: text, or chat turns.')
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write answers as JSONL here.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Base model. Default: that of the experts.")
+    ] = None,
+    engine: Annotated[EngineName, typer.Option(help="What generates.")] = EngineName.HF,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Give texts to the model as a user's turn.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="New tokens an answer may have.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0: greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides what is sampled.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Answer prompts in two passes: choose an expert for each, then answer.
+
+    rlpeft generate "3714@=" --experts runs --strategy swap
+    """
+    from jobs.generate import generate as answer
+    from jobs.generate import read_prompts
+    from jobs.library import recipe_of
+
+    if (prompt is None) == (file is None):
+        raise ConfigError("give either one PROMPT or --file FILE, not both and not neither.")
+    quiet_libraries()
+    given = read_prompts(file) if file is not None else [prompt or ""]
+    prompts = [_as_turn(one) for one in given] if chat else given
+    rollout = {"engine": engine.value, "max_tokens": max_tokens}
+    recipe = recipe_of(experts, model=model, rollout=rollout)
+    rows, passes = answer(
+        prompts, experts, recipe, strategy=strategy, temperature=temperature, seed=seed
+    )
+    if out is not None:
+        out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seconds = {"first_s": passes.first_s, "second_s": passes.second_s}
+    if as_json:
+        typer.echo(json.dumps({"answers": rows, **seconds}))
+        return
+    if out is None:
+        for row in rows:
+            typer.echo(f"[{row['expert']}: {row['why']}]")
+            typer.echo(row["text"])
+    typer.echo(
+        f"{len(rows)} answers; first pass {passes.first_s:.2f} s, second {passes.second_s:.2f} s",
+        err=True,
+    )
+
+
+def _as_turn(prompt: Prompt) -> Prompt:
+    return ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
