@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rlpeft.adapter_config import AdapterConfig as AdapterConfig
+from rlpeft.adapter_config import GeometricAdapter as GeometricAdapter
 from rlpeft.adapter_config import HypLoraAdapter as HypLoraAdapter
 from rlpeft.adapter_config import Ia3Adapter as Ia3Adapter
 from rlpeft.adapter_config import LoraFamilyAdapter as LoraFamilyAdapter

@@ -1,0 +1,183 @@
+"""Do geometric adapters help? LoRA, DoRA, HypLoRA and MoSLoRA on one recipe, several seeds.
+
+    python -m jobs.compare_adapters RECIPE [--by sft|rl] [--seeds 3] [--set section.key=value ...]
+
+All have LoRA's rank and modules; MoSLoRA never has more parameters, DoRA and HypLoRA a few more
+(one magnitude a row, two scalars a module). LoRA's alpha is tuned first, on validation problems
+alone; the others keep the recipe's. Every run has a folder of its own and is not run twice, so a
+comparison that was cut off continues.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Annotated, Any, Literal
+
+import typer
+
+from jobs.command import Overrides
+from jobs.recipes import read_recipe
+from rlpeft.config import GeometricAdapter, LoraFamilyAdapter, Recipe
+from rlpeft.errors import ConfigError
+
+ADAPTERS = ("lora", "dora", "hyplora", "moslora")
+ALPHA_RATIOS = (1.0, 2.0, 4.0)
+"""alpha / rank among which LoRA's is chosen."""
+
+Train = Callable[[Recipe, Path], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Test accuracy of one adapter over seeds.
+
+    Attributes:
+        accuracies: one a seed, in the order of the seeds.
+        against_lora: the same, minus LoRA's of the same seed.
+    """
+
+    name: str
+    parameters: int
+    accuracies: tuple[float, ...]
+    against_lora: tuple[float, ...]
+
+
+def compare(recipe: Recipe, out: Path, *, train: Train, seeds: Sequence[int]) -> list[Score]:
+    """Train every adapter with every seed.
+
+    Args:
+        recipe: its adapter's rank, alpha, targets and layers are those of all.
+        train: one run, in a folder that it may continue.
+
+    Raises:
+        ConfigError: the recipe's adapter has no rank.
+    """
+    adapter = recipe.adapter
+    if not isinstance(adapter, LoraFamilyAdapter | GeometricAdapter):
+        raise ConfigError(
+            f"adapter.type must be one of {', '.join(ADAPTERS)} to be compared, got "
+            f"{adapter.type!r}. Add --set adapter.type=lora."
+        )
+    shared = {"targets": adapter.targets, "layers": adapter.layers, "rank": adapter.rank}
+    alphas = dict.fromkeys(ADAPTERS, adapter.alpha)
+    alphas["lora"] = tuned_alpha(recipe, shared, out, train=train, seeds=seeds)
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for name in ADAPTERS:
+        section = {"type": name, "alpha": alphas[name], **shared}
+        found[name] = [
+            train(variant(recipe, section, s), folder_of(out, section, s)) for s in seeds
+        ]
+    accuracies = {n: tuple(run["test"]["value"] for run in runs) for n, runs in found.items()}
+    return [
+        Score(
+            name,
+            runs[0]["trainable_parameters"],
+            accuracies[name],
+            tuple(a - b for a, b in zip(accuracies[name], accuracies["lora"], strict=True)),
+        )
+        for name, runs in found.items()
+    ]
+
+
+def tuned_alpha(
+    recipe: Recipe, shared: Mapping[str, Any], out: Path, *, train: Train, seeds: Sequence[int]
+) -> float:
+    """LoRA's alpha with the best mean validation accuracy; the smallest of equals."""
+    means = {}
+    for ratio in ALPHA_RATIOS:
+        section = {"type": "lora", "alpha": ratio * shared["rank"], **shared}
+        runs = [train(variant(recipe, section, s), folder_of(out, section, s)) for s in seeds]
+        means[section["alpha"]] = fmean(run["validation"] for run in runs)
+    return max(means, key=lambda alpha: means[alpha])
+
+
+def variant(recipe: Recipe, adapter: Mapping[str, Any], seed: int) -> Recipe:
+    """The recipe with another adapter and seed."""
+    tree = recipe.model_dump(mode="json")
+    tree["adapter"], tree["train"]["seed"] = dict(adapter), seed
+    return Recipe.model_validate(tree)
+
+
+def folder_of(out: Path, section: Mapping[str, Any], seed: int) -> Path:
+    """Where one run lies."""
+    return out / f"{section['type']}-alpha{section['alpha']:g}-seed{seed}"
+
+
+def train_one(recipe: Recipe, folder: Path, *, by: str) -> Mapping[str, Any]:
+    """One run in this process; its summary, with the best validation accuracy."""
+    from jobs import sft, train
+    from rlpeft.metrics import read_metrics
+
+    summary = sft.run(recipe, folder) if by == "sft" else train.run(recipe, folder, ray=False)
+    rows = read_metrics(folder)
+    best = max(row["eval_accuracy"] for row in rows if "eval_accuracy" in row)
+    return {**summary, "validation": best}
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of a mean; `values` are few, so it is wide."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return float("-inf"), float("inf")
+    half = student_quantile(level, len(values) - 1) * stdev(values) / len(values) ** 0.5
+    return mean - half, mean + half
+
+
+def student_quantile(level: float, freedom: int) -> float:
+    """The t that |T| stays below with probability `level`, T of Student's distribution."""
+    import mpmath
+
+    def outside(t: Any) -> Any:
+        x = freedom / (freedom + t * t)
+        return mpmath.betainc(freedom / 2, 0.5, 0, x, regularized=True) - (1 - level)
+
+    return float(mpmath.findroot(outside, (0.0, 1000.0), solver="bisect"))
+
+
+def table(scores: Sequence[Score]) -> str:
+    """The scores as a Markdown table, in percent."""
+    lines = [
+        "| adapter | parameters | test accuracy, mean | by seed | minus LoRA | 95 % interval |",
+        "|---|---|---|---|---|---|",
+    ]
+    for score in scores:
+        seeds = ", ".join(f"{100 * value:.1f}" for value in score.accuracies)
+        difference, (low, high) = fmean(score.against_lora), interval(score.against_lora)
+        against = f"{100 * difference:+.1f} | {100 * low:+.1f} to {100 * high:+.1f}"
+        cells = (
+            score.name,
+            f"{score.parameters:,}",
+            f"{100 * fmean(score.accuracies):.1f}",
+            seeds,
+            "- | -" if score.name == "lora" else against,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    by: Annotated[Literal["sft", "rl"], typer.Option(help="Supervision, or RL.")] = "sft",
+    seeds: Annotated[int, typer.Option(min=2, help="How many, from train.seed on.")] = 3,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of all runs.")] = None,
+) -> None:
+    """Compare LoRA (alpha tuned), DoRA, HypLoRA and MoSLoRA at equal rank; print the table."""
+    from jobs.command import quiet_libraries
+
+    quiet_libraries()
+    found = read_recipe(recipe, [*(overrides or ())])
+    folder = (out or Path("runs") / f"{found.name}-{by}-adapters").expanduser().absolute()
+    numbers = range(found.train.seed, found.train.seed + seeds)
+    scores = compare(found, folder, train=partial(train_one, by=by), seeds=list(numbers))
+    (folder / "scores.json").write_text(json.dumps([asdict(score) for score in scores], indent=2))
+    typer.echo(table(scores))
+
+
+if __name__ == "__main__":
+    typer.run(main)
