@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.command import quiet_libraries
 from rlpeft.errors import ConfigError
 from rlpeft.types import Prompt
+
+if TYPE_CHECKING:
+    from rlpeft.adapt.two_pass import TwoPass
 
 
 class EngineName(StrEnum):
@@ -69,18 +73,20 @@ def generate(
     )
     if out is not None:
         out.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    seconds = {"first_s": passes.first_s, "second_s": passes.second_s}
+    _print(rows, passes, as_json=as_json, is_written=out is not None)
+
+
+def _print(
+    rows: Sequence[Mapping[str, Any]], passes: TwoPass, *, as_json: bool, is_written: bool
+) -> None:
+    first_s, second_s = passes.first_s, passes.second_s
     if as_json:
-        typer.echo(json.dumps({"answers": rows, **seconds}))
+        typer.echo(json.dumps({"answers": rows, "first_s": first_s, "second_s": second_s}))
         return
-    if out is None:
-        for row in rows:
-            typer.echo(f"[{row['expert']}: {row['why']}]")
-            typer.echo(row["text"])
-    typer.echo(
-        f"{len(rows)} answers; first pass {passes.first_s:.2f} s, second {passes.second_s:.2f} s",
-        err=True,
-    )
+    for row in () if is_written else rows:
+        typer.echo(f"[{row['expert']}: {row['why']}]\n{row['text']}")
+    timing = f"first pass {first_s:.2f} s, second {second_s:.2f} s"
+    typer.echo(f"{len(rows)} answers; {timing}", err=True)
 
 
 def _as_turn(prompt: Prompt) -> Prompt:

@@ -1,0 +1,98 @@
+"""`rlpeft generate` on the tiny base model, as a person types it."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from rlpeft.build import build_state
+from rlpeft.cli import app
+from rlpeft.config import parse_recipe
+from rlpeft.models import model_digest, resolve_model
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory, make_expert):
+    """Two experts of the tiny base: one is the base itself, one ruins it."""
+    root = tmp_path_factory.mktemp("experts")
+    state = build_state(parse_recipe({"name": "x"}, source="test"))
+    card = {
+        "config": dict(state.config),
+        "adapter": {"type": "svf"},
+        "base_digest": model_digest(resolve_model("tiny")),
+    }
+    ruined = {name: torch.zeros_like(z) for name, z in state.tensors.items()}
+    make_expert("same", state.tensors, folder=root / "same", task={"name": "tiny/swap"}, **card)
+    make_expert("ruin", ruined, folder=root / "ruin", task={"name": "tiny/sort"}, **card)
+    return root
+
+
+def cli(*arguments):
+    return CliRunner().invoke(app, ["generate", *map(str, arguments)])
+
+
+def answers(*arguments):
+    result = cli(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)["answers"]
+
+
+def test_a_named_expert_answers_and_is_named(experts):
+    same, base, ruin = (
+        answers("3714@=", "--experts", experts, "--strategy", name, "--max-tokens", 8)[0]
+        for name in ("same", "base", "ruin")
+    )
+    assert same["text"] == base["text"] != ruin["text"]
+    assert (same["expert"], ruin["expert"]) == ("same", "ruin")
+    result = cli("3714@=", "--experts", experts, "--strategy", "same", "--max-tokens", 8)
+    assert f"[same: named]\n{same['text']}" in result.stdout
+
+
+def test_a_file_of_prompts_becomes_a_file_of_answers(experts, tmp_path):
+    rows = ['{"prompt": "3714@="}', "", '{"prompt": [{"role": "user", "content": "1234:="}]}']
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    out = tmp_path / "out.jsonl"
+    result = cli(
+        "--file", tmp_path / "in.jsonl", "--out", out, "--experts", experts, "--strategy", "prompt"
+    )
+    assert result.exit_code == 0, result.output
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["prompt"] for row in written] == ["3714@=", [{"role": "user", "content": "1234:="}]]
+    assert all({"expert", "why", "text", "finish_reason"} <= set(row) for row in written)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("no json", "must be a JSON object with a 'prompt'"),
+        ('{"question": "x"}', "must be a JSON object with a 'prompt'"),
+        ('{"prompt": 3}', "a text or chat turns"),
+        ("", "is empty"),
+    ],
+)
+def test_a_bad_line_is_named(experts, tmp_path, line, message):
+    path = tmp_path / "in.jsonl"
+    path.write_text(line)
+    result = cli("--file", path, "--experts", experts)
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "either one PROMPT or --file"),
+        (("x", "--strategy", "copy"), "one of the experts"),
+    ],
+)
+def test_a_mistake_is_one_line(experts, arguments, message):
+    result = cli(*arguments, "--experts", experts)
+    assert result.exit_code == 1
+    assert message in " ".join(result.output.split())
+
+
+def test_a_folder_without_experts_is_told(tmp_path):
+    result = cli("x", "--experts", tmp_path)
+    assert result.exit_code == 1
+    assert "there is none at or below" in result.output
