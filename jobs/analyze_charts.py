@@ -1,4 +1,4 @@
-"""The pictures of `rlpeft analyze`, as PNG files."""
+"""The pictures of `rlpeft analyze`, as SVG files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from rlpeft.analysis.tokens import FrequencyBand, PowerLaw
 from rlpeft.charts import BLUE, FAINT, GREEN, ORANGE, STYLE
 
 COLOURS = {"real": BLUE, "isotropic": FAINT, "permuted": GREEN, "covariance": ORANGE}
-DPI = 160
 
 
 def draw(
@@ -26,20 +25,25 @@ def draw(
     *,
     folder: Path,
 ) -> None:
-    """Write hyperbolicity.png, tokens.png and, for several layers, layers.png."""
+    """Write hyperbolicity.svg, tokens.svg and, for several layers, layers.svg."""
     with matplotlib.rc_context(STYLE | {"axes.axisbelow": True}):
         figure = Figure(figsize=(6.4, 2.9), layout="constrained")
         _clouds(figure.add_subplot(), layers[0])
-        figure.savefig(folder / "hyperbolicity.png", dpi=DPI)
+        _save(figure, folder / "hyperbolicity.svg")
         figure = Figure(figsize=(8.8, 3.1), layout="constrained")
         left, right = figure.subplots(1, 2)
         _frequencies(left, counts, power_law)
         _norms(right, bands)
-        figure.savefig(folder / "tokens.png", dpi=DPI)
+        _save(figure, folder / "tokens.svg")
         if len(layers) > 1:
             figure = Figure(figsize=(6.4, 3.1), layout="constrained")
             _layers(figure.add_subplot(), layers)
-            figure.savefig(folder / "layers.png", dpi=DPI)
+            _save(figure, folder / "layers.svg")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """The same report gives the same bytes."""
+    figure.savefig(path, metadata={"Date": None})
 
 
 def _clouds(axes: Axes, found: Hyperbolicity) -> None:

@@ -30,7 +30,9 @@ def hyperbolicity(
 ) -> None:
     """Compare the tree-likeness of a model's tokens with three kinds of chance."""
     from jobs.analyze import analyse_hyperbolicity, as_dict, sentence, table, write
+    from jobs.command import quiet_libraries
 
+    quiet_libraries()
     report = analyse_hyperbolicity(
         model, data, column=column, num_questions=questions, layers=_layers(layers)
     )

@@ -52,8 +52,8 @@ def test_it_writes_json_and_pictures(questions, tmp_path):
     for found in report["layers"]:
         real, chance = found["figures"]["real"]["mean"], found["figures"]["isotropic"]["mean"]
         assert found["excess"]["isotropic"][0] == pytest.approx(chance - real)
-    for picture in ("hyperbolicity.png", "layers.png", "tokens.png"):
-        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    for picture in ("hyperbolicity.svg", "layers.svg", "tokens.svg"):
+        assert "<svg" in (out / picture).read_text()
 
 
 def test_embeddings_of_a_layer_zero_request_need_no_forward(questions):
