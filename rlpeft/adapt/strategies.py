@@ -23,13 +23,16 @@ from rlpeft.evaluate import Prompter
 from rlpeft.experts import ExpertCard
 from rlpeft.mixing import BASE, ExpertSet
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.types import Problem, Prompt, Request, Sampling
+from rlpeft.types import Problem, Prompt, Sampling
 
 OTHERS = "others"
 """The answer for a prompt that no expert was trained for."""
 
 TINY_KIND = "tiny/kind"
 """The classification task of the tiny skills, which has a question of its own."""
+
+FIRST_PASSES = ("prompt", "classifier")
+"""Strategies that ask before they answer."""
 
 FIRST_PASS = Sampling(max_tokens=24, temperature=0.0)
 
@@ -63,34 +66,26 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Classify:
-    """Ask a model for the kind of each prompt.
+class Question:
+    """What is asked of whom to learn the kind of a prompt, and how the answer is read.
 
     Attributes:
-        fleet: engines that hold the experts.
         kinds: label -> expert.
         asked: expert that is asked; `None` for the base model.
-        question: how a prompt becomes the question.
+        task: the task that expert was trained on, whose wording is used.
     """
 
-    fleet: Fleet
-    prompter: Prompter
     kinds: Mapping[str, str]
-    asked: str | None
-    question: str
+    asked: str | None = None
+    task: str | None = None
 
-    def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
-        """Ask for each prompt, greedily."""
+    def ask(self, prompt: Prompt) -> Prompt:
+        """The question about this prompt."""
+        return ask_kind(prompt, [*self.kinds, OTHERS], self.task)
+
+    def read(self, answer: str) -> Choice:
+        """The expert that an answer means."""
         labels = [*self.kinds, OTHERS]
-        requests = [self._request(k, prompt, labels) for k, prompt in enumerate(prompts)]
-        groups = self.fleet.rollout(requests, FIRST_PASS)
-        return [self._choice(group[0].text, labels) for group in groups]
-
-    def _request(self, number: int, prompt: Prompt, labels: Sequence[str]) -> Request:
-        problem = Problem(f"kind/{number}", ask_kind(prompt, labels, self.question))
-        return self.prompter.request(problem, [0], expert=self.asked)
-
-    def _choice(self, answer: str, labels: Sequence[str]) -> Choice:
         label = verify_label(answer, OTHERS, labels=labels).extracted
         who = self.asked or "the base model"
         known = {label.casefold(): label for label in self.kinds}
@@ -100,14 +95,30 @@ class Classify:
         return Choice(BASE, f"{who} {said}")
 
 
-def ask_kind(prompt: Prompt, labels: Sequence[str], question: str) -> Prompt:
+@dataclass(frozen=True)
+class Classify:
+    """Ask for the kind of each prompt, on engines that hold the experts."""
+
+    question: Question
+    fleet: Fleet
+    prompter: Prompter
+
+    def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
+        """Ask for each prompt, greedily."""
+        asked = [Problem(f"kind/{k}", self.question.ask(p)) for k, p in enumerate(prompts)]
+        requests = [self.prompter.request(p, [0], expert=self.question.asked) for p in asked]
+        groups = self.fleet.rollout(requests, FIRST_PASS)
+        return [self.question.read(group[0].text) for group in groups]
+
+
+def ask_kind(prompt: Prompt, labels: Sequence[str], task: str | None = None) -> Prompt:
     r"""The question for the kind of a prompt, in plain words or as `tiny/kind` was trained.
 
     >>> ask_kind("3714@=", ["swap", "others"], "tiny/kind")
     '?3714@='
     """
     text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    if question == TINY_KIND:
+    if task == TINY_KIND:
         return f"?{text}"
     boxes = ", ".join(f"\\boxed{{{label}}}" for label in labels)
     system = (
@@ -142,18 +153,27 @@ def kinds_of(experts: ExpertSet) -> dict[str, str]:
     return kinds
 
 
+def make_question(name: str, experts: ExpertSet) -> Question:
+    """The question of one of `FIRST_PASSES`.
+
+    Raises:
+        ExpertError: the experts have not what it needs.
+    """
+    if name == "prompt":
+        return Question(kinds_of(experts))
+    asked = _only(experts, name, "classifier (task `.../kind`)", _is_classifier)
+    card = experts.cards[experts.names.index(asked) - 1]
+    return Question(kinds_of(experts), asked, str(card.task["name"]))
+
+
 def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompter) -> Strategy:
     """The strategy of this name.
 
     Raises:
         ExpertError: no such strategy or expert, or the experts have not what it needs.
     """
-    if name == "prompt":
-        return Classify(fleet, prompter, kinds_of(experts), None, "plain")
-    if name == "classifier":
-        asked = _only(experts, name, "classifier (task `.../kind`)", _is_classifier)
-        task = str(experts.cards[experts.names.index(asked) - 1].task["name"])
-        return Classify(fleet, prompter, kinds_of(experts), asked, task)
+    if name in FIRST_PASSES:
+        return Classify(make_question(name, experts), fleet, prompter)
     if name == "few-shot":
         mixed = _only(experts, name, "mixture (`rlpeft adapt`)", lambda c: c.mixture is not None)
         return Fixed(mixed, "found for this task by rlpeft adapt")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlpeft.adapt.strategies import Classify, Fixed, ask_kind, kinds_of, make_strategy
+from rlpeft.adapt.strategies import Classify, Fixed, Question, ask_kind, kinds_of, make_strategy
 from rlpeft.adapt.two_pass import two_pass
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
@@ -82,7 +82,7 @@ def test_the_base_is_asked_in_words_that_name_no_task(experts, prompter):
     assert request.expert is None
     (sampling,) = fleet.engine.samplings
     assert sampling.temperature == 0
-    system, user = ask_kind("3714@=", ["swap", "sort", "others"], "plain")
+    system, user = ask_kind("3714@=", ["swap", "sort", "others"])
     assert "\\boxed{swap}, \\boxed{sort}, \\boxed{others}" in system["content"]
     assert user["content"].endswith("3714@=")
 
@@ -130,7 +130,7 @@ def test_mixtures_and_classifiers_have_no_kind_of_their_own(experts):
 def test_each_prompt_is_answered_by_its_own_expert_in_one_batch(experts, prompter):
     found = experts(swap="tiny/swap", sort="tiny/sort")
     fleet = fleet_of(["\\boxed{sort}", "\\boxed{others}", "\\boxed{swap}"], found)
-    strategy = Classify(fleet, prompter, kinds_of(found), None, "plain")
+    strategy = Classify(Question(kinds_of(found)), fleet, prompter)
     problems = [Problem(str(k), f"{k}{k}@=") for k in range(1, 4)]
     result = two_pass(problems, strategy, fleet, prompter=prompter, sampling=Sampling(max_tokens=4))
     assert [c.text for c in result.completions] == ["by sort", "by None", "by swap"]
