@@ -131,7 +131,7 @@ class LearnerConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Global gradient norm is clipped to this."""
     token_budget: Annotated[int, Field(ge=1)] = 8192
-    """Padded tokens in one micro-batch; the gradient does not depend on it."""
+    """Tokens in one micro-batch; the gradient does not depend on it, MoSLoRA's balance aside."""
     logit_chunk: Annotated[int, Field(ge=1)] = 1024
     """Completion tokens whose full logits exist at once."""
     gradient_checkpointing: bool = False

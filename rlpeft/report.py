@@ -180,6 +180,21 @@ def learning_charts(rows: Rows) -> list[Chart]:
         Chart(
             "Gradient norm", "Before clipping.", charts.line_chart(rows, "grad_norm", colour=FAINT)
         ),
+        Chart(
+            "Gain of the hyperbolic update",
+            "Mean over tokens and modules; 1 is a plain LoRA.",
+            charts.line_chart(rows, "gain/hyperbolic/mean"),
+        ),
+        Chart(
+            "Curvature",
+            "Smallest and largest over modules and experts.",
+            charts.band_chart(rows, "curvature/max", "curvature/min", "curvature/max"),
+        ),
+        Chart(
+            "Router entropy",
+            "Mean over tokens and modules, in nats; ln 3 = 1.10 where three experts share alike.",
+            charts.line_chart(rows, "router/entropy", colour=ORANGE),
+        ),
     )
 
 

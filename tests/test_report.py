@@ -13,7 +13,7 @@ from rlpeft.errors import DataError
 from rlpeft.evaluate import Accuracy
 from rlpeft.experts import load_expert
 from rlpeft.metrics import RunRecorder
-from rlpeft.report import change_of, pick, verdict_totals, visible, write_report
+from rlpeft.report import change_of, learning_charts, pick, verdict_totals, visible, write_report
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} a\u202eb"
@@ -170,3 +170,11 @@ def test_missing_and_null_figures_are_left_out_of_a_series():
 def test_the_running_mean_looks_back_only():
     assert smooth([0.0, 2.0, 4.0] + [4.0] * 10)[:3] == [0.0, 1.0, 2.0]
     assert smooth([7.0] + [0.0] * 12)[6:8] == [1.0, 0.0]
+
+
+def test_geometric_figures_have_charts_where_a_run_has_them():
+    rows = [{"step": k, "gain/hyperbolic/mean": 1.1, "router/entropy": 1.0} for k in (1, 2)]
+    bare = {chart.title for chart in learning_charts([{"step": 1, "reward": 0.5}])}
+    assert bare == {"Reward"}
+    titles = {chart.title for chart in learning_charts(rows)}
+    assert titles == {"Gain of the hyperbolic update", "Router entropy"}
