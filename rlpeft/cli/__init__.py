@@ -20,6 +20,7 @@ from rlpeft.cli.evaluate import evaluate
 from rlpeft.cli.export import export
 from rlpeft.cli.generate import generate
 from rlpeft.cli.report import report
+from rlpeft.cli.serve import serve
 from rlpeft.cli.sft import sft
 from rlpeft.cli.train import train
 from rlpeft.errors import RlpeftError
@@ -53,6 +54,7 @@ for job_command in (jobs.submit, jobs.status, jobs.logs, jobs.stop):
 app.command()(doctor)
 app.command()(evaluate)
 app.command()(generate)
+app.command()(serve)
 app.command()(export)
 app.command()(report)
 app.command()(bench)

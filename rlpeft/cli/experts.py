@@ -65,11 +65,20 @@ def show(
     from rlpeft.experts import load_expert
 
     found = load_expert(expert)
-    stats = [asdict(each) for each in kind_stats(changes(found))]
-    if as_json:
-        typer.echo(json.dumps({"card": found.card.model_dump(mode="json"), "change": stats}))
+    card = found.card.model_dump(mode="json")
+    try:
+        stats = [asdict(each) for each in kind_stats(changes(found))]
+    except ExpertError as error:  # of a geometric adapter: the card is all there is to show
+        if as_json:
+            typer.echo(json.dumps({"card": card, "change": None, "refusal": str(error)}))
+            return
+        _print(_card_table(card))
+        _print(Text(f"\n{error}"))
         return
-    _print(_card_table(found.card.model_dump(mode="json")))
+    if as_json:
+        typer.echo(json.dumps({"card": card, "change": stats}))
+        return
+    _print(_card_table(card))
     _print(Text(f"\n{_CHANGE}"))
     _print(_stats_table(stats))
 

@@ -21,16 +21,20 @@ MODULE = "base_model.model.model.layers.0.self_attn.o_proj"
 
 
 class EmptyLoras:
-    """LoRA requests that change nothing themselves: their routing is what experts need of vLLM."""
+    """LoRA requests that change nothing themselves: their routing is what experts need of vLLM.
+
+    Attributes:
+        folder: of the one LoRA that all of them name.
+    """
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rlpeft-lora-")
         self._ids = itertools.count(1)
-        folder, module = Path(self._folder.name), MODULE
-        zeros = {f"{module}.lora_{side}.weight": torch.zeros(1, 1) for side in "AB"}
-        save_file(zeros, folder / "adapter_model.safetensors")
+        self.folder = Path(self._folder.name)
+        zeros = {f"{MODULE}.lora_{side}.weight": torch.zeros(1, 1) for side in "AB"}
+        save_file(zeros, self.folder / "adapter_model.safetensors")
         config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["o_proj"]}
-        (folder / "adapter_config.json").write_text(json.dumps(config))
+        (self.folder / "adapter_config.json").write_text(json.dumps(config))
 
     def new_ids(self, number: int) -> list[int]:
         """Ids that no request has had."""
@@ -42,7 +46,7 @@ class EmptyLoras:
         Its name holds the digest: vLLM keeps cached prefixes apart by name, and another version
         of an expert must not be served from the prefixes of the last.
         """
-        return LoRARequest(f"{name}@{digest[:16]}", number, self._folder.name)
+        return LoRARequest(f"{name}@{digest[:16]}", number, str(self.folder))
 
     def close(self) -> None:
         """Remove the files."""

@@ -1,0 +1,59 @@
+"""`rlpeft serve`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.command import quiet_libraries
+
+
+class Auto(StrEnum):
+    """First passes of the model `auto`."""
+
+    PROMPT = "prompt"
+    CLASSIFIER = "classifier"
+    OFF = "off"
+
+
+def serve(
+    experts: Annotated[
+        Path, typer.Option(help="Folder with experts, at any depth.", metavar="DIR")
+    ] = Path("runs"),
+    auto: Annotated[
+        Auto,
+        typer.Option(
+            help="How the model `auto` chooses an expert for each request: the base model says "
+            "which, or a classifier among the experts does; or no such model."
+        ),
+    ] = Auto.PROMPT,
+    model: Annotated[
+        str | None, typer.Option(help="Base model. Default: that of the experts.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="RLPEFT_API_KEY", help="What clients must send.")
+    ] = None,
+    max_prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
+) -> None:
+    """Serve base and experts by the OpenAI protocol, many experts in one batch.
+
+    A request's `model` is `base`, the name of an expert (a mixture is one too), or `auto`: two
+    passes, choosing the expert first. Needs vLLM.
+
+    curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
+    'Content-Type: application/json'
+    """
+    from jobs.library import recipe_of
+    from jobs.serve import serve as run
+
+    quiet_libraries()
+    rollout = {"engine": "vllm", "max_prompt_tokens": max_prompt_tokens, "max_tokens": max_tokens}
+    recipe = recipe_of(experts, model=model, rollout=rollout)
+    first_pass = None if auto is Auto.OFF else auto.value
+    run(experts, recipe, host=host, port=port, api_key=api_key, auto=first_pass)
