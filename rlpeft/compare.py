@@ -92,7 +92,8 @@ def changes(expert: Expert) -> Mapping[str, torch.Tensor]:
     if read is None:
         raise ExpertError(
             f"expert {expert.card.name!r} must be of {', '.join(CHANGES)} for its change to be "
-            f"read from its file, it is {peft_type!r}."
+            f"read from its file, it is {peft_type!r}: an update that depends on the token is no "
+            "such change."
         )
     return read(expert)
 

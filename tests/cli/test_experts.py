@@ -90,6 +90,18 @@ def test_show_gives_the_card_and_the_change_by_kind(runs):
     assert "+0.5000" in text
 
 
+def test_show_of_a_geometric_expert_gives_its_card_and_why_there_is_no_change(make_expert):
+    tensors = {"base_model.model.model.layers.0.self_attn.q_proj.hyplora_A": torch.ones(2, 128)}
+    folder = make_expert("bent", tensors, config={"peft_type": "HYPLORA"})
+    text = printed("show", folder)
+    assert "bent" in text
+    assert "depends on the token" in text
+    found = json.loads(printed("show", folder, "--json"))
+    assert found["card"]["name"] == "bent"
+    assert found["change"] is None
+    assert "it is 'HYPLORA'" in found["refusal"]
+
+
 def test_show_of_no_expert_is_our_error(tmp_path):
     result = CliRunner().invoke(app, ["show", str(tmp_path)])
     assert isinstance(result.exception, ExpertError)

@@ -7,9 +7,10 @@ import torch
 from typer.testing import CliRunner
 
 from rlpeft.cli import app
-from rlpeft.config import Recipe, SvfAdapter
+from rlpeft.config import HypLoraAdapter, Recipe, SvfAdapter
 from rlpeft.metrics import RunRecorder
-from rlpeft.models import model_digest, resolve_model
+from rlpeft.models import load_base_model, model_digest, resolve_model
+from rlpeft.policy import adapter_state, attach_adapter
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,25 @@ def test_a_folder_in_the_way_is_one_line_and_exit_code_one(expert, tmp_path):
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert "--force" in result.stderr
+
+
+def test_merging_a_geometric_expert_is_refused_with_the_reason_and_a_way_out(make_expert, tmp_path):
+    adapter = HypLoraAdapter(type="hyplora", targets=("q_proj",), layers=(0,), rank=2)
+    policy = attach_adapter(load_base_model(resolve_model("tiny")), adapter, seed=0)
+    state = adapter_state(policy, 0)
+    folder = make_expert(
+        "bent",
+        dict(state.tensors),
+        config=dict(state.config),
+        base_digest=model_digest(resolve_model("tiny")),
+        adapter=adapter.model_dump(),
+    )
+    result = invoke("export", folder, "--format", "merged", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "depends on the token, not a matrix" in result.stderr
+    assert "export_approx" in result.stderr
+    assert not (tmp_path / "out").exists()
+    assert invoke("export", folder, "--format", "peft", "--out", tmp_path / "out").exit_code == 0
 
 
 def test_report_says_where_the_page_is(tmp_path):
