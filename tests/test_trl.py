@@ -5,7 +5,7 @@ import warnings
 import pytest
 from datasets import Dataset
 
-from rlpeft.adapters import SvfConfig
+from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.models import load_base_model, load_tokenizer, resolve_model
 
 pytestmark = [
@@ -20,8 +20,8 @@ def tiny():
     return load_base_model(path), load_tokenizer(path)
 
 
-def trained(model):
-    return [p for n, p in model.named_parameters() if "svf_z" in n]
+def trained(model, prefix="svf_z"):
+    return [p for n, p in model.named_parameters() if prefix in n]
 
 
 def options(tmp_path):
@@ -41,7 +41,12 @@ def options(tmp_path):
     }
 
 
-def test_sft_trainer_trains_svf(tmp_path):
+@pytest.mark.parametrize(
+    ("config", "prefix"),
+    [(SvfConfig(), "svf_z"), (HypLoraConfig(r=4), "hyplora_B"), (MoSLoraConfig(r=8), "moslora_B")],
+    ids=["svf", "hyplora", "moslora"],
+)
+def test_sft_trainer_trains_our_methods(tmp_path, config, prefix):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from trl import SFTConfig, SFTTrainer
@@ -52,12 +57,13 @@ def test_sft_trainer_trains_svf(tmp_path):
         args=SFTConfig(**options(tmp_path)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=SvfConfig(),
+        peft_config=config,
     )
+    start = [vector.detach().clone() for vector in trained(trainer.model, prefix)]
     trainer.train()
-    vectors = trained(trainer.model)
-    assert vectors
-    assert all(bool((z != 1).any()) for z in vectors)
+    assert start
+    pairs = zip(trained(trainer.model, prefix), start, strict=True)
+    assert all(bool((now != then).any()) for now, then in pairs)
 
 
 def test_rloo_trainer_trains_svf(tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 import torch
@@ -64,6 +65,24 @@ def test_saving_and_loading_is_bit_exact(llama, config, perturb, tmp_path):
     ours, theirs = get_peft_model_state_dict(model), get_peft_model_state_dict(loaded)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "value"),
+    [
+        (HypLoraConfig, "variant", "spiral"),
+        (HypLoraConfig, "norm_mode", "max"),
+        (MoSLoraConfig, "map", "mercator"),
+        (MoSLoraConfig, "router", "hash"),
+        (MoSLoraConfig, "spaces", ["klein"]),
+    ],
+)
+def test_an_unknown_form_in_a_saved_config_is_refused(llama, tmp_path, make, field, value):
+    get_peft_model(llama(), make(target_modules=["q_proj"])).save_pretrained(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(ConfigError, match=rf"{field} must be .*{re.escape(repr(value))}"):
+        PeftModel.from_pretrained(llama(), tmp_path)
 
 
 def test_an_adapter_may_be_loaded_under_another_name(llama, config, perturb, tmp_path):
