@@ -20,10 +20,10 @@ from vllm.entrypoints.launchers.api_server.entry import build_and_serve
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.entrypoints.launchers.launcher import setup_server
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
-from vllm.inputs import TokensPrompt, parse_model_prompt
+from vllm.inputs import TokensPrompt
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
-from vllm.renderers.inputs.preprocess import extract_prompt_components
+from vllm.renderers.inputs.preprocess import extract_prompt_components, parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser

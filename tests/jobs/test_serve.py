@@ -1,0 +1,190 @@
+"""`rlpeft serve` through the official `openai` client. One server answers all tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import torch
+
+pytest.importorskip("vllm")
+
+from jobs.library import open_library, recipe_of
+from jobs.recipes import read_recipe
+from jobs.train import run
+from rlpeft.build import build_state
+from rlpeft.config import parse_recipe
+from rlpeft.models import model_digest, resolve_model
+from rlpeft.types import Problem, Sampling
+
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
+
+KEY = "a key"
+SKILLS = {"swap": "@", "sort": "#", "ends": "&"}
+START_S = 300.0
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory: pytest.TempPathFactory, make_expert: Any) -> Path:
+    """Three experts drawn around the base, and a classifier trained for a few steps."""
+    root = tmp_path_factory.mktemp("experts")
+    state = build_state(parse_recipe({"name": "x"}, source="test"))
+    for seed, skill in enumerate(SKILLS):
+        generator = torch.Generator().manual_seed(seed)
+        tensors = {
+            name: z + 0.25 * torch.randn(z.shape, generator=generator)
+            for name, z in state.tensors.items()
+        }
+        make_expert(
+            skill,
+            tensors,
+            folder=root / skill,
+            config=dict(state.config),
+            adapter={"type": "svf"},
+            base_digest=model_digest(resolve_model("tiny")),
+            task={"name": f"tiny/{skill}"},
+        )
+    small = ("train.steps=15", "train.eval_every=15", "task.num_validation=16", "task.num_test=16")
+    run(read_recipe("tiny-classifier", small), root / "classifier", ray=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def expected(experts: Path) -> dict[tuple[str, str], str]:
+    """(expert, prompt) -> what that expert alone answers, by transformers."""
+    recipe = recipe_of(experts, model=None, rollout={"max_tokens": 8})
+    found = {}
+    with open_library(experts, recipe) as library:
+        for name in ("base", *SKILLS):
+            for prompt in prompts():
+                request = library.prompter.request(
+                    Problem(f"{name}{prompt}", prompt), [0], expert=None if name == "base" else name
+                )
+                ((completion,),) = library.fleet.rollout([request], Sampling(8, temperature=0.0))
+                found[name, prompt] = completion.text
+    return found
+
+
+def prompts() -> list[str]:
+    return [f"{digits}{sign}=" for digits in ("3714", "8526") for sign in (*SKILLS.values(), ":")]
+
+
+@pytest.fixture(scope="module")
+def address(experts: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from rlpeft.cli import main; main()", "serve"]
+    command += ["--experts", str(experts), "--auto", "classifier", "--port", str(port)]
+    command += ["--max-prompt-tokens", "48", "--max-tokens", "40"]
+    server = subprocess.Popen(command, env=os.environ | {"RLPEFT_API_KEY": KEY})
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}", server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the server ended"
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=5)
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError("the server did not become healthy")
+
+
+@pytest.fixture
+def client(address: str) -> Any:
+    return openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
+
+
+def text(client: Any, model: str, prompt: str) -> str:
+    found = client.completions.create(model=model, prompt=prompt, max_tokens=8, temperature=0)
+    assert found.model == model
+    return str(found.choices[0].text)
+
+
+def test_models_are_the_base_the_experts_and_auto(client: Any) -> None:
+    found = {model.id for model in client.models.list()}
+    assert found == {"base", "auto", "tiny-classifier", *SKILLS}
+
+
+def test_concurrent_requests_each_get_their_own_expert(
+    client: Any, expected: dict[tuple[str, str], str]
+) -> None:
+    """`auto` is asked at the same time; its classifier sends each sign to its skill."""
+    kinds = {sign: skill for skill, sign in SKILLS.items()} | {":": "base"}
+    asked = [(model, prompt) for prompt in prompts() for model in ("base", "auto", *SKILLS)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda pair: text(client, *pair), asked))
+    for (model, prompt), answer in zip(asked, answers, strict=True):
+        expert = kinds[prompt[4]] if model == "auto" else model
+        assert answer == expected[expert, prompt], (model, prompt)
+    assert len({expected[name, "3714@="] for name in ("base", *SKILLS)}) > 1
+
+
+def test_an_unknown_model_is_404_in_the_openai_form(client: Any) -> None:
+    with pytest.raises(openai.NotFoundError, match="`poet` does not exist") as error:
+        text(client, "poet", "3714@=")
+    assert error.value.body["type"] == "NotFoundError"
+
+
+def test_a_wrong_key_is_refused(address: str) -> None:
+    stranger = openai.OpenAI(base_url=f"{address}/v1", api_key="another", max_retries=0)
+    with pytest.raises(openai.AuthenticationError):
+        stranger.models.list()
+
+
+def test_chat_and_streaming_give_the_same_text(client: Any) -> None:
+    turns = [{"role": "user", "content": "3714@="}]
+    options = {"model": "sort", "messages": turns, "max_tokens": 8, "temperature": 0}
+    whole = client.chat.completions.create(**options).choices[0].message.content
+    pieces = [
+        chunk.choices[0].delta.content or ""
+        for chunk in client.chat.completions.create(**options, stream=True)
+        if chunk.choices
+    ]
+    assert "".join(pieces) == whole
+    assert len(pieces) > 1
+
+
+def test_an_error_of_a_request_is_an_error_of_that_request_alone(client: Any) -> None:
+    with pytest.raises(openai.BadRequestError):
+        text(client, "swap", "1" * 500)
+    assert text(client, "swap", "3714@=")
+
+
+def test_a_client_that_leaves_frees_its_place(client: Any, address: str) -> None:
+    stream = client.completions.create(
+        model="swap", prompt="3714@=", max_tokens=40, stream=True, extra_body={"ignore_eos": True}
+    )
+    next(iter(stream))
+    stream.close()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and running(address) > 0:
+        time.sleep(0.2)
+    assert running(address) == 0
+
+
+def running(address: str) -> float:
+    page = urllib.request.urlopen(f"{address}/metrics", timeout=5).read().decode()
+    lines = [line for line in page.splitlines() if line.startswith("vllm:num_requests_running{")]
+    assert lines, "metrics must tell how many requests run"
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
