@@ -3,8 +3,8 @@
     python -m jobs.compare_adapters RECIPE [--by sft|rl] [--seeds 3] [--set section.key=value ...]
 
 All have LoRA's rank and modules; MoSLoRA never has more parameters, DoRA and HypLoRA a few more
-(one magnitude a row, two scalars a module). LoRA's alpha is tuned first, on validation problems
-alone; the others keep the recipe's. Every run has a folder of its own and is not run twice, so a
+(one magnitude a row, two scalars a module). LoRA's alpha is tuned first, on the first seed and
+validation problems alone; the others keep the recipe's. Every run has a folder of its own and is not run twice, so a
 comparison that was cut off continues.
 """
 
@@ -65,7 +65,7 @@ def compare(recipe: Recipe, out: Path, *, train: Train, seeds: Sequence[int]) ->
         )
     shared = {"targets": adapter.targets, "layers": adapter.layers, "rank": adapter.rank}
     alphas = dict.fromkeys(ADAPTERS, adapter.alpha)
-    alphas["lora"] = tuned_alpha(recipe, shared, out, train=train, seeds=seeds)
+    alphas["lora"] = tuned_alpha(recipe, shared, out, train=train, seed=seeds[0])
     found: dict[str, list[Mapping[str, Any]]] = {}
     for name in ADAPTERS:
         section = {"type": name, "alpha": alphas[name], **shared}
@@ -85,15 +85,15 @@ def compare(recipe: Recipe, out: Path, *, train: Train, seeds: Sequence[int]) ->
 
 
 def tuned_alpha(
-    recipe: Recipe, shared: Mapping[str, Any], out: Path, *, train: Train, seeds: Sequence[int]
+    recipe: Recipe, shared: Mapping[str, Any], out: Path, *, train: Train, seed: int
 ) -> float:
-    """LoRA's alpha with the best mean validation accuracy; the smallest of equals."""
-    means = {}
+    """LoRA's alpha with the best validation accuracy; the smallest of equals."""
+    found = {}
     for ratio in ALPHA_RATIOS:
         section = {"type": "lora", "alpha": ratio * shared["rank"], **shared}
-        runs = [train(variant(recipe, section, s), folder_of(out, section, s)) for s in seeds]
-        means[section["alpha"]] = fmean(run["validation"] for run in runs)
-    return max(means, key=lambda alpha: means[alpha])
+        run = train(variant(recipe, section, seed), folder_of(out, section, seed))
+        found[section["alpha"]] = run["validation"]
+    return max(found, key=lambda alpha: found[alpha])
 
 
 def variant(recipe: Recipe, adapter: Mapping[str, Any], seed: int) -> Recipe:

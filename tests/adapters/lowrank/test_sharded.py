@@ -51,7 +51,7 @@ def test_column_parallel_shards_need_the_gram_matrix_of_the_whole_and_no_collect
     terms = layer.build_terms("default")
     bent = layer.bend(X, F.linear(X, layer.down("default")), terms, "default")[0]
     torch.testing.assert_close(torch.cat([bent @ part.T for part in up.chunk(SHARDS)], -1), whole)
-    # A shard's own Gram matrix would bend by the norm of its part alone; together they are the whole.
+    # A shard's own Gram matrix would bend by the norm of its part alone; their sum is the whole's.
     torch.testing.assert_close(sum(gram(part) for part in up.chunk(SHARDS)), gram(up))
 
 
