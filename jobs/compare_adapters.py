@@ -4,8 +4,8 @@
 
 All have LoRA's rank and modules; MoSLoRA never has more parameters, DoRA and HypLoRA a few more
 (one magnitude a row, two scalars a module). LoRA's alpha is tuned first, on the first seed and
-validation problems alone; the others keep the recipe's. Every run has a folder of its own and is not run twice, so a
-comparison that was cut off continues.
+validation problems alone; the others keep the recipe's. Every run has a folder of its own and is
+not run twice, so a comparison that was cut off continues.
 """
 
 from __future__ import annotations
