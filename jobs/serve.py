@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.library import read_experts, states
 from rlpeft.adapt.strategies import Question, make_question
+from rlpeft.build import build_engine
 from rlpeft.config import Recipe
 from rlpeft.errors import ConfigError
 from rlpeft.mixing import BASE, ExpertSet
@@ -71,7 +72,17 @@ def serve(
         max_model_len=rollout.max_prompt_tokens + rollout.max_tokens,
         dtype=rollout.dtype or recipe.model.dtype,
     )
-    run(served, Listen(host, port, api_key))
+    run(served, Listen(host, port, api_key), _hf_engine(recipe, served))
+
+
+def _hf_engine(recipe: Recipe, served: Any) -> Any:
+    """The engine that answers in the place of vLLM's, if the recipe says so."""
+    if recipe.rollout.engine == "vllm":
+        return None
+    engine = build_engine(recipe)
+    engine.load_adapter(served.base)
+    engine.load_experts(served.experts)
+    return engine
 
 
 def _check_names(experts: ExpertSet) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.command import quiet_libraries
+from rlpeft.cli.generate import EngineName
 
 
 class Auto(StrEnum):
@@ -33,6 +34,9 @@ def serve(
     model: Annotated[
         str | None, typer.Option(help="Base model. Default: that of the experts.")
     ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="What generates, behind the same server.")
+    ] = EngineName.VLLM,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     api_key: Annotated[
@@ -53,7 +57,7 @@ def serve(
     from jobs.serve import serve as run
 
     quiet_libraries()
-    rollout = {"engine": "vllm", "max_prompt_tokens": max_prompt_tokens, "max_tokens": max_tokens}
-    recipe = recipe_of(experts, model=model, rollout=rollout)
+    limits = {"max_prompt_tokens": max_prompt_tokens, "max_tokens": max_tokens}
+    recipe = recipe_of(experts, model=model, rollout={"engine": engine.value} | limits)
     first_pass = None if auto is Auto.OFF else auto.value
     run(experts, recipe, host=host, port=port, api_key=api_key, auto=first_pass)

@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import uvloop
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -20,43 +20,22 @@ from vllm.entrypoints.launchers.api_server.entry import build_and_serve
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.entrypoints.launchers.launcher import setup_server
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
-from vllm.inputs import TokensPrompt
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
-from vllm.renderers.inputs.preprocess import extract_prompt_components, parse_model_prompt
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
+from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.rollout.vllm_plugin import register
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
+from rlpeft.rollout.vllm_plugin.first_pass import AUTO, FirstPass, TwoPass
+from rlpeft.rollout.vllm_plugin.hf_client import HfClient
 from rlpeft.rollout.vllm_plugin.internals import check_version
 from rlpeft.rollout.vllm_plugin.start import expert_arguments, llm_arguments, plugin_arguments
-
-AUTO = "auto"
-"""Name of the model that chooses an expert for each request."""
-
-
-class FirstPass(Protocol):
-    """How `auto` chooses.
-
-    Attributes:
-        asked: expert that is asked; `None` for the base model.
-    """
-
-    @property
-    def asked(self) -> str | None: ...
-
-    def ask(self, prompt: str) -> list[int]:
-        """Token ids of the question about a prompt."""
-        ...
-
-    def read(self, answer: str) -> str | None:
-        """The expert that an answer means; `None` for the base model."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,39 +68,6 @@ class Listen:
     api_key: str | None = None
 
 
-class TwoPass:
-    """Two passes behind an engine client, mixed into it: `auto` becomes an expert here."""
-
-    requests: Mapping[str, LoRARequest]
-    first_pass: FirstPass | None = None
-
-    async def choose(
-        self, prompt: Any, request_id: str, given: LoRARequest | None
-    ) -> LoRARequest | None:
-        """The expert of a request: the one it names, or for `auto` the one an answer names."""
-        if given is None or given.lora_name != AUTO or self.first_pass is None:
-            return given
-        client: Any = self
-        found = extract_prompt_components(client.model_config, prompt)
-        tokenizer = client.renderer.tokenizer
-        text = tokenizer.decode(found.token_ids, skip_special_tokens=True)
-        question = TokensPrompt(prompt_token_ids=self.first_pass.ask(text))
-        (rendered,) = client.renderer.render_cmpl(
-            [parse_model_prompt(client.model_config, question)],
-            client.renderer.default_cmpl_tok_params,
-        )
-        asking = SamplingParams(
-            max_tokens=24, temperature=0.0, output_kind=RequestOutputKind.FINAL_ONLY
-        )
-        asked = self.requests.get(self.first_pass.asked or "")
-        answer = ""
-        async for output in client.generate(
-            rendered, asking, f"{request_id}-kind", lora_request=asked
-        ):
-            answer = output.outputs[0].text
-        return self.requests.get(self.first_pass.read(answer) or "")
-
-
 class VllmClient(TwoPass, AsyncLLM):
     """vLLM's asynchronous engine, with `auto`."""
 
@@ -137,8 +83,11 @@ class VllmClient(TwoPass, AsyncLLM):
             yield output
 
 
-def run(served: Served, listen: Listen) -> None:
+def run(served: Served, listen: Listen, hf_engine: HfEngine | None = None) -> None:
     """Serve until interrupted.
+
+    Args:
+        hf_engine: answers in the place of vLLM's engine; it holds base and experts already.
 
     Raises:
         EngineError: vLLM's version, the experts and the base model do not go together.
@@ -146,49 +95,50 @@ def run(served: Served, listen: Listen) -> None:
     """
     check_version()
     register()
-    uvloop.run(_run(served, listen))
+    uvloop.run(_run(served, listen, hf_engine))
 
 
-async def _run(served: Served, listen: Listen) -> None:
+async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> None:
     loras = EmptyLoras()
     args = _arguments(served, listen, loras.folder)
     address, socket = setup_server(args, reuse_port=False)
-    client: Any = VllmClient.from_vllm_config(
-        engine_arguments(served).create_engine_config(UsageContext.OPENAI_API_SERVER),
-        usage_context=UsageContext.OPENAI_API_SERVER,
-    )
+    client: Any = None
     try:
-        await _load(client, served, loras)
+        client = _client(served, hf_engine)
+        client.first_pass = served.first_pass
+        # vLLM numbers its LoRA modules in the order it is given them, from 1.
+        client.requests = {
+            name: LoRARequest(name, number, str(loras.folder))
+            for number, name in enumerate(served.experts, start=1)
+        }
+        if hf_engine is None:
+            await _load(client, served)
         shutdown = await build_and_serve(client, address, socket, args)
-    except BaseException:
-        client.shutdown()
-        socket.close()
-        raise
-    try:
         await shutdown
     finally:
-        client.shutdown()
+        if client is not None:
+            client.shutdown()
         socket.close()
         loras.close()
 
 
-async def _load(client: Any, served: Served, loras: EmptyLoras) -> None:
+def _client(served: Served, hf_engine: HfEngine | None) -> Any:
+    usage = UsageContext.OPENAI_API_SERVER
+    config = engine_arguments(served).create_engine_config(usage)
+    if hf_engine is not None:
+        return HfClient(config, hf_engine)
+    return VllmClient.from_vllm_config(config, usage_context=usage)
+
+
+async def _load(client: Any, served: Served) -> None:
     """Send base and experts to the workers, before vLLM is told of them as LoRA modules."""
     factors = json.dumps(dict(served.base.factors))
     await _call(client, "rlpeft_load", payload(served.base), factors)
-    # vLLM numbers its LoRA modules in the order it is given them, from 1.
-    ids = list(range(1, len(served.experts) + 1))
-    answer = await _call(
-        client, "rlpeft_experts", stacked_payload(served.experts), json.dumps(ids), factors
-    )
+    ids = json.dumps([request.lora_int_id for request in client.requests.values()])
+    answer = await _call(client, "rlpeft_experts", stacked_payload(served.experts), ids, factors)
     for (name, state), digest in zip(served.experts.items(), answer["digests"], strict=True):
         if digest != state.digest:
             raise EngineError(f"vLLM must hold expert {name!r} as sent, its digest differs.")
-    client.first_pass = served.first_pass
-    client.requests = {
-        name: LoRARequest(name, number, str(loras.folder))
-        for number, name in zip(ids, served.experts, strict=True)
-    }
 
 
 async def _call(client: EngineClient, method: str, *arguments: Any) -> dict[str, Any]:
