@@ -52,6 +52,7 @@ def supervise(run: Run, on_step: OnStep) -> None:
     if not finished(run, progress):
         with torch.random.fork_rng():
             Teacher(run, progress, on_step).train()
+        run.learner.policy.eval()
 
 
 def training_rows(
