@@ -54,8 +54,15 @@ class Examiner:
             prompter=self.prompter,
             sampling=greedy_sampling(self.recipe),
             step=proof.state.version,
+            labels=labels_of(self.recipe),
         )
         return found
+
+
+def labels_of(recipe: Recipe) -> tuple[str, ...]:
+    """The closed set of answers of a classification recipe; empty for any other."""
+    first = recipe.reward[0]
+    return tuple(first.options.get("labels", ())) if first.name == "label" else ()
 
 
 def evaluate_expert(

@@ -208,12 +208,30 @@ def change_map(change: Mapping[str, Any]) -> str:
     return drawn.uri
 
 
-def _annotate(axes: Axes, table: np.ndarray) -> None:
+def confusion_map(confusion: Mapping[str, Mapping[str, int]]) -> str:
+    """Counts of gold labels (down) by what was said (across)."""
+    said = list(next(iter(confusion.values())))
+    table = np.array([[row[label] for label in said] for row in confusion.values()], float)
+    with canvas((SMALL[0], 1.2 + 0.34 * max(len(confusion), 3))) as drawn:
+        axes = drawn.axes
+        axes.imshow(table, cmap="Blues", aspect="auto", vmin=0)
+        axes.set_xticks(range(len(said)), said)
+        axes.set_yticks(range(len(confusion)), list(confusion))
+        axes.set_xlabel("said")
+        axes.set_ylabel("gold")
+        axes.grid(visible=False)
+        _annotate(axes, table, "{:.0f}")
+    return drawn.uri
+
+
+def _annotate(axes: Axes, table: np.ndarray, form: str = "{:.2g}") -> None:
     middle = np.nanmax(table) / 2
     for (row, column), value in np.ndenumerate(table):
         if not np.isnan(value):
             colour = "white" if value > middle else INK
-            axes.text(column, row, f"{value:.2g}", ha="center", va="center", color=colour, size=8)
+            axes.text(
+                column, row, form.format(value), ha="center", va="center", color=colour, size=8
+            )
 
 
 def _grid(

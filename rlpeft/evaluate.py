@@ -54,6 +54,8 @@ class Accuracy(Section):
     """Completions that could be scored."""
     verdicts: dict[str, int] = {}
     """Count of every verdict kind, unscored ones included."""
+    confusion: dict[str, dict[str, int]] = {}
+    """For labels: gold -> said -> how often; what names no label counts as `UNREAD`."""
 
     @classmethod
     def of(cls, correct: int, total: int, verdicts: dict[str, int] | None = None) -> Accuracy:
@@ -152,12 +154,14 @@ def evaluate(
     sampling: Sampling,
     step: int = 0,
     expert: str | None = None,
+    labels: Sequence[str] = (),
 ) -> tuple[Accuracy, list[Group], ScoredBatch]:
     """Answer every problem once and count what is correct.
 
     Args:
         sampling: greedy (temperature 0) unless an experiment says otherwise.
         step: passed to rewards and into error messages.
+        labels: the closed set of answers, if there is one; counts who was taken for whom.
     """
     requests = [prompter.request(p, [rollout_seed(0, p.id, 0)], expert=expert) for p in problems]
     answers = fleet.rollout(requests, sampling)
@@ -166,7 +170,29 @@ def evaluate(
         for problem, request, completions in zip(problems, requests, answers, strict=True)
     ]
     scored = score_groups(groups, scorer, step=step)
-    return accuracy_of(scored), groups, scored
+    found = accuracy_of(scored).model_copy(
+        update={"confusion": confusion_of(groups, scored, labels)}
+    )
+    return found, groups, scored
+
+
+UNREAD = "-"
+"""Column of a confusion matrix for answers that give no label."""
+
+
+def confusion_of(
+    groups: Sequence[Group], scored: ScoredBatch, labels: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Gold -> said -> count over all labels; empty if there are none."""
+    if not labels:
+        return {}
+    counts = {gold: dict.fromkeys([*labels, UNREAD], 0) for gold in labels}
+    known = {label.casefold(): label for label in labels}
+    golds = [group.problem.answer for group in groups for _ in group.completions]
+    for gold, verdict in zip(golds, scored.verdicts, strict=True):
+        said = known.get((verdict.extracted or "").casefold(), UNREAD)
+        counts[known[gold.casefold()]][said] += 1
+    return counts
 
 
 def accuracy_of(scored: ScoredBatch) -> Accuracy:

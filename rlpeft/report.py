@@ -21,6 +21,7 @@ from rlpeft import charts
 from rlpeft.charts import BLUE, FAINT, GREEN, ORANGE, VERDICT_COLOURS, Rows
 from rlpeft.compare import KindStats, changes, kind_stats
 from rlpeft.errors import DataError, RlpeftError
+from rlpeft.evaluate import UNREAD
 from rlpeft.experts import CARD_FILE, Expert, ExpertCard, load_expert
 from rlpeft.metrics import (
     RECIPE_FILE,
@@ -265,7 +266,17 @@ def answer_charts(rows: Rows, folder: Path, card: ExpertCard | None) -> list[Cha
             "Share of completions that did not end by themselves.",
             charts.line_chart(rows, "completions/clipped_ratio", colour=FAINT, from_zero=True),
         ),
+        Chart(
+            "Confusion matrix",
+            f"Test problems by gold label and by what the expert said; {UNREAD} names no label.",
+            charts.confusion_map(confusion) if (confusion := confusion_counts(card)) else None,
+        ),
     )
+
+
+def confusion_counts(card: ExpertCard | None) -> Mapping[str, Mapping[str, int]]:
+    """Counts of the test split, of a classifier that was tested."""
+    return card.test.confusion if card and card.test else {}
 
 
 def lengths(folder: Path, card: ExpertCard | None) -> dict[str, list[int]]:

@@ -68,3 +68,34 @@ def test_verdicts_are_counted_apart():
     assert accuracy.verdicts["unscorable"] == 1
     assert accuracy.total == 3
     assert sum(accuracy.verdicts.values()) == 4
+
+
+def test_a_confusion_matrix_counts_gold_by_what_was_said():
+    """Two golds each; one answer is wrong, one names no label, case is folded."""
+    said = iter(["\\boxed{Swap}", "\\boxed{sort}", "\\boxed{sort}", "who knows"])
+
+    def script(request, seed):
+        return (7,), (-0.5,), next(said), FinishReason.STOP
+
+    labels = ("swap", "sort")
+    scorer = Scorer([RewardSpec("label", 1.0, {"labels": list(labels)})])
+    problems = [
+        Problem(str(k), "abc", gold) for k, gold in enumerate(("swap", "swap", "sort", "sort"))
+    ]
+    found, _, _ = evaluate(
+        problems,
+        LocalFleet(FakeEngine(script)),
+        scorer,
+        prompter=Prompter(Characters(), max_tokens=9),
+        sampling=Sampling(max_tokens=4),
+        labels=labels,
+    )
+    assert found.confusion == {
+        "swap": {"swap": 1, "sort": 1, "-": 0},
+        "sort": {"swap": 0, "sort": 1, "-": 1},
+    }
+    assert found.correct == 2
+
+
+def test_without_labels_there_is_no_confusion_matrix():
+    assert Accuracy.of(1, 2).confusion == {}

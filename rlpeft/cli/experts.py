@@ -152,9 +152,21 @@ def _card_table(card: Mapping[str, Any]) -> Table:
     for key, value in card.items():
         if key in ("validation", "test", "base_test"):
             table.add_row(key.replace("_", " "), _accuracy(value))
+            if value and value["confusion"]:
+                table.add_row("", _confusion_table(value["confusion"]))
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             table.add_row(key.replace("_", " "), Text(text))
+    return table
+
+
+def _confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("gold, said")
+    for label in next(iter(confusion.values())):
+        table.add_column(label, justify="right")
+    for gold, row in confusion.items():
+        table.add_row(Text(gold), *(str(count) for count in row.values()))
     return table
 
 
