@@ -1,11 +1,11 @@
 """Do geometric adapters help? LoRA, DoRA, HypLoRA and MoSLoRA on one recipe, several seeds.
 
-    python -m jobs.compare_adapters RECIPE [--by sft|rl] [--seeds 3] [--set section.key=value ...]
+    python -m jobs.compare_adapters RECIPE [--by sft|rl] [--seeds 3] [--ratio 2] [--set KEY=VALUE]
 
 All have LoRA's rank and modules; MoSLoRA never has more parameters, DoRA and HypLoRA a few more
-(one magnitude a row, two scalars a module). LoRA's alpha is tuned first, on the first seed and
-validation problems alone; the others keep the recipe's. Every run has a folder of its own and is
-not run twice, so a comparison that was cut off continues.
+(one magnitude a row, two scalars a module). Each one's alpha is tuned first, on the first seed and
+validation problems alone: a larger alpha is a larger step, and would be taken for a better method.
+Every run has a folder of its own and is not run twice, so a comparison that was cut off continues.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from rlpeft.config import GeometricAdapter, LoraFamilyAdapter, Recipe
 from rlpeft.errors import ConfigError
 
 ADAPTERS = ("lora", "dora", "hyplora", "moslora")
-ALPHA_RATIOS = (1.0, 2.0, 4.0)
-"""alpha / rank among which LoRA's is chosen."""
+RATIOS = (1.0, 2.0, 4.0, 8.0)
+"""alpha / rank among which each adapter's is chosen."""
 
 Train = Callable[[Recipe, Path], Mapping[str, Any]]
 
@@ -42,17 +42,26 @@ class Score:
     """
 
     name: str
+    alpha: float
     parameters: int
     accuracies: tuple[float, ...]
     against_lora: tuple[float, ...]
 
 
-def compare(recipe: Recipe, out: Path, *, train: Train, seeds: Sequence[int]) -> list[Score]:
+def compare(
+    recipe: Recipe,
+    out: Path,
+    *,
+    train: Train,
+    seeds: Sequence[int],
+    ratios: Sequence[float] = RATIOS,
+) -> list[Score]:
     """Train every adapter with every seed.
 
     Args:
-        recipe: its adapter's rank, alpha, targets and layers are those of all.
+        recipe: its adapter's rank, targets and layers are those of all.
         train: one run, in a folder that it may continue.
+        ratios: alpha / rank among which each adapter's is chosen; one is no choice.
 
     Raises:
         ConfigError: the recipe's adapter has no rank.
@@ -64,36 +73,22 @@ def compare(recipe: Recipe, out: Path, *, train: Train, seeds: Sequence[int]) ->
             f"{adapter.type!r}. Add --set adapter.type=lora."
         )
     shared = {"targets": adapter.targets, "layers": adapter.layers, "rank": adapter.rank}
-    alphas = dict.fromkeys(ADAPTERS, adapter.alpha)
-    alphas["lora"] = tuned_alpha(recipe, shared, out, train=train, seed=seeds[0])
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for name in ADAPTERS:
-        section = {"type": name, "alpha": alphas[name], **shared}
-        found[name] = [
-            train(variant(recipe, section, s), folder_of(out, section, s)) for s in seeds
-        ]
-    accuracies = {n: tuple(run["test"]["value"] for run in runs) for n, runs in found.items()}
-    return [
-        Score(
-            name,
-            runs[0]["trainable_parameters"],
-            accuracies[name],
-            tuple(a - b for a, b in zip(accuracies[name], accuracies["lora"], strict=True)),
-        )
-        for name, runs in found.items()
-    ]
 
+    def run(name: str, alpha: float, seed: int) -> Mapping[str, Any]:
+        section = {"type": name, "alpha": alpha, **shared}
+        return train(variant(recipe, section, seed), out / f"{name}-alpha{alpha:g}-seed{seed}")
 
-def tuned_alpha(
-    recipe: Recipe, shared: Mapping[str, Any], out: Path, *, train: Train, seed: int
-) -> float:
-    """LoRA's alpha with the best validation accuracy; the smallest of equals."""
-    found = {}
-    for ratio in ALPHA_RATIOS:
-        section = {"type": "lora", "alpha": ratio * shared["rank"], **shared}
-        run = train(variant(recipe, section, seed), folder_of(out, section, seed))
-        found[section["alpha"]] = run["validation"]
-    return max(found, key=lambda alpha: found[alpha])
+    alphas = [ratio * adapter.rank for ratio in sorted(ratios)]
+    scores: list[Score] = []
+    for name in ADAPTERS:  # LoRA first: the others are measured against it
+        validated = {alpha: run(name, alpha, seeds[0])["validation"] for alpha in alphas}
+        best = max(validated, key=lambda alpha: validated[alpha])  # the smallest of equals
+        runs = [run(name, best, seed) for seed in seeds]
+        accuracies = tuple(found["test"]["value"] for found in runs)
+        lora = scores[0].accuracies if scores else accuracies
+        against = tuple(a - b for a, b in zip(accuracies, lora, strict=True))
+        scores.append(Score(name, best, runs[0]["trainable_parameters"], accuracies, against))
+    return scores
 
 
 def variant(recipe: Recipe, adapter: Mapping[str, Any], seed: int) -> Recipe:
@@ -101,11 +96,6 @@ def variant(recipe: Recipe, adapter: Mapping[str, Any], seed: int) -> Recipe:
     tree = recipe.model_dump(mode="json")
     tree["adapter"], tree["train"]["seed"] = dict(adapter), seed
     return Recipe.model_validate(tree)
-
-
-def folder_of(out: Path, section: Mapping[str, Any], seed: int) -> Path:
-    """Where one run lies."""
-    return out / f"{section['type']}-alpha{section['alpha']:g}-seed{seed}"
 
 
 def train_one(recipe: Recipe, folder: Path, *, by: str) -> Mapping[str, Any]:
@@ -142,8 +132,8 @@ def student_quantile(level: float, freedom: int) -> float:
 def table(scores: Sequence[Score]) -> str:
     """The scores as a Markdown table, in percent."""
     lines = [
-        "| adapter | parameters | test accuracy, mean | by seed | minus LoRA | 95 % interval |",
-        "|---|---|---|---|---|---|",
+        "| adapter | alpha | parameters | test accuracy | by seed | minus LoRA | 95 % interval |",
+        "|---|---|---|---|---|---|---|",
     ]
     for score in scores:
         seeds = ", ".join(f"{100 * value:.1f}" for value in score.accuracies)
@@ -151,6 +141,7 @@ def table(scores: Sequence[Score]) -> str:
         against = f"{100 * difference:+.1f} | {100 * low:+.1f} to {100 * high:+.1f}"
         cells = (
             score.name,
+            f"{score.alpha:g}",
             f"{score.parameters:,}",
             f"{100 * fmean(score.accuracies):.1f}",
             seeds,
@@ -164,17 +155,27 @@ def main(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
     by: Annotated[Literal["sft", "rl"], typer.Option(help="Supervision, or RL.")] = "sft",
     seeds: Annotated[int, typer.Option(min=2, help="How many, from train.seed on.")] = 3,
+    ratios: Annotated[
+        list[float] | None,
+        typer.Option("--ratio", help="An alpha / rank to choose from; repeat. Default: 1 2 4 8."),
+    ] = None,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Folder of all runs.")] = None,
 ) -> None:
-    """Compare LoRA (alpha tuned), DoRA, HypLoRA and MoSLoRA at equal rank; print the table."""
+    """Compare LoRA, DoRA, HypLoRA and MoSLoRA at equal rank, alphas tuned; print the table."""
     from jobs.command import quiet_libraries
 
     quiet_libraries()
     found = read_recipe(recipe, [*(overrides or ())])
     folder = (out or Path("runs") / f"{found.name}-{by}-adapters").expanduser().absolute()
     numbers = range(found.train.seed, found.train.seed + seeds)
-    scores = compare(found, folder, train=partial(train_one, by=by), seeds=list(numbers))
+    scores = compare(
+        found,
+        folder,
+        train=partial(train_one, by=by),
+        seeds=list(numbers),
+        ratios=ratios or RATIOS,
+    )
     (folder / "scores.json").write_text(json.dumps([asdict(score) for score in scores], indent=2))
     typer.echo(table(scores))
 

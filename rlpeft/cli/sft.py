@@ -22,10 +22,12 @@ def sft(
 ) -> None:
     """Train an expert on written answers (trl.SFTTrainer), then test it against its base model.
 
-    The recipe is one of `rlpeft train`. `sft.completion` says what the model shall write, from
-    columns of the data: `{answer}` by default, `{output}` for Math-10K, `{solution}` for GSM8K.
-    Batch, steps and optimizer are `train.prompts_per_step`, `train.steps` and `[learner]`; any
-    adapter will do: `--set adapter.type=hyplora`.
+    The recipe is one of `rlpeft train`, and any adapter will do: --set adapter.type=hyplora.
+
+    sft.completion says what the model shall write, from columns of the data: {answer} by default,
+    {output} for Math-10K, {solution} for GSM8K.
+
+    Batch, steps and optimizer are train.prompts_per_step, train.steps and the learner section.
     """
     from jobs.recipes import read_recipe
     from jobs.sft import run
