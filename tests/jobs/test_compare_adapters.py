@@ -13,7 +13,7 @@ def recipe(**adapter):
 
 
 class Script:
-    """Stands for training: DoRA validates best at alpha 16, all others alike; MoSLoRA tests best."""
+    """Stands for training: DoRA validates best at alpha 16; MoSLoRA tests best."""
 
     def __init__(self):
         self.folders = []
