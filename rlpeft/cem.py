@@ -24,7 +24,20 @@ Array = npt.NDArray[np.float64]
 
 
 class Search(Protocol):
-    """What every searcher here does."""
+    """What every searcher here does.
+
+    Attributes:
+        best: best candidate ever told [K].
+        best_score: its score and tie-break.
+    """
+
+    best: Array
+    best_score: tuple[float, float]
+
+    @property
+    def std(self) -> Array:
+        """Spread of what would be asked next [K]."""
+        ...
 
     def ask(self) -> Array:
         """Candidates [C, K] to be scored."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -22,6 +22,8 @@ from rlpeft.adapter_config import MoSLoraAdapter as MoSLoraAdapter
 from rlpeft.adapter_config import Section as Section
 from rlpeft.adapter_config import SvfAdapter as SvfAdapter
 from rlpeft.errors import ConfigError
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class ModelConfig(Section):
@@ -240,22 +242,32 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     Raises:
         ConfigError: no such file, bad TOML, an unknown key or a value out of bounds.
     """
+    return parse_recipe(read_tree(path, overrides), source=str(path))
+
+
+def read_tree(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The plain tree of a recipe file with its overrides, not yet validated."""
     try:
         text = path.read_text()
-        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        tree: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError as error:
         raise ConfigError(f"recipe must be an existing TOML file, got {str(path)!r}.") from error
     except ValueError as error:
         raise ConfigError(f"recipe {str(path)!r} must be TOML: {error}.") from error
     for override in overrides:
         _apply_override(tree, override)
-    return parse_recipe(tree, source=str(path))
+    return tree
 
 
 def parse_recipe(tree: dict[str, Any], *, source: str) -> Recipe:
     """Validate a recipe given as a plain tree; `source` names it in errors."""
+    return validated(Recipe, tree, source=source)
+
+
+def validated(schema: type[AnySection], tree: dict[str, Any], *, source: str) -> AnySection:
+    """A recipe of any kind from a plain tree; each mistake in it is told in words."""
     try:
-        return Recipe.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
         problems = "; ".join(_one_line(item) for item in error.errors())
         raise ConfigError(f"recipe {source!r}: {problems}") from error

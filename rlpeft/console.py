@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -20,14 +20,20 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from rlpeft.trainer import Progress
-
 RATE_WINDOW = 20
 """Steps over which the rate is taken."""
 
 PLAIN_INTERVAL_S = 1.0
 """Least time between two plain lines."""
+
+
+class Counted(Protocol):
+    """Whatever goes step by step."""
+
+    @property
+    def step(self) -> int:
+        """How many are done."""
+        ...
 
 
 class Rate:
@@ -49,6 +55,8 @@ def figures(metrics: Mapping[str, float], best: float | None) -> str:
     shown = []
     if "reward" in metrics:
         shown.append(f"reward {metrics['reward']:.3f}")
+    if "best" in metrics:
+        shown.append("best {best:.1%}  mean {mean:.1%}  spread {spread:.3f}".format(**metrics))
     if "kl" in metrics:
         shown.append(f"kl {metrics['kl']:.2g}")
     if "eval_accuracy" in metrics:
@@ -78,6 +86,7 @@ class RunDisplay:
 
     Args:
         total_steps: `train.steps`.
+        unit: what one step is called.
         console: standard error if absent, so that `--json` output stays clean.
     """
 
@@ -85,10 +94,11 @@ class RunDisplay:
         self,
         total_steps: int,
         *,
+        unit: str = "step",
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.total_steps = total_steps
+        self.total_steps, self.unit = total_steps, unit
         self.console = console or Console(stderr=True)
         self._clock, self._rate = clock, Rate(clock)
         self._best: float | None = None
@@ -99,7 +109,7 @@ class RunDisplay:
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._bar = ProgressBar(
-                TextColumn("step"),
+                TextColumn(self.unit),
                 MofNCompleteColumn(),
                 BarColumn(bar_width=20),
                 TextColumn("{task.fields[figures]}", markup=False),
@@ -119,7 +129,7 @@ class RunDisplay:
         if self._bar is not None:
             self._bar.stop()
 
-    def step(self, progress: Progress, metrics: Mapping[str, float]) -> None:
+    def step(self, progress: Counted, metrics: Mapping[str, float]) -> None:
         """Show one finished step."""
         shown = figures(metrics, self._best)
         self._best = max(
@@ -129,7 +139,7 @@ class RunDisplay:
         if self._bar is not None:
             self._bar.update(self._task, completed=progress.step, figures=shown, pace=paced)
         elif self._is_due(progress.step, metrics):
-            place = f"step {progress.step}/{self.total_steps}"
+            place = f"{self.unit} {progress.step}/{self.total_steps}"
             self.console.print(
                 "  ".join(part for part in (place, shown, paced) if part),
                 highlight=False,

@@ -5,31 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlpeft.config import Recipe, load_recipe
+from rlpeft.adapt.config import AdaptRecipe
+from rlpeft.config import Recipe, load_recipe, read_tree, validated
 from rlpeft.errors import ConfigError
 
 PACKAGED = Path(__file__).parent
+ADAPT = PACKAGED / "adapt"
+"""Recipes of `rlpeft adapt`."""
 
 
-def recipe_names() -> list[str]:
-    """Names of the packaged recipes."""
-    return sorted(path.stem for path in PACKAGED.glob("*.toml"))
+def recipe_names(folder: Path = PACKAGED) -> list[str]:
+    """Names of the packaged recipes of one kind."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
-def find_recipe(name: str) -> Path:
+def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
     """The file of a recipe given as a path, or as the name of a packaged one.
 
     Raises:
         ConfigError: neither.
     """
-    for path in (Path(name), PACKAGED / f"{name}.toml"):
+    for path in (Path(name), folder / f"{name}.toml"):
         if path.is_file():
             return path
     raise ConfigError(
-        f"a recipe must be a TOML file or one of {', '.join(recipe_names())}, got {name!r}."
+        f"a recipe must be a TOML file or one of {', '.join(recipe_names(folder))}, got {name!r}."
     )
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Find and read a recipe; see `rlpeft.config.load_recipe`."""
     return load_recipe(find_recipe(name), tuple(overrides))
+
+
+def read_adapt_recipe(name: str, overrides: Sequence[str] = ()) -> AdaptRecipe:
+    """Find and read a recipe of `rlpeft adapt`, as `read_recipe` does one of `rlpeft train`."""
+    path = find_recipe(name, ADAPT)
+    return validated(AdaptRecipe, read_tree(path, tuple(overrides)), source=str(path))

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from rewards.errors import RewardError
 from rlpeft.cli import analyze, experts, jobs, models, reward
+from rlpeft.cli.adapt import adapt
 from rlpeft.cli.bench import bench
 from rlpeft.cli.doctor import doctor
 from rlpeft.cli.evaluate import evaluate
@@ -53,6 +54,7 @@ for job_command in (jobs.submit, jobs.status, jobs.logs, jobs.stop):
     app.command()(job_command)
 app.command()(doctor)
 app.command()(evaluate)
+app.command()(adapt)
 app.command()(generate)
 app.command()(serve)
 app.command()(export)

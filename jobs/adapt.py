@@ -1,0 +1,242 @@
+"""Adapt to a task that no expert was trained for: search a mixture on a few shots, then judge it.
+
+All that a search leaves lies in one folder; started again on it, it continues with the next
+iteration, and asks for no answer that it has already.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.adapt_chart import draw_history
+from jobs.train import SUMMARY_FILE, lone_run, start_or_continue, write_json
+from rlpeft.adapt.config import AdaptRecipe
+from rlpeft.adapt.fitness import Examiner
+from rlpeft.adapt.journal import Journal
+from rlpeft.adapt.search import Adaptation, Found, OnIteration, adapt
+from rlpeft.adapt.shots import load_shots
+from rlpeft.build import (
+    build_engine,
+    build_prompter,
+    build_scorer,
+    build_state,
+    check_inputs,
+    library_versions,
+)
+from rlpeft.collect import greedy_sampling
+from rlpeft.config import Recipe
+from rlpeft.errors import ExpertError
+from rlpeft.evaluate import Accuracy, Prompter, Scores, evaluate
+from rlpeft.experts import find_experts, read_card
+from rlpeft.metrics import RECIPE_FILE
+from rlpeft.mixing import ExpertSet
+from rlpeft.models import model_digest, resolve_model
+from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.tasks.base import Task
+from rlpeft.tasks.catalogue import load_task
+
+EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
+EXPERT_FOLDER = "expert"
+MIXED, UNIFORM = "mixed", "uniform"
+"""Names of two mixtures beside the experts' own: the one found, and equal parts of each."""
+
+OpenFleet = Callable[[Recipe], AbstractContextManager[Fleet]]
+Summary = dict[str, Any]
+
+EXECUTION_ONLY: Any = {"resources": True, "rollout": {"num_engines", "batch_size"}}
+"""Parts of a recipe that may change under a search: they decide where, not what."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a recipe of `rlpeft adapt` names, read and checked."""
+
+    recipe: AdaptRecipe
+    engine_recipe: Recipe
+    experts: ExpertSet
+    task: Task
+    shots: Sequence[Any]
+    prompter: Prompter
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must not change under a search."""
+        digests = [card.digest for card in self.experts.cards]
+        return {
+            "recipe": self.recipe.model_dump(mode="json", exclude=EXECUTION_ONLY),
+            "experts": dict(zip(self.experts.names[1:], digests, strict=True)),
+            "base_model": self.experts.cards[0].base_digest,
+            "data": self.task.fingerprint(),
+            "shots": [[shot.id, str(shot.prompt), shot.answer] for shot in self.shots],
+        }
+
+
+def read_inputs(recipe: AdaptRecipe) -> Inputs:
+    """Read experts and task, and find what would stop the search later.
+
+    Raises:
+        RlpeftError: experts that cannot be mixed, or data that cannot be used.
+        RewardError: a reward cannot be used.
+    """
+    folders = expert_folders(recipe)
+    engine_recipe = recipe.engine_recipe(read_card(folders[0]).adapter)
+    digest = model_digest(resolve_model(recipe.model.name))
+    factors: Mapping[str, str] | None = None
+    if any(read_card(f).adapter.get("parametrisation") != "direct" for f in folders):
+        factors = build_state(engine_recipe).factors
+    experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
+    task, prompter = load_task(recipe.task), build_prompter(engine_recipe)
+    with closing(build_scorer(engine_recipe)) as scorer:
+        check_inputs(engine_recipe, task, prompter, scorer)
+    return Inputs(recipe, engine_recipe, experts, task, load_shots(recipe, task), prompter)
+
+
+def expert_folders(recipe: AdaptRecipe) -> list[Path]:
+    """Every expert that the recipe names.
+
+    Raises:
+        ExpertError: a folder without any.
+    """
+    found: list[Path] = []
+    for root in recipe.experts:
+        below = find_experts(Path(root).expanduser())
+        if not below:
+            raise ExpertError(
+                f"experts must name folders with experts, there is none at or below {root!r}. "
+                "Train one: rlpeft train quickstart"
+            )
+        found += below
+    return found
+
+
+@contextmanager
+def local_fleet(recipe: Recipe) -> Iterator[Fleet]:
+    """One engine in this process."""
+    with closing(LocalFleet(build_engine(recipe))) as fleet:
+        yield fleet
+
+
+def run(
+    recipe: AdaptRecipe,
+    out: Path,
+    *,
+    open_fleet: OpenFleet = local_fleet,
+    on_iteration: OnIteration | None = None,
+) -> Summary:
+    """Search until the recipe's end, write the mixture, and judge it once on the test split.
+
+    Args:
+        out: the search's folder; an unfinished search in it is continued.
+        open_fleet: makes the engines that answer.
+        on_iteration: told after each iteration.
+
+    Returns:
+        What `summary.json` of the folder holds.
+
+    Raises:
+        RlpeftError: recipe, experts or data cannot do it, or the folder holds another search.
+    """
+    inputs = read_inputs(recipe)
+    with lone_run(out):
+        start_or_continue(out, inputs.fingerprint())
+        if (out / SUMMARY_FILE).is_file():
+            return dict(json.loads((out / SUMMARY_FILE).read_text()))
+        write_json(out / RECIPE_FILE, recipe.model_dump(mode="json"))
+        with (
+            closing(build_scorer(inputs.engine_recipe)) as scorer,
+            open_fleet(inputs.engine_recipe) as fleet,
+        ):
+            found = _search(inputs, out, fleet, scorer, on_iteration or (lambda *_: None))
+            accuracies = judge(inputs, found, fleet, scorer)
+        return _write(inputs, found, accuracies, out)
+
+
+def _search(
+    inputs: Inputs, out: Path, fleet: Fleet, scorer: Scores, on_iteration: OnIteration
+) -> Found:
+    examiner = Examiner(
+        fleet=fleet,
+        scorer=scorer,
+        prompter=inputs.prompter,
+        sampling=greedy_sampling(inputs.engine_recipe),
+        seed=inputs.recipe.seed,
+        journal=Journal(out / EVALUATIONS_FILE),
+    )
+    this = Adaptation(inputs.recipe, out, inputs.experts, inputs.shots, examiner)
+    return adapt(this, on_iteration)
+
+
+def judge(inputs: Inputs, found: Found, fleet: Fleet, scorer: Scores) -> dict[str, Accuracy]:
+    """Greedy test accuracy of the base, each expert, their uniform mixture and the one found."""
+    experts = inputs.experts
+    states = {name: experts.state(name) for name in experts.names}
+    states[UNIFORM] = experts.mix([0.0] + [1.0] * (len(experts) - 1), normalise=True)
+    states[MIXED] = experts.mix(found.coefficients, normalise=found.arm.normalise)
+    fleet.load_experts(states)
+    accuracies = {}
+    for name in states:
+        accuracies[name], _, _ = evaluate(
+            inputs.task.split("test"),
+            fleet,
+            scorer,
+            prompter=inputs.prompter,
+            sampling=greedy_sampling(inputs.engine_recipe),
+            expert=name,
+        )
+    return accuracies
+
+
+def _write(inputs: Inputs, found: Found, accuracies: Mapping[str, Accuracy], out: Path) -> Summary:
+    recipe, experts = inputs.recipe, inputs.experts
+    search = {
+        "config": recipe.search.model_dump(mode="json"),
+        "shots": [shot.id for shot in inputs.shots],
+        "arm": str(found.arm),
+        "fitness": asdict(found.fitness),
+        "cross_validation": {arm: asdict(f) for arm, f in found.validated.items()},
+        "history": found.history,
+    }
+    card = {
+        "name": recipe.name,
+        "task": recipe.task.model_dump(),
+        "rewards": tuple(reward.name for reward in recipe.reward),
+        "seed": recipe.seed,
+        "test": accuracies[MIXED],
+        "base_test": accuracies[experts.names[0]],
+        "versions": library_versions(),
+    }
+    written = experts.save(
+        out / EXPERT_FOLDER,
+        found.coefficients,
+        normalise=found.arm.normalise,
+        card=card,
+        search=search,
+    )
+    _write_history(found.history, out)
+    means = found.coefficients.reshape(len(experts), -1).mean(1).tolist()
+    summary = {
+        "name": recipe.name,
+        "expert": str(out / EXPERT_FOLDER),
+        "digest": written.digest,
+        "arm": str(found.arm),
+        "coefficients": dict(zip(experts.names, means, strict=True)),
+        "shots": {"number": len(inputs.shots), **asdict(found.fitness)},
+        "cross_validation": search["cross_validation"],
+        "test": {name: accuracy.model_dump() for name, accuracy in accuracies.items()},
+        "history": str(out / CHART_FILE),
+    }
+    write_json(out / SUMMARY_FILE, summary)
+    return summary
+
+
+def _write_history(history: Sequence[Mapping[str, Any]], out: Path) -> None:
+    with (out / HISTORY_FILE).open("w", newline="") as file:
+        table = csv.DictWriter(file, list(history[0]))
+        table.writeheader()
+        table.writerows(history)
+    draw_history(history, out / CHART_FILE)

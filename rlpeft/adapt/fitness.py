@@ -1,0 +1,118 @@
+"""What a mixture is worth: its accuracy on the shots, and how sure it is of its correct answers.
+
+Accuracy on ten shots ties often. Ties go to the mixture that gives its own correct answers the
+higher mean log-likelihood (Transformer², arXiv 2501.06252, App. A); one with no correct answer
+has none, and wins no tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Self
+
+from rewards.verdict import VerdictKind
+from rlpeft.adapt.journal import Journal, Key, Outcome
+from rlpeft.adapter_state import AdapterState
+from rlpeft.evaluate import Prompter, Scores, rollout_seed, score_groups
+from rlpeft.rollout.fleet import Fleet
+from rlpeft.types import Completion, Group, Problem, Request, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """Higher is better, `accuracy` first.
+
+    >>> Fitness.of([Outcome(True, -0.5), Outcome(False, -0.1)])
+    Fitness(accuracy=0.5, likelihood=-0.5)
+
+    Attributes:
+        accuracy: correct over scored; NaN if the reward could score nothing.
+        likelihood: mean over the correct answers of their mean token log-prob; -inf if none is.
+    """
+
+    accuracy: float
+    likelihood: float
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Self:
+        """The fitness that these outcomes make."""
+        scored = [found for found in outcomes if found.correct is not None]
+        correct = [found.logprob for found in scored if found.correct]
+        return cls(
+            len(correct) / len(scored) if scored else float("nan"),
+            fmean(correct) if correct else float("-inf"),
+        )
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Answers problems with mixtures, none of them twice.
+
+    Attributes:
+        fleet: its engines hold whatever mixtures are asked for.
+        sampling: greedy, as the mixtures will be judged.
+        seed: of the completions.
+        journal: what is known already.
+    """
+
+    fleet: Fleet
+    scorer: Scores
+    prompter: Prompter
+    sampling: Sampling
+    seed: int
+    journal: Journal
+
+    def fitness(self, mixes: Sequence[AdapterState], problems: Sequence[Problem]) -> list[Fitness]:
+        """Fitness of each mixture on these problems; all of them share one batch."""
+        self._answer({mix.digest: mix for mix in mixes}, problems)
+        return [
+            Fitness.of(self.journal[self._key(mix.digest, problem)] for problem in problems)
+            for mix in mixes
+        ]
+
+    def _answer(self, mixes: Mapping[str, AdapterState], problems: Sequence[Problem]) -> None:
+        missing = [
+            (key, problem)
+            for digest in mixes
+            for problem in problems
+            if (key := self._key(digest, problem)) not in self.journal
+        ]
+        if not missing:
+            return
+        wanted = dict.fromkeys(key.digest for key, _ in missing)
+        self.fleet.load_experts({digest: mixes[digest] for digest in wanted})
+        requests = [
+            Request(
+                f"{key.digest[:16]}/{key.problem}",
+                self.prompter.ids(problem),
+                (key.seed,),
+                key.digest,
+            )
+            for key, problem in missing
+        ]
+        answers = [group[0] for group in self.fleet.rollout(requests, self.sampling)]
+        groups = [
+            Group(problem, request.prompt_ids, (answer,))
+            for (_, problem), request, answer in zip(missing, requests, answers, strict=True)
+        ]
+        verdicts = score_groups(groups, self.scorer, step=0).verdicts
+        self.journal.add(
+            {
+                key: Outcome(_is_correct(verdict.kind, verdict.score), mean_logprob(answer))
+                for (key, _), verdict, answer in zip(missing, verdicts, answers, strict=True)
+            }
+        )
+
+    def _key(self, digest: str, problem: Problem) -> Key:
+        return Key(digest, problem.id, rollout_seed(self.seed, problem.id, 0))
+
+
+def mean_logprob(completion: Completion) -> float:
+    """Mean log-prob of a completion's tokens; 0 for one without any."""
+    return fmean(completion.logprobs) if completion.logprobs else 0.0
+
+
+def _is_correct(kind: VerdictKind, score: float | None) -> bool | None:
+    return None if score is None else kind is VerdictKind.CORRECT

@@ -1,0 +1,73 @@
+"""`rlpeft adapt`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.command import Overrides, quiet_libraries
+
+Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
+
+
+def adapt(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    overrides: Overrides = None,
+    light: Light = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the search; an unfinished one continues. Default: runs/NAME."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Mix experts for a task that none was trained for, by a handful of labelled examples.
+
+    Searches the coefficients that answer the shots best, writes the mixture as an ordinary expert
+    with its parents and history on its card, and judges it once on the task's test split, beside
+    the base, each expert and their uniform mixture. Started again, it continues.
+
+    rlpeft adapt tiny-mix --set shots.number=20
+    """
+    from jobs.adapt import run
+    from jobs.recipes import read_adapt_recipe
+    from rlpeft.adapt.search import total_iterations
+    from rlpeft.console import RunDisplay
+
+    found = read_adapt_recipe(recipe, all_overrides(overrides, light=light))
+    folder = (out or Path("runs") / found.name).expanduser().absolute()
+    quiet_libraries()
+    with RunDisplay(total_iterations(found), unit="iteration") as display:
+        summary = run(found, folder, on_iteration=display.step)
+    print_summary(summary, as_json=as_json)
+
+
+def all_overrides(overrides: list[str] | None, *, light: bool) -> list[str]:
+    """`--light` first, so that a `--set` may still change it."""
+    from rlpeft.adapt.config import LIGHT
+
+    return [*(LIGHT if light else ()), *(overrides or ())]
+
+
+def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    """The table and the facts that a finished search ends with."""
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    from rich.console import Console
+
+    from rlpeft.console import accuracy_table
+
+    table = accuracy_table(summary["test"], title=f"{summary['name']}: test accuracy")
+    Console().print(table)
+    weights = ", ".join(f"{name} {value:.3f}" for name, value in summary["coefficients"].items())
+    shots = summary["shots"]
+    typer.echo(f"coefficients   {weights} ({summary['arm']})")
+    typer.echo(f"shots          {shots['accuracy']:.1%} of {shots['number']}")
+    for arm, fitness in summary["cross_validation"].items():
+        typer.echo(f"on folds       {fitness['accuracy']:.1%} {arm}")
+    typer.echo(f"expert         {summary['expert']}")
+    typer.echo(f"history        {summary['history']}")

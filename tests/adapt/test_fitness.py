@@ -1,0 +1,53 @@
+"""Fitness: accuracy first, then how sure a mixture is of its correct answers."""
+
+import math
+
+import pytest
+
+from rlpeft.adapt.fitness import Fitness, mean_logprob
+from rlpeft.adapt.journal import Outcome
+from rlpeft.types import Completion, FinishReason
+
+
+def test_accuracy_counts_what_was_scored_and_likelihood_what_was_correct():
+    outcomes = [Outcome(True, -0.5), Outcome(True, -1.5), Outcome(False, -9.0), Outcome(None, 0.0)]
+    assert Fitness.of(outcomes) == Fitness(pytest.approx(2 / 3), -1.0)
+
+
+def test_without_a_correct_answer_there_is_no_likelihood():
+    assert Fitness.of([Outcome(False, -0.1)]) == Fitness(0.0, -math.inf)
+
+
+def test_without_a_score_there_is_no_accuracy():
+    assert math.isnan(Fitness.of([Outcome(None, -0.1)]).accuracy)
+
+
+def test_a_completions_logprob_is_its_tokens_mean():
+    def completion(*logprobs):
+        return Completion((7,) * len(logprobs), logprobs, "", FinishReason.STOP, 0, "")
+
+    assert mean_logprob(completion(-1.0, -3.0)) == -2.0
+    assert mean_logprob(completion()) == 0.0
+
+
+def test_a_population_is_one_load_and_one_batch(adaptation, experts, shots, engine):
+    mixes = [experts.mix([0, a, 1 - a], normalise=True) for a in (0.5, 0.625, 0.75)]
+    found = adaptation().examiner.fitness(mixes, shots)
+    assert len(engine.experts) == len(engine.requests) == 1
+    assert {request.expert for request in engine.requests[0]} == {mix.digest for mix in mixes}
+    # Gaps to the wanted multipliers: 0, 0.075 and 0.15, which misses the shot that asks for 0.1.
+    assert [f.accuracy for f in found] == [1.0, 1.0, pytest.approx(5 / 6)]
+    assert [f.likelihood for f in found] == pytest.approx([0.0, -0.075, -0.15], abs=1e-6)
+
+
+def test_what_is_known_is_not_asked_again(adaptation, experts, shots, engine):
+    one, two = (experts.mix([0, a, 1 - a], normalise=True) for a in (0.5, 0.75))
+    examiner = adaptation().examiner
+    first = examiner.fitness([one, one], shots[:4])
+    assert len(engine.requests[0]) == 4
+    assert examiner.fitness([one], shots[:4]) == first[:1]
+    assert len(engine.requests) == 1
+    examiner.fitness([one, two], shots)
+    asked = [(r.expert, r.id.partition("/")[2]) for r in engine.requests[1]]
+    assert [problem for digest, problem in asked if digest == one.digest] == ["shot/4", "shot/5"]
+    assert len(asked) == 2 + 6
