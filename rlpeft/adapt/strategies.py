@@ -23,13 +23,8 @@ from rlpeft.evaluate import Prompter
 from rlpeft.experts import ExpertCard
 from rlpeft.mixing import BASE, ExpertSet
 from rlpeft.rollout.fleet import Fleet
+from rlpeft.tasks.kinds import OTHERS, ask_kind, label_of
 from rlpeft.types import Problem, Prompt, Sampling
-
-OTHERS = "others"
-"""The answer for a prompt that no expert was trained for."""
-
-TINY_KIND = "tiny/kind"
-"""The classification task of the tiny skills, which has a question of its own."""
 
 FIRST_PASSES = ("prompt", "classifier")
 """Strategies that ask before they answer."""
@@ -111,24 +106,6 @@ class Classify:
         return [self.question.read(group[0].text) for group in groups]
 
 
-def ask_kind(prompt: Prompt, labels: Sequence[str], task: str | None = None) -> Prompt:
-    r"""The question for the kind of a prompt, in plain words or as `tiny/kind` was trained.
-
-    >>> ask_kind("3714@=", ["swap", "others"], "tiny/kind")
-    '?3714@='
-    """
-    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    if task == TINY_KIND:
-        return f"?{text}"
-    boxes = ", ".join(f"\\boxed{{{label}}}" for label in labels)
-    system = (
-        "You sort questions into kinds. Do not answer the question. Reply with one of "
-        f"{boxes}; \\boxed{{{OTHERS}}} where none of the others fits."
-    )
-    asked = f"Which kind is this question?\n\n{text}"
-    return ({"role": "system", "content": system}, {"role": "user", "content": asked})
-
-
 def kinds_of(experts: ExpertSet) -> dict[str, str]:
     """Label -> expert: the last part of the name of each expert's task (`tiny/swap`: swap).
 
@@ -141,7 +118,7 @@ def kinds_of(experts: ExpertSet) -> dict[str, str]:
     for name, card in zip(experts.names[1:], experts.cards, strict=True):
         if card.mixture is not None or _is_classifier(card):
             continue
-        label = str(card.task["name"]).rpartition("/")[2]
+        label = label_of(str(card.task["name"]))
         if label in kinds:
             raise ExpertError(
                 f"each kind must have one expert, {kinds[label]!r} and {name!r} are both trained "
@@ -161,7 +138,7 @@ def make_question(name: str, experts: ExpertSet) -> Question:
     """
     if name == "prompt":
         return Question(kinds_of(experts))
-    asked = _only(experts, name, "classifier (task `.../kind`)", _is_classifier)
+    asked = _only(experts, name, "classifier (task `kind` or `tiny/kind`)", _is_classifier)
     card = experts.cards[experts.names.index(asked) - 1]
     return Question(kinds_of(experts), asked, str(card.task["name"]))
 
@@ -186,7 +163,7 @@ def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompte
 
 
 def _is_classifier(card: ExpertCard) -> bool:
-    return str(card.task["name"]).rpartition("/")[2] == "kind"
+    return label_of(str(card.task["name"])) == "kind"
 
 
 def _only(experts: ExpertSet, strategy: str, what: str, fits: object) -> str:

@@ -13,6 +13,7 @@ from rlpeft.errors import ConfigError, DataError
 from rlpeft.tasks.arithmetic import arithmetic_task
 from rlpeft.tasks.base import ProblemSet, Split, Task
 from rlpeft.tasks.benchmarks import BENCHMARKS
+from rlpeft.tasks.kinds import KindOptions, kind_task
 from rlpeft.tasks.rows import (
     Item,
     as_prompt,
@@ -146,6 +147,10 @@ def _benchmark(config: TaskConfig) -> ProblemSet:
     )
 
 
+def _kind(config: TaskConfig) -> ProblemSet:
+    return kind_task(_options(config, KindOptions), _counts(config), load_task)
+
+
 def _rows(config: TaskConfig) -> ProblemSet:
     options = _options(config, RowOptions)
     if not config.path:
@@ -177,6 +182,7 @@ def _row_item(row: Row, options: RowOptions) -> Item:
 
 _BUILDERS: dict[str, Callable[[TaskConfig], ProblemSet]] = {
     "arithmetic": _arithmetic,
+    "kind": _kind,
     "jsonl": _rows,
     "hub": _rows,
     **dict.fromkeys(BENCHMARKS, _benchmark),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlpeft.adapt.strategies import Classify, Fixed, Question, ask_kind, kinds_of, make_strategy
+from rlpeft.adapt.strategies import Classify, Fixed, Question, kinds_of, make_strategy
 from rlpeft.adapt.two_pass import two_pass
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
@@ -11,6 +11,7 @@ from rlpeft.mixing import ExpertSet
 from rlpeft.models import load_tokenizer, resolve_model
 from rlpeft.rollout.fake_engine import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
+from rlpeft.tasks.kinds import ask_kind
 from rlpeft.types import FinishReason, Problem, Sampling
 
 Z = {"base_model.model.q.svf_z": torch.tensor([1.0, 2.0])}
