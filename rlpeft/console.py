@@ -55,6 +55,8 @@ def figures(metrics: Mapping[str, float], best: float | None) -> str:
     shown = []
     if "reward" in metrics:
         shown.append(f"reward {metrics['reward']:.3f}")
+    elif "mean_token_accuracy" in metrics:  # supervised: its loss, unlike RL's, tells something
+        shown.append(f"loss {metrics['loss']:.3f}")
     if "best" in metrics:
         shown.append("best {best:.1%}  mean {mean:.1%}  spread {spread:.3f}".format(**metrics))
     if "kl" in metrics:

@@ -138,3 +138,8 @@ def test_the_verdict_on_an_expert_is_that_of_its_intervals(base, expert, sentenc
     assert sentence in compared(
         Accuracy.of(base, 100).model_dump(), Accuracy.of(expert, 100).model_dump()
     )
+
+
+def test_a_supervised_step_shows_its_loss():
+    supervised = {"loss": 0.25, "mean_token_accuracy": 0.9}
+    assert figures(supervised, 0.5) == "loss 0.250  best validation 50.0%"
