@@ -160,7 +160,13 @@ def learning_charts(rows: Rows) -> list[Chart]:
     accuracy = charts.band_chart(
         rows, "eval_accuracy", "eval_accuracy_low", "eval_accuracy_high", percent=True, colour=GREEN
     )
+    supervised = [row for row in rows if "mean_token_accuracy" in row]
     return _shown(
+        Chart(
+            "Loss of supervision",
+            "Mean over the completion tokens of a step, in nats, and what the adapter adds.",
+            charts.line_chart(supervised, "loss"),
+        ),
         Chart("Reward", "Mean over the completions of a step.", charts.line_chart(rows, "reward")),
         Chart("Validation accuracy", "Greedy, with its 95 % interval.", accuracy),
         Chart(

@@ -178,3 +178,9 @@ def test_geometric_figures_have_charts_where_a_run_has_them():
     assert bare == {"Reward"}
     titles = {chart.title for chart in learning_charts(rows)}
     assert titles == {"Gain of the hyperbolic update", "Router entropy"}
+
+
+def test_a_supervised_run_shows_its_loss_and_rl_does_not():
+    learned = {"step": 1, "loss": 0.5, "mean_token_accuracy": 0.9}
+    assert [chart.title for chart in learning_charts([learned])] == ["Loss of supervision"]
+    assert learning_charts([{"step": 1, "loss": 0.5}]) == []
