@@ -34,7 +34,7 @@ def hyperbolicity(
 
     quiet_libraries()
     report = analyse_hyperbolicity(
-        model, data, column=column, num_questions=questions, layers=_layers(layers)
+        model, data, column=column, num_questions=questions, layers=_numbers(layers, "--layers")
     )
     if out is not None:
         write(report, out)
@@ -56,8 +56,36 @@ def hyperbolicity(
         typer.echo(f"Left out: {report.num_left_out} questions with fewer than 4 tokens.", err=True)
 
 
-def _layers(text: str) -> tuple[int, ...]:
+@app.command()
+def spectrum(
+    model: Annotated[str, typer.Argument(help="A base model, as in a recipe's model.name.")],
+    top: Annotated[str, typer.Option(help="Numbers of components, such as 16,64,256.")] = (
+        "16,64,256"
+    ),
+    out: Annotated[Path | None, typer.Option(help="Folder for CSV, JSON and a picture.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+) -> None:
+    """Show how much of each weight its largest singular values hold."""
+    from jobs.analyze_spectrum import analyse_spectrum, as_dicts, table, write
+    from jobs.command import quiet_libraries
+
+    quiet_libraries()
+    found = analyse_spectrum(model, _numbers(top, "--top"))
+    if out is not None:
+        write(found, out)
+    if as_json:
+        typer.echo(json.dumps(as_dicts(found)))
+        return
+    from rich.console import Console
+
+    Console().print(table(model, found))
+    typer.echo(
+        "A low-rank adapter of rank r reaches r directions of a weight; SVF scales all of them."
+    )
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.strip().isdigit() for part in parts):
-        raise ConfigError(f"--layers must be whole numbers with commas between, got {text!r}.")
+        raise ConfigError(f"{option} must be whole numbers with commas between, got {text!r}.")
     return tuple(dict.fromkeys(int(part) for part in parts))

@@ -77,3 +77,18 @@ def test_other_mistakes_are_one_line(questions, tmp_path):
     short = tmp_path / "short.jsonl"
     short.write_text('{"question": "a"}\n')
     assert "at least 4 different tokens" in mistake("tiny", "--data", short)
+
+
+def test_spectrum_writes_a_table_csv_json_and_a_picture(tmp_path):
+    result = CliRunner().invoke(
+        app, ["analyze", "spectrum", "tiny", "--top", "8,32", "--out", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    assert "top 32" in result.output
+    rows = json.loads((tmp_path / "spectrum.json").read_text())
+    assert len(rows) == 4 * 7
+    assert all(0 < row["shares"]["8"] < row["shares"]["32"] < 1 for row in rows)
+    lines = (tmp_path / "spectrum.csv").read_text().splitlines()
+    assert lines[0] == "layer,kind,rank,stable_rank,top_8,top_32"
+    assert len(lines) == 1 + len(rows)
+    assert (tmp_path / "spectrum.svg").read_text().startswith("<?xml")
