@@ -24,7 +24,7 @@ from rlpeft.models import (
     model_digest,
     resolve_model,
 )
-from rlpeft.tasks.base import Task
+from rlpeft.tasks.base import SPLITS, Split, Task
 
 EXECUTION_ONLY: Any = {
     "resources": True,
@@ -111,15 +111,25 @@ def build_prompter(recipe: Recipe) -> Prompter:
     return Prompter(tokenizer, max_tokens=recipe.rollout.max_prompt_tokens)
 
 
-def check_inputs(recipe: Recipe, task: Task, prompter: Prompter, scorer: Scorer) -> None:
+def check_inputs(
+    recipe: Recipe,
+    task: Task,
+    prompter: Prompter,
+    scorer: Scorer,
+    *,
+    splits: Sequence[Split] = SPLITS,
+) -> None:
     """Find what would stop the run later, before any model is loaded.
+
+    Args:
+        splits: those the run will ask for.
 
     Raises:
         DataError: a prompt is too long, for the recipe or for the model's context, or a column
             that a reward needs is missing.
     """
     context = context_length(recipe)
-    for split in ("train", "validation", "test"):
+    for split in splits:
         for problem in task.split(split):
             missing = scorer.required_columns - problem.columns.keys() - {"answer"}
             if missing:
