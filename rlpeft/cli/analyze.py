@@ -10,12 +10,12 @@ import typer
 
 from rlpeft.errors import ConfigError
 
-app = typer.Typer(help="Measure a base model.", no_args_is_help=True)
+app = typer.Typer(help="Measure base models and mixtures.", no_args_is_help=True)
 
 
 @app.callback()
 def analyze() -> None:
-    """Measure a base model."""
+    """Measure base models and mixtures."""
 
 
 @app.command()
@@ -82,6 +82,28 @@ def spectrum(
     typer.echo(
         "A low-rank adapter of rank r reaches r directions of a weight; SVF scales all of them."
     )
+
+
+@app.command()
+def mixtures(
+    roots: Annotated[
+        list[Path] | None, typer.Argument(help="Folders with mixed experts. Default: runs")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a CSV and pictures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+) -> None:
+    """Show what searches found: coefficients by task, and accuracy by budget."""
+    from jobs.analyze_mixtures import as_dicts, read_mixtures, table, write
+
+    found = read_mixtures(roots or [Path("runs")])
+    if out is not None:
+        write(found, out)
+    if as_json:
+        typer.echo(json.dumps(as_dicts(found)))
+        return
+    from rich.console import Console
+
+    Console().print(table(found))
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

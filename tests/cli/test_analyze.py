@@ -92,3 +92,58 @@ def test_spectrum_writes_a_table_csv_json_and_a_picture(tmp_path):
     assert lines[0] == "layer,kind,rank,stable_rank,top_8,top_32"
     assert len(lines) == 1 + len(rows)
     assert (tmp_path / "spectrum.svg").read_text().startswith("<?xml")
+
+
+@pytest.fixture
+def mixed(make_expert, tmp_path):
+    """Two mixtures of one task, found with different budgets; and an expert that is none."""
+    import torch
+
+    from rlpeft.evaluate import Accuracy
+
+    for shots, iterations, coefficients in (
+        (3, 10, (0.0, 3.0, 1.0)),
+        (10, 50, ((1, 1), (0, 2), (1, 3))),
+    ):
+        mixture = {
+            "parents": {"base": "b", "swap": "s", "sort": "t"},
+            "coefficients": coefficients,
+            "matrices": ("q", "k"),
+            "normalise": True,
+            "search": {"config": {"iterations": iterations}, "shots": ["x"] * shots},
+        }
+        make_expert(
+            f"m{shots}",
+            {"q.svf_z": torch.ones(2)},
+            folder=tmp_path / f"m{shots}",
+            task={"name": "tiny/mix"},
+            mixture=mixture,
+            test=Accuracy.of(8, 10),
+        )
+    make_expert("plain", {"q.svf_z": torch.ones(2)}, folder=tmp_path / "plain")
+    return tmp_path
+
+
+def test_mixtures_are_shares_of_their_parents(mixed, tmp_path):
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app, ["analyze", "mixtures", str(mixed), "--out", str(out), "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    few, many = json.loads(result.stdout)
+    assert few["weights"] == {"base": 0.0, "swap": 0.75, "sort": 0.25}
+    assert many["weights"] == {"base": 0.25, "swap": 0.25, "sort": 0.5}
+    assert [(row["shots"], row["iterations"]) for row in (few, many)] == [(3, 10), (10, 50)]
+    lines = (out / "mixtures.csv").read_text().splitlines()
+    assert lines[0] == "mixture,task,shots,iterations,base,swap,sort,test,base_test"
+    assert lines[1] == "m3,tiny/mix,3,10,0.0,0.75,0.25,0.8,"
+    assert all((out / name).is_file() for name in ("mixtures.svg", "budget.svg"))
+
+
+def test_no_mixture_is_told_with_how_to_make_one(make_expert, tmp_path):
+    import torch
+
+    make_expert("plain", {"q.svf_z": torch.ones(2)}, folder=tmp_path / "plain")
+    result = CliRunner().invoke(app, ["analyze", "mixtures", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "rlpeft adapt tiny-mix" in " ".join(result.output.split())
