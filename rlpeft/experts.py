@@ -53,6 +53,19 @@ class Mixture(Section):
     """How they were found: configuration, shots and history; empty if they were given."""
 
 
+class Transfer(Section):
+    """From which base an expert was brought to this one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    parent: str
+    """Digest of the expert on its own base."""
+    base_digest: str
+    """Digest of that base."""
+    shuffle_seed: int | None = None
+    """Seed by which each vector was permuted, in the control."""
+
+
 class ExpertCard(Section):
     """What an expert is, where it comes from, and how good it was found to be."""
 
@@ -87,6 +100,8 @@ class ExpertCard(Section):
     """Versions of the libraries that decide its numbers."""
     mixture: Mixture | None = None
     """Its parents, if it was mixed instead of trained."""
+    transfer: Transfer | None = None
+    """Where it comes from, if it was trained on another base."""
 
 
 @dataclass(frozen=True)

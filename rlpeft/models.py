@@ -163,6 +163,16 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     return model.to(device).eval().requires_grad_(False)
 
 
+def model_skeleton(path: Path | str) -> Any:
+    """A model's modules with their shapes, and no weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(check_model_folder(Path(path)), trust_remote_code=False)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
 def neutral_generation_config(config: Any) -> Any:
     """A generation config that holds the token ids of `config` and no sampling default."""
     from transformers import GenerationConfig

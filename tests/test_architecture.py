@@ -29,6 +29,7 @@ LAYERS = {
     "rlpeft.trackers": 3.4,
     "rlpeft.compare": 3.3,
     "rlpeft.mixing": 3.3,
+    "rlpeft.transfer": 3.4,
     "rlpeft.experts": 3.2,
     "rlpeft.evaluate": 3.1,
     "rlpeft.rollout": 3,

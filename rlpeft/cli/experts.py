@@ -108,6 +108,41 @@ def compare(
         _print(_difference_table(each))
 
 
+@app.command("transfer")
+def transfer_expert(
+    expert: Annotated[Path, typer.Argument(help="Folder of an expert.")],
+    to: Annotated[
+        str, typer.Option("--to", help="The other base model.", metavar="MODEL", show_default=False)
+    ],
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Permute each vector: the control.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Decides the permutation.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write. Default: beside the expert.")
+    ] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Give an expert's vectors to another base model of the same modules and ranks.
+
+    Judge it there with `rlpeft evaluate`, beside the control: the same numbers in other places.
+
+    rlpeft experts transfer runs/swap/expert --to ./other-base --shuffle
+    """
+    from rlpeft.transfer import transfer
+
+    suffix = "-shuffled" if shuffle else ""
+    folder = out or expert.with_name(f"{expert.name}-on-{Path(to).name}{suffix}")
+    if folder.exists():
+        raise ExpertError(f"--out must be a new folder, {str(folder)!r} is there already.")
+    card = transfer(expert, to, folder, shuffle_seed=seed if shuffle else None)
+    if as_json:
+        typer.echo(json.dumps({"expert": str(folder), "card": card.model_dump(mode="json")}))
+        return
+    typer.echo(f"wrote {folder} for base {card.base_model}")
+    typer.echo(f"next: rlpeft evaluate {folder} --recipe RECIPE --set model.name={to}")
+
+
 def _row(folder: Path) -> dict[str, Any]:
     from rlpeft.experts import read_card
 

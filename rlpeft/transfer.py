@@ -1,0 +1,110 @@
+"""Give an expert to another base model (Transformer², arXiv 2501.06252, §4.3, Table 9).
+
+SVF's vectors are aligned by layer, module and place of the singular value, so they can be read on
+any base with the same modules and ranks. Whether they mean anything there is an experiment; its
+control is the same numbers in shuffled places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from rlpeft.adapter_state import AdapterState
+from rlpeft.config import parse_recipe
+from rlpeft.errors import ExpertError
+from rlpeft.experts import Expert, ExpertCard, Transfer, load_expert, save_expert
+from rlpeft.mixing import PEFT_PREFIX, SUFFIX
+from rlpeft.models import model_digest, model_skeleton, resolve_model
+from rlpeft.policy import peft_config
+
+MEASURED = ("validation", "test", "base_test", "mixture")
+"""What a card says of the expert on its own base."""
+
+
+def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -> ExpertCard:
+    """Write an expert's vectors as an expert of another base.
+
+    Args:
+        model: the other base, as in a recipe's `model.name`.
+        shuffle_seed: permute each vector, by this seed: the control.
+
+    Raises:
+        ExpertError: not SVF, or the other base has other modules or ranks; names the first.
+    """
+    expert = load_expert(folder)
+    method = str(expert.config.get("peft_type")).rpartition(".")[2].upper()
+    if method != "SVF":
+        raise ExpertError(f"only SVF experts can be transferred, {str(folder)!r} is {method}.")
+    path = resolve_model(model)
+    check_structure(expert, ranks(expert, path), model)
+    tensors = dict(expert.tensors)
+    if shuffle_seed is not None:
+        tensors = shuffled(tensors, shuffle_seed)
+    state = AdapterState({**expert.config, "base_model_name_or_path": str(path)}, tensors, 0)
+    card = expert.card.model_copy(
+        update={
+            **dict.fromkeys(MEASURED),
+            "base_model": model,
+            "base_digest": model_digest(path),
+            "digest": state.digest,
+            "transfer": Transfer(
+                parent=expert.card.digest,
+                base_digest=expert.card.base_digest,
+                shuffle_seed=shuffle_seed,
+            ),
+        }
+    )
+    save_expert(out, state, card)
+    return card
+
+
+def ranks(expert: Expert, model: Path) -> dict[str, int]:
+    """Tensor name -> rank of each matrix of a model that the expert's config adapts."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    recipe = parse_recipe({"name": "x", "adapter": dict(expert.card.adapter)}, source="the card")
+    config = peft_config(recipe.adapter)
+    return {
+        f"{PEFT_PREFIX}{name}{SUFFIX}": min(module.weight.shape)
+        for name, module in model_skeleton(model).named_modules()
+        if isinstance(module, torch.nn.Linear) and check_target_module_exists(config, name)
+    }
+
+
+def check_structure(expert: Expert, found: Mapping[str, int], model: str) -> None:
+    """Refuse a base with other modules or ranks than the expert's own.
+
+    Raises:
+        ExpertError: names the first module that differs, and both ranks.
+    """
+    has = {name: len(vector) for name, vector in expert.tensors.items()}
+    for name in sorted(has.keys() | found.keys(), key=_natural):
+        if has.get(name) != found.get(name):
+            module = name.removeprefix(PEFT_PREFIX).removesuffix(SUFFIX)
+            ours, theirs = (_said(each.get(name)) for each in (has, found))
+            raise ExpertError(
+                "an expert can only be transferred to a base with the same modules and ranks: "
+                f"{module!r} is {ours} in expert {expert.card.name!r}, {theirs} in model "
+                f"{model!r}. Choose a base of the same shape."
+            )
+
+
+def shuffled(tensors: Mapping[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+    """Each vector's numbers in another order, by seed: the multiset stays."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: vector[torch.randperm(len(vector), generator=generator)]
+        for name, vector in sorted(tensors.items())
+    }
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Layer 2 comes before layer 10."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in name.split(".")]
+
+
+def _said(rank: int | None) -> str:
+    return "absent" if rank is None else f"of rank {rank}"
