@@ -14,18 +14,28 @@ _ANSWER = re.compile(r"<(/?)answer>", re.IGNORECASE)
 def answer_region(text: str) -> str | None:
     """Return the part of `text` that may state the answer, `None` if it is still thinking.
 
-    What follows the thinking outranks it, and the last `<answer>` outranks the rest; one left
-    open counts too, since a stop string cuts its end off.
+    What follows the thinking outranks it, and the last `<answer>` outranks the rest.
     """
-    text = text[-MAX_CHARS:]
-    thinking = list(_THINKING.finditer(text))
-    if thinking:
-        if not thinking[-1][1]:
-            return None
-        text = text[thinking[-1].end() :]
+    rest = after_thinking(text[-MAX_CHARS:])
+    if rest is None:
+        return None
+    block = answer_block(rest)
+    return rest if block is None else block
+
+
+def after_thinking(text: str) -> str | None:
+    """What follows the last closed thinking; all of it without any, `None` inside an open one."""
+    tags = list(_THINKING.finditer(text))
+    if not tags:
+        return text
+    return text[tags[-1].end() :] if tags[-1][1] else None
+
+
+def answer_block(text: str) -> str | None:
+    """The last `<answer>`; one left open counts too, since a stop string cuts its end off."""
     tags = list(_ANSWER.finditer(text))
     last = max((i for i, tag in enumerate(tags) if not tag[1]), default=None)
     if last is None:
-        return text
+        return None
     end = tags[last + 1].start() if last + 1 < len(tags) else len(text)
     return text[tags[last].end() : end]

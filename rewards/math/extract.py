@@ -7,15 +7,12 @@ An empty, unclosed or placeholder last box is no answer, and never a reason to l
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from rewards.math.boxes import Span, final_run, find_boxes
 from rewards.math.limits import MAX_SEARCHED
 from rewards.math.phrases import bare_answer, bare_words, find_phrases, stated_value
-
-_THINKING = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
-_ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+from rewards.regions import after_thinking, answer_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +26,13 @@ class Extraction:
 
 def extract(completion: str, *, max_distinct_boxes: int) -> Extraction:
     """Find the final answer of `completion`."""
-    text = _after_thinking(completion[-MAX_SEARCHED:])
+    text = after_thinking(completion[-MAX_SEARCHED:])
     if text is None:
         return Extraction((), "the thinking is never closed")
-    tagged = _answer_block(text)
+    tagged = answer_block(text)
     if tagged is not None:
         return _in_block(tagged, max_distinct_boxes)
     return _in_text(text, max_distinct_boxes)
-
-
-def _after_thinking(completion: str) -> str | None:
-    tags = list(_THINKING.finditer(completion))
-    if not tags:
-        return completion
-    return completion[tags[-1].end() :] if tags[-1].group(1) else None
-
-
-def _answer_block(text: str) -> str | None:
-    """The last <answer> block; one left open at the end counts, for stop strings cut its end."""
-    tags = list(_ANSWER_TAG.finditer(text))
-    opened = [index for index, tag in enumerate(tags) if not tag.group(1)]
-    if not opened:
-        return None
-    last = opened[-1]
-    end = tags[last + 1].start() if last + 1 < len(tags) else len(text)
-    return text[tags[last].end() : end]
 
 
 def _in_block(block: str, max_distinct_boxes: int) -> Extraction:
