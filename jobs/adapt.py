@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -45,6 +46,9 @@ EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv",
 EXPERT_FOLDER = "expert"
 MIXED, UNIFORM = "mixed", "uniform"
 """Names of two mixtures beside the experts' own: the one found, and equal parts of each."""
+
+_LOADING = threading.Lock()
+"""transformers loads one model at a time: searches of one process must not load two at once."""
 
 OpenFleet = Callable[[Recipe], AbstractContextManager[Fleet]]
 Summary = dict[str, Any]
@@ -88,11 +92,12 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     digest = model_digest(resolve_model(recipe.model.name))
     factors: Mapping[str, str] | None = None
     if any(read_card(f).adapter.get("parametrisation") != "direct" for f in folders):
-        factors = build_state(engine_recipe).factors
+        with _LOADING:
+            factors = build_state(engine_recipe).factors
     experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
     task, prompter = load_task(recipe.task), build_prompter(engine_recipe)
     with closing(build_scorer(engine_recipe)) as scorer:
-        check_inputs(engine_recipe, task, prompter, scorer)
+        check_inputs(engine_recipe, task, prompter, scorer, splits=(recipe.shots.split, "test"))
     return Inputs(recipe, engine_recipe, experts, task, load_shots(recipe, task), prompter)
 
 
@@ -126,6 +131,7 @@ def run(
     out: Path,
     *,
     open_fleet: OpenFleet = local_fleet,
+    parallel: int = 1,
     on_iteration: OnIteration | None = None,
 ) -> Summary:
     """Search until the recipe's end, write the mixture, and judge it once on the test split.
@@ -133,6 +139,7 @@ def run(
     Args:
         out: the search's folder; an unfinished search in it is continued.
         open_fleet: makes the engines that answer.
+        parallel: batches that they are asked for at once.
         on_iteration: told after each iteration.
 
     Returns:
@@ -151,24 +158,19 @@ def run(
             closing(build_scorer(inputs.engine_recipe)) as scorer,
             open_fleet(inputs.engine_recipe) as fleet,
         ):
-            found = _search(inputs, out, fleet, scorer, on_iteration or (lambda *_: None))
+            examiner = Examiner(
+                fleet=fleet,
+                scorer=scorer,
+                prompter=inputs.prompter,
+                sampling=greedy_sampling(inputs.engine_recipe),
+                seed=recipe.seed,
+                journal=Journal(out / EVALUATIONS_FILE),
+                parallel=parallel,
+            )
+            this = Adaptation(recipe, out, inputs.experts, inputs.shots, examiner)
+            found = adapt(this, on_iteration or (lambda *_: None))
             accuracies = judge(inputs, found, fleet, scorer)
         return _write(inputs, found, accuracies, out)
-
-
-def _search(
-    inputs: Inputs, out: Path, fleet: Fleet, scorer: Scores, on_iteration: OnIteration
-) -> Found:
-    examiner = Examiner(
-        fleet=fleet,
-        scorer=scorer,
-        prompter=inputs.prompter,
-        sampling=greedy_sampling(inputs.engine_recipe),
-        seed=inputs.recipe.seed,
-        journal=Journal(out / EVALUATIONS_FILE),
-    )
-    this = Adaptation(inputs.recipe, out, inputs.experts, inputs.shots, examiner)
-    return adapt(this, on_iteration)
 
 
 def judge(inputs: Inputs, found: Found, fleet: Fleet, scorer: Scores) -> dict[str, Accuracy]:

@@ -60,7 +60,7 @@ def ray_parts(recipe: Recipe, address: str | None) -> Iterator[Parts]:
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
     with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
-        fleet = RayFleet(_engines(recipe, group))
+        fleet = RayFleet(remote_engines(recipe, group, first=1))
         try:
             learner = RemoteLearner(_learner(recipe, group))
             scorer = _scorer(recipe, group)
@@ -80,20 +80,21 @@ def _learner(recipe: Recipe, group: Any) -> Any:
     return actor.remote(partial(build_learner, recipe), threads)
 
 
-def _engines(recipe: Recipe, group: Any) -> list[Any]:
+def remote_engines(recipe: Recipe, group: Any, *, first: int) -> list[Any]:
+    """The recipe's engines in actors that are being placed, from bundle `first` on."""
     from jobs.actors import EngineActor
     from jobs.cluster import place
     from jobs.fleet import RemoteEngine
 
     build, timeout_s = partial(build_engine, recipe), recipe.resources.engine_timeout_s
     threads = num_threads(recipe.resources.engine_cpus)
-    return [
-        RemoteEngine(
-            f"engine {index}",
-            partial(place(EngineActor, group, 1 + index, threads=threads).remote, build, threads),
-            timeout_s=timeout_s,
-        )
+    actors = [
+        place(EngineActor, group, first + index, threads=threads)
         for index in range(recipe.rollout.num_engines)
+    ]
+    return [
+        RemoteEngine(f"engine {index}", partial(actor.remote, build, threads), timeout_s=timeout_s)
+        for index, actor in enumerate(actors)
     ]
 
 

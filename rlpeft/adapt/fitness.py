@@ -8,6 +8,7 @@ has none, and wins no tie.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Self
@@ -55,6 +56,8 @@ class Examiner:
         sampling: greedy, as the mixtures will be judged.
         seed: of the completions.
         journal: what is known already.
+        parallel: batches that are asked for at once, for a fleet that takes several; each is
+            written down as soon as it is answered.
     """
 
     fleet: Fleet
@@ -63,6 +66,7 @@ class Examiner:
     sampling: Sampling
     seed: int
     journal: Journal
+    parallel: int = 1
 
     def fitness(self, mixes: Sequence[AdapterState], problems: Sequence[Problem]) -> list[Fitness]:
         """Fitness of each mixture on these problems; all of them share one batch."""
@@ -83,6 +87,16 @@ class Examiner:
             return
         wanted = dict.fromkeys(key.digest for key, _ in missing)
         self.fleet.load_experts({digest: mixes[digest] for digest in wanted})
+        if self.parallel == 1:
+            self._record(missing, self._rollout(missing))
+            return
+        parts = [missing[start :: self.parallel] for start in range(self.parallel)]
+        with ThreadPoolExecutor(self.parallel) as threads:
+            asked = {threads.submit(self._rollout, part): part for part in parts if part}
+            for answer in as_completed(asked):
+                self._record(asked[answer], answer.result())
+
+    def _rollout(self, part: Sequence[tuple[Key, Problem]]) -> list[Completion]:
         requests = [
             Request(
                 f"{key.digest[:16]}/{key.problem}",
@@ -90,18 +104,20 @@ class Examiner:
                 (key.seed,),
                 key.digest,
             )
-            for key, problem in missing
+            for key, problem in part
         ]
-        answers = [group[0] for group in self.fleet.rollout(requests, self.sampling)]
+        return [group[0] for group in self.fleet.rollout(requests, self.sampling)]
+
+    def _record(self, part: Sequence[tuple[Key, Problem]], answers: Sequence[Completion]) -> None:
         groups = [
-            Group(problem, request.prompt_ids, (answer,))
-            for (_, problem), request, answer in zip(missing, requests, answers, strict=True)
+            Group(problem, self.prompter.ids(problem), (answer,))
+            for (_, problem), answer in zip(part, answers, strict=True)
         ]
         verdicts = score_groups(groups, self.scorer, step=0).verdicts
         self.journal.add(
             {
                 key: Outcome(_is_correct(verdict.kind, verdict.score), mean_logprob(answer))
-                for (key, _), verdict, answer in zip(missing, verdicts, answers, strict=True)
+                for (key, _), verdict, answer in zip(part, verdicts, answers, strict=True)
             }
         )
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from rewards.errors import RewardError
-from rlpeft.cli import analyze, experts, jobs, models, reward
+from rlpeft.cli import analyze, cem, experts, jobs, models, reward
 from rlpeft.cli.adapt import adapt
 from rlpeft.cli.bench import bench
 from rlpeft.cli.doctor import doctor
@@ -60,6 +60,7 @@ app.command()(serve)
 app.command()(export)
 app.command()(report)
 app.command()(bench)
+app.add_typer(cem.app, name="cem")
 app.add_typer(experts.app, name="experts")
 app.add_typer(analyze.app, name="analyze")
 app.add_typer(models.app, name="models")

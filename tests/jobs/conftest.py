@@ -47,6 +47,46 @@ def quick():
 
 
 @pytest.fixture(scope="session")
+def tiny_experts(tmp_path_factory, make_expert):
+    """Two experts of the tiny base, each turning its multipliers a little."""
+    from rlpeft.build import build_state
+    from rlpeft.models import model_digest, resolve_model
+
+    root = tmp_path_factory.mktemp("experts")
+    state = build_state(parse_recipe({"name": "x"}, source="test"))
+    for name, share in (("up", 1.15), ("down", 0.9)):
+        make_expert(
+            name,
+            {key: z * share for key, z in state.tensors.items()},
+            folder=root / name,
+            task={"name": "tiny/swap"},
+            config=dict(state.config),
+            adapter={"type": "svf"},
+            base_digest=model_digest(resolve_model("tiny")),
+        )
+    return root
+
+
+@pytest.fixture
+def adapt_recipe(tiny_experts):
+    """A maker of small searches over `tiny_experts`; sections are replaced by name."""
+    from rlpeft.adapt.config import AdaptRecipe
+
+    def make(**changes):
+        sections = {
+            "task": {"name": "tiny/mix", "num_validation": 8, "num_test": 20},
+            "shots": {"number": 4},
+            "search": {"population_size": 4, "iterations": 3},
+            "rollout": {"max_tokens": 6, "max_prompt_tokens": 16},
+            "reward": [{"name": "exact"}],
+        }
+        sections |= {"experts": [str(tiny_experts)]} | changes
+        return AdaptRecipe(name="mix", **sections)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def cluster():
     """A local cluster with this process as its driver; addresses of head and dashboard."""
     import ray

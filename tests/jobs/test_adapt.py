@@ -7,62 +7,24 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.adapt import run
-from rlpeft.adapt.config import AdaptRecipe
-from rlpeft.build import build_state
 from rlpeft.cli import app
-from rlpeft.config import parse_recipe
 from rlpeft.errors import CheckpointError, ExpertError
 from rlpeft.experts import load_expert
 from rlpeft.mixing import ExpertSet
-from rlpeft.models import model_digest, resolve_model
 
 
 class CutOff(Exception):
     """Stands for whatever ends a search."""
 
 
-@pytest.fixture(scope="module")
-def experts(tmp_path_factory, make_expert):
-    """Two experts of the tiny base, each turning its multipliers a little."""
-    root = tmp_path_factory.mktemp("experts")
-    state = build_state(parse_recipe({"name": "x"}, source="test"))
-    for name, share in (("up", 1.15), ("down", 0.9)):
-        make_expert(
-            name,
-            {key: z * share for key, z in state.tensors.items()},
-            folder=root / name,
-            task={"name": "tiny/swap"},
-            config=dict(state.config),
-            adapter={"type": "svf"},
-            base_digest=model_digest(resolve_model("tiny")),
-        )
-    return root
-
-
-@pytest.fixture
-def recipe(experts):
-    def make(**changes):
-        sections = {
-            "task": {"name": "tiny/mix", "num_validation": 8, "num_test": 20},
-            "shots": {"number": 4},
-            "search": {"population_size": 4, "iterations": 3},
-            "rollout": {"max_tokens": 6, "max_prompt_tokens": 16},
-            "reward": [{"name": "exact"}],
-        }
-        sections |= {"experts": [str(experts)]} | changes
-        return AdaptRecipe(name="mix", **sections)
-
-    return make
-
-
-def test_it_writes_an_expert_that_says_how_it_was_found(recipe, experts, tmp_path):
-    summary = run(recipe(), tmp_path / "out")
+def test_it_writes_an_expert_that_says_how_it_was_found(adapt_recipe, tiny_experts, tmp_path):
+    summary = run(adapt_recipe(), tmp_path / "out")
     card = load_expert(tmp_path / "out" / "expert").card
     mixture = card.mixture
     assert list(mixture.parents) == ["base", "down", "up"]
     assert len(mixture.search["history"]) == 3
     assert len(mixture.search["shots"]) == 4
-    again = ExpertSet.read([experts / "down", experts / "up"])
+    again = ExpertSet.read([tiny_experts / "down", tiny_experts / "up"])
     mixed = again.mix(mixture.coefficients, normalise=mixture.normalise)
     assert mixed.digest == card.digest == summary["digest"]
     assert list(summary["test"]) == ["base", "down", "up", "uniform", "mixed"]
@@ -74,38 +36,38 @@ def test_it_writes_an_expert_that_says_how_it_was_found(recipe, experts, tmp_pat
     assert (tmp_path / "out" / "history.svg").read_text().startswith("<?xml")
 
 
-def test_a_search_that_was_cut_off_ends_as_one_that_was_not(recipe, tmp_path):
+def test_a_search_that_was_cut_off_ends_as_one_that_was_not(adapt_recipe, tmp_path):
     def cut(progress, row):
         if progress.step == 2:
             raise CutOff
 
-    whole = run(recipe(), tmp_path / "whole")
+    whole = run(adapt_recipe(), tmp_path / "whole")
     with pytest.raises(CutOff):
-        run(recipe(), tmp_path / "parts", on_iteration=cut)
-    parts = run(recipe(), tmp_path / "parts")
+        run(adapt_recipe(), tmp_path / "parts", on_iteration=cut)
+    parts = run(adapt_recipe(), tmp_path / "parts")
     assert parts["digest"] == whole["digest"]
     assert parts["coefficients"] == whole["coefficients"]
     assert parts["test"] == whole["test"]
     evaluations = [(tmp_path / n / "evaluations.jsonl").read_text() for n in ("whole", "parts")]
     assert evaluations[0] == evaluations[1]
     # A finished search is not searched again.
-    assert run(recipe(), tmp_path / "parts", on_iteration=cut) == parts
+    assert run(adapt_recipe(), tmp_path / "parts", on_iteration=cut) == parts
 
 
-def test_a_search_is_not_continued_under_other_experts(recipe, experts, tmp_path):
+def test_a_search_is_not_continued_under_other_experts(adapt_recipe, tiny_experts, tmp_path):
     def cut(progress, row):
         raise CutOff
 
     with pytest.raises(CutOff):
-        run(recipe(), tmp_path / "out", on_iteration=cut)
+        run(adapt_recipe(), tmp_path / "out", on_iteration=cut)
     with pytest.raises(CheckpointError, match=r"experts\.down was .*recipe\.experts was"):
-        run(recipe(experts=[str(experts / "up")]), tmp_path / "out")
+        run(adapt_recipe(experts=[str(tiny_experts / "up")]), tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"recipe\.search\.iterations was 3, is 4"):
-        run(recipe(search={"population_size": 4, "iterations": 4}), tmp_path / "out")
+        run(adapt_recipe(search={"population_size": 4, "iterations": 4}), tmp_path / "out")
 
 
-def test_experts_of_another_base_are_refused(recipe, experts, tmp_path, make_expert):
-    made = load_expert(experts / "up")
+def test_experts_of_another_base_are_refused(adapt_recipe, tiny_experts, tmp_path, make_expert):
+    made = load_expert(tiny_experts / "up")
     make_expert(
         "stray",
         made.tensors,
@@ -115,11 +77,14 @@ def test_experts_of_another_base_are_refused(recipe, experts, tmp_path, make_exp
         base_digest="0" * 64,
     )
     with pytest.raises(ExpertError, match="was trained on base model sha256:0000"):
-        run(recipe(experts=[str(experts / "up"), str(tmp_path / "stray")]), tmp_path / "out")
+        run(
+            adapt_recipe(experts=[str(tiny_experts / "up"), str(tmp_path / "stray")]),
+            tmp_path / "out",
+        )
 
 
-def test_the_command_prints_the_table_and_takes_the_light_budget(experts, tmp_path):
-    options = ["task.num_test=10", f'experts=["{experts}"]', "search.population_size=4"]
+def test_the_command_prints_the_table_and_takes_the_light_budget(tiny_experts, tmp_path):
+    options = ["task.num_test=10", f'experts=["{tiny_experts}"]', "search.population_size=4"]
     arguments = ["adapt", "tiny-mix", "--light", "--out", str(tmp_path / "out")]
     arguments += [part for option in options for part in ("--set", option)]
     result = CliRunner().invoke(app, arguments)

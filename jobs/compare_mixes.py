@@ -1,0 +1,142 @@
+"""Every way to choose among experts for a task that none was trained for, in one table.
+
+    python -m jobs.compare_mixes RECIPE [--seeds 3] [--classifier DIR] [--set section.key=value ...]
+
+Base, each expert, their uniform mixture, two passes (asking the base, or a classifier), and the
+few-shot searches with random shooting as their control, all on the same test problems. A seed
+decides the shots and the search. Every search is an ordinary run in a folder of its own, so a
+comparison that was cut off continues. The recipe is one of `rlpeft adapt`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+
+from jobs.adapt import Inputs, expert_folders, local_fleet, read_inputs, run
+from jobs.command import Overrides
+from jobs.recipes import read_adapt_recipe
+from rlpeft.adapt.config import AdaptRecipe
+from rlpeft.adapt.strategies import make_strategy
+from rlpeft.adapt.two_pass import two_pass
+from rlpeft.build import build_scorer
+from rlpeft.collect import greedy_sampling
+from rlpeft.config import validated
+from rlpeft.evaluate import Accuracy, accuracy_of, score_groups
+from rlpeft.mixing import BASE, ExpertSet
+from rlpeft.types import Group
+
+SEARCHES = {
+    "few-shot, CEM": "cem",
+    "few-shot, CMA-ES": "cma",
+    "random shooting": "random",
+}
+SHARED = ("population_size", "iterations", "bounds", "per", "normalise", "folds")
+"""Options that all searches have."""
+
+Table = dict[str, list[Accuracy]]
+"""Way to choose -> test accuracy, one a seed where seeds matter."""
+
+
+def compare(
+    recipe: AdaptRecipe, out: Path, *, seeds: Sequence[int], classifier: Path | None = None
+) -> Table:
+    """Run every search with every seed, and judge what needs no search once.
+
+    Args:
+        classifier: folder of an expert trained to tell the tasks apart; left out if absent.
+    """
+    table: Table = {}
+    for way, kind in SEARCHES.items():
+        for seed in seeds:
+            summary = run(variant(recipe, kind, seed), out / f"{kind}-seed{seed}")
+            tests = {n: Accuracy.model_validate(a) for n, a in summary["test"].items()}
+            table.setdefault(way, []).append(tests.pop("mixed"))
+            fixed = {name: [accuracy] for name, accuracy in tests.items()}
+    two_passes = judge_two_passes(read_inputs(recipe), classifier)
+    return fixed | {name: [accuracy] for name, accuracy in two_passes.items()} | table
+
+
+def variant(recipe: AdaptRecipe, kind: str, seed: int) -> AdaptRecipe:
+    """The recipe with another search and seed; options of another kind of search fall away."""
+    tree = recipe.model_dump(mode="json")
+    is_same = tree["search"]["type"] == kind
+    if not is_same:
+        tree["search"] = {"type": kind} | {name: tree["search"][name] for name in SHARED}
+    tree["seed"], tree["shots"]["seed"] = seed, seed
+    return validated(AdaptRecipe, tree, source=f"{recipe.name}, {kind}, seed {seed}")
+
+
+def judge_two_passes(inputs: Inputs, classifier: Path | None) -> dict[str, Accuracy]:
+    """Test accuracy where the base, or a classifier, chooses an expert for each problem."""
+    folders = expert_folders(inputs.recipe) + ([classifier] if classifier else [])
+    base_digest = inputs.experts.cards[0].base_digest
+    experts = ExpertSet.read(folders, base_digest=base_digest, factors=inputs.experts.factors)
+    problems = inputs.task.split("test")
+    sampling = greedy_sampling(inputs.engine_recipe)
+    found = {}
+    with (
+        closing(build_scorer(inputs.engine_recipe)) as scorer,
+        local_fleet(inputs.engine_recipe) as fleet,
+    ):
+        fleet.load_experts({name: experts.state(name) for name in experts.names if name != BASE})
+        for way in ("prompt", "classifier")[: 1 + bool(classifier)]:
+            strategy = make_strategy(way, experts, fleet, inputs.prompter)
+            passes = two_pass(
+                problems, strategy, fleet, prompter=inputs.prompter, sampling=sampling
+            )
+            groups = [
+                Group(problem, inputs.prompter.ids(problem), (completion,))
+                for problem, completion in zip(problems, passes.completions, strict=True)
+            ]
+            found[f"two passes, {way}"] = accuracy_of(score_groups(groups, scorer, step=0))
+    return found
+
+
+def markdown(table: Mapping[str, Sequence[Accuracy]]) -> str:
+    """The table in percent; an interval spans the 95 % Wilson intervals of all seeds."""
+    lines = [
+        "| way to choose | test accuracy, mean | by seed | 95 % interval |",
+        "|---|---|---|---|",
+    ]
+    for way, found in table.items():
+        by_seed = ", ".join(f"{100 * each.value:.1f}" for each in found) if len(found) > 1 else "-"
+        low, high = min(each.low for each in found), max(each.high for each in found)
+        mean = fmean(each.value for each in found)
+        interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        lines.append(f"| {way} | {100 * mean:.1f} | {by_seed} | {interval} |")
+    return "\n".join(lines)
+
+
+def main(
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML file, or the name of a packaged recipe of adapt.")
+    ] = "tiny-mix",
+    seeds: Annotated[int, typer.Option(min=2, help="How many, from the recipe's seed on.")] = 3,
+    classifier: Annotated[
+        Path | None, typer.Option(help="An expert that tells the tasks apart.", metavar="DIR")
+    ] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of all searches.")] = None,
+) -> None:
+    """Compare every way to choose among experts for an unseen task; print the table."""
+    from jobs.command import quiet_libraries
+
+    quiet_libraries()
+    found = read_adapt_recipe(recipe, overrides or ())
+    folder = (out or Path("runs") / f"{found.name}-ways").expanduser().absolute()
+    numbers = list(range(found.seed, found.seed + seeds))
+    table = compare(found, folder, seeds=numbers, classifier=classifier)
+    dumped: dict[str, Any] = {way: [a.model_dump() for a in t] for way, t in table.items()}
+    (folder / "ways.json").write_text(json.dumps(dumped, indent=2))
+    typer.echo(markdown(table))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,124 @@
+"""`rlpeft cem`: searches for mixtures on a cluster, kept by a service that outlives its clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.command import Overrides, quiet_libraries
+from rlpeft.cli.adapt import Light, all_overrides, print_summary
+
+app = typer.Typer(
+    help="Searches for mixtures on a Ray cluster, as `rlpeft adapt` does them on one machine.",
+    no_args_is_help=True,
+)
+
+Address = Annotated[
+    str | None,
+    typer.Option(help="Head of the Ray cluster, HOST:PORT. Default: the one on this machine."),
+]
+Id = Annotated[str, typer.Argument(metavar="ID", help="What `rlpeft cem submit` gave back.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def submit(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    overrides: Overrides = None,
+    light: Light = False,
+    id: Annotated[
+        str | None,
+        typer.Option(help="Name the search; that of a cancelled or failed one continues it."),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option(help="Where a service that is started here keeps all its searches.")
+    ] = Path("runs/cem"),
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a search; the first one starts the service.
+
+    The search belongs to the service: it goes on when this command, its terminal, an engine or
+    the service's own process ends. Paths in the recipe are read on the service's node.
+
+    ray start --head; rlpeft cem submit tiny-mix --set rollout.num_engines=2
+    """
+    from jobs.cem_client import open_client
+    from jobs.recipes import read_adapt_recipe
+
+    found = read_adapt_recipe(recipe, all_overrides(overrides, light=light))
+    with open_client(address, start_in=folder.expanduser()) as client:
+        status = client.submit(found, id)
+    if as_json:
+        typer.echo(json.dumps(status))
+        return
+    where = "" if address is None else f" --address {address}"
+    typer.echo(f"submitted {status['id']}; its folder is {status['out']}")
+    typer.echo(f"next: rlpeft cem result {status['id']} --wait{where}")
+
+
+@app.command()
+def status(id: Id, address: Address = None, as_json: AsJson = False) -> None:
+    """Say how a search stands: iteration, best and mean accuracy on the shots, spread."""
+    from jobs.cem_client import open_client
+
+    with open_client(address) as client:
+        _print_status(client.status(id), as_json=as_json)
+
+
+@app.command("list")
+def list_searches(address: Address = None, as_json: AsJson = False) -> None:
+    """List the searches of the service, those that are over too."""
+    from jobs.cem_client import open_client
+
+    with open_client(address) as client:
+        found = client.list()
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for each in found:
+        best = f"  best {each['best']:.1%}" if "best" in each else ""
+        place = f"{each['iteration']}/{each['total']}"
+        typer.echo(f"{each['id']:<28} {each['state']:<10} {place:>9}{best}")
+
+
+@app.command()
+def result(
+    id: Id,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until it ends; Ctrl-C leaves the search alone.")
+    ] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a finished search found: test accuracies, coefficients, its expert."""
+    from jobs.cem_client import open_client
+
+    quiet_libraries()
+    with open_client(address) as client:
+        if wait:
+            client.wait(id)
+        print_summary(client.result(id), as_json=as_json)
+
+
+@app.command()
+def cancel(id: Id, address: Address = None, as_json: AsJson = False) -> None:
+    """End a search; what it found so far stays, and submitting its --id again continues it."""
+    from jobs.cem_client import open_client
+
+    with open_client(address) as client:
+        _print_status(client.cancel(id), as_json=as_json)
+
+
+def _print_status(status: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(status))
+        return
+    for name, value in status.items():
+        if value != "":
+            shown = f"{value:.3f}" if isinstance(value, float) else value
+            typer.echo(f"{name:<10} {shown}")

@@ -1,0 +1,143 @@
+"""The CEM service: many searches, and a search that any death leaves as it was."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from jobs.adapt import run
+from rlpeft.adapt.config import AdaptRecipe
+from rlpeft.cli import app
+from rlpeft.errors import ClusterError, ConfigError
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def client(cluster, tmp_path_factory):
+    """A client of a service whose searches lie in a folder of their own."""
+    import ray
+
+    from jobs.cem_client import open_client, start_service
+
+    folder = tmp_path_factory.mktemp("service")
+    with open_client(cluster["head"], start_in=folder) as client:
+        yield client
+    ray.kill(start_service(folder))
+
+
+def processes(name):
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if process.name().startswith(f"ray::{name}")]
+
+
+def evaluated(folder):
+    """Mix, problem and seed of every evaluation, each as often as it was made."""
+    lines = (Path(folder) / "evaluations.jsonl").read_text().splitlines()
+    return sorted(tuple(json.loads(line)[:3]) for line in lines)
+
+
+def test_a_search_whose_service_and_engine_are_killed_ends_as_one_undisturbed(
+    client, adapt_recipe, tmp_path, wait_for
+):
+    search = {"population_size": 8, "iterations": 40}
+    recipe = adapt_recipe(search=search, rollout={"num_engines": 2, "max_tokens": 6})
+    undisturbed = run(recipe, tmp_path / "undisturbed")
+
+    submitted = client.submit(recipe)
+    id, out = submitted["id"], Path(submitted["out"])
+    wait_for(lambda: client.status(id)["iteration"] >= 2)
+    moments = random.Random(os.getpid())
+    for name in ("EngineAct", "CemServ"):
+        victim = processes(name)[0]
+        victim.send_signal(signal.SIGKILL)
+        time.sleep(moments.random())
+        assert json.loads((out / "search.json").read_text())["state"] == "running"
+    client.wait(id)
+
+    result = client.result(id)
+    assert result["coefficients"] == undisturbed["coefficients"]
+    assert result["digest"] == undisturbed["digest"]
+    assert result["test"] == undisturbed["test"]
+    assert evaluated(out) == evaluated(tmp_path / "undisturbed")
+
+
+def test_searches_share_engines_and_do_not_disturb_each_other(client, adapt_recipe, tmp_path):
+    recipes = [adapt_recipe(seed=seed) for seed in (1, 2)]
+    ids = [client.submit(recipe)["id"] for recipe in recipes]
+    assert len(set(ids)) == 2
+    for id, recipe in zip(ids, recipes, strict=True):
+        client.wait(id)
+        alone = run(recipe, tmp_path / id)
+        assert client.result(id)["coefficients"] == alone["coefficients"]
+    assert set(ids) <= {status["id"] for status in client.list()}
+
+
+def test_a_cancelled_search_stops_and_may_be_continued(client, adapt_recipe, tmp_path, wait_for):
+    recipe = adapt_recipe(search={"population_size": 4, "iterations": 40})
+    id = client.submit(recipe, "stopped")["id"]
+    wait_for(lambda: client.status(id)["iteration"] >= 1)
+    assert client.cancel(id)["state"] == "cancelled"
+    with pytest.raises(ClusterError, match=r"no result, it is cancelled at iteration \d+ of 40"):
+        client.result(id)
+    assert client.submit(recipe, "stopped")["state"] == "running"
+    client.wait(id)
+    assert client.result(id)["coefficients"] == run(recipe, tmp_path / "a")["coefficients"]
+
+
+def test_a_search_that_cannot_be_says_why(client, adapt_recipe, tmp_path):
+    id = client.submit(adapt_recipe(experts=[str(tmp_path)]))["id"]
+    client.wait(id)
+    assert client.status(id)["state"] == "failed"
+    with pytest.raises(ClusterError, match="failed: experts must name folders with experts"):
+        client.result(id)
+
+
+def test_an_unknown_search_and_a_bad_id_are_told(client, adapt_recipe):
+    with pytest.raises(ClusterError, match="there must be a search 'nothing'"):
+        client.status("nothing")
+    with pytest.raises(ConfigError, match="--id must be"):
+        client.submit(adapt_recipe(), "../up")
+
+
+def test_submitting_again_is_submitting_once(client, adapt_recipe):
+    recipe = adapt_recipe()
+    client.submit(recipe, "once")
+    client.submit(recipe, "once")
+    with pytest.raises(ClusterError, match="with another recipe"):
+        client.submit(adapt_recipe(seed=9), "once")
+    client.wait("once")
+
+
+def test_the_commands_know_the_service(client, tiny_experts, cluster, tmp_path):
+    def cem(*arguments):
+        result = CliRunner().invoke(app, ["cem", *arguments, "--address", cluster["head"]])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    options = [f'experts=["{tiny_experts}"]', "task.num_test=10", "search.population_size=4"]
+    sets = [part for option in options for part in ("--set", option)]
+    submitted = cem("submit", "tiny-mix", "--light", "--id", "by-hand", *sets)
+    assert "submitted by-hand" in submitted
+    assert "uniform" in cem("result", "by-hand", "--wait")
+    assert json.loads(cem("status", "by-hand", "--json"))["state"] == "done"
+    assert "by-hand" in cem("list")
+    assert json.loads(cem("cancel", "by-hand", "--json"))["state"] == "done"
+
+
+def test_paths_of_a_recipe_are_made_absolute(tmp_path, monkeypatch):
+    from jobs.cem_client import absolute
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shots.jsonl").touch()
+    recipe = AdaptRecipe(name="x", experts=("runs",), shots={"path": "shots.jsonl"})
+    found = absolute(recipe)
+    assert found.experts == (str(tmp_path / "runs"),)
+    assert found.shots.path == str(tmp_path / "shots.jsonl")
+    assert found.model.name == "tiny"
