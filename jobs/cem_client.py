@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,19 @@ class Client:
         """The summary of a search that is done; see `CemService.result`."""
         return dict(self._ask("result", id))
 
-    def wait(self, id: str, tell: Callable[[Status], None] = lambda status: None) -> None:
-        """Wait until a search is not running; ending the wait does not end the search."""
-        while (status := self.status(id))["state"] == RUNNING:
-            tell(status)
+    def follow(self, id: str) -> Iterator[Status]:
+        """A search's status again and again, until it ends; to stop looking does not end it."""
+        while True:
+            status = self.status(id)
+            yield status
+            if status["state"] != RUNNING:
+                return
             time.sleep(POLL_S)
+
+    def wait(self, id: str) -> None:
+        """Wait until a search has ended."""
+        for _ in self.follow(id):
+            pass
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:

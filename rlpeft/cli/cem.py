@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.command import Overrides, quiet_libraries
 from rlpeft.cli.adapt import Light, all_overrides, print_summary
+
+if TYPE_CHECKING:
+    from jobs.cem_client import Client
 
 app = typer.Typer(
     help="Searches for mixtures on a Ray cluster, as `rlpeft adapt` does them on one machine.",
@@ -101,7 +104,7 @@ def result(
     quiet_libraries()
     with open_client(address) as client:
         if wait:
-            client.wait(id)
+            _show(client, id)
         print_summary(client.result(id), as_json=as_json)
 
 
@@ -112,6 +115,19 @@ def cancel(id: Id, address: Address = None, as_json: AsJson = False) -> None:
 
     with open_client(address) as client:
         _print_status(client.cancel(id), as_json=as_json)
+
+
+def _show(client: Client, id: str) -> None:
+    """A line that follows a search until it ends."""
+    from rlpeft.adapt.search import Progress
+    from rlpeft.console import RunDisplay
+
+    shown = 0
+    with RunDisplay(client.status(id)["total"], unit="iteration") as display:
+        for status in client.follow(id):
+            if status["iteration"] > shown:
+                shown = status["iteration"]
+                display.step(Progress(shown, status["total"], status["stage"]), status)
 
 
 def _print_status(status: Mapping[str, Any], *, as_json: bool) -> None:

@@ -54,14 +54,14 @@ def tiny_experts(tmp_path_factory, make_expert):
 
     root = tmp_path_factory.mktemp("experts")
     state = build_state(parse_recipe({"name": "x"}, source="test"))
-    for name, share in (("up", 1.15), ("down", 0.9)):
+    for name, share, skill in (("up", 1.15, "swap"), ("down", 0.9, "sort")):
         make_expert(
             name,
             {key: z * share for key, z in state.tensors.items()},
             folder=root / name,
-            task={"name": "tiny/swap"},
+            task={"name": f"tiny/{skill}"},
             config=dict(state.config),
-            adapter={"type": "svf"},
+            adapter={"type": "svf", "parametrisation": "direct"},
             base_digest=model_digest(resolve_model("tiny")),
         )
     return root
@@ -77,7 +77,7 @@ def adapt_recipe(tiny_experts):
             "task": {"name": "tiny/mix", "num_validation": 8, "num_test": 20},
             "shots": {"number": 4},
             "search": {"population_size": 4, "iterations": 3},
-            "rollout": {"max_tokens": 6, "max_prompt_tokens": 16},
+            "rollout": {"max_tokens": 6, "max_prompt_tokens": 256},
             "reward": [{"name": "exact"}],
         }
         sections |= {"experts": [str(tiny_experts)]} | changes

@@ -116,9 +116,12 @@ def test_submitting_again_is_submitting_once(client, adapt_recipe):
 
 
 def test_the_commands_know_the_service(client, tiny_experts, cluster, tmp_path):
+    told = []
+
     def cem(*arguments):
         result = CliRunner().invoke(app, ["cem", *arguments, "--address", cluster["head"]])
         assert result.exit_code == 0, result.output
+        told.append(result.stderr)
         return result.stdout
 
     options = [f'experts=["{tiny_experts}"]', "task.num_test=10", "search.population_size=4"]
@@ -126,6 +129,7 @@ def test_the_commands_know_the_service(client, tiny_experts, cluster, tmp_path):
     submitted = cem("submit", "tiny-mix", "--light", "--id", "by-hand", *sets)
     assert "submitted by-hand" in submitted
     assert "uniform" in cem("result", "by-hand", "--wait")
+    assert "iteration 10/10  best" in told[-1]
     assert json.loads(cem("status", "by-hand", "--json"))["state"] == "done"
     assert "by-hand" in cem("list")
     assert json.loads(cem("cancel", "by-hand", "--json"))["state"] == "done"
