@@ -106,7 +106,7 @@ class VllmEngine:
         base = Delivery(0, tensors_digest({}), 0.0)
         self._current: Delivery | None = base if adapter_config is None else None
         self._experts: dict[str, tuple[LoRARequest, Delivery]] = {}
-        self._loras = EmptyLoras()
+        self._loras: EmptyLoras | None = None
         self._llm: Any = None
         self._processes: list[psutil.Process] = []
         # One token more than the context: vLLM cannot score a sequence without room to go on.
@@ -140,7 +140,9 @@ class VllmEngine:
         if not experts:
             self._experts = {}
             return {}
-        started, ids = time.perf_counter(), self._loras.new_ids(len(experts))
+        started = time.perf_counter()
+        loras = self._loras = self._loras or EmptyLoras(next(iter(_first(experts).tensors)))
+        ids = loras.new_ids(len(experts))
         factors = {k: v for state in experts.values() for k, v in state.factors.items()}
         with self._alive() as llm:
             arguments = (stacked_payload(experts), json.dumps(ids), json.dumps(factors))
@@ -150,7 +152,7 @@ class VllmEngine:
         seconds, digests = time.perf_counter() - started, answer["digests"]
         self._experts = {
             name: (
-                self._loras.request(name, number, digest),
+                loras.request(name, number, digest),
                 Delivery(state.version, digest, seconds),
             )
             for (name, state), number, digest in zip(experts.items(), ids, digests, strict=True)
@@ -211,7 +213,8 @@ class VllmEngine:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
         _end(self._processes)
-        self._loras.close()
+        if self._loras is not None:
+            self._loras.close()
 
     def _start(self, model_path: str, arguments: dict[str, Any]) -> None:
         try:
@@ -326,6 +329,10 @@ def _every_parameter(
         flat_logprobs=True,
         **others,
     )
+
+
+def _first(experts: Mapping[str, AdapterState]) -> AdapterState:
+    return next(iter(experts.values()))
 
 
 def _generate(

@@ -16,24 +16,31 @@ from vllm.lora.request import LoRARequest
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 
-MODULE = "base_model.model.model.layers.0.self_attn.o_proj"
-"""Of the empty LoRA. `start.expert_arguments` lets a LoRA act on the input embedding alone."""
-
 
 class EmptyLoras:
     """LoRA requests that change nothing themselves: their routing is what experts need of vLLM.
+
+    Args:
+        tensor: name of any tensor of the experts; vLLM wants a LoRA to be on a module it knows.
+            `start.expert_arguments` lets none act there.
 
     Attributes:
         folder: of the one LoRA that all of them name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tensor: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rlpeft-lora-")
         self._ids = itertools.count(1)
         self.folder = Path(self._folder.name)
-        zeros = {f"{MODULE}.lora_{side}.weight": torch.zeros(1, 1) for side in "AB"}
+        module = tensor.rpartition(".")[0]
+        zeros = {f"{module}.lora_{side}.weight": torch.zeros(1, 1) for side in "AB"}
         save_file(zeros, self.folder / "adapter_model.safetensors")
-        config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["o_proj"]}
+        config = {
+            "peft_type": "LORA",
+            "r": 1,
+            "lora_alpha": 1,
+            "target_modules": [module.rpartition(".")[2]],
+        }
         (self.folder / "adapter_config.json").write_text(json.dumps(config))
 
     def new_ids(self, number: int) -> list[int]:

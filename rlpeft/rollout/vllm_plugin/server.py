@@ -99,7 +99,7 @@ def run(served: Served, listen: Listen, hf_engine: HfEngine | None = None) -> No
 
 
 async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> None:
-    loras = EmptyLoras()
+    loras = EmptyLoras(next(iter(served.base.tensors)))
     args = _arguments(served, listen, loras.folder)
     address, socket = setup_server(args, reuse_port=False)
     client: Any = None
