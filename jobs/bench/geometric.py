@@ -19,6 +19,7 @@ import torch
 from jobs.bench.learner import EVEN, samples
 from jobs.bench.rows import BenchRow, interleave, medians
 from rlpeft.config import AdapterConfig, HypLoraAdapter, LoraFamilyAdapter, MoSLoraAdapter
+from rlpeft.errors import ModelError
 from rlpeft.types import Request, Sampling
 
 ADAPTERS: dict[str, AdapterConfig] = {
@@ -31,8 +32,9 @@ GEOMETRIC = ("HypLoRA", "MoSLoRA")
 MOST_STEP = {"HypLoRA": 1.10, "MoSLoRA": 1.30}
 MOST_GENERATION = {"HypLoRA": 1.15, "MoSLoRA": 1.30}
 MOST_FLOAT32, MOST_BFLOAT16, MOST_GAP = 1e-6, 2.0, 1e-4
-SPREAD = 0.02
-"""Standard deviation of the noise that takes parameters off their start."""
+SPREAD, SMALL_SPREAD = 0.02, 1e-3
+"""Standard deviation of the noise that takes parameters off their start. Small where generation is
+timed: all sides then write what the base model writes, and as much of it."""
 
 
 LARGEST_ID = 40
@@ -86,7 +88,8 @@ def hf_rows(model: str, *, repeats: int, num_sequences: int, num_tokens: int) ->
     tokenizer = load_tokenizer(path)
 
     def side(name: str) -> Callable[[], Any]:
-        engine = HfEngine(moved(model, ADAPTERS[name]), tokenizer, eos_ids=eos_ids(path, tokenizer))
+        policy = moved(model, ADAPTERS[name], spread=SMALL_SPREAD)
+        engine = HfEngine(policy, tokenizer, eos_ids=eos_ids(path, tokenizer))
         return lambda: generate(engine, num_sequences, num_tokens)
 
     sides = {name: side(name) for name in ("LoRA", *GEOMETRIC)}
@@ -118,6 +121,8 @@ def vllm_rows(model: str, *, repeats: int, num_sequences: int, num_tokens: int) 
             tokens = [list(prompt) for prompt in prompts(4, length=48)]
             gap = largest_gap(engines[name].logprobs(tokens), sequence_logprobs(policy, tokens))
             gaps.append(_gap_row(model, name, gap))
+            calm = moved(model, ADAPTERS[name], spread=SMALL_SPREAD)
+            engines[name].load_adapter(adapter_state(calm, 2))
         sides = {
             name: lambda engine=engine: generate(engine, num_sequences, num_tokens)
             for name, engine in engines.items()
@@ -212,7 +217,7 @@ def _distance(ours: torch.Tensor, exact: torch.Tensor) -> float:
     return float((ours - exact).norm() / exact.norm())
 
 
-def moved(model: str, adapter: AdapterConfig) -> Any:
+def moved(model: str, adapter: AdapterConfig, *, spread: float = SPREAD) -> Any:
     """A policy whose adapter is off its start."""
     from rlpeft.models import load_base_model, resolve_model
     from rlpeft.policy import attach_adapter
@@ -222,7 +227,7 @@ def moved(model: str, adapter: AdapterConfig) -> Any:
     with torch.no_grad():
         for parameter in policy.parameters():
             if parameter.requires_grad:
-                parameter.add_(SPREAD * torch.randn(parameter.shape, generator=generator))
+                parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
     return policy
 
 
@@ -241,7 +246,11 @@ def generate(engine: Any, num_sequences: int, num_tokens: int) -> int:
 
 
 def _per_token(sides: Mapping[str, Callable[[], int]], repeats: int) -> dict[str, float]:
-    """Seconds a token, median: sides may end sequences at different lengths."""
+    """Seconds a token, median.
+
+    Raises:
+        ModelError: the sides wrote different numbers of tokens, whose prefills weigh differently.
+    """
     counts: dict[str, int] = {}
 
     def counted(name: str, run: Callable[[], int]) -> None:
@@ -249,6 +258,11 @@ def _per_token(sides: Mapping[str, Callable[[], int]], repeats: int) -> dict[str
 
     timed = {name: lambda name=name, run=run: counted(name, run) for name, run in sides.items()}
     seconds = medians(interleave(timed, repeats=repeats))
+    if max(counts.values()) > 1.1 * min(counts.values()):
+        raise ModelError(
+            f"timed sides must write about the same number of tokens, got {counts}. Lower "
+            "SMALL_SPREAD."
+        )
     return {name: seconds[name] / counts[name] for name in sides}
 
 
