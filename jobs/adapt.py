@@ -18,7 +18,7 @@ from typing import Any
 from jobs.adapt_chart import draw_history
 from jobs.train import SUMMARY_FILE, lone_run, start_or_continue, write_json
 from rlpeft.adapt.config import AdaptRecipe
-from rlpeft.adapt.fitness import Examiner
+from rlpeft.adapt.fitness import Grader
 from rlpeft.adapt.journal import Journal
 from rlpeft.adapt.search import Adaptation, Found, OnIteration, adapt
 from rlpeft.adapt.shots import load_shots
@@ -158,7 +158,7 @@ def run(
             closing(build_scorer(inputs.engine_recipe)) as scorer,
             open_fleet(inputs.engine_recipe) as fleet,
         ):
-            examiner = Examiner(
+            grader = Grader(
                 fleet=fleet,
                 scorer=scorer,
                 prompter=inputs.prompter,
@@ -167,7 +167,7 @@ def run(
                 journal=Journal(out / EVALUATIONS_FILE),
                 parallel=parallel,
             )
-            this = Adaptation(recipe, out, inputs.experts, inputs.shots, examiner)
+            this = Adaptation(recipe, out, inputs.experts, inputs.shots, grader)
             found = adapt(this, on_iteration or (lambda *_: None))
             accuracies = judge(inputs, found, fleet, scorer)
         return _write(inputs, found, accuracies, out)

@@ -48,7 +48,7 @@ class Fitness:
 
 
 @dataclass(frozen=True)
-class Examiner:
+class Grader:
     """Answers problems with mixtures, none of them twice.
 
     Attributes:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlpeft.adapt.config import AdaptRecipe, CemSearch, CmaSearch
-from rlpeft.adapt.fitness import Examiner, Fitness
+from rlpeft.adapt.fitness import Grader, Fitness
 from rlpeft.cem import CEM, CmaEs, RandomShooting, Search, rank
 from rlpeft.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.mixing import SMALLEST_SUM, ExpertSet
@@ -95,7 +95,7 @@ class Adaptation:
     folder: Path
     experts: ExpertSet
     shots: Sequence[Problem]
-    examiner: Examiner
+    grader: Grader
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _cross_validate(run: _Run, arm: Arm) -> Fitness:
         seen = [shot for shot in this.shots if shot not in held_out]
         coefficients, _ = run.stage(f"{arm}, fold {number}", arm, seen)
         mix = this.experts.mix(coefficients, normalise=arm.normalise)
-        found.append(this.examiner.fitness([mix], held_out)[0])
+        found.append(this.grader.fitness([mix], held_out)[0])
         weights.append(len(held_out))
     correct = [w * f.accuracy for w, f in zip(weights, found, strict=True)]
     likelihoods = [
@@ -198,7 +198,7 @@ class _Run:
             experts.mix(arm.coefficients(each_S, experts), normalise=arm.normalise)
             for each_S in candidates_CS
         ]
-        found = self.this.examiner.fitness(mixes, shots)
+        found = self.this.grader.fitness(mixes, shots)
         accuracies_C = [f.accuracy for f in found]
         search.tell(candidates_CS, accuracies_C, [f.likelihood for f in found])
         return {

@@ -5,7 +5,7 @@ import torch
 
 from rewards.scorer import RewardSpec, Scorer
 from rlpeft.adapt.config import AdaptRecipe
-from rlpeft.adapt.fitness import Examiner
+from rlpeft.adapt.fitness import Grader
 from rlpeft.adapt.journal import Journal
 from rlpeft.adapt.search import Adaptation
 from rlpeft.evaluate import Prompter
@@ -55,7 +55,7 @@ def adaptation(experts, shots, engine, tmp_path):
     def make(folder=tmp_path / "search", *, fleet=None, **sections):
         search = {"population_size": 8, "iterations": 5} | sections.pop("search", {})
         recipe = AdaptRecipe(name="x", experts=("unread",), search=search, **sections)
-        examiner = Examiner(
+        grader = Grader(
             fleet=fleet or LocalFleet(engine),
             scorer=Scorer([RewardSpec("exact")]),
             prompter=Prompter(load_tokenizer(resolve_model("tiny")), max_tokens=50),
@@ -63,6 +63,6 @@ def adaptation(experts, shots, engine, tmp_path):
             seed=recipe.seed,
             journal=Journal(folder / "evaluations.jsonl"),
         )
-        return Adaptation(recipe, folder, experts, shots, examiner)
+        return Adaptation(recipe, folder, experts, shots, grader)
 
     return make

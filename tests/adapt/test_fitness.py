@@ -32,7 +32,7 @@ def test_a_completions_logprob_is_its_tokens_mean():
 
 def test_a_population_is_one_load_and_one_batch(adaptation, experts, shots, engine):
     mixes = [experts.mix([0, a, 1 - a], normalise=True) for a in (0.5, 0.625, 0.75)]
-    found = adaptation().examiner.fitness(mixes, shots)
+    found = adaptation().grader.fitness(mixes, shots)
     assert len(engine.experts) == len(engine.requests) == 1
     assert {request.expert for request in engine.requests[0]} == {mix.digest for mix in mixes}
     # Gaps to the wanted multipliers: 0, 0.075 and 0.15, which misses the shot that asks for 0.1.
@@ -42,12 +42,12 @@ def test_a_population_is_one_load_and_one_batch(adaptation, experts, shots, engi
 
 def test_what_is_known_is_not_asked_again(adaptation, experts, shots, engine):
     one, two = (experts.mix([0, a, 1 - a], normalise=True) for a in (0.5, 0.75))
-    examiner = adaptation().examiner
-    first = examiner.fitness([one, one], shots[:4])
+    grader = adaptation().grader
+    first = grader.fitness([one, one], shots[:4])
     assert len(engine.requests[0]) == 4
-    assert examiner.fitness([one], shots[:4]) == first[:1]
+    assert grader.fitness([one], shots[:4]) == first[:1]
     assert len(engine.requests) == 1
-    examiner.fitness([one, two], shots)
+    grader.fitness([one, two], shots)
     asked = [(r.expert, r.id.partition("/")[2]) for r in engine.requests[1]]
     assert [problem for digest, problem in asked if digest == one.digest] == ["shot/4", "shot/5"]
     assert len(asked) == 2 + 6
