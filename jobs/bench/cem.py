@@ -70,7 +70,7 @@ def _floor(recipe: Recipe) -> str:
 
 
 def _recipe(engine: str) -> Recipe:
-    options = {"form": "factored", "max_experts": POPULATION} if engine == "vllm" else {}
+    options = {"max_experts": POPULATION} if engine == "vllm" else {}
     tree = {
         "name": "bench",
         "task": {"name": "tiny/mix"},

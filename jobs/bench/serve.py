@@ -11,7 +11,7 @@ import torch
 
 from jobs.bench.cem import population
 from jobs.bench.rows import BenchRow, interleave, medians
-from jobs.bench.sync import PROMPTS, factor_flops, plain_flops
+from jobs.bench.sync import PROMPTS, form_floors
 from rlpeft.adapter_state import AdapterState
 from rlpeft.build import build_state
 from rlpeft.config import Recipe, SvfAdapter, parse_recipe
@@ -77,7 +77,7 @@ def _requests(path: Path, num_seeds: int, experts: list[Any]) -> list[Request]:
 
 def _floor(recipe: Recipe) -> float:
     policy = attach_adapter(load_base_model(resolve_model(recipe.model.name)), SvfAdapter(), seed=0)
-    return plain_flops(policy) / (plain_flops(policy) + factor_flops(policy))
+    return form_floors(policy)["spectral"]
 
 
 def _rate_row(model: str, rates: dict[str, float], floor: float) -> BenchRow:

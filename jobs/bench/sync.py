@@ -23,7 +23,7 @@ from rlpeft.types import Request, Sampling
 
 MOST_BYTES = 500_000
 MOST_S = 0.030
-FORMS = ("factored", "dense")
+FORMS = ("factored", "spectral", "dense")
 PROMPTS = (
     "The three most useful things to know about a bicycle are",
     "A recipe for bread needs flour, water, salt and",
@@ -45,7 +45,7 @@ def rows(
     path = resolve_model(model)
     policy = attach_adapter(load_base_model(path), SvfAdapter(), seed=0)
     updates = list(_updates(policy, num_syncs))
-    floor = plain_flops(policy) / (plain_flops(policy) + factor_flops(policy))
+    floors = form_floors(policy)
     size = sum(p.numel() * p.element_size() for p in policy.get_base_model().parameters())
     found = [_bytes_row(model, updates[0], size)]
     with _engines(path, updates[0], forms) as engines:
@@ -60,9 +60,18 @@ def rows(
         sides = {name: lambda name=name: generate(name) for name in engines}
         seconds = medians(interleave(sides, repeats=repeats))
         rates = {name: statistics.median(counts[name]) / seconds[name] for name in engines}
-    floors = {"factored": floor, "dense": 1.0}
     found += [_rate_row(model, form, rates, floors[form]) for form in forms]
     return found
+
+
+def form_floors(policy: Any) -> dict[str, float]:
+    """Tokens per second against the base model, by FLOPs, of each form."""
+    plain, factored = plain_flops(policy), factor_flops(policy)
+    return {
+        "factored": plain / (plain + factored),
+        "spectral": plain / (plain + factored / 2),
+        "dense": 1.0,
+    }
 
 
 def plain_flops(policy: Any) -> int:
@@ -142,8 +151,8 @@ def _sync_row(model: str, form: str, engine: Any, updates: Sequence[AdapterState
         ratio=seconds / MOST_S,
         unit="ms",
         floor="two round trips between processes",
-        goal="<= 1 x" if form == "factored" else "reported: it rebuilds every matrix",
-        met=form != "factored" or seconds <= MOST_S,
+        goal="<= 1 x" if form != "dense" else "reported: it rebuilds every matrix",
+        met=form == "dense" or seconds <= MOST_S,
     )
 
 

@@ -33,7 +33,7 @@ from rlpeft.rollout.vllm_plugin.internals import (
     core_processes,
     wake_callers_at_death,
 )
-from rlpeft.rollout.vllm_plugin.plan import check_form, read_config
+from rlpeft.rollout.vllm_plugin.plan import choose_form, read_config
 from rlpeft.rollout.vllm_plugin.start import (
     check_experts_form,
     check_options,
@@ -64,8 +64,10 @@ class VllmEngine:
         max_model_len: context limit, prompt included; at most, and if absent, the model's own.
         seed: vLLM's own seed. Completions depend on their requests' seeds alone.
         num_threads: OpenMP threads on a CPU; if absent, OMP_NUM_THREADS or else vLLM's choice.
-        form: `factored`: a sync is nearly free, and each token pays for the adapter. `dense`: a
-            sync builds one matrix for each layer, and a token costs what it costs in the base.
+        form: `factored`: a sync is nearly free, and each token pays for the adapter. `spectral`:
+            the same at half the price, for SVF in float32. `dense`: a sync builds one matrix for
+            each layer, and a token costs what it costs in the base. `auto`: the cheapest for each
+            token whose sync is nearly free.
         max_experts: experts that may share a batch; 0: requests name none. Any number may be
             loaded.
         options: further arguments of `vllm.LLM`.
@@ -84,7 +86,7 @@ class VllmEngine:
         max_model_len: int | None = None,
         seed: int = 0,
         num_threads: int | None = None,
-        form: str = "factored",
+        form: str = "auto",
         max_experts: int = 0,
         **options: Any,
     ) -> None:
@@ -93,9 +95,9 @@ class VllmEngine:
         check_experts_form(max_experts, form)
         arguments = llm_arguments() | options
         if adapter_config is not None:
-            check_form(read_config(adapter_config), form)
+            form = choose_form(read_config(adapter_config), form, dtype)
             register()
-            arguments |= plugin_arguments(adapter_config, is_dense=form == "dense")
+            arguments |= plugin_arguments(adapter_config, form=form)
         if max_experts:
             arguments |= expert_arguments(max_experts)
         limit = model_context(Path(model_path))

@@ -329,7 +329,7 @@ def test_sequences_too_short_to_score_have_no_logprobs(
 @pytest.mark.parametrize(
     ("request_", "sampling", "message"),
     [
-        (Request("r", PROMPT, (0,), expert="maths"), {}, "no expert 'maths'"),
+        (Request("r", PROMPT, (0,), expert="maths"), {}, "expert 'maths' of request"),
         (Request("r", (5,) * CONTEXT, (0,)), {}, "prompt 'r' must have 1 to 95 tokens"),
         (Request("r", (), (0,)), {}, "it has 0"),
         (Request("r", PROMPT, (-1,)), {}, "seeds must be >= 0"),

@@ -10,7 +10,7 @@ from peft import LoraConfig
 
 from rlpeft.adapters import HypLoraConfig, SvfConfig
 from rlpeft.errors import EngineError
-from rlpeft.rollout.vllm_plugin.plan import check_form, is_target, read_config, slice_names
+from rlpeft.rollout.vllm_plugin.plan import choose_form, is_target, read_config, slice_names
 
 PACKED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
 LAYER = "model.layers.3.self_attn."
@@ -48,9 +48,17 @@ def test_targets_are_matched_as_peft_matches_them(options: dict[str, Any], expec
 
 def test_the_dense_form_is_refused_where_there_is_no_matrix() -> None:
     config = read_config(asdict(HypLoraConfig(target_modules=["q_proj"])))
-    check_form(config, "factored")
+    assert choose_form(config, "auto", "float32") == "factored"
     with pytest.raises(EngineError, match="must be 'factored' for HYPLORA"):
-        check_form(config, "dense")
+        choose_form(config, "dense", "float32")
+
+
+def test_the_spectral_form_is_for_svf_in_float32() -> None:
+    config = read_config(svf(target_modules=["q_proj"]))
+    assert choose_form(config, "auto", "float32") == "spectral"
+    assert choose_form(config, "auto", "bfloat16") == "factored"
+    with pytest.raises(EngineError, match="'spectral' is for SVF in float32, got SVF in bfloat16"):
+        choose_form(config, "spectral", "bfloat16")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from rlpeft.adapter_state import tensors_digest
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.errors import EngineError
+from rlpeft.factors import Factors
 from rlpeft.rollout.vllm_plugin.plan import make_slice, read_config
-from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear
+from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, Form, SvfSlice
 
 SIZES = {"q": 8, "k": 4, "up": 24}  # as wide as, narrower and wider than the input
 WIDTH = 8
@@ -61,18 +62,18 @@ def random_policy(config: PeftConfig) -> nn.Module:
     return policy
 
 
-def fused_layer(policy: nn.Module, *, is_dense: bool) -> AdaptedLinear:
+def fused_layer(policy: nn.Module, *, form: Form = "factored") -> AdaptedLinear:
     """The engine's layer for `policy`, without its adapter values."""
     config = read_config(asdict(policy.peft_config["default"]))
     parts = {name: getattr(policy.base_model.model, name) for name in SIZES}
     bases = [getattr(part, "base_layer", part) for part in parts.values()]
     adapters = [
-        make_slice(config, name, base.weight) if hasattr(part, "base_layer") else None
+        make_slice(config, name, base.weight, form=form) if hasattr(part, "base_layer") else None
         for (name, part), base in zip(parts.items(), bases, strict=True)
     ]
     weight = torch.cat([base.weight.detach() for base in bases])
     return AdaptedLinear(
-        weight, names=list(SIZES), sizes=list(SIZES.values()), adapters=adapters, is_dense=is_dense
+        weight, names=list(SIZES), sizes=list(SIZES.values()), adapters=adapters, form=form
     )
 
 
@@ -94,12 +95,13 @@ def send(policy: nn.Module, layer: AdaptedLinear, **changed: torch.Tensor) -> st
     return load_values([layer], save({**values, **changed}), digests)
 
 
-@pytest.mark.parametrize("is_dense", [False, True])
+@pytest.mark.parametrize("form", ["factored", "spectral", "dense"])
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
-def test_a_fused_layer_computes_what_the_peft_layers_do(name: str, is_dense: bool) -> None:
+def test_a_fused_layer_computes_what_the_peft_layers_do(name: str, form: Form) -> None:
     policy = random_policy(CONFIGS[name])
-    layer = fused_layer(policy, is_dense=is_dense)
+    layer = fused_layer(policy, form=form)
+    layer(torch.randn(5, WIDTH))  # products of the start are packed now, and must not be used below
     send(policy, layer)
     x = torch.randn(5, WIDTH)
     bent = layer(x, fused_bias(policy))
@@ -112,7 +114,7 @@ def test_a_fused_layer_computes_what_the_peft_layers_do(name: str, is_dense: boo
 @torch.no_grad()
 def test_a_geometric_adapter_computes_what_its_peft_layer_does(name: str) -> None:
     policy = random_policy(GEOMETRIC[name])
-    layer = fused_layer(policy, is_dense=False)
+    layer = fused_layer(policy)
     x = torch.randn(5, WIDTH)
     layer(x)  # terms of the start are cached now, and must not be used below
     send(policy, layer)
@@ -122,11 +124,11 @@ def test_a_geometric_adapter_computes_what_its_peft_layer_does(name: str) -> Non
         assert (bent - policy(x)).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("is_dense", [False, True])
+@pytest.mark.parametrize("form", ["factored", "dense"])
 @torch.no_grad()
-def test_z_of_one_is_the_base_bit_for_bit(is_dense: bool) -> None:
+def test_z_of_one_is_the_base_bit_for_bit(form: Form) -> None:
     policy = random_policy(CONFIGS["svf"])
-    layer = fused_layer(policy, is_dense=is_dense)
+    layer = fused_layer(policy, form=form)
     for parameter in policy.parameters():
         if parameter.requires_grad:
             parameter.data.fill_(1.0)
@@ -139,15 +141,28 @@ def test_z_of_one_is_the_base_bit_for_bit(is_dense: bool) -> None:
         )
 
 
+@torch.no_grad()
+def test_z_of_one_in_the_spectral_form_is_the_base_to_fp32_rounding() -> None:
+    """Singular vectors that are not quite orthogonal must not bend the base: C is B⁻¹ W."""
+    weight = torch.randn(24, 40)
+    spectral = SvfSlice(weight, parametrisation="direct", is_spectral=True)
+    basis = torch.linalg.qr(torch.randn(24, 24))[0] + 1e-3 * torch.randn(24, 24)
+    spectral.take_factors(Factors(basis, torch.ones(24), True, "d"))
+    x = torch.randn(7, 40)
+    held = spectral.in_coordinates(weight)
+    found = spectral.apply(x, lambda inputs: nn.functional.linear(inputs, held))
+    torch.testing.assert_close(found, nn.functional.linear(x, weight), rtol=1e-5, atol=2e-5)
+
+
 def test_the_digest_is_that_of_the_values_sent() -> None:
     policy = random_policy(CONFIGS["svf"])
     values = get_peft_model_state_dict(policy, save_embedding_layers=False)
-    assert send(policy, fused_layer(policy, is_dense=False)) == tensors_digest(values)
+    assert send(policy, fused_layer(policy)) == tensors_digest(values)
 
 
 def test_values_are_written_in_place() -> None:
     policy = random_policy(CONFIGS["svf"])
-    layer = fused_layer(policy, is_dense=True)
+    layer = fused_layer(policy, form="dense")
     before = [layer.adapter("q").tensors["svf_z"].data_ptr(), layer.bent.data_ptr()]  # type: ignore[union-attr]
     send(policy, layer)
     assert before == [layer.adapter("q").tensors["svf_z"].data_ptr(), layer.bent.data_ptr()]  # type: ignore[union-attr]
@@ -166,7 +181,7 @@ def test_a_bad_value_is_refused_and_nothing_is_written(
     changed: dict[str, torch.Tensor], message: str
 ) -> None:
     policy = random_policy(CONFIGS["svf"])
-    layer = fused_layer(policy, is_dense=False)
+    layer = fused_layer(policy)
     with pytest.raises(EngineError, match=message):
         send(policy, layer, **changed)
     assert torch.equal(layer.adapter("k").tensors["svf_z"], torch.ones(4))
@@ -180,7 +195,7 @@ def test_a_layer_without_values_is_named() -> None:
     values = get_peft_model_state_dict(policy, save_embedding_layers=False)
     del values["base_model.model.k.svf_z"]
     with pytest.raises(EngineError, match=r"1 got none: base_model\.model\.k\.svf_z"):
-        load_values([fused_layer(policy, is_dense=False)], save(values), {})
+        load_values([fused_layer(policy)], save(values), {})
 
 
 def test_factors_are_never_computed_by_the_engine() -> None:
@@ -189,7 +204,7 @@ def test_factors_are_never_computed_by_the_engine() -> None:
 
     policy = random_policy(CONFIGS["svf"])
     payload = save(get_peft_model_state_dict(policy, save_embedding_layers=False))
-    layer = fused_layer(policy, is_dense=False)
+    layer = fused_layer(policy)
     with pytest.raises(EngineError, match="must name the factors of 'q'"):
         load_values([layer], payload, {})
     with pytest.raises(EngineError, match=r"factors of 'q' \(sha256 0000\)"):

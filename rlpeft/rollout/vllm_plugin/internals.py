@@ -37,6 +37,7 @@ from rlpeft.rollout.vllm_plugin import METHOD
 from rlpeft.rollout.vllm_plugin.plan import is_target, make_slice, read_config, slice_names
 from rlpeft.rollout.vllm_plugin.slices import (
     AdaptedLinear,
+    Form,
     Product,
     TokenRows,
     plain,
@@ -69,17 +70,17 @@ class AdapterConfig(QuantizationConfig):
 
     Args:
         adapter: a PEFT config as a plain dict.
-        is_dense: see `AdaptedLinear`.
+        form: see `AdaptedLinear`.
     """
 
-    def __init__(self, adapter: Mapping[str, Any], is_dense: bool) -> None:
+    def __init__(self, adapter: Mapping[str, Any], form: Form) -> None:
         super().__init__()
-        self.adapter, self.is_dense = dict(adapter), is_dense
+        self.adapter, self.form = dict(adapter), form
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdapterConfig:
         """From the `quantization_config` that the engine puts into the model's config."""
-        return cls(config["adapter"], config["is_dense"])
+        return cls(config["adapter"], config["form"])
 
     @classmethod
     def get_name(cls) -> str:
@@ -135,9 +136,11 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
         """Attach the adapter. vLLM's own step would pack the weight and drop it."""
         config = read_config(self.config.adapter)
         weight: torch.Tensor = layer.weight.data  # type: ignore[assignment]
-        rows = torch.split(weight, self.sizes)
+        rows, form = torch.split(weight, self.sizes), self.config.form
         adapters = [
-            make_slice(config, name, rows_MN, pack=pack) if is_target(config, name) else None
+            make_slice(config, name, rows_MN, pack=pack, form=form)
+            if is_target(config, name)
+            else None
             for name, rows_MN in zip(self.names, rows, strict=True)
         ]
         adapted = AdaptedLinear(
@@ -145,7 +148,7 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
             names=self.names,
             sizes=self.sizes,
             adapters=adapters,
-            is_dense=self.config.is_dense,
+            form=form,
             pack=pack,
         )
         setattr(layer, ATTRIBUTE, adapted)

@@ -18,6 +18,7 @@ from rlpeft.adapters.lowrank.layer import LowRankLayer
 from rlpeft.adapters.moslora.layer import MoSLoraLinear
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm_plugin.slices import (
+    Form,
     GeometricSlice,
     LowRankSlice,
     Pack,
@@ -78,17 +79,26 @@ def read_config(config: Mapping[str, Any]) -> PeftConfig:
     return PeftConfig.from_peft_type(**{**config, "peft_type": method})
 
 
-def check_form(config: PeftConfig, form: str) -> None:
-    """Refuse the dense form where the adapter is no matrix.
+def choose_form(config: PeftConfig, form: str, dtype: str) -> str:
+    """The form to run: `auto` is the cheapest whose refresh is nearly free.
 
     Raises:
-        EngineError: it is not.
+        EngineError: a form that the adapter or the dtype does not allow.
     """
+    can_be_spectral = config.peft_type == "SVF" and dtype == "float32"
+    if form == "auto":
+        return "spectral" if can_be_spectral else "factored"
+    if form == "spectral" and not can_be_spectral:
+        raise EngineError(
+            f"form 'spectral' is for SVF in float32, got {config.peft_type.value} in {dtype}: "
+            "rounding the weight in other coordinates would make another base model. Use 'auto'."
+        )
     if form == "dense" and config.peft_type in ("HYPLORA", "MOSLORA"):
         raise EngineError(
             f"form must be 'factored' for {config.peft_type.value}, got 'dense': its update "
             "depends on the token and is no matrix."
         )
+    return form
 
 
 def slice_names(prefix: str, packed: Mapping[str, Sequence[str]]) -> list[str]:
@@ -109,11 +119,19 @@ def is_target(config: PeftConfig, name: str) -> bool:
 
 
 def make_slice(
-    config: PeftConfig, name: str, weight_MN: torch.Tensor, *, pack: Pack = plain
+    config: PeftConfig,
+    name: str,
+    weight_MN: torch.Tensor,
+    *,
+    pack: Pack = plain,
+    form: Form = "factored",
 ) -> SliceAdapter:
     """An adapter for one slice that changes nothing until its values arrive."""
     if config.peft_type == "SVF":
-        return SvfSlice(weight_MN, parametrisation=config.parametrisation, pack=pack)
+        spectral = form == "spectral"
+        return SvfSlice(
+            weight_MN, parametrisation=config.parametrisation, pack=pack, is_spectral=spectral
+        )
     if config.peft_type == "IA3":
         return ScaleSlice(weight_MN, output_side=not _is_feedforward(config, name))
     if config.peft_type in ("HYPLORA", "MOSLORA"):

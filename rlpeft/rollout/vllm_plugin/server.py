@@ -35,6 +35,7 @@ from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payl
 from rlpeft.rollout.vllm_plugin.first_pass import AUTO, FirstPass, TwoPass
 from rlpeft.rollout.vllm_plugin.hf_client import HfClient
 from rlpeft.rollout.vllm_plugin.internals import check_version
+from rlpeft.rollout.vllm_plugin.plan import choose_form, read_config
 from rlpeft.rollout.vllm_plugin.start import expert_arguments, llm_arguments, plugin_arguments
 
 
@@ -151,7 +152,8 @@ async def _call(client: EngineClient, method: str, *arguments: Any) -> dict[str,
 
 def engine_arguments(served: Served) -> AsyncEngineArgs:
     """The engine of the server: that of rollouts, with a slot for every model."""
-    arguments = llm_arguments() | plugin_arguments(served.base.config, is_dense=False)
+    form = choose_form(read_config(served.base.config), "auto", served.dtype)
+    arguments = llm_arguments() | plugin_arguments(served.base.config, form=form)
     arguments |= expert_arguments(len(served.experts) + 1)
     arguments |= {"disable_log_stats": False, "dtype": served.dtype}
     arguments |= {"max_model_len": served.max_model_len}

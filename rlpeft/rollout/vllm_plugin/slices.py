@@ -11,7 +11,7 @@ sees every update. T token, M out_features of the slice, N in_features, R rank.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -66,15 +66,34 @@ class SliceAdapter(Protocol):
         ...
 
 
+Form = Literal["factored", "spectral", "dense"]
+"""How a layer runs its adapter: around the frozen weight; around the weight in singular
+coordinates (SVF in fp32); or as one matrix, rebuilt for new values."""
+
+
 class SvfSlice:
     """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3.1), z = 1 at first.
 
-    The basis is the trainer's, given by `take_factors`: one computed here could differ from it
+    The basis B is the trainer's, given by `take_factors`: one computed here could differ from it
     wherever singular values are nearly equal.
+
+    Two forms. *Factored* changes the frozen weight's input or output, which at z = 1 leaves the
+    base exactly as it is, at 4 R² FLOPs a token. *Spectral* lets the layer hold C = B⁻¹ W (output
+    side) or W B⁻ᵀ in the place of W, and needs 2 R²: y = B(z * C x), or y = C(z * Bᵀ x). C is in
+    fp64 and by the inverse, not the transpose, so that z = 1 gives W to fp32 rounding; in bf16 that
+    rounding would be another base model.
+
+    Args:
+        is_spectral: which of them, once the factors are here.
     """
 
     def __init__(
-        self, weight_MN: torch.Tensor, *, parametrisation: str, pack: Pack = plain
+        self,
+        weight_MN: torch.Tensor,
+        *,
+        parametrisation: str,
+        pack: Pack = plain,
+        is_spectral: bool = False,
     ) -> None:
         device, rank = weight_MN.device, min(weight_MN.shape)
         self.parametrisation, self.output_side = parametrisation, rank == weight_MN.shape[0]
@@ -83,6 +102,7 @@ class SvfSlice:
         self.basis_RR = torch.zeros(rank, rank, device=device, dtype=weight_MN.dtype)
         self.singular_values_R = torch.ones(rank, device=device)
         self.digest: str | None = None
+        self.is_spectral = is_spectral
         self.token_rows: TokenRows | None = None
         self.pack = pack
         self._pack_basis()
@@ -113,14 +133,31 @@ class SvfSlice:
         z_R = multiplier(self.tensors["svf_z"], self.singular_values_R, self.parametrisation)
         self.change_R.copy_(z_R - 1)
 
+    def in_coordinates(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        """C [M, N], what a spectral layer holds in the place of W; W itself until factors come."""
+        if not self.is_spectral or self.digest is None:
+            return weight_MN
+        basis = self.basis_RR.double()
+        if self.output_side:
+            turned = torch.linalg.solve(basis, weight_MN.double())
+        else:
+            turned = torch.linalg.solve(basis, weight_MN.double().T).T
+        return turned.to(weight_MN.dtype)
+
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
+        if self.is_spectral and self.digest is not None:
+            z = 1 + self._change(len(x))
+            return self.back(z * base(x)) if self.output_side else base(z * self.into(x))
         return self._rotate(base(x)) if self.output_side else base(self._rotate(x))
+
+    def _change(self, num_tokens: int) -> torch.Tensor:
+        """z - 1, [R] or one a token [T, R]."""
+        rows = self.token_rows
+        return self.change_R if rows is None else self.changes_SR[rows(num_tokens)]
 
     def _rotate(self, x: torch.Tensor) -> torch.Tensor:
         # `functional.rotate` with packed products.
-        rows = self.token_rows
-        wanted = self.change_R if rows is None else self.changes_SR[rows(len(x))]
-        change = self.into(x).float() * wanted
+        change = self.into(x).float() * self._change(len(x))
         return x + self.back(change.to(x.dtype))
 
     def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
@@ -244,8 +281,8 @@ class AdaptedLinear:
         names: the module each slice was before fusing.
         sizes: M of each slice.
         adapters: one for each slice.
-        is_dense: build one matrix at each `refresh` and use it like a weight. Cheapest for each
-            token, but a refresh costs a few matrix products; without it a refresh is nearly free.
+        form: `dense` is cheapest for each token, but a refresh costs a few matrix products;
+            with the others a refresh is nearly free.
         pack: how products with the weights are formed.
     """
 
@@ -256,7 +293,7 @@ class AdaptedLinear:
         names: Sequence[str],
         sizes: Sequence[int],
         adapters: Sequence[SliceAdapter | None],
-        is_dense: bool,
+        form: Form,
         pack: Pack = plain,
     ) -> None:
         stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
@@ -264,7 +301,10 @@ class AdaptedLinear:
         self.spans = [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
         self.pack = pack
         self._products: dict[int | None, Product] = {}  # of a slice, or of the whole (None)
-        self.bent = weight.clone() if is_dense else None
+        self.bent = weight.clone() if form == "dense" else None
+        # Written in place when factors arrive, so that captured graphs see it.
+        self.held = weight.clone() if form == "spectral" else weight
+        self._digests: list[str | None] = []
         self._bent_product = None if self.bent is None else pack(self.bent)
 
     def adapter(self, name: str) -> SliceAdapter:
@@ -278,11 +318,25 @@ class AdaptedLinear:
         for adapter in self.adapters:
             if adapter is not None:
                 adapter.refresh()
+        if self.held is not self.weight:
+            self._turn()
         if self.bent is not None:
             for span, adapter in zip(self.spans, self.adapters, strict=True):
                 if adapter is not None:
                     self.bent[span].copy_(adapter.dense(self.weight[span]))
             self._bent_product = self.pack(self.bent)
+
+    def _turn(self) -> None:
+        """Take the weight into the coordinates of new factors."""
+        adapters = [a if isinstance(a, SvfSlice) else None for a in self.adapters]
+        digests = [None if adapter is None else adapter.digest for adapter in adapters]
+        if digests == self._digests:
+            return
+        for span, adapter in zip(self.spans, adapters, strict=True):
+            if adapter is not None:
+                self.held[span].copy_(adapter.in_coordinates(self.weight[span]))
+        self._digests = digests
+        self._products.clear()
 
     def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """x [T, N] to y [T, sum of M]."""
@@ -309,7 +363,7 @@ class AdaptedLinear:
     def _product(self, k: int | None) -> Product:
         # Packed on first use: a layer seldom needs both the whole and its slices.
         if k not in self._products:
-            self._products[k] = self.pack(self.weight if k is None else self.weight[self.spans[k]])
+            self._products[k] = self.pack(self.held if k is None else self.held[self.spans[k]])
         return self._products[k]
 
     def _bias(self, bias: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm_plugin import METHOD
 
 WORKER = "rlpeft.rollout.vllm_plugin.worker.AdapterWorker"
-FORMS = ("factored", "dense")
+FORMS = ("auto", "factored", "spectral", "dense")
 CPU_KV_CACHE_BYTES = 1 << 30
 """KV cache on a CPU unless an option says otherwise; vLLM's default is nearly all memory."""
 
@@ -69,7 +69,7 @@ def check_experts_form(max_experts: int, form: str) -> None:
     """
     if max_experts and form == "dense":
         raise EngineError(
-            "max_experts needs form = 'factored', got 'dense': one matrix a layer cannot differ "
+            "max_experts does not go with form = 'dense': one matrix a layer cannot differ "
             "by request."
         )
 
@@ -104,11 +104,11 @@ def llm_arguments() -> dict[str, Any]:
     return arguments
 
 
-def plugin_arguments(adapter_config: Mapping[str, Any], *, is_dense: bool) -> dict[str, Any]:
+def plugin_arguments(adapter_config: Mapping[str, Any], *, form: str) -> dict[str, Any]:
     """Arguments of `vllm.LLM` that put the adapter into its linear layers."""
     # The adapter travels inside the model's config. A PEFT config holds sets: make them lists.
     adapter = json.loads(json.dumps(dict(adapter_config), default=sorted))
-    config = {"quant_method": METHOD, "adapter": adapter, "is_dense": is_dense}
+    config = {"quant_method": METHOD, "adapter": adapter, "form": form}
     return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
 
 

@@ -109,7 +109,8 @@ class ExpertTable:
         _check_finite(values)
         for svf, taken in _find_factors(self.layers, factors):
             svf.take_factors(taken)
-            svf.refresh()
+        for layer in self.layers:
+            layer.refresh()
         self.held = {i: {n: v[row] for n, v in values.items()} for row, i in enumerate(ids)}
         return [tensors_digest(tensors) for tensors in self.held.values()]
 
