@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlpeft.adapt.config import AdaptRecipe, CemSearch, CmaSearch
-from rlpeft.adapt.fitness import Grader, Fitness
+from rlpeft.adapt.fitness import Fitness, Grader
 from rlpeft.cem import CEM, CmaEs, RandomShooting, Search, rank
 from rlpeft.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.mixing import SMALLEST_SUM, ExpertSet
