@@ -154,6 +154,41 @@ def test_z_of_one_in_the_spectral_form_is_the_base_to_fp32_rounding() -> None:
     torch.testing.assert_close(found, nn.functional.linear(x, weight), rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("form", ["factored", "spectral"])
+@torch.no_grad()
+def test_each_token_runs_the_expert_of_its_slot(form: Form) -> None:
+    """Three tokens: slot 1, the current policy, slot 0. Each is compared with a layer of its own."""
+    policy = random_policy(CONFIGS["svf"])
+    slots_T = torch.tensor([1, -1, 0])
+    layer = fused_layer(policy, form=form)
+    for adapter in layer.adapters:
+        if isinstance(adapter, SvfSlice):
+            adapter.take_experts(2, lambda num_tokens: slots_T[:num_tokens])
+    send(policy, layer)
+    generator = torch.Generator().manual_seed(5)
+    experts = []
+    for slot in range(2):
+        z = {
+            name: 1 + 0.3 * torch.randn(adapter.tensors["svf_z"].shape, generator=generator)
+            for name, adapter in zip(layer.names, layer.adapters, strict=True)
+            if isinstance(adapter, SvfSlice)
+        }
+        for name, z_R in z.items():
+            layer.adapter(name).set_expert(slot, z_R)  # type: ignore[attr-defined]
+        experts.append(z)
+    x = torch.randn(3, WIDTH)
+    found = layer(x)
+    for token, slot in enumerate(slots_T.tolist()):
+        alone = fused_layer(policy, form="dense")
+        changed = (
+            {}
+            if slot < 0
+            else {f"base_model.model.{name}.svf_z": z for name, z in experts[slot].items()}
+        )
+        send(policy, alone, **changed)
+        torch.testing.assert_close(found[token], alone(x)[token], atol=1e-5, rtol=1e-5)
+
+
 def test_the_digest_is_that_of_the_values_sent() -> None:
     policy = random_policy(CONFIGS["svf"])
     values = get_peft_model_state_dict(policy, save_embedding_layers=False)

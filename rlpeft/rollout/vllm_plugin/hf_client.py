@@ -40,6 +40,13 @@ UNSUPPORTED: dict[str, Any] = {
     "logit_bias": None,
     "structured_outputs": None,
     "ignore_eos": False,
+    "stop_token_ids": [],
+    "include_stop_str_in_output": False,
+    "skip_special_tokens": True,
+    "allowed_token_ids": None,
+    "bad_words": [],
+    "thinking_token_budget": None,
+    "repetition_detection": None,
 }
 """Sampling parameters the `hf` engine has not, and the values that ask for nothing."""
 

@@ -207,7 +207,7 @@ def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int,
         return is_new
 
     manager.activate_adapter = activate_adapter
-    return manager.lora_slots, lambda num_tokens: slots_T[:num_tokens] + 1
+    return manager.lora_slots, lambda num_tokens: slots_T[:num_tokens]
 
 
 def core_processes(llm: Any) -> list[BaseProcess]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from vllm import envs
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.engine.protocol import EngineClient
 from vllm.entrypoints.launchers.api_server.entry import build_and_serve
@@ -91,12 +92,27 @@ def run(served: Served, listen: Listen, hf_engine: HfEngine | None = None) -> No
         hf_engine: answers in the place of vLLM's engine; it holds base and experts already.
 
     Raises:
-        EngineError: vLLM's version, the experts and the base model do not go together.
+        EngineError: vLLM's version, the experts and the base model do not go together, or the
+            environment lets requests name files.
         OSError: the port is taken.
     """
     check_version()
+    check_environment()
     register()
     uvloop.run(_run(served, listen, hf_engine))
+
+
+def check_environment() -> None:
+    """Refuse a setting with which vLLM would open any path that a request names.
+
+    Raises:
+        EngineError: it is set.
+    """
+    if envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING:
+        raise EngineError(
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING must not be set: clients could make the server open "
+            "any path. Unset it; experts are those of --experts."
+        )
 
 
 async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> None:

@@ -32,7 +32,7 @@ Base = Callable[[torch.Tensor], torch.Tensor]
 
 
 TokenRows = Callable[[int], torch.Tensor]
-"""Number of tokens in a step to the policy [T] of each: 0 the current one, k the k-th slot's."""
+"""Number of tokens in a step to the slot [T] of each; -1 for the current policy."""
 
 
 def plain(weight_MN: torch.Tensor) -> Product:
@@ -98,7 +98,9 @@ class SvfSlice:
         device, rank = weight_MN.device, min(weight_MN.shape)
         self.parametrisation, self.output_side = parametrisation, rank == weight_MN.shape[0]
         self.tensors = {"svf_z": torch.ones(rank, device=device)}
-        self.change_R = torch.zeros(rank, device=device)
+        # z where the weight is in singular coordinates, z - 1 where its change is added.
+        self.offset = 0.0 if is_spectral else 1.0
+        self.scale_R = torch.ones(rank, device=device) - self.offset
         self.basis_RR = torch.zeros(rank, rank, device=device, dtype=weight_MN.dtype)
         self.singular_values_R = torch.ones(rank, device=device)
         self.digest: str | None = None
@@ -109,15 +111,14 @@ class SvfSlice:
 
     def take_experts(self, slots: int, token_rows: TokenRows) -> None:
         """Let each token run the multiplier of its own slot."""
-        self.changes_SR = self.change_R.new_zeros(1 + slots, len(self.change_R))
-        self.changes_SR[0] = self.change_R
-        self.change_R = self.changes_SR[0]  # one buffer: a refresh writes row 0
+        self.scales_SR = self.scale_R.repeat(slots + 1, 1)
+        self.scale_R = self.scales_SR[-1]  # one buffer: a refresh writes the last row
         self.token_rows = token_rows
 
     def set_expert(self, slot: int, z_R: torch.Tensor) -> None:
         """Put an expert's trained vector into a slot, in place."""
-        z_R = multiplier(z_R.to(self.change_R.device), self.singular_values_R, self.parametrisation)
-        self.changes_SR[1 + slot] = z_R - 1
+        z_R = multiplier(z_R.to(self.scale_R.device), self.singular_values_R, self.parametrisation)
+        self.scales_SR[slot] = z_R - self.offset
 
     def take_factors(self, factors: Factors) -> None:
         """Use these factors from now on."""
@@ -131,7 +132,7 @@ class SvfSlice:
 
     def refresh(self) -> None:
         z_R = multiplier(self.tensors["svf_z"], self.singular_values_R, self.parametrisation)
-        self.change_R.copy_(z_R - 1)
+        self.scale_R.copy_(z_R - self.offset)
 
     def in_coordinates(self, weight_MN: torch.Tensor) -> torch.Tensor:
         """C [M, N], what a spectral layer holds in the place of W; W itself until factors come."""
@@ -145,20 +146,19 @@ class SvfSlice:
         return turned.to(weight_MN.dtype)
 
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
-        if self.is_spectral and self.digest is not None:
-            z = 1 + self._change(len(x))
-            return self.back(z * base(x)) if self.output_side else base(z * self.into(x))
-        return self._rotate(base(x)) if self.output_side else base(self._rotate(x))
+        if self.digest is None:
+            return base(x)  # z = 1, and no coordinates yet
+        if self.output_side:
+            return self._bend(base(x))
+        return base(self._bend(x))
 
-    def _change(self, num_tokens: int) -> torch.Tensor:
-        """z - 1, [R] or one a token [T, R]."""
+    def _bend(self, x: torch.Tensor) -> torch.Tensor:
+        """What the adapter does to one side of the weight's product."""
         rows = self.token_rows
-        return self.change_R if rows is None else self.changes_SR[rows(num_tokens)]
-
-    def _rotate(self, x: torch.Tensor) -> torch.Tensor:
-        # `functional.rotate` with packed products.
-        change = self.into(x).float() * self._change(len(x))
-        return x + self.back(change.to(x.dtype))
+        scale = self.scale_R if rows is None else self.scales_SR[rows(len(x))]
+        if not self.is_spectral:  # `functional.rotate` with packed products
+            return x + self.back((self.into(x).float() * scale).to(x.dtype))
+        return self.back(x * scale) if self.output_side else self.into(x) * scale
 
     def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
         return bias_M
@@ -167,7 +167,7 @@ class SvfSlice:
         factors = Factors(
             self.basis_RR, self.singular_values_R, self.output_side, self.digest or ""
         )
-        return dense_weight(weight_MN, factors, self.change_R + 1)
+        return dense_weight(weight_MN, factors, self.scale_R + self.offset)
 
 
 class LowRankSlice:
