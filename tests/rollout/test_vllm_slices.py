@@ -157,7 +157,7 @@ def test_z_of_one_in_the_spectral_form_is_the_base_to_fp32_rounding() -> None:
 @pytest.mark.parametrize("form", ["factored", "spectral"])
 @torch.no_grad()
 def test_each_token_runs_the_expert_of_its_slot(form: Form) -> None:
-    """Three tokens: slot 1, the current policy, slot 0. Each is compared with a layer of its own."""
+    """Slot 1, the current policy, slot 0: each against a dense layer of its own."""
     policy = random_policy(CONFIGS["svf"])
     slots_T = torch.tensor([1, -1, 0])
     layer = fused_layer(policy, form=form)
