@@ -46,19 +46,20 @@ def evaluated(folder):
 def test_a_search_whose_service_and_engine_are_killed_ends_as_one_undisturbed(
     client, adapt_recipe, tmp_path, wait_for
 ):
-    search = {"population_size": 8, "iterations": 40}
+    search = {"population_size": 4, "iterations": 50}
     recipe = adapt_recipe(search=search, rollout={"num_engines": 2, "max_tokens": 6})
     undisturbed = run(recipe, tmp_path / "undisturbed")
 
     submitted = client.submit(recipe)
     id, out = submitted["id"], Path(submitted["out"])
-    wait_for(lambda: client.status(id)["iteration"] >= 2)
-    moments = random.Random(os.getpid())
     for name in ("EngineAct", "CemServ"):
-        victim = processes(name)[0]
-        victim.send_signal(signal.SIGKILL)
-        time.sleep(moments.random())
+        # Its engines at work again, an iteration has both of them in it.
+        seen = client.status(id)["iteration"]
+        wait_for(lambda seen=seen: client.status(id)["iteration"] > seen)
+        time.sleep(0.3 * random.Random(os.getpid()).random())
         assert json.loads((out / "search.json").read_text())["state"] == "running"
+        processes(name)[0].send_signal(signal.SIGKILL)
+        time.sleep(0.5)  # until it is gone, a status may tell of what came before
     client.wait(id)
 
     result = client.result(id)
@@ -83,7 +84,10 @@ def test_a_cancelled_search_stops_and_may_be_continued(client, adapt_recipe, tmp
     recipe = adapt_recipe(search={"population_size": 4, "iterations": 40})
     id = client.submit(recipe, "stopped")["id"]
     wait_for(lambda: client.status(id)["iteration"] >= 1)
-    assert client.cancel(id)["state"] == "cancelled"
+    cancelled = client.cancel(id)
+    assert cancelled["state"] == "cancelled"
+    time.sleep(1.5)
+    assert client.status(id)["iteration"] <= cancelled["iteration"] + 1
     with pytest.raises(ClusterError, match=r"no result, it is cancelled at iteration \d+ of 40"):
         client.result(id)
     assert client.submit(recipe, "stopped")["state"] == "running"
