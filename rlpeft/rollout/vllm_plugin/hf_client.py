@@ -47,6 +47,8 @@ UNSUPPORTED: dict[str, Any] = {
     "bad_words": [],
     "thinking_token_budget": None,
     "repetition_detection": None,
+    "logprob_token_ids": None,
+    "watermarking": None,
 }
 """Sampling parameters the `hf` engine has not, and the values that ask for nothing."""
 
