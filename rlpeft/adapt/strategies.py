@@ -101,7 +101,9 @@ class Classify:
     def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
         """Ask for each prompt, greedily."""
         asked = [Problem(f"kind/{k}", self.question.ask(p)) for k, p in enumerate(prompts)]
-        requests = [self.prompter.request(p, [0], expert=self.question.asked) for p in asked]
+        # A prompter remembers problems by id, and these ids stand for other questions next time.
+        prompter = Prompter(self.prompter.tokenizer, max_tokens=self.prompter.max_tokens)
+        requests = [prompter.request(p, [0], expert=self.question.asked) for p in asked]
         groups = self.fleet.rollout(requests, FIRST_PASS)
         return [self.question.read(group[0].text) for group in groups]
 

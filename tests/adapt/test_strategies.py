@@ -137,3 +137,13 @@ def test_each_prompt_is_answered_by_its_own_expert_in_one_batch(experts, prompte
     assert [c.text for c in result.completions] == ["by sort", "by None", "by swap"]
     assert len(fleet.engine.requests) == 2
     assert result.completions[1].digest == ""  # the engine's own policy: the base, no expert
+
+
+def test_a_second_call_asks_about_its_own_prompts(experts, prompter):
+    known = experts(swap="tiny/swap", sort="tiny/sort")
+    fleet = fleet_of(["\\boxed{swap}"] * 2, known)
+    chosen = Classify(Question({"swap": "swap", "sort": "sort"}), fleet, prompter)
+    chosen.choose(["1234@="])
+    chosen.choose(["5678#="])
+    first, second = (batch[0].prompt_ids for batch in fleet.engine.requests)
+    assert first != second
