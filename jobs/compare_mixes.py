@@ -22,6 +22,7 @@ import typer
 from jobs.adapt import Inputs, expert_folders, local_fleet, read_inputs, run
 from jobs.command import Overrides
 from jobs.recipes import read_adapt_recipe
+from jobs.two_pass_chart import write_split
 from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.adapt.strategies import make_strategy
 from rlpeft.adapt.two_pass import two_pass
@@ -59,7 +60,7 @@ def compare(
             tests = {n: Accuracy.model_validate(a) for n, a in summary["test"].items()}
             table.setdefault(way, []).append(tests.pop("mixed"))
             fixed = {name: [accuracy] for name, accuracy in tests.items()}
-    two_passes = judge_two_passes(read_inputs(recipe), classifier)
+    two_passes = judge_two_passes(read_inputs(recipe), classifier, out)
     return fixed | {name: [accuracy] for name, accuracy in two_passes.items()} | table
 
 
@@ -73,14 +74,17 @@ def variant(recipe: AdaptRecipe, kind: str, seed: int) -> AdaptRecipe:
     return validated(AdaptRecipe, tree, source=f"{recipe.name}, {kind}, seed {seed}")
 
 
-def judge_two_passes(inputs: Inputs, classifier: Path | None) -> dict[str, Accuracy]:
-    """Test accuracy where the base, or a classifier, chooses an expert for each problem."""
+def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict[str, Accuracy]:
+    """Test accuracy where the base, or a classifier, chooses an expert for each problem.
+
+    The seconds of both passes are written to `out`.
+    """
     folders = expert_folders(inputs.recipe) + ([classifier] if classifier else [])
     base_digest = inputs.experts.cards[0].base_digest
     experts = ExpertSet.read(folders, base_digest=base_digest, factors=inputs.experts.factors)
     problems = inputs.task.split("test")
     sampling = greedy_sampling(inputs.engine_recipe)
-    found = {}
+    found, split = {}, {}
     with (
         closing(build_scorer(inputs.engine_recipe)) as scorer,
         local_fleet(inputs.engine_recipe) as fleet,
@@ -96,6 +100,8 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None) -> dict[str, Accur
                 for problem, completion in zip(problems, passes.completions, strict=True)
             ]
             found[f"two passes, {way}"] = accuracy_of(score_groups(groups, scorer, step=0))
+            split[way] = passes.first_s, passes.second_s
+    write_split(split, out)
     return found
 
 

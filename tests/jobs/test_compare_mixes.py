@@ -19,6 +19,7 @@ def test_every_way_is_judged_on_the_same_problems(adapt_recipe, tmp_path):
     assert {len(table[way]) for way in SEARCHES} == {2}
     alone = run(variant(recipe, "cma", 1), tmp_path / "alone")
     assert table["few-shot, CMA-ES"][1].model_dump() == alone["test"]["mixed"]
+    assert (tmp_path / "passes.csv").read_text().splitlines()[1].startswith("prompt,")
     # Started again, it finds every search done.
     assert compare(recipe, tmp_path, seeds=[0, 1]) == table
 
