@@ -91,7 +91,8 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     engine_recipe = recipe.engine_recipe(read_card(folders[0]).adapter)
     digest = model_digest(resolve_model(recipe.model.name))
     factors: Mapping[str, str] | None = None
-    if any(read_card(f).adapter.get("parametrisation") != "direct" for f in folders):
+    is_direct = all(read_card(f).adapter.get("parametrisation") == "direct" for f in folders)
+    if recipe.rollout.engine == "vllm" or not is_direct:  # vLLM reads the factors themselves
         with _LOADING:
             factors = build_state(engine_recipe).factors
     experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
