@@ -124,6 +124,8 @@ def expert_folders(recipe: AdaptRecipe) -> list[Path]:
 def local_fleet(recipe: Recipe) -> Iterator[Fleet]:
     """One engine in this process."""
     with closing(LocalFleet(build_engine(recipe))) as fleet:
+        if recipe.rollout.engine == "vllm":  # it takes experts beside a policy alone
+            fleet.engine.load_adapter(build_state(recipe))
         yield fleet
 
 
