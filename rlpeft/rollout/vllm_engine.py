@@ -163,7 +163,8 @@ class VllmEngine:
 
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed, in request order then seed order."""
-        policy = self._policy()
+        if not all(request.expert for request in requests):
+            self._policy()  # the others need none
         check_experts(requests, self._experts)
         for request in requests:
             self._check(request)
@@ -180,7 +181,7 @@ class VllmEngine:
                 [given for _, given in rows],
                 [None if found is None else found[0] for found in named],
             )
-        policies = [policy if found is None else found[1] for found in named]
+        policies = [self._policy() if found is None else found[1] for found in named]
         completions = iter(self._completions(outputs, policies))
         return [[next(completions) for _ in request.seeds] for request in requests]
 

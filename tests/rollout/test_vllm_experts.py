@@ -39,13 +39,28 @@ def base(policy: PeftModel) -> AdapterState:
 
 
 @pytest.fixture(scope="module")
-def engine(base: AdapterState) -> Iterator[VllmEngine]:
+def bare(base: AdapterState) -> Iterator[VllmEngine]:
+    """Before it was given any policy."""
     engine = VllmEngine(
         resolve_model("tiny"), base.config, max_model_len=96, block_size=32, max_experts=SLOTS
     )
-    engine.load_adapter(base)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def early(bare: VllmEngine, base: AdapterState) -> Completion:
+    """An expert's answer from the engine as it was then."""
+    bare.load_experts({"early": drawn(base, 7)})
+    with pytest.raises(EngineError, match="must be given an adapter first"):
+        answer(bare, QUESTIONS[0], None)
+    return answer(bare, QUESTIONS[0], "early")
+
+
+@pytest.fixture(scope="module")
+def engine(bare: VllmEngine, early: Completion, base: AdapterState) -> VllmEngine:
+    bare.load_adapter(base)
+    return bare
 
 
 def drawn(base: AdapterState, seed: int, scale: float = 0.3) -> AdapterState:
@@ -73,6 +88,13 @@ def merged(state: AdapterState) -> HfEngine:
 
 def answer(engine: VllmEngine, text: str, expert: str | None) -> Completion:
     return engine.rollout([Request("r", ids(text), (0,), expert)], GREEDY)[0][0]
+
+
+def test_experts_need_no_policy_beside_them(early: Completion, base: AdapterState) -> None:
+    request = Request("x", ids(QUESTIONS[0]), (0,))
+    ((expected,),) = merged(drawn(base, 7)).rollout([request], GREEDY)
+    assert early.token_ids == expected.token_ids
+    assert early.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
 
 
 def test_a_mixed_batch_gives_what_each_merged_expert_gives_alone(
