@@ -117,22 +117,31 @@ def _chunk_terms(
         (grad_ND,) = torch.autograd.grad(logits_NV, leaf_ND, given_NV, retain_graph=True)
         return grad_ND / temperature
 
-    log_pi_NV = _log_softmax(logits_NV.detach(), temperature)
-    pi_NV = log_pi_NV.exp()
-    logprobs_N = _pick(log_pi_NV, targets_N)
-    entropy_N = -torch.einsum("nv,nv->n", pi_NV, log_pi_NV)
+    scaled_NV = _scaled(logits_NV.detach(), temperature)
+    pi_NV = torch.softmax(scaled_NV, -1)
+    log_z_N = _log_z(scaled_NV, pi_NV)
+    logprobs_N = _pick(scaled_NV, targets_N) - log_z_N
+    entropy_N = log_z_N - torch.einsum("nv,nv->n", pi_NV, scaled_NV)
     other_N, kl_direction_NV = torch.zeros_like(entropy_N), None
     if base_hidden_ND is not None:
-        log_base_NV = _log_softmax(head(base_hidden_ND), temperature)
+        base_NV = _scaled(head(base_hidden_ND), temperature)
+        log_base_NV = base_NV - _log_z(base_NV, torch.softmax(base_NV, -1))[:, None]
+        log_pi_NV = scaled_NV - log_z_N[:, None]
         other_N, kl_direction_NV = _base_term(log_pi_NV, log_base_NV, targets_N, kl)
     jacobians_ND = [] if kl_direction_NV is None else [to_hidden(kl_direction_NV)]
     score_NV = pi_NV.neg_().scatter_add_(-1, targets_N[:, None], torch.ones_like(pi_NV[:, :1]))
     return logprobs_N, other_N, entropy_N, to_hidden(score_NV), *jacobians_ND
 
 
-def _log_softmax(logits_NV: torch.Tensor, temperature: float) -> torch.Tensor:
+def _log_z(scaled_NV: torch.Tensor, probs_NV: torch.Tensor) -> torch.Tensor:
+    """log Σ exp, [N], from the most likely token: its probability, at least 1 / V, is exact."""
+    top_N, at_N = scaled_NV.max(-1)
+    return top_N - _pick(probs_NV, at_N).log()
+
+
+def _scaled(logits_NV: torch.Tensor, temperature: float) -> torch.Tensor:
     logits_NV = logits_NV.float()
-    return torch.log_softmax(logits_NV if temperature == 1 else logits_NV / temperature, -1)
+    return logits_NV if temperature == 1 else logits_NV / temperature
 
 
 def _base_term(

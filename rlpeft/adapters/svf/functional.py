@@ -104,15 +104,17 @@ class _DenseLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         (dy,) = grads
         kept, z_R, bent_MN, weight_MN, basis_RR = ctx.saved_tensors
-        dx = dy @ bent_MN
+        # The first layers have inputs that nothing is trained behind.
+        wants_dx = ctx.needs_input_grad[0] or (ctx.divides and not ctx.output_side)
+        dx: Any = dy @ bent_MN if wants_dx else None
         if not ctx.needs_input_grad[1]:
             return dx, None, None, None, None, None, None
-        kept_T, dy_T, dx_T = (t.reshape(-1, t.shape[-1]) for t in (kept, dy, dx))
+        kept_T, dy_T = (t.reshape(-1, t.shape[-1]) for t in (kept, dy))
         if not ctx.divides:
             grad_MN = dy_T.T @ kept_T
             outer_RR = grad_MN @ weight_MN.T if ctx.output_side else weight_MN.T @ grad_MN
         else:
-            outer_RR = kept_T.T @ (dy_T if ctx.output_side else dx_T)
+            outer_RR = kept_T.T @ (dy_T if ctx.output_side else dx.reshape(-1, dx.shape[-1]))
         dz_R = ((outer_RR @ basis_RR) * basis_RR).sum(0)
         if ctx.divides:
             dz_R = dz_R / z_R
