@@ -69,7 +69,8 @@ def _lora_row(model: str, repeats: int) -> BenchRow:
 
 
 def _reference_row(model: str, workload: Workload, repeats: int) -> BenchRow:
-    steps = {name: make(name, model, workload) for name in ("svf", "reference")}
+    budget = workload.num_tokens
+    steps = {n: make(n, model, workload, token_budget=budget) for n in ("svf", "reference")}
     found = medians(interleave(steps, repeats=repeats))
     speedup = found["reference"] / found["svf"]
     return BenchRow(
@@ -134,8 +135,14 @@ def samples(workload: Workload, vocab: int) -> list[Sample]:
     ]
 
 
-def make(side: str, model: str, workload: Workload) -> Callable[[], Any]:
-    """One step of one side, as a function without arguments."""
+def make(
+    side: str, model: str, workload: Workload, *, token_budget: int = 2304
+) -> Callable[[], Any]:
+    """One step of one side, as a function without arguments.
+
+    Args:
+        token_budget: the learner's; two learners at once would not fit a laptop with its default.
+    """
     from rlpeft.learner import Learner
     from rlpeft.models import load_base_model, resolve_model
     from rlpeft.policy import attach_adapter
@@ -147,7 +154,7 @@ def make(side: str, model: str, workload: Workload) -> Callable[[], Any]:
     adapter = SvfAdapter() if side == "svf" else LoraFamilyAdapter(type="lora", rank=16)
     learner = Learner(
         attach_adapter(base, adapter, seed=0),
-        LearnerConfig(lr=1e-4, token_budget=2304),
+        LearnerConfig(lr=1e-4, token_budget=token_budget),
         LossConfig(ratio_cap=0),
         total_steps=1000,
         temperature=1.0,
