@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -112,8 +113,14 @@ def engines():
     """Lists the engine processes of this session's cluster, and of no other."""
 
     def find():
-        children = psutil.Process().children(recursive=True)
-        return [child for child in children if child.name().startswith("ray::EngineAct")]
+        found = []
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+                # One that has ended stays a zombie until Ray asks after it.
+                is_alive = child.status() != psutil.STATUS_ZOMBIE
+                if is_alive and child.name().startswith("ray::EngineAct"):
+                    found.append(child)
+        return found
 
     return find
 

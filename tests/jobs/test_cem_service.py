@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -30,11 +31,19 @@ def client(cluster, tmp_path_factory):
     with open_client(cluster["head"], start_in=folder) as client:
         yield client
     ray.kill(start_service(folder))
+    deadline = time.monotonic() + 60
+    while processes("EngineAct") and time.monotonic() < deadline:
+        time.sleep(0.2)  # its engines end with it, and the cluster is others' too
 
 
 def processes(name):
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if process.name().startswith(f"ray::{name}")]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            is_alive = child.status() != psutil.STATUS_ZOMBIE
+            if is_alive and child.name().startswith(f"ray::{name}"):
+                found.append(child)
+    return found
 
 
 def evaluated(folder):

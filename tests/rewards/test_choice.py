@@ -141,4 +141,4 @@ def test_hostile_repetition_is_answered_at_once(piece, gold):
     start = time.process_time()
 
     assert verify_choice(piece * 100_000, gold).score == 0.0
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < 5.0  # quadratic search would take minutes
