@@ -124,7 +124,8 @@ def expert_folders(recipe: AdaptRecipe) -> list[Path]:
 def local_fleet(recipe: Recipe) -> Iterator[Fleet]:
     """One engine in this process."""
     with closing(LocalFleet(build_engine(recipe))) as fleet:
-        if recipe.rollout.engine == "vllm":  # it takes experts beside a policy alone
+        # Requests without an expert run the base; vLLM must be told of it, others begin with it.
+        if recipe.rollout.engine == "vllm":
             fleet.engine.load_adapter(build_state(recipe))
         yield fleet
 

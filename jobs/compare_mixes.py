@@ -30,7 +30,7 @@ from rlpeft.build import build_scorer
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import validated
 from rlpeft.evaluate import Accuracy, accuracy_of, score_groups
-from rlpeft.mixing import BASE, ExpertSet
+from rlpeft.mixing import ExpertSet
 from rlpeft.types import Group
 
 SEARCHES = {
@@ -89,7 +89,7 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict
         closing(build_scorer(inputs.engine_recipe)) as scorer,
         local_fleet(inputs.engine_recipe) as fleet,
     ):
-        fleet.load_experts({name: experts.state(name) for name in experts.names if name != BASE})
+        fleet.load_experts(experts.states())
         for way in ("prompt", "classifier")[: 1 + bool(classifier)]:
             strategy = make_strategy(way, experts, fleet, inputs.prompter)
             passes = two_pass(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +72,5 @@ def open_library(root: Path, recipe: Recipe) -> Iterator[Library]:
     experts = read_experts(root, recipe)
     with closing(LocalFleet(build_engine(recipe))) as fleet:
         fleet.engine.load_adapter(experts.state(BASE))
-        fleet.load_experts(states(experts, experts.names[1:]))
+        fleet.load_experts(experts.states())
         yield Library(experts, fleet, build_prompter(recipe))
-
-
-def states(experts: ExpertSet, names: Sequence[str]) -> dict[str, Any]:
-    """What an engine is sent for these experts."""
-    return {name: experts.state(name) for name in names}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.library import read_experts, states
+from jobs.library import read_experts
 from rlpeft.adapt.strategies import Question, make_question
 from rlpeft.build import build_engine
 from rlpeft.config import Recipe
@@ -67,7 +67,7 @@ def serve(
     served = Served(
         path,
         experts.state(BASE),
-        states(experts, experts.names[1:]),
+        experts.states(),
         None if question is None else FirstPass(question, load_tokenizer(path)),
         max_model_len=rollout.max_prompt_tokens + rollout.max_tokens,
         dtype=rollout.dtype or recipe.model.dtype,

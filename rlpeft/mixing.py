@@ -129,6 +129,10 @@ class ExpertSet:
             raise ExpertError(f"expert must be one of {', '.join(self.names)}, got {name!r}.")
         return self._state({key: z_KR[self.names.index(name)] for key, z_KR in self._items})
 
+    def states(self) -> dict[str, AdapterState]:
+        """Every expert by name, the base left out: what an engine is sent for all of them."""
+        return {name: self.state(name) for name in self.names[1:]}
+
     def mix(self, coefficients: npt.ArrayLike, *, normalise: bool) -> AdapterState:
         """z' = Σ_k a_k z_k for every matrix.
 
