@@ -1,7 +1,7 @@
 """Experts by row: every sequence of a batch runs the one it names.
 
-SVF's factored form takes one multiplier a sequence (`rlpeft.adapters.svf.functional.rotate`), so
-the users of many experts, or a whole population of mixtures, share one forward pass.
+SVF's factored and spectral forms take one multiplier a sequence (`rlpeft.adapters.svf.functional`),
+so the users of many experts, or a whole population of mixtures, share one forward pass.
 
 K expert, R singular value.
 """
@@ -58,12 +58,12 @@ class RowExperts:
         if not any(names):
             yield
             return
-        changes = {
-            name: torch.cat([_own(layer)[None], self.multipliers[name]]) - 1
+        multipliers = {
+            name: torch.cat([_own(layer)[None], self.multipliers[name]])
             for name, layer in self.layers.items()
         }
         rows = torch.tensor([self.index[name] if name else 0 for name in names])
-        with rows_with(self.layers, changes, rows):
+        with rows_with(self.layers, multipliers, rows):
             yield
 
     def _held(self, expert: str, state: AdapterState) -> dict[str, torch.Tensor]:

@@ -5,13 +5,16 @@ Nothing here forms U diag(s z) Vᵀ. With the square factor B (`rlpeft.factors`)
     output side (M <= N):  W' = W + B diag(z - 1) Bᵀ W      y' = y + B((z - 1) * Bᵀ y)
     input side  (M >  N):  W' = W + W B diag(z - 1) Bᵀ      y' = W(x + B((z - 1) * Bᵀ x))
 
-so that z = 1 is the base model exactly, in every dtype. Two compute forms:
+so that z = 1 is the base model exactly, in every dtype. Three compute forms:
 
 * factored: the right-hand forms. Any dtype, quantised bases, one z for each sequence.
   Costs 4 R² FLOPs a token forward and as many backward.
 * dense: W' is built once for each new z and used like a weight; backward needs 2 R² FLOPs a
   token. The reference forms G = dL/dW' (2 M N a token) and takes dL/dz_i = s_i u_iᵀ G v_i; since
   Bᵀ y' = z * Bᵀ y the same number is [Bᵀ (Σ_t y'_t dy_tᵀ) B]_ii / z_i, an R x R product.
+* spectral: the weight in singular coordinates, C = B⁻¹ W or W B⁻ᵀ, takes its place:
+  y' = B(z * C x) or y' = C(z * Bᵀ x). One z for each sequence at 2 R² FLOPs a token, forward only.
+  fp32: C is a weight rounded anew, and in bf16 that rounding would be another base model.
 
 M out_features, N in_features, R = min(M, N), T tokens (all leading axes).
 """
@@ -54,6 +57,33 @@ def rotate(x: torch.Tensor, basis_RR: torch.Tensor, change: torch.Tensor) -> tor
     """
     coordinates = (x @ basis_RR).float() * change
     return x + coordinates.to(x.dtype) @ basis_RR.T
+
+
+def spectral_weight(weight_MN: torch.Tensor, factors: Factors) -> torch.Tensor:
+    """C [M, N] in the dtype of W, such that B C = W (output side) or C Bᵀ = W.
+
+    In fp64 and by the inverse, not the transpose, so that z = 1 gives W to fp32 rounding.
+    """
+    basis_RR, full_MN = factors.basis.to(weight_MN.device).double(), weight_MN.double()
+    if factors.output_side:
+        turned_MN = torch.linalg.solve(basis_RR, full_MN)
+    else:
+        turned_MN = torch.linalg.solve(basis_RR, full_MN.T).T
+    return turned_MN.to(weight_MN.dtype)
+
+
+def spectral_linear(
+    x: torch.Tensor, z: torch.Tensor, *, spectral_MN: torch.Tensor, factors: Factors
+) -> torch.Tensor:
+    """x W'ᵀ without a gradient of z, where `spectral_MN` is `spectral_weight(W, factors)`.
+
+    Args:
+        x: [..., N] fp32.
+        z: fp32, broadcastable to [..., R]: [B, 1, R] for one z a sequence.
+    """
+    if factors.output_side:
+        return F.linear(F.linear(x, spectral_MN).mul_(z), factors.basis)
+    return F.linear((x @ factors.basis).mul_(z), spectral_MN)
 
 
 def dense_weight(weight_MN: torch.Tensor, factors: Factors, z_R: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,14 @@ from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
 from rlpeft.adapters.svf.config import SvfConfig
-from rlpeft.adapters.svf.functional import dense_linear, dense_weight, multiplier, rotate
+from rlpeft.adapters.svf.functional import (
+    dense_linear,
+    dense_weight,
+    multiplier,
+    rotate,
+    spectral_linear,
+    spectral_weight,
+)
 from rlpeft.errors import ModelError
 from rlpeft.factors import Factors, factorise
 
@@ -49,7 +56,8 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._unmerged_MN: torch.Tensor | None = None
         self._bent: tuple[torch.Tensor, torch.Tensor] | None = None  # (z, W'), rebuilt for a new z
-        self.row_change: torch.Tensor | None = None  # set by `rows_with`
+        self._spectral_MN: torch.Tensor | None = None  # made when first needed
+        self.row_z: torch.Tensor | None = None  # set by `rows_with`
         weight_MN = dequantize_module_weight(base_layer)
         factors = factorise(weight_MN)
         self.out_features, self.in_features = weight_MN.shape
@@ -92,11 +100,20 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         z_R = None if self.disable_adapters or self.merged else self.multiplier()
         if z_R is None:
             return self.base_layer(x, *args, **kwargs)
-        if self.row_change is not None:
-            return self._factored_forward(x, self.row_change)
+        if self.row_z is not None:
+            return self._row_forward(x, self.row_z)
         if self._takes_dense(x):
             return self._dense_forward(x, z_R)
         return self._factored_forward(x, z_R - 1)
+
+    def _row_forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        if not self._plain or self.base_layer.weight.dtype != torch.float32:
+            return self._factored_forward(x, z - 1)
+        if self._spectral_MN is None:
+            self._spectral_MN = spectral_weight(self.base_layer.weight.data, self.factors)
+        y = spectral_linear(x, z, spectral_MN=self._spectral_MN, factors=self.factors)
+        bias_M = self.base_layer.bias
+        return y if bias_M is None else y + bias_M
 
     def _takes_dense(self, x: torch.Tensor) -> bool:
         forms = {self.form[name] for name in self.active_adapters if name in self.form}
@@ -180,21 +197,21 @@ class SvfLinear(nn.Module, BaseTunerLayer):
 
 @contextmanager
 def rows_with(
-    layers: Mapping[str, SvfLinear], changes: Mapping[str, torch.Tensor], rows: torch.Tensor
+    layers: Mapping[str, SvfLinear], multipliers: Mapping[str, torch.Tensor], rows: torch.Tensor
 ) -> Iterator[None]:
-    """Let every sequence of a batch run its own multiplier.
+    """Let every sequence of a batch run its own multiplier, without gradients.
 
     Args:
-        changes: layer name -> z - 1 [K, R] fp32 of K policies.
+        multipliers: layer name -> z [K, R] fp32 of K policies.
         rows: int64 [B], the policy of each row of the batch.
     """
     for name, layer in layers.items():
-        layer.row_change = changes[name][rows][:, None]
+        layer.row_z = multipliers[name][rows][:, None]
     try:
         yield
     finally:
         for layer in layers.values():
-            layer.row_change = None
+            layer.row_z = None
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

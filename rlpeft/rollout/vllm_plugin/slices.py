@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from rlpeft.adapters.lowrank.layer import LowRankLayer, merge_refusal
-from rlpeft.adapters.svf.functional import dense_weight, multiplier
+from rlpeft.adapters.svf.functional import dense_weight, multiplier, spectral_weight
 from rlpeft.errors import EngineError
 from rlpeft.factors import Factors
 
@@ -79,9 +79,8 @@ class SvfSlice:
 
     Two forms. *Factored* changes the frozen weight's input or output, which at z = 1 leaves the
     base exactly as it is, at 4 R² FLOPs a token. *Spectral* lets the layer hold C = B⁻¹ W (output
-    side) or W B⁻ᵀ in the place of W, and needs 2 R²: y = B(z * C x), or y = C(z * Bᵀ x). C is in
-    fp64 and by the inverse, not the transpose, so that z = 1 gives W to fp32 rounding; in bf16 that
-    rounding would be another base model.
+    side) or W B⁻ᵀ in the place of W (`functional.spectral_weight`), and needs 2 R²:
+    y = B(z * C x), or y = C(z * Bᵀ x). In bf16 the rounding of C would be another base model.
 
     Args:
         is_spectral: which of them, once the factors are here.
@@ -138,12 +137,7 @@ class SvfSlice:
         """C [M, N], what a spectral layer holds in the place of W; W itself until factors come."""
         if not self.is_spectral or self.digest is None:
             return weight_MN
-        basis = self.basis_RR.double()
-        if self.output_side:
-            turned = torch.linalg.solve(basis, weight_MN.double())
-        else:
-            turned = torch.linalg.solve(basis, weight_MN.double().T).T
-        return turned.to(weight_MN.dtype)
+        return spectral_weight(weight_MN, self._factors)
 
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
         if self.digest is None:
@@ -164,10 +158,11 @@ class SvfSlice:
         return bias_M
 
     def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
-        factors = Factors(
-            self.basis_RR, self.singular_values_R, self.output_side, self.digest or ""
-        )
-        return dense_weight(weight_MN, factors, self.scale_R + self.offset)
+        return dense_weight(weight_MN, self._factors, self.scale_R + self.offset)
+
+    @property
+    def _factors(self) -> Factors:
+        return Factors(self.basis_RR, self.singular_values_R, self.output_side, self.digest or "")
 
 
 class LowRankSlice:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from rlpeft.adapters.svf.functional import dense_linear, dense_weight, multiplier, rotate
+from rlpeft.adapters.svf.functional import (
+    dense_linear,
+    dense_weight,
+    multiplier,
+    rotate,
+    spectral_linear,
+    spectral_weight,
+)
 from rlpeft.factors import Factors, factorise
 
 W = torch.tensor([[3.0, 0.0], [4.0, 5.0]])
@@ -139,3 +146,18 @@ def test_rotate_takes_one_z_for_each_sequence(tmp_path):
     together = rotate(y, factors.basis, change)
     alone = torch.stack([rotate(y[b], factors.basis, change[b]) for b in range(2)])
     assert_close(together, alone)
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5), (6, 6)])
+def test_the_spectral_form_gives_each_row_its_own_weight(shape, tmp_path):
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.randn(shape, generator=generator)
+    factors = factorise(weight, cache=tmp_path)
+    z_BR = torch.stack([torch.ones(min(shape)), torch.rand(min(shape), generator=generator)])
+    x_BTN = torch.randn(2, 3, shape[1], generator=generator)
+    spectral = spectral_weight(weight, factors)
+    y_BTM = spectral_linear(x_BTN, z_BR[:, None], spectral_MN=spectral, factors=factors)
+    u, s, vt = torch.linalg.svd(weight.double(), full_matrices=False)
+    for x_TN, z_R, y_TM in zip(x_BTN, z_BR, y_BTM, strict=True):
+        expected = x_TN.double() @ (u @ torch.diag(s * z_R) @ vt).T
+        assert_close(y_TM.double(), expected, rtol=0, atol=1e-5)
