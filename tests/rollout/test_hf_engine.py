@@ -10,7 +10,8 @@ from rlpeft.config import SvfAdapter
 from rlpeft.errors import EngineError
 from rlpeft.policy import adapter_state, attach_adapter
 from rlpeft.rollout.base import prove_delivery
-from rlpeft.rollout.hf_engine import HfEngine, SeededSampler
+from rlpeft.rollout.decoding import Sampler
+from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.types import FinishReason, Request, Sampling
 
 
@@ -81,8 +82,8 @@ def test_logprobs_are_those_of_the_model_at_the_sampling_temperature(llama, temp
 def test_draws_follow_the_distribution(llama):
     """Frequencies of 4000 draws against their probabilities, within five standard errors."""
     logits = torch.tensor([[2.0, 0.0, 1.0, -1.0]]).repeat(4000, 1)
-    sampler = SeededSampler(range(4000), 1, Sampling(max_tokens=1, temperature=0.8))
-    drawn = sampler(torch.zeros(4000, 1), logits).argmax(-1)
+    sampler = Sampler(range(4000), 1, Sampling(max_tokens=1, temperature=0.8))
+    drawn, _ = sampler(logits, range(4000))
     counts = Counter(drawn.tolist())
     for token, p in enumerate(torch.softmax(logits[0] / 0.8, -1).tolist()):
         assert abs(counts[token] / 4000 - p) < 5 * math.sqrt(p * (1 - p) / 4000)
@@ -170,6 +171,54 @@ def test_the_base_is_untouched_after_many_syncs(llama):
         engine.rollout(REQUESTS, Sampling(max_tokens=2))
     base = engine.policy.unload()
     assert all(torch.equal(p, before[n]) for n, p in base.named_parameters())
+
+
+def rows_of_each_pass(engine, monkeypatch):
+    """How many rows each forward pass of the model has, as a list that fills up."""
+    seen = []
+    model = engine.policy.get_base_model()
+    forward = model.forward
+
+    def counted(input_ids, **inputs):
+        seen.append(len(input_ids))
+        return forward(input_ids, **inputs)
+
+    monkeypatch.setattr(model, "forward", counted)
+    return seen
+
+
+def test_a_prompt_is_read_once_however_many_complete_it(llama, monkeypatch):
+    engine = make(llama)
+    seen = rows_of_each_pass(engine, monkeypatch)
+    engine.rollout(REQUESTS, SAMPLING)
+    assert seen[:2] == [3, 6]
+
+
+def test_rows_that_have_ended_leave_the_batch(llama, monkeypatch):
+    engine = make(llama)
+    requests = [Request("x", (1, 5), tuple(range(100)))]
+    seen = rows_of_each_pass(engine, monkeypatch)
+    done = engine.rollout(requests, Sampling(max_tokens=40))[0]
+    living = [sum(len(c.token_ids) > t for c in done) for t in range(1, 40)]
+    assert sum(seen[1:]) < 1.2 * sum(living)
+    assert sum(living) < 0.8 * 100 * max(len(c.token_ids) for c in done), "else it proves nothing"
+
+
+def test_whoever_watches_sees_each_token_and_may_give_a_completion_up(llama):
+    engine = make(llama, eos_ids={59})
+    requests = [Request("a", (1, 7), (1, 2)), Request("b", (1, 5), (3,))]
+    whole = engine.rollout(requests, Sampling(max_tokens=6))
+    seen = Counter()
+
+    def watch(request_id, index, draft):
+        seen[request_id, index] = max(seen[request_id, index], len(draft.token_ids))
+        return (request_id, index) != ("a", 1) or len(draft.token_ids) < 2
+
+    ((first, second), (other,)) = engine.rollout(requests, Sampling(max_tokens=6), watch=watch)
+    assert seen == {("a", 0): 6, ("a", 1): 2, ("b", 0): 6}
+    assert first.token_ids == whole[0][0].token_ids
+    assert other.token_ids == whole[1][0].token_ids
+    assert second.token_ids == whole[0][1].token_ids[:2]
 
 
 def test_the_global_random_state_is_left_alone(llama):

@@ -1,0 +1,223 @@
+"""Token by token: rows that have ended leave the batch, and whoever watches sees every token.
+
+transformers' `generate` carries each row to the end of the longest at the price of a living one,
+and ends none that nobody waits for any more.
+
+B row, V vocabulary, T token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    DynamicCache,
+    LogitsProcessor,
+    MinPLogitsWarper,
+    StopStringCriteria,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from rlpeft.types import FinishReason, Sampling
+
+SHRINK_AT = 0.9
+"""Share of living rows at which the ended ones leave: each time, the whole cache is copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One completion to generate."""
+
+    prompt: tuple[int, ...]
+    seed: int
+    expert: str | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a row has so far.
+
+    Attributes:
+        logprobs: of each token under the distribution it was drawn from (temperature 1 if greedy).
+        finish_reason: `None` while it lives.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+
+
+Running = Callable[[Sequence[str | None]], AbstractContextManager[None]]
+"""Lets row b of the batches within it run expert `names[b]`."""
+
+
+@torch.no_grad()
+def decode(
+    model: Any,
+    rows: Sequence[Row],
+    sampling: Sampling,
+    *,
+    ending: Ending,
+    num_tokens: int,
+    running: Running,
+) -> Iterator[list[Draft]]:
+    """Yield the drafts of all rows after every token, until all have ended.
+
+    Whoever consumes them may end a row by giving it a `finish_reason`.
+
+    Args:
+        model: a causal language model of transformers.
+        num_tokens: at most, for every row.
+    """
+    drafts = [Draft() for _ in rows]
+    sampler = Sampler([row.seed for row in rows], num_tokens, sampling)
+    batch = Batch.prefill(model, rows, running)
+    alive = list(range(len(rows)))
+    while True:
+        tokens_B, logprobs_B = sampler(batch.logits_BV, alive)
+        for b, token, logprob in zip(alive, tokens_B.tolist(), logprobs_B.tolist(), strict=True):
+            if drafts[b].finish_reason is None:
+                drafts[b].token_ids.append(token)
+                drafts[b].logprobs.append(logprob)
+        ending.mark([d for d in drafts if d.finish_reason is None], num_tokens)
+        yield drafts
+        kept = [i for i, b in enumerate(alive) if drafts[b].finish_reason is None]
+        if not kept:
+            return
+        if len(kept) <= SHRINK_AT * len(alive):
+            batch.keep(kept)
+            tokens_B, alive = tokens_B[kept], [alive[i] for i in kept]
+        with running([rows[b].expert for b in alive]):
+            batch.step(model, tokens_B)
+
+
+class Batch:
+    """The rows that still run: their cache, and the logits of their next token."""
+
+    def __init__(
+        self, cache: DynamicCache, attention_BT: torch.Tensor, logits_BV: torch.Tensor
+    ) -> None:
+        self.cache, self.attention_BT, self.logits_BV = cache, attention_BT, logits_BV
+
+    @classmethod
+    def prefill(cls, model: Any, rows: Sequence[Row], running: Running) -> Batch:
+        """Read the prompts, each once for a policy, however many rows complete it."""
+        places = {key: u for u, key in enumerate(dict.fromkeys(map(_source, rows)))}
+        prompts, experts = zip(*places, strict=True)
+        ids_BT, attention_BT = _left_pad(prompts)
+        cache = DynamicCache(config=model.config)
+        batch = cls(cache, attention_BT.to(model.device), torch.empty(0))
+        with running(experts):
+            positions_BT = (batch.attention_BT.cumsum(-1) - 1).clamp(min=0)
+            batch._forward(model, ids_BT.to(model.device), positions_BT)
+        if len(places) < len(rows):
+            batch.keep([places[_source(row)] for row in rows])
+        return batch
+
+    def step(self, model: Any, tokens_B: torch.Tensor) -> None:
+        """Read one token of each row."""
+        positions_BT = self.attention_BT.sum(-1, keepdim=True)
+        one_BT = self.attention_BT.new_ones(len(tokens_B), 1)
+        self.attention_BT = torch.cat([self.attention_BT, one_BT], 1)
+        self._forward(model, tokens_B[:, None], positions_BT)
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Go on with these rows; one may be taken several times."""
+        chosen = torch.tensor(indices, device=self.logits_BV.device)
+        self.cache.batch_select_indices(chosen)
+        self.attention_BT, self.logits_BV = self.attention_BT[chosen], self.logits_BV[chosen]
+
+    def _forward(self, model: Any, ids_BT: torch.Tensor, positions_BT: torch.Tensor) -> None:
+        output = model(
+            input_ids=ids_BT,
+            attention_mask=self.attention_BT,
+            position_ids=positions_BT,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.logits_BV = output.logits[:, -1]
+
+
+class Sampler:
+    """Draws each row's token by inverse CDF, from the row's own generator."""
+
+    def __init__(self, seeds: Sequence[int], num_tokens: int, sampling: Sampling) -> None:
+        self.temperature = sampling.temperature
+        self.warpers = list(_warpers(sampling))
+        self.step = 0
+        draws = [_uniforms(seed, num_tokens) for seed in seeds if self.temperature > 0]
+        self.uniforms_BT = torch.stack(draws) if draws else torch.empty(0)
+
+    def __call__(
+        self, logits_BV: torch.Tensor, rows: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens, int64 [B], and their log-probs, fp32 [B], of the rows that still run."""
+        greedy = self.temperature == 0
+        logits_BV = logits_BV.float() if greedy else logits_BV.float() / self.temperature
+        for warper in self.warpers:
+            logits_BV = warper(None, logits_BV)
+        log_pi_BV = torch.log_softmax(logits_BV, -1)
+        tokens_B = log_pi_BV.argmax(-1) if greedy else self._draw(log_pi_BV, rows)
+        self.step += 1
+        return tokens_B, log_pi_BV.gather(-1, tokens_B[:, None]).squeeze(-1)
+
+    def _draw(self, log_pi_BV: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        # fp64: a running sum over 10^5 fp32 probabilities would lose the tail.
+        cumulative_BV = log_pi_BV.double().exp().cumsum(-1)
+        uniforms_B = self.uniforms_BT[rows, self.step].to(cumulative_BV.device)
+        target_B = uniforms_B * cumulative_BV[:, -1]
+        return torch.searchsorted(cumulative_BV, target_B[:, None], right=True).squeeze(-1)
+
+
+class Ending:
+    """What ends a completion: an end-of-sequence id, a stop string, or the token limit."""
+
+    def __init__(self, eos_ids: Iterable[int], stop: Sequence[str], tokenizer: Any) -> None:
+        self.eos_ids = frozenset(eos_ids)
+        self.strings = StopStringCriteria(tokenizer, list(stop)) if stop else None
+
+    def mark(self, living: Sequence[Draft], num_tokens: int) -> None:
+        """Give those that have ended their reason; all are equally long."""
+        hits = [draft.token_ids[-1] in self.eos_ids for draft in living]
+        if self.strings is not None and living:
+            tokens_BT = torch.tensor([draft.token_ids for draft in living])
+            found: list[bool] = self.strings(tokens_BT, torch.empty(0)).tolist()
+            hits = [a or b for a, b in zip(hits, found, strict=True)]
+        for draft, hit in zip(living, hits, strict=True):
+            if hit:
+                draft.finish_reason = FinishReason.STOP
+            elif len(draft.token_ids) == num_tokens:
+                draft.finish_reason = FinishReason.LENGTH
+
+
+def _source(row: Row) -> tuple[tuple[int, ...], str | None]:
+    return row.prompt, row.expert
+
+
+def _uniforms(seed: int, count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+def _warpers(sampling: Sampling) -> Iterable[LogitsProcessor]:
+    if sampling.top_k:
+        yield TopKLogitsWarper(sampling.top_k)
+    if sampling.top_p < 1:
+        yield TopPLogitsWarper(sampling.top_p)
+    if sampling.min_p:
+        yield MinPLogitsWarper(sampling.min_p)
+
+
+def _left_pad(prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = [torch.tensor(prompt) for prompt in prompts]
+    ids_BT = pad_sequence(rows, batch_first=True, padding_side="left")
+    lengths_B = torch.tensor([len(prompt) for prompt in prompts])
+    longest = ids_BT.shape[1]
+    return ids_BT, (torch.arange(longest) >= longest - lengths_B[:, None]).long()
