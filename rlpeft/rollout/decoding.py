@@ -66,8 +66,8 @@ def decode(
     ending: Ending,
     num_tokens: int,
     running: Running,
-) -> Iterator[list[Draft]]:
-    """Yield the drafts of all rows after every token, until all have ended.
+) -> Iterator[dict[int, Draft]]:
+    """Yield, after every token, the drafts that it was added to, by row, until all have ended.
 
     Whoever consumes them may end a row by giving it a `finish_reason`.
 
@@ -81,12 +81,13 @@ def decode(
     alive = list(range(len(rows)))
     while True:
         tokens_B, logprobs_B = sampler(batch.logits_BV, alive)
+        fresh = {b: drafts[b] for b in alive if drafts[b].finish_reason is None}
         for b, token, logprob in zip(alive, tokens_B.tolist(), logprobs_B.tolist(), strict=True):
-            if drafts[b].finish_reason is None:
+            if b in fresh:
                 drafts[b].token_ids.append(token)
                 drafts[b].logprobs.append(logprob)
-        ending.mark([d for d in drafts if d.finish_reason is None], num_tokens)
-        yield drafts
+        ending.mark(list(fresh.values()), num_tokens)
+        yield fresh
         kept = [i for i, b in enumerate(alive) if drafts[b].finish_reason is None]
         if not kept:
             return

@@ -78,11 +78,13 @@ class HfEngine:
         done: dict[int, Completion] = {}
         for start in range(0, len(order), self.batch_size):
             indices = order[start : start + self.batch_size]
-            drafts: list[Draft] = []
-            for drafts in self._decode([rows[i] for i in indices], sampling):
+            drafts: dict[int, Draft] = {}
+            for fresh in self._decode([rows[i] for i in indices], sampling):
+                drafts |= fresh
                 if watch is not None:
-                    _show(watch, [places[i] for i in indices], drafts)
-            completions = self._completions([rows[i] for i in indices], drafts)
+                    _show(watch, {places[indices[b]]: draft for b, draft in fresh.items()})
+            ordered = [drafts[b] for b in range(len(indices))]
+            completions = self._completions([rows[i] for i in indices], ordered)
             done.update(zip(indices, completions, strict=True))
         in_order = iter(done[index] for index in range(len(rows)))
         return [[next(in_order) for _ in request.seeds] for request in requests]
@@ -103,7 +105,7 @@ class HfEngine:
                     f"{self.context} tokens, it has {len(request.prompt_ids)}."
                 )
 
-    def _decode(self, rows: Sequence[Row], sampling: Sampling) -> Iterator[list[Draft]]:
+    def _decode(self, rows: Sequence[Row], sampling: Sampling) -> Iterator[dict[int, Draft]]:
         longest = max(len(row.prompt) for row in rows)
         return decode(
             self.policy.get_base_model(),
@@ -132,7 +134,7 @@ class HfEngine:
         ]
 
 
-def _show(watch: Watch, places: Sequence[tuple[str, int]], drafts: Sequence[Draft]) -> None:
-    for (request_id, index), draft in zip(places, drafts, strict=True):
+def _show(watch: Watch, fresh: Mapping[tuple[str, int], Draft]) -> None:
+    for (request_id, index), draft in fresh.items():
         if not watch(request_id, index, draft) and draft.finish_reason is None:
             draft.finish_reason = FinishReason.LENGTH

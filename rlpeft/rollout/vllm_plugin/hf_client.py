@@ -1,7 +1,7 @@
 """The `hf` engine behind vLLM's server: for machines where vLLM's own engine cannot run.
 
 It fulfils what the server asks of an engine client. Requests that arrive together share a batch,
-whatever experts they name; an answer is sent when its batch is done, in one piece.
+whatever experts they name; the next batch starts when all of them are answered.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -19,13 +21,16 @@ from vllm.lora.request import LoRARequest
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.renderers import renderer_from_config
 from vllm.renderers.inputs.preprocess import extract_prompt_components
-from vllm.sampling_params import SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.v1.engine import EngineCoreRequest
+from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.input_processor import InputProcessor
 
 from rlpeft.errors import RlpeftError
+from rlpeft.rollout.decoding import Draft
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.rollout.vllm_plugin.first_pass import TwoPass
-from rlpeft.types import Completion, Request, Sampling
+from rlpeft.types import FinishReason, Request, Sampling
 
 GATHER_S = 0.01
 """How long a batch waits for company."""
@@ -53,15 +58,61 @@ UNSUPPORTED: dict[str, Any] = {
 """Sampling parameters the `hf` engine has not, and the values that ask for nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """One more token of a request's completion `index`; one that ends it is no text."""
+
+    index: int
+    token_id: int
+    is_eos: bool
+    finish_reason: FinishReason | None
+
+
 @dataclass(eq=False)
 class Waiting:
-    """A request on its way through a batch."""
+    """A request on its way through a batch.
+
+    Attributes:
+        left: its client has gone; the engine's thread reads it after every token.
+    """
 
     request: Request
     sampling: Sampling
-    done: asyncio.Future[list[Completion]] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    news: asyncio.Queue[News | Exception] = field(default_factory=asyncio.Queue)
+    left: bool = False
+
+
+class Reply:
+    """What a client has been told of one completion."""
+
+    def __init__(self, index: int, prompt_ids: list[int], params: SamplingParams) -> None:
+        asked = EngineCoreRequest(str(index), prompt_ids, None, params, None, 0.0, None, None, None)
+        self.index, self.asked, self.told = index, asked, 0
+        self.text: IncrementalDetokenizer | None = None
+        self.finish_reason: FinishReason | None = None
+        self.stop_string: str | None = None
+
+    def take(self, news: News, tokenizer: Any) -> None:
+        """Add a token."""
+        if self.text is None:
+            self.text = IncrementalDetokenizer.from_new_request(tokenizer, self.asked)
+        self.stop_string = self.text.update([news.token_id], news.is_eos)
+        self.finish_reason = FinishReason.STOP if self.stop_string else news.finish_reason
+
+    def output(self, *, delta: bool) -> CompletionOutput:
+        """What is new since the last call, or all there is."""
+        assert self.text is not None
+        finished = self.finish_reason is not None
+        start, self.told = (self.told if delta else 0), self.text.num_output_tokens()
+        return CompletionOutput(
+            index=self.index,
+            text=self.text.get_next_output_text(finished, delta),
+            token_ids=self.text.output_token_ids[start:],
+            cumulative_logprob=None,
+            logprobs=None,
+            finish_reason=self.finish_reason.value if self.finish_reason else None,
+            stop_reason=self.stop_string,
+        )
 
 
 class HfClient(TwoPass):
@@ -87,22 +138,39 @@ class HfClient(TwoPass):
         lora_request: LoRARequest | None = None,
         **_: Any,
     ) -> AsyncGenerator[RequestOutput, None]:
-        """One output, when the request's batch is done."""
+        """An output for every token, or one when all are there, as the parameters ask."""
         expert = await self.choose(prompt, request_id, lora_request)
         ids = list(extract_prompt_components(self.model_config, prompt).token_ids or ())
         name = None if expert is None else expert.lora_name
         request = Request(request_id, tuple(ids), _seeds(sampling_params), name)
-        completions = await self._complete(Waiting(request, to_sampling(sampling_params)))
-        outputs = [_output(k, c) for k, c in enumerate(completions)]
-        yield RequestOutput(request_id, None, ids, None, outputs, True)
+        replies = [Reply(k, ids, sampling_params) for k in range(sampling_params.n)]
+        kind = sampling_params.output_kind
+        waiting = Waiting(request, to_sampling(sampling_params))
+        async with aclosing(self._ask(waiting)) as all_news:
+            async for news in all_news:
+                replies[news.index].take(news, self.renderer.tokenizer)
+                finished = all(reply.finish_reason for reply in replies)
+                if kind is not RequestOutputKind.FINAL_ONLY:
+                    outputs = [replies[news.index].output(delta=kind is RequestOutputKind.DELTA)]
+                    yield RequestOutput(request_id, None, ids, None, outputs, finished)
+        if kind is RequestOutputKind.FINAL_ONLY:
+            outputs = [reply.output(delta=False) for reply in replies]
+            yield RequestOutput(request_id, None, ids, None, outputs, True)
 
-    async def _complete(self, waiting: Waiting) -> list[Completion]:
+    async def _ask(self, waiting: Waiting) -> AsyncGenerator[News, None]:
         self._waiting.append(waiting)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
+        living = len(waiting.request.seeds)
         try:
-            return await waiting.done
-        finally:  # a client that left takes its request with it, if no batch has it yet
+            while living:
+                news = await waiting.news.get()
+                if isinstance(news, Exception):
+                    raise news
+                living -= news.finish_reason is not None
+                yield news
+        finally:  # a client that left takes its request with it
+            waiting.left = True
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
 
@@ -116,20 +184,22 @@ class HfClient(TwoPass):
                 await self._run(batch, sampling)
 
     async def _run(self, batch: list[Waiting], sampling: Sampling) -> None:
+        loop, by_id = asyncio.get_running_loop(), {w.request.id: w for w in batch}
+
+        def tell(request_id: str, index: int, draft: Draft) -> bool:
+            waiting = by_id[request_id]
+            token = draft.token_ids[-1]
+            news = News(index, token, token in self.engine.eos_ids, draft.finish_reason)
+            loop.call_soon_threadsafe(waiting.news.put_nowait, news)
+            return not waiting.left
+
+        rollout = partial(self.engine.rollout, watch=tell)
         requests = [waiting.request for waiting in batch]
-        loop = asyncio.get_running_loop()
         try:
-            answers = await loop.run_in_executor(
-                self._pool, self.engine.rollout, requests, sampling
-            )
+            await loop.run_in_executor(self._pool, rollout, requests, sampling)
         except Exception as error:
             for waiting in batch:
-                if not waiting.done.done():
-                    waiting.done.set_exception(_refusal(error))
-            return
-        for waiting, completions in zip(batch, answers, strict=True):
-            if not waiting.done.done():
-                waiting.done.set_result(completions)
+                waiting.news.put_nowait(_refusal(error))
 
     async def get_supported_tasks(self) -> tuple[str, ...]:
         """What routes the server has."""
@@ -189,17 +259,6 @@ def to_sampling(params: SamplingParams) -> Sampling:
 def _seeds(params: SamplingParams) -> tuple[int, ...]:
     first = secrets.randbits(47) if params.seed is None else params.seed
     return tuple(range(first, first + params.n))
-
-
-def _output(index: int, completion: Completion) -> CompletionOutput:
-    return CompletionOutput(
-        index=index,
-        text=completion.text,
-        token_ids=list(completion.token_ids),
-        cumulative_logprob=None,
-        logprobs=None,
-        finish_reason=completion.finish_reason.value,
-    )
 
 
 def _refusal(error: Exception) -> Exception:

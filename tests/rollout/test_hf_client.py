@@ -1,0 +1,111 @@
+"""The hf engine as the server sees it: tokens as they come, and nothing for those who left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm")
+
+from vllm import AsyncEngineArgs
+from vllm.inputs import TokensPrompt
+from vllm.renderers.inputs.preprocess import parse_model_prompt
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+from rlpeft.build import build_engine
+from rlpeft.config import parse_recipe
+from rlpeft.models import resolve_model
+from rlpeft.rollout.vllm_plugin.hf_client import HfClient
+
+pytestmark = pytest.mark.vllm
+
+DELTA, WHOLE = RequestOutputKind.DELTA, RequestOutputKind.FINAL_ONLY
+
+
+@pytest.fixture(scope="module")
+def config() -> Any:
+    args = AsyncEngineArgs(model=str(resolve_model("tiny")), dtype="float32", max_model_len=256)
+    return args.create_engine_config()
+
+
+def with_client(config: Any, use: Callable[[HfClient], Awaitable[None]], *, endless: bool) -> None:
+    async def run() -> None:
+        engine: Any = build_engine(parse_recipe({"name": "x"}, source="test"))
+        engine.eos_ids = [] if endless else engine.eos_ids
+        client = HfClient(config, engine)
+        try:
+            await use(client)
+        finally:
+            client.shutdown()
+
+    asyncio.run(run())
+
+
+def ask(client: HfClient, name: str, **params: Any) -> AsyncGenerator[Any, None]:
+    ids = client.renderer.tokenizer("3714@=")["input_ids"]
+    (prompt,) = client.renderer.render_cmpl(
+        [parse_model_prompt(client.model_config, TokensPrompt(prompt_token_ids=ids))],
+        client.renderer.default_cmpl_tok_params,
+    )
+    return client.generate(prompt, SamplingParams(seed=7, **params), name)
+
+
+def test_pieces_are_the_whole(config: Any) -> None:
+    async def use(client: HfClient) -> None:
+        whole = [o async for o in ask(client, "a", max_tokens=8, output_kind=WHOLE, n=2)]
+        pieces = [o async for o in ask(client, "b", max_tokens=8, output_kind=DELTA)]
+        assert len(whole) == 1
+        assert [o.finished for o in pieces] == [False] * (len(pieces) - 1) + [True]
+        assert [o.index for o in whole[0].outputs] == [0, 1]
+        assert len(pieces) == len(whole[0].outputs[0].token_ids) > 1
+        assert "".join(o.outputs[0].text for o in pieces) == whole[0].outputs[0].text
+        assert pieces[-1].outputs[0].finish_reason == whole[0].outputs[0].finish_reason == "stop"
+
+    with_client(config, use, endless=False)
+
+
+def test_a_request_whose_client_left_ends_and_the_others_go_on(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(client: HfClient) -> None:
+        lengths: dict[str, int] = {}
+        rollout = client.engine.rollout
+
+        def counted(requests: Any, sampling: Any, **options: Any) -> Any:
+            done = rollout(requests, sampling, **options)
+            lengths.update({r.id: len(c[0].token_ids) for r, c in zip(requests, done, strict=True)})
+            return done
+
+        monkeypatch.setattr(client.engine, "rollout", counted)
+
+        async def leave() -> None:
+            async with aclosing(ask(client, "left", max_tokens=200, output_kind=DELTA)) as outputs:
+                async for _ in outputs:
+                    return
+
+        async def stay() -> int:
+            outputs = [o async for o in ask(client, "stayed", max_tokens=200, output_kind=WHOLE)]
+            return len(outputs[0].outputs[0].token_ids)
+
+        _, stayed = await asyncio.gather(leave(), stay())
+        assert client._worker is not None
+        await client._worker
+        assert stayed == lengths["stayed"] == 200
+        assert lengths["left"] < 100
+
+    with_client(config, use, endless=True)
+
+
+def test_an_error_of_the_engine_reaches_all_of_its_batch(config: Any) -> None:
+    async def use(client: HfClient) -> None:
+        client.engine.context = 4
+        for name in ("a", "b"):
+            with pytest.raises(Exception, match="must be shorter than the model's context"):
+                async for _ in ask(client, name, max_tokens=4):
+                    pass
+
+    with_client(config, use, endless=False)
