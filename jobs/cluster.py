@@ -76,7 +76,7 @@ def _reach(address: str | None) -> None:
 def _no_cluster(where: str, error: Exception) -> str:
     return (
         f"a Ray cluster must answer at {where}, got: {first_line(error)}. Start one with "
-        "`ray start --head`, correct --address, or run without a cluster: --local."
+        "`ray start --head`, correct --address, or run without a cluster: train --local, or adapt."
     )
 
 
@@ -120,7 +120,7 @@ def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
         f"the cluster must have room for {len(bundles)} actors within "
         f"resources.placement_timeout_s; after {waited_s:.0f} s it has none ({'; '.join(kinds)}). "
         "Lower rollout.num_engines or the numbers in [resources], wait for other jobs, add nodes, "
-        "or run without a cluster: --local."
+        "or run without a cluster: train --local, or adapt."
     )
 
 

@@ -118,3 +118,17 @@ def test_every_packaged_recipe_is_valid():
     assert recipe_names(ADAPT)
     for name in recipe_names(ADAPT):
         assert read_adapt_recipe(name).name == name
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_search_on_vllm_finds_what_one_on_transformers_finds(adapt_recipe, tmp_path):
+    pytest.importorskip("vllm")
+    found = {}
+    for engine in ("hf", "vllm"):
+        rollout = {"engine": engine, "max_tokens": 6, "max_prompt_tokens": 32}
+        found[engine] = run(adapt_recipe(rollout=rollout), tmp_path / engine)
+    assert found["vllm"]["coefficients"] == found["hf"]["coefficients"]
+    assert found["vllm"]["digest"] == found["hf"]["digest"]
+    assert found["vllm"]["test"] == found["hf"]["test"]

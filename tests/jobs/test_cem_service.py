@@ -128,6 +128,19 @@ def test_submitting_again_is_submitting_once(client, adapt_recipe):
     client.wait("once")
 
 
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_search_may_run_on_vllm(client, adapt_recipe, tmp_path):
+    pytest.importorskip("vllm")
+    rollout = {"max_tokens": 6, "max_prompt_tokens": 32}
+    id = client.submit(adapt_recipe(rollout=rollout | {"engine": "vllm"}))["id"]
+    client.wait(id)
+    result, alone = client.result(id), run(adapt_recipe(rollout=rollout), tmp_path / "hf")
+    assert result["coefficients"] == alone["coefficients"]
+    assert result["test"] == alone["test"]
+
+
 def test_the_commands_know_the_service(client, tiny_experts, cluster, tmp_path):
     told = []
 
