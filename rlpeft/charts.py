@@ -116,7 +116,7 @@ def line_chart(
         if noisy:
             drawn.axes.plot(steps, smooth(values), color=colour)
         if from_zero:
-            drawn.axes.set_ylim(0, 1.1 * max(values) or 1e-6)
+            drawn.axes.set_ylim(0, 1.1 * max(values) or 1.0)
         drawn.axes.set_xlabel("step")
     return drawn.uri
 
