@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rlpeft.adapt.strategies import make_strategy
 from rlpeft.adapt.two_pass import TwoPass, two_pass
 from rlpeft.config import Recipe
 from rlpeft.errors import DataError
+from rlpeft.tasks.rows import as_prompt
 from rlpeft.types import Problem, Prompt, Sampling
 
 
@@ -37,15 +38,10 @@ def _prompt(line: str, where: str) -> Prompt:
         raise DataError(
             f"{where} must be a JSON object with a 'prompt', got {line[:80]!r}."
         ) from error
-    if isinstance(found, str):
-        return found
-    if not isinstance(found, list) or not all(_is_turn(turn) for turn in found):
-        raise DataError(f"{where}: 'prompt' must be a text or chat turns, got {found!r:.80}.")
-    return tuple(found)
-
-
-def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, Mapping) and {"role", "content"} <= set(turn)
+    try:
+        return as_prompt(found)
+    except DataError as error:
+        raise DataError(f"{where} {error}.") from error
 
 
 def generate(

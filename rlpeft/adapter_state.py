@@ -10,6 +10,23 @@ from typing import Any
 
 import torch
 
+PEFT_PREFIX = "base_model.model."
+"""What PEFT puts before a module's name, in the names of adapter tensors."""
+
+
+def svf_tensor(module: str) -> str:
+    """The name of a module's SVF vector.
+
+    >>> module_of(svf_tensor("model.layers.0.mlp.up_proj"))
+    'model.layers.0.mlp.up_proj'
+    """
+    return f"{PEFT_PREFIX}{module}.svf_z"
+
+
+def module_of(tensor: str, suffix: str = ".svf_z") -> str:
+    """The module that a tensor belongs to."""
+    return tensor.removeprefix(PEFT_PREFIX).removesuffix(suffix)
+
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in name order (hex)."""

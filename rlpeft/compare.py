@@ -17,14 +17,12 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from rlpeft.adapter_state import module_of
 from rlpeft.adapters.svf.functional import multiplier
 from rlpeft.errors import ExpertError, ModelError
 from rlpeft.experts import Expert
 from rlpeft.factors import factorise
 from rlpeft.models import resolve_model
-
-PREFIX = "base_model.model."
-"""What PEFT puts before the base model's own module names."""
 
 MODEL_ORDER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Kinds of modules as data passes them; others follow by name."""
@@ -132,7 +130,7 @@ CHANGES: dict[str, Callable[[Expert], Mapping[str, torch.Tensor]]] = {
 
 def _by_module(expert: Expert, suffix: str) -> dict[str, torch.Tensor]:
     return {
-        name.removeprefix(PREFIX).removesuffix(suffix): tensor
+        module_of(name, suffix): tensor
         for name, tensor in sorted(expert.tensors.items())
         if name.endswith(suffix)
     }

@@ -25,6 +25,7 @@ from peft.utils import set_peft_model_state_dict
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
+from rlpeft.adapter_state import svf_tensor
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.config import AdapterConfig, SvfAdapter
 from rlpeft.errors import ExpertError
@@ -277,7 +278,7 @@ def read_z(source: Source, folder: Path) -> Any:
     adapter = _adapter(source.expert)
     assert isinstance(adapter, SvfAdapter)  # `write_z` refuses all others
     tensors = load_file(folder / Z_FILE)
-    named = {f"base_model.model.{module}.svf_z": z_R for module, z_R in tensors.items()}
+    named = {svf_tensor(module): z_R for module, z_R in tensors.items()}
     return attach(source.base(), adapter.model_copy(update={"parametrisation": "direct"}), named)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rlpeft.adapter_state import AdapterState
+from rlpeft.adapter_state import AdapterState, module_of
 from rlpeft.adapters.svf.functional import multiplier
 from rlpeft.errors import ExpertError
 from rlpeft.experts import Expert, ExpertCard, Mixture, load_expert, save_expert
@@ -30,9 +30,6 @@ BASE = "base"
 
 SMALLEST_SUM = 1e-6
 """Coefficients are divided by their sum; below this it is rounding."""
-
-PEFT_PREFIX, SUFFIX = "base_model.model.", ".svf_z"
-"""What PEFT's tensor names put around a module's name."""
 
 Array = npt.NDArray[np.float64]
 
@@ -117,7 +114,7 @@ class ExpertSet:
     @property
     def matrices(self) -> tuple[str, ...]:
         """The adapted modules, in the order of a coefficient's second axis."""
-        return tuple(_module(name) for name in self.multipliers)
+        return tuple(module_of(name) for name in self.multipliers)
 
     def state(self, name: str) -> AdapterState:
         """One expert, or the base, alone.
@@ -214,19 +211,15 @@ class ExpertSet:
         return a_KM / sum_M if normalise else a_KM
 
 
-def _module(tensor: str) -> str:
-    return tensor.removeprefix(PEFT_PREFIX).removesuffix(SUFFIX)
-
-
 def _multiplier(tensor: str, expert: Expert, factors: Mapping[str, str]) -> torch.Tensor:
     parameter_R = expert.tensors[tensor]
     if expert.config["parametrisation"] == "direct":
         return parameter_R.float()
-    found = load_factors(factors.get(_module(tensor), ""))
+    found = load_factors(factors.get(module_of(tensor), ""))
     if found is None:
         raise ExpertError(
             f"mixing {expert.config['parametrisation']!r} experts needs the cached factors of "
-            f"{_module(tensor)!r}. Load the base model with this adapter once, and pass factors."
+            f"{module_of(tensor)!r}. Load the base model with this adapter once, and pass factors."
         )
     return multiplier(parameter_R, found.singular_values, expert.config["parametrisation"])
 
@@ -256,7 +249,9 @@ def _differences(one: Expert, other: Expert) -> dict[str, tuple[str, str]]:
     facts = {
         "base model": [f"sha256:{e.card.base_digest[:12]}…" for e in (one, other)],
         "parametrisation": [str(e.config["parametrisation"]) for e in (one, other)],
-        "modules": [f"{_module(n)} {m.get(n, 'not')}" for m in (modules, others) for n in odd[:1]],
+        "modules": [
+            f"{module_of(n)} {m.get(n, 'not')}" for m in (modules, others) for n in odd[:1]
+        ],
     }
     return {what: (pair[0], pair[1]) for what, pair in facts.items() if len({*pair}) == 2}
 

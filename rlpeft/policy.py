@@ -11,7 +11,7 @@ import torch
 from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 
-from rlpeft.adapter_state import AdapterState
+from rlpeft.adapter_state import PEFT_PREFIX, AdapterState
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.config import (
@@ -138,7 +138,7 @@ def sequence_logprobs(policy: PeftModel, sequences: Sequence[Sequence[int]]) -> 
 def factor_digests(policy: PeftModel) -> dict[str, str]:
     """Module name (as in the base model) -> digest of the factors its SVF layer uses."""
     return {
-        name.removeprefix("base_model.model."): module.digest
+        name.removeprefix(PEFT_PREFIX): module.digest
         for name, module in policy.named_modules()
         if isinstance(module, SvfLinear)
     }

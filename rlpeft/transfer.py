@@ -12,11 +12,10 @@ from pathlib import Path
 
 import torch
 
-from rlpeft.adapter_state import AdapterState
+from rlpeft.adapter_state import AdapterState, module_of, svf_tensor
 from rlpeft.config import parse_recipe
 from rlpeft.errors import ExpertError
 from rlpeft.experts import Expert, ExpertCard, Transfer, load_expert, save_expert
-from rlpeft.mixing import PEFT_PREFIX, SUFFIX
 from rlpeft.models import model_digest, model_skeleton, resolve_model
 from rlpeft.policy import peft_config
 
@@ -68,7 +67,7 @@ def ranks(expert: Expert, model: Path) -> dict[str, int]:
     recipe = parse_recipe({"name": "x", "adapter": dict(expert.card.adapter)}, source="the card")
     config = peft_config(recipe.adapter)
     return {
-        f"{PEFT_PREFIX}{name}{SUFFIX}": min(module.weight.shape)
+        svf_tensor(name): min(module.weight.shape)
         for name, module in model_skeleton(model).named_modules()
         if isinstance(module, torch.nn.Linear) and check_target_module_exists(config, name)
     }
@@ -83,7 +82,7 @@ def check_structure(expert: Expert, found: Mapping[str, int], model: str) -> Non
     has = {name: len(vector) for name, vector in expert.tensors.items()}
     for name in sorted(has.keys() | found.keys(), key=_natural):
         if has.get(name) != found.get(name):
-            module = name.removeprefix(PEFT_PREFIX).removesuffix(SUFFIX)
+            module = module_of(name)
             ours, theirs = (_said(each.get(name)) for each in (has, found))
             raise ExpertError(
                 "an expert can only be transferred to a base with the same modules and ranks: "

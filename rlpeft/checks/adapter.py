@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rlpeft.adapter_state import AdapterState
+from rlpeft.adapter_state import PEFT_PREFIX, AdapterState
 from rlpeft.checks.row import Check, fail, ok
-from rlpeft.compare import PREFIX, kind_order, place
+from rlpeft.compare import kind_order, place
 from rlpeft.config import Recipe
 from rlpeft.rollout.base import largest_gap
 
@@ -18,7 +18,7 @@ IDENTITY_GAP = 1e-4
 
 def check_targets(recipe: Recipe, state: AdapterState) -> Check:
     """Which modules the adapter found, and named targets that found none."""
-    modules = {name.removeprefix(PREFIX).rpartition(".")[0] for name in state.tensors}
+    modules = {name.removeprefix(PEFT_PREFIX).rpartition(".")[0] for name in state.tensors}
     modules = {module.removesuffix(".lora_A").removesuffix(".lora_B") for module in modules}
     kinds = Counter(place(module)[1] for module in modules)
     listed = ", ".join(f"{kind} {kinds[kind]}" for kind in sorted(kinds, key=kind_order))

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from peft import PeftModel
 
-from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.adapter_state import AdapterState, module_of, svf_tensor, tensors_digest
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.adapters.svf.functional import multiplier
 from rlpeft.adapters.svf.layer import rows_with
@@ -48,7 +48,7 @@ class RowExperts:
         }
         seconds = time.perf_counter() - started
         self.deliveries = {
-            name: Delivery(experts[name].version, tensors_digest(_peft_names(tensors)), seconds)
+            name: Delivery(experts[name].version, _digest(tensors), seconds)
             for name, tensors in held.items()
         }
 
@@ -68,7 +68,7 @@ class RowExperts:
 
     def _held(self, expert: str, state: AdapterState) -> dict[str, torch.Tensor]:
         shapes = {n: (min(m.in_features, m.out_features),) for n, m in self.layers.items()}
-        sent = {_module_name(key): value for key, value in state.tensors.items()}
+        sent = {module_of(key): value for key, value in state.tensors.items()}
         if not shapes or {name: tuple(value.shape) for name, value in sent.items()} != shapes:
             raise EngineError(
                 f"expert {expert!r} must be SVF on the {len(shapes)} modules that this engine "
@@ -88,9 +88,5 @@ def _own(layer: SvfLinear) -> torch.Tensor:
     return torch.ones_like(layer.svf_s) if z_R is None else z_R
 
 
-def _module_name(tensor: str) -> str:
-    return tensor.removeprefix("base_model.model.").removesuffix(".svf_z")
-
-
-def _peft_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"base_model.model.{name}.svf_z": value for name, value in tensors.items()}
+def _digest(held: Mapping[str, torch.Tensor]) -> str:
+    return tensors_digest({svf_tensor(name): value for name, value in held.items()})

@@ -67,7 +67,7 @@ def test_a_file_of_prompts_becomes_a_file_of_answers(experts, tmp_path):
     [
         ("no json", "must be a JSON object with a 'prompt'"),
         ('{"question": "x"}', "must be a JSON object with a 'prompt'"),
-        ('{"prompt": 3}', "a text or chat turns"),
+        ('{"prompt": 3}', "non-empty text or a list of"),
         ("", "is empty"),
     ],
 )

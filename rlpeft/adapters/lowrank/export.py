@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from peft import LoraConfig, PeftModel
 from safetensors.torch import save_file
 
+from rlpeft.adapter_state import PEFT_PREFIX
 from rlpeft.adapters.lowrank.layer import LowRankLayer
 from rlpeft.errors import ModelError
 
@@ -156,7 +157,7 @@ def _save(
     tensors, ranks = {}, {}
     for name, layer in layers.items():
         down, up = layer.down(adapter_name).float(), layer.up(adapter_name).float()
-        key = f"base_model.model.{name}"
+        key = f"{PEFT_PREFIX}{name}"
         tensors[f"{key}.lora_A.weight"] = down.contiguous().cpu()
         tensors[f"{key}.lora_B.weight"] = (up * factors[name]).contiguous().cpu()
         ranks[name] = down.shape[0]

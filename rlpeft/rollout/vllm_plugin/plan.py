@@ -28,7 +28,6 @@ from rlpeft.rollout.vllm_plugin.slices import (
     plain,
 )
 
-PEFT_PREFIX = "base_model.model."
 METHODS = ("SVF", "LORA", "IA3", "HYPLORA", "MOSLORA")
 # Inits that take their start out of the base weight; the base here keeps it.
 PLAIN_LORA_INITS = (True, False, "gaussian", "orthogonal")

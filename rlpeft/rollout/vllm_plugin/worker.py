@@ -11,11 +11,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from rlpeft.adapter_state import tensors_digest
+from rlpeft.adapter_state import PEFT_PREFIX, svf_tensor, tensors_digest
 from rlpeft.errors import EngineError, RlpeftError
 from rlpeft.factors import Factors, load_factors
 from rlpeft.rollout.vllm_plugin.internals import adapted_layers, follow_slots
-from rlpeft.rollout.vllm_plugin.plan import PEFT_PREFIX
 from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, SliceAdapter, SvfSlice
 from rlpeft.rollout.vllm_plugin.watch import exit_with
 
@@ -93,7 +92,7 @@ class ExpertTable:
         for name, adapter in _adapters(layers):
             if not isinstance(adapter, SvfSlice):
                 raise EngineError("experts by request must be SVF, the engine's adapter is not.")
-            self.slices[f"{PEFT_PREFIX}{name}.svf_z"] = adapter
+            self.slices[svf_tensor(name)] = adapter
         self.held: dict[int, dict[str, torch.Tensor]] = {}
         slots, token_rows = follow_slots(worker, self._enter)
         for adapter in self.slices.values():
