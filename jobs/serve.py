@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rlpeft.build import build_engine
 from rlpeft.config import Recipe
 from rlpeft.errors import ConfigError
 from rlpeft.mixing import BASE, ExpertSet
-from rlpeft.models import encode_prompt, load_tokenizer, resolve_model
+from rlpeft.models import decode_prompt, encode_prompt, load_tokenizer, resolve_model
 
 RESERVED = (BASE, "auto")
 """Models that every server has."""
@@ -30,8 +31,9 @@ class FirstPass:
         """Expert that is asked; `None` for the base model."""
         return self.question.asked
 
-    def ask(self, prompt: str) -> list[int]:
+    def ask(self, prompt_ids: Sequence[int]) -> list[int]:
         """Token ids of the question about a prompt."""
+        prompt = decode_prompt(self.tokenizer, prompt_ids)
         return encode_prompt(self.tokenizer, self.question.ask(prompt))
 
     def read(self, answer: str) -> str | None:

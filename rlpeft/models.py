@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,24 @@ def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
     if not ids:
         raise DataError(f"prompt must hold at least one token, got {prompt!r}.")
     return ids
+
+
+def decode_prompt(tokenizer: Any, ids: Sequence[int]) -> str:
+    """What a prompt says, from its token ids.
+
+    Of one turn by a user what that user wrote, without the words that the chat template puts
+    around it; of anything else all text without special tokens.
+    """
+    if tokenizer.chat_template:
+        mark = "\N{OBJECT REPLACEMENT CHARACTER}"
+        before, _, after = _render(tokenizer, ({"role": "user", "content": mark},)).partition(mark)
+        bos = tokenizer.bos_token or ""
+        before, said = before.removeprefix(bos), tokenizer.decode(ids).removeprefix(bos)
+        if len(said) > len(before + after) and said.startswith(before) and said.endswith(after):
+            said = said[len(before) : len(said) - len(after)]
+            if not any(token in said for token in tokenizer.all_special_tokens):
+                return str(said)
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def _render(tokenizer: Any, turns: tuple[Any, ...]) -> str:

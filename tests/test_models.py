@@ -11,6 +11,7 @@ from transformers import LlamaConfig
 from rlpeft.errors import DataError, ModelError
 from rlpeft.models import (
     adds_bos,
+    decode_prompt,
     encode_prompt,
     eos_ids,
     load_base_model,
@@ -126,6 +127,26 @@ def test_a_last_assistant_turn_is_left_open(tokenizer):
     turns = ({"role": "user", "content": "37"}, {"role": "assistant", "content": "73"})
     ids = question_ids(tokenizer, "37")
     assert encode_prompt(tokenizer, turns) == [BOS, USER, *ids, ASSISTANT, *ids[::-1]]
+
+
+TALK = "{% for m in messages %}{{ m.role }}: {{ m.content }}<bos>{% endfor %}assistant: "
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("3714@=", "3714@="),
+        (({"role": "user", "content": "3714@="},), "3714@="),
+        (
+            ({"role": "user", "content": "37"}, {"role": "assistant", "content": "73"}) * 2,
+            "user: 37assistant: 73user: 37assistant: 73",
+        ),
+    ],
+)
+def test_a_prompt_is_read_without_the_words_of_the_template(prompt, said):
+    tokenizer = load_tokenizer(TINY)
+    tokenizer.chat_template = TALK
+    assert decode_prompt(tokenizer, encode_prompt(tokenizer, prompt)) == said
 
 
 def test_no_bos_is_forced_on_a_tokenizer_that_has_one_but_adds_none(folder):

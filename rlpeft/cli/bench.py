@@ -29,7 +29,9 @@ def bench(
     from rich.console import Console
 
     from jobs.bench.rows import as_dicts, table
+    from jobs.command import quiet_libraries
 
+    quiet_libraries()
     rows = []
     for at, name in enumerate(chosen, start=1):
         with Console(stderr=True).status(f"measuring {name} ({at} of {len(chosen)}) …"):

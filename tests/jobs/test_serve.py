@@ -171,6 +171,16 @@ def test_chat_and_streaming_give_the_same_text(client: Any) -> None:
     assert len(pieces) > 1
 
 
+def test_auto_takes_a_conversation_for_what_its_user_says(client: Any) -> None:
+    def answer(model: str) -> str | None:
+        turns: Any = [{"role": "user", "content": "3714@="}]
+        options = {"model": model, "messages": turns, "max_tokens": 8, "temperature": 0}
+        return client.chat.completions.create(**options).choices[0].message.content
+
+    assert answer("auto") == answer("swap")
+    assert len({answer(name) for name in ("base", *SKILLS)}) > 1, "else it proves nothing"
+
+
 def test_a_stop_string_ends_the_text_and_is_no_part_of_it(client: Any) -> None:
     options = {"model": "sort", "prompt": "3714@=", "max_tokens": 8, "temperature": 0}
     whole = client.completions.create(**options).choices[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from vllm.inputs import TokensPrompt
@@ -24,7 +24,7 @@ class FirstPass(Protocol):
     @property
     def asked(self) -> str | None: ...
 
-    def ask(self, prompt: str) -> list[int]:
+    def ask(self, prompt_ids: Sequence[int]) -> list[int]:
         """Token ids of the question about a prompt."""
         ...
 
@@ -47,9 +47,7 @@ class TwoPass:
             return given
         client: Any = self
         found = extract_prompt_components(client.model_config, prompt)
-        tokenizer = client.renderer.tokenizer
-        text = tokenizer.decode(found.token_ids, skip_special_tokens=True)
-        question = TokensPrompt(prompt_token_ids=self.first_pass.ask(text))
+        question = TokensPrompt(prompt_token_ids=self.first_pass.ask(found.token_ids or ()))
         (rendered,) = client.renderer.render_cmpl(
             [parse_model_prompt(client.model_config, question)],
             client.renderer.default_cmpl_tok_params,
