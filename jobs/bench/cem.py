@@ -65,7 +65,7 @@ def _row(engine_name: str, goal: float, repeats: int) -> BenchRow:
 def _floor(recipe: Recipe) -> str:
     base = load_base_model(resolve_model(recipe.model.name))
     policy = attach_adapter(base, recipe.adapter, seed=0)
-    more = 1 + factor_flops(policy) / plain_flops(policy)
+    more = 1 + factor_flops(policy) / 2 / plain_flops(policy)  # the spectral form
     return f"a token costs {more:.2f} x the FLOPs of merged weights"
 
 

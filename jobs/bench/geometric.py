@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from jobs.bench.learner import EVEN, samples
-from jobs.bench.rows import BenchRow, interleave, medians
+from jobs.bench.rows import BenchRow, apart, interleave, medians
 from rlpeft.config import AdapterConfig, HypLoraAdapter, LoraFamilyAdapter, MoSLoraAdapter
 from rlpeft.errors import ModelError
 from rlpeft.types import Request, Sampling
@@ -49,11 +49,12 @@ def rows(
     num_tokens: int = 24,
 ) -> list[BenchRow]:
     """All figures of the geometric adapters."""
+    sizes = {"repeats": repeats, "num_sequences": num_sequences, "num_tokens": num_tokens}
     return [
-        *step_rows(model, repeats=repeats),
-        *precision_rows(model),
-        *hf_rows(model, repeats=repeats, num_sequences=num_sequences, num_tokens=num_tokens),
-        *vllm_rows(model, repeats=repeats, num_sequences=num_sequences, num_tokens=num_tokens),
+        *apart(step_rows, model=model, repeats=repeats),
+        *apart(precision_rows, model=model),
+        *apart(hf_rows, model=model, **sizes),
+        *apart(vllm_rows, model=model, **sizes),
     ]
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from jobs.command import quiet_libraries
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,15 @@ def interleave(sides: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[
             run()
             seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+def apart(measure: Callable[..., list[BenchRow]], **options: Any) -> list[BenchRow]:
+    """Rows measured in a process of its own, which gives its memory back when it ends.
+
+    Learners leave gigabytes with the allocator that the engines of the next rows need.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=quiet_libraries) as pool:
+        return pool.submit(measure, **options).result()
 
 
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:

@@ -20,7 +20,7 @@ def bench(
 ) -> None:
     """Measure ratios against named peers, in one run each. Leave the machine alone meanwhile.
 
-    All of them take about half an hour on two cores; each prints its rows when it is done.
+    All of them take about three quarters of an hour on two cores; each prints its rows when it is done.
     """
     chosen = names or list(BENCHES)
     for name in chosen:
@@ -28,14 +28,12 @@ def bench(
             raise ConfigError(f"bench must be one of {', '.join(BENCHES)}, got {name!r}.")
     from rich.console import Console
 
-    from jobs.bench.rows import as_dicts, table
-    from jobs.command import quiet_libraries
+    from jobs.bench.rows import apart, as_dicts, table
 
-    quiet_libraries()
     rows = []
     for at, name in enumerate(chosen, start=1):
         with Console(stderr=True).status(f"measuring {name} ({at} of {len(chosen)}) …"):
-            found = import_module(BENCHES[name]).rows()
+            found = apart(import_module(BENCHES[name]).rows)
         rows += found
         if not as_json:
             Console().print(table(found))
