@@ -4,7 +4,7 @@ The workloads are what RL makes: groups of 8 completions of one prompt. The refe
 (Transformer², public code) is re-implemented from its description: one sequence at a time, logits
 for every position, dense gradients of every weight, W' = U diag(s z) Vᵀ built by autograd from
 the factors each step. How much faster a step can be depends on what a group shares: by FLOPs
-alone 5.4 x where prompts are long and answers short, 2.3 x where both are equally long.
+alone 5.3 x where prompts are long and answers short, 2.3 x where both are equally long.
 """
 
 from __future__ import annotations

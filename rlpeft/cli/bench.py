@@ -20,7 +20,7 @@ def bench(
 ) -> None:
     """Measure ratios against named peers, in one run each. Leave the machine alone meanwhile.
 
-    All of them take about three quarters of an hour on two cores; each prints its rows when done.
+    Plan an hour for all of them on two cores; each prints its rows when it is done.
     """
     chosen = names or list(BENCHES)
     for name in chosen:

@@ -121,17 +121,19 @@ class HfEngine:
             [draft.token_ids for draft in drafts], skip_special_tokens=True
         )
         ran = [self._experts.deliveries[r.expert] if r.expert else self._current for r in rows]
-        return [
-            Completion(
-                token_ids=tuple(draft.token_ids),
-                logprobs=tuple(draft.logprobs),
-                text=text,
-                finish_reason=draft.finish_reason or FinishReason.LENGTH,
-                version=policy.version,
-                digest=policy.digest,
-            )
-            for draft, text, policy in zip(drafts, texts, ran, strict=True)
-        ]
+        return [_completion(*made) for made in zip(drafts, texts, ran, strict=True)]
+
+
+def _completion(draft: Draft, text: str, policy: Delivery) -> Completion:
+    assert draft.finish_reason is not None  # `decode` goes on until every row has ended
+    return Completion(
+        token_ids=tuple(draft.token_ids),
+        logprobs=tuple(draft.logprobs),
+        text=text,
+        finish_reason=draft.finish_reason,
+        version=policy.version,
+        digest=policy.digest,
+    )
 
 
 def _show(watch: Watch, fresh: Mapping[tuple[str, int], Draft]) -> None:

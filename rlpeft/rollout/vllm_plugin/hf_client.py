@@ -85,23 +85,22 @@ class Waiting:
 class Reply:
     """What a client has been told of one completion."""
 
-    def __init__(self, index: int, prompt_ids: list[int], params: SamplingParams) -> None:
+    def __init__(
+        self, index: int, prompt_ids: list[int], params: SamplingParams, tokenizer: Any
+    ) -> None:
         asked = EngineCoreRequest(str(index), prompt_ids, None, params, None, 0.0, None, None, None)
-        self.index, self.asked, self.told = index, asked, 0
-        self.text: IncrementalDetokenizer | None = None
+        self.text = IncrementalDetokenizer.from_new_request(tokenizer, asked)
+        self.index, self.told = index, 0
         self.finish_reason: FinishReason | None = None
         self.stop_string: str | None = None
 
-    def take(self, news: News, tokenizer: Any) -> None:
+    def take(self, news: News) -> None:
         """Add a token."""
-        if self.text is None:
-            self.text = IncrementalDetokenizer.from_new_request(tokenizer, self.asked)
         self.stop_string = self.text.update([news.token_id], news.is_eos)
         self.finish_reason = FinishReason.STOP if self.stop_string else news.finish_reason
 
     def output(self, *, delta: bool) -> CompletionOutput:
         """What is new since the last call, or all there is."""
-        assert self.text is not None
         finished = self.finish_reason is not None
         start, self.told = (self.told if delta else 0), self.text.num_output_tokens()
         return CompletionOutput(
@@ -143,12 +142,13 @@ class HfClient(TwoPass):
         ids = list(extract_prompt_components(self.model_config, prompt).token_ids or ())
         name = None if expert is None else expert.lora_name
         request = Request(request_id, tuple(ids), _seeds(sampling_params), name)
-        replies = [Reply(k, ids, sampling_params) for k in range(sampling_params.n)]
+        tokenizer = self.renderer.tokenizer
+        replies = [Reply(k, ids, sampling_params, tokenizer) for k in range(sampling_params.n)]
         kind = sampling_params.output_kind
         waiting = Waiting(request, to_sampling(sampling_params))
         async with aclosing(self._ask(waiting)) as all_news:
             async for news in all_news:
-                replies[news.index].take(news, self.renderer.tokenizer)
+                replies[news.index].take(news)
                 finished = all(reply.finish_reason for reply in replies)
                 if kind is not RequestOutputKind.FINAL_ONLY:
                     outputs = [replies[news.index].output(delta=kind is RequestOutputKind.DELTA)]
