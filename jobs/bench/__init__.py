@@ -3,8 +3,9 @@
     rlpeft bench              every bench
     rlpeft bench learner      one of them
 
-A bench is a module here with `rows(**options) -> list[BenchRow]`. Both sides are timed in one
-run, several repeats interleaved, medians compared.
+A bench is a module here with `rows(**options)`, which gives each `BenchRow` as soon as it is
+measured, and `MINUTES` which that takes on two cores. Both sides are timed in one run, several
+repeats interleaved, medians compared.
 """
 
 BENCHES = {

@@ -8,7 +8,7 @@ Both sides answer the same prompts and are held to the same texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -25,13 +25,15 @@ from rlpeft.rollout.base import RolloutEngine
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.types import Request, Sampling
 
+MINUTES = 3
 POPULATION, PROMPTS = 32, 10
 GREEDY = Sampling(max_tokens=8, temperature=0.0)
 
 
-def rows(*, repeats: int = 3) -> list[BenchRow]:
+def rows(*, repeats: int = 3) -> Iterator[BenchRow]:
     """Time an iteration on `hf` and on `vllm`, on the tiny base model."""
-    return [_row("hf", 8.0, repeats), _row("vllm", 4.0, repeats)]
+    yield _row("hf", 8.0, repeats)
+    yield _row("vllm", 4.0, repeats)
 
 
 def _row(engine_name: str, goal: float, repeats: int) -> BenchRow:

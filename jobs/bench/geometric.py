@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ SPREAD, SMALL_SPREAD = 0.02, 1e-3
 timed: all sides then write what the base model writes, and as much of it."""
 
 
+MINUTES = 12
 LARGEST_ID = 40
 """Token ids below it: in every vocabulary."""
 
@@ -47,15 +49,13 @@ def rows(
     repeats: int = 3,
     num_sequences: int = 16,
     num_tokens: int = 24,
-) -> list[BenchRow]:
+) -> Iterator[BenchRow]:
     """All figures of the geometric adapters."""
     sizes = {"repeats": repeats, "num_sequences": num_sequences, "num_tokens": num_tokens}
-    return [
-        *apart(step_rows, model=model, repeats=repeats),
-        *apart(precision_rows, model=model),
-        *apart(hf_rows, model=model, **sizes),
-        *apart(vllm_rows, model=model, **sizes),
-    ]
+    yield from apart(partial(step_rows, model=model, repeats=repeats))
+    yield from apart(partial(precision_rows, model=model))
+    yield from apart(partial(hf_rows, model=model, **sizes))
+    yield from apart(partial(vllm_rows, model=model, **sizes))
 
 
 def step_rows(

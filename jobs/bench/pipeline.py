@@ -7,7 +7,7 @@ as many threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from jobs.bench.rows import BenchRow, interleave, medians
 from jobs.parts import num_threads, open_parts, torch_threads
@@ -18,13 +18,15 @@ from rlpeft.config import Recipe
 from rlpeft.rollout.fleet import Proof
 from rlpeft.tasks.catalogue import load_task
 
+MINUTES = 2
 REPEATS = {"quickstart": 25, "smollm2-arithmetic": 3}
 """A step takes a twelfth of a second on the tiny base model, seconds on SmolLM2-135M."""
 
 
-def rows(*, repeats: Mapping[str, int] = REPEATS) -> list[BenchRow]:
+def rows(*, repeats: Mapping[str, int] = REPEATS) -> Iterator[BenchRow]:
     """Time one step's completions both ways, recipe by recipe."""
-    return [_row(read_recipe(name), number) for name, number in repeats.items()]
+    for name, number in repeats.items():
+        yield _row(read_recipe(name), number)
 
 
 def _row(recipe: Recipe, repeats: int) -> BenchRow:

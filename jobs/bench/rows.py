@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from jobs.command import quiet_libraries
+from rlpeft.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +60,73 @@ def interleave(sides: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[
     return seconds
 
 
-def apart(measure: Callable[..., list[BenchRow]], **options: Any) -> list[BenchRow]:
-    """Rows measured in a process of its own, which gives its memory back when it ends.
-
-    Learners leave gigabytes with the allocator that the engines of the next rows need.
-    """
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=quiet_libraries) as pool:
-        return pool.submit(measure, **options).result()
-
-
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Median of each side."""
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def table(rows: Sequence[BenchRow]) -> Table:
-    """The rows as a person reads them."""
-    shown = Table(box=SIMPLE_HEAD, show_lines=True)
-    shown.add_column("figure", overflow="fold")
-    for name in ("ours", "peer", "ratio"):
-        shown.add_column(name, justify="right")
-    shown.add_column("floor")
-    shown.add_column("goal, met?")
+def apart(
+    measure: Callable[[], Iterable[BenchRow]], *, log: Path | None = None
+) -> Iterator[BenchRow]:
+    """Rows as they are measured, in a process of its own, which gives its memory back at its end.
+
+    Learners leave gigabytes with the allocator that the engines of the next rows need.
+
+    Args:
+        measure: a module's function, or a `functools.partial` of one.
+        log: takes what the process and its children print; if absent, it goes where ours goes.
+
+    Raises:
+        EngineError: the process died.
+    """
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_send, args=(theirs, log, measure))
+    child.start()
+    theirs.close()  # so that the child's death ends the pipe
+    try:
+        while (sent := ours.recv()) is not None:
+            if isinstance(sent, Exception):
+                raise sent
+            yield sent
+    except EOFError:
+        raise EngineError(
+            "a bench must measure to its end, its process died: for want of memory, most likely. "
+            "Close other programs and run it again."
+        ) from None
+    finally:
+        child.join()
+
+
+def _send(results: Connection, log: Path | None, measure: Callable[[], Iterable[BenchRow]]) -> None:
+    """Each row, then `None`; or what went wrong."""
+    if log is not None:
+        _print_into(log)
+    quiet_libraries()
+    try:
+        for row in measure():
+            results.send(row)
+        results.send(None)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        results.send(error)
+
+
+def _print_into(log: Path) -> None:
+    """Both outputs of this process, and of all that it starts."""
+    with log.open("ab") as file:
+        for output in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), output.fileno())
+
+
+def table(rows: Sequence[BenchRow], *, header: bool = True) -> Table:
+    """The rows as a person reads them; tables of the same width fit under one another."""
+    shown = Table(box=SIMPLE_HEAD, show_lines=True, show_header=header, expand=True)
+    shown.add_column("figure", overflow="fold", ratio=1)
+    for name, width in {"ours": 9, "peer": 9, "ratio": 7}.items():
+        shown.add_column(name, justify="right", width=width)
+    shown.add_column("floor", ratio=1)
+    shown.add_column("goal, met?", ratio=1)
     for row in rows:
         met = f"{row.goal}\n[green]yes[/]" if row.met else f"{row.goal}\n[red]no[/]"
         ours, peer = (f"{value:.4g}\n{row.unit}" for value in (row.ours, row.peer))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from jobs.bench.cem import population
-from jobs.bench.rows import BenchRow, interleave, medians
-from jobs.bench.sync import PROMPTS, form_floors
+from jobs.bench.rows import BenchRow
+from jobs.bench.sync import PROMPTS, form_floors, token_rates
 from rlpeft.adapter_state import AdapterState
 from rlpeft.build import build_state
 from rlpeft.config import Recipe, SvfAdapter, parse_recipe
@@ -21,13 +21,14 @@ from rlpeft.rollout.base import largest_gap
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.types import Request, Sampling
 
+MINUTES = 3
 EXPERTS = 4
 MOST_GAP = 1e-4
 
 
 def rows(
     *, model: str = "smollm2-135m", repeats: int = 3, num_seeds: int = 8, max_tokens: int = 32
-) -> list[BenchRow]:
+) -> Iterator[BenchRow]:
     """Tokens per second against plain vLLM, and a mixed batch against merged experts."""
     from rlpeft.rollout.vllm_engine import VllmEngine
 
@@ -41,22 +42,13 @@ def rows(
     ):
         ours.load_adapter(start)
         ours.load_experts(experts)
-        sampling = Sampling(max_tokens=max_tokens, temperature=0.0)
-        mixed, bare = _requests(path, num_seeds, list(experts)), _requests(path, num_seeds, [None])
-        counts: dict[str, list[int]] = {"ours": [], "plain": []}
-
-        def generate(name: str, engine: Any, requests: list[Request]) -> None:
-            groups = engine.rollout(requests, sampling)
-            counts[name].append(sum(len(c.token_ids) for group in groups for c in group))
-
         sides = {
-            "ours": lambda: generate("ours", ours, mixed),
-            "plain": lambda: generate("plain", plain, bare),
+            "ours": (ours, _requests(path, num_seeds, list(experts))),
+            "plain": (plain, _requests(path, num_seeds, [None])),
         }
-        seconds = medians(interleave(sides, repeats=repeats))
-        rates = {name: statistics.median(counts[name]) / seconds[name] for name in sides}
-        parity = _parity_row(recipe, ours, experts)
-    return [_rate_row(model, rates, _floor(recipe)), parity]
+        sampling = Sampling(max_tokens=max_tokens, temperature=0.0)
+        yield _rate_row(model, token_rates(sides, sampling, repeats=repeats), _floor(recipe))
+        yield _parity_row(recipe, ours, experts)
 
 
 def _milder(state: AdapterState, start: AdapterState) -> AdapterState:

@@ -1,14 +1,14 @@
 """Policy updates into real vLLM, and what the adapter costs there for each token.
 
-Two or three vLLM engines live at once (the plugin, the bare engine), so that tokens per second are
-taken in turn on the same machine in the same minutes.
+Two vLLM engines live at once (the plugin's and a plain one), so that tokens per second are taken
+in turn on the same machine in the same minutes.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rlpeft.models import load_base_model, load_tokenizer, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter
 from rlpeft.types import Request, Sampling
 
+MINUTES = 6
 MOST_BYTES = 500_000
 MOST_S = 0.030
 FORMS = ("factored", "spectral", "dense")
@@ -40,28 +41,38 @@ def rows(
     repeats: int = 3,
     num_seeds: int = 8,
     max_tokens: int = 32,
-) -> list[BenchRow]:
+) -> Iterator[BenchRow]:
     """Bytes and seconds of a sync, and tokens per second of the plugin against plain vLLM."""
     path = resolve_model(model)
     policy = attach_adapter(load_base_model(path), SvfAdapter(), seed=0)
     updates = list(_updates(policy, num_syncs))
     floors = form_floors(policy)
     size = sum(p.numel() * p.element_size() for p in policy.get_base_model().parameters())
-    found = [_bytes_row(model, updates[0], size)]
-    with _engines(path, updates[0], forms) as engines:
-        found += [_sync_row(model, form, engines[form], updates) for form in forms]
-        requests, sampling = _requests(path, num_seeds), Sampling(max_tokens=max_tokens)
-        counts: dict[str, list[int]] = {name: [] for name in engines}
+    yield _bytes_row(model, updates[0], size)
+    requests, sampling = _requests(path, num_seeds), Sampling(max_tokens=max_tokens)
+    with _engine(path, None) as plain:
+        for form in forms:
+            with _engine(path, updates[0].config, form=form) as ours:
+                yield _sync_row(model, form, ours, updates)
+                sides = {"ours": (ours, requests), "plain": (plain, requests)}
+                rates = token_rates(sides, sampling, repeats=repeats)
+            yield _rate_row(model, form, rates, floors[form])
 
-        def generate(name: str) -> None:
-            groups = engines[name].rollout(requests, sampling)
-            counts[name].append(sum(len(c.token_ids) for group in groups for c in group))
 
-        sides = {name: lambda name=name: generate(name) for name in engines}
-        seconds = medians(interleave(sides, repeats=repeats))
-        rates = {name: statistics.median(counts[name]) / seconds[name] for name in engines}
-    found += [_rate_row(model, form, rates, floors[form]) for form in forms]
-    return found
+def token_rates(
+    sides: Mapping[str, tuple[Any, Sequence[Request]]], sampling: Sampling, *, repeats: int
+) -> dict[str, float]:
+    """Tokens which each engine writes per second for its requests, the engines in turn."""
+    counts: dict[str, list[int]] = {name: [] for name in sides}
+
+    def generate(name: str) -> None:
+        engine, requests = sides[name]
+        groups = engine.rollout(requests, sampling)
+        counts[name].append(sum(len(c.token_ids) for group in groups for c in group))
+
+    runs = {name: lambda name=name: generate(name) for name in sides}
+    seconds = medians(interleave(runs, repeats=repeats))
+    return {name: statistics.median(counts[name]) / seconds[name] for name in sides}
 
 
 def form_floors(policy: Any) -> dict[str, float]:
@@ -101,21 +112,11 @@ def _updates(policy: Any, number: int) -> Iterator[AdapterState]:
         yield adapter_state(policy, version)
 
 
-@contextmanager
-def _engines(path: Path, update: AdapterState, forms: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _engine(path: Path, config: Mapping[str, Any] | None, **options: Any) -> Any:
     from rlpeft.rollout.vllm_engine import VllmEngine
 
-    engines: dict[str, Any] = {}
-    options: dict[str, Any] = {"max_model_len": 256, "num_threads": torch.get_num_threads()}
-    try:
-        engines["plain"] = VllmEngine(path, None, **options)
-        for form in forms:
-            engines[form] = VllmEngine(path, update.config, form=form, **options)
-            engines[form].load_adapter(update)
-        yield engines
-    finally:
-        for engine in engines.values():
-            engine.close()
+    threads = torch.get_num_threads()
+    return closing(VllmEngine(path, config, max_model_len=256, num_threads=threads, **options))
 
 
 def _requests(path: Path, num_seeds: int) -> list[Request]:
@@ -157,10 +158,10 @@ def _sync_row(model: str, form: str, engine: Any, updates: Sequence[AdapterState
 
 
 def _rate_row(model: str, form: str, rates: dict[str, float], floor: float) -> BenchRow:
-    ratio = rates[form] / rates["plain"]
+    ratio = rates["ours"] / rates["plain"]
     return BenchRow(
         figure=f"tokens per second, {model}, plugin in {form} form against plain vLLM",
-        ours=rates[form],
+        ours=rates["ours"],
         peer=rates["plain"],
         ratio=ratio,
         unit="/s",

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import Annotated
+from pathlib import Path
+from tempfile import mkstemp
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.bench import BENCHES
 from rlpeft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jobs.bench.rows import BenchRow
 
 
 def bench(
@@ -20,7 +29,8 @@ def bench(
 ) -> None:
     """Measure ratios against named peers, in one run each. Leave the machine alone meanwhile.
 
-    Plan an hour for all of them on two cores; each prints its rows when it is done.
+    Plan an hour for all of them on two cores. Each row is shown once it is measured; what the
+    libraries say meanwhile goes into a log.
     """
     chosen = names or list(BENCHES)
     for name in chosen:
@@ -28,14 +38,31 @@ def bench(
             raise ConfigError(f"bench must be one of {', '.join(BENCHES)}, got {name!r}.")
     from rich.console import Console
 
-    from jobs.bench.rows import apart, as_dicts, table
+    from jobs.bench.rows import as_dicts, table
 
-    rows = []
-    for at, name in enumerate(chosen, start=1):
-        with Console(stderr=True).status(f"measuring {name} ({at} of {len(chosen)}) …"):
-            found = apart(import_module(BENCHES[name]).rows)
-        rows += found
-        if not as_json:
-            Console().print(table(found))
+    rows: list[BenchRow] = []
+    console = Console(stderr=as_json)
+    for row in _measured(chosen, console):
+        console.print(table([row], header=not rows))
+        rows.append(row)
     if as_json:
         typer.echo(json.dumps(as_dicts(rows)))
+
+
+def _measured(names: Sequence[str], console: Console) -> Iterator[BenchRow]:
+    """Rows of every bench, above a line of progress."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from jobs.bench.rows import apart
+
+    handle, log = mkstemp(prefix="rlpeft-bench-", suffix=".log")
+    os.close(handle)
+    console.print(f"What the libraries say goes to {log}.")
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("")
+        for at, name in enumerate(names, start=1):
+            bench = import_module(BENCHES[name])
+            plan = f"measuring {name} ({at} of {len(names)}), about {bench.MINUTES} min"
+            progress.reset(task, description=plan)
+            yield from apart(bench.rows, log=Path(log))
