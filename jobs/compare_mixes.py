@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -40,6 +41,9 @@ SEARCHES = {
 }
 SHARED = ("population_size", "iterations", "bounds", "per", "normalise", "folds")
 """Options that all searches have."""
+
+WARM_UP = 8
+"""Problems answered before two passes are timed."""
 
 Table = dict[str, list[Accuracy]]
 """Way to choose -> test accuracy, one a seed where seeds matter."""
@@ -92,9 +96,15 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict
         fleet.load_experts(experts.states())
         for way in ("prompt", "classifier")[: 1 + bool(classifier)]:
             strategy = make_strategy(way, experts, fleet, inputs.prompter)
-            passes = two_pass(
-                problems, strategy, fleet, prompter=inputs.prompter, sampling=sampling
+            ask = partial(
+                two_pass,
+                strategy=strategy,
+                fleet=fleet,
+                prompter=inputs.prompter,
+                sampling=sampling,
             )
+            ask(problems[:WARM_UP])  # untimed: what is set up once belongs to neither pass
+            passes = ask(problems)
             groups = [
                 Group(problem, inputs.prompter.ids(problem), (completion,))
                 for problem, completion in zip(problems, passes.completions, strict=True)

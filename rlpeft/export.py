@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
-from peft.utils import set_peft_model_state_dict
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
@@ -31,7 +30,7 @@ from rlpeft.config import AdapterConfig, SvfAdapter
 from rlpeft.errors import ExpertError
 from rlpeft.experts import CARD_FILE, CONFIG_FILE, TENSOR_FILE, Expert, load_expert
 from rlpeft.models import load_base_model, load_tokenizer, model_digest, resolve_model
-from rlpeft.policy import attach_adapter
+from rlpeft.policy import attach_adapter, load_tensors
 from rlpeft.rollout.base import largest_gap
 
 Format = Literal["peft", "merged", "z"]
@@ -211,15 +210,10 @@ def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:
     """Put given adapter tensors, under PEFT's names, around a base model.
 
     Raises:
-        ExpertError: a tensor has no place in the model.
+        ModelError: a tensor has no place in the model.
     """
     policy = attach_adapter(base, adapter, seed=0).eval()
-    result = set_peft_model_state_dict(policy, dict(tensors))
-    if result.unexpected_keys:
-        raise ExpertError(
-            f"every tensor of an expert must have a place in its base model, "
-            f"{result.unexpected_keys[0]!r} has none."
-        )
+    load_tensors(policy, tensors)
     return policy
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.utils import set_peft_model_state_dict
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 
@@ -25,7 +24,7 @@ from rlpeft.config import LearnerConfig, LossConfig
 from rlpeft.errors import CheckpointError, ModelError
 from rlpeft.loss import importance_ratio, reinforce, token_terms
 from rlpeft.packing import MicroBatch, Sample, pack
-from rlpeft.policy import adapter_state, sequence_logprobs
+from rlpeft.policy import adapter_state, load_tensors, sequence_logprobs
 
 PROBE_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Log-prob difference accepted between the learner's forward pass and the model's own."""
@@ -165,12 +164,7 @@ class Learner:
         Raises:
             ModelError: the policy has no place for one of its tensors.
         """
-        result = set_peft_model_state_dict(self.policy, dict(state.tensors))
-        if result.unexpected_keys:
-            raise ModelError(
-                f"every adapter tensor must have a place in the learner's model, "
-                f"{result.unexpected_keys[0]!r} has none. Build both from the same recipe."
-            )
+        load_tensors(self.policy, state.tensors)
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-prob (temperature 1, fp32) of each token after the first, sequence by sequence."""

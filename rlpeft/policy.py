@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import torch
 from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.utils import get_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
 from rlpeft.adapter_state import PEFT_PREFIX, AdapterState
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
@@ -118,6 +118,21 @@ def adapter_tensors(policy: PeftModel, name: str = "default") -> dict[str, torch
     """The adapter's tensors under PEFT's names, copied to the CPU."""
     state = get_peft_model_state_dict(policy, adapter_name=name, save_embedding_layers=False)
     return {key: value.detach().cpu().clone() for key, value in state.items()}
+
+
+def load_tensors(policy: PeftModel, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy tensors under PEFT's names, as of `adapter_tensors`, into the policy's adapter.
+
+    Raises:
+        ModelError: one of them has no place in the policy.
+    """
+    result = set_peft_model_state_dict(policy, dict(tensors))
+    if result.unexpected_keys:
+        raise ModelError(
+            "every adapter tensor must have a place in the model, "
+            f"{result.unexpected_keys[0]!r} has none. Use the adapter config and the base model "
+            "that it was made with."
+        )
 
 
 @torch.no_grad()

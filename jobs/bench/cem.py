@@ -25,7 +25,6 @@ from rlpeft.rollout.base import RolloutEngine
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.types import Request, Sampling
 
-MINUTES = 3
 POPULATION, PROMPTS = 32, 10
 GREEDY = Sampling(max_tokens=8, temperature=0.0)
 

@@ -38,7 +38,6 @@ SPREAD, SMALL_SPREAD = 0.02, 1e-3
 timed: all sides then write what the base model writes, and as much of it."""
 
 
-MINUTES = 12
 LARGEST_ID = 40
 """Token ids below it: in every vocabulary."""
 

@@ -22,7 +22,6 @@ from jobs.bench.rows import BenchRow, interleave, medians
 from rlpeft.config import LearnerConfig, LoraFamilyAdapter, LossConfig, SvfAdapter
 from rlpeft.packing import Sample
 
-MINUTES = 25
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from itertools import count
 from jobs.bench.rows import BenchRow, interleave, medians
 from rewards.verify import verify_batch
 
-MINUTES = 2
 # Answers on which a symbolic grader works until something stops it.
 _HANGING = (
     "\\boxed{9^{9^{9^{9}}}}",

@@ -21,7 +21,6 @@ from rlpeft.rollout.base import largest_gap
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.types import Request, Sampling
 
-MINUTES = 3
 EXPERTS = 4
 MOST_GAP = 1e-4
 

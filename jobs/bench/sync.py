@@ -21,7 +21,6 @@ from rlpeft.models import load_base_model, load_tokenizer, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter
 from rlpeft.types import Request, Sampling
 
-MINUTES = 6
 MOST_BYTES = 500_000
 MOST_S = 0.030
 FORMS = ("factored", "spectral", "dense")

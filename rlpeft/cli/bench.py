@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Annotated
@@ -53,16 +53,15 @@ def _measured(names: Sequence[str], console: Console) -> Iterator[BenchRow]:
     """Rows of every bench, above a line of progress."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from jobs.bench.rows import apart
+    from jobs.bench.rows import apart, rows_of
 
     handle, log = mkstemp(prefix="rlpeft-bench-", suffix=".log")
     os.close(handle)
     console.print(f"What the libraries say goes to {log}.")
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("")
         for at, name in enumerate(names, start=1):
-            bench = import_module(BENCHES[name])
-            plan = f"measuring {name} ({at} of {len(names)}), about {bench.MINUTES} min"
-            progress.reset(task, description=plan)
-            yield from apart(bench.rows, log=Path(log))
+            plan = f"measuring {name} ({at} of {len(names)}), about {BENCHES[name]} min"
+            task = progress.add_task(plan)
+            yield from apart(partial(rows_of, name), log=Path(log))
+            progress.remove_task(task)

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from peft import PeftModel
-from peft.utils import set_peft_model_state_dict
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
-from rlpeft.errors import EngineError
-from rlpeft.policy import adapter_tensors, sequence_logprobs
+from rlpeft.errors import EngineError, ModelError
+from rlpeft.policy import adapter_tensors, load_tensors, sequence_logprobs
 from rlpeft.rollout.base import Delivery, check_experts
 from rlpeft.rollout.decoding import Draft, Ending, Row, decode
 from rlpeft.rollout.row_experts import RowExperts
@@ -47,12 +46,10 @@ class HfEngine:
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Copy the state into the policy; the receipt's digest is taken from the policy itself."""
         started = time.perf_counter()
-        result = set_peft_model_state_dict(self.policy, dict(state.tensors))
-        if result.unexpected_keys:
-            raise EngineError(
-                f"every adapter tensor must have a place in the engine's model, "
-                f"{result.unexpected_keys[0]!r} has none. Build both from the same recipe."
-            )
+        try:
+            load_tensors(self.policy, state.tensors)
+        except ModelError as error:
+            raise EngineError(str(error)) from error
         digest = tensors_digest(adapter_tensors(self.policy))
         self._current = Delivery(state.version, digest, time.perf_counter() - started)
         return self._current

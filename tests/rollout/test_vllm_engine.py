@@ -14,13 +14,13 @@ import torch
 pytest.importorskip("vllm")
 
 import psutil
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters import SvfConfig
-from rlpeft.errors import EngineDiedError, EngineError
+from rlpeft.errors import EngineError
 from rlpeft.policy import adapter_state
 from rlpeft.rollout.base import largest_gap, prove_delivery
 from rlpeft.rollout.vllm_engine import VllmEngine
@@ -361,7 +361,7 @@ def test_options_that_break_the_engine_are_refused_before_it_starts(
         VllmEngine(folder, adapter_state(policy, 0).config, **options)
 
 
-def test_a_closed_engine_leaves_no_process(engine: VllmEngine) -> None:  # keep it last of these
+def test_a_closed_engine_leaves_no_process(engine: VllmEngine) -> None:  # keep it last
     mine = psutil.Process(os.getpid())
     children = [p for p in mine.children(recursive=True) if "VLLM" in " ".join(p.cmdline())]
     assert len(children) == 2  # the core and its worker
@@ -370,42 +370,3 @@ def test_a_closed_engine_leaves_no_process(engine: VllmEngine) -> None:  # keep 
     assert not any(child.is_running() for child in children)
     with pytest.raises(EngineError, match="closed"):
         engine.logprobs([PROMPT])
-
-
-@pytest.fixture(scope="module")
-def lora_policy(folder: Path) -> PeftModel:
-    base = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    config = LoraConfig(target_modules=["q_proj", "v_proj", "down_proj"], r=4, lora_alpha=8)
-    policy = get_peft_model(base, config).eval()
-    generator = torch.Generator().manual_seed(0)
-    for parameter in policy.parameters():
-        if parameter.requires_grad:
-            parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
-    return policy
-
-
-@pytest.fixture(scope="module")
-def lora_engine(folder: Path, lora_policy: PeftModel) -> Iterator[VllmEngine]:
-    config = adapter_state(lora_policy, 0).config
-    engine = VllmEngine(folder, config, max_model_len=CONTEXT, form="dense", num_threads=1)
-    yield engine
-    engine.close()
-
-
-def test_lora_in_dense_form_is_pefts_lora(lora_engine: VllmEngine, lora_policy: PeftModel) -> None:
-    state = adapter_state(lora_policy, 3)
-    expected = [logprobs(lora_policy, PROMPT)]
-    delivery, _ = prove_delivery(lora_engine, state, [PROMPT], expected, bound=BOUND)
-    assert delivery.digest == state.digest
-    assert gap(lora_policy, PROMPT, complete(lora_engine)[0]) <= BOUND
-    with lora_policy.disable_adapter():
-        assert largest_gap([logprobs(lora_policy, PROMPT)], expected) > 0.1
-
-
-def test_a_killed_vllm_is_told_from_a_mistake(lora_engine: VllmEngine) -> None:  # keep it last
-    core, *_ = lora_engine._processes
-    core.kill()
-    with pytest.raises(EngineDiedError, match="start another engine"):
-        complete(lora_engine)
-    lora_engine.close()
-    assert not any(process.is_running() for process in lora_engine._processes)
