@@ -23,7 +23,6 @@ from rlpeft.config import LearnerConfig, LoraFamilyAdapter, LossConfig, SvfAdapt
 from rlpeft.packing import Sample
 
 
-
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Groups of completions of one prompt, in tokens."""

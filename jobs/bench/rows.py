@@ -99,6 +99,11 @@ def apart(
         child.join()
 
 
+def rows_of(name: str) -> Iterator[BenchRow]:
+    """Rows of a bench by its name; what it needs is imported here."""
+    yield from import_module(f"jobs.bench.{name}").rows()
+
+
 def _send(results: Connection, log: Path | None, measure: Callable[[], Iterable[BenchRow]]) -> None:
     """Each row, then `None`; or what went wrong."""
     if log is not None:
