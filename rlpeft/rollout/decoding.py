@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     DynamicCache,
     LogitsProcessor,
@@ -58,7 +57,7 @@ class Draft:
 
 
 Running = Callable[[Sequence[str | None]], AbstractContextManager[None]]
-"""Lets row b of the batches within it run expert `names[b]`."""
+"""Lets row b of the batches within it run expert `names[b]`; may be entered again."""
 
 
 @torch.no_grad()
@@ -82,7 +81,7 @@ def decode(
     drafts = [Draft() for _ in rows]
     sampler = Sampler([row.seed for row in rows], num_tokens, sampling)
     batch = Batch.prefill(model, rows, running)
-    alive = list(range(len(rows)))
+    alive, experts = list(range(len(rows))), running([row.expert for row in rows])
     while True:
         tokens_B, logprobs_B = sampler(batch.logits_BV, alive)
         fresh = {b: drafts[b] for b in alive if drafts[b].finish_reason is None}
@@ -98,7 +97,8 @@ def decode(
         if sampling.temperature > 0 and len(kept) <= SHRINK_AT * len(alive):
             batch.keep(kept)
             tokens_B, alive = tokens_B[kept], [alive[i] for i in kept]
-        with running([rows[b].expert for b in alive]):
+            experts = running([rows[b].expert for b in alive])
+        with experts:
             batch.step(model, tokens_B)
 
 
@@ -221,8 +221,7 @@ def _warpers(sampling: Sampling) -> Iterable[LogitsProcessor]:
 
 
 def _left_pad(prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = [torch.tensor(prompt) for prompt in prompts]
-    ids_BT = pad_sequence(rows, batch_first=True, padding_side="left")
-    lengths_B = torch.tensor([len(prompt) for prompt in prompts])
-    longest = ids_BT.shape[1]
-    return ids_BT, (torch.arange(longest) >= longest - lengths_B[:, None]).long()
+    longest = max(map(len, prompts))
+    padding = [longest - len(prompt) for prompt in prompts]
+    ids_BT = torch.tensor([[0] * n + [*ids] for n, ids in zip(padding, prompts, strict=True)])
+    return ids_BT, (torch.arange(longest) >= torch.tensor(padding)[:, None]).long()

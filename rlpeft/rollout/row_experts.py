@@ -9,8 +9,8 @@ K expert, R singular value.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from peft import PeftModel
@@ -18,7 +18,7 @@ from peft import PeftModel
 from rlpeft.adapter_state import AdapterState, module_of, svf_tensor, tensors_digest
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.adapters.svf.functional import multiplier
-from rlpeft.adapters.svf.layer import rows_with
+from rlpeft.adapters.svf.layer import RowMultipliers
 from rlpeft.errors import EngineError
 from rlpeft.rollout.base import Delivery
 
@@ -52,19 +52,16 @@ class RowExperts:
             for name, tensors in held.items()
         }
 
-    @contextmanager
-    def run(self, names: Sequence[str | None]) -> Iterator[None]:
-        """Let row b of the batches in this context run expert `names[b]`."""
+    def run(self, names: Sequence[str | None]) -> AbstractContextManager[None]:
+        """Row b of every batch within it runs expert `names[b]`; it may be entered repeatedly."""
         if not any(names):
-            yield
-            return
+            return nullcontext()
         multipliers = {
             name: torch.cat([_own(layer)[None], self.multipliers[name]])
             for name, layer in self.layers.items()
         }
         rows = torch.tensor([self.index[name] if name else 0 for name in names])
-        with rows_with(self.layers, multipliers, rows):
-            yield
+        return RowMultipliers(self.layers, multipliers, rows)
 
     def _held(self, expert: str, state: AdapterState) -> dict[str, torch.Tensor]:
         shapes = {n: (min(m.in_features, m.out_features),) for n, m in self.layers.items()}

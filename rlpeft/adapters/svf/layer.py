@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -57,7 +56,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self._unmerged_MN: torch.Tensor | None = None
         self._bent: tuple[torch.Tensor, torch.Tensor] | None = None  # (z, W'), rebuilt for a new z
         self._spectral_MN: torch.Tensor | None = None  # made when first needed
-        self.row_z: torch.Tensor | None = None  # set by `rows_with`
+        self.row_z: torch.Tensor | None = None  # set by `RowMultipliers`
         weight_MN = dequantize_module_weight(base_layer)
         factors = factorise(weight_MN)
         self.out_features, self.in_features = weight_MN.shape
@@ -195,22 +194,31 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         return "svf." + super().__repr__()
 
 
-@contextmanager
-def rows_with(
-    layers: Mapping[str, SvfLinear], multipliers: Mapping[str, torch.Tensor], rows: torch.Tensor
-) -> Iterator[None]:
-    """Let every sequence of a batch run its own multiplier, without gradients.
+class RowMultipliers:
+    """Within it every sequence of a batch runs its own multiplier, without gradients.
+
+    It may be entered again and again: for each token of a batch, say.
 
     Args:
+        layers: by name.
         multipliers: layer name -> z [K, R] fp32 of K policies.
         rows: int64 [B], the policy of each row of the batch.
     """
-    for name, layer in layers.items():
-        layer.row_z = multipliers[name][rows][:, None]
-    try:
-        yield
-    finally:
-        for layer in layers.values():
+
+    def __init__(
+        self,
+        layers: Mapping[str, SvfLinear],
+        multipliers: Mapping[str, torch.Tensor],
+        rows: torch.Tensor,
+    ) -> None:
+        self._pairs = [(layer, multipliers[name][rows][:, None]) for name, layer in layers.items()]
+
+    def __enter__(self) -> None:
+        for layer, z_B1R in self._pairs:
+            layer.row_z = z_B1R
+
+    def __exit__(self, *error: object) -> None:
+        for layer, _ in self._pairs:
             layer.row_z = None
 
 
