@@ -15,11 +15,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from jobs.command import quiet_libraries
 from rlpeft.errors import EngineError
+
+HEADER = ("ours", "peer", "ratio", "floor", "goal", "met")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +128,33 @@ def _print_into(log: Path) -> None:
             os.dup2(file.fileno(), output.fileno())
 
 
-def table(rows: Sequence[BenchRow], *, header: bool = True) -> Table:
-    """The rows as a person reads them; tables of the same width fit under one another."""
-    shown = Table(box=SIMPLE_HEAD, show_lines=True, show_header=header, expand=True)
-    shown.add_column("figure", overflow="fold", ratio=1)
-    for name, width in {"ours": 9, "peer": 9, "ratio": 7}.items():
-        shown.add_column(name, justify="right", width=width)
-    shown.add_column("floor", ratio=1)
-    shown.add_column("goal, met?", ratio=1)
+def table(rows: Sequence[BenchRow], *, header: bool = True) -> RenderableType:
+    """The rows as a person reads them: what was measured, and its numbers below.
+
+    Tables of one width fit under one another.
+    """
+    lines: list[RenderableType] = [_line(*HEADER, style="bold")] if header else []
     for row in rows:
-        met = f"{row.goal}\n[green]yes[/]" if row.met else f"{row.goal}\n[red]no[/]"
-        ours, peer = (f"{value:.4g}\n{row.unit}" for value in (row.ours, row.peer))
-        shown.add_row(row.figure, ours, peer, f"{row.ratio:.3g}", row.floor, met)
-    return shown
+        ours, peer = (f"{_short(value)} {row.unit}".rstrip() for value in (row.ours, row.peer))
+        met = "[green]yes[/]" if row.met else "[red]no[/]"
+        numbers = _line(ours, peer, f"{row.ratio:.3g}", row.floor, row.goal, met)
+        lines += [Text(row.figure), numbers, Text()]
+    return Group(*lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:.4g}"
+
+
+def _line(*cells: str, style: str = "") -> Table:
+    line = Table.grid(padding=(0, 2), expand=True)
+    for width in (0, 13, 13, 8):
+        line.add_column(width=width, justify="right")
+    for share in (3, 2):
+        line.add_column(ratio=share, overflow="fold")
+    line.add_column(width=4)
+    line.add_row("", *cells, style=style)
+    return line
 
 
 def as_dicts(rows: Sequence[BenchRow]) -> list[dict[str, Any]]:

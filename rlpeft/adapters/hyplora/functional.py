@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from rlpeft.adapters.lowrank.functional import image_norm2, image_root, squared_norm, wide
+from rlpeft.adapters.lowrank.functional import image_norm2, image_rows, squared_norm, wide
 from rlpeft.geometry import (
     SMALLEST_RADIUS,
     Bound,
@@ -121,7 +121,7 @@ class FusedRotation(NamedTuple):
     bounded t. One product with x gives A x and what β is the norm of.
 
     Attributes:
-        into_HN: A above √-kappa/s C A, C = `image_root(B)`; H = 2R.
+        into_HN: A above √-kappa/s C A, C A = `image_rows(A, B)`; H = 2R.
         back_MR: B times α/r (and 1/s where the scale is not restored).
         radius: [1]: √-kappa/s.
         bound: of t.
@@ -150,7 +150,7 @@ def fuse(down_RN: torch.Tensor, up_MR: torch.Tensor, terms: Terms) -> FusedRotat
         return None
     shrink = torch.ones_like(terms.kappa) if terms.inner2 is None else terms.inner2.sqrt()
     radius = (-terms.kappa).sqrt() * shrink
-    image_RN = image_root(up_MR) @ down_RN * radius
+    image_RN = image_rows(down_RN, up_MR) * radius
     outer = terms.scaling if terms.restore_scale else terms.scaling * shrink
     return FusedRotation(
         torch.cat([down_RN, image_RN]),

@@ -37,18 +37,18 @@ def gram(up_MR: torch.Tensor) -> torch.Tensor:
         return up_MR.T @ up_MR
 
 
-def image_root(up_MR: torch.Tensor) -> torch.Tensor:
-    """C [R, R] with ‖C z‖ = ‖B z‖, in the dtype of B: a Cholesky factor of BᵀB.
+def image_rows(down_RN: torch.Tensor, up_MR: torch.Tensor) -> torch.Tensor:
+    """C A [R, N] with ‖C A x‖ = ‖B A x‖, C a Cholesky factor of BᵀB; in the dtype of A.
 
-    Computed in float64, with a share of 1e-12 of the largest eigenvalue added: B is often singular,
-    and zero at the start.
+    Computed in float64 and rounded once. A share of 1e-12 of the largest eigenvalue is added: B is
+    often singular, and zero at the start.
     """
     with without_autocast(up_MR):
         gram_RR = up_MR.double().T @ up_MR.double()
         jitter = 1e-12 * gram_RR.trace() + 1e-60
         identity_RR = torch.eye(len(gram_RR), dtype=torch.float64, device=up_MR.device)
         root_RR, _ = torch.linalg.cholesky_ex(gram_RR + jitter * identity_RR)
-        return root_RR.T.to(up_MR.dtype)
+        return (root_RR.T @ down_RN.double()).to(down_RN.dtype)
 
 
 def image_norm2(z: torch.Tensor, gram_RR: torch.Tensor) -> torch.Tensor:

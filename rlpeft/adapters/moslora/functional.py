@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from rlpeft.adapters.lowrank.functional import image_root, squared_norm, wide
+from rlpeft.adapters.lowrank.functional import image_rows, squared_norm, wide
 from rlpeft.adapters.moslora.spaces import CONSTANT, SPACES
 from rlpeft.geometry import MARGIN, SMALLEST_RADIUS, Bound, Map, saturated
 
@@ -104,7 +104,8 @@ class FusedMixture(NamedTuple):
     and d in spherical space. One product with x gives A x, what β is the norm of, and the router.
 
     Attributes:
-        into_HN: the A, then √|kappa|/s C A of each expert, C = `image_root(B)`, then the router.
+        into_HN: the A, then √|kappa|/s C A of each expert, C A = `image_rows(A, B)`, then the
+            router.
         bias_H: the router's, else 0.
         outer: the second layer of router `mlp`.
         back_MR: B times E α/r.
@@ -157,7 +158,7 @@ def fuse(down_RN: torch.Tensor, up_MR: torch.Tensor, terms: Terms) -> FusedMixtu
     kappa_E = torch.cat([kappas[0] if kappas else flat for kappas in terms.kappas])
     radius_E = kappa_E.abs().sqrt() * terms.inverse_scale
     parts = zip(down_RN.chunk(num), up_MR.chunk(num, -1), radius_E, strict=True)
-    images = [image_root(up) @ down * radius for down, up, radius in parts]
+    images = [image_rows(down, up) * radius for down, up, radius in parts]
     weight, bias = terms.router.inner
     router_N = (weight @ down_RN if terms.router.reads_z else weight) * terms.inverse_scale
     beyond, edge = float("inf"), 1 - MARGIN

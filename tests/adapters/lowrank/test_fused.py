@@ -6,6 +6,7 @@ from peft import get_peft_model
 from torch import nn
 
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig
+from rlpeft.adapters.lowrank.functional import image_rows
 
 SCALES = (0.0, 1e-12, 1e-6, 1e-2, 1.0, 10.0, 1e3)
 FUSED = {
@@ -107,3 +108,14 @@ def test_values_written_behind_autograd_are_taken_up_in_place(name):
         layer.clear_cache()
         torch.testing.assert_close(second, layer.update(x, "default"), rtol=0, atol=0)
     assert not torch.allclose(first, second)
+
+
+def test_image_rows_have_the_norm_of_the_image_and_are_rounded_once():
+    generator = torch.Generator().manual_seed(0)
+    down = torch.randn(6, 20, generator=generator)
+    up = torch.randn(30, 6, generator=generator)
+    x = torch.randn(9, 20, generator=generator, dtype=torch.float64)
+    exact = image_rows(down.double(), up.double())
+    image = x @ (up.double() @ down.double()).T
+    torch.testing.assert_close((x @ exact.T).norm(dim=-1), image.norm(dim=-1), rtol=1e-9, atol=0)
+    assert torch.equal(image_rows(down, up), exact.float())
