@@ -12,12 +12,12 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 
-from jobs.bench.learner import EVEN, samples
+from jobs.bench.learner import EVEN, Workload, samples
 from jobs.bench.rows import BenchRow, apart, interleave, medians
 from rlpeft.config import AdapterConfig, HypLoraAdapter, LoraFamilyAdapter, MoSLoraAdapter
 from rlpeft.errors import ModelError
@@ -37,6 +37,8 @@ SPREAD, SMALL_SPREAD = 0.02, 1e-3
 """Standard deviation of the noise that takes parameters off their start. Small where generation is
 timed: all sides then write what the base model writes, and as much of it."""
 
+ROLLOUT = Workload(groups=8, prompt=64, completion=24)
+"""What RL asks for: the groups of the timed training step, with shorter answers."""
 
 LARGEST_ID = 40
 """Token ids below it: in every vocabulary."""
@@ -46,15 +48,13 @@ def rows(
     *,
     model: str = "smollm2-135m",
     repeats: int = 3,
-    num_sequences: int = 16,
-    num_tokens: int = 24,
+    rollout: Workload = ROLLOUT,
 ) -> Iterator[BenchRow]:
     """All figures of the geometric adapters."""
-    sizes = {"repeats": repeats, "num_sequences": num_sequences, "num_tokens": num_tokens}
     yield from apart(partial(step_rows, model=model, repeats=repeats))
     yield from apart(partial(precision_rows, model=model))
-    yield from apart(partial(hf_rows, model=model, **sizes))
-    yield from apart(partial(vllm_rows, model=model, **sizes))
+    yield from apart(partial(hf_rows, model=model, repeats=repeats, rollout=rollout))
+    yield from apart(partial(vllm_rows, model=model, repeats=repeats, rollout=rollout))
 
 
 def step_rows(
@@ -79,7 +79,7 @@ def step_rows(
     return _ratio_rows(f"training step ({model}, {EVEN})", found, MOST_STEP)
 
 
-def hf_rows(model: str, *, repeats: int, num_sequences: int, num_tokens: int) -> list[BenchRow]:
+def hf_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
     """Generation with transformers, policies kept in evaluation mode as in a rollout."""
     from rlpeft.models import eos_ids, load_tokenizer, resolve_model
     from rlpeft.rollout.hf_engine import HfEngine
@@ -90,15 +90,15 @@ def hf_rows(model: str, *, repeats: int, num_sequences: int, num_tokens: int) ->
     def side(name: str) -> Callable[[], Any]:
         policy = moved(model, ADAPTERS[name], spread=SMALL_SPREAD)
         engine = HfEngine(policy, tokenizer, eos_ids=eos_ids(path, tokenizer))
-        return lambda: generate(engine, num_sequences, num_tokens)
+        return lambda: generate(engine, rollout)
 
     sides = {name: side(name) for name in ("LoRA", *GEOMETRIC)}
     found = _per_token(sides, repeats)
-    what = f"generation, hf, {model}, {num_sequences} sequences of {num_tokens}"
+    what = f"generation, hf, {model}, {rollout}"
     return _ratio_rows(what, found, MOST_GENERATION)
 
 
-def vllm_rows(model: str, *, repeats: int, num_sequences: int, num_tokens: int) -> list[BenchRow]:
+def vllm_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
     """Generation with real vLLM, and its agreement with the trainer on identical tokens."""
     from rlpeft.models import resolve_model
     from rlpeft.policy import adapter_state, sequence_logprobs
@@ -124,14 +124,14 @@ def vllm_rows(model: str, *, repeats: int, num_sequences: int, num_tokens: int) 
             calm = moved(model, ADAPTERS[name], spread=SMALL_SPREAD)
             engines[name].load_adapter(adapter_state(calm, 2))
         sides = {
-            name: lambda engine=engine: generate(engine, num_sequences, num_tokens)
+            name: lambda engine=engine: generate(engine, rollout)
             for name, engine in engines.items()
         }
         found = _per_token(sides, repeats)
     finally:
         for engine in engines.values():
             engine.close()
-    what = f"generation, vLLM, {model}, {num_sequences} sequences of {num_tokens}"
+    what = f"generation, vLLM, {model}, {rollout}"
     return [*_ratio_rows(what, found, MOST_GENERATION), *gaps]
 
 
@@ -218,11 +218,13 @@ def _distance(ours: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def moved(model: str, adapter: AdapterConfig, *, spread: float = SPREAD) -> Any:
-    """A policy whose adapter is off its start."""
-    from rlpeft.models import load_base_model, resolve_model
+    """A policy whose adapter is off its start, around frozen weights that all of them share."""
     from rlpeft.policy import attach_adapter
 
-    policy = attach_adapter(load_base_model(resolve_model(model), "float32"), adapter, seed=0)
+    base = _base(model)
+    # The same memory for every side: two copies of one model differ in speed by some percent.
+    twin = copy.deepcopy(base, {id(weight): weight for weight in base.parameters()})
+    policy = attach_adapter(twin, adapter, seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in policy.parameters():
@@ -231,17 +233,28 @@ def moved(model: str, adapter: AdapterConfig, *, spread: float = SPREAD) -> Any:
     return policy
 
 
-def prompts(number: int, *, length: int = 32) -> list[tuple[int, ...]]:
+@cache
+def _base(model: str) -> Any:
+    from rlpeft.models import load_base_model, resolve_model
+
+    return load_base_model(resolve_model(model), "float32")
+
+
+def prompts(number: int, *, length: int) -> list[tuple[int, ...]]:
     """Random token ids, the same for every side."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, LARGEST_ID, (number, length), generator=generator)
     return [tuple(row) for row in ids.tolist()]
 
 
-def generate(engine: Any, num_sequences: int, num_tokens: int) -> int:
+def generate(engine: Any, rollout: Workload) -> int:
     """Tokens written."""
-    requests = [Request(str(k), ids, (k,)) for k, ids in enumerate(prompts(num_sequences))]
-    groups = engine.rollout(requests, Sampling(max_tokens=num_tokens))
+    seeds = range(rollout.group_size)
+    requests = [
+        Request(str(k), ids, tuple(seeds))
+        for k, ids in enumerate(prompts(rollout.groups, length=rollout.prompt))
+    ]
+    groups = engine.rollout(requests, Sampling(max_tokens=rollout.completion))
     return sum(len(completion.token_ids) for group in groups for completion in group)
 
 

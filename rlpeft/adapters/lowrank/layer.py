@@ -212,10 +212,11 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         return fused or self.build_terms(adapter_name)
 
     def _kept(self, kind: str, adapter_name: str, build: Callable[[str], Any]) -> Any:
-        parameters = self.parameters_of(adapter_name)
-        if any(parameter.is_inference() for parameter in parameters):
-            return build(adapter_name)  # inference tensors do not count their versions
-        stamp = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
+        # Asked for each module and token, after a product that has emptied the CPU's caches.
+        try:
+            stamp = [(p.data_ptr(), p._version) for p in self.parameters_of(adapter_name)]
+        except RuntimeError:  # inference tensors do not count their versions
+            return build(adapter_name)
         found = self._cache.get((kind, adapter_name))
         if found is None or found[0] != stamp:
             found = self._cache[kind, adapter_name] = (stamp, build(adapter_name))
@@ -224,9 +225,12 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
     def parameters_of(self, adapter_name: str) -> list[nn.Parameter]:
         """All parameters of one adapter."""
         # Past `ParameterDict`, whose own look-ups cost more than the update of a token.
-        dicts = (self._modules[name] for name in self.adapter_layer_names)
-        found = (entries._parameters.get(adapter_name) for entries in dicts if entries is not None)
-        return [parameter for parameter in found if parameter is not None]
+        found, modules = [], self._modules
+        for name in self.adapter_layer_names:
+            parameter = modules[name]._parameters.get(adapter_name)  # type: ignore[union-attr]
+            if parameter is not None:
+                found.append(parameter)
+        return found
 
     @torch.no_grad()
     def renew(self) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from jobs.bench.geometric import ADAPTERS, generate, moved, precision_rows
+from jobs.bench.learner import Workload
 from rlpeft.adapters.lowrank import LowRankLayer
 
 
@@ -20,7 +21,7 @@ def test_generation_runs_the_fused_forms(name):
     path = resolve_model("tiny")
     tokenizer, policy = load_tokenizer(path), moved("tiny", ADAPTERS[name])
     engine = HfEngine(policy, tokenizer, eos_ids=eos_ids(path, tokenizer))
-    assert generate(engine, 2, 3) > 0
+    assert generate(engine, Workload(groups=2, prompt=8, completion=3, group_size=2)) == 12
     layers = [module for module in policy.modules() if isinstance(module, LowRankLayer)]
     assert layers
     assert all(set(layer._cache) == {("fused", "default")} for layer in layers)
