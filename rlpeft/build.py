@@ -95,6 +95,7 @@ def _vllm_engine(recipe: Recipe) -> Any:
         dtype=recipe.rollout.dtype or recipe.model.dtype,
         max_model_len=recipe.rollout.max_prompt_tokens + recipe.rollout.max_tokens,
         seed=recipe.train.seed,
+        batch_size=recipe.rollout.batch_size,
         **recipe.rollout.options,
     )
 

@@ -69,8 +69,8 @@ class RolloutConfig(Section):
     """Must be 0 in training, for the same reason."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion."""
-    batch_size: Annotated[int, Field(ge=1)] = 256
-    """Sequences the `hf` engine generates at once."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Sequences generated at once; if absent, 256 in `hf`, and vLLM's own choice in `vllm`."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Dtype of the engine's weights; that of the learner if absent."""
     canary_bound: Annotated[float, Field(gt=0)] = 1e-3

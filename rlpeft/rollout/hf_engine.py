@@ -23,6 +23,8 @@ from rlpeft.types import Completion, FinishReason, Request, Sampling
 Watch = Callable[[str, int, Draft], bool]
 """Is told a request's id, which of its completions, and what that has so far; false gives it up."""
 
+BATCH_SIZE = 256
+
 
 class HfEngine:
     """A rollout engine in this process.
@@ -31,14 +33,19 @@ class HfEngine:
         policy: a PEFT model of this engine's own; its adapter's values will be replaced.
         tokenizer: decodes completions and stop strings.
         eos_ids: every id that ends a completion.
-        batch_size: sequences generated at once.
+        batch_size: sequences generated at once; `BATCH_SIZE` if absent.
     """
 
     def __init__(
-        self, policy: PeftModel, tokenizer: Any, *, eos_ids: Iterable[int], batch_size: int = 256
+        self,
+        policy: PeftModel,
+        tokenizer: Any,
+        *,
+        eos_ids: Iterable[int],
+        batch_size: int | None = None,
     ) -> None:
         self.policy, self.tokenizer = policy.eval(), tokenizer
-        self.eos_ids, self.batch_size = sorted(eos_ids), batch_size
+        self.eos_ids, self.batch_size = sorted(eos_ids), batch_size or BATCH_SIZE
         self.context = int(policy.get_base_model().config.max_position_embeddings)
         self._current = Delivery(0, tensors_digest(adapter_tensors(policy)), 0.0)
         self._experts = RowExperts(policy, {})

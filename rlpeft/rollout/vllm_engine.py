@@ -70,6 +70,7 @@ class VllmEngine:
             token whose sync is nearly free.
         max_experts: experts that may share a batch; 0: requests name none. Any number may be
             loaded.
+        batch_size: sequences generated at once; vLLM's own choice if absent.
         options: further arguments of `vllm.LLM`.
 
     Raises:
@@ -88,12 +89,13 @@ class VllmEngine:
         num_threads: int | None = None,
         form: str = "auto",
         max_experts: int = 0,
+        batch_size: int | None = None,
         **options: Any,
     ) -> None:
         check_version()
         check_options(options, form)
         check_experts_form(max_experts, form)
-        arguments = llm_arguments() | options
+        arguments = llm_arguments(batch_size) | options
         if adapter_config is not None:
             form = choose_form(read_config(adapter_config), form, dtype)
             register()
@@ -330,6 +332,7 @@ def _every_parameter(
         ignore_eos=False,
         skip_special_tokens=True,
         flat_logprobs=True,
+        skip_clone=True,  # made for one request each
         **others,
     )
 
@@ -344,11 +347,14 @@ def _generate(
     parameters: Sequence[SamplingParams],
     experts: Sequence[LoRARequest | None],
 ) -> list[Any]:
+    if not prompts:
+        return []
     inputs = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
     given = list(experts) if any(experts) else None
-    outputs = (
-        llm.generate(inputs, list(parameters), use_tqdm=False, lora_request=given) if inputs else []
-    )
+    llm.sleep(level=0, mode="keep")
+    llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
+    llm.wake_up(tags=["scheduling"])
+    outputs = llm.wait_for_completion(use_tqdm=False)
     for ids, output in zip(prompts, outputs, strict=True):
         if list(ids) != list(output.prompt_token_ids):
             raise EngineError(

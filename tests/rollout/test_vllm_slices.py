@@ -163,7 +163,7 @@ def test_each_token_runs_the_expert_of_its_slot(form: Form) -> None:
     layer = fused_layer(policy, form=form)
     for adapter in layer.adapters:
         if isinstance(adapter, SvfSlice):
-            adapter.take_experts(2, lambda num_tokens: slots_T[:num_tokens])
+            adapter.take_experts(2, lambda num_tokens: slots_T[:num_tokens] + 1)
     send(policy, layer)
     generator = torch.Generator().manual_seed(5)
     experts = []

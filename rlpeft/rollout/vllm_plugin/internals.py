@@ -5,8 +5,9 @@ prefix)` being asked once for each linear layer and returning a `LinearMethodBas
 `packed_modules_mapping` being filled before that; `create_weights` getting
 `output_partition_sizes`; `process_weights_after_loading` running before the first forward pass;
 the synchronous client's `outputs_queue` and `utility_results`; the LoRA manager's
-`activate_adapter`, `lora_index_to_id` and `punica_wrapper_mapping`, and the wrapper's
-`_token_lora_indices` (slot of each token of a step, -1 for none).
+`activate_adapter`, `lora_index_to_id` and `punica_wrapper_mapping`, the wrapper's
+`_token_lora_indices` (slot of each token of a step, -1 for none), and its worker's manager reading
+a LoRA by `_load_adapter`.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int,
         on_slot: called with the id of a LoRA and its slot, each time one enters a slot.
 
     Returns:
-        The number of slots, and which slot each token of a step runs.
+        The number of slots, and which row of slots each token of a step runs.
 
     Raises:
         EngineError: the engine was started without.
@@ -207,7 +208,20 @@ def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int,
         return is_new
 
     manager.activate_adapter = activate_adapter
-    return manager.lora_slots, lambda num_tokens: slots_T[:num_tokens]
+    _read_loras_once(found)
+    return manager.lora_slots, lambda num_tokens: slots_T[:num_tokens] + 1
+
+
+def _read_loras_once(manager: Any) -> None:
+    """Read each LoRA folder once: all our requests name the same empty LoRA, each by a new id."""
+    load, read = manager._load_adapter, {}
+
+    def load_adapter(request: Any) -> Any:
+        if request.lora_path not in read:
+            read[request.lora_path] = load(request)
+        return read[request.lora_path].clone(request.lora_int_id)
+
+    manager._load_adapter = load_adapter
 
 
 def core_processes(llm: Any) -> list[BaseProcess]:

