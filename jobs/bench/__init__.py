@@ -8,12 +8,12 @@ measured. Both sides are timed in one run, several repeats interleaved, medians 
 """
 
 BENCHES = {
-    "geometric": 12,
-    "learner": 25,
+    "geometric": 17,
+    "learner": 17,
     "pipeline": 2,
-    "sync": 6,
-    "rewards": 2,
-    "cem": 3,
-    "serve": 3,
+    "sync": 5,
+    "rewards": 1,
+    "cem": 2,
+    "serve": 4,
 }
 """Name to the minutes it takes on two cores."""

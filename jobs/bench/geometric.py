@@ -95,7 +95,7 @@ def hf_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
     sides = {name: side(name) for name in ("LoRA", *GEOMETRIC)}
     found = _per_token(sides, repeats)
     what = f"generation, hf, {model}, {rollout}"
-    return _ratio_rows(what, found, MOST_GENERATION)
+    return _ratio_rows(what, found, MOST_GENERATION, unit="s/token")
 
 
 def vllm_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
@@ -132,7 +132,7 @@ def vllm_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
         for engine in engines.values():
             engine.close()
     what = f"generation, vLLM, {model}, {rollout}"
-    return [*_ratio_rows(what, found, MOST_GENERATION), *gaps]
+    return [*_ratio_rows(what, found, MOST_GENERATION, unit="s/token"), *gaps]
 
 
 @torch.no_grad()
@@ -280,7 +280,7 @@ def _per_token(sides: Mapping[str, Callable[[], int]], repeats: int) -> dict[str
 
 
 def _ratio_rows(
-    what: str, seconds: Mapping[str, float], most: Mapping[str, float]
+    what: str, seconds: Mapping[str, float], most: Mapping[str, float], *, unit: str = "s"
 ) -> list[BenchRow]:
     rows = []
     for name in seconds:
@@ -293,7 +293,7 @@ def _ratio_rows(
                 seconds[name],
                 seconds["LoRA"],
                 ratio,
-                "s",
+                unit,
                 "1 x by FLOPs",
                 "shown beside" if goal is None else f"<= {goal:.2f} x",
                 goal is None or ratio <= goal,
