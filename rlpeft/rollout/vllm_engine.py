@@ -351,9 +351,13 @@ def _generate(
         return []
     inputs = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
     given = list(experts) if any(experts) else None
+    # Queued whole before any is scheduled: what shares a batch, and so how its numbers are rounded,
+    # must not depend on how fast requests arrive. It also fills the first batch.
     llm.sleep(level=0, mode="keep")
-    llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
-    llm.wake_up(tags=["scheduling"])
+    try:
+        llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
+    finally:
+        llm.wake_up(tags=["scheduling"])
     outputs = llm.wait_for_completion(use_tqdm=False)
     for ids, output in zip(prompts, outputs, strict=True):
         if list(ids) != list(output.prompt_token_ids):

@@ -303,6 +303,14 @@ def test_a_seed_decides_its_completion_whatever_shares_the_batch(
     assert len({c.token_ids for c in among}) == 4
 
 
+def test_a_rollout_repeats_bit_for_bit(engine: VllmEngine, policy: PeftModel) -> None:
+    engine.load_adapter(states(policy, scale=0.05))
+    prompts = [tuple(4 + (7 * k + n) % 30 for n in range(3 + k % 9)) for k in range(60)]
+    requests = [Request(str(k), prompt, (k,)) for k, prompt in enumerate(prompts)]
+    first, *others = (engine.rollout(requests, Sampling(max_tokens=8)) for _ in range(4))
+    assert all(other == first for other in others)
+
+
 def test_completions_come_in_request_order_then_seed_order(
     engine: VllmEngine, policy: PeftModel
 ) -> None:

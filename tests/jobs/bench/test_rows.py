@@ -60,5 +60,7 @@ def test_rows_are_there_before_a_bench_fails():
 
 
 def test_a_bench_that_is_killed_is_told_from_one_that_ended():
+    rows = apart(partial(one_row_then, partial(os._exit, 9)))
+    assert next(rows).figure == "one"
     with pytest.raises(EngineError, match="its process died"):
-        list(apart(partial(one_row_then, partial(os._exit, 9))))
+        next(rows)
