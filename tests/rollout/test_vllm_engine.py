@@ -303,12 +303,21 @@ def test_a_seed_decides_its_completion_whatever_shares_the_batch(
     assert len({c.token_ids for c in among}) == 4
 
 
-def test_a_rollout_repeats_bit_for_bit(engine: VllmEngine, policy: PeftModel) -> None:
+def test_all_requests_are_queued_before_the_first_is_scheduled(
+    engine: VllmEngine, policy: PeftModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine.load_adapter(states(policy, scale=0.05))
-    prompts = [tuple(4 + (7 * k + n) % 30 for n in range(3 + k % 9)) for k in range(60)]
-    requests = [Request(str(k), prompt, (k,)) for k, prompt in enumerate(prompts)]
-    first, *others = (engine.rollout(requests, Sampling(max_tokens=8)) for _ in range(4))
-    assert all(other == first for other in others)
+    core, sizes = engine._llm.llm_engine.engine_core, []
+    get_output = core.get_output
+
+    def watched() -> Any:
+        sizes.append(len((outputs := get_output()).outputs))
+        return outputs
+
+    monkeypatch.setattr(core, "get_output", watched)
+    requests = [Request(str(k), PROMPT, (k,)) for k in range(60)]
+    engine.rollout(requests, Sampling(max_tokens=2))
+    assert sizes[0] == 60
 
 
 def test_completions_come_in_request_order_then_seed_order(
