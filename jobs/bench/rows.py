@@ -99,6 +99,7 @@ def apart(
             "Close other programs and run it again."
         ) from None
     finally:
+        ours.close()  # whoever stops listening must not leave it waiting to be heard
         child.join()
 
 

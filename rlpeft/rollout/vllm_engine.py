@@ -201,10 +201,12 @@ class VllmEngine:
                     f"tokens, got {len(sequence)}. Raise max_model_len or shorten it."
                 )
         # vLLM reads no prefix cache where prompt log-probs are asked for, so each one is computed.
-        scoring = _every_parameter(max_tokens=1, temperature=0.0, prompt_logprobs=0)
         scored = [sequence for sequence in sequences if len(sequence) > 1]
+        scoring = [
+            _every_parameter(max_tokens=1, temperature=0.0, prompt_logprobs=0) for _ in scored
+        ]
         with self._alive() as llm:
-            outputs = iter(_generate(llm, scored, [scoring] * len(scored), [None] * len(scored)))
+            outputs = iter(_generate(llm, scored, scoring, [None] * len(scored)))
         return [_flat(next(outputs).prompt_logprobs) if len(s) > 1 else [] for s in sequences]
 
     def base_digest(self) -> str:

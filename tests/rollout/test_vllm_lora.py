@@ -40,7 +40,7 @@ def policy() -> PeftModel:
 def engine(policy: PeftModel) -> Iterator[VllmEngine]:
     config = adapter_state(policy, 0).config
     engine = VllmEngine(
-        resolve_model("tiny"), config, max_model_len=96, form="dense", num_threads=1
+        resolve_model("tiny"), config, max_model_len=96, form="dense", num_threads=1, batch_size=7
     )
     yield engine
     engine.close()
@@ -59,6 +59,10 @@ def test_completions_of_lora_carry_pefts_log_probs(engine: VllmEngine, policy: P
     ((completion,),) = engine.rollout([REQUEST], Sampling(max_tokens=24))
     (scored,) = sequence_logprobs(policy, [(*PROMPT, *completion.token_ids)])
     assert largest_gap([completion.logprobs], [scored[len(PROMPT) - 1 :]]) <= 1e-4
+
+
+def test_the_batch_size_is_vllms_own_limit(engine: VllmEngine) -> None:
+    assert engine._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs == 7
 
 
 def test_a_killed_vllm_is_told_from_a_mistake(engine: VllmEngine) -> None:  # keep it last
