@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from transformers import (
-    DynamicCache,
+    Cache,
     LogitsProcessor,
     MinPLogitsWarper,
     StopStringCriteria,
@@ -23,6 +23,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from rlpeft.rollout.roomy_cache import roomy_cache
 from rlpeft.types import FinishReason, Sampling
 
 SHRINK_AT = 0.9
@@ -80,7 +81,7 @@ def decode(
     """
     drafts = [Draft() for _ in rows]
     sampler = Sampler([row.seed for row in rows], num_tokens, sampling)
-    batch = Batch.prefill(model, rows, running)
+    batch = Batch.prefill(model, rows, running, num_tokens)
     alive, experts = list(range(len(rows))), running([row.expert for row in rows])
     while True:
         tokens_B, logprobs_B = sampler(batch.logits_BV, alive)
@@ -105,19 +106,18 @@ def decode(
 class Batch:
     """The rows that still run: their cache, and the logits of their next token."""
 
-    def __init__(
-        self, cache: DynamicCache, attention_BT: torch.Tensor, logits_BV: torch.Tensor
-    ) -> None:
+    def __init__(self, cache: Cache, attention_BT: torch.Tensor, logits_BV: torch.Tensor) -> None:
         self.cache, self.attention_BT, self.logits_BV = cache, attention_BT, logits_BV
 
     @classmethod
-    def prefill(cls, model: Any, rows: Sequence[Row], running: Running) -> Batch:
+    def prefill(cls, model: Any, rows: Sequence[Row], running: Running, num_tokens: int) -> Batch:
         """Read the prompts, each once for a policy, however many rows complete it."""
         places = {key: u for u, key in enumerate(dict.fromkeys(map(_source, rows)))}
         prompts, experts = zip(*places, strict=True)
         ids_BT, attention_BT = _left_pad(prompts)
-        cache = DynamicCache(config=model.config)
-        batch = cls(cache, attention_BT.to(model.device), torch.empty(0))
+        batch = cls(
+            roomy_cache(model.config, num_tokens), attention_BT.to(model.device), torch.empty(0)
+        )
         with running(experts):
             positions_BT = (batch.attention_BT.cumsum(-1) - 1).clamp(min=0)
             batch._forward(model, ids_BT.to(model.device), positions_BT)
@@ -174,8 +174,11 @@ class Sampler:
         return tokens_B, log_pi_BV.gather(-1, tokens_B[:, None]).squeeze(-1)
 
     def _draw(self, log_pi_BV: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-        # fp64: a running sum over 10^5 fp32 probabilities would lose the tail.
-        cumulative_BV = log_pi_BV.double().exp().cumsum(-1)
+        if self.step == 0:
+            # fp64: a running sum over 10^5 fp32 probabilities would lose the tail. Kept, since
+            # fresh memory of this size costs more than the sum.
+            self.sums_BV = torch.empty_like(log_pi_BV, dtype=torch.float64)
+        cumulative_BV = self.sums_BV[: len(rows)].copy_(log_pi_BV).exp_().cumsum_(-1)
         uniforms_B = self.uniforms_BT[rows, self.step].to(cumulative_BV.device)
         target_B = uniforms_B * cumulative_BV[:, -1]
         return torch.searchsorted(cumulative_BV, target_B[:, None], right=True).squeeze(-1)
