@@ -73,17 +73,22 @@ def spectral_weight(weight_MN: torch.Tensor, factors: Factors) -> torch.Tensor:
 
 
 def spectral_linear(
-    x: torch.Tensor, z: torch.Tensor, *, spectral_MN: torch.Tensor, factors: Factors
+    x: torch.Tensor,
+    z: torch.Tensor,
+    *,
+    spectral_MN: torch.Tensor,
+    factors: Factors,
+    bias_M: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """x W'ᵀ without a gradient of z, where `spectral_MN` is `spectral_weight(W, factors)`.
+    """x W'ᵀ + b without a gradient of z, where `spectral_MN` is `spectral_weight(W, factors)`.
 
     Args:
         x: [..., N] fp32.
         z: fp32, broadcastable to [..., R]: [B, 1, R] for one z a sequence.
     """
     if factors.output_side:
-        return F.linear(F.linear(x, spectral_MN).mul_(z), factors.basis)
-    return F.linear((x @ factors.basis).mul_(z), spectral_MN)
+        return F.linear(F.linear(x, spectral_MN).mul_(z), factors.basis, bias_M)
+    return F.linear((x @ factors.basis).mul_(z), spectral_MN, bias_M)
 
 
 def dense_weight(weight_MN: torch.Tensor, factors: Factors, z_R: torch.Tensor) -> torch.Tensor:
