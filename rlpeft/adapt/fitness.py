@@ -21,6 +21,11 @@ from rlpeft.rollout.fleet import Fleet
 from rlpeft.types import Completion, Group, Problem, Request, Sampling
 
 
+DECIMALS = 4
+"""Of log-likelihoods that are compared: what is beyond is the rounding of a batch, and a search
+must not depend on how many engines share it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fitness:
     """Higher is better, `accuracy` first.
@@ -30,7 +35,8 @@ class Fitness:
 
     Attributes:
         accuracy: correct over scored; NaN if the reward could score nothing.
-        likelihood: mean over the correct answers of their mean token log-prob; -inf if none is.
+        likelihood: mean over the correct answers of their mean token log-prob, rounded to
+            `DECIMALS`; -inf if none is.
     """
 
     accuracy: float
@@ -43,7 +49,7 @@ class Fitness:
         correct = [found.logprob for found in scored if found.correct]
         return cls(
             len(correct) / len(scored) if scored else float("nan"),
-            fmean(correct) if correct else float("-inf"),
+            round(fmean(correct), DECIMALS) if correct else float("-inf"),
         )
 
 
@@ -77,24 +83,25 @@ class Grader:
         ]
 
     def _answer(self, mixes: Mapping[str, AdapterState], problems: Sequence[Problem]) -> None:
-        missing = [
-            (key, problem)
-            for digest in mixes
-            for problem in problems
-            if (key := self._key(digest, problem)) not in self.journal
-        ]
-        if not missing:
+        pairs = [(self._key(digest, problem), problem) for digest in mixes for problem in problems]
+        # Shared out before what is known is left out: a search that was cut off asks for just the
+        # batches that it lacks. Answers are rounded by the company they are computed in.
+        shares = [pairs[start :: self.parallel] for start in range(self.parallel)]
+        parts = [part for share in shares if (part := self._missing(share))]
+        wanted = dict.fromkeys(key.digest for part in parts for key, _ in part)
+        if not wanted:
             return
-        wanted = dict.fromkeys(key.digest for key, _ in missing)
         self.fleet.load_experts({digest: mixes[digest] for digest in wanted})
-        if self.parallel == 1:
-            self._record(missing, self._rollout(missing))
+        if len(parts) == 1:
+            self._record(parts[0], self._rollout(parts[0]))
             return
-        parts = [missing[start :: self.parallel] for start in range(self.parallel)]
         with ThreadPoolExecutor(self.parallel) as threads:
-            asked = {threads.submit(self._rollout, part): part for part in parts if part}
+            asked = {threads.submit(self._rollout, part): part for part in parts}
             for answer in as_completed(asked):
                 self._record(asked[answer], answer.result())
+
+    def _missing(self, pairs: Sequence[tuple[Key, Problem]]) -> list[tuple[Key, Problem]]:
+        return [(key, problem) for key, problem in pairs if key not in self.journal]
 
     def _rollout(self, part: Sequence[tuple[Key, Problem]]) -> list[Completion]:
         requests = [

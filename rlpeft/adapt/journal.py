@@ -69,8 +69,10 @@ class Journal:
     def add(self, outcomes: Mapping[Key, Outcome]) -> None:
         """Keep these; they are on the disk when this returns."""
         rows = [[*key, found.correct, found.logprob] for key, found in outcomes.items()]
-        with self.path.open("a") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
+        # As bytes they are one write: a process is killed before it or after.
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        with self.path.open("ab") as file:
+            file.write(lines)
             file.flush()
             os.fsync(file.fileno())
         self._known.update(outcomes)

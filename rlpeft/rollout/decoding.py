@@ -27,11 +27,7 @@ from rlpeft.rollout.roomy_cache import roomy_cache
 from rlpeft.types import FinishReason, Sampling
 
 SHRINK_AT = 0.9
-"""Share of living rows at which the ended ones leave: each time, the whole cache is copied.
-
-Greedy rows stay until all have ended. How a product is rounded depends on the number of rows, and a
-search whose candidates are ranked by log-likelihoods must rank them alike when it is repeated.
-"""
+"""Share of living rows at which the ended ones leave: each time, the whole cache is copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +91,7 @@ def decode(
         kept = [i for i, b in enumerate(alive) if drafts[b].finish_reason is None]
         if not kept:
             return
-        if sampling.temperature > 0 and len(kept) <= SHRINK_AT * len(alive):
+        if len(kept) <= SHRINK_AT * len(alive):
             batch.keep(kept)
             tokens_B, alive = tokens_B[kept], [alive[i] for i in kept]
             experts = running([rows[b].expert for b in alive])

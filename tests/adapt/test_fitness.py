@@ -1,11 +1,13 @@
 """Fitness: accuracy first, then how sure a mixture is of its correct answers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from rlpeft.adapt.fitness import Fitness, mean_logprob
-from rlpeft.adapt.journal import Outcome
+from rlpeft.adapt.journal import Key, Outcome
+from rlpeft.evaluate import rollout_seed
 from rlpeft.types import Completion, FinishReason
 
 
@@ -51,3 +53,22 @@ def test_what_is_known_is_not_asked_again(adaptation, experts, shots, engine):
     asked = [(r.expert, r.id.partition("/")[2]) for r in engine.requests[1]]
     assert [problem for digest, problem in asked if digest == one.digest] == ["shot/4", "shot/5"]
     assert len(asked) == 2 + 6
+
+
+def test_a_search_that_was_cut_off_asks_for_just_the_batches_it_lacks(
+    adaptation, experts, shots, engine, tmp_path
+):
+    mixes = [experts.mix([0, a, 1 - a], normalise=True) for a in (0.5, 0.625, 0.75)]
+    whole = replace(adaptation().grader, parallel=2)
+    found = whole.fitness(mixes, shots)
+    batches = [[(r.expert, r.id) for r in batch] for batch in engine.requests]
+    cut = replace(adaptation(tmp_path / "cut").grader, parallel=2)
+    cut.journal.add({key: whole.journal[key] for key in keys_of(cut, batches[0])})
+    engine.requests.clear()
+    assert cut.fitness(mixes, shots) == found
+    assert [[(r.expert, r.id) for r in batch] for batch in engine.requests] == batches[1:]
+
+
+def keys_of(grader, batch):
+    asked = {(digest, id.partition("/")[2]) for digest, id in batch}
+    return [Key(d, p, rollout_seed(grader.seed, p, 0)) for d, p in asked]

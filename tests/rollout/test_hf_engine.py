@@ -194,11 +194,12 @@ def test_a_prompt_is_read_once_however_many_complete_it(llama, monkeypatch):
     assert seen[:2] == [3, 6]
 
 
-def test_rows_that_have_ended_leave_the_batch(llama, monkeypatch):
-    engine = make(llama)
-    requests = [Request("x", (1, 5), tuple(range(100)))]
+@pytest.mark.parametrize("temperature", [0.0, 1.0], ids=["greedy", "sampled"])
+def test_rows_that_have_ended_leave_the_batch(llama, monkeypatch, temperature):
+    engine = make(llama, eos_ids=set(range(6)))
+    requests = [Request(f"{n}", (1, 6 + n % 50, 6 + n // 2), (n,)) for n in range(100)]
     seen = rows_of_each_pass(engine, monkeypatch)
-    done = engine.rollout(requests, Sampling(max_tokens=40))[0]
+    done = [c for (c,) in engine.rollout(requests, Sampling(40, temperature=temperature))]
     living = [sum(len(c.token_ids) > t for c in done) for t in range(1, 40)]
     assert sum(seen[1:]) < 1.2 * sum(living)
     assert sum(living) < 0.8 * 100 * max(len(c.token_ids) for c in done), "else it proves nothing"
