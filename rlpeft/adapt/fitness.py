@@ -20,7 +20,6 @@ from rlpeft.evaluate import Prompter, Scores, rollout_seed, score_groups
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.types import Completion, Group, Problem, Request, Sampling
 
-
 DECIMALS = 4
 """Of log-likelihoods that are compared: what is beyond is the rounding of a batch, and a search
 must not depend on how many engines share it."""
