@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ from rlpeft.types import FinishReason, Sampling
 
 SHRINK_AT = 0.9
 """Share of living rows at which the ended ones leave: each time, the whole cache is copied."""
+
+WORTH_A_PASS = 256
+"""Tokens not to be read from which on another pass through the model costs less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +106,41 @@ def decode(
 class Batch:
     """The rows that still run: their cache, and the logits of their next token."""
 
-    def __init__(self, cache: Cache, attention_BT: torch.Tensor, logits_BV: torch.Tensor) -> None:
-        self.cache, self.attention_BT, self.logits_BV = cache, attention_BT, logits_BV
+    def __init__(self, cache: Cache, device: torch.device) -> None:
+        self.cache = cache
+        self.attention_BT = torch.empty(0, dtype=torch.long, device=device)
+        self.logits_BV = torch.empty(0, device=device)
 
     @classmethod
     def prefill(cls, model: Any, rows: Sequence[Row], running: Running, num_tokens: int) -> Batch:
-        """Read the prompts, each once for a policy, however many rows complete it."""
+        """Read the prompts, each once for an expert, however many rows complete it.
+
+        What all of them begin with, solved examples say, is read once for an expert.
+        """
         places = {key: u for u, key in enumerate(dict.fromkeys(map(_source, rows)))}
         prompts, experts = zip(*places, strict=True)
-        ids_BT, attention_BT = _left_pad(prompts)
-        batch = cls(
-            roomy_cache(model.config, num_tokens), attention_BT.to(model.device), torch.empty(0)
-        )
+        distinct = list(dict.fromkeys(experts))
+        batch = cls(roomy_cache(model.config, num_tokens), model.device)
+        shared = _common_start(prompts)
+        if len(shared) * (len(prompts) - len(distinct)) >= WORTH_A_PASS:
+            with running(distinct):
+                batch.read(model, [shared] * len(distinct))
+            batch.keep([distinct.index(expert) for expert in experts])
+            prompts = tuple(prompt[len(shared) :] for prompt in prompts)
         with running(experts):
-            positions_BT = (batch.attention_BT.cumsum(-1) - 1).clamp(min=0)
-            batch._forward(model, ids_BT.to(model.device), positions_BT)
+            batch.read(model, prompts)
         if len(places) < len(rows):
             batch.keep([places[_source(row)] for row in rows])
         return batch
 
+    def read(self, model: Any, tokens: Sequence[Sequence[int]]) -> None:
+        """Read tokens of each row, of some rows more than of others."""
+        ids_BT, attention_BT = _left_pad(tokens)
+        self._forward(model, ids_BT.to(model.device), attention_BT.to(model.device))
+
     def step(self, model: Any, tokens_B: torch.Tensor) -> None:
         """Read one token of each row."""
-        positions_BT = self.attention_BT.sum(-1, keepdim=True)
-        one_BT = self.attention_BT.new_ones(len(tokens_B), 1)
-        self.attention_BT = torch.cat([self.attention_BT, one_BT], 1)
-        self._forward(model, tokens_B[:, None], positions_BT)
+        self._forward(model, tokens_B[:, None], torch.ones_like(tokens_B)[:, None])
 
     def keep(self, indices: Sequence[int]) -> None:
         """Go on with these rows; one may be taken several times."""
@@ -134,15 +148,18 @@ class Batch:
         self.cache.batch_select_indices(chosen)
         self.attention_BT, self.logits_BV = self.attention_BT[chosen], self.logits_BV[chosen]
 
-    def _forward(self, model: Any, ids_BT: torch.Tensor, positions_BT: torch.Tensor) -> None:
+    def _forward(self, model: Any, ids_BT: torch.Tensor, attention_BT: torch.Tensor) -> None:
+        num_tokens = ids_BT.shape[1]
+        self.attention_BT = torch.cat([self.attention_BT, attention_BT], 1)
+        positions_BT = (self.attention_BT.cumsum(-1) - 1).clamp(min=0)
         output = model(
             input_ids=ids_BT,
             attention_mask=self.attention_BT,
-            position_ids=positions_BT,
+            position_ids=positions_BT[:, -num_tokens:],
             past_key_values=self.cache,
             use_cache=True,
             # A tensor, since a slice would not be contiguous: fifteen times slower on a CPU.
-            logits_to_keep=torch.tensor([ids_BT.shape[1] - 1], device=ids_BT.device),
+            logits_to_keep=torch.tensor([num_tokens - 1], device=ids_BT.device),
         )
         self.logits_BV = output.logits[:, -1]
 
@@ -204,6 +221,12 @@ class Ending:
 
 def _source(row: Row) -> tuple[tuple[int, ...], str | None]:
     return row.prompt, row.expert
+
+
+def _common_start(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """The tokens that all begin with; each keeps one of its own, whose logits are wanted."""
+    columns = zip(*(prompt[:-1] for prompt in prompts), strict=False)
+    return [column[0] for column in takewhile(lambda column: len({*column}) == 1, columns)]
 
 
 def _uniforms(seed: int, count: int) -> torch.Tensor:

@@ -173,14 +173,14 @@ def test_the_base_is_untouched_after_many_syncs(llama):
     assert all(torch.equal(p, before[n]) for n, p in base.named_parameters())
 
 
-def rows_of_each_pass(engine, monkeypatch):
-    """How many rows each forward pass of the model has, as a list that fills up."""
+def passes_of(engine, monkeypatch):
+    """Rows and tokens of each forward pass of the model, as a list that fills up."""
     seen = []
     model = engine.policy.get_base_model()
     forward = model.forward
 
     def counted(input_ids, **inputs):
-        seen.append(len(input_ids))
+        seen.append(tuple(input_ids.shape))
         return forward(input_ids, **inputs)
 
     monkeypatch.setattr(model, "forward", counted)
@@ -189,19 +189,47 @@ def rows_of_each_pass(engine, monkeypatch):
 
 def test_a_prompt_is_read_once_however_many_complete_it(llama, monkeypatch):
     engine = make(llama)
-    seen = rows_of_each_pass(engine, monkeypatch)
+    seen = passes_of(engine, monkeypatch)
     engine.rollout(REQUESTS, SAMPLING)
-    assert seen[:2] == [3, 6]
+    assert seen[:2] == [(3, 4), (6, 1)]
+
+
+def test_what_all_prompts_begin_with_is_read_once(llama, monkeypatch):
+    engine, start = make(llama), tuple(range(4, 24))
+    ends = [(5, 6), (5, 6, 7), *((n, 30) for n in range(6, 30))]
+    requests = [Request(f"{n}", start + end, (n, n + 100)) for n, end in enumerate(ends)]
+    seen = passes_of(engine, monkeypatch)
+    found = engine.rollout(requests, SAMPLING)
+    assert seen[:3] == [(1, 20), (26, 3), (52, 1)]
+    for request, row in zip(requests, found, strict=True):
+        for ours, alone in zip(row, engine.rollout([request], SAMPLING)[0], strict=True):
+            assert ours.token_ids == alone.token_ids
+            assert ours.logprobs == pytest.approx(alone.logprobs, abs=1e-5)
+
+
+def test_a_short_start_is_not_worth_a_pass_of_its_own(llama, monkeypatch):
+    engine = make(llama)
+    seen = passes_of(engine, monkeypatch)
+    engine.rollout([Request(f"{n}", (1, n), (n,)) for n in range(4, 24)], SAMPLING)
+    assert seen[0] == (20, 2)
+
+
+def test_a_prompt_that_begins_another_keeps_a_token_of_its_own(llama):
+    whole = tuple(range(4, 54))
+    requests = [Request(f"{size}", whole[:size], (1,)) for size in range(40, 50)]
+    for request, (together,) in zip(requests, make(llama).rollout(requests, SAMPLING), strict=True):
+        ((alone,),) = make(llama).rollout([request], SAMPLING)
+        assert together.logprobs == pytest.approx(alone.logprobs, abs=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0], ids=["greedy", "sampled"])
 def test_rows_that_have_ended_leave_the_batch(llama, monkeypatch, temperature):
     engine = make(llama, eos_ids=set(range(6)))
     requests = [Request(f"{n}", (1, 6 + n % 50, 6 + n // 2), (n,)) for n in range(100)]
-    seen = rows_of_each_pass(engine, monkeypatch)
+    seen = passes_of(engine, monkeypatch)
     done = [c for (c,) in engine.rollout(requests, Sampling(40, temperature=temperature))]
     living = [sum(len(c.token_ids) > t for c in done) for t in range(1, 40)]
-    assert sum(seen[1:]) < 1.2 * sum(living)
+    assert sum(rows for rows, _ in seen[1:]) < 1.2 * sum(living)
     assert sum(living) < 0.8 * 100 * max(len(c.token_ids) for c in done), "else it proves nothing"
 
 

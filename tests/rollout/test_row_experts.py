@@ -51,14 +51,15 @@ def alone(engine, prompt, seeds, sampling):
     return engine.rollout([Request("x", prompt, seeds)], sampling)[0]
 
 
+@pytest.mark.parametrize("start", [(), (1, 9, 4) * 20], ids=["nothing shared", "shared start"])
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(max_tokens=8)], ids=["greedy", "sampled"])
-def test_a_mixed_batch_gives_what_each_merged_expert_gives_alone(llama, sampling):
+def test_a_mixed_batch_gives_what_each_merged_expert_gives_alone(llama, sampling, start):
     engine = make(llama)
     experts = experts_of(engine)
     engine.load_experts(experts)
     names = [None, "e1", "e2", "e3"]
     requests = [
-        Request(f"{name}/{p}", prompt, (4, 5), name)
+        Request(f"{name}/{p}", start + prompt, (4, 5), name)
         for p, prompt in enumerate(PROMPTS)
         for name in names
     ]
@@ -75,6 +76,21 @@ def test_a_mixed_batch_gives_what_each_merged_expert_gives_alone(llama, sampling
     for request, found in zip(requests, together, strict=True):
         answers[request.expert].append([c.logprobs for c in found])
     assert len({str(a) for a in answers.values()}) == 4, "else it proves nothing"
+
+
+def test_a_prompt_that_no_expert_shares_is_read_in_one_pass(llama, monkeypatch):
+    engine, prompt = make(llama), (1, 9, 4) * 40
+    engine.load_experts(experts_of(engine))
+    seen = []
+    model = engine.policy.get_base_model()
+    forward = model.forward
+    monkeypatch.setattr(
+        model,
+        "forward",
+        lambda **inputs: seen.append(inputs["input_ids"].shape) or forward(**inputs),
+    )
+    engine.rollout([Request(name, prompt, (4,), name) for name in ("e1", "e2", "e3")], GREEDY)
+    assert seen[0] == (3, len(prompt))
 
 
 def test_requests_without_an_expert_run_the_current_policy(llama):
