@@ -25,6 +25,9 @@ def bench(
     names: Annotated[
         list[str] | None, typer.Argument(help=f"Of {', '.join(BENCHES)}; all if absent.")
     ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Of every side; with more than one, ratios drift more.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
     """Measure ratios against named peers, in one run each. Leave the machine alone meanwhile.
@@ -40,6 +43,7 @@ def bench(
 
     from jobs.bench.rows import as_dicts, table
 
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the processes that measure
     rows: list[BenchRow] = []
     console = Console(stderr=as_json)
     for row in _measured(chosen, console):

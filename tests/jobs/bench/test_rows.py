@@ -5,8 +5,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from jobs.bench.rows import BenchRow, apart
+from rlpeft.cli import app
 from rlpeft.errors import EngineError
 
 
@@ -64,3 +66,14 @@ def test_a_bench_that_is_killed_is_told_from_one_that_ended():
     assert next(rows).figure == "one"
     with pytest.raises(EngineError, match="its process died"):
         next(rows)
+
+
+def test_the_processes_that_measure_have_the_threads_that_were_asked_for(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    seen = []
+    monkeypatch.setattr(
+        "jobs.bench.rows.apart", lambda *_, **__: seen.append(os.environ["OMP_NUM_THREADS"]) or []
+    )
+    for options in ([], ["--threads", "3"]):
+        assert CliRunner().invoke(app, ["bench", "rewards", "--json", *options]).exit_code == 0
+    assert seen == ["1", "3"]
