@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    Cache,
     LogitsProcessor,
     MinPLogitsWarper,
     StopStringCriteria,
@@ -82,7 +81,7 @@ def decode(
     drafts = [Draft() for _ in rows]
     sampler = Sampler([row.seed for row in rows], num_tokens, sampling)
     batch = Batch.prefill(model, rows, running, num_tokens)
-    alive, experts = list(range(len(rows))), running([row.expert for row in rows])
+    alive = list(range(len(rows)))
     while True:
         tokens_B, logprobs_B = sampler(batch.logits_BV, alive)
         fresh = {b: drafts[b] for b in alive if drafts[b].finish_reason is None}
@@ -98,18 +97,20 @@ def decode(
         if len(kept) <= SHRINK_AT * len(alive):
             batch.keep(kept)
             tokens_B, alive = tokens_B[kept], [alive[i] for i in kept]
-            experts = running([rows[b].expert for b in alive])
-        with experts:
-            batch.step(model, tokens_B)
+        batch.step(tokens_B)
 
 
 class Batch:
-    """The rows that still run: their cache, and the logits of their next token."""
+    """The rows that still run: their experts, their cache, and the logits of their next token."""
 
-    def __init__(self, cache: Cache, device: torch.device) -> None:
-        self.cache = cache
-        self.attention_BT = torch.empty(0, dtype=torch.long, device=device)
-        self.logits_BV = torch.empty(0, device=device)
+    def __init__(
+        self, model: Any, experts: Sequence[str | None], running: Running, num_tokens: int
+    ) -> None:
+        self.model, self.running = model, running
+        self.experts, self.context = experts, running(experts)
+        self.cache = roomy_cache(model.config, num_tokens)
+        self.attention_BT = torch.empty(0, dtype=torch.long, device=model.device)
+        self.logits_BV = torch.empty(0, device=model.device)
 
     @classmethod
     def prefill(cls, model: Any, rows: Sequence[Row], running: Running, num_tokens: int) -> Batch:
@@ -119,48 +120,50 @@ class Batch:
         """
         places = {key: u for u, key in enumerate(dict.fromkeys(map(_source, rows)))}
         prompts, experts = zip(*places, strict=True)
-        distinct = list(dict.fromkeys(experts))
-        batch = cls(roomy_cache(model.config, num_tokens), model.device)
-        shared = _common_start(prompts)
-        if len(shared) * (len(prompts) - len(distinct)) >= WORTH_A_PASS:
-            with running(distinct):
-                batch.read(model, [shared] * len(distinct))
+        distinct, shared = list(dict.fromkeys(experts)), _common_start(prompts)
+        if len(shared) * (len(prompts) - len(distinct)) < WORTH_A_PASS:
+            batch = cls(model, experts, running, num_tokens)
+            batch.read(prompts)
+        else:
+            batch = cls(model, distinct, running, num_tokens)
+            batch.read([shared] * len(distinct))
             batch.keep([distinct.index(expert) for expert in experts])
-            prompts = tuple(prompt[len(shared) :] for prompt in prompts)
-        with running(experts):
-            batch.read(model, prompts)
+            batch.read([prompt[len(shared) :] for prompt in prompts])
         if len(places) < len(rows):
             batch.keep([places[_source(row)] for row in rows])
         return batch
 
-    def read(self, model: Any, tokens: Sequence[Sequence[int]]) -> None:
+    def read(self, tokens: Sequence[Sequence[int]]) -> None:
         """Read tokens of each row, of some rows more than of others."""
         ids_BT, attention_BT = _left_pad(tokens)
-        self._forward(model, ids_BT.to(model.device), attention_BT.to(model.device))
+        self._forward(ids_BT.to(self.model.device), attention_BT.to(self.model.device))
 
-    def step(self, model: Any, tokens_B: torch.Tensor) -> None:
+    def step(self, tokens_B: torch.Tensor) -> None:
         """Read one token of each row."""
-        self._forward(model, tokens_B[:, None], torch.ones_like(tokens_B)[:, None])
+        self._forward(tokens_B[:, None], torch.ones_like(tokens_B)[:, None])
 
     def keep(self, indices: Sequence[int]) -> None:
         """Go on with these rows; one may be taken several times."""
         chosen = torch.tensor(indices, device=self.logits_BV.device)
         self.cache.batch_select_indices(chosen)
         self.attention_BT, self.logits_BV = self.attention_BT[chosen], self.logits_BV[chosen]
+        self.experts = [self.experts[index] for index in indices]
+        self.context = self.running(self.experts)
 
-    def _forward(self, model: Any, ids_BT: torch.Tensor, attention_BT: torch.Tensor) -> None:
+    def _forward(self, ids_BT: torch.Tensor, attention_BT: torch.Tensor) -> None:
         num_tokens = ids_BT.shape[1]
         self.attention_BT = torch.cat([self.attention_BT, attention_BT], 1)
         positions_BT = (self.attention_BT.cumsum(-1) - 1).clamp(min=0)
-        output = model(
-            input_ids=ids_BT,
-            attention_mask=self.attention_BT,
-            position_ids=positions_BT[:, -num_tokens:],
-            past_key_values=self.cache,
-            use_cache=True,
-            # A tensor, since a slice would not be contiguous: fifteen times slower on a CPU.
-            logits_to_keep=torch.tensor([num_tokens - 1], device=ids_BT.device),
-        )
+        with self.context:
+            output = self.model(
+                input_ids=ids_BT,
+                attention_mask=self.attention_BT,
+                position_ids=positions_BT[:, -num_tokens:],
+                past_key_values=self.cache,
+                use_cache=True,
+                # A tensor, since a slice would not be contiguous: fifteen times slower on a CPU.
+                logits_to_keep=torch.tensor([num_tokens - 1], device=ids_BT.device),
+            )
         self.logits_BV = output.logits[:, -1]
 
 

@@ -37,7 +37,6 @@ class RowExperts:
         modules = policy.get_base_model().named_modules()
         self.layers = {name: m for name, m in modules if isinstance(m, SvfLinear)}
         self.singular_values = {name: layer.svf_s for name, layer in self.layers.items()}
-        self.shapes = {name: s_R.shape for name, s_R in self.singular_values.items()}
         self.index = {name: k for k, name in enumerate(experts, start=1)}
         started = time.perf_counter()
         held = {name: self._held(name, state) for name, state in experts.items()}
@@ -63,17 +62,18 @@ class RowExperts:
 
     def _held(self, expert: str, state: AdapterState) -> dict[str, torch.Tensor]:
         sent = {module_of(key): value for key, value in state.tensors.items()}
-        if not self.layers or {n: z_R.shape for n, z_R in sent.items()} != self.shapes:
+        shapes = {name: s_R.shape for name, s_R in self.singular_values.items()}
+        if not shapes or {name: z_R.shape for name, z_R in sent.items()} != shapes:
             raise EngineError(
-                f"expert {expert!r} must be SVF on the {len(self.layers)} modules that this engine "
+                f"expert {expert!r} must be SVF on the {len(shapes)} modules that this engine "
                 f"adapts by SVF, it has {len(sent)} tensors that do not match them. Build the "
                 "engine with the experts' adapter config."
             )
         # A copy: whoever sent them may go on to change them.
-        held_S = torch.cat([sent[name] for name in self.layers])
+        held_S = torch.cat([sent[name] for name in shapes])
         held_S = held_S.to(next(iter(self.singular_values.values())).device)
-        sizes = [size for (size,) in self.shapes.values()]
-        return dict(zip(self.layers, held_S.split(sizes), strict=True))
+        sizes = [size for (size,) in shapes.values()]
+        return dict(zip(shapes, held_S.split(sizes), strict=True))
 
     def _multipliers(self, held: Mapping[str, torch.Tensor], state: AdapterState) -> torch.Tensor:
         parametrisation = str(state.config["parametrisation"])

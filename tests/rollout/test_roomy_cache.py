@@ -1,3 +1,5 @@
+"""A cache with room: what transformers' own holds, without copying it for every token."""
+
 import pytest
 import torch
 from transformers import DynamicCache, Gemma3TextConfig, LlamaConfig
