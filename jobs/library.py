@@ -60,6 +60,7 @@ def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Reci
     tree = {
         "name": "experts",
         "model": {"name": model or card.base_model},
+        "task": {"name": "prompts"},  # they come from outside: nothing here loads a task
         "adapter": adapter,
         "rollout": rollout,
     }

@@ -22,14 +22,21 @@ from rlpeft.adapter_config import MoSLoraAdapter as MoSLoraAdapter
 from rlpeft.adapter_config import Section as Section
 from rlpeft.adapter_config import SvfAdapter as SvfAdapter
 from rlpeft.errors import ConfigError
+from rlpeft.templates import Template
 
 AnySection = TypeVar("AnySection", bound=Section)
+
+MISSING = {
+    "model": " Name the base model, such as model.name = 'smollm2-135m'; 'tiny' ships with us.",
+    "task": " Name a task, such as task.name = 'gsm8k', or rows of your own by task.path.",
+}
+"""What to write in the place of a section that has no default: a wrong guess would cost a run."""
 
 
 class ModelConfig(Section):
     """The base model, which is never changed."""
 
-    name: str = "tiny"
+    name: str
     """A local folder, a Hub id, or `tiny`: the base model shipped with the package."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Dtype of the base weights in the learner; adapters stay float32."""
@@ -38,16 +45,23 @@ class ModelConfig(Section):
 class TaskConfig(Section):
     """Where problems come from."""
 
-    name: str = "tiny/swap"
-    """A built-in task, or `jsonl` / `hub` with `path`."""
+    name: str
+    """A built-in task, or `jsonl` / `hub` with `path`; a path without a name means `jsonl`."""
     path: str | None = None
-    """For `jsonl` a file (or a folder of train/validation/test files); for `hub` a dataset id."""
+    """Rows of your own or a benchmark's: a JSONL file, a folder of splits, or a Hub dataset id."""
     options: dict[str, Any] = {}
     """Passed to the task: columns, template, number of shots, seed …"""
     num_validation: Annotated[int, Field(ge=1)] = 256
     """Validation problems, used to choose the best expert."""
     num_test: Annotated[int, Field(ge=1)] = 500
     """Test problems, used once, at the end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rows_if_only_a_path(cls, section: Any) -> Any:
+        if isinstance(section, dict) and section.get("path") and "name" not in section:
+            return section | {"name": "jsonl"}
+        return section
 
 
 class RolloutConfig(Section):
@@ -173,6 +187,12 @@ class SftConfig(Section):
     micro_batch: Annotated[int, Field(ge=1)] = 8
     """Rows of one forward pass; divides train.prompts_per_step, and the gradient is the same."""
 
+    @field_validator("completion")
+    @classmethod
+    def _names_columns(cls, text: str) -> str:
+        Template.parse(text, "sft.completion")
+        return text
+
 
 class ResourceConfig(Section):
     """What the Ray actors ask for."""
@@ -198,8 +218,8 @@ class Recipe(Section):
 
     name: str
     """Names the expert and the default run folder."""
-    model: ModelConfig = ModelConfig()
-    task: TaskConfig = TaskConfig()
+    model: ModelConfig
+    task: TaskConfig
     adapter: AdapterConfig = SvfAdapter()
     rollout: RolloutConfig = RolloutConfig()
     reward: tuple[RewardConfig, ...] = (RewardConfig(),)
@@ -277,6 +297,8 @@ def _one_line(item: Any) -> str:
     where = ".".join(str(part) for part in item["loc"]) or "recipe"
     if item["type"] == "extra_forbidden":
         return f"unknown key {where!r}. Remove it or correct its spelling."
+    if item["type"] == "missing":
+        return f"{where} must be given.{MISSING.get(where.removesuffix('.name'), '')}"
     message = item["msg"].removeprefix("Value error, ")
     return (
         message if item["type"] == "value_error" else f"{where}: {message}, got {item['input']!r}."

@@ -10,7 +10,6 @@ the token that ends it. Their order is a function of `train.seed`, as in RL.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +24,7 @@ from rlpeft.config import Recipe, SftConfig
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import Prompter
 from rlpeft.learner import Learner
+from rlpeft.templates import Template
 from rlpeft.trainer import Progress, Run, finished, resume, save, sync, validate
 from rlpeft.types import Problem
 
@@ -66,7 +66,7 @@ def training_rows(
     Raises:
         DataError: a column that `sft.completion` names is missing, or a row is too long.
     """
-    rows, form = [], sft_config(recipe).completion
+    rows, form = [], Template.parse(sft_config(recipe).completion, "sft.completion")
     for problem in problems:
         prompt_ids = list(prompter.ids(problem))
         completion_ids = _completion_ids(form, problem, prompter.tokenizer)
@@ -80,19 +80,12 @@ def training_rows(
     return rows
 
 
-def _completion_ids(form: str, problem: Problem, tokenizer: Any) -> list[int]:
+def _completion_ids(form: Template, problem: Problem, tokenizer: Any) -> list[int]:
     columns = {**problem.columns, "answer": problem.answer}
-
-    def fill(match: re.Match[str]) -> str:
-        if columns.get(match[1]) is None:
-            raise DataError(
-                f"sft.completion names the column {match[1]!r}, problem {problem.id!r} has "
-                f"{', '.join(sorted(columns))}. Correct sft.completion."
-            )
-        return str(columns[match[1]])
-
-    # Names in braces only: `str.format` would also follow attributes and indices.
-    text = re.sub(r"\{(\w+)\}", fill, form)
+    try:
+        text = form.fill(columns, "sft.completion")
+    except DataError as error:
+        raise DataError(f"problem {problem.id!r}: {error}.") from error
     return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
 

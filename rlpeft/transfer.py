@@ -64,7 +64,9 @@ def ranks(expert: Expert, model: Path) -> dict[str, int]:
     """Tensor name -> rank of each matrix of a model that the expert's config adapts."""
     from peft.tuners.tuners_utils import check_target_module_exists
 
-    recipe = parse_recipe({"name": "x", "adapter": dict(expert.card.adapter)}, source="the card")
+    tree = {"name": "x", "model": {"name": str(model)}, "task": dict(expert.card.task)}
+    tree["adapter"] = dict(expert.card.adapter)
+    recipe = parse_recipe(tree, source="the card")
     config = peft_config(recipe.adapter)
     return {
         svf_tensor(name): min(module.weight.shape)

@@ -7,7 +7,8 @@ from rlpeft.errors import ConfigError
 
 
 def adapter(**section):
-    return parse_recipe({"name": "a", "adapter": section}, source="a").adapter
+    tree = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+    return parse_recipe(tree | {"adapter": section}, source="a").adapter
 
 
 @pytest.mark.parametrize(

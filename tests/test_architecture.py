@@ -51,6 +51,7 @@ LAYERS = {
     "rlpeft.group_attention": 1,
     "rlpeft.config": 1,
     "rlpeft.adapter_config": 0.5,
+    "rlpeft.templates": 0.5,
     "rlpeft.types": 0,
     "rlpeft.errors": 0,
     "rlpeft": 0,

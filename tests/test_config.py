@@ -5,6 +5,10 @@ import pytest
 from rlpeft.config import Recipe, load_recipe, parse_recipe
 from rlpeft.errors import ConfigError
 
+NAME = 'name = "a"\n'
+SECTIONS = '[model]\nname = "tiny"\n[task]\nname = "tiny/swap"\n'
+TINY = NAME + SECTIONS
+
 
 def write(tmp_path, text):
     path = tmp_path / "recipe.toml"
@@ -12,8 +16,40 @@ def write(tmp_path, text):
     return path
 
 
-def test_a_name_alone_is_a_recipe(tmp_path):
-    assert load_recipe(write(tmp_path, 'name = "a"')) == Recipe(name="a")
+def test_a_recipe_names_itself_its_model_and_its_task_and_no_more(tmp_path):
+    recipe = load_recipe(write(tmp_path, TINY))
+    assert (recipe.name, recipe.model.name, recipe.task.name) == ("a", "tiny", "tiny/swap")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[task]\nname = "tiny/swap"', r"model must be given\. .* model\.name = '"),
+        ('[model]\ndtype = "float32"\n', r"model\.name must be given"),
+        ('[model]\nname = "tiny"', r"task must be given\. .* by task\.path"),
+        (
+            'name = "a"\n[model]\nname = "tiny"\n[task]\nnum_test = 9',
+            r"task\.name must be given\. .* by task\.path",
+        ),
+    ],
+)
+def test_a_recipe_without_model_or_task_is_refused(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(write(tmp_path, text))
+
+
+def test_a_path_without_a_task_name_means_rows_of_ones_own(tmp_path):
+    text = 'name = "a"\n[model]\nname = "tiny"\n[task]\npath = "rows.jsonl"'
+    task = load_recipe(write(tmp_path, text)).task
+    assert (task.name, task.path) == ("jsonl", "rows.jsonl")
+
+
+def test_a_search_names_its_model_and_its_task_too():
+    from rlpeft.adapt.config import AdaptRecipe
+    from rlpeft.config import validated
+
+    with pytest.raises(ConfigError, match=r"model must be given.*task must be given"):
+        validated(AdaptRecipe, {"name": "a", "experts": ["runs"]}, source="a")
 
 
 def test_every_packaged_recipe_is_valid():
@@ -39,25 +75,25 @@ def test_every_packaged_recipe_is_valid():
     ],
 )
 def test_overrides_take_toml_values_and_bare_words(tmp_path, override, read, expected):
-    assert read(load_recipe(write(tmp_path, 'name = "a"'), (override,))) == expected
+    assert read(load_recipe(write(tmp_path, TINY), (override,))) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('name = "a"\n[learner]\nlearning_rate = 1', "unknown key 'learner.learning_rate'"),
-        ('name = "a"\n[learner]\nlr = -1', "learner.lr: .*greater than 0.*got -1"),
-        ('name = "a"\n[train]\ngroup_size = 1', "group_size must be at least 2"),
-        ('name = "a"\n[rollout]\ntop_p = 0.9', "top_p must be 1"),
-        ('name = "a"\n[learner]\nwarmup_steps = 101', "warmup_steps must be at most"),
-        ('name = "a"\nreward = []', "at least one reward"),
-        ('name = "a"\n[adapter]\ntype = "prefix"', "adapter.*'prefix'"),
+        ("[learner]\nlearning_rate = 1", "unknown key 'learner.learning_rate'"),
+        ("[learner]\nlr = -1", "learner.lr: .*greater than 0.*got -1"),
+        ("[train]\ngroup_size = 1", "group_size must be at least 2"),
+        ("[rollout]\ntop_p = 0.9", "top_p must be 1"),
+        ("[learner]\nwarmup_steps = 101", "warmup_steps must be at most"),
+        ("reward = []", "at least one reward"),
+        ('[adapter]\ntype = "prefix"', "adapter.*'prefix'"),
         ("name = ", "must be TOML"),
     ],
 )
 def test_a_mistake_is_named(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as error:
-        load_recipe(write(tmp_path, text))
+        load_recipe(write(tmp_path, f"{NAME}{text}\n{SECTIONS}"))
     assert "\n" not in str(error.value)
 
 
@@ -69,9 +105,10 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize("override", ["learner.lr", "=3", "name.deeper=1"])
 def test_an_override_of_another_form_is_refused(tmp_path, override):
     with pytest.raises(ConfigError, match="--set"):
-        load_recipe(write(tmp_path, 'name = "a"'), (override,))
+        load_recipe(write(tmp_path, TINY), (override,))
 
 
 def test_a_recipe_survives_its_own_json():
-    recipe = parse_recipe({"name": "a", "adapter": {"type": "lora", "rank": 4}}, source="test")
+    tree = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+    recipe = parse_recipe(tree | {"adapter": {"type": "lora", "rank": 4}}, source="test")
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe

@@ -16,6 +16,7 @@ from rlpeft.types import FinishReason
 def recipe(**sections):
     tree = {
         "name": "swap",
+        "model": {"name": "tiny"},
         "task": {"name": "tiny/swap", "num_validation": 8, "num_test": 8},
         "rollout": {"max_tokens": 8, "max_prompt_tokens": 16},
         "reward": [{"name": "exact"}],

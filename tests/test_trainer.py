@@ -60,6 +60,8 @@ def by_parity(request, seed):
 def make(llama, folder, script=by_parity, *, faults=None, **sections):
     tree = {
         "name": "t",
+        "model": {"name": "tiny"},
+        "task": {"name": "tiny/swap"},
         "train": {"steps": 4, "prompts_per_step": 3, "group_size": 4, "eval_every": 2},
         "rollout": {"max_prompt_tokens": 4, "max_tokens": 4},
         "loss": {"ratio_cap": 0},

@@ -45,7 +45,11 @@ def expert(make_expert):
     from rlpeft.build import build_state
     from rlpeft.config import parse_recipe
 
-    state = build_state(parse_recipe({"name": "x"}, source="test"))
+    state = build_state(
+        parse_recipe(
+            {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}, source="test"
+        )
+    )
     generator = torch.Generator().manual_seed(0)
     tensors = {n: 1 + torch.rand(z.shape, generator=generator) for n, z in state.tensors.items()}
     test = {"value": 1.0, "low": 0.9, "high": 1.0, "correct": 9, "total": 9}
@@ -110,7 +114,12 @@ def test_a_transferred_expert_runs_on_its_new_base(expert, bases, tmp_path):
     from rlpeft.config import parse_recipe
 
     transfer(expert, bases["same"], tmp_path / "out", shuffle_seed=3)
-    engine = build_engine(parse_recipe({"name": "x", "model": {"name": bases["same"]}}, source="t"))
+    engine = build_engine(
+        parse_recipe(
+            {"name": "x", "model": {"name": bases["same"]}, "task": {"name": "tiny/swap"}},
+            source="t",
+        )
+    )
     state: AdapterState = load_expert(tmp_path / "out").state()
     assert engine.load_adapter(state).digest == state.digest
 

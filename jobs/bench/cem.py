@@ -74,6 +74,7 @@ def _recipe(engine: str) -> Recipe:
     options = {"max_experts": POPULATION} if engine == "vllm" else {}
     tree = {
         "name": "bench",
+        "model": {"name": "tiny"},
         "task": {"name": "tiny/mix"},
         "rollout": {
             "engine": engine,

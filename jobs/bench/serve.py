@@ -31,7 +31,8 @@ def rows(
     """Tokens per second against plain vLLM, and a mixed batch against merged experts."""
     from rlpeft.rollout.vllm_engine import VllmEngine
 
-    recipe = parse_recipe({"name": "bench", "model": {"name": model}}, source="bench serve")
+    tree = {"name": "bench", "model": {"name": model}, "task": {"name": "prompts"}}
+    recipe = parse_recipe(tree, source="bench serve")
     path, start = resolve_model(model), build_state(recipe)
     experts = {name: _milder(state, start) for name, state in population(start, EXPERTS).items()}
     options: dict[str, Any] = {"max_model_len": 256, "num_threads": torch.get_num_threads()}

@@ -97,8 +97,8 @@ class AdaptRecipe(Section):
     """Names the mixed expert and the default run folder."""
     experts: Annotated[tuple[str, ...], Field(min_length=1)]
     """Folders with experts, at any depth; the base model is always added to them."""
-    model: ModelConfig = ModelConfig()
-    task: TaskConfig = TaskConfig()
+    model: ModelConfig
+    task: TaskConfig
     shots: ShotsConfig = ShotsConfig()
     search: SearchConfig = CemSearch()
     rollout: RolloutConfig = RolloutConfig()

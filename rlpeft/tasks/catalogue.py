@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
@@ -25,6 +24,8 @@ from rlpeft.tasks.rows import (
 )
 from rlpeft.tasks.sources import Row, read_tables
 from rlpeft.tasks.tiny import TASKS, tiny_task
+from rlpeft.templates import HINT, Template
+from rlpeft.types import Prompt
 
 
 class TinyOptions(Section):
@@ -66,7 +67,10 @@ class RowOptions(Section):
     answer: str = "answer"
     """Column of the gold answer; empty if the reward needs none."""
     template: str | None = None
-    """Prompt built of columns, such as `"Question: {question}\\nAnswer:"`, instead of `prompt`."""
+    """Prompt built of columns, such as `"Question: {question}\\nAnswer:"`, instead of `prompt`.
+    `{{` and `}}` are the braces themselves."""
+    answer_in_prompt: bool = False
+    """Let the prompt hold the column of the gold answer."""
     system: str = ""
     """System turn; needs `chat`."""
     chat: bool = False
@@ -77,16 +81,26 @@ class RowOptions(Section):
     """Decides which rows become validation and test where the source has no such split."""
 
 
+GENERATED = ("arithmetic", "kind")
+"""Tasks that read no rows of their own, beside `tiny/…`."""
+
 Options = TypeVar("Options", bound=Section)
+
+TEMPLATE = "task.options.template"
 
 
 def load_task(config: TaskConfig) -> Task:
     """Load the task a recipe names.
 
     Raises:
-        ConfigError: an option the task does not take.
+        ConfigError: an option the task does not take, or a path it would not read.
         DataError: an unknown task, or data that cannot fill its splits.
     """
+    if config.path is not None and (config.name.startswith("tiny/") or config.name in GENERATED):
+        raise ConfigError(
+            f"task.path must be absent for task.name = {config.name!r}, whose problems are "
+            f"generated, got {config.path!r}. For rows of your own set task.name = 'jsonl'."
+        )
     if config.name.startswith("tiny/"):
         options = _options(config, TinyOptions)
         return tiny_task(
@@ -160,23 +174,39 @@ def _rows(config: TaskConfig) -> ProblemSet:
             "task.options.system needs task.options.chat = true. For plain text write it into "
             "task.options.template."
         )
+    template = None if options.template is None else Template.parse(options.template, TEMPLATE)
+    _refuse_gold(options, (options.prompt,) if template is None else template.columns)
     return row_task(
         config.name,
         read_tables(config.path, config=options.config),
-        lambda row: _row_item(row, options),
+        lambda row: _row_item(row, options, template),
         prompt=chat_prompt if options.chat else bare_prompt,
         counts=_counts(config),
         seed=options.seed,
     )
 
 
-def _row_item(row: Row, options: RowOptions) -> Item:
-    answer = str(column(row, options.answer)) if options.answer else ""
-    if options.template is None:
-        user = as_prompt(column(row, options.prompt))
+def _refuse_gold(options: RowOptions, read: Sequence[str]) -> None:
+    """Refuse a prompt that holds the gold answer, unless it is asked for."""
+    if options.answer in read and not options.answer_in_prompt:
+        raise ConfigError(
+            f"the prompt must not hold the gold answer, it is made of the column "
+            f"{options.answer!r}: the model would only have to copy. {HINT}, such as "
+            f"\\boxed{{{{{options.answer}}}}}; if the prompt shall hold it, set "
+            "task.options.answer_in_prompt = true."
+        )
+
+
+def _row_item(row: Row, options: RowOptions, template: Template | None) -> Item:
+    answer = ""
+    if options.answer:
+        answer = str(column(row, options.answer, option="task.options.answer"))
+    user: Prompt
+    if template is None:
+        where = "task.options.prompt, or build the prompt by task.options.template"
+        user = as_prompt(column(row, options.prompt, option=where))
     else:
-        # Names in braces only: `str.format` would also follow attributes and indices.
-        user = re.sub(r"\{(\w+)\}", lambda match: str(column(row, match[1])), options.template)
+        user = template.fill(row, TEMPLATE)
     return Item(user=user, answer=answer, system=options.system)
 
 

@@ -75,8 +75,11 @@ def bare_prompt(item: Item) -> Prompt:
     return item.user
 
 
-def column(row: Row, *names: str) -> Any:
+def column(row: Row, *names: str, option: str = "") -> Any:
     """The first of `names` that the row has.
+
+    Args:
+        option: what names the column, where the user may.
 
     Raises:
         DataError: it has none of them.
@@ -85,7 +88,8 @@ def column(row: Row, *names: str) -> Any:
         if row.get(name) is not None:
             return row[name]
     wanted = " or ".join(repr(name) for name in names)
-    raise DataError(f"must have a column {wanted}, has {sorted(row)}")
+    mend = f". Name yours by {option}" if option else ""
+    raise DataError(f"must have a column {wanted}, has {sorted(row)}{mend}")
 
 
 def row_task(

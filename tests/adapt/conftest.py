@@ -54,7 +54,14 @@ def adaptation(experts, shots, engine, tmp_path):
 
     def make(folder=tmp_path / "search", *, fleet=None, **sections):
         search = {"population_size": 8, "iterations": 5} | sections.pop("search", {})
-        recipe = AdaptRecipe(name="x", experts=("unread",), search=search, **sections)
+        recipe = AdaptRecipe(
+            name="x",
+            model={"name": "tiny"},
+            task={"name": "tiny/mix"},
+            experts=("unread",),
+            search=search,
+            **sections,
+        )
         grader = Grader(
             fleet=fleet or LocalFleet(engine),
             scorer=Scorer([RewardSpec("exact")]),

@@ -16,6 +16,7 @@ def recipe(path=None, *, folds=0, **shots):
     return AdaptRecipe(
         name="x",
         experts=("unread",),
+        model={"name": "tiny"},
         task={"name": "tiny/mix", "num_validation": 8, "num_test": 50},
         shots=shots,
         search={"folds": folds},

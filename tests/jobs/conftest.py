@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 QUICK = {
     "name": "quick",
+    "model": {"name": "tiny"},
     "task": {"name": "tiny/swap", "num_validation": 8, "num_test": 8},
     "rollout": {"max_tokens": 6},
     "reward": [{"name": "exact"}],
@@ -54,7 +55,11 @@ def tiny_experts(tmp_path_factory, make_expert):
     from rlpeft.models import model_digest, resolve_model
 
     root = tmp_path_factory.mktemp("experts")
-    state = build_state(parse_recipe({"name": "x"}, source="test"))
+    state = build_state(
+        parse_recipe(
+            {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}, source="test"
+        )
+    )
     for name, share, skill in (("up", 1.15, "swap"), ("down", 0.9, "sort")):
         make_expert(
             name,
@@ -75,6 +80,7 @@ def adapt_recipe(tiny_experts):
 
     def make(**changes):
         sections = {
+            "model": {"name": "tiny"},
             "task": {"name": "tiny/mix", "num_validation": 8, "num_test": 20},
             "shots": {"number": 4},
             "search": {"population_size": 4, "iterations": 3},

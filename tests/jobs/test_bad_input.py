@@ -11,6 +11,8 @@ from rlpeft.models import PACKAGED
 
 RECIPE = """
 name = "quick"
+[model]
+name = "tiny"
 [task]
 name = "tiny/swap"
 num_validation = 4

@@ -166,7 +166,13 @@ def test_paths_of_a_recipe_are_made_absolute(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shots.jsonl").touch()
-    recipe = AdaptRecipe(name="x", experts=("runs",), shots={"path": "shots.jsonl"})
+    recipe = AdaptRecipe(
+        name="x",
+        model={"name": "tiny"},
+        task={"name": "tiny/mix"},
+        experts=("runs",),
+        shots={"path": "shots.jsonl"},
+    )
     found = absolute(recipe)
     assert found.experts == (str(tmp_path / "runs"),)
     assert found.shots.path == str(tmp_path / "shots.jsonl")

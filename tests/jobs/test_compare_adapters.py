@@ -6,10 +6,12 @@ from jobs.compare_adapters import compare, interval, student_quantile, table
 from rlpeft.config import parse_recipe
 from rlpeft.errors import ConfigError
 
+TINY = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+
 
 def recipe(**adapter):
     adapter = {"type": "lora", "rank": 8, "alpha": 20.0, "targets": ["q_proj"], **adapter}
-    return parse_recipe({"name": "a", "adapter": adapter}, source="a")
+    return parse_recipe({**TINY, "adapter": adapter}, source="a")
 
 
 class Script:
@@ -44,7 +46,7 @@ def test_each_alpha_is_tuned_on_the_first_seed_and_then_run_with_all(tmp_path):
 
 
 def test_an_adapter_without_a_rank_is_refused(tmp_path):
-    svf = parse_recipe({"name": "a"}, source="a")
+    svf = parse_recipe(TINY, source="a")
     with pytest.raises(ConfigError, match=r"one of lora, dora.* got 'svf'"):
         compare(svf, tmp_path, train=Script(), seeds=[0])
 

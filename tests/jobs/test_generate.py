@@ -16,7 +16,11 @@ from rlpeft.models import model_digest, resolve_model
 def experts(tmp_path_factory, make_expert):
     """Two experts of the tiny base: one is the base itself, one ruins it."""
     root = tmp_path_factory.mktemp("experts")
-    state = build_state(parse_recipe({"name": "x"}, source="test"))
+    state = build_state(
+        parse_recipe(
+            {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}, source="test"
+        )
+    )
     card = {
         "config": dict(state.config),
         "adapter": {"type": "svf"},

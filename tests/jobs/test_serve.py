@@ -39,7 +39,11 @@ START_S = 300.0
 def experts(tmp_path_factory: pytest.TempPathFactory, make_expert: Any) -> Path:
     """Three experts drawn around the base, and a classifier trained for a few steps."""
     root = tmp_path_factory.mktemp("experts")
-    state = build_state(parse_recipe({"name": "x"}, source="test"))
+    state = build_state(
+        parse_recipe(
+            {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}, source="test"
+        )
+    )
     for seed, skill in enumerate(SKILLS):
         generator = torch.Generator().manual_seed(seed)
         tensors = {

@@ -18,6 +18,8 @@ from rlpeft.metrics import read_metrics
 
 RECIPE = """
 name = "job"
+[model]
+name = "tiny"
 [task]
 name = "tiny/swap"
 num_validation = 8

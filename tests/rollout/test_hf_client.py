@@ -34,7 +34,12 @@ def config() -> Any:
 
 def with_client(config: Any, use: Callable[[HfClient], Awaitable[None]], *, endless: bool) -> None:
     async def run() -> None:
-        engine: Any = build_engine(parse_recipe({"name": "x"}, source="test"))
+        engine: Any = build_engine(
+            parse_recipe(
+                {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}},
+                source="test",
+            )
+        )
         engine.eos_ids = [] if endless else engine.eos_ids
         client = HfClient(config, engine)
         try:

@@ -18,6 +18,7 @@ BOUND = 1e-4
 def recipe(adapter):
     tree = {
         "name": "geometric",
+        "model": {"name": "tiny"},
         "task": {"name": "tiny/swap", "num_validation": 8, "num_test": 8},
         "adapter": adapter,
         "rollout": {"engine": "vllm", "max_tokens": 6, "max_prompt_tokens": 16},

@@ -92,13 +92,45 @@ def test_gzip_is_read(tmp_path):
     assert len(load(path).split("train")) == 10
 
 
-def test_a_template_is_filled_from_columns_and_follows_no_attribute(tmp_path):
-    task = load(
-        write(tmp_path / "a.jsonl", ROWS), template="{topic}: {prompt.__class__} {prompt}\nA:"
-    )
+def test_a_template_is_filled_from_columns(tmp_path):
+    task = load(write(tmp_path / "a.jsonl", ROWS), template="{topic}: {prompt}\nA:")
     problem = task.split("train")[0]
     topic, text = problem.columns["topic"], problem.columns["prompt"]
-    assert problem.prompt == f"{topic}: {{prompt.__class__}} {text}\nA:"
+    assert problem.prompt == f"{topic}: {text}\nA:"
+
+
+@pytest.mark.parametrize(
+    "options", [{"template": "{prompt} \\boxed{answer}"}, {"prompt": "answer"}]
+)
+def test_a_prompt_does_not_reach_the_gold_answer_unless_it_is_asked_to(tmp_path, options):
+    file = write(tmp_path / "a.jsonl", ROWS)
+    with pytest.raises(ConfigError, match=r"must not hold the gold answer.*\\boxed\{\{answer\}\}"):
+        load(file, **options)
+    problem = load(file, answer_in_prompt=True, **options).split("train")[0]
+    assert problem.prompt.endswith(problem.answer) or f"{{{problem.answer}}}" in problem.prompt
+
+
+def test_another_column_may_be_called_answer_where_the_gold_has_its_own(tmp_path):
+    rows = [{"answer": f"{i} is even", "gold": "yes" if i % 2 == 0 else "no"} for i in range(20)]
+    task = load(write(tmp_path / "a.jsonl", rows), template="True? {answer}", answer="gold")
+    assert task.split("test")[0].prompt.startswith("True? ")
+
+
+def test_the_gold_answer_is_guarded_under_its_own_columns_name(tmp_path):
+    rows = [{"question": str(i), "gold": str(i)} for i in range(20)]
+    with pytest.raises(ConfigError, match="made of the column 'gold'"):
+        load(write(tmp_path / "a.jsonl", rows), template="{question} {gold}", answer="gold")
+
+
+def test_a_template_that_names_no_column_of_the_data_says_which_there_are(tmp_path):
+    with pytest.raises(DataError, match=r"names the column 'quest', the row has answer, prompt"):
+        load(write(tmp_path / "a.jsonl", ROWS), template="{quest}")
+
+
+@pytest.mark.parametrize("name", ["tiny/swap", "arithmetic", "kind"])
+def test_a_path_that_a_generated_task_would_not_read_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"task.path must be absent .*set task.name = 'jsonl'"):
+        load(write(tmp_path / "a.jsonl", ROWS), name=name)
 
 
 def test_chat_and_system_make_turns(tmp_path):
