@@ -17,6 +17,7 @@ from rewards.errors import RewardError
 from rewards.scorer import Scorer
 from rlpeft import build
 from rlpeft.checks.adapter import check_start, check_targets, check_trainable
+from rlpeft.checks.leak import check_leak
 from rlpeft.checks.memory import check_memory
 from rlpeft.checks.prompts import check_chat, check_prompts, check_tokens
 from rlpeft.checks.rewards import check_reward
@@ -65,6 +66,8 @@ def examine(recipe: Recipe, builders: Builders | None = None) -> Checks:
     scorer = yield from opened("reward", builders.scorer, recipe)
     if prompter is not None and task is not None:
         yield from guarded("prompts", _prompt_checks(recipe, task, prompter))
+    if task is not None:
+        yield from guarded("gold answers in prompts", check_leak(task))
     if scorer is not None and task is not None:
         yield from guarded("reward", check_reward(task.split("train"), scorer))
     if prompter is not None and task is not None:

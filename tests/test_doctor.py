@@ -80,6 +80,7 @@ def test_everything_is_looked_at(healthy):
         "padding",
         "chat template",
         "prompt lengths",
+        "gold answers in prompts",
         "reward on gold answers",
         "reward on wrong answers",
         "reward on empty answers",

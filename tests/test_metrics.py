@@ -21,9 +21,11 @@ CHAT = ({"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "I
 CORRECT = Verdict(1.0, VerdictKind.CORRECT, "4 equals 4", "4")
 UNSCORED = Verdict(None, VerdictKind.UNSCORABLE, "no gold answer")
 
+NAMES = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+
 
 def recipe(*report_to):
-    return Recipe.model_validate({"name": "sums", "train": {"report_to": report_to}})
+    return Recipe.model_validate({**NAMES, "train": {"report_to": report_to}})
 
 
 def completion(text="4", finish=FinishReason.STOP):

@@ -22,7 +22,15 @@ Z = "base_model.model.model.layers.0.self_attn.q_proj.svf_z"
 
 def record_run(folder, *, text="4", steps=2):
     recorder = RunRecorder(
-        folder, Recipe.model_validate({"name": text, "train": {"report_to": []}})
+        folder,
+        Recipe.model_validate(
+            {
+                "name": text,
+                "model": {"name": "tiny"},
+                "task": {"name": "tiny/swap"},
+                "train": {"report_to": []},
+            }
+        ),
     )
     wrong, right = Verdict(0.0, VerdictKind.WRONG, text), Verdict(1.0, VerdictKind.CORRECT, "ok")
     for step in range(1, steps + 1):

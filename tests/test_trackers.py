@@ -12,9 +12,11 @@ from rlpeft.config import Recipe
 from rlpeft.errors import ConfigError
 from rlpeft.metrics import RunRecorder
 
+NAMES = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+
 
 def recipe(*report_to):
-    return Recipe.model_validate({"name": "sums", "train": {"report_to": report_to}})
+    return Recipe.model_validate({**NAMES, "train": {"report_to": report_to}})
 
 
 def scalars(folder, name):
@@ -62,7 +64,8 @@ from pathlib import Path
 from rlpeft.config import Recipe
 from rlpeft.metrics import RunRecorder
 name, folder = sys.argv[1:]
-recipe = Recipe.model_validate({"name": "sums", "train": {"report_to": [name]}})
+names = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+recipe = Recipe.model_validate(names | {"train": {"report_to": [name]}})
 for step in (1, 2):
     recorder = RunRecorder(Path(folder), recipe)
     recorder.rewind(step - 1)

@@ -20,7 +20,9 @@ def prompter():
 
 
 def recipe(**rollout):
-    return Recipe.model_validate({"name": "x", "rollout": rollout})
+    return Recipe.model_validate(
+        {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}, "rollout": rollout}
+    )
 
 
 def lengths(prompter, length, **rollout):

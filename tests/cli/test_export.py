@@ -69,7 +69,15 @@ def test_merging_a_geometric_expert_is_refused_with_the_reason_and_a_way_out(mak
 
 def test_report_says_where_the_page_is(tmp_path):
     recorder = RunRecorder(
-        tmp_path, Recipe.model_validate({"name": "x", "train": {"report_to": []}})
+        tmp_path,
+        Recipe.model_validate(
+            {
+                "name": "x",
+                "model": {"name": "tiny"},
+                "task": {"name": "tiny/swap"},
+                "train": {"report_to": []},
+            }
+        ),
     )
     recorder.metrics(1, {"reward": 0.5})
     recorder.close()

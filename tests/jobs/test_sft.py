@@ -142,7 +142,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_moves(supervis
 
 
 def test_a_completion_column_that_is_missing_is_named(quick, tmp_path):
-    with pytest.raises(DataError, match=r"problem 'swap/swap/.*column 'output', the row has answer"):
+    with pytest.raises(
+        DataError, match=r"problem 'swap/swap/.*column 'output', the row has answer"
+    ):
         run(quick(sft={"completion": "{output}", "micro_batch": 4}), tmp_path)
 
 
