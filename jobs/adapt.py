@@ -7,7 +7,6 @@ iteration, and asks for no answer that it has already.
 from __future__ import annotations
 
 import csv
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.adapt_chart import draw_history
-from jobs.train import SUMMARY_FILE, lone_run, start_or_continue, write_json
+from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
 from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.adapt.fitness import Grader
 from rlpeft.adapt.journal import Journal
@@ -35,6 +34,7 @@ from rlpeft.config import Recipe
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Accuracy, Prompter, Scores, evaluate
 from rlpeft.experts import find_experts, read_card
+from rlpeft.files import read_json, replacing, write_json
 from rlpeft.metrics import RECIPE_FILE
 from rlpeft.mixing import ExpertSet
 from rlpeft.models import model_digest, resolve_model
@@ -43,7 +43,6 @@ from rlpeft.tasks.base import Task
 from rlpeft.tasks.catalogue import load_task
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
-EXPERT_FOLDER = "expert"
 MIXED, UNIFORM = "mixed", "uniform"
 """Names of two mixtures beside the experts' own: the one found, and equal parts of each."""
 
@@ -72,6 +71,7 @@ class Inputs:
         """What must not change under a search."""
         digests = [card.digest for card in self.experts.cards]
         return {
+            "method": "adapt",
             "recipe": self.recipe.model_dump(mode="json", exclude=EXECUTION_ONLY),
             "experts": dict(zip(self.experts.names[1:], digests, strict=True)),
             "base_model": self.experts.cards[0].base_digest,
@@ -156,7 +156,8 @@ def run(
     with lone_run(out):
         start_or_continue(out, inputs.fingerprint())
         if (out / SUMMARY_FILE).is_file():
-            return dict(json.loads((out / SUMMARY_FILE).read_text()))
+            mend = "Delete it: the mixtures are then judged again."
+            return read_json(out / SUMMARY_FILE, mend=mend)
         write_json(out / RECIPE_FILE, recipe.model_dump(mode="json"))
         with (
             closing(build_scorer(inputs.engine_recipe)) as scorer,
@@ -241,7 +242,7 @@ def _write(inputs: Inputs, found: Found, accuracies: Mapping[str, Accuracy], out
 
 
 def _write_history(history: Sequence[Mapping[str, Any]], out: Path) -> None:
-    with (out / HISTORY_FILE).open("w", newline="") as file:
+    with replacing(out / HISTORY_FILE) as partial, partial.open("w", newline="") as file:
         table = csv.DictWriter(file, list(history[0]))
         table.writeheader()
         table.writerows(history)

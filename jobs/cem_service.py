@@ -8,7 +8,6 @@ on with every search that was running.
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 
 from jobs.adapt import run
 from jobs.engine_pool import Pools
-from jobs.train import SUMMARY_FILE, write_json
+from jobs.folder import RECORD_FILE, SUMMARY_FILE
 from jobs.watchdog import watch_me
 from rewards.errors import RewardError
 from rlpeft.adapt.config import AdaptRecipe
@@ -25,8 +24,8 @@ from rlpeft.adapt.search import Progress, total_iterations
 from rlpeft.checkpoint import load_checkpoint
 from rlpeft.config import validated
 from rlpeft.errors import ClusterError, RlpeftError
+from rlpeft.files import make_folder, read_json, write_json
 
-RECORD_FILE = "search.json"
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 
 Status = dict[str, Any]
@@ -66,7 +65,7 @@ class CemService:
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._pools, self._lock = Pools(), threading.Lock()
         self._searches: dict[str, Search] = {}
         watch_me()
@@ -126,7 +125,7 @@ class CemService:
                 f"search {id!r} has no result, it is {search.state} at iteration "
                 f"{status['iteration']} of {status['total']}. {hint}."
             )
-        return dict(json.loads((self.folder / id / SUMMARY_FILE).read_text()))
+        return read_json(self.folder / id / SUMMARY_FILE)
 
     def cancel(self, id: str) -> Status:
         """End a search; what it knows stays, so that it may be continued."""
@@ -193,12 +192,11 @@ class CemService:
 
 def write_record(folder: Path, search: Search) -> None:
     """Write a search's record whole or not at all."""
-    (folder / search.id).mkdir(exist_ok=True)
     write_json(folder / search.id / RECORD_FILE, search.record())
 
 
 def _read(path: Path) -> Search:
-    record = json.loads(path.read_text())
+    record = read_json(path)
     recipe = validated(AdaptRecipe, record["recipe"], source=str(path))
     return Search(record["id"], recipe, record["state"], record["error"])
 

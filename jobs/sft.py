@@ -23,4 +23,4 @@ def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
     """
     problems, prompter = load_task(recipe.task).split("train"), build_prompter(recipe)
     training_rows(recipe, problems, prompter, context=context_length(recipe))
-    return run_training(recipe, out, ray=False, on_step=on_step, loop=supervise)
+    return run_training(recipe, out, ray=False, on_step=on_step, loop=supervise, method="sft")

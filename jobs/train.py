@@ -9,16 +9,14 @@ continues from its newest checkpoint.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from jobs.evaluate import Examiner
+from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
 from jobs.parts import open_parts
 from rlpeft.build import (
     build_canary,
@@ -28,10 +26,9 @@ from rlpeft.build import (
     check_inputs,
     fingerprint,
 )
-from rlpeft.checkpoint import check_fingerprint, list_checkpoints
 from rlpeft.config import Recipe
-from rlpeft.errors import CheckpointError
 from rlpeft.experts import load_expert, read_card, save_expert
+from rlpeft.files import read_json, write_json
 from rlpeft.metrics import RunRecorder, read_metrics
 from rlpeft.rollout.fleet import Proof
 from rlpeft.tasks.catalogue import load_task
@@ -40,8 +37,6 @@ from rlpeft.trainer import Progress, Run, train
 OnStep = Callable[[Progress, Mapping[str, float]], None]
 Loop = Callable[[Run, OnStep], None]
 Summary = dict[str, Any]
-
-SUMMARY_FILE = "summary.json"
 
 
 def run(
@@ -52,8 +47,9 @@ def run(
     ray: bool = True,
     on_step: OnStep | None = None,
     loop: Loop | None = None,
+    method: str = "train",
 ) -> Summary:
-    """Train until the recipe's end, then test once.
+    """Train until the recipe's end, test once; gives what `summary.json` of the folder holds.
 
     Args:
         out: the run's folder; an unfinished run in it is continued.
@@ -61,9 +57,7 @@ def run(
         ray: `False` runs everything in this process.
         on_step: told after each step what it brought.
         loop: what trains, and tells `on_step`; reinforcement learning if absent.
-
-    Returns:
-        What `summary.json` of the folder holds.
+        method: names `loop`; a run is not continued by another one.
 
     Raises:
         RlpeftError: the recipe, its data, its model or the cluster cannot do it.
@@ -73,7 +67,8 @@ def run(
     with closing(build_scorer(recipe)) as scorer:
         check_inputs(recipe, task, prompter, scorer)
     with lone_run(out):
-        start_or_continue(out, fingerprint(recipe, task))
+        start_or_continue(out, {"method": method, **fingerprint(recipe, task)})
+        refuse_lost_checkpoints(out)
         with (
             open_parts(recipe, ray=ray, address=address) as parts,
             closing(RunRecorder(out, recipe)) as recorder,
@@ -106,31 +101,6 @@ def _say_nothing(progress: Progress, metrics: Mapping[str, float]) -> None:
     """Where nobody looks."""
 
 
-@contextmanager
-def lone_run(out: Path) -> Iterator[None]:
-    """Hold a run's folder: two drivers in it would overwrite each other's steps.
-
-    The lock ends with the process, however it ends.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"run {str(out)!r} must have one driver, another one is at work in it. Wait for "
-                "it, stop it, or choose another --out."
-            ) from error
-        yield
-
-
-def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
-    """Refuse to continue a run under another set-up; one without a step may still be mended."""
-    if not list_checkpoints(out):
-        (out / "fingerprint.json").unlink(missing_ok=True)
-    check_fingerprint(out, found)
-
-
 def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
     """Accuracy of base model and best expert on the test split, into card and summary.
 
@@ -138,7 +108,7 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
     """
     card, path = read_card(this.best_folder), this.folder / SUMMARY_FILE
     if card.test is not None and path.is_file():
-        return dict(json.loads(path.read_text()))
+        return read_json(path, mend="Delete it: the test is then run again.")
     problems = this.task.split("test")
     base_test = examiner.accuracy(base, problems)
     proof = examiner.load(load_expert(this.best_folder, base_digest=card.base_digest))
@@ -155,17 +125,10 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
         "base_test": base_test.model_dump(),
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
         "sync_bytes": proof.state.num_bytes,
-        "sync_ms": 1e3 * median(syncs),
+        "sync_ms": 1e3 * median(syncs) if syncs else None,
     }
     write_json(path, summary)
     return summary
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2))
-    os.replace(partial, path)
 
 
 if __name__ == "__main__":

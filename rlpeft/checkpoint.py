@@ -2,18 +2,16 @@
 
     run/checkpoints/step_00000012/
       state.safetensors   every tensor of the tree
-      state.json          the tree itself, with a name where a tensor was
-    run/fingerprint.json  what the run was started with
+      state.json          the tree itself, with a name where a tensor was, and a digest of it all
+    run/fingerprint.json  what the run was started with: it marks the folder as a run's
 
 One is small (an adapter, its moments and a few numbers), so there is one for every step.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,13 @@ from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import tensors_digest
 from rlpeft.errors import CheckpointError
+from rlpeft.files import read_json, remove, replacing_folder, write_json
+
+FINGERPRINT_FILE = "fingerprint.json"
 
 TENSOR_KEY = "__tensor__"
 PAIRS_KEY = "__pairs__"
-"""Marks a dict whose keys are not all strings (an optimizer's, for one)."""
+"""Marks a dict whose keys are not all strings (an optimizer's, for one), or are these two."""
 
 
 def save_checkpoint(run: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> Path:
@@ -37,17 +38,14 @@ def save_checkpoint(run: Path, step: int, tree: Mapping[str, Any], *, keep: int)
         tree: nested dicts, lists and plain values with tensors among them.
     """
     folder = run / "checkpoints" / f"step_{step:08d}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial."))
     tensors: dict[str, torch.Tensor] = {}
     plain = _detach(tree, tensors, "")
-    save_file(tensors, partial / "state.safetensors")
-    record = {"step": step, "digest": tensors_digest(tensors), "tree": plain}
-    (partial / "state.json").write_text(json.dumps(record))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    with replacing_folder(folder) as partial:
+        save_file(tensors, partial / "state.safetensors")
+        record = {"step": step, "digest": _digest(step, plain, tensors), "tree": plain}
+        (partial / "state.json").write_text(json.dumps(record))
     for old in list_checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
+        remove(old)
     return folder
 
 
@@ -66,41 +64,54 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     folders = list_checkpoints(run)
     if not folders:
         return None
+    newest = folders[-1]
     try:
-        record = json.loads((folders[-1] / "state.json").read_text())
-        tensors = load_file(folders[-1] / "state.safetensors")
-        intact = tensors_digest(tensors) == record["digest"]
-        tree = _attach(record["tree"], tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(_damaged(folders[-1], str(error))) from error
-    if not intact:
-        raise CheckpointError(_damaged(folders[-1], "tensors do not match their digest"))
+        record = read_json(newest / "state.json")
+        tensors = load_file(newest / "state.safetensors")
+        step, plain, digest = record["step"], record["tree"], record["digest"]
+        tree = dict(_attach(plain, tensors))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        cause = f"no key {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise CheckpointError(_damaged(newest, cause)) from error
+    # Before version 0.2 the digest was of the tensors alone.
+    if digest not in (_digest(step, plain, tensors), tensors_digest(tensors)):
+        raise CheckpointError(_damaged(newest, "a state that does not match its digest"))
+    if newest.name != f"step_{step:08d}":
+        raise CheckpointError(_damaged(newest, f"the state of step {step}"))
     return tree
 
 
-def check_fingerprint(run: Path, fingerprint: Mapping[str, Any]) -> None:
+def _digest(step: int, plain: Any, tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of all that a checkpoint says (hex)."""
+    digest = hashlib.sha256(json.dumps([step, plain]).encode())
+    digest.update(tensors_digest(tensors).encode())
+    return digest.hexdigest()
+
+
+def check_fingerprint(run: Path, fingerprint: Mapping[str, Any], *, anew: bool = False) -> None:
     """Write the fingerprint of a new run, or compare it with that of the run being continued.
+
+    Args:
+        anew: nothing is lost if the run there is not continued.
 
     Raises:
         CheckpointError: they differ; the message names every difference.
     """
-    path = run / "fingerprint.json"
-    if not path.exists():
-        run.mkdir(parents=True, exist_ok=True)
-        _write_text(path, json.dumps(fingerprint, indent=2, sort_keys=True))
+    path = run / FINGERPRINT_FILE
+    if anew or not path.exists():
+        write_json(path, fingerprint, sort_keys=True)
         return
-    try:
-        stored = json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(_damaged(path, str(error))) from error
+    mend = "Restore it, or start anew with another --out."
+    stored = read_json(path, CheckpointError, mend=mend)
+    # Runs of before version 0.2 do not say by which method they train.
+    stored = {"method": fingerprint.get("method")} | stored
     differences = [
         f"{key} was {before!r}, is {now!r}"
         for key, before, now in _differences(stored, json.loads(json.dumps(fingerprint)))
     ]
     if differences:
         raise CheckpointError(
-            f"run {str(run)!r} was started with another set-up: {'; '.join(differences)}. "
-            "Restore it, or start anew with another --out."
+            f"run {str(run)!r} was started with another set-up: {'; '.join(differences)}. {mend}"
         )
 
 
@@ -123,19 +134,14 @@ def _damaged(path: Path, cause: str) -> str:
     )
 
 
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
 def _detach(value: Any, tensors: dict[str, torch.Tensor], path: str) -> Any:
     if isinstance(value, torch.Tensor):
         tensors[path] = value.detach().cpu().contiguous().clone()
         return {TENSOR_KEY: path}
     if isinstance(value, Mapping):
         items = [(key, _detach(item, tensors, f"{path}/{key}")) for key, item in value.items()]
-        plain = all(isinstance(key, str) for key, _ in items)
+        ours = (TENSOR_KEY, PAIRS_KEY)
+        plain = all(isinstance(key, str) and key not in ours for key, _ in items)
         return dict(items) if plain else {PAIRS_KEY: items}
     if isinstance(value, list | tuple):
         return [_detach(item, tensors, f"{path}/{index}") for index, item in enumerate(value)]

@@ -21,6 +21,7 @@ from rlpeft.advantage import ADVANTAGES, carries_signal
 from rlpeft.config import Recipe
 from rlpeft.errors import EngineError
 from rlpeft.evaluate import Prompter, Scores, rollout_seed, score_groups
+from rlpeft.metrics import recorded_metrics
 from rlpeft.packing import Sample
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.types import Group, Problem, Request, Sampling
@@ -250,7 +251,7 @@ def _scored_only(rewards_PG: Sequence[Sequence[float | None]]) -> list[list[floa
 
 
 def _reward_metrics(scored: ScoredBatch) -> dict[str, float]:
-    metrics = dict(scored.metrics)
+    metrics = recorded_metrics(scored.metrics)
     for name, verdicts in scored.by_reward.items():
         scores = [verdict.score for verdict in verdicts if verdict.score is not None]
         if scores:

@@ -212,7 +212,7 @@ def _facts(summary: Mapping[str, Any]) -> Group:
     export = f"rlpeft export {summary['expert']} --format merged --out {summary['name']}-merged"
     rows = {
         "trainable parameters": f"{summary['trainable_parameters']:,}",
-        "weight sync": f"{summary['sync_bytes']:,} bytes in {summary['sync_ms']:.1f} ms",
+        "weight sync": _sync_text(summary["sync_bytes"], summary["sync_ms"]),
         "best step": str(summary["best_step"]),
         "expert": summary["expert"],
         "report": summary.get("report"),
@@ -225,3 +225,8 @@ def _facts(summary: Mapping[str, Any]) -> Group:
             if value is not None
         )
     )
+
+
+def _sync_text(num_bytes: int, milliseconds: float | None) -> str:
+    time = "" if milliseconds is None else f" in {milliseconds:.1f} ms"
+    return f"{num_bytes:,} bytes{time}"

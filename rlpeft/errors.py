@@ -6,6 +6,7 @@ RlpeftError
 ├── ExpertError      an expert file, its base, or a mixture of experts
 ├── DataError        a dataset, a column, a row or a prompt
 ├── CheckpointError  a run folder that cannot be continued
+├── FileError        a file or folder that cannot be read or written
 ├── EngineError      a rollout engine, and a policy update it did not take
 │   └── EngineDiedError   its process is gone: another engine may do the same work
 └── ClusterError     Ray: resources, placement, jobs
@@ -38,6 +39,10 @@ class DataError(RlpeftError):
 
 class CheckpointError(RlpeftError):
     """A run folder that cannot be continued."""
+
+
+class FileError(RlpeftError):
+    """A file or folder that the file system does not let us read or write."""
 
 
 class EngineError(RlpeftError):

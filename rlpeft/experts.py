@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.config import Section
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Accuracy
+from rlpeft.files import replacing_folder
 
 CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
     "adapter_config.json",
@@ -119,18 +118,12 @@ class Expert:
 
 def save_expert(folder: Path, state: AdapterState, card: ExpertCard) -> None:
     """Write an expert folder; it appears whole or not at all, replacing an older one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    save_file(tensors, partial / TENSOR_FILE, metadata={"format": "pt"})
     config = json.dumps(dict(state.config), indent=2, sort_keys=True, default=str)
-    (partial / CONFIG_FILE).write_text(config)
-    (partial / CARD_FILE).write_text(card.model_dump_json(indent=2))
-    # mkdtemp makes private folders and safetensors private files; an expert is to be shared.
-    os.chmod(partial, 0o755)
-    os.chmod(partial / TENSOR_FILE, 0o644)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    with replacing_folder(folder) as partial:
+        save_file(tensors, partial / TENSOR_FILE, metadata={"format": "pt"})
+        (partial / CONFIG_FILE).write_text(config)
+        (partial / CARD_FILE).write_text(card.model_dump_json(indent=2))
 
 
 def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:

@@ -11,9 +11,7 @@ does the folder appear under its name, whole.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from rlpeft.adapters.svf import SvfLinear
 from rlpeft.config import AdapterConfig, SvfAdapter
 from rlpeft.errors import ExpertError
 from rlpeft.experts import CARD_FILE, CONFIG_FILE, TENSOR_FILE, Expert, load_expert
+from rlpeft.files import replacing_folder
 from rlpeft.models import load_base_model, load_tokenizer, model_digest, resolve_model
 from rlpeft.policy import attach_adapter, load_tensors
 from rlpeft.rollout.base import largest_gap
@@ -113,17 +112,9 @@ def export_expert(
     """
     source = open_source(folder, base, dtype)
     check_target(out, force=force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as parent:
-        partial = Path(parent) / "export"
-        partial.mkdir()
+    with replacing_folder(out) as partial:
         receipt = write_and_compare(source, partial, format, str(out))
         (partial / RECEIPT_FILE).write_text(json.dumps(asdict(receipt), indent=2))
-        for file in partial.iterdir():
-            file.chmod(0o644)  # safetensors writes private files
-        if out.exists():
-            os.replace(out, Path(parent) / "replaced")
-        os.replace(partial, out)
     return receipt
 
 

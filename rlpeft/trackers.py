@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from rlpeft.config import Recipe
 from rlpeft.errors import ConfigError
+from rlpeft.files import read_text, write_text
 
 PROJECT = "rlpeft"
 """Project under which hosted trackers file a run."""
@@ -149,5 +150,5 @@ def _run_id(folder: Path) -> str:
     """A run's name at hosted trackers: made once, so that a continued run continues there."""
     path = folder / "tracker_id"
     if not path.exists():
-        path.write_text(uuid.uuid4().hex[:8])
-    return path.read_text()
+        write_text(path, uuid.uuid4().hex[:8])
+    return read_text(path)

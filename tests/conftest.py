@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import json
 import os
 from pathlib import Path
 
@@ -78,3 +79,68 @@ def make_expert(tmp_path_factory):
         return folder
 
     return make
+
+
+QUICK = {
+    "name": "quick",
+    "model": {"name": "tiny"},
+    "task": {"name": "tiny/swap", "num_validation": 8, "num_test": 8},
+    "rollout": {"max_tokens": 6},
+    "reward": [{"name": "exact"}],
+    "learner": {"lr": 0.05},
+    "train": {
+        "steps": 4,
+        "prompts_per_step": 4,
+        "group_size": 4,
+        "eval_every": 2,
+        "report_to": [],
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def make_quick():
+    """A maker of recipes that train in a second; changes are given as section={key: value}."""
+
+    from rlpeft.config import parse_recipe
+
+    def make(**changes):
+        tree = {name: dict(v) if isinstance(v, dict) else v for name, v in QUICK.items()}
+        for section, values in changes.items():
+            merged = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
+            tree[section] = merged
+        return parse_recipe(tree, source="quick")
+
+    return make
+
+
+@pytest.fixture
+def quick(make_quick):
+    """See `make_quick`."""
+    return make_quick
+
+
+@pytest.fixture(scope="session")
+def decided():
+    """Reads all that a run leaves and that must not depend on when it was cut off."""
+    from rlpeft.checkpoint import list_checkpoints
+    from rlpeft.experts import load_expert
+    from rlpeft.metrics import completions_steps, read_completions, read_metrics
+
+    def is_time(name):
+        return name.startswith("perf/") or name in ("step_time", "sync/seconds")
+
+    def read(folder):
+        checkpoint = list_checkpoints(folder)[-1]
+        return {
+            "tensors": (checkpoint / "state.safetensors").read_bytes(),
+            "state": json.loads((checkpoint / "state.json").read_text()),
+            "metrics": [
+                {name: value for name, value in row.items() if not is_time(name)}
+                for row in read_metrics(folder)
+            ],
+            "completions": [read_completions(path) for path in completions_steps(folder)],
+            "expert": load_expert(folder / "expert").card.digest,
+        }
+
+    return read

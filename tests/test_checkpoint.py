@@ -1,5 +1,7 @@
 """Checkpoints: whole or absent, bit-exact, and never another run's."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given
@@ -86,8 +88,60 @@ def test_a_changed_tensor_is_noticed(tmp_path):
 
     folder = save_checkpoint(tmp_path, 1, {"a": torch.ones(2)}, keep=1)
     save_file({"/a": torch.zeros(2)}, folder / "state.safetensors")
-    with pytest.raises(CheckpointError, match="do not match their digest"):
+    with pytest.raises(CheckpointError, match="does not match its digest"):
         load_checkpoint(tmp_path)
+
+
+def rewrite(folder, change):
+    path = folder / "state.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["tree"]["progress"].update(cursor=9),
+        lambda record: record["tree"]["progress"].pop("cursor"),
+        lambda record: record["tree"]["learner"].update(num_steps=7),
+        lambda record: record["tree"].pop("learner"),
+        lambda record: record["tree"].update(more=1),
+        lambda record: record.update(step=2),
+        lambda record: record.pop("digest"),
+        lambda record: record.pop("step"),
+        lambda record: record.update(tree=[]),
+    ],
+)
+def test_a_changed_number_or_key_is_noticed(tmp_path, change):
+    tree = {"progress": {"cursor": 4}, "learner": {"num_steps": 1, "z": torch.ones(2)}}
+    folder = save_checkpoint(tmp_path, 1, tree, keep=1)
+    rewrite(folder, change)
+    with pytest.raises(CheckpointError, match=r"step_00000001.*must be intact"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_under_another_steps_name_is_noticed(tmp_path):
+    folder = save_checkpoint(tmp_path, 1, {"step": 1}, keep=1)
+    folder.rename(folder.with_name("step_00000009"))
+    with pytest.raises(CheckpointError, match="got the state of step 1"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", "[" * 100_000, '{"step": ' + "9" * 5000 + "}"])
+def test_a_state_that_is_none_is_named(tmp_path, text):
+    folder = save_checkpoint(tmp_path, 1, {"step": 1}, keep=1)
+    (folder / "state.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"step_00000001.*must be intact"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_the_first_version_is_still_read(tmp_path):
+    folder = save_checkpoint(tmp_path, 1, {"z": torch.ones(2), "cursor": 4}, keep=1)
+    # Its digest was of the tensors alone: SHA-256 of "/z|torch.float32|(2,)|" and eight bytes.
+    digest = "ae1849d7b34670974d78a2ff49a9fedd94f8ed41ee0c3ed54cbc2252d64f491c"
+    rewrite(folder, lambda record: record.update(digest=digest))
+    assert load_checkpoint(tmp_path)["cursor"] == 4
 
 
 def test_a_changed_set_up_is_refused_with_every_difference(tmp_path):

@@ -14,6 +14,7 @@ from rlpeft.metrics import (
     completions_steps,
     read_completions,
     read_metrics,
+    recorded_metrics,
 )
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
@@ -126,7 +127,7 @@ def test_whatever_a_reward_records_can_be_written(recorder, values, written):
 
 
 def test_rewinding_forgets_later_steps_and_a_line_that_was_cut_off(recorder):
-    for step in (1, 2, 3):
+    for step in (0, 1, 2, 3):
         recorder.metrics(step, {"reward": float(step)})
         recorder.completions(step, groups(), scored(), [0.0, 0.0])
     with (recorder.folder / "metrics.jsonl").open("a") as stream:
@@ -134,10 +135,40 @@ def test_rewinding_forgets_later_steps_and_a_line_that_was_cut_off(recorder):
     recorder.rewind(1)
     recorder.metrics(2, {"reward": 20.0})
     assert read_metrics(recorder.folder) == [
+        {"step": 0, "reward": 0.0},
         {"step": 1, "reward": 1.0},
         {"step": 2, "reward": 20.0},
     ]
-    assert completions_steps(recorder.folder) == [completions_path(recorder.folder, 1)]
+    assert completions_steps(recorder.folder)[-1] == completions_path(recorder.folder, 1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "lost"),
+    [([], "3 of 3 steps, the first of step 0"), ([0, 2], "1 of 3 steps, the first of step 1")],
+)
+def test_continuing_without_the_lines_of_steps_is_said(recorder, kept, lost):
+    for step in kept:
+        recorder.metrics(step, {"reward": 1.0})
+    with pytest.warns(UserWarning, match=lost):
+        recorder.rewind(2)
+    assert [row["step"] for row in read_metrics(recorder.folder)] == kept
+
+
+@pytest.mark.parametrize("name", ["step", "reward", "loss", "eval_accuracy", "verdicts/correct"])
+def test_a_recorded_metric_never_takes_the_name_of_one_of_ours(name):
+    assert recorded_metrics({name: 1.0, "depth": 2.0}) == {f"extra/{name}": 1.0, "depth": 2.0}
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", '{"step": "1"}', "[" * 100_000, "null"])
+def test_a_line_that_is_no_step_is_named(recorder, line):
+    (recorder.folder / "metrics.jsonl").write_text(f'{{"step": 0}}\n{line}\n')
+    with pytest.raises(DataError, match=r"line 2 of .*metrics.jsonl"):
+        read_metrics(recorder.folder)
+
+
+def test_a_number_too_large_for_a_float_is_null(recorder):
+    recorder.metrics(1, {"huge": 10**400})
+    assert read_metrics(recorder.folder) == [{"step": 1, "huge": None}]
 
 
 def test_rewinding_to_before_the_start_forgets_everything(recorder):
@@ -149,12 +180,12 @@ def test_rewinding_to_before_the_start_forgets_everything(recorder):
 
 
 def test_a_new_recorder_goes_on_where_the_last_one_stopped(tmp_path):
-    for step in (1, 2):
+    for step in (0, 1, 2):
         recorder = RunRecorder(tmp_path, recipe())
         recorder.rewind(step - 1)
         recorder.metrics(step, {"reward": 1.0})
         recorder.close()
-    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
 
 
 def test_a_damaged_line_in_the_middle_is_named(recorder):

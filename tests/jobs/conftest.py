@@ -17,36 +17,6 @@ os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
 # Threads that spin for a core another process holds cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-QUICK = {
-    "name": "quick",
-    "model": {"name": "tiny"},
-    "task": {"name": "tiny/swap", "num_validation": 8, "num_test": 8},
-    "rollout": {"max_tokens": 6},
-    "reward": [{"name": "exact"}],
-    "learner": {"lr": 0.05},
-    "train": {
-        "steps": 4,
-        "prompts_per_step": 4,
-        "group_size": 4,
-        "eval_every": 2,
-        "report_to": [],
-    },
-}
-
-
-@pytest.fixture
-def quick():
-    """A maker of recipes that train in a second; changes are given as section={key: value}."""
-
-    def make(**changes):
-        tree = {name: dict(v) if isinstance(v, dict) else v for name, v in QUICK.items()}
-        for section, values in changes.items():
-            merged = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
-            tree[section] = merged
-        return parse_recipe(tree, source="quick")
-
-    return make
-
 
 @pytest.fixture(scope="session")
 def tiny_experts(tmp_path_factory, make_expert):

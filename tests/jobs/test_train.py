@@ -5,11 +5,10 @@ import threading
 
 import pytest
 
-from jobs.train import lone_run, run
-from rlpeft.checkpoint import list_checkpoints
+from jobs.folder import lone_run
+from jobs.train import run
 from rlpeft.errors import CheckpointError
 from rlpeft.experts import load_expert
-from rlpeft.metrics import completions_steps, read_completions, read_metrics
 
 
 class CutOff(Exception):
@@ -28,27 +27,10 @@ def local(recipe, out, **options):
     return run(recipe, out, ray=False, **options)
 
 
-def is_time(name):
-    return name.startswith("perf/") or name in ("step_time", "sync/seconds")
-
-
-def decided(folder):
-    """All that a run leaves and that must not depend on when it was cut off."""
-    checkpoint = list_checkpoints(folder)[-1]
-    return {
-        "tensors": (checkpoint / "state.safetensors").read_bytes(),
-        "state": json.loads((checkpoint / "state.json").read_text()),
-        "metrics": [
-            {name: value for name, value in row.items() if not is_time(name)}
-            for row in read_metrics(folder)
-        ],
-        "completions": [read_completions(path) for path in completions_steps(folder)],
-        "expert": load_expert(folder / "expert").card.digest,
-    }
-
-
 @pytest.mark.parametrize("cuts", [(0,), (1,), (2, 3)])
-def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(quick, tmp_path, cuts):
+def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(
+    quick, tmp_path, cuts, decided
+):
     recipe = quick()
     whole = local(recipe, tmp_path / "whole")
     for step in cuts:
@@ -63,7 +45,7 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(quick, tmp_
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
-    cluster, quick, tmp_path, engines
+    cluster, quick, tmp_path, engines, decided
 ):
     recipe = quick(resources={"reward_workers": 2})
     killed = []
@@ -88,7 +70,7 @@ def test_a_finished_run_is_not_tested_again(quick, tmp_path):
     assert local(recipe, tmp_path)["name"] == "kept"
 
 
-def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_path):
+def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_path, decided):
     local(quick(train={"steps": 2}), tmp_path / "grown")
     local(quick(), tmp_path / "grown")
     local(quick(), tmp_path / "whole")

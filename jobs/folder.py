@@ -1,0 +1,103 @@
+"""The folder of a run or a search: one driver at a time, and never a folder of something else."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rlpeft.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
+from rlpeft.errors import CheckpointError
+from rlpeft.experts import CARD_FILE, read_card
+from rlpeft.files import PARTIAL, REPLACED, make_folder, plain_errors, sweep
+from rlpeft.metrics import COMPLETIONS_FOLDER, read_metrics
+
+SUMMARY_FILE, EXPERT_FOLDER, LOCK_FILE = "summary.json", "expert", ".lock"
+RECORD_FILE = "search.json"
+"""What the CEM service writes about a search, before the search begins."""
+
+SHOWN = 3
+"""Names of a stranger's files that an error quotes."""
+
+
+@contextmanager
+def lone_run(out: Path) -> Iterator[None]:
+    """Hold a run's folder: two drivers in it would overwrite each other's steps.
+
+    The lock ends with the process, however it ends.
+
+    Raises:
+        CheckpointError: another driver is at work there, or the folder is none of ours.
+        FileError: there can be no folder, or it cannot be written to.
+    """
+    refuse_strangers(out)
+    make_folder(out)
+    with plain_errors(out):
+        lock = (out / LOCK_FILE).open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"run {str(out)!r} must have one driver, another one is at work in it. Wait for "
+                "it, stop it, or choose another --out."
+            ) from error
+        for folder in (out, out / "checkpoints", out / COMPLETIONS_FOLDER):
+            sweep(folder)
+        yield
+
+
+def refuse_strangers(out: Path) -> None:
+    """Refuse a folder that holds something and is not marked as a run's.
+
+    Raises:
+        CheckpointError: it names some of what is there.
+    """
+    with plain_errors(out):
+        if not out.is_dir() or (out / FINGERPRINT_FILE).is_file():
+            return
+        ours = (PARTIAL, REPLACED, LOCK_FILE, RECORD_FILE)
+        found = sorted(path.name for path in out.iterdir() if not path.name.startswith(ours))
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise CheckpointError(
+            f"--out must be a new or empty folder, or that of a run (with {FINGERPRINT_FILE}); "
+            f"{str(out)!r} holds {', '.join(found[:SHOWN])}{more}. Choose another --out."
+        )
+
+
+def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
+    """Refuse to continue a run under another set-up; one without a step may still be mended.
+
+    Raises:
+        CheckpointError: the folder is a run's that was started with something else.
+    """
+    check_fingerprint(out, found, anew=not (list_checkpoints(out) or has_results(out)))
+
+
+def refuse_lost_checkpoints(out: Path) -> None:
+    """Refuse to begin anew where a run has got somewhere: that would overwrite its expert.
+
+    Raises:
+        CheckpointError: results without a checkpoint to continue from.
+    """
+    if not list_checkpoints(out) and has_results(out):
+        raise CheckpointError(
+            f"run {str(out)!r} has results and must have a checkpoint to continue from, it has "
+            "none; a new run there would overwrite its expert. Choose another --out, or remove "
+            "that folder."
+        )
+
+
+def has_results(out: Path) -> bool:
+    """Whether a run got further than what is done again without loss, its first step."""
+    if (out / SUMMARY_FILE).exists():
+        return True
+    expert = out / EXPERT_FOLDER
+    if (expert / CARD_FILE).exists():
+        card = read_card(expert)
+        if card.step > 1 or card.test is not None:
+            return True
+    return any(row["step"] > 1 for row in read_metrics(out))
