@@ -38,8 +38,12 @@ kexec_file_load 320 294, reboot 169 142, swapon 167 224, swapoff 168 225, sethos
 setdomainname 171 162, settimeofday 164 170, clock_settime 227 112, adjtimex 159 171,
 clock_adjtime 305 266, acct 163 89, quotactl 179 60, syslog 103 116, iopl 172 -, ioperm 173 -,
 vhangup 153 58, io_uring_setup 425 425, io_uring_enter 426 426, io_uring_register 427 427,
-memfd_create 319 279, memfd_secret 447 447, shmget 29 194, semget 64 190, msgget 68 186,
-mq_open 240 180, open_by_handle_at 304 265, name_to_handle_at 303 264, mknod 133 -,
+memfd_create 319 279, memfd_secret 447 447, shmget 29 194, shmat 30 196, shmctl 31 195,
+shmdt 67 197, semget 64 190, semctl 66 191, semop 65 193, semtimedop 220 192, msgget 68 186,
+msgctl 71 187, msgrcv 70 188, msgsnd 69 189, mq_open 240 180, mq_unlink 241 181,
+mq_timedsend 242 182, mq_timedreceive 243 183, mq_notify 244 184, modify_ldt 154 -,
+sendmmsg 307 269, recvmmsg 299 243, recvfrom 45 207, process_mrelease 448 448,
+lookup_dcookie 212 18, set_mempolicy_home_node 450 450, open_by_handle_at 304 265, name_to_handle_at 303 264, mknod 133 -,
 mknodat 259 33, fanotify_init 300 262, inotify_init 253 -, inotify_init1 294 26,
 truncate 76 45, sync 162 81, syncfs 306 267, chmod 90 -, fchmod 91 52, fchmodat 268 53,
 chown 92 -, lchown 94 -, fchown 93 55, fchownat 260 54, setxattr 188 5, lsetxattr 189 6,
@@ -51,6 +55,14 @@ mbind 237 235, set_mempolicy 238 237, seccomp 317 277
 """
 _NEWEST_CALL = 450  # what came later is answered as an older kernel would: not implemented
 _CLONE_CALL, _CLONE3_CALL, _PRLIMIT_CALL = (56, 220), (435, 435), (302, 261)
+# Both take a command as their second argument. What is not listed sends signals to others
+# (F_SETOWN, F_SETSIG, FIOASYNC), makes files that cannot be removed (FS_IOC_SETFLAGS) or is a
+# door to a driver. ioctl: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. fcntl:
+# F_DUPFD to F_SETLKW, F_OFD_GETLK to F_OFD_SETLKW, F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ.
+_COMMANDS = (
+    ((16, 29), (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
+    ((72, 25), (*range(8), 36, 37, 38, 1030, 1031, 1032)),
+)
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _X32_BIT = 0x40000000
 _CLONE_THREAD = 0x00010000
@@ -63,6 +75,7 @@ _READ = 0b1100  # read a file, list a folder
 _WRITE = 1 << 1 | 1 << 5 | 1 << 8 | 1 << 14  # write, remove, make and truncate files
 _ALL_RIGHTS_BY_ABI = {3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 
+_READ_SEARCH = 1 << 2  # CAP_DAC_READ_SEARCH
 _PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS, _SECCOMP = 1, 4, 38, 22
 
 
@@ -102,6 +115,7 @@ def confine(folder: str, limits: Limits) -> None:
         return
     _prctl(_DUMPABLE, 0)
     _prctl(_NO_NEW_PRIVS, 1)
+    _drop_capabilities()
     if _landlock_abi() >= 3:
         _restrict_files(folder)
     if _filter_available():
@@ -133,6 +147,19 @@ def _limit(limits: Limits) -> None:
         # macOS refuses some limits; `missing_protections` has said that this is not Linux.
         with contextlib.suppress(*(() if sys.platform == "linux" else (ValueError, OSError))):
             resource.setrlimit(name, (soft, hard))
+
+
+def _drop_capabilities() -> None:
+    """Give up root's powers, but for reading: an interpreter may lie in a folder of another user.
+
+    Source: capget(2); version 3 of its header, two words of effective, permitted, inheritable.
+    """
+    header = struct.pack("=Ii", 0x20080522, 0)
+    held = ctypes.create_string_buffer(24)
+    _checked(_libc().capget(header, held))
+    words = struct.unpack("=6I", held.raw)
+    kept = words[1] & _READ_SEARCH
+    _checked(_libc().capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0)))
 
 
 # --- Landlock ------------------------------------------------------------------------------------
@@ -205,13 +232,17 @@ def _filter_program(machine: str) -> bytes:
     calls = [entry.split() for entry in _REFUSED_CALLS.replace("\n", " ").split(",")]
     refused = [int(call[1 + column]) for call in calls if call[1 + column] != "-"]
     # Each instruction is (code, jump if true, jump if false, operand); data offsets: the call's
-    # number at 0, the architecture at 4, the low half of the first argument at 16.
+    # number at 0, the architecture at 4, the low halves of the first arguments at 16 and 24.
     program = [(_LOAD, 0, 0, 4), (_JUMP_EQ, 1, 0, audit_arch), (_RETURN, 0, 0, _KILL)]
     program += [(_LOAD, 0, 0, 0), (_JUMP_GE, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
     program += [(_JUMP_GE, 0, 1, _NEWEST_CALL + 1), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
     program += [(_JUMP_EQ, 0, 1, _CLONE3_CALL[column]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
     for number in refused:
         program += [(_JUMP_EQ, 0, 1, number), (_RETURN, 0, 0, _ERRNO | _EPERM)]
+    for call, commands in _COMMANDS:
+        program += [(_JUMP_EQ, 0, len(commands) + 3, call[column]), (_LOAD, 0, 0, 24)]
+        program += [(_JUMP_EQ, len(commands) - i, 0, one) for i, one in enumerate(commands)]
+        program += [(_RETURN, 0, 0, _ERRNO | _EPERM), (_RETURN, 0, 0, _ALLOW)]
     # Threads are allowed, processes are not: clone must carry CLONE_THREAD.
     program += [(_JUMP_EQ, 0, 4, _CLONE_CALL[column]), (_LOAD, 0, 0, 16)]
     program += [(_JUMP_SET, 0, 1, _CLONE_THREAD), (_RETURN, 0, 0, _ALLOW)]

@@ -9,6 +9,7 @@ job. Started by `rewards.code.sandbox` as a bare interpreter; end of input ends 
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib
 import json
 import os
@@ -31,7 +32,6 @@ FOLDER_BYTES = 16 << 20
 
 _LOOK_S = 0.05
 _TESTS_TAKEN = b" "  # first byte of a result, blank in JSON
-_UNCONFINED = 70  # exit status of a child that never reached foreign code
 _MAX_RESULT_BYTES = 1 << 16
 _PRELOADED = (
     "array bisect cmath collections copy datetime decimal fractions functools heapq itertools "
@@ -66,25 +66,26 @@ def _answer(parent: Channel, root: str) -> bool:
 
 @dataclass(slots=True)
 class _Child:
-    """One forked process; `status` and processor time are known once it was reaped."""
+    """One forked process; its processor time is known once it was reaped."""
 
     pid: int
     used_s: float = 0.0
-    status: int = 0
 
-    def waiting(self) -> bool:
-        """Whether it sleeps of its own will rather than for want of a processor."""
-        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "R"
-        return True
+    def ready_s(self) -> float:
+        """Seconds it has run or wanted to run, had a processor been free (proc(5), schedstat)."""
+        busiest = 0
+        for path in glob.glob(f"/proc/{self.pid}/task/*/schedstat"):
+            with contextlib.suppress(OSError), open(path) as stat:
+                ran, waited, _ = stat.read().split()
+                busiest = max(busiest, int(ran) + int(waited))
+        return busiest / 1e9
 
     def kill(self) -> None:
         """Kill its process group and reap it."""
         for stop in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 stop(self.pid, signal.SIGKILL)
-        _, status, usage = os.wait4(self.pid, 0)
-        self.status = os.waitstatus_to_exitcode(status)
+        _, _, usage = os.wait4(self.pid, 0)
         self.used_s = usage.ru_utime + usage.ru_stime
 
 
@@ -114,15 +115,17 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
     for fd in (judge_in, program_out, program_in, judge_out, result_out):
         os.close(fd)
     raw, stopped = _watch(result_in, folder, time.monotonic() + job["wall_s"])
-    starved = stopped == "time" and not program.waiting()
+    # The two take turns, so a job that neither wanted to go on with has slept of its own will.
+    ready_s = program.ready_s() + judge.ready_s()
+    starved = stopped == "time" and job["wall_s"] - ready_s < job["wall_s"] / 3
     program.kill()
     judge.kill()
     os.close(result_in)
-    if _UNCONFINED in (program.status, judge.status):
-        return {"outcome": "broken", "detail": "a process could not be confined", "last": True}
-    if not raw:  # the tests were never begun, which says nothing about the program
+    # Before any foreign code runs, so not by the exit status, which a program can choose.
+    if not raw:
         outcome = "starved" if stopped == "time" else "broken"
-        return {"outcome": outcome, "detail": "the tests did not begin", "last": True}
+        detail = "the tests did not begin: too little time, or a process could not be confined"
+        return {"outcome": outcome, "detail": detail, "last": True}
     # A tenth of slack: the kernel's clock of the limit and its account of use differ a little.
     spent = program.used_s >= 0.9 * limits.cpu_s
     return _outcome(raw.strip(), stopped, starved, spent) | {"last": False}
@@ -148,7 +151,7 @@ def _fork(run: Any, folder: str, limits: Limits, keep: tuple[int, ...]) -> _Chil
     if pid:
         return _Child(pid)
     # The child must never return into the zygote's loop, whatever happens.
-    status = _UNCONFINED
+    status = 1
     try:
         die_with_parent()
         os.setsid()
@@ -156,7 +159,6 @@ def _fork(run: Any, folder: str, limits: Limits, keep: tuple[int, ...]) -> _Chil
         os.chdir(folder)
         os.environ.clear()
         confine(folder, limits)
-        status = 1
         run()
         status = 0
     except WireError:

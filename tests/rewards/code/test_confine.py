@@ -10,9 +10,9 @@ ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
 X86, ARM = 0xC000003E, 0xC00000B7
 
 
-def answer(machine, number, *, arch, argument=0):
+def answer(machine, number, *, arch, argument=0, second=0):
     """Run the filter on one system call; the data are nr, arch, instruction pointer, arguments."""
-    data = struct.pack("=IIQ6Q", number, arch, 0, argument, 0, 0, 0, 0, 0)
+    data = struct.pack("=IIQ6Q", number, arch, 0, argument, second, 0, 0, 0, 0)
     program = list(struct.iter_unpack("=HBBI", _filter_program(machine)))
     accumulator, position = 0, 0
     while True:
@@ -73,3 +73,15 @@ def test_calls_of_another_architecture_end_the_process():
 def test_calls_newer_than_the_list_do_not_exist():
     assert answer("x86_64", 451, arch=X86) == ENOSYS
     assert answer("aarch64", 460, arch=ARM) == ENOSYS
+
+
+# F_GETFL and TCGETS are asked by every open(); the others signal strangers or mark files.
+@pytest.mark.parametrize(
+    ("x86", "arm", "allowed", "refused"),
+    [(72, 25, (0, 1, 3, 4, 1030), (8, 10, 15, 1024, 1026)),
+     (16, 29, (0x5401, 0x5413), (0x40086602, 0x401C5820, 0x8901, 0x5452))],
+)  # fmt: skip
+def test_files_take_ordinary_commands_only(x86, arm, allowed, refused):
+    for machine, number, arch in (("x86_64", x86, X86), ("aarch64", arm, ARM)):
+        assert {answer(machine, number, arch=arch, second=one) for one in allowed} == {ALLOW}
+        assert {answer(machine, number, arch=arch, second=one) for one in refused} == {EPERM}

@@ -43,6 +43,15 @@ ESCAPES = {
     "change times": "import os; os.utime('/tmp')",
     "raise its limits": "import resource; resource.setrlimit(resource.RLIMIT_CPU, (999, 999))",
     "limit another process": "import resource as r, os; r.prlimit(os.getppid(), r.RLIMIT_CPU)",
+    "signals on its pipe to another": "import fcntl; fcntl.fcntl(0, fcntl.F_SETOWN, 1)",
+    "another signal for its pipe": "import fcntl; fcntl.fcntl(0, fcntl.F_SETSIG, 9)",
+    "a file that cannot be removed": (
+        "import fcntl; fcntl.ioctl(open('kept', 'w'), 0x40086602, (16).to_bytes(8, 'little'))"
+    ),
+    "shared memory of others": (
+        "import ctypes; assert ctypes.CDLL(None, use_errno=True).shmat(0, None, 0) != -1"
+        " or ctypes.get_errno() != 1"
+    ),
     "anonymous memory file": "import os; os.memfd_create('x')",
     "big file": "open('big', 'wb').write(bytes(3 << 20))",
 }
@@ -175,6 +184,23 @@ def test_a_program_that_the_machine_starved_is_not_called_wrong(sandbox):
     outcome = run(sandbox, "def f():\n    while True: pass", "f()", cpu_s=60, wall_s=0.3)
 
     assert outcome.outcome == "starved"
+
+
+def test_a_program_that_slept_away_its_time_is_not_called_starved(sandbox):
+    source = "import time\ndef f():\n    time.sleep(1.2)\n    while True: pass"
+
+    outcome = run(sandbox, source, "f()", cpu_s=60, wall_s=1.5)
+
+    assert outcome.outcome == "failed"
+    assert "waited" in outcome.detail
+
+
+@pytest.mark.parametrize("status", [0, 1, 70, 255])
+@pytest.mark.parametrize("source", ["import os; os._exit({})", "def f(): import os; os._exit({})"])
+def test_a_program_that_ends_itself_is_wrong_whatever_its_status(sandbox, source, status):
+    outcome = run(sandbox, source.format(status), "assert f() == 1")
+
+    assert outcome.outcome == "failed"
 
 
 def test_memory_is_bounded(sandbox):
