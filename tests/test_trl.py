@@ -25,13 +25,13 @@ def trained(model, prefix="svf_z"):
 
 
 def options(tmp_path):
+    # `bf16` is left out: TRL's default is autocast over a float32 base.
     return {
         "output_dir": str(tmp_path),
         "max_steps": 2,
         "per_device_train_batch_size": 16,
         "learning_rate": 1e-2,
         "use_cpu": True,
-        "bf16": False,
         "report_to": [],
         "save_strategy": "no",
         "logging_strategy": "no",
@@ -79,6 +79,45 @@ def test_rloo_trainer_trains_svf(tmp_path):
         model,
         reward_funcs=rising,
         args=RLOOConfig(**options(tmp_path), num_generations=4, max_completion_length=6),
+        train_dataset=Dataset.from_list([{"prompt": f"{n}#="} for n in range(1000, 1032)]),
+        processing_class=tokenizer,
+        peft_config=SvfConfig(),
+    )
+    trainer.train()
+    assert any(bool((z != 1).any()) for z in trained(trainer.model))
+
+
+def test_dpo_trainer_trains_svf(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from trl import DPOConfig, DPOTrainer
+    model, tokenizer = tiny()
+    numbers = range(1000, 1032)
+    rows = [{"prompt": f"{n}#=", "chosen": f"{n}", "rejected": "9999"} for n in numbers]
+    trainer = DPOTrainer(
+        model,
+        args=DPOConfig(**options(tmp_path)),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=SvfConfig(),
+    )
+    trainer.train()
+    assert any(bool((z != 1).any()) for z in trained(trainer.model))
+
+
+def test_grpo_trainer_trains_svf(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from trl import GRPOConfig, GRPOTrainer
+    model, tokenizer = tiny()
+
+    def rising(completions, **_):
+        return [-float(ord(text[0])) if text else -99.0 for text in completions]
+
+    trainer = GRPOTrainer(
+        model,
+        reward_funcs=rising,
+        args=GRPOConfig(**options(tmp_path), num_generations=4, max_completion_length=6),
         train_dataset=Dataset.from_list([{"prompt": f"{n}#="} for n in range(1000, 1032)]),
         processing_class=tokenizer,
         peft_config=SvfConfig(),

@@ -6,17 +6,9 @@ N in_features, M out_features, R rank; leading axes are tokens.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 
-
-def without_autocast(tensor: torch.Tensor) -> AbstractContextManager[object]:
-    """No autocast on the tensor's device: bf16 products would put bf16 noise into the gain."""
-    kind = tensor.device.type
-    if torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()
+from rlpeft.adapters.autocast import without_autocast
 
 
 def wide(tensor: torch.Tensor) -> torch.Tensor:

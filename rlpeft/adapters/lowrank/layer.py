@@ -13,9 +13,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from rlpeft.adapters.autocast import without_autocast
 from rlpeft.adapters.lowrank.config import LowRankConfig
-from rlpeft.adapters.lowrank.functional import without_autocast
-from rlpeft.errors import ConfigError, ModelError
+from rlpeft.adapters.rows import check_rows
+from rlpeft.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,7 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
     def _forward_rows(
         self, x: torch.Tensor, y: torch.Tensor, adapter_names: list[str]
     ) -> torch.Tensor:
-        if len(adapter_names) != len(x):
-            raise ConfigError(
-                f"adapter_names must have one name a row, got {len(adapter_names)} names for "
-                f"{len(x)} rows."
-            )
+        check_rows(self, x, adapter_names)
         y = y.clone()
         for name in set(adapter_names) & set(self.scaling):
             rows = [row for row, other in enumerate(adapter_names) if other == name]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTuner
-from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from rlpeft.adapters.lowrank.config import LowRankConfig
 from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer, merge_refusal
-from rlpeft.errors import ConfigError, ModelError
+from rlpeft.adapters.rows import MixedBatches
+from rlpeft.errors import ModelError
 
 LLAMA_LIKE = (
     "gemma",
@@ -33,7 +30,7 @@ HISTOGRAM_EDGES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.001, 1.01, 1.1, 2.0, 10.0, floa
 """Edges of the gain histograms: fine around 1, where the adapter is a plain LoRA."""
 
 
-class LowRankModel(BaseTuner):
+class LowRankModel(MixedBatches):
     """Wraps every targeted linear layer in `tuner_layer_cls`, a `LowRankLayer`."""
 
     tuner_layer_cls: type[LowRankLayer]
@@ -59,13 +56,13 @@ class LowRankModel(BaseTuner):
     def _check_merge_allowed(self) -> None:
         raise ModelError(merge_refusal(self.tuner_layer_cls.method))
 
-    def layers(self) -> Iterator[LowRankLayer]:
+    def adapted_layers(self) -> Iterator[LowRankLayer]:
         """All adapted layers, in the order of the model."""
         return (m for m in self.model.modules() if isinstance(m, self.tuner_layer_cls))
 
     def clear_cache(self) -> None:
         """Forget cached terms: needed only after writing to a parameter's `.data` in place."""
-        for layer in self.layers():
+        for layer in self.adapted_layers():
             layer.clear_cache()
 
     def auxiliary_loss(self, token_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -80,7 +77,7 @@ class LowRankModel(BaseTuner):
         """
         terms = [
             layer.config[name].curvature_reg * (kappa - start).square()
-            for layer in self.layers()
+            for layer in self.adapted_layers()
             for name in self.active_adapters
             if layer.config.get(name) is not None and layer.config[name].curvature_reg
             for kappa, start in _present(layer.curvatures(name))
@@ -89,9 +86,9 @@ class LowRankModel(BaseTuner):
             return next(self.model.parameters()).new_zeros((), dtype=torch.float32)
         return torch.cat(terms).mean()
 
-    def records(self) -> Iterator[tuple[LowRankLayer, str, ForwardRecord]]:
+    def forward_records(self) -> Iterator[tuple[LowRankLayer, str, ForwardRecord]]:
         """(layer, adapter name, record) of the last training forward, active adapters only."""
-        for layer in self.layers():
+        for layer in self.adapted_layers():
             for name in self.active_adapters:
                 if name in layer._records:
                     yield layer, name, layer._records[name]
@@ -105,7 +102,7 @@ class LowRankModel(BaseTuner):
         Raises:
             ModelError: an adapted layer's input or its A x was not finite.
         """
-        found = list(self.records())
+        found = list(self.forward_records())
         if not found:
             return
         finite = torch.stack([_all_finite(record) for _, _, record in found]).tolist()
@@ -121,7 +118,7 @@ class LowRankModel(BaseTuner):
     def adapter_metrics(self) -> dict[str, float]:
         """Scalars to log, from the last training forward: gains and curvatures, by expert."""
         collected: dict[str, list[torch.Tensor]] = {}
-        for _, _, record in self.records():
+        for _, _, record in self.forward_records():
             for space, gains in zip(record.spaces, record.gains, strict=True):
                 collected.setdefault(f"gain/{space}", []).append(gains.flatten().float())
         metrics: dict[str, float] = {}
@@ -130,7 +127,7 @@ class LowRankModel(BaseTuner):
             metrics |= {f"{key}/mean": values.mean().item(), f"{key}/max": values.max().item()}
         kappas = [
             kappa
-            for layer in self.layers()
+            for layer in self.adapted_layers()
             for name in self.active_adapters
             for kappa, _ in _present(layer.curvatures(name))
         ]
@@ -144,7 +141,7 @@ class LowRankModel(BaseTuner):
         """'module/space' -> tokens of the last training forward per bin of `HISTOGRAM_EDGES`."""
         edges = torch.tensor(HISTOGRAM_EDGES[1:-1])
         histograms = {}
-        for layer, _, record in self.records():
+        for layer, _, record in self.forward_records():
             for space, gains in zip(record.spaces, record.gains, strict=True):
                 bins = torch.bucketize(
                     gains.flatten().float().cpu().contiguous(), edges, right=True
@@ -170,44 +167,6 @@ class LowRankModel(BaseTuner):
             if not space.startswith("euclidean")
             for edge, count in zip(HISTOGRAM_EDGES, counts, strict=False)
         }
-
-    @contextmanager
-    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
-        """Pass `adapter_names` (one adapter a row of the batch) on to the layers."""
-        names = kwargs.pop("adapter_names", None)
-        if names is None:
-            yield
-            return
-        self._check_row_names(names)
-        if kwargs.get("num_beams", 1) and kwargs.get("num_beams", 1) > 1:
-            names = [name for name in names for _ in range(kwargs["num_beams"])]
-        hook = partial(_add_names, names=names)
-        handles = [
-            module.register_forward_pre_hook(hook, with_kwargs=True)
-            for module in self.modules()
-            if isinstance(module, LowRankLayer | AuxiliaryTrainingWrapper)
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _check_row_names(self, names: list[str]) -> None:
-        if self.training:
-            raise ConfigError("adapter_names needs evaluation mode. Call model.eval() first.")
-        unknown = sorted(set(names) - {"__base__", *self.peft_config})
-        if unknown:
-            raise ConfigError(
-                f"adapter_names must be among {sorted(self.peft_config)} or '__base__', "
-                f"got {unknown}."
-            )
-
-
-def _add_names(
-    _: nn.Module, args: Any, kwargs: dict[str, Any], *, names: list[str]
-) -> tuple[Any, dict[str, Any]]:
-    return args, {**kwargs, "adapter_names": names}
 
 
 def _present(

@@ -36,7 +36,7 @@ class MoSLoraModel(LowRankModel):
                 router's graph.
         """
         loss = super().auxiliary_loss(token_mask)
-        records, balances = list(self.records()), []
+        records, balances = list(self.forward_records()), []
         if not records and any(self.peft_config[n].balance_coef for n in self.active_adapters):
             raise ModelError(
                 "the balance loss needs a forward with gradient before it, there was none. Call "
@@ -55,7 +55,7 @@ class MoSLoraModel(LowRankModel):
         metrics = super().adapter_metrics()
         entropies: list[torch.Tensor] = []
         used: dict[str, list[torch.Tensor]] = {}
-        for _, _, record in self.records():
+        for _, _, record in self.forward_records():
             assert record.shares is not None
             shares_TE = record.shares.detach().flatten(0, -2)
             entropies.append(-torch.xlogy(shares_TE, shares_TE).sum(-1).mean())

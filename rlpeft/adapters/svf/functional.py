@@ -26,6 +26,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from rlpeft.adapters.autocast import without_autocast
 from rlpeft.factors import Factors
 
 SMALLEST_DIVISOR = 0.05
@@ -94,10 +95,11 @@ def spectral_linear(
 def dense_weight(weight_MN: torch.Tensor, factors: Factors, z_R: torch.Tensor) -> torch.Tensor:
     """W' [M, N] in the dtype of W; the change is computed in fp32 and rounded once."""
     basis = factors.basis.to(weight_MN.device, torch.float32)
-    # The square matrix first: R³ + R² max(M, N) multiply-adds, R² max(M, N) twice otherwise.
-    change_RR = (basis * (z_R.float() - 1)) @ basis.T
     full_MN = weight_MN.float()
-    delta_MN = change_RR @ full_MN if factors.output_side else full_MN @ change_RR
+    with without_autocast(full_MN):
+        # The square matrix first: R³ + R² max(M, N) multiply-adds, R² max(M, N) twice otherwise.
+        change_RR = (basis * (z_R.float() - 1)) @ basis.T
+        delta_MN = change_RR @ full_MN if factors.output_side else full_MN @ change_RR
     return (full_MN + delta_MN).to(weight_MN.dtype)
 
 
@@ -109,7 +111,17 @@ def dense_linear(
     weight_MN: torch.Tensor,
     factors: Factors,
 ) -> torch.Tensor:
-    """x W'ᵀ with the gradient of z, where `bent_MN` is `dense_weight(weight_MN, factors, z_R)`."""
+    """x W'ᵀ with the gradient of z, where `bent_MN` is `dense_weight(weight_MN, factors, z_R)`.
+
+    Under autocast the products with x are taken in its dtype, as those of the base layer are.
+    """
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        with without_autocast(x):
+            return dense_linear(
+                x.to(dtype), z_R, bent_MN=bent_MN.to(dtype), weight_MN=weight_MN, factors=factors
+            )
     if not torch.is_grad_enabled() or not (x.requires_grad or z_R.requires_grad):
         return F.linear(x, bent_MN)
     divides = bool(z_R.detach().abs().min() >= SMALLEST_DIVISOR)
@@ -146,10 +158,13 @@ class _DenseLinear(torch.autograd.Function):
             return dx, None, None, None, None, None, None
         kept_T, dy_T = (t.reshape(-1, t.shape[-1]) for t in (kept, dy))
         if not ctx.divides:
-            grad_MN = dy_T.T @ kept_T
+            grad_MN = (dy_T.T @ kept_T).to(weight_MN.dtype)
             outer_RR = grad_MN @ weight_MN.T if ctx.output_side else weight_MN.T @ grad_MN
         else:
             outer_RR = kept_T.T @ (dy_T if ctx.output_side else dx.reshape(-1, dx.shape[-1]))
+        # Activations may be in half precision; z and what is summed for it are not.
+        exact = torch.promote_types(z_R.dtype, basis_RR.dtype)
+        outer_RR, basis_RR = outer_RR.to(exact), basis_RR.to(exact)
         dz_R = ((outer_RR @ basis_RR) * basis_RR).sum(0)
         if ctx.divides:
             dz_R = dz_R / z_R

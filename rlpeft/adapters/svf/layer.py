@@ -11,6 +11,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
+from rlpeft.adapters.rows import check_rows
+from rlpeft.adapters.svf.base_weight import Stamp
 from rlpeft.adapters.svf.config import SvfConfig
 from rlpeft.adapters.svf.functional import (
     dense_linear,
@@ -22,6 +24,8 @@ from rlpeft.adapters.svf.functional import (
 )
 from rlpeft.errors import ModelError
 from rlpeft.factors import Factors, factorise
+
+PLAIN_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 class SvfLinear(nn.Module, BaseTunerLayer):
@@ -55,17 +59,19 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._unmerged_MN: torch.Tensor | None = None
-        self._bent: tuple[torch.Tensor, torch.Tensor] | None = None  # (z, W'), rebuilt for a new z
-        self._spectral_MN: torch.Tensor | None = None  # made when first needed
+        self.clear_cache()
         self.by_row: Callable[[torch.Tensor], torch.Tensor] | None = None  # by `RowMultipliers`
+        if getattr(getattr(base_layer, "weight", None), "is_meta", False):
+            raise ModelError(
+                "SVF needs the base model's weights to decompose them, got a base on device "
+                "'meta'. Load the weights first, then add the adapter."
+            )
         weight_MN = dequantize_module_weight(base_layer)
-        factors = factorise(weight_MN)
         self.out_features, self.in_features = weight_MN.shape
-        self.output_side, self.digest = factors.output_side, factors.digest
-        dtype = weight_MN.dtype if weight_MN.is_floating_point() else torch.float32
         # Buffers follow `.to()`; not persistent, since the cache has them under `digest`.
-        self.register_buffer("svf_basis", factors.basis.to(weight_MN.device, dtype), False)
-        self.register_buffer("svf_s", factors.singular_values.to(weight_MN.device), False)
+        self.register_buffer("svf_basis", None, False)
+        self.register_buffer("svf_s", None, False)
+        self._take_factors(weight_MN)
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, config=config)
 
@@ -85,26 +91,79 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters)
 
+    def _take_factors(self, weight_MN: torch.Tensor) -> None:
+        factors = factorise(weight_MN)
+        self.output_side, self.digest = factors.output_side, factors.digest
+        dtype = weight_MN.dtype if weight_MN.is_floating_point() else torch.float32
+        self.svf_basis = factors.basis.to(weight_MN.device, dtype)
+        self.svf_s = factors.singular_values.to(weight_MN.device)
+        self._stamp = self._factored = Stamp.of(self.base_layer.weight) if self._plain else None
+
+    @torch.no_grad()
+    def _follow_base(self, *, values: bool = True) -> None:
+        """Drop what was computed from base weights that are there no more; factorise new ones.
+
+        Args:
+            values: whether to look at the weights, beside where they lie and how often they were
+                written to: `.data` counts no writes, but to look is to wait for an accelerator.
+        """
+        if self.merged or not self._plain or torch.compiler.is_compiling():
+            return
+        weight_MN = self.base_layer.weight.detach()
+        if self._stamp is not None and self._stamp.fits(weight_MN, values=values):
+            return
+        self.clear_cache()
+        self._stamp = Stamp.of(weight_MN)
+        # A move to another device or dtype keeps the factors: those of rounded weights may differ
+        # by a rotation among near-equal singular values, for which z was not trained.
+        if self._factored is None or not self._stamp.is_near(self._factored):
+            with torch.inference_mode(False):
+                self._take_factors(weight_MN)
+
+    def clear_cache(self) -> None:
+        """Forget W' and C; needed only after writing a few elements of `weight.data` in place."""
+        self._bent: tuple[torch.Tensor, torch.Tensor] | None = None  # (z, W'), rebuilt for a new z
+        self._spectral_MN: torch.Tensor | None = None  # made when first needed
+
     def multiplier(self, adapter_names: list[str] | None = None) -> torch.Tensor | None:
         """z [R] fp32 of the given (default: active) adapters together; `None` if none is here."""
-        here = [n for n in adapter_names or self.active_adapters if n in self.svf_z]
+        names = self.active_adapters if adapter_names is None else adapter_names
+        here = [n for n in names if n in self.svf_z]
         each = [multiplier(self.svf_z[n], self.svf_s, self.parametrisation[n]) for n in here]
         if len(each) < 2:
             return each[0] if each else None
         return 1 + torch.stack([z_R - 1 for z_R in each]).sum(0)
 
-    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """x [..., in_features] to y [..., out_features], in the dtype of x."""
+    def forward(
+        self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """x [..., in_features] to y [..., out_features], in the dtype of x.
+
+        Args:
+            adapter_names: one adapter a row of the batch (`__base__` for none), inference only.
+        """
         if self.by_row is not None:
             return self.by_row(x)
+        if adapter_names is not None and not self.disable_adapters:
+            return self._forward_rows(x, adapter_names, *args, **kwargs)
         if self.disable_adapters and self.merged:
             self.unmerge()
         z_R = None if self.disable_adapters or self.merged else self.multiplier()
         if z_R is None:
             return self.base_layer(x, *args, **kwargs)
-        if self._takes_dense(x):
+        if self._takes_dense(x) and not (args or kwargs):
             return self._dense_forward(x, z_R)
-        return self._factored_forward(x, z_R - 1)
+        return self._factored_forward(x, z_R - 1, *args, **kwargs)
+
+    def _forward_rows(
+        self, x: torch.Tensor, adapter_names: list[str], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        check_rows(self, x, adapter_names)
+        each = {name: self.multiplier([name]) for name in set(adapter_names)}
+        one_R = torch.ones_like(self.svf_s)  # for `__base__` and adapters of other layers
+        z_BR = torch.stack([one_R if (z := each[n]) is None else z for n in adapter_names])
+        change = (z_BR - 1).reshape(len(x), *[1] * (x.ndim - 2), -1)
+        return self._factored_forward(x, change, *args, **kwargs)
 
     def row_form(self, z: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """What maps x [B, T, N] to y [B, T, M] with one multiplier a sequence, without gradients.
@@ -114,8 +173,10 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         """
         if not self._plain or self.base_layer.weight.dtype != torch.float32:
             return partial(self._factored_forward, change=z - 1)
+        self._follow_base()
         if self._spectral_MN is None:
-            self._spectral_MN = spectral_weight(self.base_layer.weight.data, self.factors)
+            with torch.inference_mode(False):
+                self._spectral_MN = spectral_weight(self.base_layer.weight.data, self.factors)
         return partial(
             spectral_linear,
             z=z,
@@ -126,44 +187,72 @@ class SvfLinear(nn.Module, BaseTunerLayer):
 
     def _takes_dense(self, x: torch.Tensor) -> bool:
         forms = {self.form[name] for name in self.active_adapters if name in self.form}
-        if "factored" in forms or torch.compiler.is_compiling():
+        if "factored" in forms or torch.compiler.is_compiling() or not self._replaceable:
             return False
         # In bf16, W' would be rounded before the activations are rounded again: twice the error.
-        return self._plain and (
-            "dense" in forms or x.dtype == self.base_layer.weight.dtype == torch.float32
+        return "dense" in forms or (
+            x.dtype == self.base_layer.weight.dtype == torch.float32
+            and not torch.is_autocast_enabled(x.device.type)
         )
 
     @property
     def _plain(self) -> bool:
-        """Whether the base is an ordinary linear layer; quantised weights are tensor subclasses."""
+        """Whether the base computes x Wᵀ + b with a W of its own in a usual float format."""
         base = self.base_layer
-        return type(base) is nn.Linear and type(base.weight.data) is torch.Tensor
+        weight_MN = getattr(base, "weight", None)
+        return (
+            isinstance(base, nn.Linear)
+            # Quantised weights are tensor subclasses, packed integers or bare float8.
+            and isinstance(weight_MN, torch.Tensor)
+            and type(weight_MN.data) is torch.Tensor
+            and not weight_MN.is_meta
+            and weight_MN.dtype in PLAIN_DTYPES
+            and weight_MN.shape == (base.out_features, base.in_features)
+        )
+
+    @property
+    def _replaceable(self) -> bool:
+        """Whether W' may stand in for the base layer's forward, which then is not called."""
+        base = self.base_layer
+        hooked = base._forward_hooks or base._forward_pre_hooks or base._backward_hooks
+        return (
+            type(base) is nn.Linear and self._plain and not hooked and "forward" not in vars(base)
+        )
 
     def _dense_forward(self, x: torch.Tensor, z_R: torch.Tensor) -> torch.Tensor:
-        weight_MN, bias_M = self.base_layer.weight, self.base_layer.bias
         bent_MN = self._dense_weight(z_R.detach())
+        weight_MN, bias_M = self.base_layer.weight, self.base_layer.bias
         y = dense_linear(x, z_R, bent_MN=bent_MN, weight_MN=weight_MN, factors=self.factors)
-        return y if bias_M is None else y + bias_M
+        return y if bias_M is None else y + bias_M.to(y.dtype)
 
     @torch.no_grad()
     def _dense_weight(self, z_R: torch.Tensor) -> torch.Tensor:
+        self._follow_base()
         if self._bent is None or not _same(self._bent[0], z_R):
-            weight_MN = self.base_layer.weight
-            self._bent = (z_R.clone(), dense_weight(weight_MN, self.factors, z_R))
+            # Tensors made in inference mode could not be saved for a later backward.
+            with torch.inference_mode(False):
+                weight_MN = self.base_layer.weight
+                self._bent = (z_R.clone(), dense_weight(weight_MN, self.factors, z_R))
         return self._bent[1]
 
-    def _factored_forward(self, x: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    def _factored_forward(
+        self, x: torch.Tensor, change: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        self._follow_base(values=x.device.type == "cpu")
         basis_RR = self.svf_basis.to(x.dtype)
         if not self.output_side:
-            return self.base_layer(rotate(x, basis_RR, change))
-        y, bias_M = self.base_layer(x), getattr(self.base_layer, "bias", None)
+            return self.base_layer(rotate(x, basis_RR, change), *args, **kwargs)
+        y, bias_M = self.base_layer(x, *args, **kwargs), getattr(self.base_layer, "bias", None)
         if bias_M is None:
             return rotate(y, basis_RR, change)
         return rotate(y - bias_M, basis_RR, change) + bias_M
 
     def get_delta_weight(self, adapter_name: str) -> torch.Tensor:
         """W' - W [M, N] of one adapter, in fp32."""
+        self._follow_base()
         weight_MN = dequantize_module_weight(self.base_layer).float()
+        if self._unmerged_MN is not None:
+            weight_MN = self._unmerged_MN.float()
         z_R = multiplier(self.svf_z[adapter_name], self.svf_s, self.parametrisation[adapter_name])
         return dense_weight(weight_MN, self.factors, z_R) - weight_MN
 
@@ -182,6 +271,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
                 f"merging needs a base layer with floating-point weights, got "
                 f"{type(self.base_layer).__name__}. Load the base model unquantised to merge."
             )
+        self._follow_base()
         z_R = self.multiplier([*self.merged_adapters, *names])
         assert z_R is not None
         base_MN = self.base_layer.weight.data if self._unmerged_MN is None else self._unmerged_MN
@@ -196,9 +286,18 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         """Put W back, bit for bit: the original is kept, not recomputed."""
         if self._unmerged_MN is None:
             return
-        self.base_layer.weight.data = self._unmerged_MN
+        weight = self.base_layer.weight  # it may have been moved since
+        weight.data = self._unmerged_MN.to(weight.device, weight.dtype)
         self._unmerged_MN = None
         self.merged_adapters.clear()
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """Whether PEFT may approximate the change W' - W by a LoRA: yes, it is a matrix."""
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        # W' and C are as large as W and computed from it.
+        return {**self.__dict__, "_bent": None, "_spectral_MN": None, "by_row": None}
 
     def __repr__(self) -> str:
         return "svf." + super().__repr__()

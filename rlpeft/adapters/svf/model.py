@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTuner
 from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
+from rlpeft.adapters.rows import MixedBatches
 from rlpeft.adapters.svf.config import SvfConfig
 from rlpeft.adapters.svf.layer import SvfLinear
 from rlpeft.errors import ModelError
@@ -16,7 +16,7 @@ from rlpeft.factors import warm_cache
 LLAMA_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-class SvfModel(BaseTuner):
+class SvfModel(MixedBatches):
     """Wraps every targeted linear layer in an `SvfLinear`.
 
     >>> model = get_peft_model(base, SvfConfig(target_modules="all-linear"))  # doctest: +SKIP
@@ -47,6 +47,7 @@ class SvfModel(BaseTuner):
             dequantize_module_weight(module)
             for name, module in model.named_modules()
             if type(module) is nn.Linear
+            and not module.weight.is_meta
             and self._check_target_module_exists(prepared, name) is True
         ]
         warm_cache(weights)

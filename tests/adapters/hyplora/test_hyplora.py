@@ -241,7 +241,7 @@ def test_a_fixed_curvature_is_not_trained_and_comes_back_exactly(llama, tmp_path
     assert not any(p.requires_grad for n, p in model.named_parameters() if "curvature" in n)
     model.save_pretrained(tmp_path)
     loaded = PeftModel.from_pretrained(llama(), tmp_path, is_trainable=True)
-    for layer in loaded.base_model.layers():
+    for layer in loaded.base_model.adapted_layers():
         assert layer.kappa("default").item() == torch.tensor(-0.37).item()
         assert not layer.hyplora_curvature["default"].requires_grad
 
@@ -250,7 +250,7 @@ def test_the_curvature_prior_pulls_back_to_the_start(llama):
     config = HypLoraConfig(curvature=-1.0, curvature_reg=0.5, target_modules=["q_proj"])
     model = get_peft_model(llama(), config)
     assert model.base_model.auxiliary_loss().item() == pytest.approx(0, abs=1e-12)
-    layers = list(model.base_model.layers())
+    layers = list(model.base_model.adapted_layers())
     layers[0].hyplora_curvature["default"].data += 1.0
     moved = layers[0].kappa("default").item()
     loss = model.base_model.auxiliary_loss()

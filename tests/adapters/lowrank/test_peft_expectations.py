@@ -152,7 +152,7 @@ def test_two_active_adapters_add_their_updates(llama, config, perturb):
     perturb(model, seed=2)
     model.base_model.set_adapter(["default", "other"])
     perturb(model, seed=3)
-    layer = next(model.base_model.layers())
+    layer = next(model.base_model.adapted_layers())
     x = torch.randn(3, layer.in_features, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         both = layer(x) - layer.base_layer(x)
@@ -185,7 +185,7 @@ def test_unknown_row_adapters_are_refused(llama, config):
 def test_targets_may_be_a_list_a_regex_or_limited_to_layers(llama, config):
     def adapted(**options):
         model = get_peft_model(llama(), config(**options))
-        return [layer.module_name for layer in model.base_model.layers()]
+        return [layer.module_name for layer in model.base_model.adapted_layers()]
 
     assert adapted(target_modules=["q_proj", "up_proj"]) == [
         f"model.layers.{i}.{name}" for i in (0, 1) for name in ("self_attn.q_proj", "mlp.up_proj")
@@ -201,14 +201,14 @@ def test_targets_may_be_a_list_a_regex_or_limited_to_layers(llama, config):
 
 def test_targets_have_a_default_for_llama(llama, config):
     model = get_peft_model(llama(), config(target_modules=None))
-    kinds = {layer.module_name.rsplit(".")[-1] for layer in model.base_model.layers()}
+    kinds = {layer.module_name.rsplit(".")[-1] for layer in model.base_model.adapted_layers()}
     assert {"up_proj", "down_proj"} < kinds
 
 
 def test_rank_and_alpha_patterns_reach_their_modules(llama, config):
     options = {"rank_pattern": {"up_proj": 32}, "alpha_pattern": {"down_proj": 4.0}}
     model = get_peft_model(llama(), config(lora_alpha=32.0, **options))
-    by_name = {layer.module_name: layer for layer in model.base_model.layers()}
+    by_name = {layer.module_name: layer for layer in model.base_model.adapted_layers()}
     usual, wider = by_name["model.layers.0.mlp.gate_proj"], by_name["model.layers.0.mlp.up_proj"]
     assert wider.down("default").shape[0] > usual.down("default").shape[0]
     assert (usual.scaling["default"], wider.scaling["default"]) == (2.0, 1.0)
@@ -217,7 +217,7 @@ def test_rank_and_alpha_patterns_reach_their_modules(llama, config):
 
 def test_rslora_scales_by_the_root_of_the_rank(llama, config):
     model = get_peft_model(llama(), config(r=16, lora_alpha=8.0, use_rslora=True))
-    assert next(model.base_model.layers()).scaling["default"] == 2.0
+    assert next(model.base_model.adapted_layers()).scaling["default"] == 2.0
 
 
 def test_dropout_acts_in_training_only(llama, config, perturb):
@@ -242,7 +242,7 @@ def test_merging_is_refused_with_the_reason(llama, config):
     for merge in (
         model.merge_and_unload,
         model.merge_adapter,
-        next(model.base_model.layers()).merge,
+        next(model.base_model.adapted_layers()).merge,
     ):
         with pytest.raises(ModelError, match=r"cannot be merged.*token.*export_approx"):
             merge()
@@ -265,7 +265,9 @@ def test_a_bfloat16_base_gets_a_float32_adapter_and_bfloat16_outputs(llama, conf
 def test_curvatures_stay_exact_over_a_bfloat16_base(llama, config):
     exact = get_peft_model(llama(), config())
     over_half = get_peft_model(llama().bfloat16(), config(), autocast_adapter_dtype=False)
-    for one, other in zip(exact.base_model.layers(), over_half.base_model.layers(), strict=True):
+    for one, other in zip(
+        exact.base_model.adapted_layers(), over_half.base_model.adapted_layers(), strict=True
+    ):
         for name in one.curvature_names:
             for parameter, twin in zip(
                 getattr(one, name).values(), getattr(other, name).values(), strict=True
@@ -280,7 +282,9 @@ def test_transposed_linear_layers_are_adapted(config, perturb):
     expected = logits(base)
     model = get_peft_model(base, config(target_modules=["c_attn", "c_fc"])).eval()
     assert torch.equal(logits(model), expected)
-    shapes = {(layer.in_features, layer.out_features) for layer in model.base_model.layers()}
+    shapes = {
+        (layer.in_features, layer.out_features) for layer in model.base_model.adapted_layers()
+    }
     assert shapes == {(32, 96), (32, 48)}
     assert not torch.equal(logits(perturb(model)), expected)
 

@@ -57,9 +57,9 @@ def test_the_recomputation_is_not_recorded(model):
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.enable_input_require_grads()
     loss = loss_of(model, IDS)
-    before = [record for _, _, record in model.base_model.records()]
+    before = [record for _, _, record in model.base_model.forward_records()]
     loss.backward()
-    after = [record for _, _, record in model.base_model.records()]
+    after = [record for _, _, record in model.base_model.forward_records()]
     assert before
     assert all(one is other for one, other in zip(before, after, strict=True))
 
@@ -146,7 +146,7 @@ def free_port():
 
 @pytest.mark.parametrize("grad", [True, False])
 def test_a_layer_compiles_into_one_graph(model, grad):
-    layer = next(model.base_model.layers())
+    layer = next(model.base_model.adapted_layers())
     x = torch.randn(7, layer.in_features, generator=torch.Generator().manual_seed(0))
     torch._dynamo.reset()
     with torch.set_grad_enabled(grad):

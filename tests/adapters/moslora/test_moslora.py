@@ -138,7 +138,7 @@ def test_a_new_space_is_one_more_expert(llama, perturb, monkeypatch, tmp_path):
     config = MoSLoraConfig(spaces=["euclidean", "product"], r=12, target_modules="all-linear")
     model = perturb(get_peft_model(llama(), config)).train()
     (model(PROMPT).logits.square().mean() + model.base_model.auxiliary_loss()).backward()
-    layer = next(model.base_model.layers())
+    layer = next(model.base_model.adapted_layers())
     assert [k.item() > 0 for k in layer.kappas("default")[1]] == [False, True]
     assert (layer.moslora_curvature["default"].grad != 0).all()
     metrics = model.base_model.adapter_metrics()
@@ -168,7 +168,7 @@ def test_the_balance_loss_is_least_where_experts_are_used_equally(llama):
     model = balanced(llama)
     model(PROMPT)
     assert model.base_model.auxiliary_loss().item() == pytest.approx(0.5, rel=1e-6)
-    for layer in model.base_model.layers():
+    for layer in model.base_model.adapted_layers():
         layer.moslora_router_bias["default"].data[:] = torch.tensor([50.0, 0.0, 0.0])
     model(PROMPT)
     assert model.base_model.auxiliary_loss().item() == pytest.approx(1.5, rel=1e-6)
@@ -176,11 +176,11 @@ def test_the_balance_loss_is_least_where_experts_are_used_equally(llama):
 
 def test_the_balance_loss_trains_the_router_towards_balance(llama):
     model = balanced(llama)
-    for layer in model.base_model.layers():
+    for layer in model.base_model.adapted_layers():
         layer.moslora_router_bias["default"].data[:] = torch.tensor([1.0, 0.0, 0.0])
     model(PROMPT)
     model.base_model.auxiliary_loss().backward()
-    for layer in model.base_model.layers():
+    for layer in model.base_model.adapted_layers():
         gradient = layer.moslora_router_bias["default"].grad
         assert gradient[0] > 0
         assert (gradient[1:] < 0).all()
@@ -189,9 +189,9 @@ def test_the_balance_loss_trains_the_router_towards_balance(llama):
 def test_the_auxiliary_loss_is_balance_plus_prior(llama):
     config = MoSLoraConfig(target_modules=["up_proj"], curvature_reg=2.0, balance_coef=0.5)
     model = get_peft_model(llama(), config)
-    for layer in model.base_model.layers():
+    for layer in model.base_model.adapted_layers():
         layer.moslora_curvature["default"].data += 1.0
-    moved = next(model.base_model.layers()).magnitudes("default")[0].item()
+    moved = next(model.base_model.adapted_layers()).magnitudes("default")[0].item()
     model(PROMPT)
     expected = 0.5 + 2.0 * (moved - 0.25) ** 2
     assert model.base_model.auxiliary_loss().item() == pytest.approx(expected, rel=1e-5)
