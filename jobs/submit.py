@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ray.job_submission import JobSubmissionClient
 from jobs.cluster import TOKEN_COMMANDS, first_line
 from jobs.recipes import PACKAGED, find_recipe, read_recipe
 from rlpeft.errors import ClusterError, ConfigError
+from rlpeft.shadow import hiding
 
 # Its client tells of every closed connection.
 logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
@@ -54,6 +56,8 @@ def submit(
         ClusterError: no cluster there, or it wants a token.
     """
     name = read_recipe(recipe, overrides).name
+    if working_dir is not None and (line := hiding([str(working_dir), *sys.path])) is not None:
+        raise ConfigError(line)  # there, it comes first
     folder = out or _default_folder(name, address)
     with _travelling(find_recipe(recipe), working_dir) as (sent, argument):
         settings = [part for override in overrides for part in ("--set", override)]

@@ -1,3 +1,7 @@
 """Reinforcement-learning fine-tuning of language models with tiny, mixable adapters."""
 
+from rlpeft.shadow import look_for_hidden
+
 __version__ = "0.1.0"
+
+look_for_hidden()

@@ -25,6 +25,7 @@ from rlpeft.cli.serve import serve
 from rlpeft.cli.sft import sft
 from rlpeft.cli.train import train
 from rlpeft.errors import RlpeftError
+from rlpeft.shadow import exit_if_hidden
 
 EPILOG = "Begin with: rlpeft train quickstart"
 
@@ -71,4 +72,5 @@ def main() -> None:
     """Entry point of the `rlpeft` command."""
     # Rewards named by dotted path are looked up where the command is run, as TRL's CLI does.
     sys.path.insert(0, "")
+    exit_if_hidden()
     app()
