@@ -27,23 +27,16 @@ from rewards.math.nodes import (
     Symbol,
     Text,
     negated,
-    walk,
 )
 from rewards.math.normalise import DECIMAL_COMMA
 from rewards.math.parse import ExpressionParser
+from rewards.math.quantities import MAX_WORDS, quantity
 from rewards.math.tokens import Token, tokenize
-from rewards.math.units import SCALES, combine, is_unit_name, unit_of
-from rewards.math.words import leading_number, word_set
+from rewards.math.units import ORDINAL, canonical_unit, is_currency
+from rewards.math.words import leading_number, ordinal
 
-_MAX_WORDS = 12
 _MAX_REMEMBERED_CHARS = 256
 _MAX_UNIONS = 32
-_FILLERS = word_set("of total the a an each altogether left away more approximately about")
-_NO_UNITS = word_set(
-    "is are was were be been not no never answer answers correct wrong right because so since if "
-    "it this that these which can cannot could may might must should would will maybe perhaps"
-)
-_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cubed": 3, "squared": 2}
 _PHRASES: dict[str, Node] = {
     "all real numbers": Constant("R"),
     "all reals": Constant("R"),
@@ -199,17 +192,34 @@ class _AnswerParser(ExpressionParser):
     def _side(self) -> Node:
         if self.take("ellipsis"):
             return Constant("...")
-        words = self._words()
+        if value := self._money_first():
+            return value
+        words = self.words(MAX_WORDS)
+        if place := ordinal(words):
+            self.position += len(words)
+            return Quantity(Number(Fraction(place)), ORDINAL)
         if words and (number := leading_number(words)):
-            value, used = number
-            self.position += used
-            return self._with_unit(Number(value))
+            self.position += number[1]
+            return quantity(self, Number(number[0]), None)
         if (words and (len(words) > 1 or len(words[0]) > 1)) or self._article():
             return self._text()
         outer, self.currency = self.currency, None
-        node = self._with_unit(self.sum())
+        value = self.sum()
+        node = quantity(self, value, self.currency)
         self.currency = outer
         return node
+
+    def _money_first(self) -> Node | None:
+        """The amount of "Rs. 450" and "USD 450"."""
+        unit = canonical_unit(self.token.text) if self.token.kind in ("word", "symbol") else None
+        distance = 2 if self.ahead().text == "." else 1
+        if unit is None or not is_currency(unit) or self.ahead(distance).kind != "number":
+            return None
+        outer, self.currency = self.currency, self.token.text
+        self.position += distance
+        value = quantity(self, self.sum(), self.currency)
+        self.currency = outer
+        return value
 
     def atom(self) -> Node:
         if self.at("currency"):
@@ -218,14 +228,6 @@ class _AnswerParser(ExpressionParser):
         return super().atom()
 
     # -- words --------------------------------------------------------------------------------
-
-    def _words(self) -> list[str]:
-        words = []
-        for token in self.tokens[self.position : self.position + _MAX_WORDS]:
-            if token.kind != "word":
-                break
-            words.append(token.text.casefold())
-        return words
 
     def _article(self) -> bool:
         """A letter that is a word because a word follows: "a circle", "I agree"."""
@@ -240,99 +242,7 @@ class _AnswerParser(ExpressionParser):
                 break
             words.append(self.token.text.casefold())
             self.position += 1
-            if len(words) > _MAX_WORDS:
-                raise Unreadable(f"a text of more than {_MAX_WORDS} words")
+            if len(words) > MAX_WORDS:
+                raise Unreadable(f"a text of more than {MAX_WORDS} words")
         phrase = " ".join(words)
         return _PHRASES.get(phrase, Text(phrase))
-
-    # -- units --------------------------------------------------------------------------------
-
-    def _with_unit(self, node: Node) -> Node:
-        if isinstance(node, Apply) and node.name == "degree" and self.at("word", "C", "F"):
-            node = Apply("mul", (node, Symbol(self.token.text)))
-            self.position += 1
-        parts: list[tuple[str, int]] = []
-        if self.currency:
-            parts += unit_of(self.currency)
-        if scale := self._scale():
-            factor = Number(Fraction(scale))
-            node = (
-                Number(node.value * scale)
-                if isinstance(node, Number)
-                else Apply("mul", (node, factor))
-            )
-        if self.take("op", "%"):
-            node = Apply("percent", (node,))
-        if sign := self.take("currency"):
-            parts += unit_of(sign.text)
-        parts += self._unit_words()
-        match node:
-            case Apply("mul", (Apply("degree", (value,)), Symbol("C" | "F" as letter))):
-                return Quantity(value, unit_of("°" + letter))
-        unit = combine(parts)
-        if unit and isinstance(node, Group):
-            raise Unreadable("a unit after a group")
-        counted = any(isinstance(part, Number) for part in walk(node))
-        if not counted and not all(is_unit_name(name) for name, _ in unit):
-            raise Unreadable("words after letters are a sentence, not a quantity")
-        return Quantity(node, unit) if unit else node
-
-    def _scale(self) -> int | None:
-        if self.token.kind == "word" and self.token.text.casefold() in SCALES:
-            self.position += 1
-            return SCALES[self.tokens[self.position - 1].text.casefold()]
-        return None
-
-    def _unit_words(self) -> list[tuple[str, int]]:
-        parts: list[tuple[str, int]] = []
-        power, direction = 1, 1
-        for _ in range(_MAX_WORDS):
-            word = self._unit_word(started=bool(parts))
-            if word is None:
-                return parts
-            if word in _NO_UNITS:
-                raise Unreadable("a sentence after the value")
-            if word in ("per", "/"):
-                direction = -1
-            elif word in _POWERS and parts and word.endswith("d"):
-                parts[-1] = (parts[-1][0], parts[-1][1] * _POWERS[word])
-            elif word in _POWERS:
-                power = _POWERS[word]
-            elif word not in _FILLERS:
-                power *= self._unit_exponent()
-                parts += [(name, sign * power * direction) for name, sign in unit_of(word)]
-                power = 1
-        raise Unreadable("a unit of too many words")
-
-    def _unit_word(self, *, started: bool) -> str | None:
-        token = self.token
-        if token.kind == "word":
-            self.position += 1
-            word = token.text.casefold().replace(" ", "")
-            if word == "in" and self.at("word"):  # "12 in total" against "12 in"
-                return "of"
-            return word
-        if token.text == "/" and token.kind == "op" and self._unit_continues():
-            self.position += 1
-            return "/"
-        if started and token.kind in ("symbol", "op") and token.text in "*.hsmgl":
-            self.position += 1
-            return "of" if token.text in "*." else token.text
-        return None
-
-    def _unit_continues(self) -> bool:
-        follower = self.tokens[self.position + 1 : self.position + 2]
-        return bool(follower) and follower[0].kind in ("word", "symbol")
-
-    def _unit_exponent(self) -> int:
-        if not self.at("op", "^"):
-            return 1
-        self.position += 1
-        braced = self.take("open", "{")
-        sign = -1 if self.take("op", "-") else 1
-        number = self.take("number")
-        if braced:
-            self.expect("close", "}")
-        if not number or not number.text.isdigit() or len(number.text) > 1:
-            raise Unreadable("the exponent of a unit must be one digit")
-        return sign * int(number.text)

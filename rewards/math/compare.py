@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 
 from rewards.math.limits import OverLimit, Undefined, Unreadable, renew_budget, spend
 from rewards.math.nodes import (
@@ -23,24 +22,27 @@ from rewards.math.nodes import (
     Relation,
     Symbol,
     Text,
+    children,
     negated,
-    variables,
-    walk,
 )
 from rewards.math.numeric import same_zeros
 from rewards.math.policy import MathPolicy
 from rewards.math.regions import region_of
 from rewards.math.scalars import is_degrees, plain_same, same_scalar
+from rewards.math.statements import (
+    BARE,
+    EQUALITIES,
+    assignments,
+    elements,
+    is_label,
+    is_sum_of_parts,
+    settle,
+    total_of,
+)
 from rewards.math.units import conversion
 
-_BARE = (",", "or", "and")
 _PAIRING_COST = 20
-_EQUALITIES = frozenset("=~")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-
-
-class Contradiction(Unreadable):
-    """A chain of equalities that does not hold: "3 = 7"."""
 
 
 def equivalent(gold: Node, answer: Node, policy: MathPolicy) -> bool:
@@ -71,6 +73,8 @@ class _Comparison:
             return by_label
         if isinstance(gold, Quantity) or isinstance(answer, Quantity):
             return self._same_quantity(gold, answer)
+        if is_sum_of_parts(gold) or is_sum_of_parts(answer):
+            return self._same_parts(gold, answer)
         for rule in (self._same_region, self._same_list, self._same_structure):
             verdict = rule(gold, answer)
             if verdict is not None:
@@ -103,7 +107,22 @@ class _Comparison:
 
     # -- units --------------------------------------------------------------------------------
 
+    def _same_parts(self, gold: Node, answer: Node) -> bool:
+        """Part by part; the whole in one unit only where units may be converted."""
+        if is_sum_of_parts(gold) and is_sum_of_parts(answer):
+            golds, answers = children(gold), children(answer)
+            if len(golds) == len(answers) and all(map(self.same, golds, answers)):
+                return True
+        if not self.policy.convert_units:
+            return False
+        gold_total, total = total_of(gold), total_of(answer)
+        if gold_total is None or total is None:
+            return False
+        return gold_total[0] == total[0] and plain_same(gold_total[1], total[1])
+
     def _same_quantity(self, gold: Node, answer: Node) -> bool:
+        if is_sum_of_parts(gold) or is_sum_of_parts(answer):
+            return self._same_parts(gold, answer)
         if isinstance(gold, Quantity) and isinstance(answer, Quantity):
             if gold.unit == answer.unit:
                 return self.same(gold.value, answer.value)
@@ -201,7 +220,7 @@ class _Comparison:
                 return same_relation(gold, answer)
             case Relation((left, right), ("=",)), _ if self.policy.right_side:
                 return (
-                    _is_label(left)
+                    is_label(left)
                     and not isinstance(answer, Group | Matrix | Text)
                     and plain_same(right, answer)
                 )
@@ -217,127 +236,18 @@ class _Comparison:
         return False if isinstance(gold, structured) or isinstance(answer, structured) else None
 
 
-# -- what a node states -----------------------------------------------------------------------
-
-
-def settle(node: Node) -> tuple[Node | None, Node]:
-    """Split "x = 1 + 2 = 3" into its label x and its value 3.
-
-    A label is a name alone on one side; equations in several unknowns and inequalities stay.
-
-    Raises:
-        Contradiction: constants called equal are not.
-    """
-    if isinstance(node, Group) and node.brackets == ":" and isinstance(node.items[0], Text):
-        return None, node.items[-1]  # "Answer: 7"
-    if not isinstance(node, Relation):
-        return None, node
-    if node.signs == ("in",) and isinstance(node.terms[0], Symbol):
-        return node.terms[0], node.terms[1]
-    if not set(node.signs) <= _EQUALITIES:
-        return None, node
-    terms = _before_rounding(node)
-    if len(terms) == 2 and isinstance(terms[1], Symbol) and not variables(terms[0]):
-        terms = terms[::-1]
-    label = terms[0] if len(terms) > 1 and _is_label(terms[0]) else None
-    values = terms[1:] if label else terms
-    for value, last in pairwise(values):
-        if not plain_same(value, last):
-            if variables(value) | variables(last) and len(terms) == 2:
-                return None, Relation(terms, ("=",))
-            raise Contradiction("a chain of equalities that does not hold")
-    value = values[-1]
-    if label and variables(value):
-        return None, Relation((label, value), ("=",))
-    return label, value
-
-
-def _before_rounding(node: Relation) -> tuple[Node, ...]:
-    """The exact part of "x = pi ~ 3.14"; in "x ~ 3.14" the rounded value is all there is."""
-    if "~" not in node.signs:
-        return node.terms
-    exact_part = node.terms[: node.signs.index("~") + 1]
-    bare_label = len(exact_part) == 1 and _is_label(exact_part[0])
-    return node.terms if bare_label else exact_part
-
-
-def _is_label(node: Node) -> bool:
-    match node:
-        case Symbol() | Text():
-            return True
-        case Apply(name, args):
-            return name.startswith("call:") and all(isinstance(arg, Symbol) for arg in args)
-        case Group("()", items):
-            return all(isinstance(item, Symbol) for item in items)
-    return False
-
-
-def assignments(label: Node | None, value: Node) -> dict[str, Node]:
-    """The names and values of "(x, y) = (1, 2)" or "x = 1, y = 2"; empty for anything else."""
-    match label, value:
-        case Group("()", names), Group("()", values) if len(names) == len(values):
-            return {
-                name.name: item
-                for name, item in zip(names, values, strict=True)
-                if isinstance(name, Symbol)
-            }
-        case None, Group(brackets, items) if brackets in _BARE:
-            settled = [settle(item) for item in items]
-            named = {name.name: item for name, item in settled if isinstance(name, Symbol)}
-            return named if len(named) == len(items) else {}
-    return {}
-
-
-def elements(node: Node) -> tuple[Node, ...] | None:
-    """The members of a list or set, with each plus-minus written out; `None` if it is neither."""
-    match node:
-        case Constant("empty"):
-            return ()
-        case Group(brackets, items) if brackets in (*_BARE, "{}"):
-            return tuple(part for item in items for part in _unfolded(item))
-    unfolded = _unfolded(node)
-    return unfolded if len(unfolded) > 1 else None
-
-
-def _unfolded(node: Node) -> tuple[Node, ...]:
-    if isinstance(node, Relation):
-        label, value = settle(node)
-        if label is None:
-            return (node,)
-        return tuple(Relation((label, part), ("=",)) for part in _unfolded(value))
-    if any(isinstance(part, Apply) and part.name in ("pm", "mp") for part in walk(node)):
-        return _with_sign(node, "pm"), _with_sign(node, "mp")
-    return (node,)
-
-
-def _with_sign(node: Node, plus: str) -> Node:
-    """`node` with every sign of kind `plus` read as +, the other as -."""
-    match node:
-        case Apply("pm" | "mp" as name, args):
-            parts = tuple(_with_sign(arg, plus) for arg in args)
-            last = parts[-1] if name == plus else negated(parts[-1])
-            return Apply("add", (parts[0], last)) if len(parts) == 2 else last
-        case Apply(name, args):
-            return Apply(name, tuple(_with_sign(arg, plus) for arg in args))
-        case Quantity(value, unit):
-            return Quantity(_with_sign(value, plus), unit)
-        case Group(brackets, items):
-            return Group(brackets, tuple(_with_sign(item, plus) for item in items))
-    return node
-
-
 def _is_region(node: Node) -> bool:
     match node:
         case Constant("R"):
             return True
         case Group("[)" | "(]", _):
             return True
-        case Group(brackets, items) if brackets in _BARE:
+        case Group(brackets, items) if brackets in BARE:
             return any(_is_region(item) for item in items)
         case Apply("union" | "intersect" | "minus", _):
             return True
         case Relation(_, signs):
-            return not set(signs) <= _EQUALITIES
+            return not set(signs) <= EQUALITIES
     return False
 
 

@@ -1,4 +1,4 @@
-"""The token cursor, and everything between a bracket and its partner.
+"""Everything between a bracket and its partner.
 
 group   := "{" sum "}" | "(" entries ")" | "[" ... | "\\{" entries ["|" conditions] "\\}"
 matrix  := "\\begin{pmatrix}" sum ("&" sum)* ("\\\\" ...)* "\\end{pmatrix}"
@@ -6,9 +6,10 @@ matrix  := "\\begin{pmatrix}" sum ("&" sum)* ("\\\\" ...)* "\\end{pmatrix}"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from rewards.math.limits import MAX_DEPTH, MAX_ITEMS, OverLimit, Unreadable
+from rewards.math.cursor import Cursor
+from rewards.math.limits import MAX_ITEMS, OverLimit, Unreadable
 from rewards.math.nodes import (
     Apply,
     Based,
@@ -23,49 +24,17 @@ from rewards.math.nodes import (
 from rewards.math.tokens import Token
 from rewards.math.words import word_set
 
-END = Token("end of answer", "")
 _BRACKETS = {"(": ")", "[": "]", "\\{": "\\}", "<": ">", "floor": "floor", "ceil": "ceil"}
 _NOT_SCALAR = (Group, Relation, Text, Quantity, Based)
 _MATRICES = word_set("matrix pmatrix bmatrix Bmatrix smallmatrix array")
 
 
-class GroupParser:
-    """The cursor over the tokens, and the brackets; `sum` and `entry` are the grammar's."""
+class GroupParser(Cursor):
+    """The brackets; `sum` and `entry` are the grammar's."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self.tokens = tokens
-        self.position = 0
-        self.depth = 0
+        super().__init__(tokens)
         self.bars = 0
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.position] if self.position < len(self.tokens) else END
-
-    def at(self, kind: str, *texts: str) -> bool:
-        token = self.token
-        return token.kind == kind and (not texts or token.text in texts)
-
-    def take(self, kind: str, *texts: str) -> Token | None:
-        if not self.at(kind, *texts):
-            return None
-        token = self.token
-        self.position += 1
-        return token
-
-    def expect(self, kind: str, text: str) -> None:
-        if not self.take(kind, text):
-            raise Unreadable(f"expected {text!r}, found {self.token.text or 'the end'!r}")
-
-    def nested(self, read: Callable[[], Node]) -> Node:
-        """Run `read` one level deeper."""
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise OverLimit(f"nested deeper than {MAX_DEPTH}")
-        try:
-            return read()
-        finally:
-            self.depth -= 1
 
     def sum(self) -> Node:
         """An expression."""

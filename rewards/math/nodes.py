@@ -66,8 +66,8 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items in brackets "()", "[]", "(]", "[)", "{}", in ":" (a ratio or a clock time), or bare:
-    "," (a plain list), "or", "and"."""
+    """Items in brackets "()", "[]", "(]", "[)", "{}", in ":" (a ratio or a clock time), "+" (the
+    parts of one quantity: 2 hours 30 minutes), or bare: "," (a plain list), "or", "and"."""
 
     brackets: str
     items: tuple[Node, ...]

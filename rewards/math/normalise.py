@@ -61,6 +61,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ",
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ", "0123456789+-ni")
 _SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ]+")
 _SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ]+")
+_INCHES = re.compile(r"(?<=[0-9])\"")
 _VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 _OVERLINED = re.compile("((?:[0-9][\u0304\u0305])+)")
 _THIN = r"(?:\{,\}|,\\!|,\\,|,\\;|\\,|\\;|\\:|\\ |\\!|~|\\thinspace(?![A-Za-z]))"
@@ -83,6 +84,7 @@ def normalise(text: str) -> str:
         text = _plain_unicode(text)
     if any(ord(char) < 32 and char not in "\t\n\r" for char in text):
         raise Unreadable("holds control characters")
+    text = _INCHES.sub("''", text)
     text = _SURE_THOUSANDS.sub(THOUSANDS, text).replace("{,}", DECIMAL_COMMA)
     return _SPACED_THOUSANDS.sub(lambda match: match.group().replace(" ", THOUSANDS), text)
 

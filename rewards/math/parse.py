@@ -14,10 +14,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from rewards.math.groups import END, GroupParser, multiply, scalar
+from rewards.math.cursor import END
+from rewards.math.groups import GroupParser, multiply, scalar
 from rewards.math.limits import MAX_EXPONENT, OverLimit, Unreadable
-from rewards.math.nodes import Apply, Based, Constant, Group, Node, Number, Symbol, negated
+from rewards.math.nodes import (
+    Apply,
+    Based,
+    Constant,
+    Group,
+    Node,
+    Number,
+    Quantity,
+    Symbol,
+    negated,
+)
 from rewards.math.tokens import Token
+from rewards.math.units import ORDINAL
 from rewards.math.vocabulary import FUNCTIONS
 from rewards.math.words import leading_number, word_set
 
@@ -104,11 +116,16 @@ class ExpressionParser(GroupParser):
         if token.kind in _FACTOR_KINDS:
             return not self._union_letter()
         if token.kind == "open":
-            return True
+            return not self._remark_follows()
         if token.kind == "number":
             before = self.tokens[self.position - 1]
             return before.kind == "close" or before.text == "!"
         return token.text == "|" and token.kind == "op" and not self.bars
+
+    def _remark_follows(self) -> bool:
+        """The "(maximum)" of "12 (maximum)" is no factor."""
+        inside = self.ahead()
+        return self.at("open", "(") and inside.kind == "word" and len(inside.text) > 1
 
     def _union_letter(self) -> bool:
         """The U of "(1,2) U (3,4)"."""
@@ -202,6 +219,8 @@ class ExpressionParser(GroupParser):
         if token.text.isdigit():
             if self.at("op", "_"):
                 return self._based(token.text)
+            if self.take("ordinal"):
+                return Quantity(literal(token.text), ORDINAL)
             fraction = self._fraction_after(int(token.text))
             if fraction:
                 return Apply("mixed", (literal(token.text), fraction))
@@ -314,7 +333,7 @@ class ExpressionParser(GroupParser):
             return self.brace_group()
         if token.kind == "number" and token.text.isdigit() and len(token.text) > 1:
             rest = Token("number", token.text[1:])
-            self.tokens = [*self.tokens[: self.position], rest, *self.tokens[self.position + 1 :]]
+            self.replace(rest)
             return literal(token.text[0])
         if token.kind == "number":
             self.position += 1

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rewards.math.languages import is_run
 from rewards.math.limits import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS, OverLimit, Unreadable
 from rewards.math.normalise import DECIMAL_COMMA, THOUSANDS, normalise
-from rewards.math.units import CURRENCY_SIGNS, SCALES, is_unit_name
+from rewards.math.nouns import COMMON, is_countable_without_s
+from rewards.math.units import CURRENCY_SIGNS, stands_alone
 from rewards.math.vocabulary import (
     COMMANDS,
     DROPPED,
@@ -37,8 +39,19 @@ _REPEAT = re.compile(
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,9})(?![0-9A-Za-z.])")
 _SPACE = re.compile(r"(?:\s|\\[,;:!>\s()\[\]]|~(?!=))+")  # with \( \) \[ \]
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
-_LETTERS = re.compile(r"[^\W\d_]+")
-_TEXT_WORD = re.compile(r"[ap]\.\s?m\.?(?![a-z])|[^\W\d_]+(?:-[^\W\d_]+)*", re.IGNORECASE)
+_MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0eff"  # vowels and tones of Indic scripts and Thai
+_LETTERS = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*")
+_TEXT_WORD = re.compile(
+    r"[ap]\.\s?m\.?(?![a-z])|o['’]clock"
+    rf"|[^\W\d_](?:[^\W\d_]|[{_MARKS}])*(?:-[^\W\d_](?:[^\W\d_]|[{_MARKS}])*)*",
+    re.IGNORECASE,
+)
+_ORDINAL = re.compile(
+    r"(?:\s?\^\s?(?:\{\s?)?)?(?:\\(?:text|textrm|mathrm|rm|mbox|textsuperscript)\s?\{?\s?)?"
+    r"(?P<suffix>st|nd|rd|th)(?![a-zA-Z])\s?(?P<closing>\}{0,2})"
+)
+_ARTICLE = re.compile(r"a\s+[a-z]{3}")
+_DOLLARS = re.compile(r"(?:US|HK|NT|AU|CA|NZ|SG|A|C|S)\s?\\?\$(?=\s?[0-9.])")
 _HYPHENATED = re.compile(rf"({'|'.join(NUMBER_WORDS)})-([^\W\d_]+)(?![-\w])", re.IGNORECASE)
 _SYMBOL = re.compile(r"\.\.\.|\*\*|<=|>=|==|:=|~=|\\[{}&%|\\-]|[-+*/^_=<>()\[\]{},;!%|':.&]")
 _BRACED = re.compile(r"\s*\{([^{}\\]{0,40})\}")
@@ -95,6 +108,9 @@ class _Tokenizer:
         elif char == "\\" and (match := _COMMAND.match(self.text, self.position)):
             self.position = match.end()
             self._command(match.group(1))
+        elif match := _DOLLARS.match(self.text, self.position):
+            self.position = match.end()
+            self._add("currency", "$")
         elif char in CURRENCY_SIGNS or self.text.startswith("\\$", self.position):
             self.position += 2 if char == "\\" else 1
             self._add("currency", "$" if char == "\\" else char)
@@ -127,6 +143,16 @@ class _Tokenizer:
             self.position = exponent.end()
             digits += "e" + exponent.group(1)
         self._add("number", digits)
+        self._ordinal(digits)
+
+    def _ordinal(self, digits: str) -> None:
+        """The "th" of "5th", of "5^{th}" and of "5^{\\text{th}}"; "5st" has none."""
+        match = _ORDINAL.match(self.text, self.position) if digits.isdigit() else None
+        if not match or match["suffix"] != _ordinal_suffix(digits):
+            return
+        if match.group().count("{") == len(match["closing"]):
+            self.position = match.end()
+            self._add("ordinal", match["suffix"])
 
     def _zero_group(self) -> bool:
         """Inside brackets "(1,000)" is a number: no list holds the item "000"."""
@@ -218,9 +244,12 @@ class _Tokenizer:
             self._add("word", hyphenated.group(1))
             self._add("word", hyphenated.group(2))
             return
+        is_article = self._is_article()
         self.position = match.end()
         word = match.group()
-        if not self._in_text() and (len(word) == 1 or not GREEK_SIGNS.keys().isdisjoint(word)):
+        if is_article:
+            self._add("word", word)
+        elif not self._in_text() and _is_variable(word):
             self._product(word)
         else:
             self._word(word)
@@ -243,13 +272,22 @@ class _Tokenizer:
             name = "pi" if letter == "π" else GREEK_SIGNS.get(letter, letter)
             self._add("const" if name in ("e", "i", "pi") else "symbol", name)
 
+    def _is_article(self) -> bool:
+        """The "a" of "5 and a half" and of "60 miles a day"."""
+        after_word = bool(self.tokens) and self.tokens[-1].kind in ("word", "join")
+        return after_word and self.gap and bool(_ARTICLE.match(self.text, self.position))
+
     def _reads_as_word(self, word: str, folded: str) -> bool:
-        known = folded in SHORT_WORDS or folded in NUMBER_WORDS or folded in SCALES
-        if known or "." in word or is_unit_name(word):
+        known = folded in SHORT_WORDS or folded in NUMBER_WORDS
+        if known or "." in word or stands_alone(word) or not word.isascii():
             return True
         after_number = bool(self.tokens) and self.tokens[-1].kind == "number" and not self.gap
         if after_number:  # "2abc" is a product, "2 apples" is not
             return False
+        if self.gap and self.tokens and self.tokens[-1].kind == "word":
+            return True
+        if self.gap and (folded in COMMON or is_countable_without_s(folded)):
+            return True
         return len(word) > 3 or (word[0].isupper() and word[1:].islower())
 
     def _symbol(self) -> None:
@@ -283,6 +321,17 @@ class _Tokenizer:
         elif self.braces.pop() != "group":
             return
         self._add(kind, sign)
+
+
+def _is_variable(word: str) -> bool:
+    """A single letter, or letters among which there is a Greek one: "x", "2πr"; 个 counts."""
+    return (len(word) == 1 and not is_run(word)) or not GREEK_SIGNS.keys().isdisjoint(word)
+
+
+def _ordinal_suffix(digits: str) -> str:
+    if digits[-2:-1] == "1":
+        return "th"
+    return {"1": "st", "2": "nd", "3": "rd"}.get(digits[-1], "th")
 
 
 def _visible_period(decimals: str) -> str | None:

@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from rewards.math.answer import Answer, read
-from rewards.math.compare import equivalent, settle
+from rewards.math.compare import equivalent
 from rewards.math.extract import Extraction, extract
 from rewards.math.limits import MAX_CHARS, Unreadable, renew_budget
 from rewards.math.nodes import Text
 from rewards.math.policy import STRICT, MathPolicy, as_policy
+from rewards.math.statements import settle
 from rewards.math.symbolic import NoVerdict, SymbolicReader
 from rewards.verdict import Verdict, VerdictKind
 
@@ -130,9 +131,17 @@ def _compare(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -
 def _matches_either_way(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -> bool:
     """As it is written, or where the policy allows it with its comma read as a point."""
     with_point = _DECIMAL_COMMA.sub(r"\1.\2", claim) if policy.decimal_comma else claim
-    if with_point != claim and _matches(expected, reader(with_point), policy):
-        return True
-    return _matches(expected, reader(claim), policy)
+    if with_point == claim:
+        return _matches(expected, reader(claim), policy)
+    try:
+        if _matches(expected, reader(claim), policy):
+            return True
+    except Unreadable:  # "3{,}5" is only a number; "(3,4]" is only an interval
+        return _matches(expected, reader(with_point), policy)
+    try:
+        return _matches(expected, reader(with_point), policy)
+    except Unreadable:
+        return False
 
 
 def _matches(expected: Answer, answer: Answer, policy: MathPolicy) -> bool:

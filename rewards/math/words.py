@@ -31,17 +31,39 @@ _TENS = {
     )
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_PARTS = {
+PARTS = {
     word: value
     for value, words in enumerate(
         word_list(
             "half,halves third,thirds quarter,quarters fifth,fifths sixth,sixths "
-            "seventh,sevenths eighth,eighths ninth,ninths tenth,tenths"
+            "seventh,sevenths eighth,eighths ninth,ninths tenth,tenths eleventh,elevenths "
+            "twelfth,twelfths"
         ),
         start=2,
     )
     for word in words.split(",")
-} | {"fourth": 4, "fourths": 4}
+} | {
+    f"{part}{plural}": value
+    for part, value in (
+        ("fourth", 4), ("sixteenth", 16), ("twentieth", 20), ("fiftieth", 50),
+        ("hundredth", 100), ("thousandth", 1000), ("millionth", 10**6), ("billionth", 10**9),
+    )
+    for plural in ("", "s")
+}  # fmt: skip
+_ORDINALS = (
+    {
+        word: value
+        for value, word in enumerate(
+            word_list(
+                "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth "
+                "thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth"
+            ),
+            start=1,
+        )
+    }
+    | {f"{ten[:-1]}ieth": value for ten, value in _TENS.items()}
+    | {"hundredth": 100}
+)
 NUMBER_WORDS = frozenset(_SMALL) | frozenset(_TENS) | frozenset(_SCALES)
 
 
@@ -54,16 +76,24 @@ def leading_number(words: Sequence[str]) -> tuple[Fraction, int] | None:
     start = 1 if words and words[0] in ("minus", "negative") else 0
     sign = -1 if start else 1
     if words[start : start + 1] in (["half"], ["quarter"]):
-        return Fraction(sign, _PARTS[words[start]]), start + 1
+        return Fraction(sign, PARTS[words[start]]), start + 1
     if words[start : start + 1] == ["a"] and words[start + 1 : start + 2]:
-        part = _PARTS.get(words[start + 1])
+        part = PARTS.get(words[start + 1])
         return (Fraction(sign, part), start + 2) if part else None
     total, end = _whole(words, start)
     if end == start:
         return None
-    if end < len(words) and words[end] in _PARTS:
-        return Fraction(sign * total, _PARTS[words[end]]), end + 1
+    if end < len(words) and words[end] in PARTS:
+        return Fraction(sign * total, PARTS[words[end]]), end + 1
     return Fraction(sign * total), end
+
+
+def ordinal(words: Sequence[str]) -> int | None:
+    """The place that "third" or "twenty first" names, `None` if the words say anything else."""
+    if len(words) == 1:
+        return _ORDINALS.get(words[0])
+    unit = _ORDINALS.get(words[1], 10) if len(words) == 2 else 10
+    return _TENS[words[0]] + unit if unit < 10 and words[0] in _TENS else None
 
 
 def _whole(words: Sequence[str], start: int) -> tuple[int, int]:

@@ -163,7 +163,36 @@ def test_no_gold_raises(completion, gold):
     assert (verdict.score is None) == (verdict.kind is VerdictKind.UNSCORABLE)
 
 
+packed = st.one_of(
+    structures,
+    st.builds("{}{},{}{}".format, st.sampled_from("(["), integers, integers, st.sampled_from(")]")),
+    st.builds("{},{}".format, integers, integers),
+    st.builds("x={},y={}".format, integers, decimals),
+    st.builds(r"{},{}\text{{ cm}}".format, st.integers(0, 9), st.integers(0, 99)),
+    st.builds(r"\{{{},{}\}}".format, integers, integers),
+    st.builds(r"{} \le x < {}".format, st.integers(-9, 0), st.integers(1, 9)),
+    st.builds(r"{}\text{{ h }}{}\text{{ min}}".format, st.integers(1, 9), st.integers(1, 59)),
+)
+
+
 @SETTINGS
-@given(structures)
-def test_lenient_accepts_all_that_strict_accepts(answer):
-    assert verify(boxed(answer), answer, policy=LENIENT).score == 1.0
+@given(packed, layouts, st.booleans())
+def test_lenient_accepts_all_that_strict_accepts(gold, layout, is_boxed):
+    completion = boxed(layout(gold)) if is_boxed else f"The answer is {layout(gold)}"
+    if verify(completion, gold).score == 1.0:
+        assert verify(completion, gold, policy=LENIENT).score == 1.0
+
+
+@SETTINGS
+@given(packed, packed)
+def test_lenient_accepts_each_pair_that_strict_accepts(gold, answer):
+    if verify(boxed(answer), gold).score == 1.0:
+        assert verify(boxed(answer), gold, policy=LENIENT).score == 1.0
+
+
+@SETTINGS
+@given(st.integers(-9, 9), st.integers(10, 99), st.sampled_from(["(]", "[)", "()", "[]"]))
+def test_both_policies_accept_an_interval_without_spaces(low, high, ends):
+    interval = f"{ends[0]}{low},{high}{ends[1]}"
+    assert verify(boxed(interval), interval).score == 1.0
+    assert verify(boxed(interval), interval, policy=LENIENT).score == 1.0

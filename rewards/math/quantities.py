@@ -1,0 +1,377 @@
+"""What stands behind a value: multipliers, percent, units, and the noun it counts.
+
+    quantity := value multiplier* ["%"] unit* [noun] [remark]
+    parts    := quantity (smaller quantity)*        "2 hours 30 minutes", "6 ft 3 in", "30° 15'"
+
+Nothing is skipped that is not known: a word left over makes the answer unreadable.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from rewards.math.cursor import Cursor
+from rewards.math.languages import WORDS as FOREIGN_UNITS
+from rewards.math.languages import closes, is_counted, is_run, run_unit
+from rewards.math.limits import Unreadable
+from rewards.math.multipliers import changes_value, leading_multiplier, multiplier, percent_words
+from rewards.math.nodes import Apply, Group, Node, Number, Quantity, Symbol, walk
+from rewards.math.nouns import (
+    FILLERS,
+    PREPOSITIONS,
+    SENTENCE_WORDS,
+    counts,
+    is_countable_without_s,
+    singular,
+)
+from rewards.math.tokens import Token
+from rewards.math.units import Unit, canonical_unit, combine, conversion
+from rewards.math.words import NUMBER_WORDS, leading_number, word_set
+
+MAX_WORDS = 12
+_MAX_MULTIPLIERS = 4
+_MAX_PARTS = 4
+_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "cubed": 3, "squared": 2}
+_PER = word_set("per a an each every")
+_REMARK_WORDS = 3
+_APPLIED = {"factorial": "factorial", "squared": "pow", "cubed": "pow"}
+
+
+def quantity(cursor: Cursor, value: Node, currency: str | None) -> Node:
+    """Read on behind `value`.
+
+    Raises:
+        Unreadable: a word that is no unit, multiplier or noun that is counted follows.
+    """
+    if isinstance(value, Quantity):  # an ordinal: "5th place"
+        _noun(cursor, plural=False)
+        return value
+    first = _single(cursor, value, currency)
+    parts = [first]
+    while len(parts) < _MAX_PARTS and (part := _smaller(cursor, parts[-1])):
+        parts.append(part)
+    _remark(cursor)
+    return Group("+", tuple(parts)) if len(parts) > 1 else first
+
+
+def _single(cursor: Cursor, value: Node, currency: str | None) -> Node:
+    unit = list(_unit_of(currency)) if currency else []
+    if cursor.at("op", "'") and cursor.ahead().kind == "number":  # 6'3''
+        cursor.position += 1
+        return Quantity(value, (("foot", 1),))
+    value = _multiplied(cursor, value, bool(currency))
+    if temperature := _temperature(cursor, value):
+        return temperature
+    if cursor.take("op", "%"):
+        value = Apply("percent", (value,))
+    if sign := cursor.take("currency"):
+        unit += _unit_of(sign.text)
+    unit += _units(cursor, value)
+    if not unit:
+        return value
+    if isinstance(value, Group):
+        raise Unreadable("a unit after a group")
+    return Quantity(value, combine(unit))
+
+
+def _unit_of(sign: str) -> Unit:
+    unit = canonical_unit(sign)
+    if unit is None:
+        raise Unreadable(f"{sign!r} is no currency that is known here")
+    return unit
+
+
+def _temperature(cursor: Cursor, value: Node) -> Quantity | None:
+    """The C of "20 °C", whose sign was read as degrees."""
+    match value:
+        case Apply("mul", (Apply("degree", (inner,)), Symbol("C" | "F" as letter))):
+            return Quantity(inner, _unit_of(f"°{letter}"))
+        case Apply("degree", (inner,)) if cursor.at("word", "C", "F"):
+            return Quantity(inner, _unit_of(f"°{cursor.tokens[_taken(cursor)].text}"))
+    return None
+
+
+def _taken(cursor: Cursor) -> int:
+    cursor.position += 1
+    return cursor.position - 1
+
+
+# -- multipliers ------------------------------------------------------------------------------
+
+
+def _multiplied(cursor: Cursor, value: Node, is_money: bool) -> Node:
+    for _ in range(_MAX_MULTIPLIERS):
+        read = _times(cursor, value, is_money)
+        if read is None:
+            return value
+        value = read
+    raise Unreadable("too many multipliers in a row")
+
+
+def _times(cursor: Cursor, value: Node, is_money: bool) -> Node | None:
+    token = cursor.token
+    if is_money and token.kind == "symbol" and not token.gap:  # "$5k"
+        factor = multiplier(token.text, tight=True)
+        return _scaled(cursor, value, factor) if factor else None
+    if cursor.at("join", "and"):
+        return _and_part(cursor, value)
+    if token.kind != "word":
+        return None
+    words = cursor.words(3)
+    if used := percent_words(words):
+        cursor.position += used
+        return Apply("percent", (value,))
+    if is_run(token.text) and (run := leading_multiplier(token.text)):
+        return _run_scaled(cursor, value, *run)
+    if factor := multiplier(token.text, tight=not token.gap):
+        return _scaled(cursor, value, factor)
+    if words[0] in _APPLIED:
+        cursor.position += 1
+        exponent = (Number(Fraction(_POWERS[words[0]])),) if words[0] in _POWERS else ()
+        return Apply(_APPLIED[words[0]], (value, *exponent))
+    return _share(cursor, value, words)
+
+
+def _scaled(cursor: Cursor, value: Node, factor: Fraction) -> Node:
+    cursor.position += 1
+    if isinstance(value, Number):
+        return Number(value.value * factor)
+    return Apply("mul", (value, Number(factor)))
+
+
+def _run_scaled(cursor: Cursor, value: Node, factor: Fraction, rest: str) -> Node:
+    """The 万 of "5万人", of "3万5千" and of "100万"."""
+    scaled = _scaled(cursor, value, factor)
+    if rest:
+        cursor.position -= 1
+        cursor.replace(Token("word", rest))
+    elif cursor.at("number") and cursor.token.text.isdigit() and cursor.ahead().kind == "word":
+        low = _multiplied(cursor, Number(Fraction(int(cursor.tokens[_taken(cursor)].text))), False)
+        if isinstance(scaled, Number) and isinstance(low, Number):
+            return Number(scaled.value + low.value)
+    return scaled
+
+
+def _share(cursor: Cursor, value: Node, words: list[str]) -> Node | None:
+    """The "out of 4" of "1 out of 4"."""
+    if words[:2] == ["out", "of"]:
+        length = 2
+    elif words[0] == "in" and cursor.ahead().kind == "number" and not cursor.ahead(2).text:
+        length = 1
+    else:
+        return None
+    cursor.position += length
+    whole = _plain_number(cursor)
+    if whole is None:
+        raise Unreadable("'out of' without a number")
+    return Apply("div", (value, whole))
+
+
+def _and_part(cursor: Cursor, value: Node) -> Node | None:
+    """The fraction of "5 and a half"."""
+    cursor.position += 1
+    found = leading_number(cursor.words(4))
+    if found and found[0].denominator > 1 and isinstance(value, Number):
+        cursor.position += found[1]
+        return Apply("mixed", (value, Number(found[0])))
+    cursor.position -= 1
+    return None
+
+
+def _plain_number(cursor: Cursor) -> Node | None:
+    if cursor.at("number") and cursor.token.text.isdigit():
+        return Number(Fraction(int(cursor.tokens[_taken(cursor)].text)))
+    if found := leading_number(cursor.words(MAX_WORDS)):
+        cursor.position += found[1]
+        return Number(found[0])
+    return None
+
+
+# -- units ------------------------------------------------------------------------------------
+
+
+def _units(cursor: Cursor, value: Node) -> list[tuple[str, int]]:
+    parts: list[tuple[str, int]] = []
+    power, direction = 1, 1
+    for _ in range(MAX_WORDS):
+        step = _unit_step(cursor, started=bool(parts))
+        if step == "/":
+            direction = -1
+        elif step in _POWERS and parts and step.endswith("d"):
+            parts[-1] = (parts[-1][0], parts[-1][1] * _POWERS[step])
+        elif step in _POWERS:
+            power = _POWERS[step]
+        elif step and (unit := _known(step)) and not (step == "in" and cursor.at("word")):
+            power *= _exponent(cursor)
+            parts += [(name, sign * power * direction) for name, sign in unit]
+            power = 1
+        elif step:
+            cursor.position -= 1
+            return parts + _counted(cursor, value, direction, bool(parts))
+        elif step is None:
+            if power != 1 or (direction == -1 and not parts):
+                raise Unreadable("half a unit")
+            return parts
+    raise Unreadable("a unit of too many words")
+
+
+def _known(word: str) -> Unit | None:
+    name = FOREIGN_UNITS.get(word.casefold())
+    return canonical_unit(word) or (((name, 1),) if name else None)
+
+
+def _unit_step(cursor: Cursor, *, started: bool) -> str | None:
+    """The next piece of a unit; "" for a sign between two of them."""
+    token = cursor.token
+    if token.kind == "word":
+        word = token.text.casefold()
+        if started and word in NUMBER_WORDS:
+            return None
+        cursor.position += 1
+        if word in _PER and (started or word == "per"):
+            return "/" if _noun_follows(cursor) else ""
+        return word if word in _POWERS else token.text.replace(" ", "")
+    if token.kind == "op" and token.text == "/" and cursor.ahead().kind in ("word", "symbol"):
+        cursor.position += 1
+        return "/"
+    if started and token.kind in ("symbol", "op") and token.text in tuple("*.hsmgl"):
+        cursor.position += 1
+        return "" if token.text in "*." else token.text
+    return None
+
+
+def _noun_follows(cursor: Cursor) -> bool:
+    word = cursor.token.text.casefold()
+    return cursor.token.kind == "word" and word not in FILLERS and word not in PREPOSITIONS
+
+
+def _exponent(cursor: Cursor) -> int:
+    if not cursor.at("op", "^"):
+        return 1
+    cursor.position += 1
+    braced = cursor.take("open", "{")
+    sign = -1 if cursor.take("op", "-") else 1
+    number = cursor.take("number")
+    if braced:
+        cursor.expect("close", "}")
+    if not number or not number.text.isdigit() or len(number.text) > 1:
+        raise Unreadable("the exponent of a unit must be one digit")
+    return sign * int(number.text)
+
+
+# -- what is counted --------------------------------------------------------------------------
+
+
+def _counted(cursor: Cursor, value: Node, direction: int, has_unit: bool) -> list[tuple[str, int]]:
+    """The noun at the cursor, as a unit of its own: five apples are not five oranges."""
+    if not any(isinstance(part, Number) for part in walk(value)):
+        raise Unreadable("words after letters are a sentence, not a quantity")
+    if is_run(cursor.token.text):
+        return _run_counted(cursor)
+    noun = _noun(cursor, plural=direction > 0 and not has_unit and _is_many(value))
+    if has_unit and direction > 0:  # "3 cups of flour" are three cups
+        return []
+    return [(name, power * direction) for name, power in noun]
+
+
+def _is_many(value: Node) -> bool:
+    """Whether English puts what is counted in the plural: not for "1" and "1/2 mug"."""
+    if isinstance(value, Number):
+        return abs(value.value) > 1
+    return not (isinstance(value, Apply) and value.name in ("div", "percent", "mixed"))
+
+
+def _noun(cursor: Cursor, *, plural: bool) -> list[tuple[str, int]]:
+    """Take the words of "red apples in total" and name what is counted."""
+    words = cursor.words(MAX_WORDS)
+    cursor.position += len(words)
+    if any(word in SENTENCE_WORDS or changes_value(word) for word in words):
+        raise Unreadable("a sentence, or a word that changes the value, after the value")
+    end = next((i for i, word in enumerate(words) if word in PREPOSITIONS), len(words))
+    phrase = [word for word in words[:end] if word not in FILLERS]
+    if not phrase:
+        return []
+    head = next((word for word in reversed(phrase) if counts(word) or _known(word)), phrase[-1])
+    if known := _known(head):
+        return list(known)
+    if counts(head) or (not plural and head.isalpha() and len(head) > 2):
+        return [(head if is_countable_without_s(head) else singular(head), 1)]
+    raise Unreadable(f"{head!r} after a number is no unit that is known here")
+
+
+def _run_counted(cursor: Cursor) -> list[tuple[str, int]]:
+    """The words of a script without spaces: 平方厘米, 个苹果, です."""
+    word = cursor.token.text
+    found = run_unit(word)
+    if found is None and closes(word):
+        found = ((), "")
+    if found is None or not is_counted(found[1]):
+        raise Unreadable(f"{word!r} after a number is no unit that is known here")
+    cursor.position += 1
+    if found[0] and cursor.at("op", "/") and (below := run_unit(cursor.ahead().text)):
+        cursor.position += 2
+        return [*found[0], *((name, -power) for name, power in below[0])]
+    return list(found[0])
+
+
+def _remark(cursor: Cursor) -> None:
+    """Skip "(maximum)": one to three words in brackets that are no sentence."""
+    if not cursor.at("open", "("):
+        return
+    start = cursor.position
+    cursor.position += 1
+    words = cursor.words(_REMARK_WORDS)
+    cursor.position += len(words)
+    plain = words and not any(word in SENTENCE_WORDS or changes_value(word) for word in words)
+    if not (plain and cursor.take("close", ")")):
+        cursor.position = start
+
+
+# -- several units ----------------------------------------------------------------------------
+
+
+def _smaller(cursor: Cursor, before: Node) -> Node | None:
+    """The next part of "2 hours 30 minutes": its unit has to be a smaller one of the same kind."""
+    if sexagesimal := _arc_or_foot(cursor, before):
+        return sexagesimal
+    if not isinstance(before, Quantity):
+        return None
+    start = cursor.position
+    cursor.take("sep", ",")
+    cursor.take("join", "and")
+    value = _plain_number(cursor)
+    unit = _known(cursor.token.text) if value and cursor.token.kind == "word" else None
+    if value and unit and is_smaller(unit, before.unit):
+        cursor.position += 1
+        return Quantity(value, unit)
+    if cursor.position != start:
+        cursor.position = start
+    return None
+
+
+def is_smaller(unit: Unit, other: Unit) -> bool:
+    (kind, size), (other_kind, other_size) = conversion(unit), conversion(other)
+    return kind == other_kind and size < other_size
+
+
+def _arc_or_foot(cursor: Cursor, before: Node) -> Node | None:
+    """The minutes of 30° 15' 20'', or the inches of 6'3''."""
+    start = cursor.position
+    number = cursor.take("number")
+    primes = 0
+    while number and primes < 2 and cursor.take("op", "'"):
+        primes += 1
+    match before, primes:
+        case Apply("degree", _), 1:
+            name = "arcminute"
+        case (Apply("degree", _), 2) | (Quantity(_, (("arcminute", 1),)), 2):
+            name = "arcsecond"
+        case Quantity(_, (("foot", 1),)), 2:
+            name = "inch"
+        case _:
+            cursor.position = start
+            return None
+    assert number is not None
+    if not number.text.isdigit():
+        raise Unreadable("minutes of arc and inches are whole numbers")
+    return Quantity(Number(Fraction(int(number.text))), ((name, 1),))
