@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -115,6 +116,35 @@ def check_experts(requests: Sequence[Request], loaded: Collection[str]) -> None:
             raise EngineError(
                 f"expert {request.expert!r} of request {request.id!r} must be loaded "
                 f"(load_experts), loaded: {known}."
+            )
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Refuse sampling that means nothing.
+
+    Raises:
+        EngineError: a temperature that is no number at or above 0, or an empty stop string, which
+            every completion would contain at its start.
+    """
+    if not (math.isfinite(sampling.temperature) and sampling.temperature >= 0):
+        raise EngineError(
+            f"temperature must be finite and at least 0, got {sampling.temperature!r}."
+        )
+    if "" in sampling.stop:
+        raise EngineError(f"stop strings must not be empty, got {list(sampling.stop)!r}.")
+
+
+def check_tokens(token_ids: Sequence[int], vocabulary: int, *, of: str) -> None:
+    """Refuse token ids that have no embedding.
+
+    Raises:
+        EngineError: names the first of them and what it is part of.
+    """
+    for token_id in token_ids:
+        if not 0 <= token_id < vocabulary:
+            raise EngineError(
+                f"token ids of {of} must be 0 to {vocabulary - 1}, which is what the model embeds, "
+                f"got {token_id}. Is the tokenizer another model's?"
             )
 
 

@@ -15,7 +15,7 @@ from peft import PeftModel
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError, ModelError
 from rlpeft.policy import adapter_tensors, load_tensors, sequence_logprobs
-from rlpeft.rollout.base import Delivery, check_experts
+from rlpeft.rollout.base import Delivery, check_experts, check_sampling, check_tokens
 from rlpeft.rollout.decoding import Draft, Ending, Row, decode
 from rlpeft.rollout.row_experts import RowExperts
 from rlpeft.types import Completion, FinishReason, Request, Sampling
@@ -47,6 +47,7 @@ class HfEngine:
         self.policy, self.tokenizer = policy.eval(), tokenizer
         self.eos_ids, self.batch_size = sorted(eos_ids), batch_size or BATCH_SIZE
         self.context = int(policy.get_base_model().config.max_position_embeddings)
+        self.vocabulary = len(policy.get_base_model().get_input_embeddings().weight)
         self._current = Delivery(0, tensors_digest(adapter_tensors(policy)), 0.0)
         self._experts = RowExperts(policy, {})
 
@@ -74,6 +75,7 @@ class HfEngine:
         Args:
             watch: is shown every completion after each of its tokens; what it gives up ends there.
         """
+        check_sampling(sampling)
         self._check(requests)
         rows = [Row(r.prompt_ids, seed, r.expert) for r in requests for seed in r.seeds]
         places = [(r.id, k) for r in requests for k in range(len(r.seeds))]
@@ -103,11 +105,12 @@ class HfEngine:
     def _check(self, requests: Sequence[Request]) -> None:
         check_experts(requests, self._experts.deliveries)
         for request in requests:
-            if len(request.prompt_ids) >= self.context:
+            if not 0 < len(request.prompt_ids) < self.context:
                 raise EngineError(
                     f"prompt {request.id!r} must be shorter than the model's context of "
-                    f"{self.context} tokens, it has {len(request.prompt_ids)}."
+                    f"{self.context} tokens, and not empty, it has {len(request.prompt_ids)}."
                 )
+            check_tokens(request.prompt_ids, self.vocabulary, of=f"prompt {request.id!r}")
 
     def _decode(self, rows: Sequence[Row], sampling: Sampling) -> Iterator[dict[int, Draft]]:
         longest = max(len(row.prompt) for row in rows)

@@ -8,49 +8,33 @@ generation config decides anything.
 from __future__ import annotations
 
 import json
-import os
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from vllm import LLM, SamplingParams, TokensPrompt
-from vllm.exceptions import VLLMClientError
 from vllm.lora.request import LoRARequest
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
-from rlpeft.errors import EngineDiedError, EngineError
+from rlpeft.errors import EngineError
 from rlpeft.models import eos_ids, load_tokenizer
-from rlpeft.rollout.base import Delivery, check_experts
+from rlpeft.rollout.base import Delivery, check_experts, check_sampling, check_tokens
 from rlpeft.rollout.vllm_plugin import register
+from rlpeft.rollout.vllm_plugin.core import Core
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
-from rlpeft.rollout.vllm_plugin.internals import (
-    check_version,
-    core_processes,
-    wake_callers_at_death,
-)
+from rlpeft.rollout.vllm_plugin.internals import check_version
+from rlpeft.rollout.vllm_plugin.options import check_compiled, check_experts_form, check_options
+from rlpeft.rollout.vllm_plugin.parameters import finish_reason, flat, sampled, scored
 from rlpeft.rollout.vllm_plugin.plan import choose_form, read_config
 from rlpeft.rollout.vllm_plugin.start import (
-    check_experts_form,
-    check_options,
     child_variables,
-    environment,
     expert_arguments,
     llm_arguments,
     model_context,
     plugin_arguments,
 )
-from rlpeft.rollout.vllm_plugin.watch import is_alive
-from rlpeft.types import Completion, FinishReason, Request, Sampling
-
-SMALLEST_TEMPERATURE = 0.01
-"""vLLM quietly raises smaller temperatures to this one."""
-
-SHUTDOWN_S = 10.0
+from rlpeft.types import Completion, Request, Sampling
 
 
 class VllmEngine:
@@ -93,17 +77,22 @@ class VllmEngine:
         **options: Any,
     ) -> None:
         check_version()
-        check_options(options, form)
+        check_options(options, form, batch_size)
         check_experts_form(max_experts, form)
-        arguments = llm_arguments(batch_size) | options
+        limit = model_context(Path(model_path))
+        self.context = min(max_model_len or limit, limit)
+        # One token more than the context: vLLM cannot score a sequence without room to go on.
+        arguments = llm_arguments(min(self.context + 1, limit), batch_size) | options
+        arguments |= {"dtype": dtype, "seed": seed}
         if adapter_config is not None:
-            form = choose_form(read_config(adapter_config), form, dtype)
+            config = read_config(adapter_config)
+            form = choose_form(config, form, dtype)
+            if not arguments["enforce_eager"]:
+                check_compiled(config.peft_type.value, form, max_experts)
             register()
             arguments |= plugin_arguments(adapter_config, form=form)
         if max_experts:
             arguments |= expert_arguments(max_experts)
-        limit = model_context(Path(model_path))
-        self.context = min(max_model_len or limit, limit)
         self.tokenizer = load_tokenizer(model_path)
         self.eos_ids = sorted(eos_ids(Path(model_path), self.tokenizer))
         self._sent_factors: dict[str, str] = {}
@@ -111,19 +100,14 @@ class VllmEngine:
         self._current: Delivery | None = base if adapter_config is None else None
         self._experts: dict[str, tuple[LoRARequest, Delivery]] = {}
         self._loras: EmptyLoras | None = None
-        self._llm: Any = None
-        self._processes: list[psutil.Process] = []
-        # One token more than the context: vLLM cannot score a sequence without room to go on.
-        arguments |= {"max_model_len": min(self.context + 1, limit), "dtype": dtype, "seed": seed}
-        with environment(child_variables(num_threads)):
-            self._start(str(model_path), arguments)
+        self._core = Core(str(model_path), arguments, child_variables(num_threads))
 
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Write the state into vLLM's layers and drop every cached prefix of older policies."""
         started = time.perf_counter()
         news = {k: v for k, v in state.factors.items() if self._sent_factors.get(k) != v}
         sent = payload(state)
-        with self._alive() as llm:
+        with self._core.alive() as llm:
             replies = llm.collective_rpc("rlpeft_load", args=(sent, json.dumps(news)))
             answer = json.loads(replies[0])
             if "error" in answer:
@@ -148,7 +132,7 @@ class VllmEngine:
         loras = self._loras = self._loras or EmptyLoras(next(iter(_first(experts).tensors)))
         ids = loras.new_ids(len(experts))
         factors = {k: v for state in experts.values() for k, v in state.factors.items()}
-        with self._alive() as llm:
+        with self._core.alive() as llm:
             arguments = (stacked_payload(experts), json.dumps(ids), json.dumps(factors))
             answer = json.loads(llm.collective_rpc("rlpeft_experts", args=arguments)[0])
         if "error" in answer:
@@ -168,9 +152,10 @@ class VllmEngine:
         if not all(request.expert for request in requests):
             self._policy()  # the others need none
         check_experts(requests, self._experts)
+        check_sampling(sampling)
         for request in requests:
             self._check(request)
-        with self._alive() as llm:
+        with self._core.alive() as llm:
             rows = [
                 (r.prompt_ids, self._parameters(r, seed, sampling))
                 for r in requests
@@ -194,61 +179,29 @@ class VllmEngine:
             EngineError: a sequence is as long as the model's context, where vLLM scores none.
         """
         self._policy()
+        longest = min(self.context, self._core.room - 1)
         for sequence in sequences:
-            if len(sequence) > self.context or len(sequence) >= self._room:
+            if len(sequence) > longest:
                 raise EngineError(
-                    f"a sequence to score must have at most {min(self.context, self._room - 1)} "
-                    f"tokens, got {len(sequence)}. Raise max_model_len or shorten it."
+                    f"a sequence to score must have at most {longest} tokens, got "
+                    f"{len(sequence)}. Raise max_model_len or shorten it."
                 )
-        # vLLM reads no prefix cache where prompt log-probs are asked for, so each one is computed.
-        scored = [sequence for sequence in sequences if len(sequence) > 1]
-        scoring = [
-            _every_parameter(max_tokens=1, temperature=0.0, prompt_logprobs=0) for _ in scored
-        ]
-        with self._alive() as llm:
-            outputs = iter(_generate(llm, scored, scoring, [None] * len(scored)))
-        return [_flat(next(outputs).prompt_logprobs) if len(s) > 1 else [] for s in sequences]
+            check_tokens(sequence, self._core.vocabulary, of="a sequence to score")
+        usable = [sequence for sequence in sequences if len(sequence) > 1]
+        with self._core.alive() as llm:
+            outputs = iter(_generate(llm, usable, [scored() for _ in usable], [None] * len(usable)))
+        return [flat(next(outputs).prompt_logprobs) if len(s) > 1 else [] for s in sequences]
 
     def base_digest(self) -> str:
         """SHA-256 (hex) of the frozen weights under the adapter, as the workers hold them."""
-        with self._alive() as llm:
+        with self._core.alive() as llm:
             return llm.collective_rpc("rlpeft_base_digest")[0]
 
     def close(self) -> None:
         """End vLLM and every process it started."""
-        if self._llm is not None:
-            self._llm.llm_engine.engine_core.shutdown()
-            self._llm = None
-        _end(self._processes)
+        self._core.close()
         if self._loras is not None:
             self._loras.close()
-
-    def _start(self, model_path: str, arguments: dict[str, Any]) -> None:
-        try:
-            self._llm = LLM(model=model_path, **arguments)
-        except (RuntimeError, ValueError, TypeError) as error:
-            cause = str(error).strip().splitlines()[0]
-            raise EngineError(f"vLLM did not start: {cause} vLLM's log says more.") from error
-        cores = [psutil.Process(process.pid) for process in core_processes(self._llm)]
-        self._processes = cores + [p for core in cores for p in core.children(recursive=True)]
-        self._room = int(self._llm.model_config.max_model_len)
-        if cores:
-            threading.Thread(target=wake_callers_at_death, args=(self._llm,), daemon=True).start()
-        self._llm.collective_rpc("rlpeft_watch", args=(os.getpid(),))
-
-    @contextmanager
-    def _alive(self) -> Iterator[Any]:
-        if self._llm is None:
-            raise EngineError("the vllm engine is closed: start another one.")
-        try:
-            yield self._llm
-        except VLLMClientError as error:
-            raise EngineError(f"vLLM refuses a request: {error}") from error
-        except Exception as error:
-            # Sockets of a dead core fail in several ways; what matters is that it is gone.
-            if isinstance(error, EngineDeadError) or not all(map(is_alive, self._processes)):
-                raise EngineDiedError("vLLM's process died: start another engine.") from error
-            raise
 
     def _policy(self) -> Delivery:
         if self._current is None:
@@ -262,29 +215,16 @@ class VllmEngine:
                 f"engine's context, it has {len(request.prompt_ids)}. Raise max_model_len or "
                 "shorten it."
             )
+        check_tokens(request.prompt_ids, self._core.vocabulary, of=f"prompt {request.id!r}")
         if any(seed < 0 for seed in request.seeds):
             raise EngineError(
                 f"seeds must be >= 0 (vLLM takes -1 for none), got {request.seeds!r}."
             )
 
     def _parameters(self, request: Request, seed: int, sampling: Sampling) -> SamplingParams:
-        if 0 < sampling.temperature < SMALLEST_TEMPERATURE:
-            raise EngineError(
-                f"temperature must be 0 or at least {SMALLEST_TEMPERATURE} in vLLM, got "
-                f"{sampling.temperature!r}."
-            )
-        return _every_parameter(
-            max_tokens=min(sampling.max_tokens, self.context - len(request.prompt_ids)),
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=sampling.min_p,
-            seed=seed,
-            stop=list(sampling.stop),
-            stop_token_ids=self.eos_ids,
-            detokenize=bool(sampling.stop),
-            logprobs=0,
-        )
+        room = self.context - len(request.prompt_ids)
+        limit = min(sampling.max_tokens, room)
+        return sampled(sampling, seed, max_tokens=limit, eos_ids=self.eos_ids)
 
     def _completions(
         self, outputs: Sequence[Any], policies: Sequence[Delivery]
@@ -296,47 +236,14 @@ class VllmEngine:
         return [
             Completion(
                 token_ids=tuple(output.token_ids),
-                logprobs=tuple(_flat(output.logprobs)),
+                logprobs=tuple(flat(output.logprobs)),
                 text=text,
-                finish_reason=_finish_reason(output.finish_reason),
+                finish_reason=finish_reason(output.finish_reason),
                 version=policy.version,
                 digest=policy.digest,
             )
             for output, text, policy in zip(kept, texts, policies, strict=True)
         ]
-
-
-def _every_parameter(
-    *,
-    max_tokens: int,
-    temperature: float,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    min_p: float = 0.0,
-    **others: Any,
-) -> SamplingParams:
-    """Sampling parameters with nothing left to vLLM's defaults that changes a distribution."""
-    others = {"seed": 0, "stop": [], "stop_token_ids": [], "detokenize": False} | others
-    return SamplingParams(
-        n=1,
-        max_tokens=max_tokens,
-        min_tokens=0,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=1.0,
-        presence_penalty=0.0,
-        frequency_penalty=0.0,
-        logit_bias=None,
-        bad_words=[],
-        allowed_token_ids=None,
-        ignore_eos=False,
-        skip_special_tokens=True,
-        flat_logprobs=True,
-        skip_clone=True,  # made for one request each
-        **others,
-    )
 
 
 def _first(experts: Mapping[str, AdapterState]) -> AdapterState:
@@ -368,22 +275,3 @@ def _generate(
                 f"{list(output.prompt_token_ids)[:8]!r}."
             )
     return outputs
-
-
-def _flat(logprobs: Any) -> list[float]:
-    """One log-prob for each position that has one: of the token itself, since none was ranked."""
-    return [float(value) for value in logprobs.logprobs] if logprobs else []
-
-
-def _finish_reason(reason: str | None) -> FinishReason:
-    if reason not in ("stop", "length"):
-        raise EngineError(f"a completion must end by 'stop' or 'length', vLLM says {reason!r}.")
-    return FinishReason(reason)
-
-
-def _end(processes: Sequence[psutil.Process]) -> None:
-    """Wait for processes to end by themselves, then kill what is left."""
-    _, alive = psutil.wait_procs(processes, timeout=SHUTDOWN_S)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=SHUTDOWN_S)

@@ -307,7 +307,7 @@ def test_all_requests_are_queued_before_the_first_is_scheduled(
     engine: VllmEngine, policy: PeftModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.load_adapter(states(policy, scale=0.05))
-    core, sizes = engine._llm.llm_engine.engine_core, []
+    core, sizes = engine._core._llm.llm_engine.engine_core, []
     get_output = core.get_output
 
     def watched() -> Any:
@@ -352,7 +352,9 @@ def test_sequences_too_short_to_score_have_no_logprobs(
         (Request("r", PROMPT, (-1,)), {}, "seeds must be >= 0"),
         (Request("r", PROMPT, (0,)), {"temperature": 0.001}, "temperature must be 0 or at least"),
         (Request("r", PROMPT, (0,)), {"temperature": 3.0}, r"temperature must be in \[0, 2\]"),
-        (Request("r", (1, 999), (0,)), {}, "vocab"),
+        (Request("r", (1, 999), (0,)), {}, "0 to 43, which is what the model embeds"),
+        (Request("r", PROMPT, (0,)), {"temperature": float("inf")}, "must be finite"),
+        (Request("r", PROMPT, (0,)), {"stop": ("",)}, "must not be empty"),
     ],
 )
 def test_a_request_vllm_would_change_quietly_is_refused(
@@ -369,6 +371,11 @@ def test_a_request_vllm_would_change_quietly_is_refused(
         ({"form": "sparse"}, "form must be one of"),
         ({"generation_config": "auto"}, "must not set generation_config"),
         ({"tensor_parallel_size": 2}, "tensor_parallel_size must be 1"),
+        ({"gpu_memory_utilisation": 0.5}, "Did you mean 'gpu_memory_utilization'"),
+        ({"enable_chunked_prefill": True}, "enable_chunked_prefill must be false on a CPU"),
+        ({"batch_size": 4, "max_num_seqs": 8}, "are one thing"),
+        ({"enforce_eager": False, "max_experts": 2}, "where requests name experts"),
+        ({"enforce_eager": False, "form": "dense"}, "must be true for SVF in form 'dense'"),
     ],
 )
 def test_options_that_break_the_engine_are_refused_before_it_starts(

@@ -62,13 +62,13 @@ def test_completions_of_lora_carry_pefts_log_probs(engine: VllmEngine, policy: P
 
 
 def test_the_batch_size_is_vllms_own_limit(engine: VllmEngine) -> None:
-    assert engine._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs == 7
+    assert engine._core._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs == 7
 
 
 def test_a_killed_vllm_is_told_from_a_mistake(engine: VllmEngine) -> None:  # keep it last
-    core, *_ = engine._processes
+    core, *_ = engine._core.processes
     core.kill()
     with pytest.raises(EngineDiedError, match="start another engine"):
         engine.rollout([REQUEST], Sampling(max_tokens=24))
     engine.close()
-    assert not any(process.is_running() for process in engine._processes)
+    assert not any(process.is_running() for process in engine._core.processes)

@@ -16,8 +16,9 @@ from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.errors import EngineError
 from rlpeft.factors import Factors
+from rlpeft.rollout.vllm_plugin.fused import AdaptedLinear
 from rlpeft.rollout.vllm_plugin.plan import make_slice, read_config
-from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, Form, SvfSlice
+from rlpeft.rollout.vllm_plugin.slices import Form, SvfSlice
 
 SIZES = {"q": 8, "k": 4, "up": 24}  # as wide as, narrower and wider than the input
 WIDTH = 8

@@ -6,7 +6,8 @@ runs the adapter inside each linear layer, and a worker extension, which receive
 values over `collective_rpc`.
 
 `slices` holds the arithmetic and `plan` the names, both without vLLM; `internals` is the only file
-that touches vLLM's classes; `worker` is what the engine calls.
+that touches vLLM's classes; `worker` is what the engine calls. `core` starts and ends the
+processes, and says why one died.
 """
 
 from __future__ import annotations
@@ -17,4 +18,7 @@ METHOD = "rlpeft"
 
 def register() -> None:
     """Make the quantization method known to vLLM. May be called twice."""
+    from rlpeft.rollout.vllm_plugin.log import redirect
+
+    redirect()
     import rlpeft.rollout.vllm_plugin.internals  # noqa: F401  registers on import

@@ -17,15 +17,14 @@ from rlpeft.adapters.hyplora.layer import HypLoraLinear
 from rlpeft.adapters.lowrank.layer import LowRankLayer
 from rlpeft.adapters.moslora.layer import MoSLoraLinear
 from rlpeft.errors import EngineError
+from rlpeft.rollout.vllm_plugin.products import Pack, plain
 from rlpeft.rollout.vllm_plugin.slices import (
     Form,
     GeometricSlice,
     LowRankSlice,
-    Pack,
     ScaleSlice,
     SliceAdapter,
     SvfSlice,
-    plain,
 )
 
 METHODS = ("SVF", "LORA", "IA3", "HYPLORA", "MOSLORA")

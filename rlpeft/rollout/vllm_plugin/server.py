@@ -169,10 +169,11 @@ async def _call(client: EngineClient, method: str, *arguments: Any) -> dict[str,
 def engine_arguments(served: Served) -> AsyncEngineArgs:
     """The engine of the server: that of rollouts, with a slot for every model."""
     form = choose_form(read_config(served.base.config), "auto", served.dtype)
-    arguments = llm_arguments() | plugin_arguments(served.base.config, form=form)
+    arguments = llm_arguments(served.max_model_len) | plugin_arguments(
+        served.base.config, form=form
+    )
     arguments |= expert_arguments(len(served.experts) + 1)
     arguments |= {"disable_log_stats": False, "dtype": served.dtype}
-    arguments |= {"max_model_len": served.max_model_len}
     return AsyncEngineArgs(model=str(served.model_path), **arguments)
 
 

@@ -1,16 +1,17 @@
 """Adapters inside fused linear layers, without vLLM.
 
 vLLM fuses q, k, v (and gate, up) into one weight; an adapter was trained on each part. So a fused
-layer is a list of *slices* along its output, and an adapter is something that computes one slice
-given the means to apply the frozen weight. The arithmetic is that of the PEFT layers.
+layer is a list of *slices* along its output (`fused`), and an adapter is something that computes
+one slice given the means to apply the frozen weight. The arithmetic is that of the PEFT layers.
 
-Tensors are allocated once and written in place, so that whatever captured them (CUDA graphs)
-sees every update. T token, M out_features of the slice, N in_features, R rank.
+Tensors are allocated once and written in place, and nothing branches on what they hold: whatever
+traced or captured a layer (torch.compile, CUDA graphs), before its values came, sees every update.
+T token, M out_features of the slice, N in_features, R rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import torch
@@ -20,12 +21,7 @@ from rlpeft.adapters.lowrank.layer import LowRankLayer, merge_refusal
 from rlpeft.adapters.svf.functional import dense_weight, multiplier, spectral_weight
 from rlpeft.errors import EngineError
 from rlpeft.factors import Factors
-
-Product = Callable[[torch.Tensor], torch.Tensor]
-"""x [T, N] to x Wᵀ [T, M] for a fixed W."""
-
-Pack = Callable[[torch.Tensor], Product]
-"""W [M, N] to its product, in the fastest form that the device has for it."""
+from rlpeft.rollout.vllm_plugin.products import Pack, plain
 
 Base = Callable[[torch.Tensor], torch.Tensor]
 """x [T, N] to the frozen slice's output [T, M], without bias."""
@@ -36,19 +32,16 @@ TokenRows = Callable[[int], torch.Tensor]
 expert in slot s."""
 
 
-def plain(weight_MN: torch.Tensor) -> Product:
-    """The product with a weight as it is; it sees what is later written into the weight."""
-    return lambda x: F.linear(x, weight_MN)
-
-
 class SliceAdapter(Protocol):
     """One adapter on one slice of a linear layer.
 
     Attributes:
         tensors: what a sync writes, under the suffixes PEFT saves them with.
+        bends_input: whether `apply` gives `base` something else than x.
     """
 
     tensors: dict[str, torch.Tensor]
+    bends_input: bool
 
     def refresh(self) -> None:
         """Recompute, in place, what `apply` derives from `tensors`."""
@@ -97,17 +90,21 @@ class SvfSlice:
     ) -> None:
         device, rank = weight_MN.device, min(weight_MN.shape)
         self.parametrisation, self.output_side = parametrisation, rank == weight_MN.shape[0]
+        # In spectral form x goes straight into the held matrix on the output side alone.
+        self.bends_input = not self.output_side
         self.tensors = {"svf_z": torch.ones(rank, device=device)}
         # z where the weight is in singular coordinates, z - 1 where its change is added.
         self.offset = 0.0 if is_spectral else 1.0
         self.scale_R = torch.ones(rank, device=device) - self.offset
-        self.basis_RR = torch.zeros(rank, rank, device=device, dtype=weight_MN.dtype)
+        # Until factors come: of the spectral form W itself, in the coordinates it has; of the
+        # factored one no change, whatever z.
+        blank_RR = torch.eye(rank) if is_spectral else torch.zeros(rank, rank)
+        self.basis_RR = blank_RR.to(device, weight_MN.dtype)
         self.singular_values_R = torch.ones(rank, device=device)
         self.digest: str | None = None
         self.is_spectral = is_spectral
         self.token_rows: TokenRows | None = None
-        self.pack = pack
-        self._pack_basis()
+        self.into, self.back = pack(self.basis_RR.T), pack(self.basis_RR)
 
     def take_experts(self, slots: int, token_rows: TokenRows) -> None:
         """Let each token run the multiplier of its own slot."""
@@ -125,10 +122,8 @@ class SvfSlice:
         self.basis_RR.copy_(factors.basis)
         self.singular_values_R.copy_(factors.singular_values)
         self.digest = factors.digest
-        self._pack_basis()
-
-    def _pack_basis(self) -> None:
-        self.into, self.back = self.pack(self.basis_RR.T), self.pack(self.basis_RR)
+        self.into.renew()
+        self.back.renew()
 
     def refresh(self) -> None:
         z_R = multiplier(self.tensors["svf_z"], self.singular_values_R, self.parametrisation)
@@ -141,8 +136,6 @@ class SvfSlice:
         return spectral_weight(weight_MN, self._factors)
 
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
-        if self.digest is None:
-            return base(x)  # z = 1, and no coordinates yet
         if self.output_side:
             return self._bend(base(x))
         return base(self._bend(x))
@@ -178,6 +171,7 @@ class LowRankSlice:
         self, weight_MN: torch.Tensor, *, rank: int, scaling: float, with_magnitude: bool
     ) -> None:
         (rows, columns), device = weight_MN.shape, weight_MN.device
+        self.bends_input = False
         self.weight_MN, self.scaling = weight_MN, scaling
         self.tensors = {
             "lora_A.weight": torch.zeros(rank, columns, device=device),
@@ -219,7 +213,7 @@ class ScaleSlice:
     def __init__(self, weight_MN: torch.Tensor, *, output_side: bool) -> None:
         rows, columns = weight_MN.shape
         shape = (rows, 1) if output_side else (1, columns)
-        self.output_side = output_side
+        self.output_side, self.bends_input = output_side, not output_side
         self.tensors = {"ia3_l": torch.ones(shape, device=weight_MN.device)}
 
     def refresh(self) -> None:
@@ -250,7 +244,7 @@ class GeometricSlice:
     """
 
     def __init__(self, layer: LowRankLayer) -> None:
-        self.layer = layer.eval().requires_grad_(False)
+        self.layer, self.bends_input = layer.eval().requires_grad_(False), False
         named = ((name, getattr(layer, name)) for name in layer.adapter_layer_names)
         self.tensors = {name: p["default"].data for name, p in named if "default" in p}
         with torch.no_grad():
@@ -268,105 +262,3 @@ class GeometricSlice:
 
     def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
         raise EngineError(merge_refusal(self.layer.method))
-
-
-class AdaptedLinear:
-    """A frozen fused weight with one adapter, or none, for each slice.
-
-    Args:
-        weight: all slices stacked [sum of M, N]; never written.
-        names: the module each slice was before fusing.
-        sizes: M of each slice.
-        adapters: one for each slice.
-        form: `dense` is cheapest for each token, but a refresh costs a few matrix products;
-            with the others a refresh is nearly free.
-        pack: how products with the weights are formed.
-    """
-
-    def __init__(
-        self,
-        weight: torch.Tensor,
-        *,
-        names: Sequence[str],
-        sizes: Sequence[int],
-        adapters: Sequence[SliceAdapter | None],
-        form: Form,
-        pack: Pack = plain,
-    ) -> None:
-        stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
-        self.weight, self.names, self.adapters = weight, list(names), list(adapters)
-        self.spans = [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
-        self.pack = pack
-        self._products: dict[int | None, Product] = {}  # of a slice, or of the whole (None)
-        self.bent = weight.clone() if form == "dense" else None
-        # Written in place when factors arrive, so that captured graphs see it.
-        self.held = weight.clone() if form == "spectral" else weight
-        self._digests: list[str | None] = []
-        self._bent_product = None if self.bent is None else pack(self.bent)
-
-    def adapter(self, name: str) -> SliceAdapter:
-        """The adapter on the slice that was module `name`."""
-        found = self.adapters[self.names.index(name)]
-        assert found is not None
-        return found
-
-    def refresh(self) -> None:
-        """Take up new values of the adapters' tensors."""
-        for adapter in self.adapters:
-            if adapter is not None:
-                adapter.refresh()
-        if self.held is not self.weight:
-            self._turn()
-        if self.bent is not None:
-            for span, adapter in zip(self.spans, self.adapters, strict=True):
-                if adapter is not None:
-                    self.bent[span].copy_(adapter.dense(self.weight[span]))
-            self._bent_product = self.pack(self.bent)
-
-    def _turn(self) -> None:
-        """Take the weight into the coordinates of new factors."""
-        adapters = [a if isinstance(a, SvfSlice) else None for a in self.adapters]
-        digests = [None if adapter is None else adapter.digest for adapter in adapters]
-        if digests == self._digests:
-            return
-        for span, adapter in zip(self.spans, adapters, strict=True):
-            if adapter is not None:
-                self.held[span].copy_(adapter.in_coordinates(self.weight[span]))
-        self._digests = digests
-        self._products.clear()
-
-    def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """x [T, N] to y [T, sum of M]."""
-        if self._bent_product is not None:
-            y = self._bent_product(x)
-        else:
-            whole: list[torch.Tensor] = []
-            y = _join([self._slice(k, x, whole) for k in range(len(self.spans))])
-        return y if bias is None else y + self._bias(bias)
-
-    def _slice(self, k: int, x: torch.Tensor, whole: list[torch.Tensor]) -> torch.Tensor:
-        """Slice k of the output; `whole` holds x times the whole weight once a slice wanted it."""
-
-        def base(inputs: torch.Tensor) -> torch.Tensor:
-            if inputs is not x:  # a bent input (SVF with M > N) needs a product of its own
-                return self._product(k)(inputs)
-            if not whole:
-                whole.append(self._product(None)(x))
-            return whole[0][..., self.spans[k]]
-
-        adapter = self.adapters[k]
-        return base(x) if adapter is None else adapter.apply(x, base)
-
-    def _product(self, k: int | None) -> Product:
-        # Packed on first use: a layer seldom needs both the whole and its slices.
-        if k not in self._products:
-            self._products[k] = self.pack(self.held if k is None else self.held[self.spans[k]])
-        return self._products[k]
-
-    def _bias(self, bias: torch.Tensor) -> torch.Tensor:
-        pairs = zip(self.spans, self.adapters, strict=True)
-        return _join([bias[span] if a is None else a.bias(bias[span]) for span, a in pairs])
-
-
-def _join(parts: list[torch.Tensor]) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

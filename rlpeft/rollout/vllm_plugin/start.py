@@ -1,4 +1,4 @@
-"""What vLLM is started with: arguments, environment, and which options a user may add."""
+"""What vLLM is started with: arguments and environment; `options` says what a user may add."""
 
 from __future__ import annotations
 
@@ -15,63 +15,10 @@ from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm_plugin import METHOD
 
 WORKER = "rlpeft.rollout.vllm_plugin.worker.AdapterWorker"
-FORMS = ("auto", "factored", "spectral", "dense")
 CPU_KV_CACHE_BYTES = 1 << 30
 """KV cache on a CPU unless an option says otherwise; vLLM's default is nearly all memory."""
-
-OURS = frozenset(
-    {
-        "model",
-        "tokenizer",
-        "quantization",
-        "hf_overrides",
-        "worker_extension_cls",
-        "generation_config",
-        "logprobs_mode",
-        "trust_remote_code",
-        "skip_tokenizer_init",
-        "disable_log_stats",
-        "enable_lora",
-        "max_loras",
-        "max_lora_rank",
-        "lora_target_modules",
-    }
-)
-"""Arguments of `vllm.LLM` that this engine sets itself."""
-
-
-def check_options(options: Mapping[str, Any], form: str) -> None:
-    """Refuse options that would break the engine.
-
-    Raises:
-        EngineError: an option is one the engine sets, or splits the model.
-    """
-    if form not in FORMS:
-        raise EngineError(f"form must be one of {FORMS}, got {form!r}.")
-    taken = sorted(OURS & set(options))
-    if taken:
-        raise EngineError(
-            f"rollout.options must not set {', '.join(taken)}: the vllm engine does. Remove them."
-        )
-    for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
-        if options.get(size, 1) != 1:
-            raise EngineError(
-                f"{size} must be 1, got {options[size]!r}: an adapter is not split over workers "
-                "yet. Use rollout.num_engines for more devices."
-            )
-
-
-def check_experts_form(max_experts: int, form: str) -> None:
-    """Refuse experts by request where one matrix serves every token.
-
-    Raises:
-        EngineError: the form is dense.
-    """
-    if max_experts and form == "dense":
-        raise EngineError(
-            "max_experts does not go with form = 'dense': one matrix a layer cannot differ "
-            "by request."
-        )
+CPU_BATCH_TOKENS = 4096
+"""Tokens of one step on a CPU, as vLLM's own default; more where one prompt may be longer."""
 
 
 def model_context(model_path: Path) -> int:
@@ -89,9 +36,15 @@ def model_context(model_path: Path) -> int:
     return int(config["max_position_embeddings"])
 
 
-def llm_arguments(batch_size: int | None = None) -> dict[str, Any]:
-    """Arguments of `vllm.LLM` for every engine, with or without adapter."""
+def llm_arguments(context: int, batch_size: int | None = None) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for every engine, with or without adapter.
+
+    Args:
+        context: longest sequence, in tokens.
+        batch_size: sequences generated at once; vLLM's own choice if absent.
+    """
     arguments: dict[str, Any] = {
+        "max_model_len": context,
         "worker_extension_cls": WORKER,
         "generation_config": "vllm",
         "logprobs_mode": "processed_logprobs",
@@ -101,6 +54,10 @@ def llm_arguments(batch_size: int | None = None) -> dict[str, Any]:
     }
     if current_platform.is_cpu():
         arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+        # A seeded request whose prompt is split over two steps kills vLLM there: it would wind a
+        # generator back by `set_offset`, which those of CPUs have not.
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(CPU_BATCH_TOKENS, context)
     if batch_size is not None:
         arguments["max_num_seqs"] = batch_size
     return arguments
@@ -135,6 +92,8 @@ def child_variables(num_threads: int | None) -> dict[str, str]:
     """
     # One line a sync from the core would bury the run's own progress.
     variables = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+    # A worker that gets less is killed on a busy machine, and what it shared is left behind.
+    variables["VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS"] = "15"
     threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
     if current_platform.is_cpu() and (threads or "OMP_NUM_THREADS" in os.environ):
         # Left alone, vLLM ignores the number and pins its worker to all cores but one: two

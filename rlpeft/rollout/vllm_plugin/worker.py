@@ -14,8 +14,9 @@ from safetensors.torch import load
 from rlpeft.adapter_state import PEFT_PREFIX, svf_tensor, tensors_digest
 from rlpeft.errors import EngineError, RlpeftError
 from rlpeft.factors import Factors, load_factors
+from rlpeft.rollout.vllm_plugin.fused import AdaptedLinear
 from rlpeft.rollout.vllm_plugin.internals import adapted_layers, follow_slots
-from rlpeft.rollout.vllm_plugin.slices import AdaptedLinear, SliceAdapter, SvfSlice
+from rlpeft.rollout.vllm_plugin.slices import SliceAdapter, SvfSlice
 from rlpeft.rollout.vllm_plugin.watch import exit_with
 
 
@@ -114,8 +115,12 @@ class ExpertTable:
         return [tensors_digest(tensors) for tensors in self.held.values()]
 
     def _enter(self, lora_id: int, slot: int) -> None:
-        # An id that is not held is of vLLM's own warm-up: no request can name it.
-        for name, z_R in self.held.get(lora_id, {}).items():
+        if lora_id not in self.held:  # else the slot would keep the z of the one before
+            raise EngineError(
+                f"LoRA id {lora_id} must be of an expert that is held, ids held: "
+                f"{', '.join(map(str, self.held)) or 'none'}."
+            )
+        for name, z_R in self.held[lora_id].items():
             self.slices[name].set_expert(slot, z_R)
 
 

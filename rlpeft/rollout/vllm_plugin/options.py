@@ -1,0 +1,115 @@
+"""Which arguments of vLLM a user may add, told before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from vllm import EngineArgs
+from vllm.platforms import current_platform
+
+from rlpeft.errors import EngineError
+
+FORMS = ("auto", "factored", "spectral", "dense")
+
+OURS = frozenset(
+    {
+        "model",
+        "tokenizer",
+        "quantization",
+        "hf_overrides",
+        "worker_extension_cls",
+        "generation_config",
+        "logprobs_mode",
+        "trust_remote_code",
+        "skip_tokenizer_init",
+        "disable_log_stats",
+        "enable_lora",
+        "max_loras",
+        "max_lora_rank",
+        "lora_target_modules",
+    }
+)
+"""Arguments of `vllm.LLM` that this engine sets itself."""
+
+COMPILED = (("SVF", "factored"), ("SVF", "spectral"))
+"""Adapters and forms that are known to follow their values where vLLM has compiled the layers."""
+
+
+def check_options(options: Mapping[str, Any], form: str, batch_size: int | None = None) -> None:
+    """Refuse options that vLLM has not, or that would break the engine.
+
+    Raises:
+        EngineError: names the option and says what to do instead.
+    """
+    if form not in FORMS:
+        raise EngineError(f"form must be one of {FORMS}, got {form!r}.")
+    taken = sorted(OURS & set(options))
+    if taken:
+        raise EngineError(
+            f"rollout.options must not set {', '.join(taken)}: the vllm engine does. Remove them."
+        )
+    _check_known(options)
+    for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+        if options.get(size, 1) != 1:
+            raise EngineError(
+                f"{size} must be 1, got {options[size]!r}: an adapter is not split over workers "
+                "yet. Use rollout.num_engines for more devices."
+            )
+    if batch_size is not None and "max_num_seqs" in options:
+        raise EngineError(
+            "rollout.batch_size and rollout.options.max_num_seqs are one thing: set the first."
+        )
+    if current_platform.is_cpu() and options.get("enable_chunked_prefill"):
+        raise EngineError(
+            "rollout.options.enable_chunked_prefill must be false on a CPU: there vLLM dies of a "
+            "sampled request whose prompt is split over two steps. Remove it."
+        )
+
+
+def _check_known(options: Mapping[str, Any]) -> None:
+    known = {field.name for field in fields(EngineArgs)}
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise EngineError(
+                f"rollout.options must be arguments of vLLM or of the vllm engine, {name!r} is "
+                "neither. " + (f"Did you mean {near[0]!r}?" if near else "Remove it.")
+            )
+
+
+def check_experts_form(max_experts: int, form: str) -> None:
+    """Refuse experts by request where one matrix serves every token.
+
+    Raises:
+        EngineError: the form is dense.
+    """
+    if max_experts and form == "dense":
+        raise EngineError(
+            "max_experts does not go with form = 'dense': one matrix a layer cannot differ "
+            "by request."
+        )
+
+
+def check_compiled(method: str, form: str, max_experts: int) -> None:
+    """Refuse to let vLLM compile, or capture, layers that are not known to follow their adapter.
+
+    What is traced once and frozen would sample the base for ever.
+
+    Raises:
+        EngineError: the adapter's form is not proven, or requests name experts.
+    """
+    if (method, form) not in COMPILED:
+        proven = ", ".join(f"{method} in form {form!r}" for method, form in COMPILED)
+        raise EngineError(
+            f"rollout.options.enforce_eager must be true for {method} in form {form!r}: compiled "
+            f"layers are proven to follow the adapter for {proven} alone. Remove the option."
+        )
+    if max_experts:
+        raise EngineError(
+            "rollout.options.enforce_eager must be true where requests name experts: vLLM does "
+            "not compile beside its LoRA routing on a CPU, and elsewhere nobody has proven that "
+            "slots are followed. Remove the option."
+        )

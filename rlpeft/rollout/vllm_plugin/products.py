@@ -1,0 +1,44 @@
+"""Products with a fixed weight, in the fastest form that a device has for them.
+
+T token, M out_features, N in_features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+
+class Product(Protocol):
+    """x [T, N] to x Wᵀ [T, M]."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
+
+    def renew(self) -> None:
+        """Take up what has been written into W; what has traced or captured it stays valid."""
+        ...
+
+
+Pack = Callable[[torch.Tensor], Product]
+"""W [M, N] to its product."""
+
+
+class Plain:
+    """The product with a weight as it is; it sees what is written into it by itself."""
+
+    def __init__(self, weight_MN: torch.Tensor) -> None:
+        self.weight_MN = weight_MN
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight_MN)
+
+    def renew(self) -> None:
+        """Nothing is derived."""
+
+
+def plain(weight_MN: torch.Tensor) -> Product:
+    """The product with a weight as it is."""
+    return Plain(weight_MN)
