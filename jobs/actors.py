@@ -14,8 +14,9 @@ from rewards.scorer import ScoredBatch, Scorer
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineDiedError
 from rlpeft.packing import Sample
-from rlpeft.rollout.base import RolloutEngine, prove_delivery
+from rlpeft.rollout.base import RolloutEngine
 from rlpeft.rollout.fleet import Proof, SyncReport, load_proven
+from rlpeft.rollout.proof import Prover
 from rlpeft.types import Completion, Request, Sampling
 
 
@@ -33,6 +34,7 @@ class EngineActor:
     def __init__(self, build: Callable[[], RolloutEngine], threads: int) -> None:
         self.build, self.threads = build, threads
         self.engine: RolloutEngine | None = None
+        self._prover: Prover | None = None
 
     def start(
         self, proof: Proof | None, experts: Mapping[str, AdapterState] | None = None
@@ -44,6 +46,7 @@ class EngineActor:
         _use_threads(self.threads)
         watch_me()
         self.engine = self.build()
+        self._prover = Prover(self.engine)
         report = None if proof is None else self.prove(proof)
         if experts is not None:
             self.load_experts(experts)
@@ -51,9 +54,10 @@ class EngineActor:
 
     def prove(self, proof: Proof) -> SyncReport:
         """Take a policy update and prove it."""
+        assert self._prover is not None, "start comes first"
         try:
-            delivery, gap = prove_delivery(
-                self._engine(), proof.state, proof.canary, proof.expected, bound=proof.bound
+            delivery, gap = self._prover.prove(
+                proof.state, proof.canary, proof.expected, bound=proof.bound
             )
         except EngineDiedError:
             self.exit()

@@ -1,4 +1,4 @@
-"""The protocol every rollout engine fulfils, and the proof that it runs the policy it was sent."""
+"""The protocol every rollout engine fulfils, and what all of them refuse."""
 
 from __future__ import annotations
 
@@ -66,48 +66,6 @@ class RolloutEngine(Protocol):
         ...
 
 
-def prove_delivery(
-    engine: RolloutEngine,
-    state: AdapterState,
-    canary: Sequence[Sequence[int]],
-    expected: Sequence[Sequence[float]],
-    *,
-    bound: float,
-) -> tuple[Delivery, float]:
-    """Send `state` and prove that the engine runs it.
-
-    The digest proves that the bytes arrived; the canary proves that they are *used*: the
-    engine's log-probs of fixed token sequences must be the trainer's.
-
-    Args:
-        canary: token sequences; the same ones were scored by the trainer.
-        expected: the trainer's log-probs for them under `state`.
-        bound: largest absolute log-prob difference accepted.
-
-    Returns:
-        The engine's receipt, and the largest difference found.
-
-    Raises:
-        EngineError: the digest or the canary does not agree. The run must stop.
-    """
-    delivery = engine.load_adapter(state)
-    if delivery.digest != state.digest:
-        raise EngineError(
-            f"the engine must run adapter version {state.version} "
-            f"(sha256 {state.digest[:12]}…), it reports {delivery.digest[:12]}…: the update was "
-            "not delivered. Check that every adapter module is mapped in the engine."
-        )
-    gap = largest_gap(engine.logprobs(canary), expected)
-    if not gap <= bound:  # a NaN gap must fail too
-        raise EngineError(
-            f"canary log-probs of engine and trainer must agree within {bound:g} after sync of "
-            f"version {state.version}, they differ by {gap:.3g}: the adapter arrived but the "
-            "engine does not run it as the trainer does (dtype, module mapping or a stale prefix "
-            "cache). Raise rollout.canary_bound only if the engine's dtype explains the gap."
-        )
-    return delivery, gap
-
-
 def check_experts(requests: Sequence[Request], loaded: Collection[str]) -> None:
     """Refuse requests for experts that an engine does not hold."""
     for request in requests:
@@ -148,12 +106,17 @@ def check_tokens(token_ids: Sequence[int], vocabulary: int, *, of: str) -> None:
             )
 
 
-def largest_gap(got: Sequence[Sequence[float]], expected: Sequence[Sequence[float]]) -> float:
-    """Largest absolute difference between two ragged tables of the same shape."""
-    gaps = [
+def gaps(got: Sequence[Sequence[float]], expected: Sequence[Sequence[float]]) -> list[float]:
+    """Absolute differences between two ragged tables of the same shape."""
+    return [
         abs(a - b)
         for got_row, expected_row in zip(got, expected, strict=True)
         for a, b in zip(got_row, expected_row, strict=True)
     ]
+
+
+def largest_gap(got: Sequence[Sequence[float]], expected: Sequence[Sequence[float]]) -> float:
+    """Largest absolute difference between two ragged tables of the same shape."""
+    found = gaps(got, expected)
     # `max` drops NaN depending on its position; a NaN anywhere must win.
-    return float("nan") if any(gap != gap for gap in gaps) else max(gaps, default=0.0)
+    return float("nan") if any(gap != gap for gap in found) else max(found, default=0.0)

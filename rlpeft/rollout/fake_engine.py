@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.rollout.base import Delivery, check_experts
+from rlpeft.rollout.proof import KICKED
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
 Script = Callable[[Request, int], tuple[Sequence[int], Sequence[float], str, FinishReason]]
@@ -42,12 +43,14 @@ class Faults:
         digest: reported after a sync in place of the true one.
         stale_by: how many versions behind the last one the completions come from.
         survives: rollouts answered before `death` is called in place of the next; `None`: all.
+        is_frozen: it holds what it is sent, and runs what it ran at first.
         death: what ends it; `lambda: os._exit(1)` kills the process, as a lost node would.
     """
 
     digest: str | None = None
     stale_by: int = 0
     survives: int | None = None
+    is_frozen: bool = False
     death: Callable[[], None] = die
 
 
@@ -60,13 +63,15 @@ class FakeEngine:
 
     Attributes:
         states, experts, requests, samplings: everything it was sent, in order; one entry a call.
+            A kick, and what it was kicked from, are not among the states.
         closed: how often it was closed.
     """
 
     def __init__(
         self, script: Script, *, logprobs: LogProbs = certain, faults: Faults | None = None
     ) -> None:
-        self.script, self.logprobs = script, logprobs
+        self.script, self._logprobs = script, logprobs
+        self._is_kicked = False
         self.faults = faults or Faults()
         self.states: list[AdapterState] = []
         self.experts: list[dict[str, AdapterState]] = []
@@ -76,7 +81,9 @@ class FakeEngine:
 
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Take the state; report its digest, or the false one."""
-        self.states.append(state)
+        is_return, self._is_kicked = self._is_kicked, state.version == KICKED
+        if not self._is_kicked and not is_return:
+            self.states.append(state)
         return Delivery(state.version, self.faults.digest or state.digest, 0.0)
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
@@ -92,6 +99,11 @@ class FakeEngine:
         self.requests.append(list(requests))
         self.samplings.append(sampling)
         return [[self._complete(request, seed) for seed in request.seeds] for request in requests]
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Answer as told; a kick moves every log-prob by 1."""
+        moved = float(self._is_kicked and not self.faults.is_frozen)
+        return [[value - moved for value in row] for row in self._logprobs(sequences)]
 
     def close(self) -> None:
         """Count the call."""

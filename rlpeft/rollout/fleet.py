@@ -12,7 +12,8 @@ from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.rollout.base import RolloutEngine, prove_delivery
+from rlpeft.rollout.base import RolloutEngine
+from rlpeft.rollout.proof import Prover
 from rlpeft.types import Completion, Request, Sampling
 
 
@@ -24,7 +25,7 @@ class Proof:
         state: the update.
         canary: token sequences scored by the trainer under `state`.
         expected: the trainer's log-probs of them.
-        bound: largest absolute difference accepted.
+        bound: largest absolute difference accepted of a single token.
     """
 
     state: AdapterState
@@ -98,12 +99,12 @@ class LocalFleet:
     """One engine of this process."""
 
     def __init__(self, engine: RolloutEngine) -> None:
-        self.engine = engine
+        self.engine, self._prover = engine, Prover(engine)
 
     def sync(self, proof: Proof) -> SyncReport:
         """Send and prove."""
-        delivery, gap = prove_delivery(
-            self.engine, proof.state, proof.canary, proof.expected, bound=proof.bound
+        delivery, gap = self._prover.prove(
+            proof.state, proof.canary, proof.expected, bound=proof.bound
         )
         return SyncReport(proof.state.num_bytes, delivery.seconds, gap)
 

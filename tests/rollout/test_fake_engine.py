@@ -5,8 +5,8 @@ import torch
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.rollout.base import prove_delivery
 from rlpeft.rollout.fake_engine import FakeEngine, Faults
+from rlpeft.rollout.proof import prove_delivery
 from rlpeft.types import FinishReason, Request, Sampling
 
 CANARY = [[1, 2, 3]]

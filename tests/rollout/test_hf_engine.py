@@ -9,9 +9,9 @@ import torch
 from rlpeft.config import SvfAdapter
 from rlpeft.errors import EngineError
 from rlpeft.policy import adapter_state, attach_adapter
-from rlpeft.rollout.base import prove_delivery
 from rlpeft.rollout.decoding import Sampler
 from rlpeft.rollout.hf_engine import HfEngine
+from rlpeft.rollout.proof import prove_delivery
 from rlpeft.types import FinishReason, Request, Sampling
 
 

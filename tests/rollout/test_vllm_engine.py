@@ -22,7 +22,8 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters import SvfConfig
 from rlpeft.errors import EngineError
 from rlpeft.policy import adapter_state
-from rlpeft.rollout.base import largest_gap, prove_delivery
+from rlpeft.rollout.base import largest_gap
+from rlpeft.rollout.proof import prove_delivery
 from rlpeft.rollout.vllm_engine import VllmEngine
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 

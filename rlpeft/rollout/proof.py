@@ -1,0 +1,142 @@
+"""Proof that an engine runs what it was sent, from its start on.
+
+A digest proves that the bytes arrived, log-probs of a canary that they are *used*. Neither can
+tell an engine that has frozen its base, as a graph does that was captured too early: a policy
+starts as its base, and in bfloat16 what a step moves is less than the noise. So each engine is
+*kicked* first: its adapter is moved by 5 %, which must move the canary far above its noise, and
+back, which must restore it. What the kick moved is the measure of every later gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from rlpeft.adapter_state import AdapterState
+from rlpeft.errors import EngineError
+from rlpeft.rollout.base import Delivery, RolloutEngine, gaps, largest_gap
+
+KICKED = -1
+"""Version of a kicked adapter; nothing is sampled under it."""
+
+KICKS = (0.05, 0.2, 0.8)
+"""How far the adapter is moved, relative to itself; further where it decides little."""
+
+ABOVE_NOISE = 10.0
+"""How much more a kick must move the canary, on average, than an engine and its trainer differ."""
+
+AGREED = 0.25
+"""Share of what the kick moved that the average log-prob may be off at a sync."""
+
+Rows = Sequence[Sequence[float]]
+
+
+class Prover:
+    """Sends policies to one engine, each with its proof."""
+
+    def __init__(self, engine: RolloutEngine) -> None:
+        self.engine = engine
+        self._moved: float | None = None
+
+    def prove(
+        self,
+        state: AdapterState,
+        canary: Sequence[Sequence[int]],
+        expected: Rows,
+        *,
+        bound: float,
+    ) -> tuple[Delivery, float]:
+        """Send `state` and prove that the engine runs it.
+
+        Args:
+            canary: token sequences; the same ones were scored by the trainer.
+            expected: the trainer's log-probs for them under `state`.
+            bound: largest absolute log-prob difference accepted.
+
+        Returns:
+            The engine's receipt, and the largest difference found.
+
+        Raises:
+            EngineError: a digest, the kick or the canary does not agree. The run must stop.
+        """
+        delivery = self._send(state)
+        found = self.engine.logprobs(canary)
+        gap, mean = largest_gap(found, expected), mean_gap(found, expected)
+        if not gap <= bound:  # a NaN gap must fail too
+            raise EngineError(
+                f"canary log-probs of engine and trainer must agree within {bound:g} after sync "
+                f"of version {state.version}, they differ by {gap:.3g}: the adapter arrived but "
+                "the engine does not run it as the trainer does (dtype, module mapping or a stale "
+                "prefix cache). Raise rollout.canary_bound only if the engine's dtype explains it."
+            )
+        if self._moved is None:
+            self._moved = self._kick(state, canary, found, mean)
+        if not mean <= AGREED * self._moved:
+            raise EngineError(
+                f"canary log-probs of engine and trainer must differ by at most "
+                f"{AGREED * self._moved:.3g} on average after sync of version {state.version} (a "
+                f"quarter of what the engine's adapter was seen to move them by), they differ by "
+                f"{mean:.3g}: the adapter arrived but the engine samples from an older one."
+            )
+        return delivery, gap
+
+    def _send(self, state: AdapterState) -> Delivery:
+        delivery = self.engine.load_adapter(state)
+        if delivery.digest != state.digest:
+            raise EngineError(
+                f"the engine must run adapter version {state.version} "
+                f"(sha256 {state.digest[:12]}…), it reports {delivery.digest[:12]}…: the update "
+                "was not delivered. Check that every adapter module is mapped in the engine."
+            )
+        return delivery
+
+    def _kick(
+        self, state: AdapterState, canary: Sequence[Sequence[int]], before: Rows, mean: float
+    ) -> float:
+        """How far a kick moves the canary, on average; the engine runs `state` again afterwards."""
+        moved = noise = 0.0
+        for size in KICKS:
+            self._send(kicked(state, size))
+            moved = mean_gap(self.engine.logprobs(canary), before)
+            self._send(state)
+            noise = mean_gap(self.engine.logprobs(canary), before)
+            if moved > ABOVE_NOISE * max(noise, mean):
+                return moved
+        raise EngineError(
+            f"moving the adapter by {KICKS[-1]:.0%} must move the engine's canary log-probs far "
+            f"above their noise, and back must restore them: on average they moved by {moved:.2g}, "
+            f"were restored within {noise:.2g} and are {mean:.2g} off the trainer's. The engine "
+            "holds the adapter and does not sample from it, as graphs do that were captured "
+            "before it came: set rollout.options.enforce_eager = true, or use the hf engine."
+        )
+
+
+def prove_delivery(
+    engine: RolloutEngine,
+    state: AdapterState,
+    canary: Sequence[Sequence[int]],
+    expected: Rows,
+    *,
+    bound: float,
+) -> tuple[Delivery, float]:
+    """Send one policy to an engine that was just started, with proof; see `Prover.prove`."""
+    return Prover(engine).prove(state, canary, expected, bound=bound)
+
+
+def kicked(state: AdapterState, size: float) -> AdapterState:
+    """`state` with every element moved up or down, by `size` of its tensor's root mean square."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, value in state.tensors.items():
+        signs = torch.randint(0, 2, value.shape, generator=generator).to(value) * 2 - 1
+        scale = value.float().square().mean().sqrt()
+        # LoRA's B starts as zero, and has no size of its own.
+        tensors[name] = value + signs * size * (scale if scale > 0 else 1.0)
+    return AdapterState(state.config, tensors, KICKED, state.factors)
+
+
+def mean_gap(got: Rows, expected: Rows) -> float:
+    """Mean absolute difference between two ragged tables of the same shape; NaN if one is."""
+    differences = gaps(got, expected)
+    return sum(differences) / max(len(differences), 1)
