@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from peft import PeftModel
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.config import SvfAdapter
-from rlpeft.errors import EngineError
+from rlpeft.errors import EngineDiedError, EngineError
 from rlpeft.models import eos_ids, load_base_model, load_tokenizer, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter
 from rlpeft.rollout.hf_engine import HfEngine
@@ -161,3 +162,21 @@ def test_bad_values_change_nothing(engine: VllmEngine, base: AdapterState) -> No
     with pytest.raises(EngineError, match="must be finite"):
         engine.load_experts({"bad": AdapterState(base.config, broken, 0, base.factors)})
     assert answer(engine, QUESTIONS[0], "good").token_ids == before.token_ids
+
+
+def test_a_slot_is_not_given_to_an_expert_that_is_no_longer_held(  # keep it last
+    engine: VllmEngine, base: AdapterState
+) -> None:
+    """vLLM dies rather than run the z of whoever had the slot, and says why."""
+    engine.load_experts({"gone": drawn(base, 51)})
+    stale = dict(engine._experts)
+    engine.load_experts({f"e{k}": drawn(base, k) for k in range(SLOTS)})
+    requests = [Request(f"{k}", ids(QUESTIONS[0]), (0,), f"e{k}") for k in range(SLOTS)]
+    engine.rollout(requests, GREEDY)  # every slot is another's now
+    engine._experts = stale
+    with pytest.raises(EngineDiedError, match=r"EngineError: LoRA id \d+ must be of an") as raised:
+        answer(engine, QUESTIONS[0], "gone")
+    engine.close()
+    log = Path(str(raised.value).partition("Its log: ")[2].split()[0])
+    assert "Traceback" in log.read_text(), "it stays after the engine"
+    log.unlink()

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("vllm")
 
 from rlpeft.config import SvfAdapter
-from rlpeft.errors import EngineDiedError, EngineError
+from rlpeft.errors import EngineError
 from rlpeft.models import load_base_model, resolve_model
 from rlpeft.policy import attach_adapter, sequence_logprobs
 from rlpeft.rollout.base import largest_gap
@@ -89,19 +89,3 @@ def test_a_limit_too_small_for_one_sequence_is_told_at_the_start(
     with pytest.raises(EngineError, match=message) as raised:
         VllmEngine(resolve_model("tiny"), None, **options)
     Path(str(raised.value).rpartition(" ")[2]).unlink()  # it names its log, which stays
-
-
-def test_a_death_tells_its_cause_and_its_log(engine: VllmEngine) -> None:  # keep it last
-    """A worker whose step fails takes vLLM with it."""
-    engine._core._llm.collective_rpc(_forget_the_model)
-    with pytest.raises(EngineDiedError) as raised:
-        engine.rollout([Request("r", prompt(0, 9), (0,))], Sampling(max_tokens=9))
-    assert "(TypeError: 'NoneType' object is not callable): start another" in str(raised.value)
-    log = Path(str(raised.value).partition("Its log: ")[2].split()[0])
-    engine.close()
-    assert "Traceback" in log.read_text(), "it stays after the engine"
-    log.unlink()
-
-
-def _forget_the_model(worker: object) -> None:
-    worker.model_runner.model = None  # type: ignore[attr-defined]

@@ -70,7 +70,7 @@ def test_the_batch_size_is_vllms_own_limit(engine: VllmEngine) -> None:
 def test_a_killed_vllm_is_told_from_a_mistake(engine: VllmEngine) -> None:  # keep it last
     core, *_ = engine._core.processes
     core.kill()
-    with pytest.raises(EngineDiedError, match="signal 9.*start another engine") as raised:
+    with pytest.raises(EngineDiedError, match=r"signal 9.*start another engine") as raised:
         engine.rollout([REQUEST], Sampling(max_tokens=24))
     engine.close()
     Path(str(raised.value).partition("Its log: ")[2].split()[0]).unlink()

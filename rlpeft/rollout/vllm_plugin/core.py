@@ -10,8 +10,9 @@ from typing import Any
 
 import psutil
 from pydantic import ValidationError
-from vllm import LLM
+from vllm import LLM, EngineArgs
 from vllm.exceptions import VLLMClientError
+from vllm.logger import configure_logging_if_needed
 from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -49,8 +50,11 @@ class Core:
     ) -> None:
         self.log = VllmLog()
         try:
-            with self.log.collecting(), environment({**variables, **self.log.variables}):
-                self._llm: Any = LLM(model=model_path, **arguments)
+            with environment({**variables, **self.log.variables}):
+                # It would do so itself, and put its own handler in the place of ours.
+                configure_logging_if_needed(EngineArgs(model_path).create_logging_config())
+                with self.log.collecting():
+                    self._llm: Any = LLM(model=model_path, **arguments)
         except Exception as error:  # of vLLM's, torch's, pydantic's classes; all end here
             cause = self.log.first_error() or _reason(error)
             raise EngineError(
@@ -101,6 +105,8 @@ class Core:
 
     def _obituary(self) -> str:
         self._died = True
+        for process in self._cores:
+            process.join(DEATH_S)  # before psutil, which would take the exit code away
         psutil.wait_procs(self.processes, timeout=DEATH_S)
         cause = self.log.first_error() or self._exit() or "it said nothing"
         return (
@@ -111,7 +117,6 @@ class Core:
     def _exit(self) -> str | None:
         """How a core ended that could not say so itself."""
         for process in self._cores:
-            process.join(0)  # reads the code
             if (code := process.exitcode) is not None:
                 hint = ", as the kernel does where memory runs out" if code == -9 else ""
                 return f"signal {-code}{hint}" if code < 0 else f"exit code {code}"
