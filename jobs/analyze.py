@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from rlpeft.analysis.tokens import (
     spearman,
 )
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.files import write_json
 from rlpeft.models import load_base_model, load_tokenizer, resolve_model
 from rlpeft.tasks.sources import read_jsonl
 
@@ -200,6 +200,5 @@ def write(report: Report, folder: Path) -> None:
     """Write `hyperbolicity.json` and the pictures."""
     from jobs.analyze_charts import draw
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "hyperbolicity.json").write_text(json.dumps(as_dict(report), indent=1))
+    write_json(folder / "hyperbolicity.json", as_dict(report), indent=1)
     draw(report.layers, report.counts, report.power_law, report.bands, folder=folder)

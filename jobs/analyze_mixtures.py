@@ -21,6 +21,7 @@ from rlpeft.charts import BLUE, FAINT, STYLE
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Accuracy
 from rlpeft.experts import ExpertCard, Mixture, find_experts, read_card
+from rlpeft.files import replacing
 
 PALETTE = ("#c3cad4", "#2563c9", "#d9731a", "#2f8f4e", "#8f7ac6", "#c8553d", "#e3a857")
 """One colour a parent, the base in grey."""
@@ -118,7 +119,7 @@ def write(found: Sequence[Mixed], folder: Path) -> None:
     """Write `mixtures.csv`, `mixtures.svg` and `budget.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
     parents = _parents(found)
-    with (folder / "mixtures.csv").open("w", newline="") as file:
+    with replacing(folder / "mixtures.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["mixture", "task", "shots", "iterations", *parents, "test", "base_test"])
         for mixed in found:

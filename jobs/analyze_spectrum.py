@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.table import Table
 from rlpeft.analysis.spectrum import Spectrum, spectra
 from rlpeft.charts import STYLE
 from rlpeft.compare import kind_order, place
+from rlpeft.files import replacing, write_json
 from rlpeft.models import load_base_model, resolve_model
 
 
@@ -66,10 +66,9 @@ def as_dicts(found: Sequence[Spectrum]) -> list[dict[str, Any]]:
 
 def write(found: Sequence[Spectrum], folder: Path) -> None:
     """Write `spectrum.csv`, `spectrum.json` and `spectrum.svg`."""
-    folder.mkdir(parents=True, exist_ok=True)
     rows = as_dicts(found)
-    (folder / "spectrum.json").write_text(json.dumps(rows, indent=1))
-    with (folder / "spectrum.csv").open("w", newline="") as file:
+    write_json(folder / "spectrum.json", rows, indent=1)
+    with replacing(folder / "spectrum.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         tops = list(found[0].shares)
         writer.writerow(["layer", "kind", "rank", "stable_rank", *(f"top_{top}" for top in tops)])

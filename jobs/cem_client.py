@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import uuid
@@ -23,6 +24,9 @@ SERVICE, NAMESPACE = "cem", "rlpeft"
 ANSWER_TIMEOUT_S = 120.0
 """Long enough for a service that is being started again."""
 
+LONGEST_ID = 128
+"""It names a folder."""
+
 POLL_S = 0.5
 MAX_CALLS = 64
 """Questions answered at once."""
@@ -42,8 +46,11 @@ class Client:
             ClusterError: the id stands for another search.
         """
         id = id or f"{recipe.name}-{uuid.uuid4().hex[:8]}"
-        if not re.fullmatch(r"\w[\w.-]*", id):
-            raise ConfigError(f"--id must be letters, digits, '-', '_' and '.', got {id!r}.")
+        if not re.fullmatch(r"\w[\w.-]*", id) or len(os.fsencode(id)) > LONGEST_ID:
+            raise ConfigError(
+                f"--id must be letters, digits, '-', '_' and '.', at most {LONGEST_ID} bytes of "
+                f"them, got {id!r:.200}."
+            )
         return dict(self._ask("submit", id, absolute(recipe).model_dump(mode="json")))
 
     def status(self, id: str) -> Status:

@@ -13,6 +13,7 @@ from jobs.recipes import read_recipe
 from jobs.watchdog import watch_me
 from rewards.errors import RewardError
 from rlpeft.errors import ClusterError, ConfigError, RlpeftError
+from rlpeft.files import check_place, describe
 
 MISTAKE, TRY_AGAIN = 1, 75
 """Exit codes: something has to be mended; the cluster failed and the same command may succeed."""
@@ -23,12 +24,29 @@ Overrides = Annotated[
 ]
 
 
+def folder_to_write(path: Path | None) -> Path | None:
+    """Refuse an `--out` in which no folder can be written, before any work; a Typer callback."""
+    if path is not None:
+        check_place(path.expanduser(), folder=True)
+    return path
+
+
+def file_to_write(path: Path | None) -> Path | None:
+    """Refuse an `--out` to which no file can be written, before any work; a Typer callback."""
+    if path is not None:
+        check_place(path.expanduser(), folder=False)
+    return path
+
+
 def train(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder; an unfinished run in it continues. Default: runs/NAME."),
+        typer.Option(
+            callback=folder_to_write,
+            help="Run folder; an unfinished run in it continues. Default: runs/NAME.",
+        ),
     ] = None,
     address: Annotated[
         str | None,
@@ -69,9 +87,20 @@ def main() -> None:
     """Run `train` from the command line; an error is one line and an exit code."""
     try:
         typer.run(train)
-    except (RlpeftError, RewardError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+    except Exception as error:
+        line = in_one_line(error)
+        if line is None:
+            raise
+        typer.echo(line, err=True)
         sys.exit(exit_code(error))
+
+
+def in_one_line(error: Exception) -> str | None:
+    """What to tell of a user's mistake, or of the machine's state; `None` for a defect of ours."""
+    if isinstance(error, RlpeftError | RewardError):
+        return f"error: {' '.join(str(error).split())}"
+    line = describe(error) if isinstance(error, OSError) else None
+    return None if line is None else f"error: {line}"
 
 
 def exit_code(error: Exception) -> int:

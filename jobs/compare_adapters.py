@@ -10,7 +10,6 @@ Every run has a folder of its own and is not run twice, so a comparison that was
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,10 +19,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from jobs.command import Overrides
+from jobs.command import Overrides, folder_to_write
 from jobs.recipes import read_recipe
 from rlpeft.config import GeometricAdapter, LoraFamilyAdapter, Recipe
 from rlpeft.errors import ConfigError
+from rlpeft.files import write_json
 
 ADAPTERS = ("lora", "dora", "hyplora", "moslora")
 RATIOS = (1.0, 2.0, 4.0, 8.0)
@@ -160,7 +160,9 @@ def main(
         typer.Option("--ratio", help="An alpha / rank to choose from; repeat. Default: 1 2 4 8."),
     ] = None,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of all runs.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=folder_to_write, help="Folder of all runs.")
+    ] = None,
 ) -> None:
     """Compare LoRA, DoRA, HypLoRA and MoSLoRA at equal rank, alphas tuned; print the table."""
     from jobs.command import quiet_libraries
@@ -176,7 +178,7 @@ def main(
         seeds=list(numbers),
         ratios=ratios or RATIOS,
     )
-    (folder / "scores.json").write_text(json.dumps([asdict(score) for score in scores], indent=2))
+    write_json(folder / "scores.json", [asdict(score) for score in scores])
     typer.echo(table(scores))
 
 

@@ -10,7 +10,6 @@ comparison that was cut off continues. The recipe is one of `rlpeft adapt`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -21,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.adapt import Inputs, expert_folders, local_fleet, read_inputs, run
-from jobs.command import Overrides
+from jobs.command import Overrides, folder_to_write
 from jobs.recipes import read_adapt_recipe
 from jobs.two_pass_chart import write_split
 from rlpeft.adapt.config import AdaptRecipe
@@ -31,6 +30,7 @@ from rlpeft.build import build_scorer
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import validated
 from rlpeft.evaluate import Accuracy, accuracy_of, score_groups
+from rlpeft.files import write_json
 from rlpeft.mixing import ExpertSet
 from rlpeft.types import Group
 
@@ -139,7 +139,9 @@ def main(
         Path | None, typer.Option(help="An expert that tells the tasks apart.", metavar="DIR")
     ] = None,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of all searches.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=folder_to_write, help="Folder of all searches.")
+    ] = None,
 ) -> None:
     """Compare every way to choose among experts for an unseen task; print the table."""
     from jobs.command import quiet_libraries
@@ -150,7 +152,7 @@ def main(
     numbers = list(range(found.seed, found.seed + seeds))
     table = compare(found, folder, seeds=numbers, classifier=classifier)
     dumped: dict[str, Any] = {way: [a.model_dump() for a in t] for way, t in table.items()}
-    (folder / "ways.json").write_text(json.dumps(dumped, indent=2))
+    write_json(folder / "ways.json", dumped)
     typer.echo(markdown(table))
 
 

@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from jobs.command import folder_to_write
+
 
 def export(
     expert: Annotated[Path, typer.Argument(help="Folder of an expert.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write.")],
     format: Annotated[
         Literal["peft", "merged", "z"],
         typer.Option(

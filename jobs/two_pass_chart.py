@@ -10,6 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from rlpeft.charts import BLUE, FAINT, STYLE
+from rlpeft.files import replacing
 
 HEADER = ("strategy", "first_s", "second_s", "first_share")
 
@@ -20,7 +21,7 @@ def write_split(split: Mapping[str, tuple[float, float]], folder: Path) -> None:
     Args:
         split: strategy -> seconds of its first and of its second pass, over the whole set.
     """
-    with (folder / "passes.csv").open("w", newline="") as file:
+    with replacing(folder / "passes.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
         for name, (first_s, second_s) in split.items():

@@ -23,9 +23,11 @@ ATTENTION_AND_MLP = (
 
 
 class Section(BaseModel):
-    """Base of all sections: immutable, no unknown keys, field docs from the strings below them."""
+    """Base of all sections: immutable, no unknown keys, finite numbers, documented fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class SvfAdapter(Section):

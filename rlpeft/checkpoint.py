@@ -124,7 +124,9 @@ def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, A
                 before.get(name), now.get(name), f"{key}.{name}".lstrip(".")
             )
         ]
-    return [] if before == now else [(key, before, now)]
+    # As text: NaN does not equal itself.
+    same = json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)
+    return [] if same else [(key, before, now)]
 
 
 def _damaged(path: Path, cause: str) -> str:

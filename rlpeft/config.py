@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from rlpeft.adapter_config import AdapterConfig as AdapterConfig
 from rlpeft.adapter_config import GeometricAdapter as GeometricAdapter
@@ -22,6 +22,7 @@ from rlpeft.adapter_config import MoSLoraAdapter as MoSLoraAdapter
 from rlpeft.adapter_config import Section as Section
 from rlpeft.adapter_config import SvfAdapter as SvfAdapter
 from rlpeft.errors import ConfigError
+from rlpeft.files import read_json, read_text, reason
 from rlpeft.templates import Template
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -31,6 +32,15 @@ MISSING = {
     "task": " Name a task, such as task.name = 'gsm8k', or rows of your own by task.path.",
 }
 """What to write in the place of a section that has no default: a wrong guess would cost a run."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator in use takes: NumPy's old one has 32 bits."""
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+LONGEST_NAME = 100
+"""Bytes of a name that becomes a folder's, or a part of one."""
 
 
 class ModelConfig(Section):
@@ -139,7 +149,7 @@ class LearnerConfig(Section):
     """Peak learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """AdamW's betas."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Linear warm-up."""
@@ -170,7 +180,7 @@ class TrainConfig(Section):
     """Steps between validations."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Validations without improvement before stopping; absent: never stop early."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides problem order, sampling and initialisation."""
     error_limit: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of reward errors and timeouts in a step that stops the run."""
@@ -214,10 +224,25 @@ class ResourceConfig(Section):
     """How long one engine call may take before the engine is named as stalled."""
 
 
+def _check_name(name: str) -> str:
+    """A name that can be a folder's, in one place and nowhere else."""
+    if not name.isprintable() or not name.strip() or name[0] == "." or set(name) & set("/\\"):
+        raise ValueError(
+            "name must be printable, begin with no dot and hold no slash: it names a folder, got "
+            f"{name!r:.80}."
+        )
+    if (length := len(name.encode("utf-8", "replace"))) > LONGEST_NAME:
+        raise ValueError(f"name must have at most {LONGEST_NAME} bytes, got {length}.")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
 class Recipe(Section):
     """A whole run."""
 
-    name: str
+    name: Name
     """Names the expert and the default run folder."""
     model: ModelConfig
     task: TaskConfig
@@ -268,13 +293,16 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 
 def read_tree(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """The plain tree of a recipe file with its overrides, not yet validated."""
-    try:
-        text = path.read_text()
-        tree: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise ConfigError(f"recipe must be an existing TOML file, got {str(path)!r}.") from error
-    except ValueError as error:
-        raise ConfigError(f"recipe {str(path)!r} must be TOML: {error}.") from error
+    if not path.exists():
+        raise ConfigError(f"recipe must be an existing TOML file, got {str(path)!r}.")
+    if path.suffix == ".json":
+        tree = read_json(path, ConfigError)
+    else:
+        text = read_text(path, ConfigError)
+        try:
+            tree = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"recipe {str(path)!r} must be TOML: {reason(error)}.") from error
     for override in overrides:
         _apply_override(tree, override)
     return tree
@@ -287,6 +315,12 @@ def parse_recipe(tree: dict[str, Any], *, source: str) -> Recipe:
 
 def validated(schema: type[AnySection], tree: dict[str, Any], *, source: str) -> AnySection:
     """A recipe of any kind from a plain tree; each mistake in it is told in words."""
+    try:
+        json.dumps(tree, ensure_ascii=False, default=str).encode()
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"recipe {source!r} must be plain values in Unicode, got {reason(error)}."
+        ) from error
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
@@ -302,7 +336,9 @@ def _one_line(item: Any) -> str:
         return f"{where} must be given.{MISSING.get(where.removesuffix('.name'), '')}"
     message = item["msg"].removeprefix("Value error, ")
     return (
-        message if item["type"] == "value_error" else f"{where}: {message}, got {item['input']!r}."
+        message
+        if item["type"] == "value_error"
+        else f"{where}: {message}, got {item['input']!r:.200}."
     )
 
 
@@ -324,3 +360,5 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--set must give a TOML value, got {reason(error)}.") from error

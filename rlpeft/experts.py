@@ -26,7 +26,7 @@ from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.config import Section
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Accuracy
-from rlpeft.files import replacing_folder
+from rlpeft.files import read_json, replacing_folder
 
 CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
     "adapter_config.json",
@@ -137,9 +137,9 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
     """
     card = read_card(folder)
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
+        config = read_json(folder / CONFIG_FILE, ExpertError)
         tensors = load_file(folder / TENSOR_FILE)
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError) as error:
         raise ExpertError(f"expert {str(folder)!r} must be readable, got {error}.") from error
     found = tensors_digest(tensors)
     if found != card.digest:
@@ -170,11 +170,11 @@ def read_card(folder: Path) -> ExpertCard:
     """Read an expert's card alone."""
     path = folder / CARD_FILE
     try:
-        return ExpertCard.model_validate_json(path.read_text())
-    except FileNotFoundError as error:
+        if path.exists():
+            return ExpertCard.model_validate(read_json(path, ExpertError))
         raise ExpertError(
             f"an expert is a folder with {CARD_FILE}, {str(folder)!r} has none. "
             "`rlpeft experts list` shows those there are."
-        ) from error
-    except (ValidationError, UnicodeDecodeError) as error:
+        )
+    except ValidationError as error:
         raise ExpertError(f"card {str(path)!r} cannot be read: {error}") from error

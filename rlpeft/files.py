@@ -90,6 +90,32 @@ def plain_errors(path: Path) -> Iterator[None]:
         raise FileError(f"{str(path)!r} cannot be written: {error}.") from error
 
 
+def check_place(path: Path, *, folder: bool) -> None:
+    """Find what would stop a file or a folder from being written, before there is anything to.
+
+    Raises:
+        FileError: it cannot be there, or not be written to.
+    """
+    with plain_errors(path):
+        if "\0" in str(path):
+            raise ValueError("embedded null byte")
+        ancestor = path.absolute()
+        while not os.path.lexists(ancestor):
+            ancestor = ancestor.parent
+        ancestor = Path(os.path.realpath(ancestor, strict=True))
+        is_there = path.exists()
+        _refuse(
+            path, is_there and path.is_dir() != folder, errno.EEXIST if folder else errno.EISDIR
+        )
+        if not is_there:
+            _refuse(ancestor, not ancestor.is_dir(), errno.ENOTDIR)
+        longest = os.pathconf(ancestor, "PC_NAME_MAX")
+        names = path.parts
+        _refuse(path, any(len(os.fsencode(n)) > longest for n in names), errno.ENAMETOOLONG)
+        _refuse(ancestor, bool(os.statvfs(ancestor).f_flag & os.ST_RDONLY), errno.EROFS)
+        _refuse(ancestor, not os.access(ancestor, os.W_OK), errno.EACCES)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write a file to, which takes the place of `path` when the block ends.

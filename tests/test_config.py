@@ -112,3 +112,83 @@ def test_a_recipe_survives_its_own_json():
     tree = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
     recipe = parse_recipe(tree | {"adapter": {"type": "lora", "rank": 4}}, source="test")
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+NAMED = {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("learner", "betas", [0.9, 1.0]),
+        ("learner", "betas", [-0.1, 0.9]),
+        ("learner", "betas", [float("nan"), 0.9]),
+        ("learner", "lr", float("inf")),
+        ("learner", "lr", float("nan")),
+        ("learner", "max_grad_norm", float("inf")),
+        ("rollout", "temperature", float("inf")),
+        ("rollout", "canary_bound", float("nan")),
+        ("loss", "kl_coef", float("inf")),
+        ("train", "seed", -1),
+        ("train", "seed", 2**32),
+        ("train", "seed", 10**30),
+        ("adapter", "alpha", float("inf")),
+        ("resources", "engine_timeout_s", float("nan")),
+    ],
+)
+def test_a_number_out_of_its_range_is_named(section, name, value):
+    extra = {"type": "lora"} if section == "adapter" else {}
+    with pytest.raises(ConfigError, match=name):
+        parse_recipe({**NAMED, section: {**extra, name: value}}, source="r")
+
+
+def test_a_reward_cannot_weigh_nothing_known():
+    with pytest.raises(ConfigError, match="weight"):
+        parse_recipe({**NAMED, "reward": [{"weight": float("nan")}]}, source="r")
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("", "must be printable"),
+        ("../x", "no slash"),
+        ("a/b", "no slash"),
+        (".x", "no dot"),
+        ("a\nb", "printable"),
+        ("x" * 101, "at most 100 bytes"),
+        ("ü" * 51, "at most 100 bytes"),
+    ],
+)
+def test_a_name_that_can_be_no_folder_is_refused(name, cause):
+    with pytest.raises(ConfigError, match=cause):
+        parse_recipe({**NAMED, "name": name}, source="r")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [
+        ("r.toml", b"x = " + b"[" * 20_000, "TOML: too many levels"),
+        ("r.toml", b'name = "na\xefve"', "UTF-8, got byte 0xef"),
+        ("r.toml", "name = 'x'".encode("utf-16"), "UTF-8, got byte 0xff"),
+        ("r.toml", b"x = " + b"9" * 5000, "must be TOML"),
+        ("r.json", b"[]", "must hold a JSON object"),
+        ("r.json", b"[" * 100_000, "too many levels"),
+        ("r.json", b'{"name": "\\ud800"}', "in Unicode"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path, file, content, cause):
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ConfigError, match=cause):
+        load_recipe(tmp_path / file)
+
+
+def test_a_folder_in_the_place_of_a_recipe_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="folder where a file must be"):
+        load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["[" * 20_000, "9" * 5000, "\udcff"])
+def test_an_override_that_is_no_value_is_refused(tmp_path, value):
+    (tmp_path / "r.toml").write_text("name = 'x'")
+    with pytest.raises(ConfigError):
+        load_recipe(tmp_path / "r.toml", (f"task.name={value}",))

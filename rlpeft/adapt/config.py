@@ -8,11 +8,13 @@ from pydantic import Field, field_validator, model_validator
 
 from rlpeft.config import (
     ModelConfig,
+    Name,
     Recipe,
     ResourceConfig,
     RewardConfig,
     RolloutConfig,
     Section,
+    Seed,
     TaskConfig,
     parse_recipe,
 )
@@ -28,7 +30,7 @@ class ShotsConfig(Section):
     """Shots drawn from the task; unread where `path` is given."""
     split: Literal["train", "validation"] = "train"
     """Where they are drawn from; mixtures are judged on the test split."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides which are drawn."""
     path: str | None = None
     """JSONL file of the shots themselves, a `prompt` and an `answer` a line."""
@@ -93,7 +95,7 @@ SearchConfig = Annotated[CemSearch | CmaSearch | RandomSearch, Field(discriminat
 class AdaptRecipe(Section):
     """A whole adaptation."""
 
-    name: str
+    name: Name
     """Names the mixed expert and the default run folder."""
     experts: Annotated[tuple[str, ...], Field(min_length=1)]
     """Folders with experts, at any depth; the base model is always added to them."""
@@ -105,7 +107,7 @@ class AdaptRecipe(Section):
     reward: tuple[RewardConfig, ...] = (RewardConfig(),)
     resources: ResourceConfig = ResourceConfig()
     """Read by the CEM service alone."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides every draw of the search."""
 
     @field_validator("search", mode="before")

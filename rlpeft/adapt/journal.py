@@ -7,13 +7,13 @@ it. A search that is cut off, however it ends, asks for nothing again that stand
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from rlpeft.errors import CheckpointError
+from rlpeft.files import append, make_folder, plain_errors
 
 
 class Key(NamedTuple):
@@ -49,8 +49,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[Key, Outcome] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
+        make_folder(path.parent)
+        with plain_errors(path), path.open("ab+") as file:
             file.seek(0)
             whole, newline, _ = file.read().rpartition(b"\n")
             file.truncate(len(whole) + len(newline))
@@ -70,19 +70,17 @@ class Journal:
         """Keep these; they are on the disk when this returns."""
         rows = [[*key, found.correct, found.logprob] for key, found in outcomes.items()]
         # As bytes they are one write: a process is killed before it or after.
-        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        with self.path.open("ab") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self._known.update(outcomes)
 
     def _read(self, line: bytes, number: int) -> None:
         try:
             digest, problem, seed, correct, logprob = json.loads(line)
-        except ValueError as error:
+            key = Key(str(digest), str(problem), int(seed))
+            outcome = Outcome(correct if correct is None else bool(correct), float(logprob))
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise CheckpointError(
                 f"line {number} of {str(self.path)!r} must be an evaluation, got {line[:80]!r}. "
                 "Delete that file: its evaluations are then made again."
             ) from error
-        self._known[Key(digest, problem, seed)] = Outcome(correct, logprob)
+        self._known[key] = outcome

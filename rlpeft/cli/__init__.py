@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from rewards.errors import RewardError
+from jobs.command import in_one_line
 from rlpeft.cli import analyze, cem, experts, jobs, models, reward
 from rlpeft.cli.adapt import adapt
 from rlpeft.cli.bench import bench
@@ -24,7 +24,6 @@ from rlpeft.cli.report import report
 from rlpeft.cli.serve import serve
 from rlpeft.cli.sft import sft
 from rlpeft.cli.train import train
-from rlpeft.errors import RlpeftError
 from rlpeft.shadow import exit_if_hidden
 
 EPILOG = "Begin with: rlpeft train quickstart"
@@ -37,8 +36,11 @@ class OneLineErrors(TyperGroup):
         """Run the command; turn a user's mistake into a line and exit code 1."""
         try:
             return super().invoke(ctx)
-        except (RlpeftError, RewardError) as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        except Exception as error:
+            line = in_one_line(error)
+            if line is None:
+                raise
+            typer.echo(line, err=True)
             raise typer.Exit(1) from error
 
 

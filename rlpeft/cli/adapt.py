@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.command import Overrides, quiet_libraries
+from jobs.command import Overrides, folder_to_write, quiet_libraries
 
 Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
 
@@ -20,7 +20,10 @@ def adapt(
     light: Light = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the search; an unfinished one continues. Default: runs/NAME."),
+        typer.Option(
+            callback=folder_to_write,
+            help="Folder of the search; an unfinished one continues. Default: runs/NAME.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.command import folder_to_write
 from rlpeft.errors import ConfigError
 
 app = typer.Typer(help="Measure base models and mixtures.", no_args_is_help=True)
@@ -25,7 +26,9 @@ def hyperbolicity(
     column: Annotated[str, typer.Option(help="Column that holds the text.")] = "question",
     questions: Annotated[int, typer.Option(min=1, help="Questions to sample.")] = 100,
     layers: Annotated[str, typer.Option(help="Layers, such as 0,8,16; 0: embeddings.")] = "0",
-    out: Annotated[Path | None, typer.Option(help="Folder for JSON and pictures.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=folder_to_write, help="Folder for JSON and pictures.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare the tree-likeness of a model's tokens with three kinds of chance."""
@@ -62,7 +65,10 @@ def spectrum(
     top: Annotated[str, typer.Option(help="Numbers of components, such as 16,64,256.")] = (
         "16,64,256"
     ),
-    out: Annotated[Path | None, typer.Option(help="Folder for CSV, JSON and a picture.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(callback=folder_to_write, help="Folder for CSV, JSON and a picture."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Show how much of each weight its largest singular values hold."""
@@ -89,7 +95,9 @@ def mixtures(
     roots: Annotated[
         list[Path] | None, typer.Argument(help="Folders with mixed experts. Default: runs")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for a CSV and pictures.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=folder_to_write, help="Folder for a CSV and pictures.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Show what searches found: coefficients by task, and accuracy by budget."""

@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.command import folder_to_write
 from rlpeft.errors import ExpertError
 
 if TYPE_CHECKING:
@@ -117,9 +118,10 @@ def transfer_expert(
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Permute each vector: the control.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Decides the permutation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the permutation.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write. Default: beside the expert.")
+        Path | None,
+        typer.Option(callback=folder_to_write, help="Folder to write. Default: beside the expert."),
     ] = None,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.command import quiet_libraries
+from jobs.command import file_to_write, quiet_libraries
 from rlpeft.errors import ConfigError
+from rlpeft.files import write_text
 from rlpeft.types import Prompt
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def generate(
     file: Annotated[
         Path | None, typer.Option(help='JSONL with a "prompt" a line: text, or chat turns.')
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write answers as JSONL here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Write JSONL here.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Base model. Default: that of the experts.")
     ] = None,
@@ -50,7 +53,7 @@ def generate(
     ] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="New tokens an answer may have.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0: greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Decides what is sampled.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides what is sampled.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Answer prompts in two passes: choose an expert for each, then answer.
@@ -72,7 +75,7 @@ def generate(
         prompts, experts, recipe, strategy=strategy, temperature=temperature, seed=seed
     )
     if out is not None:
-        out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_text(out, "".join(json.dumps(row) + "\n" for row in rows))
     _print(rows, passes, as_json=as_json, is_written=out is not None)
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from jobs.command import folder_to_write
+
 app = typer.Typer(help="Base models known by name.", no_args_is_help=True)
 
 AS_JSON = typer.Option("--json", help="Print one JSON document.")
@@ -17,7 +19,8 @@ AS_JSON = typer.Option("--json", help="Print one JSON document.")
 def fetch(
     name: Annotated[str, typer.Argument(help="A model of `rlpeft models list`.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write; a user cache if absent.")
+        Path | None,
+        typer.Option(callback=folder_to_write, help="Folder to write; a user cache if absent."),
     ] = None,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.command import file_to_write
 from rlpeft.errors import ConfigError
+from rlpeft.files import write_text
 
 app = typer.Typer(help="Verify predictions, and try rewards out.", no_args_is_help=True)
 
@@ -24,7 +26,10 @@ def score(
     file: Annotated[Path, typer.Argument(help="JSONL with `gold`, `prediction`, perhaps `id`.")],
     kind: Annotated[str, typer.Option(help="Which verifier: math, choice, code ...")] = "math",
     option: Options = None,
-    out: Annotated[Path | None, typer.Option(help="Write the verdicts to this JSONL file.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(callback=file_to_write, help="Write the verdicts to this JSONL file."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify every prediction of a file against its gold answer.
@@ -35,7 +40,7 @@ def score(
 
     scored = score_file(file, kind=kind, options=_parse(option))
     if out is not None:
-        out.write_text("".join(json.dumps(row) + "\n" for row in scored.rows))
+        write_text(out, "".join(json.dumps(row) + "\n" for row in scored.rows))
     if as_json:
         for row in scored.rows if out is None else ():
             typer.echo(json.dumps(row))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.command import Overrides, quiet_libraries
+from jobs.command import Overrides, folder_to_write, quiet_libraries
 
 
 def sft(
@@ -16,7 +16,10 @@ def sft(
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder; an unfinished run in it continues. Default: runs/NAME-sft."),
+        typer.Option(
+            callback=folder_to_write,
+            help="Run folder; an unfinished run in it continues. Default: runs/NAME-sft.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:

@@ -61,9 +61,9 @@ def test_list_passes_over_experts_that_are_still_being_written(runs):
 def test_a_damaged_expert_is_listed_as_such_beside_the_others(runs):
     (runs / "plus" / "expert" / "card.json").write_text("{")
     plus, swap = json.loads(printed("list", runs, "--json"))
-    assert "cannot be read" in plus["error"]
+    assert "card.json' must be JSON" in plus["error"]
     assert swap["name"] == "swap"
-    assert "cannot be read" in printed("list", runs)
+    assert "must be JSON" in printed("list", runs)
 
 
 def test_list_of_an_empty_folder_says_how_to_begin(tmp_path):

@@ -1,0 +1,82 @@
+"""Whatever a command is given, it ends in one line where the mistake is the user's."""
+
+import errno
+import json
+import os
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rlpeft.cli import app
+from rlpeft.files import describe
+
+
+def commands(group, path=()):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+WRITERS = [
+    (path, command)
+    for path, command in commands(typer.main.get_command(app))
+    if any(option.name == "out" for option in command.params) and path != ("submit",)
+]
+"""All that write to `--out` here; a submitted job does so on its cluster."""
+
+
+def arguments(command):
+    """A word for each argument, and for each option, that the command cannot do without."""
+    for parameter in command.params:
+        if parameter.required and parameter.name != "out":
+            if parameter.param_type_name == "option":
+                yield parameter.opts[0]
+            yield {"format": "merged"}.get(parameter.name, "word")
+
+
+def one_line(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(("path", "command"), WRITERS, ids=lambda value: str(value)[:40])
+def test_an_impossible_out_is_refused_before_anything_else(path, command, tmp_path):
+    (tmp_path / "file").touch()
+    line = one_line(*path, *arguments(command), "--out", tmp_path / "file" / "out")
+    assert str(tmp_path / "file") in line
+    assert "part of that path is a file" in line
+
+
+def test_the_machines_state_is_told_and_a_defect_keeps_its_traceback():
+    assert describe(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x"))
+    assert describe(OSError("a defect")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("card.json", b"\xff"), ("card.json", b"[" * 100_000), ("adapter_config.json", b"[1]")],
+)
+def test_an_expert_that_cannot_be_read_is_named(tmp_path, make_expert, name, content):
+    import torch
+
+    folder = make_expert("x", {"base_model.model.a.svf_z": torch.ones(2)}, folder=tmp_path / "x")
+    (folder / name).write_bytes(content)
+    assert str(folder / name) in one_line("evaluate", folder, "--recipe", "quickstart")
+
+
+def test_a_recipe_of_levels_without_end_is_one_line(tmp_path):
+    (tmp_path / "deep.toml").write_text("x = " + "[" * 20_000)
+    assert "too many levels" in one_line("train", tmp_path / "deep.toml", "--local")
+
+
+def test_a_run_into_a_folder_of_something_else_is_one_line(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({}))
+    line = one_line("train", "quickstart", "--local", "--out", tmp_path)
+    assert "must be a new or empty folder" in line
