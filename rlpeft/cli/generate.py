@@ -26,6 +26,9 @@ class EngineName(StrEnum):
     VLLM = "vllm"
 
 
+ANSWERS = typer.Option(callback=file_to_write, help="Write answers as JSONL here.")
+
+
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to answer.")] = None,
     experts: Annotated[
@@ -41,9 +44,7 @@ def generate(
     file: Annotated[
         Path | None, typer.Option(help='JSONL with a "prompt" a line: text, or chat turns.')
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(callback=file_to_write, help="Write JSONL here.")
-    ] = None,
+    out: Annotated[Path | None, ANSWERS] = None,
     model: Annotated[
         str | None, typer.Option(help="Base model. Default: that of the experts.")
     ] = None,
