@@ -10,16 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-ATTENTION_AND_MLP = (
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-)
-"""Default targets: all attention and MLP projections of the Llama family."""
+ATTENTION_AND_MLP = "attention-and-mlp"
+"""Default targets: all attention and MLP projections of the base model, whatever their names
+(`rlpeft.adapters.targets`)."""
 
 
 class Section(BaseModel):
@@ -37,7 +30,8 @@ class SvfAdapter(Section):
     parametrisation: Literal["direct", "sigmoid_renorm"] = "direct"
     """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: the reference code's form."""
     targets: tuple[str, ...] | str = ATTENTION_AND_MLP
-    """Module names, or one regular expression, as PEFT's `target_modules`."""
+    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
+    expression, as PEFT's `target_modules`."""
     layers: tuple[int, ...] | None = None
     """Layer indices to adapt; all if absent."""
 
@@ -47,7 +41,8 @@ class LoraFamilyAdapter(Section):
 
     type: Literal["lora", "dora"]
     targets: tuple[str, ...] | str = ATTENTION_AND_MLP
-    """Module names, or one regular expression, as PEFT's `target_modules`."""
+    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
+    expression, as PEFT's `target_modules`."""
     layers: tuple[int, ...] | None = None
     """Layer indices to adapt; all if absent."""
     rank: Annotated[int, Field(ge=1)] = 16
@@ -73,7 +68,8 @@ class GeometricAdapter(Section):
     """What the two geometric methods share; sized by the plain LoRA of the same rank."""
 
     targets: tuple[str, ...] | str = ATTENTION_AND_MLP
-    """Module names, or one regular expression, as PEFT's `target_modules`."""
+    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
+    expression, as PEFT's `target_modules`."""
     layers: tuple[int, ...] | None = None
     """Layer indices to adapt; all if absent."""
     rank: Annotated[int, Field(ge=1)] = 16

@@ -22,6 +22,7 @@ from rlpeft.models import (
     load_base_model,
     load_tokenizer,
     model_digest,
+    model_skeleton,
     resolve_model,
 )
 from rlpeft.tasks.base import SPLITS, Split, Task
@@ -89,9 +90,10 @@ def _vllm_engine(recipe: Recipe) -> Any:
     from rlpeft.policy import peft_config
     from rlpeft.rollout.vllm_engine import VllmEngine
 
+    path = resolve_model(recipe.model.name)
     return VllmEngine(
-        resolve_model(recipe.model.name),
-        peft_config(recipe.adapter).to_dict(),
+        path,
+        peft_config(recipe.adapter, model_skeleton(path)).to_dict(),
         dtype=recipe.rollout.dtype or recipe.model.dtype,
         max_model_len=recipe.rollout.max_prompt_tokens + recipe.rollout.max_tokens,
         seed=recipe.train.seed,

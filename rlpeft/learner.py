@@ -16,18 +16,15 @@ from peft import PeftModel
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 
-from rlpeft import group_attention
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.groups import parameter_groups
 from rlpeft.adapters.lowrank import LowRankModel
 from rlpeft.config import LearnerConfig, LossConfig
 from rlpeft.errors import CheckpointError, ModelError
+from rlpeft.forward import GroupForward
 from rlpeft.loss import importance_ratio, reinforce, token_terms
 from rlpeft.packing import MicroBatch, Sample, pack
 from rlpeft.policy import adapter_state, load_tensors, sequence_logprobs
-
-PROBE_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
-"""Log-prob difference accepted between the learner's forward pass and the model's own."""
 
 
 class Learner:
@@ -41,8 +38,8 @@ class Learner:
         temperature: the sampling temperature; log-probs are taken at it.
 
     Raises:
-        ModelError: the model computes its logits in another way than `head(decoder(x))`, or the
-            adapter trains the output head.
+        ModelError: the base model attends or makes its logits in a way that the learner cannot
+            express, or the adapter trains the output head.
     """
 
     def __init__(
@@ -56,16 +53,14 @@ class Learner:
     ) -> None:
         self.policy, self.config, self.loss = policy, config, loss
         self.temperature = temperature
-        base = policy.get_base_model()
-        self._decoder, self._head = base.get_decoder(), base.get_output_embeddings()
-        if any(parameter.requires_grad for parameter in self._head.parameters()):
+        self.forward = GroupForward(policy)
+        if any(p.requires_grad for p in self.forward.output_embeddings.parameters()):
             raise ModelError(
                 "the output head must be frozen: its gradient would need the logits of a whole "
                 "batch. Take it (lm_head) out of adapter.targets."
             )
-        base.set_attn_implementation(group_attention.NAME)
         if config.gradient_checkpointing:
-            base.gradient_checkpointing_enable({"use_reentrant": False})
+            policy.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
         # Only gradient checkpointing needs training mode; dropout would make scoring random.
         policy.train(config.gradient_checkpointing)
         self.parameters = {n: p for n, p in policy.named_parameters() if p.requires_grad}
@@ -75,7 +70,7 @@ class Learner:
         )
         self.schedule = _schedule(self.optimizer, config, total_steps)
         self.num_steps = 0
-        self._check_model()
+        self.forward.check()
 
     @property
     def device(self) -> torch.device:
@@ -203,10 +198,10 @@ class Learner:
         loss = self.loss
         base_hidden_ND = self._base_hidden(batch) if loss.kl_coef else None
         terms = token_terms(
-            self._hidden(batch),
+            self.forward.hidden(batch),
             base_hidden_ND,
             batch.targets_N,
-            head=self._head,
+            head=self.forward.head,
             temperature=self.temperature,
             kl=loss.kl,
             chunk=self.config.logit_chunk,
@@ -234,22 +229,10 @@ class Learner:
             "gap": difference_N.abs(),
         }
 
-    def _hidden(self, batch: MicroBatch) -> torch.Tensor:
-        """Last hidden states [N, D] at the positions that predict completion tokens."""
-        output = self._decoder(
-            input_ids=batch.tokens_T[None],
-            position_ids=batch.positions_T[None],
-            # A mask of four axes goes to the attention function as it is.
-            attention_mask=batch.groups.mask_S1CK,
-            groups=batch.groups,
-            use_cache=False,
-        )
-        return output.last_hidden_state[0, batch.sources_N]
-
     @torch.no_grad()
     def _base_hidden(self, batch: MicroBatch) -> torch.Tensor:
         with self.policy.disable_adapter():
-            return self._hidden(batch)
+            return self.forward.hidden(batch)
 
     @property
     def _geometric(self) -> LowRankModel | None:
@@ -260,25 +243,6 @@ class Learner:
         """Raise where a geometric adapter can tell in which module NaN or inf began."""
         if self._geometric is not None:
             self._geometric.check_finite()
-
-    @torch.no_grad()
-    def _check_model(self) -> None:
-        """Shared prompts, positions and head must give what the model itself gives."""
-        samples = [Sample((0, 1), completion, (0.0, 0.0), 0.0) for completion in ((2, 3), (1, 2))]
-        (batch,) = pack(samples, token_budget=64)
-        batch = batch.to(self.device)
-        log_pi_NV = torch.log_softmax(self._head(self._hidden(batch)).float(), -1)
-        ours = log_pi_NV.gather(-1, batch.targets_N[:, None]).flatten().cpu()
-        theirs = torch.tensor([row[1:] for row in self.logprobs([[0, 1, 2, 3], [0, 1, 1, 2]])])
-        if not torch.allclose(
-            ours, theirs.flatten(), rtol=0, atol=PROBE_TOLERANCE[self.policy.dtype]
-        ):
-            raise ModelError(
-                f"the learner needs logits = head(decoder(x)) and causal attention with a free "
-                f"mask; {type(self._decoder).__name__} computes {theirs.flatten().tolist()}, the "
-                f"learner {ours.tolist()} on a probe (soft-capping, scaling or sliding windows are "
-                "not supported)."
-            )
 
 
 def _schedule(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import DataError, ModelError
+from rlpeft.mechanisms import ATTENTION_CAP
 from rlpeft.types import Prompt
 
 PACKAGED = {"tiny": Path(__file__).parent / "assets" / "tiny"}
@@ -25,6 +26,15 @@ FETCHABLE = ("smollm2-135m",)
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+CONTEXT_FIELDS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "max_sequence_length",
+    "seq_length",
+)
+"""Names that configs give to the tokens a model can attend to."""
+
 # Written by every save, and no part of what the model computes.
 UNDIGESTED_KEYS = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
 
@@ -139,14 +149,18 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = check_model_folder(Path(path))
     try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        capped = getattr(config.get_text_config(), ATTENTION_CAP, None) is not None
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation="sdpa",
+            # `sdpa` computes without the cap, and says nothing. Absent: sdpa, or eager where an
+            # architecture has no other (GPT-OSS).
+            attn_implementation="eager" if capped else None,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -172,6 +186,23 @@ def model_skeleton(path: Path | str) -> Any:
     config = AutoConfig.from_pretrained(check_model_folder(Path(path)), trust_remote_code=False)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def context_length(config: Any) -> int:
+    """Tokens that a model can attend to, of the language model in a vision-language one.
+
+    Raises:
+        ModelError: its config does not say.
+    """
+    text = config.get_text_config()
+    found = [getattr(text, name, None) for name in CONTEXT_FIELDS]
+    for value in found:
+        if isinstance(value, int) and value > 0:
+            return value
+    raise ModelError(
+        f"the model's config must say how many tokens it can attend to ({CONTEXT_FIELDS[0]}), that "
+        f"of model type {text.model_type!r} does not. Add {CONTEXT_FIELDS[0]} to its config.json."
+    )
 
 
 def neutral_generation_config(config: Any) -> Any:

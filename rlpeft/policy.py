@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -10,23 +11,37 @@ from typing import Any
 import torch
 from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+from transformers.pytorch_utils import Conv1D
 
+from rlpeft.adapter_config import ATTENTION_AND_MLP
 from rlpeft.adapter_state import PEFT_PREFIX, AdapterState
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.svf import SvfLinear
+from rlpeft.adapters.targets import projections, target_modules
 from rlpeft.config import (
     AdapterConfig,
     HypLoraAdapter,
     Ia3Adapter,
+    LoraFamilyAdapter,
     MoSLoraAdapter,
     SvfAdapter,
 )
 from rlpeft.errors import ConfigError, ModelError
 
 
-def peft_config(adapter: AdapterConfig) -> PeftConfig:
-    """The PEFT config that a recipe's `[adapter]` section means."""
+def peft_config(adapter: AdapterConfig, base: torch.nn.Module) -> PeftConfig:
+    """The PEFT config that a recipe's `[adapter]` section means.
+
+    Args:
+        base: the model, or its skeleton: it says which modules the default targets are.
+
+    Raises:
+        ModelError: the default targets cannot be found in it.
+    """
     targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    if targets == ATTENTION_AND_MLP:
+        targets = target_modules(base, projections(base))
     if isinstance(adapter, Ia3Adapter):
         return IA3Config(
             target_modules=targets,
@@ -43,7 +58,23 @@ def peft_config(adapter: AdapterConfig) -> PeftConfig:
     where |= {"r": adapter.rank, "lora_alpha": adapter.alpha}
     if isinstance(adapter, HypLoraAdapter | MoSLoraAdapter):
         return _geometric_config(adapter, where)
-    return LoraConfig(use_dora=adapter.type == "dora", **where)
+    return _lora_config(adapter, base, where)
+
+
+def _lora_config(
+    adapter: LoraFamilyAdapter, base: torch.nn.Module, where: dict[str, Any]
+) -> LoraConfig:
+    if any(isinstance(module, Conv1D) for module in base.modules()):
+        where["fan_in_fan_out"] = True  # GPT-2 keeps its weights transposed
+    config = LoraConfig(use_dora=adapter.type == "dora", **where)
+    if adapter.targets == ATTENTION_AND_MLP:
+        # PEFT takes names such as gate_proj for those of fused experts where transformers once
+        # had them, and would leave the dense layers of that name out.
+        converted = copy.deepcopy(config)
+        convert_peft_config_for_transformers(converted, base, None)
+        if converted.target_parameters:
+            config.target_modules = converted.target_modules
+    return config
 
 
 def _geometric_config(
@@ -80,8 +111,8 @@ def attach_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> PeftModel
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(seed)
         try:
-            policy = get_peft_model(base, peft_config(adapter))
-        except ConfigError:  # it names its own cause, a rank too small for this module say
+            policy = get_peft_model(base, peft_config(adapter, base))
+        except (ConfigError, ModelError):  # they name their own cause, a rank too small say
             raise
         except ValueError as error:
             raise ModelError(

@@ -67,10 +67,11 @@ def ranks(expert: Expert, model: Path) -> dict[str, int]:
     tree = {"name": "x", "model": {"name": str(model)}, "task": dict(expert.card.task)}
     tree["adapter"] = dict(expert.card.adapter)
     recipe = parse_recipe(tree, source="the card")
-    config = peft_config(recipe.adapter)
+    skeleton = model_skeleton(model)
+    config = peft_config(recipe.adapter, skeleton)
     return {
         svf_tensor(name): min(module.weight.shape)
-        for name, module in model_skeleton(model).named_modules()
+        for name, module in skeleton.named_modules()
         if isinstance(module, torch.nn.Linear) and check_target_module_exists(config, name)
     }
 

@@ -226,7 +226,7 @@ def test_a_model_that_changes_its_logits_afterwards_is_refused(llama):
     base = policy.get_base_model()
     base.lm_head.register_forward_hook(lambda module, args, output: output)
     base.register_forward_hook(lambda m, a, output: setattr(output, "logits", output.logits * 2))
-    with pytest.raises(ModelError, match="soft-capping, scaling"):
+    with pytest.raises(ModelError, match="makes others from the same hidden states"):
         Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
 
 

@@ -7,7 +7,7 @@ from rlpeft.errors import ConfigError, ModelError
 from rlpeft.policy import attach_adapter, peft_config
 
 
-def test_every_field_of_hyplora_reaches_its_config():
+def test_every_field_of_hyplora_reaches_its_config(llama):
     section = {
         "rank": 3,
         "alpha": 5.0,
@@ -19,7 +19,7 @@ def test_every_field_of_hyplora_reaches_its_config():
         "learn_curvature": False,
     }
     config = peft_config(
-        HypLoraAdapter(type="hyplora", targets=("q_proj",), layers=(1,), **section)
+        HypLoraAdapter(type="hyplora", targets=("q_proj",), layers=(1,), **section), llama()
     )
     renamed = {"r": section.pop("rank"), "lora_alpha": section.pop("alpha")}
     for name, value in {**section, **renamed, "layers_to_transform": [1]}.items():
@@ -27,7 +27,7 @@ def test_every_field_of_hyplora_reaches_its_config():
     assert config.target_modules == {"q_proj"}
 
 
-def test_every_field_of_moslora_reaches_its_config():
+def test_every_field_of_moslora_reaches_its_config(llama):
     section = {
         "rank": 5,
         "alpha": 5.0,
@@ -40,7 +40,7 @@ def test_every_field_of_moslora_reaches_its_config():
         "balance_coef": 0.5,
         "learn_curvature": False,
     }
-    config = peft_config(MoSLoraAdapter(type="moslora", **section))
+    config = peft_config(MoSLoraAdapter(type="moslora", **section), llama())
     renamed = {"r": section.pop("rank"), "lora_alpha": section.pop("alpha")}
     for name, value in {**section, **renamed}.items():
         assert getattr(config, name) == (list(value) if name == "spaces" else value), name

@@ -1,0 +1,123 @@
+"""Which modules "all attention and MLP projections" are, in any family of models.
+
+They are the linear layers inside the decoder's layers, fused ones (`qkv_proj`, `gate_up_proj`,
+`c_attn`) included, but for those that choose experts or scale a branch. Experts that are kept as
+one tensor of three axes are no linear layers: whoever takes these targets is told of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from rlpeft.errors import ModelError
+
+CHOOSERS = frozenset({"router", "gate", "classifier", "indexer"})
+"""Parts of names of layers that choose experts or tokens, and project nothing."""
+
+SCALERS = ("_gate", "per_layer_input_gate", "per_layer_projection")
+"""Ends of names of layers that scale a branch or feed Gemma's per-layer inputs."""
+
+
+def projections(model: nn.Module) -> list[str]:
+    """Full names of all attention and MLP projections, in the model's order.
+
+    Raises:
+        ModelError: the model has no list of decoder layers, or no linear layer in them.
+    """
+    found = [name for name, module in _in_layers(model) if _projects(name, module)]
+    if not found:
+        raise ModelError(
+            f"adapter.targets must be named for {type(model).__name__}: no linear layer was found "
+            "in its decoder layers."
+        )
+    return found
+
+
+def left_out(model: nn.Module, adapted: Collection[str]) -> Counter[str]:
+    """What of the decoder layers' matrices is not adapted: kind -> how many.
+
+    Args:
+        model: before or after an adapter was put around its layers.
+        adapted: full names of the adapted modules in the base model.
+    """
+    kinds: Counter[str] = Counter()
+    for name, module in _in_layers(model):
+        if isinstance(module, nn.Linear | Conv1D) and name not in adapted:
+            kinds[_kind(name)] += 1
+        for part, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim == 3:
+                kinds[".".join(f"{name}.{part}".split(".")[-2:])] += 1
+    return kinds
+
+
+def target_modules(model: nn.Module, names: Sequence[str]) -> list[str] | str:
+    """PEFT's `target_modules` for exactly these modules: the shortest names that hit no other.
+
+    Returns:
+        Ends of names, or one regular expression over full names.
+    """
+    linears = {n for n, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    for parts in (1, 2):
+        ends = sorted({".".join(name.split(".")[-parts:]) for name in names})
+        if {n for n in linears if any(f".{n}".endswith(f".{end}") for end in ends)} == set(names):
+            return ends
+    patterns = {re.sub(r"\\\.\d+(?=\\\.)", r"\\.\\d+", re.escape(name)) for name in names}
+    return "|".join(f"(?:{pattern})" for pattern in sorted(patterns))
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    """Kinds with their counts, in words.
+
+    >>> counted({"q_proj": 2, "up_proj": 2})
+    'q_proj 2, up_proj 2'
+    """
+    return ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+
+
+def _in_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Modules of the decoder layers with their names, without the inside of an adapter."""
+    layers = _layers(model)
+    found: list[tuple[str, nn.Module]] = []
+    adapters: set[str] = set()
+    for name, module in model.named_modules():
+        if not name.startswith(f"{layers}."):
+            continue
+        if any(name.startswith(f"{outer}.") for outer in _outer(name, adapters)):
+            continue
+        if hasattr(module, "get_base_layer"):
+            adapters.add(name)
+            module = module.get_base_layer()
+        found.append((name, module))
+    return found
+
+
+def _outer(name: str, adapters: Collection[str]) -> list[str]:
+    parts = name.split(".")
+    return [o for o in (".".join(parts[:n]) for n in range(1, len(parts))) if o in adapters]
+
+
+def _layers(model: Any) -> str:
+    """Name of the list of decoder layers: the first list of the language model."""
+    inside = {id(module) for module in model.get_decoder().modules()}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and id(module) in inside:
+            return str(name)
+    raise ModelError(
+        f"adapter.targets must be named for {type(model).__name__}: it keeps no list of decoder "
+        "layers."
+    )
+
+
+def _projects(name: str, module: nn.Module) -> bool:
+    is_chooser = not CHOOSERS.isdisjoint(name.split("."))
+    return isinstance(module, nn.Linear | Conv1D) and not (is_chooser or name.endswith(SCALERS))
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]

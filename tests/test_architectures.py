@@ -1,0 +1,208 @@
+"""The learner on small random models of many architectures, windows made small.
+
+What is right comes from transformers: each sequence alone through the model's own eager forward.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from rlpeft.config import LearnerConfig, LoraFamilyAdapter, LossConfig
+from rlpeft.errors import ModelError
+from rlpeft.learner import Learner
+from rlpeft.packing import Sample, pack
+from rlpeft.policy import attach_adapter
+
+LAYERS = 2
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "word_embed_proj_dim": 32,
+    "intermediate_size": 48,
+    "ffn_dim": 48,
+    "n_inner": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    # Large enough for attention to choose.
+    "initializer_range": 0.3,
+    "init_std": 0.3,
+}
+LATENT = {
+    "num_key_value_heads": 4,
+    "head_dim": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}
+CAPS = {"attn_logit_softcapping": 0.5, "final_logit_softcapping": 1.0}
+SLIDING = {"sliding_window": 4}
+SLIDING_AND_FULL = {**SLIDING, "layer_types": ["sliding_attention", "full_attention"]}
+FULL_AND_SLIDING = {**SLIDING, "layer_types": ["full_attention", "sliding_attention"]}
+SCALES = {
+    "logits_scaling": 3.0,
+    "attention_multiplier": 0.2,
+    "embedding_multiplier": 2.0,
+    "residual_multiplier": 0.5,
+}
+
+FULL, WINDOW, MIXED, MIXED_BACK = (None, None), (4, 4), (4, None), (None, 4)
+
+SUPPORTED = [
+    ("llama", {}, FULL),
+    ("mistral", SLIDING, WINDOW),
+    ("mistral", {"sliding_window": None}, FULL),
+    ("ministral", SLIDING_AND_FULL, MIXED),
+    ("ministral3", SLIDING, WINDOW),
+    ("mixtral", SLIDING, WINDOW),
+    ("qwen2", {}, FULL),
+    ("qwen2", {**SLIDING, "use_sliding_window": True, "max_window_layers": 1}, MIXED_BACK),
+    ("qwen2_moe", {**SLIDING_AND_FULL, "use_sliding_window": True}, MIXED),
+    ("qwen3", {**SLIDING_AND_FULL, "use_sliding_window": True}, MIXED),
+    ("qwen3_moe", {**SLIDING, "use_sliding_window": True}, WINDOW),
+    ("gemma", {}, FULL),
+    ("gemma2", {**SLIDING, **CAPS, "query_pre_attn_scalar": 8}, MIXED),
+    ("gemma3_text", {**SLIDING_AND_FULL, "query_pre_attn_scalar": 8}, MIXED),
+    ("gemma3_text", {**SLIDING, "final_logit_softcapping": 1.0}, WINDOW),
+    (
+        "gemma4_text",
+        {**SLIDING_AND_FULL, "vocab_size_per_layer_input": 60, "hidden_size_per_layer_input": 8},
+        MIXED,
+    ),
+    ("vaultgemma", {**SLIDING_AND_FULL, **CAPS}, MIXED),
+    ("phi", {}, FULL),
+    ("phi3", SLIDING, WINDOW),
+    ("phi3", {"sliding_window": None}, FULL),
+    ("cohere", {"logit_scale": 0.5}, FULL),
+    ("cohere2", {**SLIDING_AND_FULL, "logit_scale": 0.5}, MIXED),
+    ("granite", SCALES, FULL),
+    ("granitemoe", SCALES, FULL),
+    ("granite_swa", {**SCALES, **FULL_AND_SLIDING}, MIXED_BACK),
+    ("hyperclovax", SCALES, FULL),
+    ("olmo", {}, FULL),
+    ("olmo2", {}, FULL),
+    ("olmo3", SLIDING_AND_FULL, MIXED),
+    ("olmoe", {}, FULL),
+    ("gpt2", {}, FULL),
+    ("gpt_neox", {}, FULL),
+    ("gpt_bigcode", {}, FULL),
+    ("opt", {}, FULL),
+    ("deepseek_v2", LATENT, FULL),
+    ("deepseek_v3", LATENT, FULL),
+    ("minicpm3", {**LATENT, "dim_model_base": 16}, FULL),
+    ("starcoder2", SLIDING, WINDOW),
+    ("glm", {}, FULL),
+    ("glm4", {}, FULL),
+    ("glm4_moe", {}, FULL),
+    ("exaone4", SLIDING_AND_FULL, MIXED),
+    ("smollm3", {**SLIDING_AND_FULL, "use_sliding_window": True}, MIXED),
+    ("gpt_oss", SLIDING, MIXED),
+    ("mimo_v2_flash", FULL_AND_SLIDING, MIXED_BACK),
+    ("persimmon", {}, FULL),
+    ("helium", {}, FULL),
+    ("ernie4_5", {}, FULL),
+    ("hunyuan_v1_dense", {}, FULL),
+    ("seed_oss", {}, FULL),
+    ("apertus", {}, FULL),
+    ("arcee", {}, FULL),
+    ("cwm", FULL_AND_SLIDING, MIXED_BACK),
+    ("afmoe", SLIDING_AND_FULL, MIXED),
+    ("nanochat", {"final_logit_softcapping": 1.0}, FULL),
+]
+
+REFUSED = [
+    ("llama4_text", {}, "attention_chunk_size = 8192"),
+    ("qwen3_next", {}, "linear_conv_kernel_dim = 4"),
+    ("deepseek_v32", LATENT, "index_topk = 2048"),
+    ("recurrent_gemma", {}, "attention_window_size = 2048"),
+    ("lfm2", {}, "conv_L_cache = 3"),
+    ("stablelm", {}, "StableLmModel no layer does"),
+    ("falcon", {}, "FalconModel no layer does"),
+    ("falcon", {"alibi": True}, "alibi = True"),
+    ("gptj", {"rotary_dim": 4}, "GPTJModel no layer does"),
+    ("bloom", {}, "BloomModel no layer does"),
+    ("diffllama", {}, r"with 2 layers these did: \[0, 0, 1, 1\]"),
+    ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention = True"),
+]
+
+
+def tiny(kind, changes):
+    kind = type(AutoConfig.for_model(kind))
+    names = {*kind().to_dict(), *kind.attribute_map}
+    config = kind(**{k: v for k, v in SIZES.items() if k in names} | changes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+
+
+def learner(base):
+    policy = attach_adapter(base, LoraFamilyAdapter(type="lora", rank=2), seed=0)
+    return Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+
+
+def samples():
+    """Groups whose prompts and completions exceed the window, and some that do not."""
+    generator = torch.Generator().manual_seed(1)
+
+    def tokens(count):
+        return tuple(torch.randint(3, 50, (count,), generator=generator).tolist())
+
+    long, short = tokens(9), tokens(2)
+    pairs = [(long, tokens(14)), (long, tokens(3)), (long, tokens(9)), (short, tokens(7))]
+    return [Sample(prompt, ids, (0.0,) * len(ids), 1.0) for prompt, ids in pairs]
+
+
+def alone(model, sample):
+    """Log-probs of a completion, from the model's own forward."""
+    ids = torch.tensor([sample.prompt_ids + sample.completion_ids])
+    log_pi_TV = torch.log_softmax(model(ids, use_cache=False).logits[0, :-1].float(), -1)
+    logprobs_T = log_pi_TV.gather(-1, ids[0, 1:, None])[:, 0]
+    return logprobs_T[-len(sample.completion_ids) :]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "windows"), SUPPORTED, ids=[f"{k}-{w}" for k, _, w in SUPPORTED]
+)
+def test_packed_groups_have_the_log_probs_of_each_sequence_alone(kind, changes, windows):
+    base = tiny(kind, changes)
+    own = copy.deepcopy(base)
+    own.set_attn_implementation("eager")
+    trained = learner(base)
+    assert trained.forward.mechanisms.windows == windows
+    (batch,) = pack(samples(), token_budget=1000)
+    with torch.no_grad():
+        hidden_ND = trained.forward.hidden(batch)
+        log_pi_NV = torch.log_softmax(trained.forward.head(hidden_ND), -1)
+        ours = log_pi_NV.gather(-1, batch.targets_N[:, None])[:, 0]
+        # The longest prompt stands first: the batch keeps the order of the samples.
+        theirs = torch.cat([alone(own, sample) for sample in samples()])
+    assert theirs.std() > 0.1
+    assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "named"), REFUSED, ids=[f"{k}-{n}" for k, _, n in REFUSED]
+)
+def test_what_cannot_be_expressed_is_refused_with_one_line_that_names_it(kind, changes, named):
+    with pytest.raises(ModelError, match=named) as caught:
+        learner(tiny(kind, changes))
+    assert "\n" not in str(caught.value)
