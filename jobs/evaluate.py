@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,12 @@ class Examiner:
     task: Task
     prompter: Prompter
     parts: Parts
+    canary_split: Split = "validation"
 
     def proof(self) -> Proof:
         """The learner's adapter as it is now, with what proves its delivery."""
-        learner, canary = self.parts.learner, build_canary(self.task, self.prompter)
+        learner = self.parts.learner
+        canary = build_canary(self.task, self.prompter, self.canary_split)
         bound = self.recipe.rollout.canary_bound
         return Proof(learner.adapter_state(), canary, learner.logprobs(canary), bound)
 
@@ -87,12 +90,13 @@ def evaluate_expert(
     digest = model_digest(resolve_model(recipe.model.name))
     expert = load_expert(folder, base_digest=digest)
     recipe = _with_adapter(recipe, expert)
-    task, prompter = load_task(recipe.task), build_prompter(recipe)
+    only = None if _may_be_trained_on(recipe.task, expert.card.task) else split
+    task, prompter = load_task(recipe.task, only=only), build_prompter(recipe)
     with closing(build_scorer(recipe)) as scorer:
-        check_inputs(recipe, task, prompter, scorer)
+        check_inputs(recipe, task, prompter, scorer, splits=(split,))
     problems = _first(task, split, num)
     with open_parts(recipe, ray=address is not None, address=address) as parts:
-        examiner = Examiner(recipe, task, prompter, parts)
+        examiner = Examiner(recipe, task, prompter, parts, canary_split=split)
         base = examiner.accuracy(examiner.proof(), problems)
         found = examiner.accuracy(examiner.load(expert), problems)
     return {
@@ -113,6 +117,7 @@ def recipe_for(
 
     Args:
         task: a task in the place of the recipe's, with its default options.
+        overrides: applied last.
     """
     run_recipe = folder.parent / RECIPE_FILE
     if recipe is None and not run_recipe.is_file():
@@ -120,10 +125,20 @@ def recipe_for(
             f"expert {str(folder)!r} must lie in the folder of its run, beside {RECIPE_FILE}, or "
             "be evaluated by a recipe of your own: --recipe RECIPE."
         )
-    found = read_recipe(recipe or str(run_recipe), overrides)
-    if task is None:
-        return found
-    return found.model_copy(update={"task": TaskConfig(name=task)})
+    other = [] if task is None else [f"task={{name={json.dumps(task)}}}"]
+    return read_recipe(recipe or str(run_recipe), [*other, *overrides])
+
+
+def _may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
+    """Whether these may be the rows that the expert was trained on, of which it saw a part.
+
+    Then they are divided as they were in training. A path is compared by its last part: a run may
+    have been started in another folder.
+    """
+    if task.name != trained.get("name"):
+        return False
+    paths = (task.path, trained.get("path"))
+    return None in paths or len({Path(str(path)).name for path in paths}) == 1
 
 
 def _with_adapter(recipe: Recipe, expert: Expert) -> Recipe:

@@ -155,13 +155,13 @@ def context_length(recipe: Recipe) -> int:
     return int(config.max_position_embeddings)
 
 
-def build_canary(task: Task, prompter: Prompter) -> list[list[int]]:
+def build_canary(task: Task, prompter: Prompter, split: Split = "validation") -> list[list[int]]:
     """Fixed token sequences on which engine and trainer must agree after every sync."""
-    problems: Sequence[Any] = task.split("validation")[:CANARY_SEQUENCES]
+    problems: Sequence[Any] = task.split(split)[:CANARY_SEQUENCES]
     rows = [list(prompter.ids(problem))[-CANARY_TOKENS:] for problem in problems]
     usable = [row for row in rows if len(row) > 1]
     if not usable:
-        raise DataError("a canary needs prompts of at least two tokens, validation has none.")
+        raise DataError(f"a canary needs prompts of at least two tokens, {split} has none.")
     return usable
 
 

@@ -60,7 +60,7 @@ def examine(recipe: Recipe, builders: Builders | None = None) -> Checks:
     prompter = yield from opened("base model", builders.prompter, recipe)
     if prompter is not None:
         yield ok("base model", _model(recipe))
-    task = yield from opened("task", builders.task, recipe)
+    task = yield from opened("task", lambda recipe: _whole(builders.task(recipe)), recipe)
     if task is not None:
         yield ok("task", _sizes(task))
     scorer = yield from opened("reward", builders.scorer, recipe)
@@ -163,6 +163,13 @@ def _short(recipe: Recipe) -> Recipe:
 def _model(recipe: Recipe) -> str:
     path = resolve_model(recipe.model.name)
     return f"{recipe.model.name}, sha256:{model_digest(path)[:12]}…"
+
+
+def _whole(task: Task) -> Task:
+    """The task, if it has every split that a run needs."""
+    for split in SPLITS:
+        task.split(split)
+    return task
 
 
 def _sizes(task: Task) -> str:

@@ -114,6 +114,14 @@ def test_a_missing_task_is_a_row(rows):
     assert failed(rows(recipe(task={"name": "jsonl", "path": "/nowhere.jsonl"}))) == ["task"]
 
 
+def test_a_task_without_problems_to_train_on_is_a_row(rows, tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"prompt": "1", "answer": "1"}\n' * 20)
+    sizes = {"num_validation": 2, "num_test": 2}
+    found = rows(recipe(task={"name": "jsonl", "path": str(tmp_path)} | sizes))
+    assert failed(found) == ["task"]
+    assert "no train problems" in found["task"].found
+
+
 def test_a_wrong_reward_is_a_row(rows):
     found = rows(recipe(reward=[{"name": "nosuchreward"}]))
     assert failed(found) == ["reward"]

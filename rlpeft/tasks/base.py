@@ -89,20 +89,12 @@ def _plain(problem: Problem) -> list[object]:
     return [problem.id, turns, problem.answer, columns]
 
 
-def carve(rows: Sequence[T], count: int, *, seed: int, what: str) -> tuple[list[T], list[T]]:
+def carve(rows: Sequence[T], count: int, *, seed: int) -> tuple[list[T], list[T]]:
     """Draw `count` rows by `seed`; give back the others and the drawn, both in source order.
 
-    Args:
-        what: names the draw in the error, such as `task.num_validation`.
-
-    Raises:
-        DataError: nothing would be left.
+    >>> carve("abc", 1, seed=0)
+    (['a', 'c'], ['b'])
     """
-    if count >= len(rows):
-        raise DataError(
-            f"{what} must leave at least one of the {len(rows)} rows it is carved from, got "
-            f"{count}. Lower {what} or give a larger source."
-        )
     drawn = set(random.Random(seed).sample(range(len(rows)), count))
     return (
         [row for index, row in enumerate(rows) if index not in drawn],

@@ -89,8 +89,12 @@ Options = TypeVar("Options", bound=Section)
 TEMPLATE = "task.options.template"
 
 
-def load_task(config: TaskConfig) -> Task:
+def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
     """Load the task a recipe names.
+
+    Args:
+        only: the one split that is needed. A single file of rows is that split, whole, and nothing
+            is carved from rows that the source gives to it.
 
     Raises:
         ConfigError: an option the task does not take, or a path it would not read.
@@ -114,7 +118,7 @@ def load_task(config: TaskConfig) -> Task:
     if build is None:
         known = ", ".join([*(f"tiny/{skill}" for skill in TASKS), *_BUILDERS])
         raise DataError(f"task.name must be one of {known}, got {config.name!r}.")
-    return build(config)
+    return build(config, only)
 
 
 def _options(config: TaskConfig, schema: type[Options]) -> Options:
@@ -133,7 +137,7 @@ def _counts(config: TaskConfig) -> dict[Split, int]:
     return {"validation": config.num_validation, "test": config.num_test}
 
 
-def _arithmetic(config: TaskConfig) -> ProblemSet:
+def _arithmetic(config: TaskConfig, only: Split | None) -> ProblemSet:
     options = _options(config, ArithmeticOptions)
     return arithmetic_task(
         operations=options.operations,
@@ -143,12 +147,14 @@ def _arithmetic(config: TaskConfig) -> ProblemSet:
     )
 
 
-def _benchmark(config: TaskConfig) -> ProblemSet:
+def _benchmark(config: TaskConfig, only: Split | None) -> ProblemSet:
     benchmark, options = BENCHMARKS[config.name], _options(config, BenchmarkOptions)
     path = config.path or benchmark.hub
     if not path:
         raise DataError(f"task.path must name a JSONL file or folder for {config.name!r}.")
-    tables = read_tables(path, stem=config.name, lone=benchmark.lone, config=benchmark.config)
+    # A file that holds several splits is taken apart, whatever it is read for.
+    lone = benchmark.lone if only is None or benchmark.resplit else only
+    tables = read_tables(path, stem=config.name, lone=lone, config=benchmark.config)
     if benchmark.resplit and len(tables) == 1:
         tables = benchmark.resplit([row for rows in tables.values() for row in rows])
     return row_task(
@@ -158,14 +164,15 @@ def _benchmark(config: TaskConfig) -> ProblemSet:
         prompt=chat_prompt if options.chat else instruction_prompt,
         counts=_counts(config),
         seed=options.seed,
+        only=only,
     )
 
 
-def _kind(config: TaskConfig) -> ProblemSet:
+def _kind(config: TaskConfig, only: Split | None) -> ProblemSet:
     return kind_task(_options(config, KindOptions), _counts(config), load_task)
 
 
-def _rows(config: TaskConfig) -> ProblemSet:
+def _rows(config: TaskConfig, only: Split | None) -> ProblemSet:
     options = _options(config, RowOptions)
     if not config.path:
         raise DataError(f"task.path must be given for {config.name!r}: a file, folder or Hub id.")
@@ -178,11 +185,12 @@ def _rows(config: TaskConfig) -> ProblemSet:
     _refuse_gold(options, (options.prompt,) if template is None else template.columns)
     return row_task(
         config.name,
-        read_tables(config.path, config=options.config),
+        read_tables(config.path, lone=only or "train", config=options.config),
         lambda row: _row_item(row, options, template),
         prompt=chat_prompt if options.chat else bare_prompt,
         counts=_counts(config),
         seed=options.seed,
+        only=only,
     )
 
 
@@ -210,7 +218,7 @@ def _row_item(row: Row, options: RowOptions, template: Template | None) -> Item:
     return Item(user=user, answer=answer, system=options.system)
 
 
-_BUILDERS: dict[str, Callable[[TaskConfig], ProblemSet]] = {
+_BUILDERS: dict[str, Callable[[TaskConfig, Split | None], ProblemSet]] = {
     "arithmetic": _arithmetic,
     "kind": _kind,
     "jsonl": _rows,

@@ -55,6 +55,9 @@ def _is_turn(turn: object) -> bool:
 
 Template = Callable[[Row], Item]
 
+CARVED: tuple[Split, ...] = ("validation", "test")
+"""Splits that are drawn from another where the source lacks them."""
+
 
 def chat_prompt(item: Item) -> Prompt:
     """Chat turns for the model's own template; a prefill is a last, open assistant turn."""
@@ -100,6 +103,7 @@ def row_task(
     prompt: Callable[[Item], Prompt],
     counts: Mapping[Split, int],
     seed: int,
+    only: Split | None = None,
 ) -> ProblemSet:
     """Make a task of rows.
 
@@ -110,14 +114,21 @@ def row_task(
 
     Args:
         counts: `validation` and `test` problems.
+        only: the one split that is needed; where the source has it, nothing is carved from it.
+
+    Raises:
+        DataError: a row the template cannot read, or too few rows to carve from.
     """
+    wanted = CARVED
+    if only is not None and only in tables:
+        tables, wanted = {only: tables[only]}, tuple({only} & set(CARVED))
     problems = {
         split: [
             _problem(name, split, index, row, template, prompt) for index, row in enumerate(rows)
         ]
         for split, rows in tables.items()
     }
-    chosen = _choose(problems, counts, seed)
+    chosen = _choose(name, problems, {split: counts[split] for split in wanted}, seed)
     seen: set[str] = set()
     kept: dict[Split, tuple[Problem, ...]] = {}
     for split in reversed(SPLITS):
@@ -144,18 +155,37 @@ def _problem(
 
 
 def _choose(
-    problems: Mapping[Split, list[Problem]], counts: Mapping[Split, int], seed: int
+    name: str, problems: Mapping[Split, list[Problem]], counts: Mapping[Split, int], seed: int
 ) -> dict[Split, list[Problem]]:
     chosen = dict(problems)
     donor: Split = "train" if "train" in problems else "test"
+    lacking = {split: count for split, count in counts.items() if split not in problems}
+    _check_donor(name, donor, len(problems.get(donor, ())), lacking)
     # Validation first: where both come from the test rows, the tests are cut from what is left.
-    for split in ("validation", "test"):
-        what = f"task.num_{split}"
-        if split not in problems:
-            chosen[donor], chosen[split] = carve(chosen[donor], counts[split], seed=seed, what=what)
+    for split in counts:
+        if split in lacking:
+            chosen[donor], chosen[split] = carve(chosen[donor], counts[split], seed=seed)
         elif len(chosen[split]) > counts[split]:
-            _, chosen[split] = carve(chosen[split], counts[split], seed=seed, what=what)
+            _, chosen[split] = carve(chosen[split], counts[split], seed=seed)
     return chosen
+
+
+def _check_donor(name: str, donor: Split, num_rows: int, carved: Mapping[Split, int]) -> None:
+    """Refuse to carve all rows away; the message speaks of the rows that the user has."""
+    if not carved or sum(carved.values()) < num_rows:
+        return
+    options = [f"task.num_{split}" for split in carved]
+    fitting = ", ".join(f"{o} = {n}" for o, n in zip(options, _fitting(num_rows), strict=False))
+    raise DataError(
+        f"task {name!r}: {' + '.join(options)} must leave at least one of the {num_rows} {donor} "
+        f"rows they are carved from, got {' + '.join(map(str, carved.values()))}. "
+        + (f"Lower them, such as {fitting}." if num_rows > 2 else "Give a larger source.")
+    )
+
+
+def _fitting(num_rows: int) -> tuple[int, int]:
+    """A tenth and a fifth: numbers that work."""
+    return max(1, num_rows // 10), max(1, num_rows // 5)
 
 
 def _key(problem: Problem) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import SPLITS, Split
@@ -55,15 +56,27 @@ def read_jsonl(path: Path) -> list[Row]:
     """Read a file of one JSON object a line; blank lines are skipped."""
     rows = []
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        with _open(path) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     rows.append(_parse(line, path, number))
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"{str(path)!r} must be UTF-8 JSONL: {error}.") from error
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{str(path)!r} must be UTF-8 JSONL: {error}. Convert it, such as by "
+            f"iconv -f ENCODING -t UTF-8."
+        ) from error
+    except OSError as error:
+        raise DataError(f"{str(path)!r} must be readable: {error.strerror}.") from error
     if not rows:
         raise DataError(f"{str(path)!r} must hold at least one row, it is empty.")
     return rows
+
+
+def _open(path: Path) -> IO[str]:
+    # Whatever the machine's locale says. Editors on Windows put a mark before the first line.
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")
 
 
 def _parse(line: str, path: Path, number: int) -> Row:

@@ -177,6 +177,21 @@ def test_a_cluster_without_room_is_named_with_what_it_has(cluster, finished, ref
     assert "GPU: 2 asked, 0 there, 0 free" in line
 
 
+def evaluated(finished, *arguments):
+    result = invoke("evaluate", finished / "run" / "expert", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("name", ["held_out.jsonl", "test.jsonl"])
+def test_an_expert_is_evaluated_on_test_rows_alone(finished, tmp_path, name):
+    rows = [{"prompt": f"{n}@=", "answer": f"{n}"[2:] + f"{n}"[:2]} for n in range(1111, 1118)]
+    (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = tmp_path if name == "test.jsonl" else tmp_path / name
+    found = evaluated(finished, "--task", "jsonl", "--set", f"task.path={path}")
+    assert (found["accuracy"]["total"], found["split"]) == (7, "test")
+
+
 def test_evaluate_compares_expert_and_base_on_the_same_problems(finished):
     result = invoke("evaluate", finished / "run" / "expert", "--num", 3, "--json")
     found = json.loads(result.stdout)

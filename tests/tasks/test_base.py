@@ -21,12 +21,7 @@ def test_the_fingerprint_tells_splits_prompts_and_columns_apart():
 
 
 def test_carving_parts_the_rows_and_keeps_their_order():
-    rest, drawn = carve(range(10), 4, seed=3, what="n")
+    rest, drawn = carve(range(10), 4, seed=3)
     assert sorted(rest + drawn) == list(range(10))
     assert (rest, drawn) == (sorted(rest), sorted(drawn))
     assert len(drawn) == 4
-
-
-def test_carving_everything_is_refused_by_the_name_of_the_setting():
-    with pytest.raises(DataError, match=r"task.num_test must leave at least one of the 3 rows"):
-        carve(range(3), 3, seed=0, what="task.num_test")

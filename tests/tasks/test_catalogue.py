@@ -3,6 +3,9 @@
 import gzip
 import itertools
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -83,6 +86,42 @@ def test_a_test_only_source_gives_up_validation_rows_that_are_not_tested(tmp_pat
     assert not set(prompts(task, "validation")) & set(prompts(task, "test"))
     with pytest.raises(DataError, match="has no train problems"):
         task.split("train")
+
+
+def test_a_source_too_small_to_carve_is_told_in_the_rows_that_it_has(tmp_path):
+    file = write(tmp_path / "a.jsonl", [{"prompt": str(i), "answer": "0"} for i in range(300)])
+    with pytest.raises(DataError) as caught:
+        load(file, num_validation=256, num_test=500)
+    assert str(caught.value) == (
+        "task 'jsonl': task.num_validation + task.num_test must leave at least one of the 300 "
+        "train rows they are carved from, got 256 + 500. Lower them, such as "
+        "task.num_validation = 30, task.num_test = 60."
+    )
+    assert len(load(file, num_validation=30, num_test=60).split("train")) == 210
+
+
+def test_a_single_file_is_the_split_that_is_asked_for_whole(tmp_path):
+    file = write(tmp_path / "a.jsonl", ROWS)
+    config = TaskConfig(name="jsonl", path=str(file))
+    for split in ("train", "validation", "test"):
+        assert prompts(load_task(config, only=split), split) == [row["prompt"] for row in ROWS]
+
+
+def test_test_rows_are_whole_where_they_alone_are_asked_for(tmp_path):
+    write(tmp_path / "test.jsonl", ROWS)
+    config = TaskConfig(name="jsonl", path=str(tmp_path))
+    assert prompts(load_task(config, only="test"), "test") == [row["prompt"] for row in ROWS]
+    few = config.model_copy(update={"num_test": 5})
+    assert len(load_task(few, only="test").split("test")) == 5
+
+
+def test_a_split_that_the_source_lacks_is_carved_as_in_training_even_if_it_alone_is_needed(
+    tmp_path,
+):
+    write(tmp_path / "train.jsonl", ROWS)
+    config = TaskConfig(name="jsonl", path=str(tmp_path), num_validation=4, num_test=6)
+    alone, whole = load_task(config, only="test"), load_task(config)
+    assert prompts(alone, "test") == prompts(whole, "test")
 
 
 def test_gzip_is_read(tmp_path):
@@ -166,7 +205,7 @@ def test_the_fingerprint_follows_the_content_not_the_path(tmp_path):
         ('{"question": "a", "answer": "b"}\n', "must have a column 'prompt'"),
         ('{"prompt": "", "answer": "b"}\n', "must have a prompt that is non-empty"),
         ('{"prompt": [{"role": "user"}], "answer": "b"}\n', "must have a prompt that is"),
-        ('{"prompt": "a", "answer": "b"}\n', "task.num_validation must leave at least one"),
+        ('{"prompt": "a", "answer": "b"}\n', "Give a larger source"),
     ],
 )
 def test_a_bad_file_is_one_line_that_says_what_and_where(tmp_path, content, message):
@@ -177,11 +216,45 @@ def test_a_bad_file_is_one_line_that_says_what_and_where(tmp_path, content, mess
     assert "\n" not in str(caught.value)
 
 
-def test_binary_content_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00",
+        '{"prompt": "Käse", "answer": "1"}\n'.encode("latin-1"),
+        '{"prompt": "a", "answer": "1"}\n'.encode("utf-16"),
+        b"PAR1\x15\x04\x15\x80\x9c",
+    ],
+)
+def test_a_file_in_another_encoding_is_refused(tmp_path, content):
     path = tmp_path / "bad.jsonl"
-    path.write_bytes(b"\xff\xfe\x00")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"must be UTF-8 JSONL.*iconv -f ENCODING"):
+        load(path)
+
+
+def test_a_damaged_archive_is_refused(tmp_path):
+    path = tmp_path / "bad.jsonl.gz"
+    packed = bytearray(gzip.compress(b'{"prompt": "a", "answer": "1"}\n' * 500))
+    packed[20:40] = bytes(20)
+    path.write_bytes(packed)
     with pytest.raises(DataError, match="must be UTF-8 JSONL"):
         load(path)
+
+
+def test_utf_8_is_read_whatever_the_locale_and_with_a_mark_before_it(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [{"prompt": f"größer {i}", "answer": "1"} for i in range(20)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8-sig")
+    code = (
+        "import sys; from pathlib import Path; from rlpeft.tasks.sources import read_jsonl; "
+        "print(read_jsonl(Path(sys.argv[1]))[3]['prompt'] == 'gr\\xf6\\xdfer 3')"
+    )
+    ascii_only = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], env=ascii_only, capture_output=True, text=True
+    )
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_a_missing_path_is_refused(tmp_path):
