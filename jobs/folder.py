@@ -10,13 +10,16 @@ from typing import Any
 
 from rlpeft.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
 from rlpeft.errors import CheckpointError
-from rlpeft.experts import CARD_FILE, read_card
+from rlpeft.experts import CARD_FILE, STEPS_FOLDER, read_card
 from rlpeft.files import PARTIAL, REPLACED, make_folder, plain_errors, sweep
 from rlpeft.metrics import COMPLETIONS_FOLDER, read_metrics
 
 SUMMARY_FILE, EXPERT_FOLDER, LOCK_FILE = "summary.json", "expert", ".lock"
 RECORD_FILE = "search.json"
 """What the CEM service writes about a search, before the search begins."""
+
+WRITTEN = ("checkpoints", COMPLETIONS_FOLDER, STEPS_FOLDER)
+"""Folders of a run in which files are replaced."""
 
 SHOWN = 3
 """Names of a stranger's files that an error quotes."""
@@ -44,7 +47,7 @@ def lone_run(out: Path) -> Iterator[None]:
                 f"run {str(out)!r} must have one driver, another one is at work in it. Wait for "
                 "it, stop it, or choose another --out."
             ) from error
-        for folder in (out, out / "checkpoints", out / COMPLETIONS_FOLDER):
+        for folder in (out, *(out / name for name in WRITTEN)):
             sweep(folder)
         yield
 

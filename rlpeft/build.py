@@ -29,7 +29,7 @@ from rlpeft.tasks.base import SPLITS, Split, Task
 
 EXECUTION_ONLY: Any = {
     "resources": True,
-    "train": {"report_to", "keep_checkpoints"},
+    "train": {"report_to", "keep_checkpoints", "keep_bytes"},
     "rollout": {"num_engines", "batch_size"},
 }
 """Parts of a recipe that may change under a checkpoint: they decide where, not what."""

@@ -185,7 +185,9 @@ class TrainConfig(Section):
     error_limit: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of reward errors and timeouts in a step that stops the run."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
-    """Newest checkpoints kept."""
+    """Newest checkpoints kept, to continue from."""
+    keep_bytes: Annotated[int, Field(ge=0)] = 1_000_000_000
+    """Bytes that the adapters of all steps may take, in `steps`; the oldest are pruned. 0: none."""
     report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
     """Trackers beside the JSON lines."""
 

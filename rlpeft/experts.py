@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.checkpoint import FINGERPRINT_FILE
 from rlpeft.config import Section
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Accuracy
@@ -33,6 +34,10 @@ CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
     "adapter_model.safetensors",
     "card.json",
 )
+
+
+STEPS_FOLDER = "steps"
+"""In a run's folder: the adapter of every step. A search for experts passes them over."""
 
 
 class Mixture(Section):
@@ -157,10 +162,14 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
 
 
 def find_experts(root: Path) -> list[Path]:
-    """Every expert folder at or below `root`, sorted; hidden folders are passed over."""
+    """Every expert folder at or below `root`, sorted.
+
+    Hidden folders are passed over, and so are the steps of runs unless `root` names one.
+    """
     found = []
     for folder, subfolders, files in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        steps = {STEPS_FOLDER} if FINGERPRINT_FILE in files else set()
+        subfolders[:] = [n for n in subfolders if not n.startswith(".") and n not in steps]
         if {CARD_FILE, CONFIG_FILE} <= set(files):
             found.append(Path(folder))
     return sorted(found)

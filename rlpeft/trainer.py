@@ -29,6 +29,7 @@ from rlpeft.evaluate import Accuracy, Prompter, Scores, evaluate
 from rlpeft.experts import ExpertCard, save_expert
 from rlpeft.learner import Learner
 from rlpeft.rollout.fleet import Fleet, Proof, SyncReport
+from rlpeft.steps import keep_step
 from rlpeft.tasks.base import Task
 from rlpeft.types import Group
 
@@ -187,9 +188,12 @@ def finished(run: Run, progress: Progress) -> bool:
 
 
 def save(run: Run, progress: Progress) -> None:
-    """Checkpoint everything that decides the next step."""
+    """Keep the adapter of this step, and checkpoint everything that decides the next one."""
+    train, state = run.recipe.train, run.learner.adapter_state()
+    card = run.card.model_copy(update={"step": progress.step, "digest": state.digest})
+    keep_step(run.folder, state, card, keep_bytes=train.keep_bytes)
     tree = {"progress": asdict(progress), "learner": run.learner.state_dict()}
-    save_checkpoint(run.folder, progress.step, tree, keep=run.recipe.train.keep_checkpoints)
+    save_checkpoint(run.folder, progress.step, tree, keep=train.keep_checkpoints)
 
 
 def resume(run: Run) -> Progress:

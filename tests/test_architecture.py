@@ -30,6 +30,7 @@ LAYERS = {
     "rlpeft.compare": 3.3,
     "rlpeft.mixing": 3.3,
     "rlpeft.transfer": 3.4,
+    "rlpeft.steps": 3.3,
     "rlpeft.experts": 3.2,
     "rlpeft.evaluate": 3.1,
     "rlpeft.rollout": 3,
