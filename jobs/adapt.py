@@ -10,7 +10,7 @@ import csv
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ from rlpeft.build import (
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import Recipe
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Accuracy, Prompter, Scores, evaluate
+from rlpeft.evaluate import Prompter, Scores, evaluate
 from rlpeft.experts import find_experts, read_card
 from rlpeft.files import read_json, replacing, write_json
+from rlpeft.measures import Measure
 from rlpeft.metrics import RECIPE_FILE
 from rlpeft.mixing import ExpertSet
 from rlpeft.models import model_digest, resolve_model
@@ -174,20 +175,20 @@ def run(
             )
             this = Adaptation(recipe, out, inputs.experts, inputs.shots, grader)
             found = adapt(this, on_iteration or (lambda *_: None))
-            accuracies = judge(inputs, found, fleet, scorer)
-        return _write(inputs, found, accuracies, out)
+            measures = judge(inputs, found, fleet, scorer)
+        return _write(inputs, found, measures, out)
 
 
-def judge(inputs: Inputs, found: Found, fleet: Fleet, scorer: Scores) -> dict[str, Accuracy]:
-    """Greedy test accuracy of the base, each expert, their uniform mixture and the one found."""
+def judge(inputs: Inputs, found: Found, fleet: Fleet, scorer: Scores) -> dict[str, Measure]:
+    """Measure the base, each expert, their uniform mixture and the one found on the test split."""
     experts = inputs.experts
     states = {name: experts.state(name) for name in experts.names}
     states[UNIFORM] = experts.mix([0.0] + [1.0] * (len(experts) - 1), normalise=True)
     states[MIXED] = experts.mix(found.coefficients, normalise=found.arm.normalise)
     fleet.load_experts(states)
-    accuracies = {}
+    measures = {}
     for name in states:
-        accuracies[name], _, _ = evaluate(
+        measures[name], _, _ = evaluate(
             inputs.task.split("test"),
             fleet,
             scorer,
@@ -195,17 +196,17 @@ def judge(inputs: Inputs, found: Found, fleet: Fleet, scorer: Scores) -> dict[st
             sampling=greedy_sampling(inputs.engine_recipe),
             expert=name,
         )
-    return accuracies
+    return measures
 
 
-def _write(inputs: Inputs, found: Found, accuracies: Mapping[str, Accuracy], out: Path) -> Summary:
+def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: Path) -> Summary:
     recipe, experts = inputs.recipe, inputs.experts
     search = {
         "config": recipe.search.model_dump(mode="json"),
         "shots": [shot.id for shot in inputs.shots],
         "arm": str(found.arm),
-        "fitness": asdict(found.fitness),
-        "cross_validation": {arm: asdict(f) for arm, f in found.validated.items()},
+        "fitness": found.fitness.as_dict(),
+        "cross_validation": {arm: f.as_dict() for arm, f in found.validated.items()},
         "history": found.history,
     }
     card = {
@@ -213,8 +214,8 @@ def _write(inputs: Inputs, found: Found, accuracies: Mapping[str, Accuracy], out
         "task": recipe.task.model_dump(),
         "rewards": tuple(reward.name for reward in recipe.reward),
         "seed": recipe.seed,
-        "test": accuracies[MIXED],
-        "base_test": accuracies[experts.names[0]],
+        "test": measures[MIXED],
+        "base_test": measures[experts.names[0]],
         "versions": library_versions(),
     }
     written = experts.save(
@@ -232,9 +233,9 @@ def _write(inputs: Inputs, found: Found, accuracies: Mapping[str, Accuracy], out
         "digest": written.digest,
         "arm": str(found.arm),
         "coefficients": dict(zip(experts.names, means, strict=True)),
-        "shots": {"number": len(inputs.shots), **asdict(found.fitness)},
+        "shots": {"number": len(inputs.shots), **found.fitness.as_dict()},
         "cross_validation": search["cross_validation"],
-        "test": {name: accuracy.model_dump() for name, accuracy in accuracies.items()},
+        "test": {name: found.model_dump() for name, found in measures.items()},
         "history": str(out / CHART_FILE),
     }
     write_json(out / SUMMARY_FILE, summary)
@@ -243,7 +244,7 @@ def _write(inputs: Inputs, found: Found, accuracies: Mapping[str, Accuracy], out
 
 def _write_history(history: Sequence[Mapping[str, Any]], out: Path) -> None:
     with replacing(out / HISTORY_FILE) as partial, partial.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(history[0]))
+        table = csv.DictWriter(file, list(dict.fromkeys(name for row in history for name in row)))
         table.writeheader()
         table.writerows(history)
     draw_history(history, out / CHART_FILE)

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from rlpeft.charts import BLUE, FAINT, STYLE
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Accuracy
 from rlpeft.experts import ExpertCard, Mixture, find_experts, read_card
 from rlpeft.files import replacing
+from rlpeft.measures import Accuracy, Measure
 
 PALETTE = ("#c3cad4", "#2563c9", "#d9731a", "#2f8f4e", "#8f7ac6", "#c8553d", "#e3a857")
 """One colour a parent, the base in grey."""
@@ -42,8 +42,8 @@ class Mixed:
     weights: dict[str, float]
     shots: int
     iterations: int
-    test: Accuracy | None
-    base_test: Accuracy | None
+    test: Measure | None
+    base_test: Measure | None
 
     @property
     def label(self) -> str:
@@ -97,9 +97,15 @@ def table(found: Sequence[Mixed]) -> Table:
             str(mixed.shots),
             str(mixed.iterations),
             *(f"{mixed.weights.get(parent, 0.0):.2f}" for parent in parents),
-            *("-" if a is None else f"{a.value:.1%}" for a in (mixed.test, mixed.base_test)),
+            *(_shown(measure) for measure in (mixed.test, mixed.base_test)),
         )
     return shown
+
+
+def _shown(found: Measure | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.value:.1%}" if isinstance(found, Accuracy) else f"score {found.value:.3f}"
 
 
 def _parents(found: Sequence[Mixed]) -> list[str]:
@@ -160,10 +166,13 @@ def _draw_budget(found: Sequence[Mixed], path: Path) -> None:
 
 
 def _scatter(axes: Axes, budget: Sequence[int], found: Sequence[Mixed], label: str) -> None:
-    """Accuracy with its interval against a budget; the base's is a grey mark."""
+    """Accuracy with its interval against a budget; the base's is a grey mark.
+
+    Mean scores have another unit and are left out; the table has them.
+    """
     for x, mixed in zip(budget, found, strict=True):
         for accuracy, colour in ((mixed.base_test, FAINT), (mixed.test, BLUE)):
-            if accuracy is not None:
+            if isinstance(accuracy, Accuracy):
                 axes.plot([x, x], [accuracy.low, accuracy.high], color=colour, linewidth=1)
                 axes.plot(x, accuracy.value, "o", color=colour, markersize=4)
     axes.set_xlabel(label)

@@ -208,5 +208,5 @@ def _follow(search: Search, progress: Progress, row: Any) -> None:
 
 
 def _figures(iteration: int, row: Any) -> dict[str, Any]:
-    names = ("stage", "best", "mean", "spread")
-    return {"iteration": iteration, **{name: row[name] for name in names}}
+    names = ("stage", "best", "mean", "spread", "graded")
+    return {"iteration": iteration, **{name: row[name] for name in names if name in row}}

@@ -105,7 +105,13 @@ def train_one(recipe: Recipe, folder: Path, *, by: str) -> Mapping[str, Any]:
 
     summary = sft.run(recipe, folder) if by == "sft" else train.run(recipe, folder, ray=False)
     rows = read_metrics(folder)
-    best = max(row["eval_accuracy"] for row in rows if "eval_accuracy" in row)
+    validated = [row["eval_accuracy"] for row in rows if "eval_accuracy" in row]
+    if not validated or "correct" not in summary["test"]:
+        raise ConfigError(
+            "adapters are compared by accuracy, the rewards of this recipe give scores alone. Set "
+            "reward.correct_at, from which an answer is correct."
+        )
+    best = max(validated)
     return {**summary, "validation": best}
 
 

@@ -29,8 +29,9 @@ from rlpeft.adapt.two_pass import two_pass
 from rlpeft.build import build_scorer
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import validated
-from rlpeft.evaluate import Accuracy, accuracy_of, score_groups
+from rlpeft.evaluate import score_groups
 from rlpeft.files import write_json
+from rlpeft.measures import Accuracy, Measure, measure_of, read_measure
 from rlpeft.mixing import ExpertSet
 from rlpeft.types import Group
 
@@ -45,8 +46,8 @@ SHARED = ("population_size", "iterations", "bounds", "per", "normalise", "folds"
 WARM_UP = 8
 """Problems answered before two passes are timed."""
 
-Table = dict[str, list[Accuracy]]
-"""Way to choose -> test accuracy, one a seed where seeds matter."""
+Table = dict[str, list[Measure]]
+"""Way to choose -> test accuracy (mean score, if graded), one a seed where seeds matter."""
 
 
 def compare(
@@ -61,11 +62,11 @@ def compare(
     for way, kind in SEARCHES.items():
         for seed in seeds:
             summary = run(variant(recipe, kind, seed), out / f"{kind}-seed{seed}")
-            tests = {n: Accuracy.model_validate(a) for n, a in summary["test"].items()}
+            tests = {n: read_measure(found) for n, found in summary["test"].items()}
             table.setdefault(way, []).append(tests.pop("mixed"))
-            fixed = {name: [accuracy] for name, accuracy in tests.items()}
+            fixed = {name: [found] for name, found in tests.items()}
     two_passes = judge_two_passes(read_inputs(recipe), classifier, out)
-    return fixed | {name: [accuracy] for name, accuracy in two_passes.items()} | table
+    return fixed | {name: [found] for name, found in two_passes.items()} | table
 
 
 def variant(recipe: AdaptRecipe, kind: str, seed: int) -> AdaptRecipe:
@@ -78,8 +79,8 @@ def variant(recipe: AdaptRecipe, kind: str, seed: int) -> AdaptRecipe:
     return validated(AdaptRecipe, tree, source=f"{recipe.name}, {kind}, seed {seed}")
 
 
-def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict[str, Accuracy]:
-    """Test accuracy where the base, or a classifier, chooses an expert for each problem.
+def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict[str, Measure]:
+    """What the test answers are worth where the base, or a classifier, chooses for each problem.
 
     The seconds of both passes are written to `out`.
     """
@@ -109,24 +110,30 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict
                 Group(problem, inputs.prompter.ids(problem), (completion,))
                 for problem, completion in zip(problems, passes.completions, strict=True)
             ]
-            found[f"two passes, {way}"] = accuracy_of(score_groups(groups, scorer, step=0))
+            found[f"two passes, {way}"] = measure_of(score_groups(groups, scorer, step=0).verdicts)
             split[way] = passes.first_s, passes.second_s
     write_split(split, out)
     return found
 
 
-def markdown(table: Mapping[str, Sequence[Accuracy]]) -> str:
-    """The table in percent; an interval spans the 95 % Wilson intervals of all seeds."""
+def markdown(table: Mapping[str, Sequence[Measure]]) -> str:
+    """The table, accuracies in percent; an interval spans the 95 % intervals of all seeds."""
+    judged = all(isinstance(each, Accuracy) for found in table.values() for each in found)
+    measured, scale, form = ("accuracy", 100, ".1f") if judged else ("score", 1, ".3f")
+
+    def shown(value: float) -> str:
+        return format(scale * value, form)
+
     lines = [
-        "| way to choose | test accuracy, mean | by seed | 95 % interval |",
+        f"| way to choose | test {measured}, mean | by seed | 95 % interval |",
         "|---|---|---|---|",
     ]
     for way, found in table.items():
-        by_seed = ", ".join(f"{100 * each.value:.1f}" for each in found) if len(found) > 1 else "-"
+        by_seed = ", ".join(shown(each.value) for each in found) if len(found) > 1 else "-"
         low, high = min(each.low for each in found), max(each.high for each in found)
         mean = fmean(each.value for each in found)
-        interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        lines.append(f"| {way} | {100 * mean:.1f} | {by_seed} | {interval} |")
+        interval = f"{shown(low)} to {shown(high)}"
+        lines.append(f"| {way} | {shown(mean)} | {by_seed} | {interval} |")
     return "\n".join(lines)
 
 

@@ -15,8 +15,9 @@ from rlpeft.build import build_canary, build_prompter, build_scorer, check_input
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import Recipe, TaskConfig, parse_recipe
 from rlpeft.errors import ConfigError, DataError
-from rlpeft.evaluate import Accuracy, Prompter, evaluate
+from rlpeft.evaluate import Prompter, evaluate
 from rlpeft.experts import Expert, load_expert
+from rlpeft.measures import Accuracy, Measure
 from rlpeft.metrics import RECIPE_FILE
 from rlpeft.models import model_digest, resolve_model
 from rlpeft.rollout.fleet import Proof
@@ -47,8 +48,8 @@ class Examiner:
         self.parts.learner.load_adapter(expert.state())
         return self.proof()
 
-    def accuracy(self, proof: Proof, problems: Sequence[Problem]) -> Accuracy:
-        """Greedy accuracy of one policy."""
+    def measure(self, proof: Proof, problems: Sequence[Problem]) -> Measure:
+        """What one policy's greedy answers are worth."""
         self.parts.fleet.sync(proof)
         found, _, _ = evaluate(
             problems,
@@ -76,7 +77,7 @@ def evaluate_expert(
     num: int | None = None,
     address: str | None = None,
 ) -> dict[str, Any]:
-    """Greedy accuracy of an expert and of its base model.
+    """Greedy accuracy, or mean score, of an expert and of its base model.
 
     Args:
         folder: the expert's.
@@ -97,16 +98,17 @@ def evaluate_expert(
     problems = _first(task, split, num)
     with open_parts(recipe, ray=address is not None, address=address) as parts:
         examiner = Examiner(recipe, task, prompter, parts, canary_split=split)
-        base = examiner.accuracy(examiner.proof(), problems)
-        found = examiner.accuracy(examiner.load(expert), problems)
+        base = examiner.measure(examiner.proof(), problems)
+        found = examiner.measure(examiner.load(expert), problems)
+    kind = "accuracy" if isinstance(found, Accuracy) else "score"
     return {
         "expert": str(folder),
         "digest": expert.card.digest,
         "base_digest": digest,
         "task": task.name,
         "split": split,
-        "base_accuracy": base.model_dump(),
-        "accuracy": found.model_dump(),
+        f"base_{kind}": base.model_dump(),
+        kind: found.model_dump(),
     }
 
 

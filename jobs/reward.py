@@ -10,7 +10,6 @@ import contextlib
 import inspect
 import io
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.reduction import ForkingPickler
@@ -20,7 +19,7 @@ from typing import Any
 from rewards.formats import final_answer
 from rewards.plugins import Reward, load
 from rewards.scorer import RewardSpec, Scorer
-from rewards.verdict import Verdict, VerdictKind
+from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rewards.verify import VERIFIERS, verify_batch
 from rlpeft.errors import DataError
 from rlpeft.tasks.benchmarks import BENCHMARKS
@@ -128,8 +127,7 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
 
 
 def _totals(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    counts = Counter(verdict.kind for verdict in verdicts)
-    return {kind.value: counts[kind] for kind in VerdictKind}
+    return count_kinds(verdict.kind for verdict in verdicts)
 
 
 @dataclass(frozen=True, slots=True)

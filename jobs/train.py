@@ -102,7 +102,7 @@ def _say_nothing(progress: Progress, metrics: Mapping[str, float]) -> None:
 
 
 def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
-    """Accuracy of base model and best expert on the test split, into card and summary.
+    """Measure base model and best expert on the test split, into card and summary.
 
     A run that was tested already keeps its figures.
     """
@@ -110,10 +110,13 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
     if card.test is not None and path.is_file():
         return read_json(path, mend="Delete it: the test is then run again.")
     problems = this.task.split("test")
-    base_test = examiner.accuracy(base, problems)
+    base_test = examiner.measure(base, problems)
     proof = examiner.load(load_expert(this.best_folder, base_digest=card.base_digest))
-    expert_test = examiner.accuracy(proof, problems)
-    card = card.model_copy(update={"test": expert_test, "base_test": base_test})
+    expert_test = examiner.measure(proof, problems)
+    # An adapter that has not moved holds the very tensors it began with, in every method.
+    equals_base = card.digest == base.state.digest
+    found = {"test": expert_test, "base_test": base_test, "equals_base": equals_base}
+    card = card.model_copy(update=found)
     save_expert(this.best_folder, proof.state, card)
     syncs = [row["sync/seconds"] for row in read_metrics(this.folder) if "sync/seconds" in row]
     summary = {
@@ -121,6 +124,7 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
         "expert": str(this.best_folder),
         "best_step": card.step,
         "digest": card.digest,
+        "equals_base": equals_base,
         "test": expert_test.model_dump(),
         "base_test": base_test.model_dump(),
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),

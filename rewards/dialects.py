@@ -8,13 +8,12 @@ Sources: TRL 1.16 `RewardFunc`, verl `compute_score`, OpenRLHF `reward_func`, AR
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rewards.errors import RewardError
-from rewards.verdict import Verdict, VerdictKind
+from rewards.reading import Judged, number_of
 
 Call = dict[str, Any]
 """Keywords of one call of a reward function."""
@@ -234,7 +233,15 @@ def _read_verl(results: list[Any], log: Log) -> Any:
     for key in sorted(keys - {"score"}):
         values = [r.get(key) if isinstance(r, Mapping) else None for r in results]
         log.log_extra(key, values)
-    return [r.get("score", r) if isinstance(r, Mapping) else r for r in results]
+    return [_verl_score(r) if isinstance(r, Mapping) else r for r in results]
+
+
+def _verl_score(result: Mapping[str, Any]) -> Any:
+    """The score, with verl's own verdict beside it where it is one: `acc` is true or false."""
+    score, said = result.get("score", result), number_of(result.get("acc"))
+    # 0 and 1 are equal to False and True; text and floats in between are no verdict.
+    is_verdict = isinstance(said, (bool, int, float)) and said in (0, 1)
+    return Judged(score, bool(said)) if is_verdict else score
 
 
 def _read_batch(results: list[Any], log: Log) -> Any:
@@ -340,33 +347,3 @@ DIALECTS = (
 def detect(parameters: Mapping[str, inspect.Parameter]) -> Dialect | None:
     """Return the dialect these parameters speak, `None` if there is none."""
     return next((d for d in DIALECTS if d.signs <= parameters.keys()), None)
-
-
-def _number(value: Any) -> Any:
-    """Return the Python number in a numpy or torch scalar; anything else as it is."""
-    if getattr(value, "shape", None) in ((), (1,)) and hasattr(value, "item"):
-        return value.item()
-    return value
-
-
-def to_verdict(value: Any, *, name: str, step: int, row: int) -> Verdict:
-    """Read one score: a `Verdict`, a finite number, or `None` for unscorable.
-
-    Raises:
-        RewardError: for anything else, naming the function, the step and the row.
-    """
-    if isinstance(value, Verdict):
-        return value
-    if value is None:
-        return Verdict(None, VerdictKind.UNSCORABLE, f"{name} gave None")
-    if isinstance(value, Exception):
-        reason = f"{type(value).__name__}: {value}".splitlines()[0][:300]
-        return Verdict(None, VerdictKind.ERROR, f"{name} raised {reason}")
-    number = _number(value)
-    if not isinstance(number, (bool, int, float)) or not math.isfinite(number):
-        raise RewardError(
-            f"reward {name!r} must give a finite number or None per completion, got {value!r} "
-            f"for row {row} at step {step}. Return None where a completion cannot be scored."
-        )
-    kind = VerdictKind.CORRECT if number > 0 else VerdictKind.WRONG
-    return Verdict(float(number), kind, f"{name} gave {float(number):g}")

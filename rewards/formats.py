@@ -85,10 +85,9 @@ def _text(completion: Any) -> str:
     return completion if isinstance(completion, str) else str(completion[0]["content"])
 
 
-def think_format_reward(completions: Sequence[Any]) -> list[float]:
-    """Return 1 where a completion opens with `<think>`, once, and closes it; else 0."""
-    texts = [_text(completion) for completion in completions]
-    return [float(_thinks(text)) for text in texts]
+def think_format_reward(completions: Sequence[Any]) -> list[bool]:
+    """Whether a completion opens with `<think>`, once, and closes it."""
+    return [_thinks(_text(completion)) for completion in completions]
 
 
 def _thinks(text: str) -> bool:

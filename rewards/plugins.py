@@ -12,12 +12,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
-from rewards.dialects import NAMED_ONLY, Call, Dialect, Log, Rollouts, detect, to_verdict
+from rewards.dialects import NAMED_ONLY, Call, Dialect, Log, Rollouts, detect
 from rewards.errors import RewardError
+from rewards.reading import to_verdict
 from rewards.verdict import Verdict
 from rewards.verify import VERIFIERS, verify_batch
 
@@ -50,6 +51,7 @@ class Reward:
         dialect: how it is called.
         options: keywords bound to every call.
         gold: the column of the gold answer.
+        correct_at: score from which an answer is correct; `None` if only verdicts say so.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Reward:
     dialect: Dialect
     options: Mapping[str, Any]
     gold: str
+    correct_at: float | None = None
 
     @property
     def required_columns(self) -> frozenset[str]:
@@ -102,7 +105,7 @@ class Reward:
                 f"({num_rows}), got {got} at step {step}."
             )
         return [
-            to_verdict(score, name=self.name, step=step, row=row)
+            to_verdict(score, name=self.name, step=step, row=row, correct_at=self.correct_at)
             for row, score in enumerate(scores)
         ]
 
@@ -130,14 +133,22 @@ class Reward:
         )
 
 
-def load(name: str, options: Mapping[str, Any]) -> Reward:
+def load(name: str, options: Mapping[str, Any], correct_at: float | None = None) -> Reward:
     """Resolve `name` and bind `options` (`gold` names the column of the gold answer).
 
     Raises:
         RewardError: the name leads nowhere, the signature speaks no known dialect, or an option
-            is not a parameter.
+            is not a parameter, or `correct_at` is given to a verifier that judges by itself.
     """
-    options = dict(options)
+    if correct_at is not None and name in VERIFIERS:
+        raise RewardError(
+            f"reward {name!r} says itself what is correct, so correct_at must be absent, got "
+            f"{correct_at:g}. Remove it; it is for rewards that give numbers."
+        )
+    return replace(_resolved(name, dict(options)), correct_at=correct_at)
+
+
+def _resolved(name: str, options: dict[str, Any]) -> Reward:
     gold = options.pop("gold", None)
     if name in VERIFIERS and name not in NAMED:
         _check_options(name, import_path(VERIFIERS[name]), options)

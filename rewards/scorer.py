@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,11 +36,13 @@ class RewardSpec:
             group `rlpeft.rewards`, or `package.module:function`.
         weight: factor of its score in the sum.
         options: keywords bound to the function; `gold` names the column of the gold answer.
+        correct_at: score from which an answer is correct, for a reward that gives numbers.
     """
 
     name: str
     weight: float = 1.0
     options: Mapping[str, object] = field(default_factory=dict)
+    correct_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Scorer:
         self._rewards: dict[str, Reward] = {}
         self._weights: list[float] = []
         for spec in specs:
-            reward = load(spec.name, spec.options)
+            reward = load(spec.name, spec.options, spec.correct_at)
             self._rewards[self._unique(reward.name)] = reward
             self._weights.append(spec.weight)
         self._error_limit = error_limit
@@ -177,7 +180,10 @@ def combine(verdicts: Sequence[Verdict], weights: Sequence[float]) -> Verdict:
     Unscorable parts are left out, as TRL does: a gold answer is shared by a whole group, so its
     baseline stays fair. A part that failed (`error`, `timeout`) leaves the whole unscored: left
     out of one completion's sum it would act as a zero. Kind, reason and extracted answer are
-    those of the first scored part.
+    those of the first scored part that was judged, of the first scored one if none was.
+
+    Raises:
+        RewardError: the sum is too large for a number.
     """
     failed = next((v for v in verdicts if v.kind in FAILURES), None)
     scored = [(v, w) for v, w in zip(verdicts, weights, strict=True) if v.score is not None]
@@ -185,9 +191,15 @@ def combine(verdicts: Sequence[Verdict], weights: Sequence[float]) -> Verdict:
         return failed
     if not scored:
         return verdicts[0]
-    total = sum(w * v.score for v, w in scored if v.score is not None)
-    first = scored[0][0]
-    return Verdict(float(total), first.kind, first.reason, first.extracted)
+    total = float(sum(w * v.score for v, w in scored if v.score is not None))
+    if not math.isfinite(total):
+        raise RewardError(
+            "the weighted sum of a completion's scores must be finite, got "
+            f"{' + '.join(f'{w:g} * {v.score:g}' for v, w in scored)}. Lower scores or weights."
+        )
+    judged = [v for v, _ in scored if v.kind is not VerdictKind.GRADED]
+    first = judged[0] if judged else scored[0][0]
+    return Verdict(total, first.kind, first.reason, first.extracted)
 
 
 def check_failures(

@@ -1,30 +1,45 @@
-"""The one record every reward returns, and the seven ways an answer can turn out.
+"""The one record every reward returns, and the eight ways an answer can turn out.
 
 A score exists only where a verifier really compared an answer with a usable gold answer.
 Everything else carries `None`: a crash, a deadline or an unreadable gold answer says nothing
-about the policy, and a zero would be learned from as if it did.
+about the policy, and a zero would be learned from as if it did. A number alone is a score and no
+verdict: that it is above zero does not make an answer correct.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class VerdictKind(StrEnum):
-    """How a comparison ended. The first four are scored, the last three are not."""
+    """How a comparison ended. The first five are scored, the last three are not."""
 
     CORRECT = "correct"
     WRONG = "wrong"
     UNPARSABLE = "unparsable"  # the model's answer cannot be read: scored, as not correct
     TRUNCATED = "truncated"  # cut off before a final answer: scored, as not correct
+    GRADED = "graded"  # a number from a reward that does not say what is correct
     TIMEOUT = "timeout"  # the verifier was killed at its deadline
     ERROR = "error"  # the verifier itself failed
     UNSCORABLE = "unscorable"  # the gold answer (or the row) cannot be scored at all
 
 
 UNSCORED_KINDS = frozenset({VerdictKind.TIMEOUT, VerdictKind.ERROR, VerdictKind.UNSCORABLE})
+
+
+def count_kinds(kinds: Iterable[VerdictKind]) -> dict[str, int]:
+    """Count by the name of the kind: every kind a verifier gives, and `graded` where there is one.
+
+    >>> count_kinds([VerdictKind.WRONG])["correct"]
+    0
+    """
+    counts = Counter(kinds)
+    shown = (kind for kind in VerdictKind if counts[kind] or kind is not VerdictKind.GRADED)
+    return {kind.value: counts[kind] for kind in shown}
 
 
 @dataclass(frozen=True, slots=True)

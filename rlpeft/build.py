@@ -104,7 +104,7 @@ def _vllm_engine(recipe: Recipe) -> Any:
 
 def build_scorer(recipe: Recipe) -> Scorer:
     """All rewards of the recipe with their weights."""
-    specs = [RewardSpec(r.name, r.weight, r.options) for r in recipe.reward]
+    specs = [RewardSpec(r.name, r.weight, r.options, r.correct_at) for r in recipe.reward]
     return Scorer(specs, error_limit=recipe.train.error_limit)
 
 

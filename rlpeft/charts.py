@@ -33,6 +33,7 @@ VERDICT_COLOURS = {
     "wrong": "#c8553d",
     "unparsable": "#e3a857",
     "truncated": "#8f7ac6",
+    "graded": BLUE,
     "timeout": "#5b6675",
     "error": "#1f2733",
     "unscorable": "#c3cad4",
@@ -137,6 +138,11 @@ def band_chart(
         if percent:
             drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return drawn.uri
+
+
+def interval_chart(rows: Rows, name: str, *, percent: bool = False) -> str | None:
+    """A figure of validations with its interval, which is recorded as `_low` and `_high`."""
+    return band_chart(rows, name, f"{name}_low", f"{name}_high", colour=GREEN, percent=percent)
 
 
 def stacked_chart(rows: Rows, names: Mapping[str, tuple[str, str]], *, unit: str) -> str | None:

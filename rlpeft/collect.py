@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,11 +15,11 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from rewards.scorer import ScoredBatch
-from rewards.verdict import VerdictKind
+from rewards.verdict import count_kinds
 from rlpeft.advantage import ADVANTAGES, carries_signal
 from rlpeft.config import Recipe
 from rlpeft.errors import EngineError
-from rlpeft.evaluate import Prompter, Scores, rollout_seed, score_groups
+from rlpeft.evaluate import Prompter, Scores, require_scorable, rollout_seed, score_groups
 from rlpeft.metrics import recorded_metrics
 from rlpeft.packing import Sample
 from rlpeft.rollout.fleet import Fleet
@@ -71,6 +70,7 @@ def collect(source: Collector, cursor: int, *, step: int, version: int) -> Evide
 
     Raises:
         EngineError: a completion comes from another version.
+        RewardError: too many completions cannot be scored.
     """
     train = source.recipe.train
     groups, scored = _roll_and_score(source, cursor, train.prompts_per_step, step)
@@ -84,6 +84,8 @@ def collect(source: Collector, cursor: int, *, step: int, version: int) -> Evide
         groups, scored = _join(groups, scored, kept, extra_groups, extra_scored)
         resampled += count
     _refuse_stale(groups, version)
+    what = "a step's completions"
+    require_scorable(groups, scored, limit=train.unscorable_limit, step=step, what=what)
     _warn_of_truncation(groups, source.recipe.rollout.max_tokens)
     return Evidence(groups, scored, cursor, resampled)
 
@@ -226,7 +228,7 @@ def rollout_metrics(seen: Evidence, version: int) -> dict[str, float]:
     ended = [len(c.token_ids) for c in completions if not c.truncated]
     rewards_PG = group_rewards(groups, scored)
     rewards = [r for group in rewards_PG for r in group if r is not None]
-    kinds = Counter(verdict.kind for verdict in scored.verdicts)
+    kinds = count_kinds(verdict.kind for verdict in scored.verdicts)
     dull = sum(not carries_signal(group) for group in rewards_PG)
     return {
         "reward": fmean(rewards) if rewards else 0.0,
@@ -240,7 +242,7 @@ def rollout_metrics(seen: Evidence, version: int) -> dict[str, float]:
         "completions/clipped_ratio": 1 - len(ended) / len(completions),
         "num_tokens": float(sum(lengths)),
         "sample/staleness_max": float(max(version - c.version for c in completions)),
-        **{f"verdicts/{kind.value}": float(kinds[kind]) for kind in VerdictKind},
+        **{f"verdicts/{kind}": float(count) for kind, count in kinds.items()},
         **_reward_metrics(scored),
     }
 

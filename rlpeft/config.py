@@ -121,6 +121,9 @@ class RewardConfig(Section):
     """A built-in verifier, a TRL reward name, an entry point, or `package.module:function`."""
     weight: float = 1.0
     """Weight in the sum of rewards."""
+    correct_at: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Score from which an answer counts as correct, for a reward that gives numbers; absent: only
+    its own verdicts (`True`, `False`) count, and without them the mean score chooses the expert."""
     options: dict[str, Any] = {}
     """Passed to the verifier."""
 
@@ -184,6 +187,8 @@ class TrainConfig(Section):
     """Decides problem order, sampling and initialisation."""
     error_limit: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of reward errors and timeouts in a step that stops the run."""
+    unscorable_limit: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of unscorable completions in a step or a validation that stops the run."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Newest checkpoints kept, to continue from."""
     keep_bytes: Annotated[int, Field(ge=0)] = 1_000_000_000

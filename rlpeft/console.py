@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -22,6 +22,12 @@ from rich.text import Text
 
 RATE_WINDOW = 20
 """Steps over which the rate is taken."""
+
+EQUALS_BASE = (
+    "The expert kept is the base model: no step did better in validation than step 0. Train "
+    "longer, with another learner.lr, or with a reward that tells its answers apart."
+)
+"""Said where a run has found nothing."""
 
 PLAIN_INTERVAL_S = 1.0
 """Least time between two plain lines."""
@@ -50,7 +56,7 @@ class Rate:
         return (last - first) / (now - then) if now > then and last > first else None
 
 
-def figures(metrics: Mapping[str, float], best: float | None) -> str:
+def figures(metrics: Mapping[str, float], best: Validation | None) -> str:
     """The figures of one step that are worth a glance; `best` is the best validation so far."""
     shown = []
     if "reward" in metrics:
@@ -58,14 +64,37 @@ def figures(metrics: Mapping[str, float], best: float | None) -> str:
     elif "mean_token_accuracy" in metrics:  # supervised: its loss, unlike RL's, tells something
         shown.append(f"loss {metrics['loss']:.3f}")
     if "best" in metrics:
-        shown.append("best {best:.1%}  mean {mean:.1%}  spread {spread:.3f}".format(**metrics))
+        form = ".3f" if metrics.get("graded") else ".1%"
+        best_shot, mean = (format(metrics[name], form) for name in ("best", "mean"))
+        shown.append(f"best {best_shot}  mean {mean}  spread {metrics['spread']:.3f}")
     if "kl" in metrics:
         shown.append(f"kl {metrics['kl']:.2g}")
-    if "eval_accuracy" in metrics:
-        shown.append(f"validation {metrics['eval_accuracy']:.1%}")
+    if (found := validation(metrics)) is not None:
+        shown.append(f"validation {found}")
     elif best is not None:
-        shown.append(f"best validation {best:.1%}")
+        shown.append(f"best validation {best}")
+    unscorable = metrics.get("verdicts/unscorable", 0) + metrics.get("eval_unscorable", 0)
+    if unscorable:
+        shown.append(f"{unscorable:.0f} unscorable")
     return "  ".join(shown)
+
+
+class Validation(NamedTuple):
+    """A validation's figure: the share of correct answers, or a mean score where none is judged."""
+
+    value: float
+    is_accuracy: bool
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%}" if self.is_accuracy else f"score {self.value:.3f}"
+
+
+def validation(metrics: Mapping[str, float]) -> Validation | None:
+    """What a step's validation found, if it had one."""
+    for name, is_accuracy in (("eval_accuracy", True), ("eval_score", False)):
+        if name in metrics:
+            return Validation(metrics[name], is_accuracy)
+    return None
 
 
 def pace(rate: float | None, steps_left: int) -> str:
@@ -103,7 +132,7 @@ class RunDisplay:
         self.total_steps, self.unit = total_steps, unit
         self.console = console or Console(stderr=True)
         self._clock, self._rate = clock, Rate(clock)
-        self._best: float | None = None
+        self._best: Validation | None = None
         self._printed_at = float("-inf")
         self._bar: ProgressBar | None = None
         self._task = TaskID(0)
@@ -135,7 +164,7 @@ class RunDisplay:
         """Show one finished step."""
         shown = figures(metrics, self._best)
         self._best = max(
-            (v for v in (self._best, metrics.get("eval_accuracy")) if v is not None), default=None
+            (v for v in (self._best, validation(metrics)) if v is not None), default=None
         )
         paced = pace(self._rate.at(progress.step), self.total_steps - progress.step)
         if self._bar is not None:
@@ -153,11 +182,7 @@ class RunDisplay:
         """A second has passed, or the line says what no later one will."""
         now = self._clock()
         last = step == self.total_steps
-        if (
-            not last
-            and "eval_accuracy" not in metrics
-            and now - self._printed_at < PLAIN_INTERVAL_S
-        ):
+        if not last and validation(metrics) is None and now - self._printed_at < PLAIN_INTERVAL_S:
             return False
         self._printed_at = now
         return True
@@ -177,25 +202,29 @@ def closing(summary: Mapping[str, Any]) -> RenderableType:
     base, expert = summary["base_test"], summary["test"]
     return Group(
         Text(),
-        accuracy_table({"base": base, "expert": expert}, title=f"{summary['name']}: test accuracy"),
-        Text(compared(base, expert)),
+        accuracy_table({"base": base, "expert": expert}, title=f"{summary['name']}: test {{}}"),
+        Text(EQUALS_BASE if summary.get("equals_base") else compared(base, expert)),
         Text(),
         _facts(summary),
     )
 
 
 def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -> Table:
-    """Accuracies with their 95 % intervals, a row each."""
+    """Accuracies, or mean scores, with their 95 % intervals, a row each.
+
+    Args:
+        title: `{}` in it stands for what was measured.
+    """
+    judged = all("correct" in found for found in accuracies.values())
+    measured, form = ("accuracy", ".1%") if judged else ("mean score", ".3f")
+    title = title.replace("{}", measured)
     table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("", "accuracy", "95 % interval", "correct"):
+    for heading in ("", measured, "95 % interval", "correct" if judged else "scored"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, found in accuracies.items():
-        table.add_row(
-            Text(name),
-            f"{found['value']:.1%}",
-            f"{found['low']:.1%} to {found['high']:.1%}",
-            f"{found['correct']} of {found['total']}",
-        )
+        value, low, high = (format(found[key], form) for key in ("value", "low", "high"))
+        count = f"{found['correct']} of {found['total']}" if judged else f"{found['total']}"
+        table.add_row(Text(name), value, f"{low} to {high}", count)
     return table
 
 

@@ -1,17 +1,16 @@
-"""Accuracy with an interval: problems through the engines, verdicts counted apart."""
+"""Problems through the engines, and what their answers are worth; verdicts counted apart."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any, Protocol
 
+from rewards.errors import RewardError
 from rewards.scorer import ScoredBatch
-from rewards.verdict import VerdictKind
-from rlpeft.config import Section
+from rewards.verdict import VerdictKind, count_kinds
 from rlpeft.errors import DataError
+from rlpeft.measures import Accuracy, Measure, measure_of
 from rlpeft.models import encode_prompt
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.types import Completion, Group, Problem, Request, Sampling
@@ -33,52 +32,6 @@ class Scores(Protocol):
     ) -> ScoredBatch:
         """See `rewards.scorer.Scorer.score`."""
         ...
-
-
-class Accuracy(Section):
-    """Share of correct answers with its 95 % Wilson interval.
-
-    >>> Accuracy.of(60, 100).low < 0.6 < Accuracy.of(60, 100).high
-    True
-    """
-
-    value: float
-    """Correct / scored."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
-    correct: int
-    """Completions judged correct."""
-    total: int
-    """Completions that could be scored."""
-    verdicts: dict[str, int] = {}
-    """Count of every verdict kind, unscored ones included."""
-    confusion: dict[str, dict[str, int]] = {}
-    """For labels: gold -> said -> how often; what names no label counts as `UNREAD`."""
-
-    @classmethod
-    def of(cls, correct: int, total: int, verdicts: dict[str, int] | None = None) -> Accuracy:
-        """The accuracy of `correct` out of `total`."""
-        low, high = wilson_interval(correct, total)
-        value = correct / total if total else 0.0
-        return cls(
-            value=value, low=low, high=high, correct=correct, total=total, verdicts=verdicts or {}
-        )
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
-
-
-def wilson_interval(correct: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927)."""
-    if total == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p, scale = correct / total, 1 + z * z / total
-    centre = (p + z * z / (2 * total)) / scale
-    half = z / scale * (p * (1 - p) / total + z * z / (4 * total * total)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def rollout_seed(seed: int, request: str, member: int) -> int:
@@ -155,13 +108,16 @@ def evaluate(
     step: int = 0,
     expert: str | None = None,
     labels: Sequence[str] = (),
-) -> tuple[Accuracy, list[Group], ScoredBatch]:
-    """Answer every problem once and count what is correct.
+) -> tuple[Measure, list[Group], ScoredBatch]:
+    """Answer every problem once and measure the answers.
 
     Args:
         sampling: greedy (temperature 0) unless an experiment says otherwise.
         step: passed to rewards and into error messages.
         labels: the closed set of answers, if there is one; counts who was taken for whom.
+
+    Raises:
+        RewardError: no answer at all could be scored.
     """
     requests = [prompter.request(p, [rollout_seed(0, p.id, 0)], expert=expert) for p in problems]
     answers = fleet.rollout(requests, sampling)
@@ -170,9 +126,10 @@ def evaluate(
         for problem, request, completions in zip(problems, requests, answers, strict=True)
     ]
     scored = score_groups(groups, scorer, step=step)
-    found = accuracy_of(scored).model_copy(
-        update={"confusion": confusion_of(groups, scored, labels)}
-    )
+    _require_a_score(groups, scored, step)
+    found = measure_of(scored.verdicts)
+    if isinstance(found, Accuracy):
+        found = found.model_copy(update={"confusion": confusion_of(groups, scored, labels)})
     return found, groups, scored
 
 
@@ -195,9 +152,42 @@ def confusion_of(
     return counts
 
 
-def accuracy_of(scored: ScoredBatch) -> Accuracy:
-    """Correct over scored, by the combined verdicts."""
-    kinds = Counter(verdict.kind for verdict in scored.verdicts)
-    total = sum(verdict.score is not None for verdict in scored.verdicts)
-    counts = {kind.value: kinds[kind] for kind in VerdictKind}
-    return Accuracy.of(kinds[VerdictKind.CORRECT], total, counts)
+def require_scorable(
+    groups: Sequence[Group], scored: ScoredBatch, *, limit: float, step: int, what: str
+) -> None:
+    """Stop where too little can be scored for a figure, or a gradient, to mean anything.
+
+    Args:
+        limit: share of completions that may be unscorable.
+        what: the completions, for the error.
+
+    Raises:
+        RewardError: more of them are unscorable; the message names the first.
+    """
+    verdicts = scored.verdicts
+    lost = [row for row, v in enumerate(verdicts) if v.kind is VerdictKind.UNSCORABLE]
+    if len(lost) <= limit * len(verdicts):
+        return
+    problems = [group.problem for group in groups for _ in group.completions]
+    problem, reason = problems[lost[0]], verdicts[lost[0]].reason
+    raise RewardError(
+        f"at most {limit:.0%} of {what} may be unscorable (train.unscorable_limit), got "
+        f"{len(lost)} of {len(verdicts)} at step {step}. First: problem {problem.id!r}, gold "
+        f"{problem.answer!r:.80}: {reason or 'no reason given'}. Mend the gold answers, name "
+        "their column with the reward's options.gold, or mend a reward that returns None."
+    )
+
+
+def _require_a_score(groups: Sequence[Group], scored: ScoredBatch, step: int) -> None:
+    """Nothing scored is no accuracy of zero: there is nothing to choose or to report by."""
+    if any(verdict.score is not None for verdict in scored.verdicts):
+        return
+    counts = count_kinds(verdict.kind for verdict in scored.verdicts)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    first, problem = scored.verdicts[0], groups[0].problem
+    raise RewardError(
+        f"some of {len(scored.verdicts)} completions must be scorable, none is ({kinds}) at step "
+        f"{step}. First: problem {problem.id!r}, gold {problem.answer!r:.80}: "
+        f"{first.reason or 'no reason given'}. Mend the gold answers, name their column with the "
+        "reward's options.gold, or mend a reward that returns None."
+    )

@@ -26,8 +26,8 @@ from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.checkpoint import FINGERPRINT_FILE
 from rlpeft.config import Section
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Accuracy
 from rlpeft.files import read_json, replacing_folder
+from rlpeft.measures import Measure
 
 CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
     "adapter_config.json",
@@ -94,12 +94,14 @@ class ExpertCard(Section):
     """Optimizer step it was taken at."""
     digest: str
     """Digest of its tensors."""
-    validation: Accuracy | None = None
-    """Validation accuracy it was chosen by."""
-    test: Accuracy | None = None
-    """Test accuracy, measured once at the end."""
-    base_test: Accuracy | None = None
-    """Test accuracy of the base model on the same problems."""
+    validation: Measure | None = None
+    """Validation accuracy it was chosen by; a mean score where the rewards judge nothing."""
+    test: Measure | None = None
+    """The same on the test problems, measured once at the end."""
+    base_test: Measure | None = None
+    """Of the base model on the same problems."""
+    equals_base: bool = False
+    """Whether it changes nothing: no step did better in validation than the base model."""
     versions: dict[str, str] = {}
     """Versions of the libraries that decide its numbers."""
     mixture: Mixture | None = None

@@ -16,13 +16,15 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from rewards.verdict import VerdictKind
 from rlpeft import charts
-from rlpeft.charts import BLUE, FAINT, GREEN, ORANGE, VERDICT_COLOURS, Rows
+from rlpeft.charts import BLUE, FAINT, ORANGE, VERDICT_COLOURS, Rows
 from rlpeft.compare import KindStats, changes, kind_stats
 from rlpeft.errors import DataError, RlpeftError
 from rlpeft.evaluate import UNREAD
 from rlpeft.experts import CARD_FILE, Expert, ExpertCard, load_expert
 from rlpeft.files import read_json, write_text
+from rlpeft.measures import Accuracy
 from rlpeft.metrics import (
     RECIPE_FILE,
     completions_path,
@@ -123,7 +125,7 @@ def _pretty(tree: Mapping[str, Any]) -> str:
 
 
 def accuracies(card: ExpertCard | None) -> list[tuple[str, Any]]:
-    """Labelled accuracies that are known, those of the test split first."""
+    """Labelled accuracies, or mean scores, that are known, those of the test split first."""
     if card is None:
         return []
     known = {
@@ -138,7 +140,8 @@ def facts(rows: Rows, summary: Mapping[str, Any], card: ExpertCard | None) -> di
     """The run in a few words."""
     found = {"steps": f"{rows[-1]['step']:,}"}
     if card:
-        found["best step"] = f"{card.step:,}"
+        equal = " (the expert is the base model: no step did better)" if card.equals_base else ""
+        found["best step"] = f"{card.step:,}{equal}"
     if "trainable_parameters" in summary:
         found["trainable parameters"] = f"{summary['trainable_parameters']:,}"
     synced = [row for row in rows if row.get("sync/bytes") is not None]
@@ -155,9 +158,6 @@ def facts(rows: Rows, summary: Mapping[str, Any], card: ExpertCard | None) -> di
 
 def learning_charts(rows: Rows) -> list[Chart]:
     """Whether it learned."""
-    accuracy = charts.band_chart(
-        rows, "eval_accuracy", "eval_accuracy_low", "eval_accuracy_high", percent=True, colour=GREEN
-    )
     supervised = [row for row in rows if "mean_token_accuracy" in row]
     return _shown(
         Chart(
@@ -166,7 +166,14 @@ def learning_charts(rows: Rows) -> list[Chart]:
             charts.line_chart(supervised, "loss"),
         ),
         Chart("Reward", "Mean over the completions of a step.", charts.line_chart(rows, "reward")),
-        Chart("Validation accuracy", "Greedy, with its 95 % interval.", accuracy),
+        *(
+            Chart(
+                f"Validation {kind}",
+                "Greedy, with its 95 % interval.",
+                charts.interval_chart(rows, f"eval_{kind}", percent=kind == "accuracy"),
+            )
+            for kind in ("accuracy", "score")
+        ),
         Chart(
             "KL to the base model",
             "Mean over completion tokens, in nats.",
@@ -280,7 +287,7 @@ def answer_charts(rows: Rows, folder: Path, card: ExpertCard | None) -> list[Cha
 
 def confusion_counts(card: ExpertCard | None) -> Mapping[str, Mapping[str, int]]:
     """Counts of the test split, of a classifier that was tested."""
-    return card.test.confusion if card and card.test else {}
+    return card.test.confusion if card and isinstance(card.test, Accuracy) else {}
 
 
 def lengths(folder: Path, card: ExpertCard | None) -> dict[str, list[int]]:
@@ -315,7 +322,8 @@ def verdict_totals(rows: Rows) -> list[tuple[str, int, float]]:
         kind: int(sum(row.get(f"verdicts/{kind}") or 0 for row in rows)) for kind in VERDICT_COLOURS
     }
     total = sum(counts.values())
-    return [(kind, count, count / total) for kind, count in counts.items()] if total else []
+    shown = [kind for kind in counts if counts[kind] or kind != VerdictKind.GRADED]
+    return [(kind, counts[kind], counts[kind] / total) for kind in shown] if total else []
 
 
 def change_of(expert: Expert | None) -> Change:

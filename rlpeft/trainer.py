@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Protocol
 
 from rewards.scorer import ScoredBatch
+from rewards.verdict import VerdictKind
 from rlpeft.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.collect import Collector, collect, greedy_sampling, rollout_metrics, to_samples
 from rlpeft.config import Recipe
-from rlpeft.evaluate import Accuracy, Prompter, Scores, evaluate
+from rlpeft.evaluate import Prompter, Scores, evaluate, require_scorable
 from rlpeft.experts import ExpertCard, save_expert
 from rlpeft.learner import Learner
+from rlpeft.measures import Measure
 from rlpeft.rollout.fleet import Fleet, Proof, SyncReport
 from rlpeft.steps import keep_step
 from rlpeft.tasks.base import Task
@@ -59,14 +61,15 @@ class Progress:
     Attributes:
         step: optimizer steps taken.
         cursor: problems drawn so far, over all epochs.
-        best_step, best_correct, best_total: the expert that is kept; -1 before any validation.
+        best_step: the step of the expert that is kept; -1 before any validation.
+        best_points, best_total: `Measure.fraction` of its validation.
         stale: validations since then.
     """
 
     step: int = 0
     cursor: int = 0
     best_step: int = -1
-    best_correct: int = -1
+    best_points: float = 0
     best_total: int = 0
     stale: int = 0
 
@@ -150,8 +153,8 @@ def sync(run: Run) -> SyncReport:
 
 
 def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress, dict[str, float]]:
-    """Greedy accuracy on the validation split; keep the expert if it is the best so far."""
-    accuracy, _, _ = evaluate(
+    """Greedy answers to the validation split; keep the expert if they are the best so far."""
+    found, groups, scored = evaluate(
         run.task.split("validation"),
         run.fleet,
         run.scorer,
@@ -159,24 +162,23 @@ def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress
         sampling=greedy_sampling(run.recipe),
         step=progress.step,
     )
-    metrics = {
-        "eval_accuracy": accuracy.value,
-        "eval_accuracy_low": accuracy.low,
-        "eval_accuracy_high": accuracy.high,
-    } | synced.metrics()
-    if accuracy.correct * max(progress.best_total, 1) <= progress.best_correct * accuracy.total:
+    limit, what = run.recipe.train.unscorable_limit, "the validation completions"
+    require_scorable(groups, scored, limit=limit, step=progress.step, what=what)
+    metrics = found.metrics | synced.metrics()
+    if unscorable := found.verdicts[VerdictKind.UNSCORABLE]:
+        metrics["eval_unscorable"] = float(unscorable)
+    points, total = found.fraction
+    if progress.best_step >= 0 and points * progress.best_total <= progress.best_points * total:
         return replace(progress, stale=progress.stale + 1), metrics
-    keep_best(run, progress.step, accuracy)
-    best = {"best_step": progress.step, "best_correct": accuracy.correct}
-    return replace(progress, **best, best_total=accuracy.total, stale=0), metrics
+    keep_best(run, progress.step, found)
+    best = {"best_step": progress.step, "best_total": total}
+    return replace(progress, **best, best_points=points, stale=0), metrics
 
 
-def keep_best(run: Run, step: int, accuracy: Accuracy) -> None:
+def keep_best(run: Run, step: int, found: Measure) -> None:
     """Write the learner's adapter as the run's expert."""
     state = run.learner.adapter_state()
-    card = run.card.model_copy(
-        update={"step": step, "digest": state.digest, "validation": accuracy}
-    )
+    card = run.card.model_copy(update={"step": step, "digest": state.digest, "validation": found})
     save_expert(run.best_folder, state, card)
 
 
@@ -202,6 +204,9 @@ def resume(run: Run) -> Progress:
     if tree is None:
         return Progress()
     run.learner.load_state_dict(tree["learner"])
-    progress = Progress(**tree["progress"])
+    found = dict(tree["progress"])
+    if "best_correct" in found:  # as checkpoints named it when every reward was judged
+        found["best_points"] = found.pop("best_correct")
+    progress = Progress(**found)
     run.recorder.rewind(progress.step)
     return progress

@@ -51,6 +51,7 @@ LAYERS = {
     "rlpeft.adapter_state": 1,
     "rlpeft.geometry": 1,
     "rlpeft.group_attention": 1,
+    "rlpeft.measures": 1,
     "rlpeft.config": 1,
     "rlpeft.mechanisms": 0.9,
     "rlpeft.adapter_config": 0.5,

@@ -6,8 +6,16 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from rlpeft.console import RunDisplay, clock_time, compared, figures, pace, print_closing
-from rlpeft.evaluate import Accuracy
+from rlpeft.console import (
+    RunDisplay,
+    Validation,
+    clock_time,
+    compared,
+    figures,
+    pace,
+    print_closing,
+)
+from rlpeft.measures import Accuracy
 
 SUMMARY = {
     "name": "tiny-swap",
@@ -142,4 +150,24 @@ def test_the_verdict_on_an_expert_is_that_of_its_intervals(base, expert, sentenc
 
 def test_a_supervised_step_shows_its_loss():
     supervised = {"loss": 0.25, "mean_token_accuracy": 0.9}
-    assert figures(supervised, 0.5) == "loss 0.250  best validation 50.0%"
+    assert figures(supervised, Validation(0.5, True)) == "loss 0.250  best validation 50.0%"
+
+
+def test_a_validation_that_judges_nothing_shows_its_score_and_what_could_not_be_scored():
+    metrics = {"reward": 0.25, "eval_score": 0.5, "verdicts/unscorable": 3, "eval_unscorable": 2}
+    assert figures(metrics, None) == "reward 0.250  validation score 0.500  5 unscorable"
+
+
+def test_a_search_by_scores_shows_no_percent():
+    row = {"best": 0.5, "mean": 0.25, "spread": 0.125, "graded": 1.0}
+    assert figures(row, None) == "best 0.500  mean 0.250  spread 0.125"
+
+
+def test_a_closing_by_scores_shows_no_accuracy_and_says_that_nothing_was_found():
+    score = {"value": 0.25, "low": 0.2, "high": 0.3, "total": 40, "verdicts": {}}
+    summary = SUMMARY | {"test": score, "base_test": score, "equals_base": True}
+    text = closing_text(summary)
+    assert "test mean score" in text
+    assert "accuracy" not in text
+    assert "%" not in text.replace("95 % interval", "")
+    assert "The expert kept is the base model" in text

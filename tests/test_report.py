@@ -10,8 +10,8 @@ from rewards.verdict import Verdict, VerdictKind
 from rlpeft.charts import line_chart, series, smooth
 from rlpeft.config import Recipe
 from rlpeft.errors import DataError
-from rlpeft.evaluate import Accuracy
 from rlpeft.experts import load_expert
+from rlpeft.measures import Accuracy, MeanScore
 from rlpeft.metrics import RunRecorder
 from rlpeft.report import change_of, learning_charts, pick, verdict_totals, visible, write_report
 from rlpeft.types import Completion, FinishReason, Group, Problem
@@ -53,6 +53,16 @@ def record_run(folder, *, text="4", steps=2):
             },
         )
     recorder.close()
+
+
+def test_mean_scores_are_told_as_scores(tmp_path, make_expert):
+    record_run(tmp_path)
+    score = MeanScore.of([0.25, 0.25, 0.75, 0.75])
+    make_expert("s", {Z: torch.tensor([1.2, 0.9])}, folder=tmp_path / "expert", test=score)
+    page = write_report(tmp_path).read_text()
+    # Half-width of the interval: 1.96 * 0.288675 / 2.
+    assert "score 0.500 <small>[0.217, 0.783] &nbsp;4 scored" in page
+    assert "50.0 %" not in page
 
 
 @pytest.fixture(scope="module")

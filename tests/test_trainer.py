@@ -5,19 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from rewards.scorer import RewardSpec, Scorer
+from rewards.errors import RewardError
+from rewards.reading import to_verdict
+from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rlpeft.adapter_state import AdapterState
+from rlpeft.checkpoint import save_checkpoint
 from rlpeft.collect import draw
 from rlpeft.config import parse_recipe
 from rlpeft.errors import EngineError
 from rlpeft.evaluate import Prompter
 from rlpeft.experts import ExpertCard, load_expert
 from rlpeft.learner import Learner
+from rlpeft.measures import MeanScore
 from rlpeft.policy import attach_adapter
 from rlpeft.rollout.fake_engine import FakeEngine, Faults
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.tasks.base import ProblemSet
-from rlpeft.trainer import Run, train
+from rlpeft.trainer import Run, resume, train
 from rlpeft.types import FinishReason, Problem
 
 
@@ -272,8 +276,89 @@ def test_an_engine_of_another_policy_stops_the_run(llama, tmp_path):
         list(train(run))
 
 
-def test_unscorable_completions_teach_nothing(llama, tmp_path):
+class Says:
+    """A reward that gives the number it finds in a completion, and no verdict."""
+
+    def __init__(self, scores, correct_at=None):
+        self.scores, self.correct_at = scores, correct_at
+
+    def score(self, *, completions, step, **_):
+        verdicts = [
+            to_verdict(self.scores[text], name="says", step=step, row=0, correct_at=self.correct_at)
+            for text in completions
+        ]
+        return ScoredBatch(verdicts, {"says": verdicts}, {}, {})
+
+
+def graded(llama, tmp_path, **options):
+    """Validation answers earn 0.3 at first, 0.7 at step 2, and 0.5 at step 4."""
+    texts = {0: "a", 2: "b", 4: "c"}
+
+    def script(request, seed):
+        if "validation" in request.id:
+            return (17,), (-1.0,), texts[run.learner.num_steps], FinishReason.STOP
+        return by_parity(request, seed)
+
+    scores = {"a": 0.3, "b": 0.7, "c": 0.5, "7": 1.0, "8": 0.1}
+    run = replace(make(llama, tmp_path, script), scorer=Says(scores, **options))
+    return run
+
+
+def test_graded_rewards_choose_the_expert_by_their_mean_score(llama, tmp_path):
+    run = graded(llama, tmp_path)
+    list(train(run))
+    card = load_expert(run.best_folder).card
+    assert card.step == 2
+    assert isinstance(card.validation, MeanScore)
+    assert card.validation.value == pytest.approx(0.7)
+    rows = [metrics for step, metrics in run.recorder.rows if step in (0, 2, 4)]
+    assert [row["eval_score"] for row in rows] == pytest.approx([0.3, 0.7, 0.5])
+    assert not any("eval_accuracy" in row for row in rows)
+
+
+def test_graded_rewards_that_punish_still_choose_the_best(llama, tmp_path):
+    run = graded(llama, tmp_path)
+    run = replace(run, scorer=Says({"a": -3.0, "b": -1.5, "c": -2.0, "7": 0.0, "8": -1.0}))
+    list(train(run))
+    assert load_expert(run.best_folder).card.step == 2
+
+
+def test_a_threshold_makes_graded_answers_right_or_wrong(llama, tmp_path):
+    run = graded(llama, tmp_path, correct_at=0.5)
+    list(train(run))
+    rows = [metrics for step, metrics in run.recorder.rows if step in (0, 2, 4)]
+    assert [row["eval_accuracy"] for row in rows] == [0.0, 1.0, 1.0]
+    assert load_expert(run.best_folder).card.step == 2
+
+
+def test_a_reward_that_scores_nothing_stops_the_run_at_step_0(llama, tmp_path):
+    run = replace(make(llama, tmp_path), scorer=Says({"7": None, "8": None}))
+    with pytest.raises(RewardError, match=r"none is \(5 unscorable\) at step 0.*says gave None"):
+        list(train(run))
+    assert run.recorder.rows == []
+
+
+def test_too_many_unscorable_completions_stop_a_later_step(llama, tmp_path):
+    run = make(llama, tmp_path, train={"unscorable_limit": 0.25})
+    splits = dict(run.task.splits)
+    splits["train"] = tuple(replace(p, answer="???") for p in splits["train"])
+    run = replace(run, task=ProblemSet("digits", splits))
+    with pytest.raises(RewardError, match=r"at most 25%.*12 of 12 at step 1.*gold '\?\?\?'"):
+        list(train(run))
+
+
+def test_a_checkpoint_from_before_graded_rewards_continues(llama, tmp_path):
     run = make(llama, tmp_path)
+    list(train(run))
+    tree = {"learner": run.learner.state_dict()}
+    old = {"step": 3, "cursor": 9, "best_step": 0, "best_correct": 2, "best_total": 5, "stale": 1}
+    save_checkpoint(tmp_path / "old", 3, tree | {"progress": old}, keep=2)
+    found = resume(replace(run, folder=tmp_path / "old"))
+    assert (found.best_points, found.best_total, found.step) == (2, 5, 3)
+
+
+def test_unscorable_completions_teach_nothing(llama, tmp_path):
+    run = make(llama, tmp_path, train={"unscorable_limit": 1.0})
     splits = dict(run.task.splits)
     splits["train"] = tuple(replace(p, answer="???") for p in splits["train"])
     run = replace(run, task=ProblemSet("digits", splits))

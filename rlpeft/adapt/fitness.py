@@ -1,8 +1,9 @@
 """What a mixture is worth: its accuracy on the shots, and how sure it is of its correct answers.
 
-Accuracy on ten shots ties often. Ties go to the mixture that gives its own correct answers the
-higher mean log-likelihood (Transformer², arXiv 2501.06252, App. A); one with no correct answer
-has none, and wins no tie.
+Where rewards judge nothing, their mean score stands for the accuracy, and each answer's likelihood
+counts by its score. Accuracy on ten shots ties often. Ties go to the mixture that gives its own
+correct answers the higher mean log-likelihood (Transformer², arXiv 2501.06252, App. A); one with no
+correct answer has none, and wins no tie.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Self
 
-from rewards.verdict import VerdictKind
+from rewards.verdict import Verdict, VerdictKind
 from rlpeft.adapt.journal import Journal, Key, Outcome
 from rlpeft.adapter_state import AdapterState
 from rlpeft.evaluate import Prompter, Scores, rollout_seed, score_groups
@@ -27,29 +28,38 @@ must not depend on how many engines share it."""
 
 @dataclass(frozen=True, slots=True)
 class Fitness:
-    """Higher is better, `accuracy` first.
+    """Higher is better, `value` first.
 
     >>> Fitness.of([Outcome(True, -0.5), Outcome(False, -0.1)])
-    Fitness(accuracy=0.5, likelihood=-0.5)
+    Fitness(value=0.5, likelihood=-0.5, graded=False)
 
     Attributes:
-        accuracy: correct over scored; NaN if the reward could score nothing.
+        value: accuracy, or mean score, over what was scored; NaN if nothing could be.
         likelihood: mean over the correct answers of their mean token log-prob, rounded to
             `DECIMALS`; -inf if none is.
+        graded: whether `value` is a mean score.
     """
 
-    accuracy: float
+    value: float
     likelihood: float
+    graded: bool = False
 
     @classmethod
     def of(cls, outcomes: Iterable[Outcome]) -> Self:
         """The fitness that these outcomes make."""
-        scored = [found for found in outcomes if found.correct is not None]
-        correct = [found.logprob for found in scored if found.correct]
+        scored = [(found.worth, found.logprob) for found in outcomes if found.worth is not None]
+        worths = [float(worth) for worth, _ in scored]
+        weights = [max(worth, 0.0) for worth in worths]
+        logprobs = [logprob for _, logprob in scored]
         return cls(
-            len(correct) / len(scored) if scored else float("nan"),
-            round(fmean(correct), DECIMALS) if correct else float("-inf"),
+            fmean(worths) if worths else float("nan"),
+            round(fmean(logprobs, weights), DECIMALS) if any(weights) else float("-inf"),
+            any(not isinstance(worth, bool) for worth, _ in scored),
         )
+
+    def as_dict(self) -> dict[str, float]:
+        """For a card or a summary; the value's key says what it is."""
+        return {"score" if self.graded else "accuracy": self.value, "likelihood": self.likelihood}
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,7 @@ class Grader:
         verdicts = score_groups(groups, self.scorer, step=0).verdicts
         self.journal.add(
             {
-                key: Outcome(_is_correct(verdict.kind, verdict.score), mean_logprob(answer))
+                key: Outcome(_worth(verdict), mean_logprob(answer))
                 for (key, _), verdict, answer in zip(part, verdicts, answers, strict=True)
             }
         )
@@ -136,5 +146,7 @@ def mean_logprob(completion: Completion) -> float:
     return fmean(completion.logprobs) if completion.logprobs else 0.0
 
 
-def _is_correct(kind: VerdictKind, score: float | None) -> bool | None:
-    return None if score is None else kind is VerdictKind.CORRECT
+def _worth(verdict: Verdict) -> bool | float | None:
+    if verdict.score is None or verdict.kind is VerdictKind.GRADED:
+        return verdict.score
+    return verdict.kind is VerdictKind.CORRECT

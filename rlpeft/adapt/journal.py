@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rlpeft.errors import CheckpointError
 from rlpeft.files import append, make_folder, plain_errors
@@ -29,11 +29,12 @@ class Outcome:
     """What a mix made of one problem.
 
     Attributes:
-        correct: `None` where the reward could not say.
+        worth: whether it is correct; its score where the reward judges nothing; `None` where it
+            could not be scored.
         logprob: mean log-prob of the answer's tokens under the mix.
     """
 
-    correct: bool | None
+    worth: bool | float | None
     logprob: float
 
 
@@ -68,19 +69,23 @@ class Journal:
 
     def add(self, outcomes: Mapping[Key, Outcome]) -> None:
         """Keep these; they are on the disk when this returns."""
-        rows = [[*key, found.correct, found.logprob] for key, found in outcomes.items()]
+        rows = [[*key, found.worth, found.logprob] for key, found in outcomes.items()]
         # As bytes they are one write: a process is killed before it or after.
         append(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self._known.update(outcomes)
 
     def _read(self, line: bytes, number: int) -> None:
         try:
-            digest, problem, seed, correct, logprob = json.loads(line)
+            digest, problem, seed, worth, logprob = json.loads(line)
             key = Key(str(digest), str(problem), int(seed))
-            outcome = Outcome(correct if correct is None else bool(correct), float(logprob))
+            outcome = Outcome(_worth(worth), float(logprob))
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise CheckpointError(
                 f"line {number} of {str(self.path)!r} must be an evaluation, got {line[:80]!r}. "
                 "Delete that file: its evaluations are then made again."
             ) from error
         self._known[key] = outcome
+
+
+def _worth(value: Any) -> bool | float | None:
+    return value if value is None or isinstance(value, bool) else float(value)

@@ -126,7 +126,8 @@ def adapt(this: Adaptation, on_iteration: OnIteration) -> Found:
 
     Args:
         on_iteration: told after each iteration, whose state is safe by then: best and mean
-            accuracy, spread (mean std of the searched numbers) and likelihood of the best.
+            accuracy, spread (mean std of the searched numbers) and likelihood of the best;
+            `graded` is 1 where mean scores stand for accuracies.
     """
     search = this.recipe.search
     saved = load_checkpoint(this.folder) or {"step": 0, "stages": {}}
@@ -135,7 +136,7 @@ def adapt(this: Adaptation, on_iteration: OnIteration) -> Found:
     if search.folds:
         found = {each: _cross_validate(run, each) for each in ARMS}
         order = rank(
-            [f.accuracy for f in found.values()],
+            [f.value for f in found.values()],
             [f.likelihood for f in found.values()],
             expected=len(ARMS),
         )
@@ -160,13 +161,13 @@ def _cross_validate(run: _Run, arm: Arm) -> Fitness:
         mix = this.experts.mix(coefficients, normalise=arm.normalise)
         found.append(this.grader.fitness([mix], held_out)[0])
         weights.append(len(held_out))
-    correct = [w * f.accuracy for w, f in zip(weights, found, strict=True)]
+    correct = [w * f.value for w, f in zip(weights, found, strict=True)]
     likelihoods = [
         (c, f.likelihood) for c, f in zip(correct, found, strict=True) if f.likelihood > -np.inf
     ]
     total = sum(c for c, _ in likelihoods)
-    likelihood = sum(c * each for c, each in likelihoods) / total if total else -np.inf
-    return Fitness(sum(correct) / sum(weights), likelihood)
+    likelihood = sum(c * each for c, each in likelihoods) / total if total > 0 else -np.inf
+    return Fitness(sum(correct) / sum(weights), likelihood, any(f.graded for f in found))
 
 
 class _Run:
@@ -190,7 +191,8 @@ class _Run:
             save_checkpoint(self.this.folder, self.saved["step"], self.saved, keep=KEEP_CHECKPOINTS)
             total = total_iterations(recipe)
             self.tell(Progress(self.saved["step"], total, name), row)
-        return arm.coefficients(search.best, experts), Fitness(*search.best_score)
+        graded = any(row.get("graded") for row in state["history"])
+        return arm.coefficients(search.best, experts), Fitness(*search.best_score, graded)
 
     def _iterate(self, search: Search, arm: Arm, shots: Sequence[Problem]) -> dict[str, float]:
         experts, candidates_CS = self.this.experts, search.ask()
@@ -199,14 +201,15 @@ class _Run:
             for each_S in candidates_CS
         ]
         found = self.this.grader.fitness(mixes, shots)
-        accuracies_C = [f.accuracy for f in found]
-        search.tell(candidates_CS, accuracies_C, [f.likelihood for f in found])
-        return {
+        values_C = [f.value for f in found]
+        search.tell(candidates_CS, values_C, [f.likelihood for f in found])
+        row = {
             "best": search.best_score[0],
-            "mean": float(np.nanmean(accuracies_C)),
+            "mean": float(np.nanmean(values_C)),
             "spread": float(search.std.mean()),
             "likelihood": search.best_score[1],
         }
+        return row | ({"graded": 1.0} if any(f.graded for f in found) else {})
 
 
 def make_search(recipe: AdaptRecipe, size: int, num_experts: int) -> Search:

@@ -64,13 +64,17 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
 
     from rlpeft.console import accuracy_table
 
-    table = accuracy_table(summary["test"], title=f"{summary['name']}: test accuracy")
+    table = accuracy_table(summary["test"], title=f"{summary['name']}: test {{}}")
     Console().print(table)
     weights = ", ".join(f"{name} {value:.3f}" for name, value in summary["coefficients"].items())
     shots = summary["shots"]
     typer.echo(f"coefficients   {weights} ({summary['arm']})")
-    typer.echo(f"shots          {shots['accuracy']:.1%} of {shots['number']}")
+    typer.echo(f"shots          {_fitness(shots)} of {shots['number']}")
     for arm, fitness in summary["cross_validation"].items():
-        typer.echo(f"on folds       {fitness['accuracy']:.1%} {arm}")
+        typer.echo(f"on folds       {_fitness(fitness)} {arm}")
     typer.echo(f"expert         {summary['expert']}")
     typer.echo(f"history        {summary['history']}")
+
+
+def _fitness(found: Mapping[str, Any]) -> str:
+    return f"{found['accuracy']:.1%}" if "accuracy" in found else f"mean score {found['score']:.3f}"

@@ -84,7 +84,8 @@ def list_searches(address: Address = None, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(found))
         return
     for each in found:
-        best = f"  best {each['best']:.1%}" if "best" in each else ""
+        form = ".3f" if each.get("graded") else ".1%"
+        best = f"  best {format(each['best'], form)}" if "best" in each else ""
         place = f"{each['iteration']}/{each['total']}"
         typer.echo(f"{each['id']:<28} {each['state']:<10} {place:>9}{best}")
 

@@ -51,7 +51,8 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(found))
         return
-    base, own = found["base_accuracy"], found["accuracy"]
+    kind = "accuracy" if "accuracy" in found else "score"
+    base, own = found[f"base_{kind}"], found[kind]
     title = f"{found['task']}, {found['split']} problems"
     Console().print(accuracy_table({"base": base, "expert": own}, title=title))
     typer.echo(compared(base, own))

@@ -181,6 +181,8 @@ def _list_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _accuracy(found: Mapping[str, Any] | None) -> Text:
     if found is None:
         return Text("-")
+    if "correct" not in found:
+        return Text("score {value:.3f} [{low:.3f}, {high:.3f}]".format(**found))
     return Text("{value:.1%} [{low:.1%}, {high:.1%}]".format(**found))
 
 
@@ -189,7 +191,7 @@ def _card_table(card: Mapping[str, Any]) -> Table:
     for key, value in card.items():
         if key in ("validation", "test", "base_test"):
             table.add_row(key.replace("_", " "), _accuracy(value))
-            if value and value["confusion"]:
+            if value and value.get("confusion"):
                 table.add_row("", _confusion_table(value["confusion"]))
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -16,12 +16,18 @@ def test_accuracy_counts_what_was_scored_and_likelihood_what_was_correct():
     assert Fitness.of(outcomes) == Fitness(pytest.approx(2 / 3), -1.0)
 
 
+def test_scores_that_judge_nothing_are_averaged_and_weigh_their_likelihoods():
+    found = Fitness.of([Outcome(0.75, -1.0), Outcome(0.25, -3.0), Outcome(None, -9.0)])
+    assert found == Fitness(0.5, -1.5, graded=True)
+    assert found.as_dict() == {"score": 0.5, "likelihood": -1.5}
+
+
 def test_without_a_correct_answer_there_is_no_likelihood():
     assert Fitness.of([Outcome(False, -0.1)]) == Fitness(0.0, -math.inf)
 
 
 def test_without_a_score_there_is_no_accuracy():
-    assert math.isnan(Fitness.of([Outcome(None, -0.1)]).accuracy)
+    assert math.isnan(Fitness.of([Outcome(None, -0.1)]).value)
 
 
 def test_a_completions_logprob_is_its_tokens_mean():
@@ -38,7 +44,7 @@ def test_a_population_is_one_load_and_one_batch(adaptation, experts, shots, engi
     assert len(engine.experts) == len(engine.requests) == 1
     assert {request.expert for request in engine.requests[0]} == {mix.digest for mix in mixes}
     # Gaps to the wanted multipliers: 0, 0.075 and 0.15, which misses the shot that asks for 0.1.
-    assert [f.accuracy for f in found] == [1.0, 1.0, pytest.approx(5 / 6)]
+    assert [f.value for f in found] == [1.0, 1.0, pytest.approx(5 / 6)]
     assert [f.likelihood for f in found] == pytest.approx([0.0, -0.075, -0.15], abs=1e-6)
 
 

@@ -18,6 +18,13 @@ def test_what_was_added_is_known_to_the_next_process(tmp_path):
     assert len(again) == 2
 
 
+def test_scores_and_verdicts_stay_what_they_are(tmp_path):
+    outcomes = {ONE: Outcome(1.0, -0.5), TWO: Outcome(True, -0.5)}
+    Journal(tmp_path / "j").add(outcomes)
+    again = Journal(tmp_path / "j")
+    assert (type(again[ONE].worth), type(again[TWO].worth)) == (float, bool)
+
+
 def test_half_a_line_of_a_killed_process_is_cut_off(tmp_path):
     path = tmp_path / "j"
     Journal(path).add({ONE: Outcome(True, -0.25), TWO: Outcome(False, -1.0)})

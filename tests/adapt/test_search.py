@@ -32,7 +32,7 @@ def plain(found):
 def test_it_finds_the_mixture_that_answers_every_shot(adaptation):
     this = adaptation(search={"population_size": 24, "iterations": 12})
     found = adapt(this, quiet)
-    assert found.fitness.accuracy == 1.0
+    assert found.fitness.value == 1.0
     a = found.coefficients / found.coefficients.sum()
     # Matrix a needs half of `swap`; base and `sort` are the same there.
     assert abs(a[1] - 0.5) < 0.05
@@ -90,7 +90,7 @@ def test_cross_validation_tries_every_arm_and_the_best_sees_all_shots(adaptation
     this = adaptation(search={"iterations": 2, "folds": 3})
     found = adapt(this, lambda progress, row: stages.append(progress.stage))
     assert list(found.validated) == [str(arm) for arm in ARMS]
-    best = max(found.validated.values(), key=lambda f: (f.accuracy, f.likelihood))
+    best = max(found.validated.values(), key=lambda f: (f.value, f.likelihood))
     assert found.validated[str(found.arm)] == best
     assert len(stages) == total_iterations(this.recipe) == 2 * (1 + 4 * 3)
     assert stages[-1] == "all shots"

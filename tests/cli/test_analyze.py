@@ -99,7 +99,7 @@ def mixed(make_expert, tmp_path):
     """Two mixtures of one task, found with different budgets; and an expert that is none."""
     import torch
 
-    from rlpeft.evaluate import Accuracy
+    from rlpeft.measures import Accuracy
 
     for shots, iterations, coefficients in (
         (3, 10, (0.0, 3.0, 1.0)),

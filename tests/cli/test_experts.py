@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from rlpeft.cli.experts import app
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Accuracy
+from rlpeft.measures import Accuracy
 
 Q, UP = (
     "base_model.model.model.layers.0.self_attn.q_proj.svf_z",

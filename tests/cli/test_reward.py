@@ -154,7 +154,7 @@ def test_check_runs_a_users_reward_and_warns_of_what_is_odd(problems, tmp_path, 
     assert check["dialect"] == "TRL"
     assert check["columns"] == ["answer"]
     assert check["printed"] is True
-    assert check["kinds"]["right"] == {"correct": 3, "score": 1.0}
+    assert check["kinds"]["right"] == {"graded": 3, "score": 1.0}
     assert any("does not tell right from wrong" in warning for warning in check["warnings"])
     assert any("empty completions score 1" in warning for warning in check["warnings"])
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from jobs.adapt import run
 from jobs.compare_mixes import SEARCHES, compare, main, markdown, variant
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Accuracy
+from rlpeft.measures import Accuracy
 
 
 def test_every_way_is_judged_on_the_same_problems(adapt_recipe, tmp_path):

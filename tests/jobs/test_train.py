@@ -9,6 +9,7 @@ from jobs.folder import lone_run
 from jobs.train import run
 from rlpeft.errors import CheckpointError
 from rlpeft.experts import load_expert
+from rlpeft.report import write_report
 
 
 class CutOff(Exception):
@@ -68,6 +69,14 @@ def test_a_finished_run_is_not_tested_again(quick, tmp_path):
     first = local(recipe, tmp_path)
     (tmp_path / "summary.json").write_text(json.dumps(first | {"name": "kept"}))
     assert local(recipe, tmp_path)["name"] == "kept"
+
+
+def test_an_expert_that_equals_its_base_is_said_on_summary_and_card(quick, tmp_path):
+    """A rate below the rounding of a multiplier moves nothing."""
+    still = local(quick(train={"steps": 2, "eval_every": 1}, learner={"lr": 1e-30}), tmp_path)
+    assert still["equals_base"]
+    assert load_expert(tmp_path / "expert").card.equals_base
+    assert "the expert is the base model" in (write_report(tmp_path)).read_text()
 
 
 def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_path, decided):

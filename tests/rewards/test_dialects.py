@@ -57,7 +57,7 @@ def test_none_is_unscorable_not_zero(module, score):
 
     batch = score([f"{name}:reward"], ["a", "b"])
 
-    assert [v.kind for v in batch.verdicts] == [VerdictKind.UNSCORABLE, VerdictKind.WRONG]
+    assert [v.kind for v in batch.verdicts] == [VerdictKind.UNSCORABLE, VerdictKind.GRADED]
     assert scores(batch) == [None, 0.0]
 
 

@@ -19,6 +19,29 @@ def test_scores_are_summed_by_weight_under_the_first_kind():
     assert (total.score, total.kind, total.extracted) == (1.5, VerdictKind.CORRECT, "7")
 
 
+def test_the_kind_is_that_of_the_first_part_that_judges():
+    graded = Verdict(0.5, VerdictKind.GRADED)
+    assert combine([graded, WRONG, RIGHT], [1, 1, 1]).kind is VerdictKind.WRONG
+    assert combine([graded, graded], [1.0, 2.0]) == Verdict(1.5, VerdictKind.GRADED)
+
+
+def test_a_sum_too_large_for_a_number_is_named():
+    with pytest.raises(RewardError, match=r"must be finite, got 1e\+300 \* 1e\+300"):
+        combine([Verdict(1e300, VerdictKind.GRADED)], [1e300])
+
+
+def test_a_threshold_for_a_verifier_that_judges_is_refused():
+    with pytest.raises(RewardError, match="'math' says itself what is correct"):
+        Scorer([RewardSpec("math", correct_at=0.5)])
+
+
+def test_a_threshold_makes_a_graded_reward_judge(score):
+    spec = RewardSpec("length", options={"target_len": 4}, correct_at=0.5)
+    batch = score([spec], ["a", "abcd"])
+    assert [v.kind.value for v in batch.verdicts] == ["wrong", "correct"]
+    assert [v.score for v in batch.verdicts] == [0.25, 1.0]
+
+
 def test_unscorable_parts_are_left_out_of_the_sum():
     assert combine([BAD_GOLD, RIGHT], [1.0, 0.5]).score == 0.5
     assert combine([BAD_GOLD, BAD_GOLD], [1.0, 0.5]).kind is VerdictKind.UNSCORABLE
