@@ -175,6 +175,21 @@ def stacked_chart(rows: Rows, names: Mapping[str, tuple[str, str]], *, unit: str
     return drawn.uri
 
 
+def time_chart(rows: Rows) -> str | None:
+    """Rollout and learner seconds, and what is left of each step."""
+    parts = [
+        {**row, "rest": row["step_time"] - row["perf/rollout_s"] - row["perf/learner_s"]}
+        for row in rows
+        if {"step_time", "perf/rollout_s", "perf/learner_s"} <= row.keys()
+    ]
+    names = {
+        "perf/rollout_s": ("rollout and rewards", BLUE),
+        "perf/learner_s": ("learner", ORANGE),
+        "rest": ("sync and validation", FAINT),
+    }
+    return stacked_chart(parts, names, unit="seconds")
+
+
 def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> str | None:
     """Share of completions by length, side by side for at most three labels."""
     every = [length for lengths in lengths_by_label.values() for length in lengths]

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rewards.verdict import VerdictKind
 from rlpeft import charts
-from rlpeft.charts import BLUE, FAINT, ORANGE, VERDICT_COLOURS, Rows
+from rlpeft.charts import FAINT, ORANGE, VERDICT_COLOURS, Rows
 from rlpeft.compare import KindStats, changes, kind_stats
 from rlpeft.errors import DataError, RlpeftError
 from rlpeft.evaluate import UNREAD
@@ -166,14 +166,7 @@ def learning_charts(rows: Rows) -> list[Chart]:
             charts.line_chart(supervised, "loss"),
         ),
         Chart("Reward", "Mean over the completions of a step.", charts.line_chart(rows, "reward")),
-        *(
-            Chart(
-                f"Validation {kind}",
-                "Greedy, with its 95 % interval.",
-                charts.interval_chart(rows, f"eval_{kind}", percent=kind == "accuracy"),
-            )
-            for kind in ("accuracy", "score")
-        ),
+        *_validation_charts(rows),
         Chart(
             "KL to the base model",
             "Mean over completion tokens, in nats.",
@@ -210,6 +203,17 @@ def learning_charts(rows: Rows) -> list[Chart]:
     )
 
 
+def _validation_charts(rows: Rows) -> list[Chart]:
+    """Accuracies, or mean scores where rewards judge nothing."""
+    caption = "Greedy, with its 95 % interval."
+    accuracy = charts.interval_chart(rows, "eval_accuracy", percent=True)
+    score = charts.interval_chart(rows, "eval_score")
+    return [
+        Chart("Validation accuracy", caption, accuracy),
+        Chart("Validation score", caption, score),
+    ]
+
+
 def trust_charts(rows: Rows) -> list[Chart]:
     """Whether the samples came from the policy that was trained, and what each step cost."""
     ratio = "sampling/importance_sampling_ratio"
@@ -229,23 +233,8 @@ def trust_charts(rows: Rows) -> list[Chart]:
             "Milliseconds until the slowest engine ran the new policy, digest check included.",
             charts.line_chart(rows, "sync/seconds", scale=1e3, from_zero=True),
         ),
-        Chart("Where the time goes", "Seconds of each step.", time_chart(rows)),
+        Chart("Where the time goes", "Seconds of each step.", charts.time_chart(rows)),
     )
-
-
-def time_chart(rows: Rows) -> str | None:
-    """Rollout and learner seconds, and what is left of each step."""
-    parts = [
-        {**row, "rest": row["step_time"] - row["perf/rollout_s"] - row["perf/learner_s"]}
-        for row in rows
-        if {"step_time", "perf/rollout_s", "perf/learner_s"} <= row.keys()
-    ]
-    names = {
-        "perf/rollout_s": ("rollout and rewards", BLUE),
-        "perf/learner_s": ("learner", ORANGE),
-        "rest": ("sync and validation", FAINT),
-    }
-    return charts.stacked_chart(parts, names, unit="seconds")
 
 
 def answer_charts(rows: Rows, folder: Path, card: ExpertCard | None) -> list[Chart]:
