@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from rlpeft.errors import ModelError
 from rlpeft.group_attention import NAME, LayerGroups
@@ -52,6 +53,11 @@ class GroupForward:
                 f"{type(base).__name__} has none. Take a causal language model."
             )
         base.set_attn_implementation(NAME)
+        for module in base.modules():
+            # A forward without gradients makes bitsandbytes repack its 4-bit weights on CPUs with
+            # AVX512-BF16; after that no input gets a gradient.
+            if getattr(module, "support_avx512bf16_for_cpu", False):
+                module.support_avx512bf16_for_cpu = False
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits [..., V] of hidden states [..., D], as the base model makes them."""
@@ -101,6 +107,25 @@ class GroupForward:
                 f"with {len(self.mechanisms.windows)} layers these did: {sorted(groups.served)}"
             )
         self._check_logprobs(batch, hidden_ND, samples)
+        self._check_flow()
+
+    def _check_flow(self) -> None:
+        """Every adapted layer passes a gradient on to its input, after a forward without."""
+        for name, module in self.policy.named_modules():
+            if not isinstance(module, BaseTunerLayer):
+                continue
+            layer = module.get_base_layer()
+            if (size := getattr(layer, "in_features", None)) is None:
+                continue
+            x = torch.ones(1, size, dtype=self.policy.dtype, device=self.policy.device)
+            with torch.enable_grad():
+                y = layer(x.requires_grad_())
+            if not y.requires_grad:
+                raise ModelError(
+                    f"every base layer must pass gradients on to what lies before it, "
+                    f"{type(layer).__name__} {name!r} cuts them. Load the base model unquantised, "
+                    "or with another quantisation."
+                )
 
     def _check_head(self, tokens: tuple[int, ...]) -> None:
         ids = torch.tensor([tokens], device=self.policy.device)

@@ -8,6 +8,7 @@ Only hidden states are kept for whole batches; logits exist for `logit_chunk` to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,10 @@ from rlpeft.forward import GroupForward
 from rlpeft.loss import importance_ratio, reinforce, token_terms
 from rlpeft.packing import MicroBatch, Sample, pack
 from rlpeft.policy import adapter_state, load_tensors, sequence_logprobs
+
+
+CHOSEN = re.compile(r"\.experts\.\d+\.")
+"""In the names of modules that only the tokens of their choice pass through."""
 
 
 class Learner:
@@ -69,7 +74,7 @@ class Learner:
             betas=config.betas,
         )
         self.schedule = _schedule(self.optimizer, config, total_steps)
-        self.num_steps = 0
+        self.num_steps, self._all_reached = 0, False
         self.forward.check()
 
     @property
@@ -117,9 +122,12 @@ class Learner:
         """Refuse gradients that would spoil the adapter; they are cleared.
 
         Raises:
-            ModelError: one of them, or an activation before it, is not finite.
+            ModelError: one of them, or an activation before it, is not finite; or, the first time
+                that there are any, a trainable tensor has none.
         """
         grads = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+        if grads and not self._all_reached:
+            self._check_reach(grads)
         if _finite(torch.nn.utils.get_total_norm(grads.values())):
             return
         bad = [name for name, grad in grads.items() if not _finite(grad)]
@@ -129,6 +137,19 @@ class Learner:
             f"gradients must be finite, got NaN or infinity first in {bad[:1]} at step "
             f"{self.num_steps + 1}; the adapter has not moved. Lower learner.lr."
         )
+
+    def _check_reach(self, grads: Mapping[str, torch.Tensor]) -> None:
+        # An expert that no token of the batch chose has no gradient yet.
+        missing = [n for n in self.parameters if n not in grads and not CHOSEN.search(n)]
+        if missing:
+            self.optimizer.zero_grad()
+            raise ModelError(
+                f"every trainable tensor must get a gradient, {len(missing)} of "
+                f"{len(self.parameters)} have none, first {missing[0]!r}; the adapter has not "
+                "moved. Take modules that the base model does not use, or that cut gradients, "
+                "out of adapter.targets."
+            )
+        self._all_reached = True
 
     def auxiliary_loss(
         self, share: torch.Tensor | float, token_mask: torch.Tensor | None = None

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from rlpeft.config import (
@@ -234,3 +235,54 @@ def test_an_adapter_on_the_output_head_is_refused(llama):
     policy = attach_adapter(llama(), SvfAdapter(targets=("q_proj", "lm_head")), seed=0)
     with pytest.raises(ModelError, match="output head must be frozen"):
         Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+
+
+class Cut(nn.Linear):
+    """Passes no gradient on to its input once it has run without gradients, as 4-bit layers do."""
+
+    cuts = False
+
+    def forward(self, x):
+        self.cuts |= not torch.is_grad_enabled()
+        return super().forward(x.detach() if self.cuts else x)
+
+
+@pytest.mark.parametrize("adapter", [SvfAdapter(), LoraFamilyAdapter(type="lora")])
+def test_a_layer_that_cuts_gradients_is_refused_before_the_first_step(llama, adapter):
+    base = llama()
+    old = base.model.layers[1].mlp.up_proj
+    cut = Cut(old.in_features, old.out_features, bias=False)
+    cut.load_state_dict(old.state_dict())
+    base.model.layers[1].mlp.up_proj = cut.requires_grad_(False)
+    policy = attach_adapter(base, adapter, seed=0)
+    with pytest.raises(ModelError, match=r"must pass gradients on.*Cut .*layers\.1\.mlp\.up_proj"):
+        Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+
+
+def test_4_bit_layers_are_kept_from_repacking_their_weights(llama):
+    base = llama()
+    base.model.layers[0].mlp.up_proj.support_avx512bf16_for_cpu = True
+    policy = attach_adapter(base, LoraFamilyAdapter(type="lora"), seed=0)
+    Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+    assert base.model.layers[0].mlp.up_proj.base_layer.support_avx512bf16_for_cpu is False
+
+
+def test_a_trainable_tensor_without_a_gradient_stops_the_first_step(llama):
+    learner = make(llama)
+    start = learner.adapter_state().digest
+    learner.forward_backward(SAMPLES)
+    for p in list(learner.parameters.values())[:2]:
+        p.grad = None
+    with pytest.raises(ModelError, match=r"2 of 14 have none, first .*layers\.0.*q_proj"):
+        learner.optim_step()
+    assert learner.adapter_state().digest == start
+    assert all(p.grad is None for p in learner.parameters.values())
+
+
+def test_a_first_batch_without_any_gradient_does_not_stop_the_next(llama):
+    learner = make(llama)
+    learner.step([Sample((1, 2), (), (), 1.0)])
+    learner.forward_backward(SAMPLES)
+    next(iter(learner.parameters.values())).grad = None
+    with pytest.raises(ModelError, match="1 of 14 have none"):
+        learner.optim_step()
