@@ -127,6 +127,8 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
         "equals_base": equals_base,
         "test": expert_test.model_dump(),
         "base_test": base_test.model_dump(),
+        "modules": card.modules,
+        "left_out": card.left_out,
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
         "sync_bytes": proof.state.num_bytes,
         "sync_ms": 1e3 * median(syncs) if syncs else None,

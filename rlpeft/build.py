@@ -12,14 +12,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rewards.scorer import RewardSpec, Scorer
+from rlpeft import models
 from rlpeft.adapter_state import AdapterState
 from rlpeft.config import Recipe
-from rlpeft.errors import DataError
+from rlpeft.errors import DataError, ModelError
 from rlpeft.evaluate import Prompter
 from rlpeft.experts import ExpertCard
 from rlpeft.models import (
     eos_ids,
     load_base_model,
+    load_config,
     load_tokenizer,
     model_digest,
     model_skeleton,
@@ -42,12 +44,20 @@ def build_learner(recipe: Recipe) -> Any:
     """The learner with a fresh adapter, on the CPU or on the only visible GPU."""
     import torch
 
+    from rlpeft.adapters.targets import unmatched
     from rlpeft.learner import Learner
-    from rlpeft.policy import attach_adapter
+    from rlpeft.mechanisms import read_mechanisms
+    from rlpeft.policy import adapted_modules, attach_adapter, linear_names
 
     path = resolve_model(recipe.model.name)
+    read_mechanisms(load_config(path))  # refused before any weight is read
     base = load_base_model(path, recipe.model.dtype)
     policy = attach_adapter(base, recipe.adapter, seed=recipe.train.seed)
+    if lost := unmatched(recipe.adapter.targets, adapted_modules(policy)):
+        raise ModelError(
+            f"every name in adapter.targets must be that of a module, {', '.join(lost)} is not. "
+            f"Linear layers here are named {', '.join(linear_names(base))}."
+        )
     return Learner(
         policy.to("cuda" if torch.cuda.is_available() else "cpu"),
         recipe.learner,
@@ -149,10 +159,7 @@ def check_inputs(
 
 def context_length(recipe: Recipe) -> int:
     """Tokens the base model can attend to."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(resolve_model(recipe.model.name))
-    return int(config.max_position_embeddings)
+    return models.context_length(load_config(resolve_model(recipe.model.name)))
 
 
 def build_canary(task: Task, prompter: Prompter, split: Split = "validation") -> list[list[int]]:
@@ -167,11 +174,18 @@ def build_canary(task: Task, prompter: Prompter, split: Split = "validation") ->
 
 def build_card(recipe: Recipe) -> ExpertCard:
     """The card of an expert that has not been trained yet."""
+    from rlpeft.adapters.targets import adapted, kind_counts, left_out
+    from rlpeft.policy import peft_config
+
+    skeleton = model_skeleton(resolve_model(recipe.model.name))
+    names = adapted(skeleton, peft_config(recipe.adapter, skeleton))
     return ExpertCard(
         name=recipe.name,
         base_model=recipe.model.name,
         base_digest=model_digest(resolve_model(recipe.model.name)),
         adapter=recipe.adapter.model_dump(),
+        modules=kind_counts(names),
+        left_out=left_out(skeleton, names),
         task=recipe.task.model_dump(),
         rewards=tuple(reward.name for reward in recipe.reward),
         seed=recipe.train.seed,

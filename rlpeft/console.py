@@ -240,6 +240,8 @@ def compared(base: Mapping[str, Any], expert: Mapping[str, Any]) -> str:
 def _facts(summary: Mapping[str, Any]) -> Group:
     export = f"rlpeft export {summary['expert']} --format merged --out {summary['name']}-merged"
     rows = {
+        "adapted modules": _counts(summary.get("modules")),
+        "left out": _counts(summary.get("left_out")),
         "trainable parameters": f"{summary['trainable_parameters']:,}",
         "weight sync": _sync_text(summary["sync_bytes"], summary["sync_ms"]),
         "best step": str(summary["best_step"]),
@@ -254,6 +256,10 @@ def _facts(summary: Mapping[str, Any]) -> Group:
             if value is not None
         )
     )
+
+
+def _counts(kinds: Mapping[str, int] | None) -> str | None:
+    return ", ".join(f"{kind} {count}" for kind, count in kinds.items()) if kinds else None
 
 
 def _sync_text(num_bytes: int, milliseconds: float | None) -> str:

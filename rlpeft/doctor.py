@@ -16,7 +16,7 @@ from typing import Any
 from rewards.errors import RewardError
 from rewards.scorer import Scorer
 from rlpeft import build
-from rlpeft.checks.adapter import check_start, check_targets, check_trainable
+from rlpeft.checks.adapter import check_forward, check_start, check_targets, check_trainable
 from rlpeft.checks.leak import check_leak
 from rlpeft.checks.memory import check_memory
 from rlpeft.checks.prompts import check_chat, check_prompts, check_tokens
@@ -86,7 +86,8 @@ def _policy_checks(
     canary = yield from opened("canary", lambda _: build.build_canary(task, unlimited), recipe)
     if learner is None or canary is None:
         return
-    yield check_targets(recipe, learner.adapter_state())
+    yield check_forward(learner)
+    yield check_targets(recipe, learner)
     yield check_trainable(learner)
     yield from guarded("KL at step 0", check_start(learner, canary))
     yield check_memory(recipe, learner)

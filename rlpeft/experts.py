@@ -84,6 +84,10 @@ class ExpertCard(Section):
     """`rlpeft.models.model_digest` of the base model."""
     adapter: dict[str, Any]
     """The recipe's `[adapter]` section."""
+    modules: dict[str, int] = {}
+    """The modules it moves: kind -> how many; empty in cards that were written before this."""
+    left_out: dict[str, int] = {}
+    """The other matrices of the decoder layers: kind -> how many."""
     task: dict[str, Any]
     """The recipe's `[task]` section."""
     rewards: tuple[str, ...]

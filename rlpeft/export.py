@@ -28,7 +28,13 @@ from rlpeft.config import AdapterConfig, SvfAdapter
 from rlpeft.errors import ExpertError
 from rlpeft.experts import CARD_FILE, CONFIG_FILE, TENSOR_FILE, Expert, load_expert
 from rlpeft.files import replacing_folder
-from rlpeft.models import load_base_model, load_tokenizer, model_digest, resolve_model
+from rlpeft.models import (
+    context_length,
+    load_base_model,
+    load_tokenizer,
+    model_digest,
+    resolve_model,
+)
 from rlpeft.policy import attach_adapter, load_tensors
 from rlpeft.rollout.base import largest_gap
 
@@ -295,9 +301,11 @@ def _write_card(source: Source, folder: Path) -> None:
 
 def probe_rows(config: Any) -> list[list[int]]:
     """Seeded random token ids: no text suits every tokenizer."""
-    length = min(PROBE_TOKENS, int(config.max_position_embeddings))
+    length = min(PROBE_TOKENS, context_length(config))
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, int(config.vocab_size), (PROBE_ROWS, length), generator=generator)
+    ids = torch.randint(
+        0, int(config.get_text_config().vocab_size), (PROBE_ROWS, length), generator=generator
+    )
     return ids.tolist()
 
 

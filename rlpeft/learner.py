@@ -27,7 +27,6 @@ from rlpeft.loss import importance_ratio, reinforce, token_terms
 from rlpeft.packing import MicroBatch, Sample, pack
 from rlpeft.policy import adapter_state, load_tensors, sequence_logprobs
 
-
 CHOSEN = re.compile(r"\.experts\.\d+\.")
 """In the names of modules that only the tokens of their choice pass through."""
 

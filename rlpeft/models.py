@@ -149,12 +149,11 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     folder = check_model_folder(Path(path))
+    capped = getattr(load_config(folder).get_text_config(), ATTENTION_CAP, None) is not None
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        capped = getattr(config.get_text_config(), ATTENTION_CAP, None) is not None
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
@@ -181,11 +180,27 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
 def model_skeleton(path: Path | str) -> Any:
     """A model's modules with their shapes, and no weights."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(check_model_folder(Path(path)), trust_remote_code=False)
+    config = load_config(path)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def load_config(path: Path | str) -> Any:
+    """The config of a model folder.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    folder = check_model_folder(Path(path))
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ModelError(f"config.json in {str(folder)!r} cannot be read: {cause}") from error
 
 
 def context_length(config: Any) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
@@ -122,6 +123,12 @@ def attach_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> PeftModel
     if not any(parameter.requires_grad for parameter in policy.parameters()):
         raise ModelError("the adapter must have trainable parameters, it has none.")
     return policy
+
+
+def adapted_modules(policy: PeftModel) -> list[str]:
+    """Full names, as in the base model, of the layers that an adapter moves, in its order."""
+    base = policy.get_base_model()
+    return [name for name, module in base.named_modules() if isinstance(module, BaseTunerLayer)]
 
 
 def linear_names(model: torch.nn.Module) -> list[str]:

@@ -24,6 +24,7 @@ from rlpeft.config import Recipe, SftConfig
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import Prompter
 from rlpeft.learner import Learner
+from rlpeft.models import context_length
 from rlpeft.templates import Template
 from rlpeft.trainer import Progress, Run, finished, resume, save, sync, validate
 from rlpeft.types import Problem
@@ -191,5 +192,5 @@ def _remaining_rows(run: Run, progress: Progress) -> list[Row]:
     recipe = run.recipe
     count = (recipe.train.steps - progress.step) * recipe.train.prompts_per_step
     problems = draw(run.task.split("train"), progress.cursor, count, recipe.train.seed)
-    context = int(run.learner.policy.config.max_position_embeddings)
+    context = context_length(run.learner.policy.config)
     return training_rows(recipe, problems, run.prompter, context=context)

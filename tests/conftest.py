@@ -55,6 +55,55 @@ def llama():
     return make
 
 
+TINY_SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "word_embed_proj_dim": 32,
+    "intermediate_size": 48,
+    "ffn_dim": 48,
+    "n_inner": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    # Large enough for attention to choose.
+    "initializer_range": 0.3,
+    "init_std": 0.3,
+}
+"""As far as a config knows the names; those of `tiny_model`."""
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """A maker of small random models of two layers, of any architecture of transformers."""
+
+    def make(kind, **changes):
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        kind = type(AutoConfig.for_model(kind))
+        names = {*kind().to_dict(), *kind.attribute_map}
+        config = kind(**{k: v for k, v in TINY_SIZES.items() if k in names} | changes)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def make_expert(tmp_path_factory):
     """A maker of expert folders from tensors under PEFT's names, SVF on `tiny` by default."""

@@ -8,7 +8,6 @@ import copy
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlpeft.config import LearnerConfig, LoraFamilyAdapter, LossConfig
 from rlpeft.errors import ModelError
@@ -16,35 +15,6 @@ from rlpeft.learner import Learner
 from rlpeft.packing import Sample, pack
 from rlpeft.policy import attach_adapter
 
-LAYERS = 2
-SIZES = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "word_embed_proj_dim": 32,
-    "intermediate_size": 48,
-    "ffn_dim": 48,
-    "n_inner": 48,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "num_experts": 4,
-    "num_local_experts": 4,
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 16,
-    "shared_expert_intermediate_size": 16,
-    "first_k_dense_replace": 1,
-    "n_group": 1,
-    "topk_group": 1,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-    # Large enough for attention to choose.
-    "initializer_range": 0.3,
-    "init_std": 0.3,
-}
 LATENT = {
     "num_key_value_heads": 4,
     "head_dim": 4,
@@ -145,15 +115,6 @@ REFUSED = [
 ]
 
 
-def tiny(kind, changes):
-    kind = type(AutoConfig.for_model(kind))
-    names = {*kind().to_dict(), *kind.attribute_map}
-    config = kind(**{k: v for k, v in SIZES.items() if k in names} | changes)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-
-
 def learner(base):
     policy = attach_adapter(base, LoraFamilyAdapter(type="lora", rank=2), seed=0)
     return Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
@@ -182,8 +143,10 @@ def alone(model, sample):
 @pytest.mark.parametrize(
     ("kind", "changes", "windows"), SUPPORTED, ids=[f"{k}-{w}" for k, _, w in SUPPORTED]
 )
-def test_packed_groups_have_the_log_probs_of_each_sequence_alone(kind, changes, windows):
-    base = tiny(kind, changes)
+def test_packed_groups_have_the_log_probs_of_each_sequence_alone(
+    kind, changes, windows, tiny_model
+):
+    base = tiny_model(kind, **changes)
     own = copy.deepcopy(base)
     own.set_attn_implementation("eager")
     trained = learner(base)
@@ -202,7 +165,9 @@ def test_packed_groups_have_the_log_probs_of_each_sequence_alone(kind, changes, 
 @pytest.mark.parametrize(
     ("kind", "changes", "named"), REFUSED, ids=[f"{k}-{n}" for k, _, n in REFUSED]
 )
-def test_what_cannot_be_expressed_is_refused_with_one_line_that_names_it(kind, changes, named):
+def test_what_cannot_be_expressed_is_refused_with_one_line_that_names_it(
+    kind, changes, named, tiny_model
+):
     with pytest.raises(ModelError, match=named) as caught:
-        learner(tiny(kind, changes))
+        learner(tiny_model(kind, **changes))
     assert "\n" not in str(caught.value)

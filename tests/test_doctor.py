@@ -84,6 +84,7 @@ def test_everything_is_looked_at(healthy):
         "reward on gold answers",
         "reward on wrong answers",
         "reward on empty answers",
+        "attention and logits",
         "adapter modules",
         "trainable parameters",
         "KL at step 0",
@@ -97,7 +98,11 @@ def test_everything_is_looked_at(healthy):
 
 
 def test_numbers_of_the_model_are_named(healthy):
-    assert "8 modules: q_proj 4, up_proj 4" in healthy["adapter modules"].found
+    assert healthy["attention and logits"].found == "every layer sees all tokens; plain logits"
+    assert healthy["adapter modules"].found == (
+        "8 modules: q_proj 4, up_proj 4; left out: k_proj 4, v_proj 4, o_proj 4, gate_proj 4, "
+        "down_proj 4"
+    )
     assert "1,024 of" in healthy["trainable parameters"].found
     assert "differ by at most 0" in healthy["KL at step 0"].found
     assert "4,096 bytes" in healthy["engine and weight sync"].found

@@ -6,11 +6,19 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig
+from transformers import (
+    AutoConfig,
+    BloomConfig,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+)
 
 from rlpeft.errors import DataError, ModelError
 from rlpeft.models import (
     adds_bos,
+    context_length,
     decode_prompt,
     encode_prompt,
     eos_ids,
@@ -279,3 +287,41 @@ def test_any_text_survives_the_tiny_tokenizer(tokenizer):
     text = "What's 3 + 4?\n\tÜbung: 你好 \\boxed{swap} 🙂"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert tokenizer.decode(ids) == text
+
+
+def test_the_context_of_a_vision_language_model_is_that_of_its_language_model():
+    config = AutoConfig.for_model("llava")
+    config.text_config.max_position_embeddings = 77
+    assert not hasattr(config, "max_position_embeddings")
+    assert context_length(config) == 77
+
+
+def test_a_context_is_found_by_any_of_its_names():
+    assert context_length(GPT2Config(n_positions=33)) == 33
+    assert context_length(BloomConfig(seq_length=44)) == 44
+
+
+def test_a_config_without_a_context_says_what_to_add():
+    with pytest.raises(ModelError, match=r"how many tokens it can attend to.*'bloom' does not"):
+        context_length(BloomConfig())
+
+
+def test_a_model_with_capped_scores_is_loaded_with_an_attention_that_caps_them(tmp_path):
+    """`sdpa` would leave the cap out: the base would be another model than vLLM's."""
+    config = Gemma2Config(
+        vocab_size=60,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        attn_logit_softcapping=0.1,
+        initializer_range=1.0,
+    )
+    torch.manual_seed(0)
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    shutil.copy(TINY / "tokenizer.json", tmp_path)
+    eager = Gemma2ForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
+    ids = torch.tensor([[3, 4, 5, 6, 7]])
+    assert torch.equal(load_base_model(tmp_path)(ids).logits, eager(ids).logits)

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from peft import PeftConfig
+from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -37,6 +39,22 @@ def projections(model: nn.Module) -> list[str]:
             "in its decoder layers."
         )
     return found
+
+
+def adapted(model: nn.Module, config: PeftConfig) -> list[str]:
+    """Full names of the linear layers that a PEFT config moves, in the model's order."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and check_target_module_exists(config, name)
+    ]
+
+
+def unmatched(targets: Collection[str] | str, names: Collection[str]) -> list[str]:
+    """Targets of a recipe that none of the adapted modules is named by."""
+    if isinstance(targets, str):
+        return []
+    return sorted(t for t in targets if not any(f".{name}".endswith(f".{t}") for name in names))
 
 
 def left_out(model: nn.Module, adapted: Collection[str]) -> Counter[str]:
@@ -117,6 +135,11 @@ def _layers(model: Any) -> str:
 def _projects(name: str, module: nn.Module) -> bool:
     is_chooser = not CHOOSERS.isdisjoint(name.split("."))
     return isinstance(module, nn.Linear | Conv1D) and not (is_chooser or name.endswith(SCALERS))
+
+
+def kind_counts(names: Collection[str]) -> Counter[str]:
+    """Last parts of full names -> how many."""
+    return Counter(map(_kind, names))
 
 
 def _kind(name: str) -> str:

@@ -6,36 +6,37 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rlpeft.adapter_state import PEFT_PREFIX, AdapterState
+from rlpeft.adapters.targets import counted, left_out, unmatched
 from rlpeft.checks.row import Check, fail, ok
 from rlpeft.compare import kind_order, place
 from rlpeft.config import Recipe
+from rlpeft.policy import adapted_modules
 from rlpeft.rollout.base import largest_gap
 
 IDENTITY_GAP = 1e-4
 """Log-prob difference up to which a fresh adapter is the base model."""
 
 
-def check_targets(recipe: Recipe, state: AdapterState) -> Check:
-    """Which modules the adapter found, and named targets that found none."""
-    modules = {name.removeprefix(PEFT_PREFIX).rpartition(".")[0] for name in state.tensors}
-    modules = {module.removesuffix(".lora_A").removesuffix(".lora_B") for module in modules}
+def check_forward(learner: Any) -> Check:
+    """Windows, caps and scales of the base model, which the learner expresses."""
+    return ok("attention and logits", learner.forward.mechanisms.describe())
+
+
+def check_targets(recipe: Recipe, learner: Any) -> Check:
+    """Which modules the adapter found and left out, and named targets that found none."""
+    modules = adapted_modules(learner.policy)
     kinds = Counter(place(module)[1] for module in modules)
-    listed = ", ".join(f"{kind} {kinds[kind]}" for kind in sorted(kinds, key=kind_order))
+    listed = counted({kind: kinds[kind] for kind in sorted(kinds, key=kind_order)})
     found = f"{len(modules)} modules: {listed}"
-    targets = recipe.adapter.targets
-    lost = [] if isinstance(targets, str) else sorted(t for t in targets if _unmatched(t, modules))
-    if lost:
+    if others := left_out(learner.policy.get_base_model(), modules):
+        found += f"; left out: {counted(others)}"
+    if lost := unmatched(recipe.adapter.targets, modules):
         return fail(
             "adapter modules",
             f"{found}; no module is named {', '.join(lost)}",
             "Correct or remove them in adapter.targets.",
         )
     return ok("adapter modules", found)
-
-
-def _unmatched(target: str, modules: set[str]) -> bool:
-    return not any(f".{module}".endswith(f".{target}") for module in modules)
 
 
 def check_trainable(learner: Any) -> Check:

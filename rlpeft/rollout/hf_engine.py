@@ -14,6 +14,7 @@ from peft import PeftModel
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError, ModelError
+from rlpeft.models import context_length
 from rlpeft.policy import adapter_tensors, load_tensors, sequence_logprobs
 from rlpeft.rollout.base import Delivery, check_experts, check_sampling, check_tokens
 from rlpeft.rollout.decoding import Draft, Ending, Row, decode
@@ -46,7 +47,7 @@ class HfEngine:
     ) -> None:
         self.policy, self.tokenizer = policy.eval(), tokenizer
         self.eos_ids, self.batch_size = sorted(eos_ids), batch_size or BATCH_SIZE
-        self.context = int(policy.get_base_model().config.max_position_embeddings)
+        self.context = context_length(policy.get_base_model().config)
         self.vocabulary = len(policy.get_base_model().get_input_embeddings().weight)
         self._current = Delivery(0, tensors_digest(adapter_tensors(policy)), 0.0)
         self._experts = RowExperts(policy, {})

@@ -12,6 +12,7 @@ from typing import Any
 from vllm.platforms import current_platform
 
 from rlpeft.errors import EngineError
+from rlpeft.models import context_length, load_config
 from rlpeft.rollout.vllm_plugin import METHOD
 
 WORKER = "rlpeft.rollout.vllm_plugin.worker.AdapterWorker"
@@ -33,7 +34,7 @@ def model_context(model_path: Path) -> int:
             f"the vllm engine needs an unquantised base model, {str(model_path)!r} has a "
             "quantization_config. Use rollout.engine = 'hf' or an unquantised base."
         )
-    return int(config["max_position_embeddings"])
+    return context_length(load_config(model_path))
 
 
 def llm_arguments(context: int, batch_size: int | None = None) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""Default targets: all attention and MLP projections, in every family, and what is left out."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma3Config
+
+from rlpeft.adapters.targets import adapted, kind_counts, left_out, unmatched
+from rlpeft.config import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
+from rlpeft.errors import ModelError
+from rlpeft.policy import adapted_modules, attach_adapter, peft_config
+
+ATTENTION = {"q_proj": 2, "k_proj": 2, "v_proj": 2, "o_proj": 2}
+MLP = {"gate_proj": 2, "up_proj": 2, "down_proj": 2}
+FUSED_EXPERTS = {"experts.gate_up_proj": 2, "experts.down_proj": 2}
+BLOCK = {"query_key_value": 2, "dense": 2, "dense_h_to_4h": 2, "dense_4h_to_h": 2}
+# The first layer is dense, the second has one shared expert.
+LATENT = {"q_a_proj": 2, "q_b_proj": 2, "kv_a_proj_with_mqa": 2, "kv_b_proj": 2, "o_proj": 2}
+ONE_FUSED = {"experts.gate_up_proj": 1, "experts.down_proj": 1}
+
+FAMILIES = [
+    ("llama", ATTENTION | MLP, {}),
+    ("gemma2", ATTENTION | MLP, {}),
+    ("phi", {"q_proj": 2, "k_proj": 2, "v_proj": 2, "dense": 2, "fc1": 2, "fc2": 2}, {}),
+    ("phi3", {"o_proj": 2, "qkv_proj": 2, "gate_up_proj": 2, "down_proj": 2}, {}),
+    ("glm", ATTENTION | {"gate_up_proj": 2, "down_proj": 2}, {}),
+    ("opt", {"k_proj": 2, "v_proj": 2, "q_proj": 2, "out_proj": 2, "fc1": 2, "fc2": 2}, {}),
+    ("gpt_neox", BLOCK, {}),
+    ("falcon", BLOCK, {}),
+    ("bloom", BLOCK, {}),
+    ("gpt2", {"c_attn": 2, "c_proj": 4, "c_fc": 2}, {}),
+    ("starcoder2", ATTENTION | {"c_fc": 2, "c_proj": 2}, {}),
+    ("nemotron", ATTENTION | {"up_proj": 2, "down_proj": 2}, {}),
+    ("mixtral", ATTENTION, FUSED_EXPERTS),
+    ("qwen3_moe", ATTENTION, FUSED_EXPERTS),
+    ("gpt_oss", ATTENTION, FUSED_EXPERTS),
+    ("phimoe", ATTENTION, FUSED_EXPERTS | {"router": 2}),
+    ("qwen2_moe", ATTENTION | MLP, FUSED_EXPERTS | {"shared_expert_gate": 2}),
+    ("deepseek_v3", LATENT | MLP, ONE_FUSED),
+]
+
+
+@pytest.mark.parametrize(("kind", "moved", "others"), FAMILIES, ids=[f[0] for f in FAMILIES])
+def test_default_targets_are_all_projections_of_the_family(kind, moved, others, tiny_model):
+    base = tiny_model(kind)
+    names = adapted(base, peft_config(SvfAdapter(), base))
+    assert kind_counts(names) == moved
+    assert left_out(base, names) == others
+
+
+def test_an_attached_adapter_moves_what_its_config_says_and_leaves_out_the_same(tiny_model):
+    base = tiny_model("phi3")
+    said = adapted(base, peft_config(SvfAdapter(), base))
+    policy = attach_adapter(base, SvfAdapter(targets=("qkv_proj",)), seed=0)
+    assert kind_counts(adapted_modules(policy)) == {"qkv_proj": 2}
+    others = left_out(policy.get_base_model(), adapted_modules(policy))
+    assert others == {"o_proj": 2, "gate_up_proj": 2, "down_proj": 2}
+    assert len(said) == sum(others.values()) + 2
+
+
+def test_layers_are_chosen_under_default_targets(tiny_model):
+    base = tiny_model("llama")
+    names = adapted(base, peft_config(SvfAdapter(layers=(1,)), base))
+    assert len(names) == 7
+    assert all(".layers.1." in name for name in names)
+
+
+def test_lora_leaves_dense_layers_out_where_peft_reads_their_names_as_experts(tiny_model):
+    """PEFT would turn gate_proj into fused experts, and skip the layers that have the name."""
+    base = tiny_model("deepseek_v3")
+    policy = attach_adapter(base, LoraFamilyAdapter(type="lora", rank=2), seed=0)
+    assert kind_counts(adapted_modules(policy)) == LATENT
+    assert left_out(policy.get_base_model(), adapted_modules(policy)) == MLP | ONE_FUSED
+
+
+def test_the_vision_tower_is_not_adapted(tiny_model):
+    text = {**tiny_model("gemma3_text").config.to_dict(), "vocab_size": 60}
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 8,
+        "patch_size": 4,
+    }
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    with torch.random.fork_rng(), torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(config)
+    names = adapted(base, peft_config(SvfAdapter(), base))
+    assert kind_counts(names) == ATTENTION | MLP
+    assert all("vision" not in name for name in names)
+
+
+def test_names_that_no_module_has_are_told(tiny_model):
+    base = tiny_model("phi3")
+    names = adapted(base, peft_config(Ia3Adapter(type="ia3"), base))
+    assert unmatched(Ia3Adapter(type="ia3").targets, names) == ["k_proj", "v_proj"]
+
+
+def test_a_model_without_decoder_layers_asks_for_names():
+    from rlpeft.adapters.targets import projections
+
+    class Bare(torch.nn.Module):
+        def get_decoder(self):
+            return self
+
+    with pytest.raises(ModelError, match=r"adapter.targets must be named for Bare"):
+        projections(Bare())
