@@ -2,38 +2,45 @@ r"""Multiple choice: letters, numeric keys, and `answer2` forms.
 
 A completion may *state* its choice in a box, in a sentence such as "The answer is (B)", or by
 being nothing but the key. Statements run together ("A, B, C, D", one box per option) are one
-statement of several choices, and a statement of several choices is no answer.
+statement of several choices, and a statement of several choices is no answer. A key that is denied
+("not A") or said to be wrong is not stated; a correction ("B... no, C") takes its place.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from string import ascii_uppercase
 
+from rewards import phrases
 from rewards.errors import RewardError
+from rewards.keys import Keys, keys_like
 from rewards.math.boxes import find_boxes
+from rewards.plain import plain_text
 from rewards.regions import answer_region
 from rewards.verdict import Verdict, VerdictKind
 
 LETTERS = "ABCDE"
+"""Options where none are given; a gold answer beyond them extends them up to itself."""
+
+LEFT, RIGHT = 120, 80
+"""Characters before and after a key that are read for what is said of it."""
+
+MOST_KEYS = 10_000
+"""Keys, counted from the end, beyond which a completion is not read: it is no answer then."""
 
 _NAMED_KEY = re.compile(r"([a-z]{3,12})\s?(\d{1,2})", re.IGNORECASE)
-_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
-_JOIN = re.compile(r"(?:[\s,;/&|$.*]|\\[,; ]|and\b|or\b)*", re.IGNORECASE)
-# What may follow "The answer is A": an article is followed by a word, a choice is not.
-_AFTER_KEY = (
-    r"(?![A-Za-z0-9_'’^=+<>\\-]|[.,]\d)"
-    r"(?!\s+(?!because\b|since\b|as\b|which\b|and\b|or\b|with\b|due\b|for\b|is\b|was\b|-)[a-z])"
-)
-_MARKS = r"[\s*_`\"'$({\[]{0,8}"
-_LEADS = (
-    r"(?:answer|option|choice)[*_]{0,2}\s{0,3}"
-    r"(?:(?:is|was|must\sbe|should\sbe|would\sbe)\b\s{0,3}:?|:|=)",
-    r"\b(?:i|we)\s(?:choose|chose|pick|select|go[ ]with)\b",
-    r"####",
-)
-_NOUN = r"(?:(?:option|choice|answer)\b\s{0,3})?"
+_JOIN = re.compile(r"(?:[\s,;/&|.]|\\[,; ]|and\b|or\b)*", re.IGNORECASE)
+
+
+class _Said(IntEnum):
+    """How a completion speaks of a key."""
+
+    WRONG = 0
+    HINTED = 1
+    STATED = 2
+    CORRECTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +48,10 @@ class _Statement:
     keys: frozenset[str]
     start: int
     end: int
+    said: _Said = _Said.STATED
 
 
-def verify_choice(completion: str, gold: str, *, letters: str = LETTERS) -> Verdict:
+def verify_choice(completion: str, gold: str, *, letters: str | None = None) -> Verdict:
     r"""Compare the one choice a completion states with the key of the right option.
 
     >>> verify_choice("Only one survives.\n\nAnswer: (B)", "B").score
@@ -51,20 +59,23 @@ def verify_choice(completion: str, gold: str, *, letters: str = LETTERS) -> Verd
 
     Args:
         completion: the model's text.
-        gold: a letter of `letters`, a numeric key ("3"), or a named one ("answer2"); the form
-            of the gold answer decides which form is looked for.
-        letters: the options' letters, in order.
+        gold: a letter, a numeric key ("3"), or a named one ("answer2"); the form of the gold
+            answer decides which form is looked for.
+        letters: the options' letters, in order; A to E, or to the gold answer, if absent.
 
     Raises:
         RewardError: `letters` is not a string of different capital letters.
     """
-    if not (letters.isascii() and letters.isupper() and len(set(letters)) == len(letters) > 1):
+    if letters is not None and not _are_letters(letters):
         raise RewardError(f"letters must be different capitals such as 'ABCDE', got {letters!r}.")
-    key = _gold_key(gold, letters)
+    key = _gold_key(plain_text(gold), letters or ascii_uppercase)
     if key is None:
-        reason = f"gold must be one of {letters}, a number or a form like answer2, got {gold!r:.60}"
+        known = letters or "the letters"
+        reason = f"gold must be one of {known}, a number or a form like answer2, got {gold!r:.60}"
         return Verdict(None, VerdictKind.UNSCORABLE, reason)
-    chosen = _choices(completion, _key_pattern(key, letters))
+    if letters is None:
+        letters = ascii_uppercase[: max(len(LETTERS), ascii_uppercase.find(key) + 1)]
+    chosen = _choices(completion, keys_like(key, letters))
     if not chosen:
         return Verdict(0.0, VerdictKind.UNPARSABLE, "the completion states no choice")
     if len(chosen) > 1:
@@ -76,37 +87,49 @@ def verify_choice(completion: str, gold: str, *, letters: str = LETTERS) -> Verd
     return Verdict(score, kind, f"chose {found}, the key is {key}", extracted=found)
 
 
+def _are_letters(letters: str) -> bool:
+    return (
+        letters.isascii()
+        and letters.isalpha()
+        and letters.isupper()
+        and len(set(letters)) == len(letters) > 1
+    )
+
+
 def _gold_key(gold: str, letters: str) -> str | None:
-    bare = gold.strip().strip("().").strip()
+    bare = gold.strip().strip("().[]{}:").strip()
     if bare.upper() in list(letters):
         return bare.upper()
     if bare.isascii() and bare.isdigit() and len(bare) <= 2:
         return bare
-    named = _NAMED_KEY.fullmatch(bare)
-    return named[1].lower() + named[2] if named else None
+    if named := _NAMED_KEY.fullmatch(bare):
+        return named[1].lower() + named[2]
+    stated = _choices(gold, keys_like("A", letters))  # "B. photosynthesis", "Option B"
+    return next(iter(stated)) if len(stated) == 1 else None
 
 
-def _key_pattern(key: str, letters: str) -> str:
-    """Return the pattern of all keys of the same form as `key`."""
-    if key.isalpha():
-        small = letters.lower()  # a small letter is a key in brackets or at the end of its line
-        return rf"[{letters}]|(?<=\()[{small}](?=\))|[{small}](?=\W*$)"
-    if key.isdigit():
-        return r"\d{1,2}"
-    return rf"(?i:{key.rstrip('0123456789')})\s?\d{{1,2}}"
-
-
-def _choices(completion: str, key: str) -> frozenset[str]:
+def _choices(completion: str, keys: Keys) -> frozenset[str]:
     region = answer_region(completion)
     if region is None:
         return frozenset()
-    region = _LATEX_TEXT.sub(r"\1", region)
-    statements = _boxed(region, key)
-    stated = _stated(region, key)
-    if statements and stated and stated[-1].start > statements[-1].end:
+    region = plain_text(region)
+    boxed, spoken = _boxed(region, keys), _spoken(region, keys)
+    stated = [s for s in spoken if s.said >= _Said.STATED]
+    if boxed and stated and stated[-1].start >= boxed[-1].end:
         # A sentence after the box restates it or takes it back; two answers are none.
-        return _last(region, statements) | _last(region, stated)
-    return _last(region, statements or stated) or _bare(region, key)
+        last = _last(region, stated)
+        return last if stated[-1].said is _Said.CORRECTED else _last(region, boxed) | last
+    hinted = [s for s in spoken if s.said is _Said.HINTED]
+    statements = boxed or stated or _bare(region, keys) or hinted
+    chosen = _last(region, statements)
+    wrong = [s for s in spoken if s.said is _Said.WRONG]
+    if not chosen and keys.is_name:
+        # A named key ("answer2") is no ordinary word, so a mention is a statement.
+        denied = frozenset().union(*(s.keys for s in wrong))
+        return frozenset(_normal(m["key"]) for m in keys.mention.finditer(region)) - denied
+    # What is said to be wrong after it was stated is taken back.
+    taken_back = any(s.keys == chosen and s.start >= statements[-1].start for s in wrong)
+    return frozenset() if taken_back else chosen
 
 
 def _last(region: str, statements: list[_Statement]) -> frozenset[str]:
@@ -117,94 +140,102 @@ def _last(region: str, statements: list[_Statement]) -> frozenset[str]:
         if following and not _JOIN.fullmatch(region, statement.end, following.start):
             break
         keys |= statement.keys
+        if statement.said is _Said.CORRECTED:
+            break
         following = statement
     return keys
 
 
-def _boxed(region: str, key: str) -> list[_Statement]:
+def _boxed(region: str, keys: Keys) -> list[_Statement]:
     found = []
     for box in find_boxes(region).spans:
-        keys = _listed(box.text[:500].strip(" $*"), key)
-        if keys:
-            found.append(_Statement(keys, box.start, box.end))
+        content = box.text[:500].strip(" \"'")
+        if match := keys.boxed.match(content):
+            found.append(_Statement(_run(content, match, keys).keys, box.start, box.end))
     return found
 
 
-def _listed(content: str, key: str) -> frozenset[str]:
-    """Return the keys of "B", "(B)", "option B: its text" or "A, B"; none of a formula."""
-    match = _patterns(key).boxed.match(content)
+def _spoken(region: str, keys: Keys) -> list[_Statement]:
+    """Everything that sentences say of keys, in order."""
+    runs: list[_Statement] = []
+    for match in keys.mention.finditer(region):
+        if not runs or match.start() >= runs[-1].end:
+            runs.append(_run(region, match, keys))
+    each = (_read(region, run, keys) for run in runs[-MOST_KEYS:])
+    return [statement for statement in each if statement is not None]
+
+
+def _read(region: str, run: _Statement, keys: Keys) -> _Statement | None:
+    left = region[max(0, run.start - LEFT) : run.start]
+    right = region[run.end : run.end + RIGHT]
+    judged = phrases.judged(right)
+    if judged is False:
+        return replace(run, said=_Said.WRONG)
+    if not (judged or keys.ends.match(region, run.end)):
+        return None
+    lead = phrases.find_lead(left)
+    if not (judged or lead):
+        return replace(run, said=_Said.WRONG) if phrases.DENIED.search(left[-16:]) else None
+    said = _said(left, lead, right, is_right=judged is True)
+    start = run.start - len(left) + lead.start() if lead else run.start
+    return None if said is None else replace(run, start=start, said=said)
+
+
+def _said(left: str, lead: re.Match[str] | None, right: str, *, is_right: bool) -> _Said | None:
+    """What is said of a key between its lead, which ends `left`, and what follows it."""
+    clause_ends = phrases.ENDS.match(right)
+    if lead and lead.re is phrases.CORRECTED and (is_right or clause_ends):
+        all_but = phrases.ALL_BUT.search(left, 0, lead.start())
+        return _Said.WRONG if all_but else _Said.CORRECTED
+    clause = phrases.AFFIRMED.sub("", _clause(left, lead))
+    if phrases.NEGATED.search(clause):
+        return _Said.WRONG
+    if phrases.CONDITION.search(clause) or right.lstrip(" )\"'").startswith("?"):
+        return None
+    if is_right or (lead and lead.re is phrases.STATED):
+        return _Said.STATED
+    return _Said.HINTED if lead and lead.re is phrases.HINTED and clause_ends else None
+
+
+def _clause(left: str, lead: re.Match[str] | None) -> str:
+    """The end of `left`, from the clause in which its lead begins."""
+    cut = len(left) if lead is None else lead.start() + 1
+    start = 0
+    for boundary in phrases.CLAUSE.finditer(left, 0, cut):
+        start = boundary.end()
+    return left[start:]
+
+
+def _run(text: str, match: re.Match[str], keys: Keys) -> _Statement:
+    """One key and those run together with it: "A, B or C"."""
+    found, end = {_normal(match["key"])}, match.end()
+    while (follower := keys.follower.match(text, end)) is not None:
+        found.add(_normal(follower["key"]))
+        end = follower.end()
+    return _Statement(frozenset(found), match.start(), end)
+
+
+def _bare(region: str, keys: Keys) -> list[_Statement]:
+    """The key if the region's last or first line is nothing but the key (and its text)."""
+    lines = list(re.finditer(r"[^\s][^\n]*", region))
+    if lines and (last := _alone(lines[-1], keys)):
+        if len(lines) == 1 or not (before := _alone(lines[-2], keys)):
+            return [last]
+        # Options one a line are no choice, unless a last one is repeated without its text.
+        repeats = keys.pure.fullmatch(lines[-1][0]) and not keys.pure.fullmatch(lines[-2][0])
+        return [last if repeats else replace(last, keys=last.keys | before.keys)]
+    if len(lines) > 1 and (first := _alone(lines[0], keys)) and not _alone(lines[1], keys):
+        return [first]
+    return []
+
+
+def _alone(line: re.Match[str], keys: Keys) -> _Statement | None:
+    content = line[0][:500].strip(" \"'")
+    match = keys.alone.match(content)
     if match is None:
-        return frozenset()
-    return _with_followers(content, match, key)
-
-
-def _stated(region: str, key: str) -> list[_Statement]:
-    found = [
-        _Statement(_with_followers(region, match, key), match.start(), match.end())
-        for pattern in (_patterns(key).sentence, _patterns(key).inverted)
-        for match in pattern.finditer(region)
-    ]
-    return sorted(found, key=lambda statement: statement.start)
-
-
-def _with_followers(text: str, match: re.Match[str], key: str) -> frozenset[str]:
-    keys = {_normal(match["key"])}
-    position = match.end()
-    while (follower := _patterns(key).follower.match(text, position)) is not None:
-        keys.add(_normal(follower["key"]))
-        position = follower.end()
-    return frozenset(keys)
-
-
-def _bare(region: str, key: str) -> frozenset[str]:
-    """Return the key if the region, or its last line, is nothing but the key (and its text)."""
-    for line in region.strip().splitlines()[-1:]:
-        content = line[:500].strip(" $*_`\"'")
-        match = _patterns(key).alone.match(content)
-        if match is not None:
-            return _with_followers(content, match, key)
-    if not key.startswith("(?i:"):
-        return frozenset()
-    # A named key ("answer2") is no ordinary word, so a mention is a statement.
-    return frozenset(_normal(m) for m in _patterns(key).mention.findall(region))
+        return None
+    return _Statement(_run(content, match, keys).keys, line.start(), line.end())
 
 
 def _normal(key: str) -> str:
     return re.sub(r"\s", "", key).lower() if len(key) > 2 else key.upper()
-
-
-@dataclass(frozen=True, slots=True)
-class _Patterns:
-    """The regular expressions for one form of key; every repetition is bounded or disjoint."""
-
-    sentence: re.Pattern[str]
-    inverted: re.Pattern[str]
-    boxed: re.Pattern[str]
-    alone: re.Pattern[str]
-    follower: re.Pattern[str]
-    mention: re.Pattern[str]
-
-
-@lru_cache(maxsize=64)
-def _patterns(key: str) -> _Patterns:
-    one = rf"(?P<key>{key})"
-    close = r"[)\]}*_`\"'$]{0,4}"
-    # A named key is itself "answer2" and its options read "Answer2: text": no text may follow.
-    text = r"\s*$" if key.startswith("(?i:") else r"(?:[)\].:]|\s*$)"
-    join = r"\s{0,3}(?:[,/&|]|\bor\b|\band\b){1,2}\s{0,3}(?:or\s|and\s)?"
-    return _Patterns(
-        sentence=re.compile(
-            rf"(?i:{'|'.join(_LEADS)}){_MARKS}(?i:{_NOUN}){_MARKS}{one}{close}{_AFTER_KEY}", re.M
-        ),
-        inverted=re.compile(
-            rf"(?:^|[\s(*\"]){one}{close}\s{{1,3}}(?:is|was)\s(?:the\s)?(?:correct|right|best)\b",
-            re.M,
-        ),
-        boxed=re.compile(
-            rf"(?i:{_NOUN})[\s:(]{{0,4}}{one}{close}(?:\s{{0,9}}$|\s?[).:,;–-]|\s(?=or\b|and\b))",
-            re.M,
-        ),
-        alone=re.compile(rf"[(\[]?{one}{text}(?![.\d])"),
-        follower=re.compile(rf"{join}[(\[*]{{0,2}}{one}{close}(?![A-Za-z0-9])"),
-        mention=re.compile(rf"\b({key})\b"),
-    )

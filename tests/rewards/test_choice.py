@@ -76,9 +76,15 @@ def test_another_choice_is_wrong():
     assert (verdict.kind, verdict.extracted) == (VerdictKind.WRONG, "C")
 
 
-@pytest.mark.parametrize("gold", ["", "F", "the second one", "BB", "answer", "7.5"])
+@pytest.mark.parametrize("gold", ["", "É", "the second one", "BB", "answer", "7.5"])
 def test_a_gold_answer_that_is_no_key_is_unscorable(gold):
     assert verify_choice("Answer: B", gold).kind is VerdictKind.UNSCORABLE
+
+
+def test_a_gold_answer_beyond_e_extends_the_letters():
+    assert verify_choice("The answer is F.", "F").score == 1.0
+    assert verify_choice("Answer: B", "F").kind is VerdictKind.WRONG
+    assert verify_choice("Answer: F", "F", letters="ABCD").kind is VerdictKind.UNSCORABLE
 
 
 def test_more_letters_are_an_option():
@@ -135,7 +141,9 @@ def test_a_choice_matches_its_own_key_and_no_other(key, form):
     assert matched == [key]
 
 
-@pytest.mark.parametrize("piece", ["Answer: ", "\\boxed{", "A, ", "(", "answer is ", "\\boxed{A}"])
+@pytest.mark.parametrize(
+    "piece", ["Answer: ", "\\boxed{", "A, ", "(", "answer is ", "so A ", "A\n"]
+)
 @pytest.mark.parametrize("gold", ["B", "answer2", "3"])
 def test_hostile_repetition_is_answered_at_once(piece, gold):
     start = time.process_time()

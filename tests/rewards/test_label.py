@@ -63,3 +63,65 @@ def test_a_gold_label_outside_the_set_is_unscorable():
 def test_labels_that_fold_together_are_refused():
     with pytest.raises(RewardError, match="labels must differ"):
         verify_label("a", "a", labels=["A", "a"])
+
+
+SETS = {
+    "tone": ["positive", "negative", "neutral"],
+    "toxic": ["toxic", "non-toxic"],
+    "yes": ["yes", "no"],
+    "spam": ["spam", "ham"],
+    "tone, Chinese": ["正面", "负面"],
+    "open": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "completion", "label"),
+    [
+        ("tone", "The sentiment is not positive, it is negative.", "negative"),
+        ("tone", "Not positive but negative", "negative"),
+        ("tone", "positive, not negative", "positive"),
+        ("tone", "positive rather than negative", "positive"),
+        ("tone", "neither positive nor negative, so neutral", "neutral"),
+        ("tone", "positive... no, negative", "negative"),
+        ("tone", "positive. Wait, actually negative", "negative"),
+        ("tone", '{"label": "positive"}', "positive"),
+        ("tone", "{'sentiment': 'negative'}", "negative"),
+        ("tone", "The sentiment of this review is positive.", "positive"),
+        ("tone", "positive<|im_end|>", "positive"),
+        ("tone", "<label>positive</label>", "positive"),
+        ("toxic", "The comment is not toxic.", "non-toxic"),
+        ("toxic", "Non toxic", "non-toxic"),
+        ("toxic", "non_toxic", "non-toxic"),
+        ("yes", "No, it is not.", "no"),
+        ("yes", "yes, not no", "yes"),
+        ("spam", "It's not spam, it's ham", "ham"),
+        ("spam", "ham (not spam)", "ham"),
+        ("tone, Chinese", "答案：正面", "正面"),
+        ("open", "Category: World News", "world news"),
+        ("open", '{"label": "sports"}', "Sports"),
+    ],
+)
+def test_a_label_is_read_as_a_careful_reader_does(kind, completion, label):
+    labels = SETS[kind]
+    assert verify_label(completion, label, labels=labels).score == 1.0
+    assert all(
+        verify_label(completion, x, labels=labels).score == 0.0 for x in labels if x != label
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "completion"),
+    [
+        ("tone", "The review is not positive."),
+        ("tone", "It isn't negative."),
+        ("tone", "neither positive nor negative"),
+        ("tone", "not a very positive review"),
+        ("tone", "The label could be positive or negative."),
+        ("spam", "This is not spam"),
+        ("tone, Chinese", "不是正面"),
+    ],
+)
+def test_a_denied_label_is_not_given(kind, completion):
+    verdicts = [verify_label(completion, label, labels=SETS[kind]) for label in SETS[kind]]
+    assert {verdict.kind for verdict in verdicts} == {VerdictKind.UNPARSABLE}
