@@ -14,6 +14,7 @@ from jobs.watchdog import watch_me
 from rewards.errors import RewardError
 from rlpeft.errors import ClusterError, ConfigError, RlpeftError
 from rlpeft.files import check_place, describe
+from rlpeft.typed import typeable
 
 MISTAKE, TRY_AGAIN = 1, 75
 """Exit codes: something has to be mended; the cluster failed and the same command may succeed."""
@@ -61,13 +62,13 @@ def train(
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
     folder = (out or Path("runs") / found.name).expanduser().absolute()
     from jobs.train import run
-    from rlpeft.console import RunDisplay, print_closing
+    from rlpeft.console import print_closing, run_shown
     from rlpeft.report import write_report
 
     quiet_libraries()
     if not local:
         watch_me()  # a killed driver leaves processes of the Ray it started
-    with RunDisplay(found.train.steps) as display:
+    with run_shown(folder, found.train.steps) as display:
         summary = run(found, folder, address=address, ray=not local, on_step=display.step)
     summary["report"] = str(write_report(folder))
     if as_json:
@@ -98,7 +99,7 @@ def main() -> None:
 def in_one_line(error: Exception) -> str | None:
     """What to tell of a user's mistake, or of the machine's state; `None` for a defect of ours."""
     if isinstance(error, RlpeftError | RewardError):
-        return f"error: {' '.join(str(error).split())}"
+        return typeable(f"error: {' '.join(str(error).split())}")
     line = describe(error) if isinstance(error, OSError) else None
     return None if line is None else f"error: {line}"
 

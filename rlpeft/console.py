@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -20,6 +22,9 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rlpeft.checkpoint import list_checkpoints
+from rlpeft.typed import this_command, typeable
+
 RATE_WINDOW = 20
 """Steps over which the rate is taken."""
 
@@ -28,6 +33,9 @@ EQUALS_BASE = (
     "longer, with another learner.lr, or with a reward that tells its answers apart."
 )
 """Said where a run has found nothing."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 PLAIN_INTERVAL_S = 1.0
 """Least time between two plain lines."""
@@ -112,6 +120,47 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+GAP = "  "
+BAR_WIDTH, WIDE = 20, 110
+"""Columns of the bar, and of the terminal that has room for it beside the figures."""
+
+LEFT_OUT = ("kl ", "spread ", "mean ")
+"""Figures that a narrow terminal does without, the least needed first."""
+
+
+def fitted(shown: str, paced: str, width: int) -> str:
+    """Figures and pace in so many columns; what is least needed is left out first."""
+    pieces, times = shown.split(GAP), paced.split(GAP)
+    for start in (*LEFT_OUT, *times[:1], *times[1:]):
+        if len(line := GAP.join(filter(None, (*pieces, *times)))) <= width:
+            return line
+        pieces = [piece for piece in pieces if not piece.startswith(start)]
+        times = [time for time in times if time != start]
+    return GAP.join(filter(None, (*pieces, *times)))
+
+
+@contextmanager
+def run_shown(folder: Path, total_steps: int, *, unit: str = "step") -> Iterator[RunDisplay]:
+    """Show a run as it goes: where it goes on from, its steps, and how to go on after Ctrl-C.
+
+    Args:
+        folder: the run's.
+    """
+    display = RunDisplay(total_steps, unit=unit)
+    folders = list_checkpoints(folder)
+    done = int(folders[-1].name.rpartition("_")[2]) if folders else 0
+    if 0 < done < total_steps:
+        display.say(f"continuing from {unit} {done} of {folder}")
+    try:
+        with display:
+            yield display
+    except KeyboardInterrupt:
+        display.say(f"stopped; to go on from the last {unit}: {this_command()}")
+        raise SystemExit(INTERRUPTED) from None
+    if not display.has_stepped:
+        display.say(f"nothing ran: {folder} holds the finished run, whose figures these are")
+
+
 class RunDisplay:
     """Shows a run as it goes; `step` is what `jobs.train.run` calls after each step.
 
@@ -136,18 +185,19 @@ class RunDisplay:
         self._printed_at = float("-inf")
         self._bar: ProgressBar | None = None
         self._task = TaskID(0)
+        self.has_stepped = False
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
+            bar = [BarColumn(bar_width=BAR_WIDTH)] if self.console.width >= WIDE else []
             self._bar = ProgressBar(
                 TextColumn(self.unit),
                 MofNCompleteColumn(),
-                BarColumn(bar_width=20),
+                *bar,
                 TextColumn("{task.fields[figures]}", markup=False),
-                TextColumn("[dim]{task.fields[pace]}"),
                 console=self.console,
             )
-            self._task = self._bar.add_task("", total=self.total_steps, figures="", pace="")
+            self._task = self._bar.add_task("", total=self.total_steps, figures="")
             self._bar.start()
         return self
 
@@ -167,16 +217,19 @@ class RunDisplay:
             (v for v in (self._best, validation(metrics)) if v is not None), default=None
         )
         paced = pace(self._rate.at(progress.step), self.total_steps - progress.step)
+        self.has_stepped = True
+        place = f"{self.unit} {progress.step}/{self.total_steps}"
+        room = self.console.width - len(place) - len(GAP)
         if self._bar is not None:
-            self._bar.update(self._task, completed=progress.step, figures=shown, pace=paced)
+            room -= BAR_WIDTH + 1 if self.console.width >= WIDE else 0
+            line = fitted(shown, paced, room)
+            self._bar.update(self._task, completed=progress.step, figures=line)
         elif self._is_due(progress.step, metrics):
-            place = f"{self.unit} {progress.step}/{self.total_steps}"
-            self.console.print(
-                "  ".join(part for part in (place, shown, paced) if part),
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            self.say(GAP.join(part for part in (place, fitted(shown, paced, room)) if part))
+
+    def say(self, line: str) -> None:
+        """Print one line, which is never wrapped."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _is_due(self, step: int, metrics: Mapping[str, float]) -> bool:
         """A second has passed, or the line says what no later one will."""
@@ -247,7 +300,7 @@ def _facts(summary: Mapping[str, Any]) -> Group:
         "best step": str(summary["best_step"]),
         "expert": summary["expert"],
         "report": summary.get("report"),
-        "next": export,
+        "next": typeable(export),
     }
     return Group(
         *(

@@ -57,6 +57,7 @@ LAYERS = {
     "rlpeft.adapter_config": 0.5,
     "rlpeft.templates": 0.5,
     "rlpeft.files": 0.3,
+    "rlpeft.typed": 0,
     "rlpeft.shadow": -1,
     "rlpeft.types": 0,
     "rlpeft.errors": 0,

@@ -1,6 +1,8 @@
 """What a person sees of a run, from its records."""
 
 import io
+import re
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +14,10 @@ from rlpeft.console import (
     clock_time,
     compared,
     figures,
+    fitted,
     pace,
     print_closing,
+    run_shown,
 )
 from rlpeft.measures import Accuracy
 
@@ -91,6 +95,69 @@ def test_a_terminal_shows_the_same_figures():
         display.step(SimpleNamespace(step=2), {"reward": 0.625})
     assert "reward 0.625" in out.getvalue()
     assert "2/2" in out.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("width", [60, 80, 109, 110, 200])
+def test_a_long_runs_line_fits_the_terminal(is_terminal, width):
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, width=width, force_terminal=is_terminal, color_system=None)
+    with RunDisplay(12000, console=console, clock=clock) as display:
+        for step in (9998, 9999):
+            found = {"reward": 0.123, "kl": 1.2e-05, "eval_accuracy": 0.981}
+            display.step(SimpleNamespace(step=step), found)
+            clock.now += 61
+    assert "…" not in out.getvalue()
+    plain = re.sub(r"\x1b\[[0-9?;]*[a-zA-Z]", "", out.getvalue())
+    lines = [line.strip() for line in re.split(r"[\r\n]", plain)]
+    assert max(map(len, lines)) <= width
+    assert "validation 98.1%" in lines[-1] or "validation 98.1%" in lines[-2]
+
+
+def test_a_narrow_terminal_loses_what_is_least_needed_first():
+    shown, paced = "reward 0.500  kl 0.01  best validation 50.0%", "2.0 s/step  0:04 left"
+    assert fitted(shown, paced, 80) == f"{shown}  {paced}"
+    assert fitted(shown, paced, 60) == "reward 0.500  best validation 50.0%  2.0 s/step  0:04 left"
+    assert fitted(shown, paced, 50) == "reward 0.500  best validation 50.0%  0:04 left"
+
+
+def checkpoint(folder, step):
+    (folder / "checkpoints" / f"step_{step:06d}").mkdir(parents=True)
+
+
+def test_a_run_that_goes_on_says_from_where(tmp_path, capsys):
+    checkpoint(tmp_path, 20)
+    checkpoint(tmp_path, 40)
+    with run_shown(tmp_path, 60) as display:
+        display.step(SimpleNamespace(step=41), {})
+    assert f"continuing from step 40 of {tmp_path}" in capsys.readouterr().err.splitlines()[0]
+
+
+def test_a_new_run_continues_nothing(tmp_path, capsys):
+    with run_shown(tmp_path, 60) as display:
+        display.step(SimpleNamespace(step=0), {})
+    assert capsys.readouterr().err == "step 0/60\n"
+
+
+def test_a_finished_run_says_that_nothing_ran(tmp_path, capsys):
+    checkpoint(tmp_path, 60)
+    with run_shown(tmp_path, 60):
+        pass
+    assert capsys.readouterr().err.startswith("nothing ran: ")
+
+
+def test_ctrl_c_is_answered_with_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["rlpeft", "train", "quickstart", "--set", "name=a b"])
+
+    def interrupted():
+        with run_shown(tmp_path, 60) as display:
+            display.step(SimpleNamespace(step=1), {})
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        interrupted()
+    assert caught.value.code == 130
+    assert "rlpeft train quickstart --set 'name=a b'\n" in capsys.readouterr().err
 
 
 def test_fast_steps_are_counted_by_the_second():

@@ -13,8 +13,9 @@ away. `others`, and an answer without exactly one known label, mean the base mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rewards.label import verify_label
@@ -68,11 +69,13 @@ class Question:
         kinds: label -> expert.
         asked: expert that is asked; `None` for the base model.
         task: the task that expert was trained on, whose wording is used.
+        passed_over: expert -> others of its kind, to which it is preferred.
     """
 
     kinds: Mapping[str, str]
     asked: str | None = None
     task: str | None = None
+    passed_over: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def ask(self, prompt: Prompt) -> Prompt:
         """The question about this prompt."""
@@ -85,7 +88,10 @@ class Question:
         who = self.asked or "the base model"
         known = {label.casefold(): label for label in self.kinds}
         if label in known:
-            return Choice(self.kinds[known[label]], f"{who} says {known[label]!r}")
+            expert = self.kinds[known[label]]
+            others = ", ".join(self.passed_over.get(expert, ()))
+            preferred = f"; {expert} is preferred to {others}" if others else ""
+            return Choice(expert, f"{who} says {known[label]!r}{preferred}")
         said = f"says {label!r}" if label else f"gives no known kind: {answer.strip()[:40]!r}"
         return Choice(BASE, f"{who} {said}")
 
@@ -108,28 +114,40 @@ class Classify:
         return [self.question.read(group[0].text) for group in groups]
 
 
-def kinds_of(experts: ExpertSet) -> dict[str, str]:
-    """Label -> expert: the last part of the name of each expert's task (`tiny/swap`: swap).
+def kinds_of(experts: ExpertSet) -> dict[str, list[str]]:
+    """Label -> experts: the last part of the name of each expert's task (`tiny/swap`: swap).
 
-    Mixtures and classifiers answer for no kind of their own.
+    Of several experts of one task the one that validated best comes first, and the first by name
+    of equals. Mixtures and classifiers answer for no kind of their own.
 
     Raises:
-        ExpertError: two experts have the same kind, or none has one.
+        ExpertError: one label stands for different tasks, or none has a kind.
     """
-    kinds: dict[str, str] = {}
+    kinds: dict[str, dict[str, ExpertCard]] = {}
     for name, card in zip(experts.names[1:], experts.cards, strict=True):
-        if card.mixture is not None or _is_classifier(card):
-            continue
-        label = label_of(str(card.task["name"]))
-        if label in kinds:
-            raise ExpertError(
-                f"each kind must have one expert, {kinds[label]!r} and {name!r} are both trained "
-                f"on {card.task['name']!r}. Leave one out, or name it: --strategy {name}."
-            )
-        kinds[label] = name
+        if card.mixture is None and not _is_classifier(card):
+            kinds.setdefault(label_of(str(card.task["name"])), {})[name] = card
     if not kinds:
         raise ExpertError("there must be an expert trained on a task to choose from, got none.")
-    return kinds
+    return {label: _ranked(label, cards) for label, cards in kinds.items()}
+
+
+def _ranked(label: str, cards: Mapping[str, ExpertCard]) -> list[str]:
+    if len({(card.task["name"], card.task.get("path")) for card in cards.values()}) > 1:
+        tasks = ", ".join(
+            f"{name!r} on {card.task.get('path') or card.task['name']!r}"
+            for name, card in cards.items()
+        )
+        raise ExpertError(
+            f"the kind {label!r} must stand for one task, it stands for several: {tasks}. Leave "
+            "all but one out, or name one: --strategy NAME."
+        )
+
+    def order(name: str) -> tuple[float, str]:
+        found = cards[name].validation
+        return (math.inf if found is None else -found.value), name
+
+    return sorted(cards, key=order)
 
 
 def make_question(name: str, experts: ExpertSet) -> Question:
@@ -138,11 +156,14 @@ def make_question(name: str, experts: ExpertSet) -> Question:
     Raises:
         ExpertError: the experts have not what it needs.
     """
+    ranked = kinds_of(experts)
+    kinds = {label: names[0] for label, names in ranked.items()}
+    others = {names[0]: names[1:] for names in ranked.values()}
     if name == "prompt":
-        return Question(kinds_of(experts))
+        return Question(kinds, passed_over=others)
     asked = _only(experts, name, "classifier (task `kind` or `tiny/kind`)", _is_classifier)
     card = experts.cards[experts.names.index(asked) - 1]
-    return Question(kinds_of(experts), asked, str(card.task["name"]))
+    return Question(kinds, asked, str(card.task["name"]), others)
 
 
 def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompter) -> Strategy:

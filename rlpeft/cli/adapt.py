@@ -38,12 +38,12 @@ def adapt(
     from jobs.adapt import run
     from jobs.recipes import read_adapt_recipe
     from rlpeft.adapt.search import total_iterations
-    from rlpeft.console import RunDisplay
+    from rlpeft.console import run_shown
 
     found = read_adapt_recipe(recipe, all_overrides(overrides, light=light))
     folder = (out or Path("runs") / found.name).expanduser().absolute()
     quiet_libraries()
-    with RunDisplay(total_iterations(found), unit="iteration") as display:
+    with run_shown(folder, total_iterations(found), unit="iteration") as display:
         summary = run(found, folder, on_iteration=display.step)
     print_summary(summary, as_json=as_json)
 

@@ -11,6 +11,7 @@ import typer
 
 from jobs.command import Overrides, quiet_libraries
 from rlpeft.cli.adapt import Light, all_overrides, print_summary
+from rlpeft.typed import program
 
 if TYPE_CHECKING:
     from jobs.cem_client import Client
@@ -61,7 +62,7 @@ def submit(
         return
     where = "" if address is None else f" --address {address}"
     typer.echo(f"submitted {status['id']}; its folder is {status['out']}")
-    typer.echo(f"next: rlpeft cem result {status['id']} --wait{where}")
+    typer.echo(f"next: {program()} cem result {status['id']} --wait{where}")
 
 
 @app.command()

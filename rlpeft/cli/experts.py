@@ -17,6 +17,7 @@ from rich.text import Text
 
 from jobs.command import folder_to_write
 from rlpeft.errors import ExpertError
+from rlpeft.typed import program
 
 if TYPE_CHECKING:
     from rlpeft.compare import Difference
@@ -142,7 +143,7 @@ def transfer_expert(
         typer.echo(json.dumps({"expert": str(folder), "card": card.model_dump(mode="json")}))
         return
     typer.echo(f"wrote {folder} for base {card.base_model}")
-    typer.echo(f"next: rlpeft evaluate {folder} --recipe RECIPE --set model.name={to}")
+    typer.echo(f"next: {program()} evaluate {folder} --recipe RECIPE --set model.name={to}")
 
 
 def _row(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from jobs.command import Overrides
+from rlpeft.typed import program
 
 Address = Annotated[
     str,
@@ -50,7 +51,7 @@ def submit(
         return
     where = "" if address == DASHBOARD else f" --address {address}"
     typer.echo(f"submitted {job}; its run folder is {folder}")
-    typer.echo(f"next: rlpeft logs {job} --follow{where}")
+    typer.echo(f"next: {program()} logs {job} --follow{where}")
 
 
 def status(job: Job, address: Address = DASHBOARD, as_json: AsJson = False) -> None:

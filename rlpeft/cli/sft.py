@@ -34,13 +34,13 @@ def sft(
     """
     from jobs.recipes import read_recipe
     from jobs.sft import run
-    from rlpeft.console import RunDisplay, print_closing
+    from rlpeft.console import print_closing, run_shown
     from rlpeft.report import write_report
 
     found = read_recipe(recipe, overrides or ())
     folder = (out or Path("runs") / f"{found.name}-sft").expanduser().absolute()
     quiet_libraries()
-    with RunDisplay(found.train.steps) as display:
+    with run_shown(folder, found.train.steps) as display:
         summary = run(found, folder, on_step=display.step)
     summary["report"] = str(write_report(folder))
     if as_json:

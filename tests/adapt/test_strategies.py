@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from rlpeft.adapt.strategies import Classify, Fixed, Question, kinds_of, make_strategy
+from rlpeft.adapt.strategies import (
+    Classify,
+    Fixed,
+    Question,
+    kinds_of,
+    make_question,
+    make_strategy,
+)
 from rlpeft.adapt.two_pass import two_pass
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
@@ -110,7 +117,11 @@ def test_few_shot_is_the_mixture_that_was_found(experts, prompter):
     [
         ("few-shot", {"swap": "tiny/swap"}, "exactly one mixture .*, got none"),
         ("classifier", {"swap": "tiny/swap"}, "exactly one classifier .*, got none"),
-        ("prompt", {"a": "tiny/swap", "b": "tiny/swap"}, "'a' and 'b' are both trained"),
+        (
+            "prompt",
+            {"a": "tiny/swap", "b": "mine/swap"},
+            "stands for several: 'a' on 'tiny/swap', 'b' on 'mine/swap'",
+        ),
         ("prompt", {"teller": "tiny/kind"}, "an expert trained on a task"),
         ("copy", {"swap": "tiny/swap"}, "one of the experts base, swap, got 'copy'"),
     ],
@@ -125,13 +136,13 @@ def test_what_a_strategy_lacks_is_said_before_anything_is_asked(
 
 def test_mixtures_and_classifiers_have_no_kind_of_their_own(experts):
     found = experts(one="tiny/swap", mixed="tiny/mix", teller="tiny/kind")
-    assert kinds_of(found) == {"swap": "one"}
+    assert kinds_of(found) == {"swap": ["one"]}
 
 
 def test_each_prompt_is_answered_by_its_own_expert_in_one_batch(experts, prompter):
     found = experts(swap="tiny/swap", sort="tiny/sort")
     fleet = fleet_of(["\\boxed{sort}", "\\boxed{others}", "\\boxed{swap}"], found)
-    strategy = Classify(Question(kinds_of(found)), fleet, prompter)
+    strategy = Classify(make_question("prompt", found), fleet, prompter)
     problems = [Problem(str(k), f"{k}{k}@=") for k in range(1, 4)]
     result = two_pass(problems, strategy, fleet, prompter=prompter, sampling=Sampling(max_tokens=4))
     assert [c.text for c in result.completions] == ["by sort", "by None", "by swap"]
@@ -147,3 +158,22 @@ def test_a_second_call_asks_about_its_own_prompts(experts, prompter):
     chosen.choose(["5678#="])
     first, second = (batch[0].prompt_ids for batch in fleet.engine.requests)
     assert first != second
+
+
+def test_of_two_experts_of_one_task_the_better_validated_answers_and_it_is_said(make_expert):
+    from rlpeft.measures import Accuracy
+
+    validated = {"early": 50, "late": 90, "later": 90, "untold": None}
+    folders = [
+        make_expert(
+            name,
+            Z,
+            task={"name": "tiny/swap"},
+            validation=None if right is None else Accuracy.of(right, 100).model_dump(),
+        )
+        for name, right in validated.items()
+    ]
+    question = make_question("prompt", ExpertSet.read(folders))
+    choice = question.read("\\boxed{swap}")
+    assert choice.expert == "late"
+    assert choice.why == ("the base model says 'swap'; late is preferred to later, early, untold")
