@@ -170,6 +170,7 @@ def _verdict(code: str | None, job: Job, outcome: Outcome | None) -> Verdict:
         "failed": VerdictKind.WRONG,
         "syntax": VerdictKind.UNPARSABLE,
         "bad tests": VerdictKind.UNSCORABLE,
+        "unjudged": VerdictKind.UNSCORABLE,
         "starved": VerdictKind.TIMEOUT,
         "broken": VerdictKind.ERROR,
     }[outcome.outcome]

@@ -1,7 +1,7 @@
 """The process that holds the tests and asks the program under test for values.
 
-Tests run here, against proxies, so that a program cannot pass them by ending early, by patching
-the interpreter, or by objects that equal everything.
+Tests run here, against mirrors of the program's objects, so that a program cannot pass them by
+ending early, by patching the interpreter, or by objects that equal everything.
 """
 
 from __future__ import annotations
@@ -10,103 +10,97 @@ import ast
 import builtins
 import importlib
 import sys
+import types
 from typing import Any
 
-from rewards.code.wire import Channel, WireError, decode, encode
+from rewards.code import checks, pytest_names
+from rewards.code.collect import run_collected
+from rewards.code.errors import Refuted, Unjudged
+from rewards.code.judge_bridge import TESTS, JudgeBridge, Solution
+from rewards.code.libraries import teach
+from rewards.code.wire import Channel, WireError
 
-_PROGRAM: Any = None
-
-
-class _Program:
-    """The judge's end of the channel."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self.answer(self._channel.receive())
-
-    def ask(self, operation: str, target: Any, *arguments: Any) -> Any:
-        data = [encode(argument, _handle_of) for argument in arguments]
-        self._channel.send([operation, target, *data])
-        return self.answer(self._channel.receive())
-
-    def named(self, name: str) -> Any:
-        """Return what the program calls `name`: a value, a proxy, or a standard module."""
-        self._channel.send(["name", name])
-        reply = self._channel.receive()
-        if "missing" in reply:
-            raise NameError(f"the program does not define {name!r}")
-        if "module" in reply:
-            module = str(reply["module"])
-            if module.partition(".")[0] not in sys.stdlib_module_names:
-                raise NameError(f"{name!r} is not a standard module")
-            return importlib.import_module(module)
-        return self.answer(reply)
-
-    def answer(self, reply: Any) -> Any:
-        if "raised" in reply:
-            kind = getattr(builtins, str(reply["raised"]), None)
-            is_error = isinstance(kind, type) and issubclass(kind, Exception)
-            raise _Raised(str(reply["raised"]), str(reply["message"]), kind if is_error else None)
-        return decode(reply["value"], _Proxy)
+# Names under which test programs import the program under test.
+_SOLUTION = (
+    *("solution", "main", "program", "submission", "candidate", "answer"),
+    *("your_module", "your_solution", "my_solution"),
+)
+_COMPARERS = {"isclose": ("math", "isclose"), "approx": ("pytest", "approx")}
 
 
-class _Raised(Exception):
-    """The program raised; `kind` is the built-in exception class of that name, if it is one."""
+class Judge:
+    """Runs test programs in order, in one namespace.
 
-    def __init__(self, name: str, message: str, kind: Any) -> None:
-        super().__init__(f"{name}: {message}")
-        self.kind = kind
-        self.message = message
+    Args:
+        bridge: to the program, which has begun.
+        entry_point: a name the program must define even if the prelude does too, or "".
+    """
 
+    def __init__(self, bridge: JudgeBridge, entry_point: str) -> None:
+        self.bridge = bridge
+        self.entry_point = entry_point
+        self.num_checks = 0
+        self.entered: set[str] = set()
+        # "__main__", so that tests that only a script runs are run.
+        self.module = types.ModuleType(TESTS)
+        self.namespace = self.module.__dict__
+        self.namespace |= {
+            checks.CHECKED: self._checked,
+            checks.HANDLED: self._handled,
+            checks.ENTERED: self.entered.add,
+        }
+        sys.modules[TESTS] = self.module
+        for name in _SOLUTION:
+            sys.modules[name] = Solution(bridge)
+        sys.modules["pytest"] = pytest_names.module(self)
 
-def _request(operation: str, target: int, *arguments: Any) -> Any:
-    try:
-        return _PROGRAM.ask(operation, target, *arguments)
-    except _Raised as error:
-        # Tests may expect an exception; they get the built-in one of the same name.
-        if error.kind is not None:
-            raise error.kind(error.message) from None
-        raise
+    def run(self, code: str, tree: ast.Module) -> None:
+        """Run one test program and what it defines to be run; raises where it fails."""
+        teach(code, self.bridge)
+        self._bind_names(code, tree)
+        exec(compile(tree, "tests.py", "exec", dont_inherit=True), self.namespace)
+        run_collected(self, tree)
 
+    def _checked(self) -> None:
+        self.num_checks += 1
+        if self.bridge.swallowed:
+            raise self.bridge.final(
+                Refuted(f"the program raised {self.bridge.swallowed}, which ended a loop early")
+            )
 
-class _Proxy:
-    """An object that stays in the program."""
+    def _handled(self, is_check: bool) -> None:
+        self.bridge.swallowed = ""
+        self.num_checks += is_check
 
-    __slots__ = ("_handle",)
-    __hash__ = object.__hash__
+    def _bind_names(self, code: str, tree: ast.Module) -> None:
+        """Bind the names a test takes from the program.
 
-    def __init__(self, handle: int) -> None:
-        object.__setattr__(self, "_handle", handle)
+        Built-ins and modules stay the judge's own, lest a program pass `abs(f(x) - 1) < eps` with
+        its own `abs`; only a test that uses nothing else ("assert sum(2, 3) == 1") means the
+        program's function.
+        """
+        free, used = checks.free_names(code)
+        wanted = free - self.namespace.keys()
+        own = {name for name in wanted if not hasattr(builtins, name)}
+        if self.entry_point:
+            own |= {self.entry_point} & used
+        elif not own and not self.namespace.keys() & used:
+            own = wanted
+        for name in sorted(own):
+            self._bind(name, tree, alone=len(own) == 1)
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return _request("call", self._handle, list(arguments), options)
-
-    def __getattr__(self, name: str) -> Any:
-        return _request("get", self._handle, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        _request("set", self._handle, name, value)
-
-    def __iter__(self) -> Any:
-        return iter(_request("list", self._handle))
-
-    def __len__(self) -> int:
-        return int(_request("len", self._handle))
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __getitem__(self, key: Any) -> Any:
-        return _request("item", self._handle, key)
-
-    def __str__(self) -> str:
-        return str(_request("str", self._handle))
-
-
-def _handle_of(value: Any) -> int:
-    if isinstance(value, _Proxy):
-        return int(object.__getattribute__(value, "_handle"))
-    raise WireError(f"tests cannot pass a {type(value).__name__} to the program")
+    def _bind(self, name: str, tree: ast.Module, *, alone: bool) -> None:
+        if name in sys.stdlib_module_names and checks.attribute_only(tree, name):
+            self.namespace[name] = importlib.import_module(name)
+        elif name in _COMPARERS and not alone:
+            module, attribute = _COMPARERS[name]
+            self.namespace[name] = getattr(importlib.import_module(module), attribute)
+        else:
+            try:
+                self.namespace[name] = self.bridge.named(name)
+            except NameError:
+                if not hasattr(builtins, name):
+                    raise
 
 
 def run_tests(
@@ -120,78 +114,71 @@ def run_tests(
         tests: test programs, each of which raises if it fails.
         entry_point: a name the program must define even if the prelude does too, or "".
     """
-    global _PROGRAM
     try:
-        trees = [ast.parse(code) for code in (prelude, *tests)]
+        trees = [checks.instrument(ast.parse(code)) for code in (prelude, *tests)]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return {"outcome": "bad tests", "detail": f"the tests cannot be parsed: {error}"[:300]}
+    if not any(found for _, found in trees):
+        return {"outcome": "bad tests", "detail": "the tests check nothing"}
+    bridge = JudgeBridge(channel)
     try:
-        _PROGRAM = _Program(channel)
-    except _Raised as error:
-        outcome = "syntax" if error.kind and issubclass(error.kind, SyntaxError) else "failed"
-        return {"outcome": outcome, "detail": f"the program raised {error}"}
+        bridge.result("begin")
     except WireError:
         return {"outcome": "failed", "detail": "the program ended before the tests did"}
-    namespace: dict[str, Any] = {"__name__": "tests"}
-    for number, tree in enumerate(trees):
-        detail = _run(tree, namespace, entry_point)
-        if detail is not None:
-            where = f"test {number} of {len(tests)}" if number else "test set-up"
-            return {
-                "outcome": "failed",
-                "detail": f"{where}: {detail}",
-                "passed": max(0, number - 1),
-            }
-    return {"outcome": "passed", "detail": f"{len(tests)} of {len(tests)} tests passed"}
-
-
-def _run(tree: ast.Module, namespace: dict[str, Any], entry_point: str) -> str | None:
-    """Execute one test program; return what went wrong, if anything did."""
-    try:
-        _bind_names(tree, namespace, entry_point)
-        exec(compile(tree, "tests.py", "exec"), namespace)
-    except WireError as error:
-        return f"{error}" if "pass a" in str(error) else "the program ended before the test did"
-    except AssertionError:
-        return f"failed: {ast.unparse(tree)[-120:]}"
     except BaseException as error:
-        return f"{type(error).__name__}: {error}"[:300]
-    return None
+        outcome = "syntax" if isinstance(error, SyntaxError) else "failed"
+        detail = f"the program raised {type(error).__name__}: {error}"[:300]
+        return {"outcome": outcome, "detail": detail}
+    judge = Judge(bridge, entry_point)
+    for number, code in enumerate((prelude, *tests)):
+        found = _run(judge, code, trees[number][0])
+        if found is not None:
+            where = f"test {number} of {len(tests)}" if number else "test set-up"
+            return {"outcome": found[0], "detail": f"{where}: {found[1]}"}
+    return _passed(judge, len(tests))
 
 
-def _bind_names(tree: ast.Module, namespace: dict[str, Any], entry_point: str) -> None:
-    """Bind the names a test takes from the program.
+def _passed(judge: Judge, num_tests: int) -> dict[str, Any]:
+    try:
+        judge.bridge.trust.finish()
+    except Refuted as error:
+        return {"outcome": "failed", "detail": str(error)}
+    except BaseException as error:
+        return {"outcome": "unjudged", "detail": f"the checks of == failed: {error}"[:300]}
+    if not judge.num_checks:
+        return {"outcome": "bad tests", "detail": "the tests ran, but checked nothing"}
+    return {"outcome": "passed", "detail": f"{num_tests} of {num_tests} tests passed"}
 
-    Built-ins stay the judge's own, lest a program pass `abs(f(x) - 1) < eps` with its own `abs`;
-    only a test that uses nothing else ("assert sum(2, 3) == 1") means the program's function.
-    """
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    made = {
-        node.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-    }
-    made |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    made |= {
-        node.name
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-    }
-    made |= {
-        (alias.asname or alias.name).partition(".")[0]
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.Import, ast.ImportFrom))
-        for alias in node.names
-    }
-    wanted = used - made - namespace.keys()
-    own = {name for name in wanted if not hasattr(builtins, name)}
-    if entry_point:
-        own |= {entry_point} & used
-    elif not own and not namespace.keys() & used:
-        own = wanted
-    for name in sorted(own):
-        try:
-            namespace[name] = _PROGRAM.named(name)
-        except NameError:
-            if not hasattr(builtins, name):
-                raise
+
+def _run(judge: Judge, code: str, tree: ast.Module) -> tuple[str, str] | None:
+    """Execute one test program; return what went wrong, if anything did, and how."""
+    found = None
+    try:
+        judge.run(code, tree)
+    except (Unjudged, Refuted):
+        pass
+    except WireError as error:
+        found = ("failed", f"{error}")
+    except AssertionError as error:
+        found = ("failed", f"failed: {_source(code, error)} {error}".rstrip()[:300])
+    except ModuleNotFoundError as error:
+        found = ("bad tests", f"the tests need a module that the sandbox does not have: {error}")
+    except BaseException as error:
+        found = ("failed", f"{type(error).__name__}: {error}"[:300])
+    verdict = judge.bridge.verdict
+    if isinstance(verdict, Refuted):
+        return ("failed", str(verdict))
+    return ("unjudged", str(verdict)) if verdict is not None else found
+
+
+def _source(code: str, error: BaseException) -> str:
+    """Return the statement of the tests that raised."""
+    line, step = 0, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == "tests.py":
+            line = step.tb_lineno
+        step = step.tb_next
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Assert) and node.lineno <= line <= (node.end_lineno or line):
+            return ast.unparse(node)[:200]
+    return code.splitlines()[line - 1].strip()[:200] if line else ""

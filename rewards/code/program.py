@@ -1,81 +1,196 @@
-"""The process that holds the program under test and answers the judge's calls.
+"""The process that holds the program under test and answers the judge's requests.
 
 Hostile from its first line on. It runs confined; whatever it does to itself, the tests are not
-here, and nothing it sends is more than a plain value.
+here, and what it sends is read as data.
 """
 
 from __future__ import annotations
 
+import builtins
+import copy
+import dataclasses
+import io
+import operator
 import random
+import sys
 import types
 from typing import Any
 
-from rewards.code.wire import Channel, decode, encode
+from rewards.code.bridge import Bridge
+from rewards.code.loop import Loop, install
+from rewards.code.wire import Channel
+
+_OF_CLASSES: dict[str, Any] = {
+    "__getitem__": operator.getitem,
+    "__iter__": iter,
+    "__len__": len,
+    "__contains__": operator.contains,
+}
+_MAX_OUTPUT = 1 << 18
+_DATACLASS = {
+    name: getattr(dataclasses, name) for name in ("asdict", "astuple", "replace", "fields")
+}
 
 
 def serve(channel: Channel, source: str) -> None:
     """Execute `source`, then answer requests until the judge hangs up."""
     random.seed(0)
-    # Not "__main__": the part of a script that waits for input is not under test.
-    namespace: dict[str, Any] = {"__name__": "solution"}
-    try:
-        exec(compile(source, "solution.py", "exec"), namespace)
-    except BaseException as error:
-        channel.send(_failure(error))
-        return
-    objects: list[Any] = []
-    channel.send({"value": None})
+    module = types.ModuleType("solution")  # not "__main__": what waits for input is not tested
+    sys.modules["solution"] = module
+    bridge = ProgramBridge(channel, module)
+    # The answer to a request that was never made: how the program began.
+    bridge.serve({"op": "begin", "args": [source]})
     while True:
-        channel.send(_answer(channel.receive(), namespace, objects))
+        bridge.result("serve")
 
 
-def _answer(request: Any, namespace: dict[str, Any], objects: list[Any]) -> Any:
-    def handle(value: Any) -> int:
-        objects.append(value)
-        return len(objects) - 1
+class ProgramBridge(Bridge):
+    """The program's end: answers whatever it is asked."""
 
-    try:
-        operation, target, *rest = request
-        if operation == "name":
-            return _named(target, namespace, handle)
-        arguments = [decode(item, objects.__getitem__) for item in rest]
-        result = _perform(operation, objects[target], arguments)
-        return {"value": encode(result, handle)}
-    except BaseException as error:
-        return _failure(error)
+    trusts = True
+
+    def __init__(self, channel: Channel, module: types.ModuleType) -> None:
+        super().__init__(channel, first=1)
+        self._module = module
+        self._loop = Loop()
+        self._preloaded = frozenset(sys.modules)
+        sys.stdout = _Output()
+        builtins.input = self._input
+
+    def perform(self, operation: str, arguments: list[Any]) -> Any:
+        """Answer a request of the judge."""
+        return getattr(self, f"_do_{operation}")(*arguments)
+
+    def parts(self) -> dict[str, Any]:
+        """Return what a message carries: changes, and what was printed since the last."""
+        parts = super().parts()
+        printed = _printed()
+        return parts | {"out": printed} if printed else parts
+
+    def knows(self, name: str) -> bool:
+        """Whether the judge, which began as this process did, has the module of a type."""
+        module = name.partition(":")[0]
+        return module in self._preloaded and not module.startswith("unittest")
+
+    def special(self, target: Any, name: str, *arguments: Any) -> Any:
+        """Apply an operator of one of the tests' objects."""
+        if name == "__await__":
+            return _finished(self.request("drive", target))
+        return super().special(target, name, *arguments)
+
+    def _input(self, prompt: object = "") -> str:
+        return str(self.request("input", str(prompt)))
+
+    def _do_begin(self, source: str) -> None:
+        if "asyncio" in source:
+            install()
+        code = compile(source, "solution.py", "exec", dont_inherit=True)
+        exec(code, self._module.__dict__)
+
+    def _do_name(self, name: str) -> Any:
+        if name not in self._module.__dict__:
+            return ("missing",)
+        value = self._module.__dict__[name]
+        if isinstance(value, types.ModuleType):
+            return ("module", value.__name__)
+        return ("value", value)
+
+    def _do_names(self) -> list[str]:
+        names = self._module.__dict__.get("__all__")
+        if names is not None:
+            return [str(name) for name in names]
+        return [name for name in self._module.__dict__ if not name.startswith("_")]
+
+    def _do_bind(self, name: str, value: Any) -> None:
+        self._module.__dict__[name] = value
+
+    def _do_functions(self) -> list[str]:
+        """Return the functions that the program itself defines at its top, in order."""
+        return [
+            name
+            for name, value in self._module.__dict__.items()
+            if isinstance(value, types.FunctionType) and value.__module__ == "solution"
+        ]
+
+    def _do_call(self, target: Any, arguments: Any, options: Any) -> Any:
+        return target(*arguments, **dict(options))
+
+    def _do_get(self, target: Any, name: str) -> Any:
+        return getattr(target, name)
+
+    def _do_set(self, target: Any, name: str, value: Any) -> None:
+        setattr(target, name, value)
+
+    def _do_del(self, target: Any, name: str) -> None:
+        delattr(target, name)
+
+    def _do_special(self, target: Any, name: str, *arguments: Any) -> Any:
+        if isinstance(target, type) and name in _OF_CLASSES:
+            return _OF_CLASSES[name](target, *arguments)
+        return getattr(type(target), name)(target, *arguments)
+
+    def _do_dir(self, target: Any) -> list[str]:
+        return dir(target)
+
+    def _do_copy(self, target: Any) -> Any:
+        return copy.copy(target)
+
+    def _do_deepcopy(self, target: Any) -> Any:
+        return copy.deepcopy(target)
+
+    def _do_dataclass(self, name: str, target: Any, options: Any) -> Any:
+        return _DATACLASS[name](target, **dict(options))
+
+    def _do_fields(self, target: Any) -> Any:
+        """Return the fields of an object as pairs, `None` for one that has no fields at all."""
+        found: dict[str, Any] = {}
+        has_fields = hasattr(target, "__dict__") and not callable(target)
+        for cls in type(target).__mro__:
+            slots = vars(cls).get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                has_fields = True
+                if hasattr(target, name):
+                    found[name] = getattr(target, name)
+        if has_fields or isinstance(target, BaseException):
+            found |= getattr(target, "__dict__", {})
+        elif not found:
+            return None
+        return tuple(found.items())
+
+    def _do_task(self, target: Any) -> Any:
+        return self._loop.task(target)
+
+    def _do_step(self, task: Any) -> Any:
+        return self._loop.step(task)
+
+    def _do_cancel(self, task: Any) -> None:
+        task.cancel()
 
 
-def _named(name: str, namespace: dict[str, Any], handle: Any) -> Any:
-    if name not in namespace:
-        return {"missing": name}
-    value = namespace[name]
-    if isinstance(value, types.ModuleType):
-        return {"module": value.__name__}
-    return {"value": encode(value, handle)}
+class _Output(io.StringIO):
+    """What the program prints, kept up to a limit until the next message."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self.tell() < _MAX_OUTPUT:
+            super().write(text[:_MAX_OUTPUT])
+        return len(text)
+
+    def take(self) -> str:
+        text = self.getvalue()
+        if text:
+            self.seek(0)
+            self.truncate()
+        return text
 
 
-def _perform(operation: str, target: Any, arguments: list[Any]) -> Any:
-    match operation:
-        case "call":
-            return target(*arguments[0], **arguments[1])
-        case "get":
-            return getattr(target, *arguments)
-        case "set":
-            return setattr(target, *arguments)
-        case "item":
-            return target[arguments[0]]
-        case "list":
-            return list(target)
-        case "len":
-            return len(target)
-        case "str":
-            return str(target)
-    raise ValueError(f"no operation {operation!r}")
+def _printed() -> str:
+    return sys.stdout.take() if isinstance(sys.stdout, _Output) else ""
 
 
-def _failure(error: BaseException) -> Any:
-    try:
-        message = str(error)[:300]
-    except BaseException:
-        message = ""
-    return {"raised": type(error).__name__, "message": message}
+def _finished(value: Any) -> Any:
+    yield from ()
+    return value

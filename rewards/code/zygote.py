@@ -34,8 +34,9 @@ _LOOK_S = 0.05
 _TESTS_TAKEN = b" "  # first byte of a result, blank in JSON
 _MAX_RESULT_BYTES = 1 << 16
 _PRELOADED = (
-    "array bisect cmath collections copy datetime decimal fractions functools heapq itertools "
-    "json math operator random re statistics string typing"
+    "abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum "
+    "fractions functools heapq itertools json math numbers operator queue random re statistics "
+    "string struct symtable types typing unittest"
 )
 
 
