@@ -65,6 +65,9 @@ LAYERS = {
     "rewards": 0,
 }
 
+# The code sandbox runs programs and tests, in confined processes of their own.
+SANDBOXED = ("rewards.code.program", "rewards.code.judge", "rewards.code.script")
+
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -135,7 +138,7 @@ def test_untrusted_text_is_never_evaluated(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             # The code sandbox is what runs programs, in confined processes of their own.
-            confined = module_name(path) in ("rewards.code.program", "rewards.code.judge")
+            confined = module_name(path) in SANDBOXED
             assert confined or node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
         if isinstance(node, ast.keyword) and node.arg == "shell":
             raise AssertionError(f"{path}:{node.value.lineno} starts a shell")

@@ -8,45 +8,50 @@
 from __future__ import annotations
 
 import ast
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.code.extract import extract_code, open_block
+from rewards.code.extract import extract_code, names_in, open_block
+from rewards.code.pairs import PREAMBLE, Pairs, read_pairs
 from rewards.code.sandbox import Job, Outcome, shared_sandbox
 from rewards.errors import RewardError
 from rewards.verdict import Verdict, VerdictKind
 
 
-def verify_code(completion: str, gold: str, *, time_limit_s: int = 5) -> Verdict:
-    """Run the program in `completion` against the test program `gold`.
+def verify_code(completion: str, gold: Any, *, time_limit_s: int = 5) -> Verdict:
+    """Run the program in `completion` against the tests `gold`.
 
-    The tests run in another process than the program and see it through plain values, so a
+    The tests run in another process than the program and see its objects through mirrors, so a
     program passes by what it returns and by nothing else. A program that loops, sleeps, eats
-    memory or ends early is wrong; tests that cannot be parsed are unscorable.
+    memory or ends early is wrong. Unscorable are tests that cannot be parsed, that check nothing,
+    or that only a comparison of the program's own could decide.
 
     Args:
         completion: text with a fenced block of Python, or bare Python.
-        gold: test program that raises (`assert`) if the program is wrong.
-        time_limit_s: processor seconds.
+        gold: a test program: assertions, pytest functions, unittest classes, HumanEval's
+            `check(candidate)`; or pairs of inputs and outputs as in APPS and LiveCodeBench, as
+            JSON or as what JSON stands for.
+        time_limit_s: processor seconds, for each input where there are pairs.
     """
     return verify_code_batch([completion], [gold], time_limit_s=time_limit_s)[0]
 
 
 def verify_code_batch(
-    completions: Sequence[str], golds: Sequence[str], *, time_limit_s: int = 5
+    completions: Sequence[str], golds: Sequence[Any], *, time_limit_s: int = 5
 ) -> list[Verdict]:
     """Verify many programs on all processors; same verdicts as `verify_code` one by one."""
-    codes = [extract_code(completion) for completion in completions]
-    jobs = [
-        _job(code or "", (gold,) if gold.strip() else (), time_limit_s)
-        for code, gold in zip(codes, golds, strict=True)
+    tests = [_tests(gold) for gold in golds]
+    codes = [
+        extract_code(completion, _names(test))
+        for completion, test in zip(completions, tests, strict=True)
     ]
-    return _verdicts(codes, jobs)
+    return _verdicts(codes, [_job(*row, time_limit_s) for row in zip(codes, tests, strict=True)])
 
 
 def code_reward(
-    completions: Sequence[str],
-    golds: Sequence[str],
+    completions: Sequence[Any],
+    golds: Sequence[Any],
     prompts: Sequence[Any],
     truncated: Sequence[bool],
     *,
@@ -58,13 +63,16 @@ def code_reward(
     stand in it are the tests' own, its last function is the one under test.
     """
     heads = [open_block(_last_text(prompt)) for prompt in prompts]
+    tests = [_tests(gold) for gold in golds]
     codes = [
-        extract_code(text if head is None else f"```python\n{head}{text}")
-        for text, head in zip(completions, heads, strict=True)
+        extract_code(
+            _text(text) if head is None else f"```python\n{head}{_text(text)}", _names(test)
+        )
+        for text, head, test in zip(completions, heads, tests, strict=True)
     ]
     jobs = [
-        _job(code or "", (gold,) if gold.strip() else (), time_limit_s, **_prelude(head or ""))
-        for code, gold, head in zip(codes, golds, heads, strict=True)
+        _job(code, test, time_limit_s, **_prelude(head or ""))
+        for code, test, head in zip(codes, tests, heads, strict=True)
     ]
     return _cut(_verdicts(codes, jobs), completions, truncated)
 
@@ -73,16 +81,28 @@ def mbpp_reward(
     completions: Sequence[Any],
     test_list: Sequence[str | Sequence[str]],
     test_setup_code: Sequence[str] | None = None,
+    test_imports: Sequence[Sequence[str]] | None = None,
     truncated: Sequence[bool] | None = None,
     *,
     time_limit_s: int = 5,
 ) -> list[Verdict]:
-    """Verify MBPP rows (Austin et al., arXiv 2108.07732): `test_list` holds assertions."""
-    setups = test_setup_code or [""] * len(completions)
-    codes = [extract_code(_text(completion)) for completion in completions]
+    """Verify MBPP rows (Austin et al., arXiv 2108.07732): `test_list` holds assertions.
+
+    Rows of the full set have `test_setup_code`, those of the sanitized one `test_imports`.
+    """
+    empty = [""] * len(completions)
+    preludes = [
+        "\n".join([*_several(imports or ()), setup or ""])
+        for imports, setup in zip(test_imports or empty, test_setup_code or empty, strict=True)
+    ]
+    tests = [_several(row) for row in test_list]
+    codes = [
+        extract_code(_text(completion), _names(test))
+        for completion, test in zip(completions, tests, strict=True)
+    ]
     jobs = [
-        _job(code or "", _several(tests), time_limit_s, prelude=setup)
-        for code, tests, setup in zip(codes, test_list, setups, strict=True)
+        _job(code, test, time_limit_s, prelude=prelude)
+        for code, test, prelude in zip(codes, tests, preludes, strict=True)
     ]
     return _cut(_verdicts(codes, jobs), completions, truncated)
 
@@ -107,16 +127,30 @@ def humaneval_reward(
         for text, head, name in zip(completions, heads, entry_point, strict=True)
     ]
     jobs = [
-        _job(
-            code or "",
-            (f"{tests}\n\ncheck({name})\n",),
-            time_limit_s,
-            prelude=head,
-            entry_point=name,
-        )
+        _job(code, (tests,), time_limit_s, prelude=head, entry_point=name)
         for code, tests, name, head in zip(codes, test, entry_point, heads, strict=True)
     ]
     return _cut(_verdicts(codes, jobs), completions, truncated)
+
+
+Tests = tuple[str, ...] | Pairs | Verdict
+"""Test programs, pairs, or what to say of a row that has neither."""
+
+
+def _tests(gold: Any) -> Tests:
+    pairs = read_pairs(gold)
+    if isinstance(pairs, Pairs):
+        return pairs
+    if pairs is not None:
+        return Verdict(None, VerdictKind.UNSCORABLE, pairs)
+    return (gold,) if gold.strip() else ()
+
+
+def _names(tests: Tests) -> frozenset[str]:
+    """Return the names that a program for these tests may have to define."""
+    if isinstance(tests, Pairs):
+        return frozenset({tests.function, "Solution"} if tests.function else ())
+    return names_in("\n".join(tests)) if isinstance(tests, tuple) else frozenset()
 
 
 def _prelude(head: str) -> dict[str, str]:
@@ -146,25 +180,35 @@ def _after_cut(verdict: Verdict, completion: str) -> Verdict:
     return Verdict(0.0, VerdictKind.TRUNCATED, "the program was cut off", verdict.extracted)
 
 
-def _job(code: str, tests: tuple[str, ...], time_limit_s: int, **parts: Any) -> Job:
+def _job(code: str | None, tests: Tests, time_limit_s: int, **parts: Any) -> Job | Verdict:
+    """Return the job of one row, or its verdict where there is nothing to run."""
     if time_limit_s < 1:
         raise RewardError(f"time_limit_s must be at least 1 second, got {time_limit_s!r}.")
-    return Job(code, tests, cpu_s=time_limit_s, wall_s=3.0 * time_limit_s, **parts)
-
-
-def _verdicts(codes: Sequence[str | None], jobs: Sequence[Job]) -> list[Verdict]:
-    runnable = [i for i, job in enumerate(jobs) if codes[i] is not None and job.tests]
-    outcomes = dict(
-        zip(runnable, shared_sandbox().run_many([jobs[i] for i in runnable]), strict=True)
-    )
-    return [_verdict(codes[i], jobs[i], outcomes.get(i)) for i in range(len(jobs))]
-
-
-def _verdict(code: str | None, job: Job, outcome: Outcome | None) -> Verdict:
-    if not job.tests:
+    if isinstance(tests, Verdict):
+        return tests
+    if not tests:
         return Verdict(None, VerdictKind.UNSCORABLE, "there are no tests")
-    if outcome is None:
+    if code is None:
         return Verdict(0.0, VerdictKind.UNPARSABLE, "the completion holds no program")
+    source = textwrap.dedent(code) if code.lstrip("\n")[:1].isspace() else code
+    limits: dict[str, Any] = {"cpu_s": time_limit_s, "wall_s": 3.0 * time_limit_s}
+    if not isinstance(tests, Pairs):
+        return Job(source, tests, **limits, **parts)
+    if tests.function:
+        return Job(source, (tests.test_program(),), preamble=PREAMBLE, **limits)
+    return Job(source, scripts=tests.cases, preamble=PREAMBLE, **limits)
+
+
+def _verdicts(codes: Sequence[str | None], rows: Sequence[Job | Verdict]) -> list[Verdict]:
+    jobs = [row for row in rows if isinstance(row, Job)]
+    outcomes = iter(shared_sandbox().run_many(jobs))
+    return [
+        row if isinstance(row, Verdict) else _verdict(code, next(outcomes))
+        for code, row in zip(codes, rows, strict=True)
+    ]
+
+
+def _verdict(code: str | None, outcome: Outcome) -> Verdict:
     kind = {
         "passed": VerdictKind.CORRECT,
         "failed": VerdictKind.WRONG,
@@ -182,7 +226,7 @@ def _verdict(code: str | None, job: Job, outcome: Outcome | None) -> Verdict:
 
 def _completed(completion: str, head: str, name: str) -> str | None:
     """Return the whole program: the completion if it defines `name`, else appended to `head`."""
-    code = extract_code(completion)
+    code = extract_code(completion, frozenset({name}))
     if code is not None and f"def {name}" in code:
         return f"{_imports(head)}\n{code}"
     if "```" in completion:
@@ -201,7 +245,8 @@ def _code_of_prompt(prompt: Any) -> str:
 
 
 def _several(tests: str | Sequence[str]) -> tuple[str, ...]:
-    return (tests,) if isinstance(tests, str) else tuple(tests)
+    several = (tests,) if isinstance(tests, str) else tuple(tests)
+    return several if any(test.strip() for test in several) else ()
 
 
 def _last_text(prompt: Any) -> str:

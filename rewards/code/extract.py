@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 
 from rewards.regions import answer_region
@@ -11,21 +12,42 @@ _CODE_LINE = re.compile(
     r"^[ \t]{0,40}(?:(?:def|class|import|from|return|if|for|while)\b|@\w|[A-Za-z_]\w{0,60}\s?=)",
     re.MULTILINE,
 )
+# A fence that closes on the last line of the code.
+_INLINE_END = re.compile(r"(?<=[^\s`~])(?:```|~~~)[ \t]*$", re.MULTILINE)
+_DEFINITION = re.compile(r"^[ \t]{0,40}(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+_NAME = re.compile(r"[^\W\d]\w*")
 _PYTHON = frozenset({"", "python", "python3", "py"})
 
 
-def extract_code(completion: str) -> str | None:
-    """Return the last closed block of Python, else of an open one, else the text if it is code.
+def extract_code(completion: str, wanted: frozenset[str] = frozenset()) -> str | None:
+    """Return the block of Python that is the program, else the text if it is code.
 
-    `None` if there is only prose, or the completion is still thinking.
+    Closed blocks go before an open one. Of several, it is the last that defines what most of the
+    others do not: a use of the program often follows it.
+
+    Args:
+        completion: the model's text.
+        wanted: names that the tests use.
+
+    Returns:
+        `None` if there is only prose, or the completion is still thinking.
     """
     region = answer_region(completion)
     if region is None:
         return None
     blocks = _blocks(region)
     if blocks:
-        return blocks[-1]
+        return max(reversed(blocks), key=lambda block: _num_defined(block, wanted))
     return region if _looks_like_code(region) else None
+
+
+def names_in(tests: str) -> frozenset[str]:
+    """Return the names in a text of tests."""
+    return frozenset(_NAME.findall(tests))
+
+
+def _num_defined(block: str, wanted: frozenset[str]) -> int:
+    return len({found[1] for found in _DEFINITION.finditer(block)} & wanted)
 
 
 def _blocks(text: str) -> list[str]:
@@ -34,18 +56,34 @@ def _blocks(text: str) -> list[str]:
     if len(fences) % 2 and not fences[0][2] and _looks_like_code(text[: fences[0].start()]):
         # The prompt opened the block: the completion begins inside it.
         return [text[: fences[0].start()]]
+    ends = [end.start() for end in _INLINE_END.finditer(text)]
+
+    def inline_end(begin: int) -> int:
+        place = bisect.bisect_left(ends, begin)
+        return ends[place] if place < len(ends) else len(text)
+
     found: list[str] = []
     opening: re.Match[str] | None = None
     for fence in fences:
         if opening is None:
             opening = fence
         elif fence[1][0] == opening[1][0] and not fence[2]:
-            if opening[2].lower() in _PYTHON:
-                found.append(text[opening.end() + 1 : fence.start()])
+            _add(found, opening, text[opening.end() + 1 : fence.start()])
             opening = None
-    if opening is not None and not found and opening[2].lower() in _PYTHON:
-        found.append(text[opening.end() + 1 :])
+        elif (end := inline_end(opening.end())) < fence.start():
+            _add(found, opening, text[opening.end() + 1 : end])
+            opening = fence
+    if opening is None:
+        return found
+    end = inline_end(opening.end())
+    if end < len(text) or not found:
+        _add(found, opening, text[opening.end() + 1 : end])
     return found
+
+
+def _add(found: list[str], opening: re.Match[str], block: str) -> None:
+    if opening[2].lower() in _PYTHON:
+        found.append(block)
 
 
 def open_block(prompt: str) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from rewards.code.bridge import Bridge
 from rewards.code.loop import Loop, install
+from rewards.code.script import define_exit
 from rewards.code.wire import Channel
 
 _OF_CLASSES: dict[str, Any] = {
@@ -32,14 +33,15 @@ _DATACLASS = {
 }
 
 
-def serve(channel: Channel, source: str) -> None:
-    """Execute `source`, then answer requests until the judge hangs up."""
+def serve(channel: Channel, source: str, preamble: str) -> None:
+    """Execute `source` after `preamble`, then answer requests until the judge hangs up."""
     random.seed(0)
     module = types.ModuleType("solution")  # not "__main__": what waits for input is not tested
     sys.modules["solution"] = module
+    define_exit()
     bridge = ProgramBridge(channel, module)
     # The answer to a request that was never made: how the program began.
-    bridge.serve({"op": "begin", "args": [source]})
+    bridge.serve({"op": "begin", "args": [source, preamble]})
     while True:
         bridge.result("serve")
 
@@ -81,7 +83,8 @@ class ProgramBridge(Bridge):
     def _input(self, prompt: object = "") -> str:
         return str(self.request("input", str(prompt)))
 
-    def _do_begin(self, source: str) -> None:
+    def _do_begin(self, source: str, preamble: str) -> None:
+        exec(compile(preamble, "preamble.py", "exec", dont_inherit=True), self._module.__dict__)
         if "asyncio" in source:
             install()
         code = compile(source, "solution.py", "exec", dont_inherit=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewards.code.script import script_outcome
 from rewards.code.wire import Channel, WireError
 
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -34,15 +35,19 @@ class Job:
     Attributes:
         source: the program, untrusted.
         tests: test programs in order, each of which raises if it fails.
+        scripts: inputs to run the program on, each with what it has to print; in place of tests.
+        preamble: code that runs before the program, in its namespace.
         prelude: code of the benchmark that runs before the tests.
         entry_point: the function under test, where the prelude defines a stub of that name.
-        cpu_s: processor seconds for the program, and as many for the tests.
+        cpu_s: processor seconds for the program, and as many for the tests; for each script.
         wall_s: seconds until both are killed.
         memory_mb: address space of each.
     """
 
     source: str
-    tests: tuple[str, ...]
+    tests: tuple[str, ...] = ()
+    scripts: tuple[tuple[str, str], ...] = ()
+    preamble: str = ""
     prelude: str = ""
     entry_point: str = ""
     cpu_s: int = 5
@@ -56,6 +61,7 @@ class Outcome:
 
     Attributes:
         outcome: `passed`, `failed`, `syntax` (the program cannot be compiled), `bad tests`,
+            `unjudged` (nothing but the program's own word decides),
             `starved` (killed at the deadline while waiting for a processor) or `broken` (the
             sandbox itself failed).
         detail: one line for a person.
@@ -81,7 +87,7 @@ class Sandbox:
         fit: _Worker | None = None
         try:
             worker = worker or self._start()
-            outcome = worker.run(job)
+            outcome = worker.run_scripts(job) if job.scripts else worker.run(job)
             fit = None if worker.ended else worker
             return outcome
         except WireError as error:
@@ -146,14 +152,32 @@ class _Worker:
 
     def run(self, job: Job) -> Outcome:
         # Three messages for three readers; the zygote itself sees neither source nor tests.
-        self._channel.send({"cpu_s": job.cpu_s, "wall_s": job.wall_s, "memory_mb": job.memory_mb})
-        self._channel.send(job.source)
+        self._send_limits(job)
+        self._channel.send({"source": job.source, "preamble": job.preamble})
         self._channel.send(
             {"prelude": job.prelude, "tests": job.tests, "entry_point": job.entry_point}
         )
         result = self._receive(job.wall_s + _GRACE_S)
         self.ended = result["last"]
         return Outcome(result["outcome"], result["detail"])
+
+    def run_scripts(self, job: Job) -> Outcome:
+        """Run the program on one input after the other; what it has to print stays here."""
+        for number, (given, wanted) in enumerate(job.scripts, start=1):
+            self._send_limits(job)
+            self._channel.send({"source": job.source, "preamble": job.preamble, "text": given})
+            result = self._receive(job.wall_s + _GRACE_S)
+            outcome, detail = script_outcome(result, wanted)
+            if outcome != "passed":
+                where = f"input {number} of {len(job.scripts)}"
+                return Outcome(outcome, f"{where}: {detail}"[:500])
+        return Outcome("passed", f"{len(job.scripts)} of {len(job.scripts)} inputs passed")
+
+    def _send_limits(self, job: Job) -> None:
+        self._channel.send(
+            {"cpu_s": job.cpu_s, "wall_s": job.wall_s, "memory_mb": job.memory_mb}
+            | {"is_script": bool(job.scripts)}
+        )
 
     def close(self) -> None:
         """Kill it, and with it the processes of a job that may still run."""

@@ -25,13 +25,17 @@ from typing import Any
 from rewards.code.confine import Limits, confine, die_with_parent, missing_protections
 from rewards.code.judge import run_tests
 from rewards.code.program import serve
+from rewards.code.script import run_script
 from rewards.code.wire import Channel, WireError
 
 FOLDER_BYTES = 16 << 20
 """What a program may write in all; looked at every `_LOOK_S` seconds."""
 
+MAX_OUTPUT = 8 << 20
+"""What a script may print."""
+
 _LOOK_S = 0.05
-_TESTS_TAKEN = b" "  # first byte of a result, blank in JSON
+_TAKEN = b" "  # first byte of a result, blank in JSON: stdin holds the next job
 _MAX_RESULT_BYTES = 1 << 16
 _PRELOADED = (
     "abc array bisect cmath collections contextlib copy dataclasses datetime decimal enum "
@@ -59,7 +63,7 @@ def _answer(parent: Channel, root: str) -> bool:
     """Run the next job; return whether it has to be the last."""
     limits = parent.receive()
     folder = tempfile.mkdtemp(dir=root)
-    result = _run_job(limits, folder)
+    result = (_run_script if limits["is_script"] else _run_job)(limits, folder)
     shutil.rmtree(folder, ignore_errors=True)
     parent.send(result)
     return bool(result["last"])
@@ -67,10 +71,11 @@ def _answer(parent: Channel, root: str) -> bool:
 
 @dataclass(slots=True)
 class _Child:
-    """One forked process; its processor time is known once it was reaped."""
+    """One forked process; its processor time and status are known once it was reaped."""
 
     pid: int
     used_s: float = 0.0
+    status: int = 0
 
     def ready_s(self) -> float:
         """Seconds it has run or wanted to run, had a processor been free (proc(5), schedstat)."""
@@ -86,8 +91,37 @@ class _Child:
         for stop in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 stop(self.pid, signal.SIGKILL)
-        _, _, usage = os.wait4(self.pid, 0)
+        _, status, usage = os.wait4(self.pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
         self.used_s = usage.ru_utime + usage.ru_stime
+
+
+def _run_script(job: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Fork a program that reads its input and prints; return what it printed."""
+    result_in, result_out = os.pipe()
+
+    def run_program() -> None:
+        message = _take_from_parent()
+        os.write(result_out, _TAKEN)
+        os.dup2(result_out, 1)
+        os.close(result_out)
+        run_script(**message)
+
+    limits = Limits(job["cpu_s"], job["memory_mb"])
+    program = _fork(run_program, folder, limits, keep=(result_out,))
+    os.close(result_out)
+    raw, stopped = _watch(result_in, folder, time.monotonic() + job["wall_s"])
+    starved = stopped == "time" and job["wall_s"] - program.ready_s() < job["wall_s"] / 3
+    program.kill()
+    os.close(result_in)
+    spent = program.used_s >= 0.9 * limits.cpu_s
+    if not raw:
+        return _not_begun(stopped)
+    text = raw[len(_TAKEN) :].decode(errors="replace")
+    if stopped in ("", "output") and not spent:
+        return {"outcome": "ran", "detail": text, "status": program.status, "last": False}
+    result = {"outcome": "failed", "detail": "a limit stopped the program"}
+    return _outcome(json.dumps(result).encode(), stopped, starved, spent) | {"last": False}
 
 
 def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -98,16 +132,16 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
     result_in, result_out = os.pipe()
 
     def run_program() -> None:
-        source = _take_from_parent()
+        message = _take_from_parent()
         channel = Channel(program_in, program_out)
         channel.send("taken")
-        serve(channel, source)
+        serve(channel, **message)
 
     def run_judge() -> None:
         channel = Channel(judge_in, judge_out)
         channel.receive()  # the source is taken, so what stdin holds next are the tests
         tests = _take_from_parent()
-        os.write(result_out, _TESTS_TAKEN)
+        os.write(result_out, _TAKEN)
         result = run_tests(channel, **tests)
         os.write(result_out, json.dumps(result).encode()[:_MAX_RESULT_BYTES])
 
@@ -122,14 +156,18 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
     program.kill()
     judge.kill()
     os.close(result_in)
-    # Before any foreign code runs, so not by the exit status, which a program can choose.
     if not raw:
-        outcome = "starved" if stopped == "time" else "broken"
-        detail = "the tests did not begin: too little time, or a process could not be confined"
-        return {"outcome": outcome, "detail": detail, "last": True}
+        return _not_begun(stopped)
     # A tenth of slack: the kernel's clock of the limit and its account of use differ a little.
     spent = program.used_s >= 0.9 * limits.cpu_s
     return _outcome(raw.strip(), stopped, starved, spent) | {"last": False}
+
+
+def _not_begun(stopped: str) -> dict[str, Any]:
+    """Before any foreign code runs, so not told by the exit status, which a program can choose."""
+    outcome = "starved" if stopped == "time" else "broken"
+    detail = "the tests did not begin: too little time, or a process could not be confined"
+    return {"outcome": outcome, "detail": detail, "last": True}
 
 
 def _outcome(raw: bytes, stopped: str, starved: bool, spent: bool) -> dict[str, Any]:
@@ -187,12 +225,17 @@ def _close_all_but(keep: tuple[int, ...]) -> None:
 
 
 def _watch(result: int, folder: str, deadline: float) -> tuple[bytes, str]:
-    """Read the judge's result; return it and why reading stopped: "", "time", "space", "parent"."""
+    """Read the judge's result; return it and why reading stopped.
+
+    That is "time", "space", "output" (too much of it), "parent" or "" at the end.
+    """
     raw = b""
     poller = select.poll()
     poller.register(result, select.POLLIN)
     poller.register(0, 0)  # nothing but its end: the parent's
     while time.monotonic() < deadline:
+        if len(raw) > MAX_OUTPUT:
+            return raw, "output"
         ready = [descriptor for descriptor, _ in poller.poll(_LOOK_S * 1000)]
         if 0 in ready:
             return raw, "parent"

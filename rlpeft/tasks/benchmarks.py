@@ -143,9 +143,11 @@ def mbpp(row: Row) -> Item:
     tests = column(row, "test_list")
     task = str(column(row, "text", "prompt")).rstrip(" .")
     shown = f"```python\n{tests[0]}\n```"
+    # The full set has set-up code, the sanitized one imports.
+    prelude = [*(row.get("test_imports") or ()), row.get("test_setup_code") or ""]
     return Item(
         user=f"{task}. Your code should satisfy the following assertion:\n{shown}",
-        answer="\n".join([*filter(None, [row.get("test_setup_code")]), *tests]),
+        answer="\n".join([*filter(None, prelude), *tests]),
         system=CODE,
         prefill="```python\n",
     )

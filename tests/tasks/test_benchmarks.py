@@ -88,6 +88,14 @@ def test_mbpp_shows_one_assertion_and_scores_by_all_after_the_set_up():
     assert item.answer == "import math\nassert f(1) == 1\nassert f(2) == 2"
 
 
+def test_mbpp_runs_the_imports_of_a_sanitized_row():
+    row = {"prompt": "Write f.", "test_list": ["assert f(1) == math.pi"]}
+
+    item = mbpp(row | {"test_imports": ["import math"]})
+
+    assert item.answer == "import math\nassert f(1) == math.pi"
+
+
 def test_mbpp_is_split_by_its_published_numbering():
     tables = mbpp_splits([{"task_id": number} for number in range(1, 975)])
     assert [len(tables[split]) for split in ("train", "validation", "test")] == [374, 90, 500]

@@ -160,6 +160,31 @@ def test_a_program_in_the_thinking_is_not_the_answer():
     assert verify(text, "assert f() == 1", kind="code").kind is VerdictKind.UNPARSABLE
 
 
+def test_a_program_in_a_list_is_indented_with_its_fence():
+    text = "1. So:\n\n    ```python\n    def f():\n        return 1\n    ```\n"
+
+    assert verify(text, "assert f() == 1", kind="code").score == 1.0
+
+
+def test_the_imports_of_a_sanitized_mbpp_row_are_run():
+    completions = ["```python\ndef half(x): return x / 2\n```"] * 2
+    imports = [["import math"], ["from math import pi"]]
+    tests = [["assert math.isclose(half(3), 1.5)"], ["assert half(2 * pi) == pi"]]
+
+    verdicts = mbpp_reward(completions, tests, test_imports=imports)
+
+    assert [verdict.score for verdict in verdicts] == [1.0, 1.0]
+
+
+def test_a_row_whose_tests_check_nothing_is_unscorable():
+    verdicts = [
+        verify("def f(): return 1", tests, kind="code")
+        for tests in ("f()", "import math", "# nothing", "def test(): pass", "x = f() == 2")
+    ]
+
+    assert {(verdict.kind.value, verdict.score) for verdict in verdicts} == {("unscorable", None)}
+
+
 HEAD = 'import math\n\ndef half(x):\n    return x / 2\n\ndef area(r):\n    """Area."""\n'
 AREA = "assert area(2) == math.pi * 4 and half(4) == 2"
 

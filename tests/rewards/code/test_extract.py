@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.code.extract import extract_code, open_block
+from rewards.code.extract import extract_code, names_in, open_block
 
 CODE = "def f():\n    return 1\n"
 
@@ -25,6 +25,27 @@ CODE = "def f():\n    return 1\n"
 )
 def test_the_program_of_a_completion_is_its_last_block_of_python(completion):
     assert extract_code(completion) == CODE
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        f"```python\n{CODE}```\nFor example:\n```python\nprint(f())\n```",
+        f"```python\n{CODE}```\n```python\nassert f() == 1\nf = 3\n```",
+        f"```python\ndef f(): pass\n```\nBetter:\n```python\n{CODE}```\n```python\nf()\n```",
+        f"```python\ndef g(): pass\n```\n```python\n{CODE}```",
+        f"```python\n{CODE}```\n```python\nf(",
+    ],
+)
+def test_a_use_of_the_program_that_follows_it_is_not_the_program(completion):
+    assert extract_code(completion, names_in("assert f() == 1 and g")) == CODE
+
+
+@pytest.mark.parametrize("end", ["", "\nIt returns one.", "\n```python\nprint(f())\n```"])
+def test_a_fence_may_close_on_the_last_line_of_the_code(end):
+    text = f"```python\n{CODE.rstrip()}```{end}"
+
+    assert extract_code(text, frozenset({"f"})) == CODE.rstrip()
 
 
 @pytest.mark.parametrize(

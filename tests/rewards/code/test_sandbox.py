@@ -390,7 +390,8 @@ def test_a_job_that_was_interrupted_leaves_its_result_to_nobody(monkeypatch):
 def test_the_processes_of_a_parent_that_was_killed_end(tmp_path):
     code = (
         "from rewards.code.sandbox import Job, Sandbox\n"
-        "Sandbox(1).run(Job('import time\\ndef f(): time.sleep(60)', ('assert f() is None',), wall_s=60.0))\n"
+        "source = 'import time\\ndef f(): time.sleep(60)'\n"
+        "Sandbox(1).run(Job(source, ('assert f() is None',), wall_s=60.0))\n"
     )
     environment = {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
