@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from rlpeft.compare import kind_order, place, rms
 
@@ -214,7 +214,7 @@ def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> str | None:
 
 def change_map(change: Mapping[str, Any]) -> str:
     """Root mean square of the change by layer (down) and kind of module (across)."""
-    table, layers, kinds = _grid(change, rms)
+    table, layers, kinds = change_grid(change)
     with canvas((SMALL[0], min(4.4, 1.2 + 0.24 * max(len(layers), 4)))) as drawn:
         axes = drawn.axes
         image = axes.imshow(table, cmap="Blues", aspect="auto", vmin=0)
@@ -255,32 +255,53 @@ def _annotate(axes: Axes, table: np.ndarray, form: str = "{:.2g}") -> None:
             )
 
 
-def _grid(
-    change: Mapping[str, Any], measure: Callable[[Any], float]
-) -> tuple[np.ndarray, list[int], list[str]]:
-    """A value by layer and kind; NaN where a layer has no such module."""
-    placed = {place(module): measure(values) for module, values in change.items()}
-    layers = sorted({layer for layer, _ in placed})
-    kinds = sorted({kind for _, kind in placed}, key=kind_order)
-    table = [[placed.get((layer, kind), math.nan) for kind in kinds] for layer in layers]
-    return np.array(table), layers, kinds
+def change_grid(change: Mapping[str, Any]) -> tuple[np.ndarray, list[int], list[str]]:
+    """Root mean square by layer and kind; NaN where a layer has no such module.
+
+    A layer may have many modules of a kind: experts, and those that they share.
+    """
+    squares: dict[tuple[int, str], float] = {}
+    counts: dict[tuple[int, str], int] = {}
+    for module, values in change.items():
+        cell = place(module)
+        counts[cell] = counts.get(cell, 0) + values.numel()
+        squares[cell] = squares.get(cell, 0.0) + values.numel() * rms(values) ** 2
+    layers = sorted({layer for layer, _ in counts})
+    kinds = sorted({kind for _, kind in counts}, key=kind_order)
+    table = np.full((len(layers), len(kinds)), math.nan)
+    for (layer, kind), count in counts.items():
+        value = math.sqrt(squares[layer, kind] / count)
+        table[layers.index(layer), kinds.index(kind)] = value
+    return table, layers, kinds
+
+
+def spectrum_rows(change: Mapping[str, Any]) -> dict[str, tuple[list[int], np.ndarray]]:
+    """Kind -> layers of its modules, and z of one module a row, NaN beyond its own rank."""
+    by_kind: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for module, values in change.items():
+        layer, kind = place(module)
+        by_kind.setdefault(kind, []).append((layer, values.numpy() + 1))
+    found = {}
+    for kind in sorted(by_kind, key=kind_order):
+        rows = sorted(by_kind[kind], key=lambda row: row[0])
+        table = np.full((len(rows), max(len(z) for _, z in rows)), math.nan)
+        for row, (_, z) in zip(table, rows, strict=True):
+            row[: len(z)] = z
+        found[kind] = ([layer for layer, _ in rows], table)
+    return found
 
 
 def spectrum(change: Mapping[str, Any]) -> str:
-    """z by layer (down) and singular value (across, largest first), a panel for each kind."""
-    by_kind: dict[str, dict[int, Any]] = {}
-    for module, values in change.items():
-        layer, kind = place(module)
-        by_kind.setdefault(kind, {})[layer] = values.numpy() + 1
-    kinds = sorted(by_kind, key=kind_order)
+    """z by module (down) and singular value (across, largest first), a panel for each kind."""
+    kinds = spectrum_rows(change)
     reach = max(float(values.abs().max()) for values in change.values()) or 1e-6
     rows = math.ceil(len(kinds) / 4)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDE[0], 0.5 + 1.9 * rows), layout="constrained")
         panels = figure.subplots(rows, min(4, len(kinds)), squeeze=False).flatten()
         norm = TwoSlopeNorm(1.0, 1 - reach, 1 + reach)
-        for axes, kind in zip(panels, kinds, strict=False):
-            image = _panel(axes, kind, by_kind[kind], norm)
+        for axes, (kind, (layers, table)) in zip(panels, kinds.items(), strict=False):
+            image = _panel(axes, kind, layers, table, norm)
         for axes in panels[len(kinds) :]:
             axes.set_axis_off()
         figure.colorbar(image, ax=list(panels), label="z", shrink=0.8, aspect=30, pad=0.01)
@@ -289,13 +310,20 @@ def spectrum(change: Mapping[str, Any]) -> str:
     return svg_uri(text.getvalue())
 
 
-def _panel(axes: Axes, kind: str, by_layer: Mapping[int, Any], norm: TwoSlopeNorm) -> Any:
-    layers = sorted(by_layer)
-    table = np.stack([by_layer[layer] for layer in layers])
+def _panel(
+    axes: Axes, kind: str, layers: Sequence[int], table: np.ndarray, norm: TwoSlopeNorm
+) -> Any:
     axes.set_title(kind, fontsize=9, loc="left")
     axes.grid(visible=False)
+    names = dict(enumerate(map(str, layers)))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda row, _: names.get(round(row), "")))
     axes.set_ylabel("layer")
     return axes.imshow(
-        table, cmap="RdBu_r", aspect="auto", norm=norm, interpolation="nearest", rasterized=True
+        np.ma.masked_invalid(table),
+        cmap="RdBu_r",
+        aspect="auto",
+        norm=norm,
+        interpolation="nearest",
+        rasterized=True,
     )

@@ -2,12 +2,14 @@
 
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
 
 from rewards.scorer import ScoredBatch
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.charts import line_chart, series, smooth
+from rlpeft.charts import change_grid, line_chart, series, smooth, spectrum_rows
+from rlpeft.compare import changes
 from rlpeft.config import Recipe
 from rlpeft.errors import DataError
 from rlpeft.experts import load_expert
@@ -21,17 +23,16 @@ Z = "base_model.model.model.layers.0.self_attn.q_proj.svf_z"
 
 
 def record_run(folder, *, text="4", steps=2):
-    recorder = RunRecorder(
-        folder,
-        Recipe.model_validate(
-            {
-                "name": text,
-                "model": {"name": "tiny"},
-                "task": {"name": "tiny/swap"},
-                "train": {"report_to": []},
-            }
-        ),
+    recipe = Recipe.model_validate(
+        {
+            "name": "run",
+            "model": {"name": "tiny"},
+            "task": {"name": "tiny/swap"},
+            "train": {"report_to": []},
+        }
     )
+    # Not a name that a recipe may have today; a folder's files may say anything.
+    recorder = RunRecorder(folder, recipe.model_copy(update={"name": text}))
     wrong, right = Verdict(0.0, VerdictKind.WRONG, text), Verdict(1.0, VerdictKind.CORRECT, "ok")
     for step in range(1, steps + 1):
         done = Completion((5, 2), (-0.5, -0.1), text, FinishReason.STOP, step - 1, "d")
@@ -138,6 +139,36 @@ def test_the_same_records_give_the_same_page(run, page):
 def test_the_change_of_svf_is_drawn_by_module_and_by_singular_value(make_expert):
     drawn = change_of(load_expert(make_expert("x", {Z: torch.tensor([1.2, 0.9])})))
     assert [chart.title for chart in drawn.charts] == ["Size of the change", "z"]
+
+
+def deepseek(make_expert):
+    """A dense first layer, and experts of smaller rank in the second: one name, many modules."""
+    layers = "base_model.model.model.layers"
+    one, other = torch.full((4,), 1.5), torch.full((2,), 0.5)
+    tensors = {
+        f"{layers}.0.mlp.gate_proj.svf_z": one,
+        f"{layers}.1.mlp.shared_experts.gate_proj.svf_z": torch.full((2,), 1.1),
+        f"{layers}.1.mlp.experts.0.gate_proj.svf_z": other,
+        f"{layers}.1.mlp.experts.1.gate_proj.svf_z": torch.ones(2),
+    }
+    return load_expert(make_expert("moe", tensors))
+
+
+def test_modules_of_one_name_and_several_ranks_have_a_row_each(make_expert):
+    expert = deepseek(make_expert)
+    (rows,) = spectrum_rows(changes(expert)).items()
+    kind, (layers, table) = rows
+    assert (kind, layers) == ("gate_proj", [0, 1, 1, 1])
+    assert table[0].tolist() == [1.5] * 4
+    assert sorted(table[1:, 0].tolist()) == pytest.approx([0.5, 1.0, 1.1])
+    assert np.isnan(table[1:, 2:]).all()
+    assert [chart.title for chart in change_of(expert).charts] == ["Size of the change", "z"]
+
+
+def test_the_size_of_a_change_counts_every_module_of_a_kind(make_expert):
+    table, layers, kinds = change_grid(changes(deepseek(make_expert)))
+    assert (layers, kinds) == ([0, 1], ["gate_proj"])
+    assert table[:, 0].tolist() == pytest.approx([0.5, ((0.1**2 + 0.5**2 + 0) / 3) ** 0.5])
 
 
 def test_a_change_that_cannot_be_read_is_explained(make_expert):
