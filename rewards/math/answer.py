@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from rewards.math.limits import OverLimit, Unreadable
+from rewards.math.congruences import in_residues, shared_modulus
+from rewards.math.formulae import formula
+from rewards.math.groups import scalar
+from rewards.math.limits import MAX_DEPTH, OverLimit, UnknownNotation, Unreadable
+from rewards.math.names import name_before_equals
 from rewards.math.nodes import (
     INFINITY,
     Apply,
@@ -28,9 +32,10 @@ from rewards.math.nodes import (
     Text,
     negated,
 )
-from rewards.math.normalise import DECIMAL_COMMA
+from rewards.math.normalise import DECIMAL_COMMA, single_backslashes, unwrapped
 from rewards.math.parse import ExpressionParser
 from rewards.math.quantities import MAX_WORDS, quantity
+from rewards.math.systems import system
 from rewards.math.tokens import Token, tokenize
 from rewards.math.units import ORDINAL, canonical_unit, is_currency
 from rewards.math.words import leading_number, ordinal
@@ -45,7 +50,6 @@ _PHRASES: dict[str, Node] = {
     "no solutions": Constant("empty"),
     "no real solutions": Constant("empty"),
     "empty set": Constant("empty"),
-    "the empty set": Constant("empty"),
     "positive inf": INFINITY,
     "plus inf": INFINITY,
     "negative inf": negated(INFINITY),
@@ -60,8 +64,10 @@ class Answer:
 
     node: Node
     key: str
-    letter: str | None
+    letter: str | None = None
     """The option an answer like "(B)" or "E: the fourth statement" names."""
+    option_value: Node | None = None
+    """What stands behind the option's letter: the 12 of "(B) 12"."""
 
 
 def read(text: str) -> Answer:
@@ -80,18 +86,33 @@ def _remembered(text: str) -> Answer:
 
 
 def _parsed(text: str) -> Answer:
+    text = unwrapped(single_backslashes(text))
+    if compound := formula(text):
+        return Answer(Text(compound), compound)
     tokens = _trimmed(tokenize(text))
     if not tokens:
         raise Unreadable("empty")
+    key = key_of(tokens)
     letter = option_letter(tokens)
     try:
-        return Answer(_AnswerParser(tokens).answer(), key_of(tokens), letter)
+        return Answer(_AnswerParser(tokens).answer(), key, letter, _option_value(tokens, letter))
     except RecursionError:
         raise OverLimit("nested too deeply") from None
     except Unreadable:
         if letter is None:
             raise
         return Answer(Symbol(letter), letter, letter)
+
+
+def _option_value(tokens: Sequence[Token], letter: str | None) -> Node | None:
+    """The 12 of "(B) 12"."""
+    closing = next((i for i, token in enumerate(tokens[:4]) if token.text in (")", ":")), None)
+    if letter is None or closing is None or closing + 1 >= len(tokens):
+        return None
+    try:
+        return _AnswerParser(tokens[closing + 1 :]).answer()
+    except (Unreadable, RecursionError):
+        return None
 
 
 def key_of(tokens: Sequence[Token]) -> str:
@@ -140,9 +161,10 @@ class _AnswerParser(ExpressionParser):
         while self._separator(joins):
             entries.append(self.entry())
         if self.position < len(self.tokens):
-            raise Unreadable(f"{self.token.text!r} is out of place")
+            raise UnknownNotation(f"{self.token.text!r} is out of place")
         if len(entries) == 1:
             return entries[0]
+        entries = shared_modulus(entries)
         return Group("or" if "or" in joins else "and" if "and" in joins else ",", tuple(entries))
 
     def _separator(self, joins: set[str]) -> bool:
@@ -155,12 +177,25 @@ class _AnswerParser(ExpressionParser):
         return found or bool(join)
 
     def entry(self) -> Node:
-        terms = [self._ratio()]
+        terms: list[Node] = [name_before_equals(self) or self._ratio()]
         signs = []
         while sign := self._relation_sign():
             signs.append(sign)
             terms.append(self._ratio())
+        if modulus := self._modulus():
+            terms, signs = in_residues(terms, signs, modulus)
         return Relation(tuple(terms), tuple(signs)) if signs else terms[0]
+
+    def _modulus(self) -> Node | None:
+        """The 7 of "3 mod 7", "3 (mod 7)" and "3 \\pmod{7}"."""
+        bracket = self.at("open", "(") and self.ahead().kind == "mod"
+        if not bracket and not self.at("mod"):
+            return None
+        self.position += 2 if bracket else 1
+        modulus = self.nested(self.power)
+        if bracket:
+            self.expect("close", ")")
+        return scalar(modulus)
 
     def _relation_sign(self) -> str | None:
         if self.at("word", "in") and self.tokens[self.position + 1 : self.position + 2]:
@@ -190,6 +225,10 @@ class _AnswerParser(ExpressionParser):
         return node
 
     def _side(self) -> Node:
+        if point := self._named_point():
+            return point
+        if (rows := system(self, self._read_row)) is not None:
+            return rows
         if self.take("ellipsis"):
             return Constant("...")
         if value := self._money_first():
@@ -208,6 +247,25 @@ class _AnswerParser(ExpressionParser):
         node = quantity(self, value, self.currency)
         self.currency = outer
         return node
+
+    def _read_row(self, tokens: Sequence[Token]) -> Node:
+        parser = _AnswerParser(tokens)
+        parser.depth = self.depth + 1
+        if parser.depth > MAX_DEPTH:
+            raise OverLimit(f"nested deeper than {MAX_DEPTH}")
+        return parser.answer()
+
+    def _named_point(self) -> Node | None:
+        """The P(2, 3) of a figure: a capital letter and its coordinates."""
+        brackets = self.tokens[self.position + 1 :]
+        end = next((i for i, token in enumerate(brackets) if token.kind == "close"), 0)
+        inside = [token.kind for token in brackets[1:end]]
+        tight = bool(brackets) and brackets[0].text == "(" and not brackets[0].gap
+        if not (self.at("symbol") and self.token.text.isupper() and tight and "sep" in inside):
+            return None
+        name = Symbol(self.token.text)
+        self.position += 1
+        return Relation((name, self.bracketed()), ("=",))
 
     def _money_first(self) -> Node | None:
         """The amount of "Rs. 450" and "USD 450"."""
@@ -244,5 +302,7 @@ class _AnswerParser(ExpressionParser):
             self.position += 1
             if len(words) > MAX_WORDS:
                 raise Unreadable(f"a text of more than {MAX_WORDS} words")
+        if len(words) > 1 and words[0] in ("a", "an", "the"):
+            del words[0]
         phrase = " ".join(words)
         return _PHRASES.get(phrase, Text(phrase))

@@ -34,8 +34,11 @@ from rewards.math.statements import (
     EQUALITIES,
     assignments,
     elements,
+    is_curve,
     is_label,
     is_sum_of_parts,
+    named_value,
+    same_label,
     settle,
     total_of,
 )
@@ -101,7 +104,11 @@ class _Comparison:
                 return len(values) == len(other.items) and all(
                     self.same(value, item) for value, item in zip(values, other.items, strict=True)
                 )
-        if gold_label is not None and answer_label is not None and gold_label != answer_label:
+        if (
+            gold_label is not None
+            and answer_label is not None
+            and not same_label(gold_label, answer_label)
+        ):
             return False
         return None
 
@@ -199,6 +206,19 @@ class _Comparison:
         spend(_PAIRING_COST)
         return first == second or plain_same(settle(first)[1], settle(second)[1])
 
+    def _same_named(self, gold: Node, answer: Node) -> bool:
+        """A named expression against the bare one: A = pi r^2 and pi r^2."""
+        named, bare = (gold, answer) if isinstance(gold, Relation) else (answer, gold)
+        assert isinstance(named, Relation)
+        if isinstance(bare, Text) or elements(bare) is not None:
+            return False
+        if named is gold and is_curve(named) and not self.policy.right_side:
+            return False
+        value = named_value(named, any_expression=self.policy.right_side)
+        if value is None or (named is gold and not is_label(named.terms[0])):
+            return False
+        return self.same(value, bare) if named is gold else self.same(bare, value)
+
     def _all_same(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
         return len(golds) == len(answers) and all(map(self.same, golds, answers))
 
@@ -208,6 +228,8 @@ class _Comparison:
 
     def _same_structure(self, gold: Node, answer: Node) -> bool | None:
         match gold, answer:
+            case Group("cases", golds), Group("cases", answers):
+                return self._same_unordered(golds, answers)
             case Group(left, golds), Group(right, answers):
                 return left == right and self._all_same(golds, answers)
             case Matrix(golds), Matrix(answers):
@@ -218,12 +240,8 @@ class _Comparison:
                 return self.policy.list_as_tuple and one_line and self._all_same(items, vector)
             case Relation(), Relation():
                 return same_relation(gold, answer)
-            case Relation((left, right), ("=",)), _ if self.policy.right_side:
-                return (
-                    is_label(left)
-                    and not isinstance(answer, Group | Matrix | Text)
-                    and plain_same(right, answer)
-                )
+            case (Relation(_, ("=",)), _) | (_, Relation(_, ("=",))):
+                return self._same_named(gold, answer)
             case Text(words), Text(others):
                 return words == others
             case (Text(words), Symbol(name)) | (Symbol(name), Text(words)):
@@ -260,7 +278,7 @@ def same_relation(gold: Relation, answer: Relation) -> bool:
         return True
     if gold.signs == flipped[::-1] and all(map(plain_same, gold.terms, answer.terms[::-1])):
         return True
-    if len(gold.signs) > 1:
+    if len(gold.signs) > 1 or gold.signs[0] not in _FLIPPED:
         return False
     try:
         factor = same_zeros(_difference(gold), _difference(answer))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rewards.math.boxes import Span, final_run, find_boxes
 from rewards.math.limits import MAX_SEARCHED
+from rewards.math.normalise import single_backslashes
 from rewards.math.phrases import bare_answer, bare_words, find_phrases, stated_value
 from rewards.regions import after_thinking, answer_block
 
@@ -26,7 +27,7 @@ class Extraction:
 
 def extract(completion: str, *, max_distinct_boxes: int) -> Extraction:
     """Find the final answer of `completion`."""
-    text = after_thinking(completion[-MAX_SEARCHED:])
+    text = after_thinking(single_backslashes(completion[-MAX_SEARCHED:]))
     if text is None:
         return Extraction((), "the thinking is never closed")
     tagged = answer_block(text)

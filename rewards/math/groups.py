@@ -70,6 +70,8 @@ class GroupParser(Cursor):
         if opening == "such that" and closing == "\\}" and items:
             return items[0] if len(items) == 1 else Group("and", items)
         if opening in ("(", "[") and closing in (")", "]"):
+            if opening + closing == "[]" and (rows := _rows(items)):
+                return Matrix(rows)
             if len(items) == 1 and opening + closing in ("()", "[]"):
                 return items[0]
             if len(items) == 1:
@@ -121,6 +123,13 @@ class GroupParser(Cursor):
         if not rows or len({len(row) for row in rows}) != 1:
             raise Unreadable("the rows of a matrix must have the same length")
         return Matrix(tuple(rows))
+
+
+def _rows(items: tuple[Node, ...]) -> tuple[tuple[Node, ...], ...] | None:
+    """The rows of a matrix written as lists, [[1, 2], [3, 4]]."""
+    rows = tuple(item.items for item in items if isinstance(item, Group) and item.brackets == "[]")
+    even = len(rows) == len(items) > 0 and len({len(row) for row in rows}) == 1
+    return rows if even else None
 
 
 def scalar(node: Node) -> Node:

@@ -27,6 +27,10 @@ class Unreadable(Exception):
     """The text is no answer this package can read."""
 
 
+class UnknownNotation(Unreadable):
+    """The text is well formed, but holds notation this package does not know."""
+
+
 class OverLimit(Unreadable):
     """The text is, or would evaluate to, something larger than the limits above."""
 

@@ -2,7 +2,8 @@
 
 `Apply.name` is one of: add, mul, div, pow, neg, pm, mp (plus-minus and its opposite), root,
 percent, degree, factorial, mixed, binom, abs, floor, ceil, log, the one-argument functions of
-`vocabulary.FUNCTIONS`, union, intersect, minus (of sets), or "call:f" for an unknown function f.
+`vocabulary.FUNCTIONS`, union, intersect, minus (of sets), residue (of a value
+and its modulus), or "call:f" for an unknown function f.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Quantity:
 @dataclass(frozen=True, slots=True)
 class Group:
     """Items in brackets "()", "[]", "(]", "[)", "{}", in ":" (a ratio or a clock time), "+" (the
-    parts of one quantity: 2 hours 30 minutes), or bare: "," (a plain list), "or", "and"."""
+    parts of one quantity: 2 hours 30 minutes), "cases" (of
+    "piece"s: a value and its condition), or bare: "," (a plain list), "or", "and"."""
 
     brackets: str
     items: tuple[Node, ...]
@@ -75,7 +77,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A chain `terms[0] signs[0] terms[1] ...` with signs = ~ != < > <= >= in."""
+    """A chain `terms[0] signs[0] terms[1] ...` with signs = ~ != < > <= >= in, ≡ ≅ ∥ ⊥."""
 
     terms: tuple[Node, ...]
     signs: tuple[str, ...]

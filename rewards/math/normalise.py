@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from rewards.math.limits import MAX_CHARS, OverLimit, Unreadable
+from rewards.math.vocabulary import COMMANDS, DROPPED, FONT_COMMANDS, TEXT_COMMANDS
 
 # Private-use characters stand for separators that are certain; the input may not contain any.
 THOUSANDS = "\ue000"
@@ -23,7 +24,14 @@ _SIGNS = {
     "≤⩽": "<=",
     "≥⩾": ">=",
     "≠": "\\ne ",
-    "≈≃≅": "\\approx ",
+    "≈≃": "\\approx ",
+    "≅": "\\cong ",
+    "≡": "\\equiv ",
+    "∠∡": "\\angle ",
+    "△▵": "\\triangle ",
+    "∥": "\\parallel ",
+    "⊥": "\\perp ",
+    "∴∵": " ",
     "∈": "\\in ",
     "∪": "\\cup ",
     "∩": "\\cap ",
@@ -64,11 +72,43 @@ _SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ]+")
 _INCHES = re.compile(r"(?<=[0-9])\"")
 _VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 _OVERLINED = re.compile("((?:[0-9][\u0304\u0305])+)")
+_BACKSLASHES = re.compile(r"(?<!\\)(\\+)([A-Za-z]+)")
+_MORE_COMMANDS = TEXT_COMMANDS | FONT_COMMANDS | DROPPED | {"begin"}
 _THIN = r"(?:\{,\}|,\\!|,\\,|,\\;|\\,|\\;|\\:|\\ |\\!|~|\\thinspace(?![A-Za-z]))"
 _SURE_THOUSANDS = re.compile(rf"(?<=[0-9]){_THIN}[ ]{{0,2}}(?=[0-9]{{3}}(?![0-9]))")
 _SPACED_THOUSANDS = re.compile(
     r"(?<![0-9.,/^_{}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?! ?[/,])"  # "1 100/200" is mixed
 )
+
+
+_WRAPPING = ("**", "__", "`", '"', "“”", "「」")
+
+
+def single_backslashes(text: str) -> str:
+    """Undo the doubling of a text that was taken out of JSON as it stood.
+
+    Only where every command is doubled: in LaTeX two backslashes begin a new row.
+    """
+    if "\\\\" not in text:
+        return text
+    runs = list(_BACKSLASHES.finditer(text))
+    if any(len(run[1]) % 2 for run in runs):
+        return text
+    if not any(run[2] in COMMANDS or run[2] in _MORE_COMMANDS for run in runs):
+        return text
+    return text.replace("\\\\", "\\")
+
+
+def unwrapped(text: str) -> str:
+    """Without the Markdown or the quotation marks that stand around the whole answer."""
+    text = text.strip()
+    for marks in _WRAPPING:
+        left, right = (marks, marks) if marks in ("**", "__") else (marks[0], marks[-1])
+        if len(text) > 2 * len(left) and text.startswith(left) and text.endswith(right):
+            inner = text[len(left) : -len(right)]
+            if left not in inner and right not in inner:
+                return unwrapped(inner)
+    return text
 
 
 def normalise(text: str) -> str:

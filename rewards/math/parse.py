@@ -17,6 +17,7 @@ from fractions import Fraction
 from rewards.math.cursor import END
 from rewards.math.groups import GroupParser, multiply, scalar
 from rewards.math.limits import MAX_EXPONENT, OverLimit, Unreadable
+from rewards.math.names import figure, is_corners
 from rewards.math.nodes import (
     Apply,
     Based,
@@ -33,7 +34,7 @@ from rewards.math.units import ORDINAL
 from rewards.math.vocabulary import FUNCTIONS
 from rewards.math.words import leading_number, word_set
 
-_FACTOR_KINDS = word_set("symbol const func frac sqrt binom accent begin")
+_FACTOR_KINDS = word_set("symbol const func frac sqrt binom accent begin figure")
 _UNKNOWN_FUNCTIONS = frozenset("fghFGH")
 _MINUS_ONE = Apply("neg", (Number(Fraction(1)),))
 
@@ -123,9 +124,10 @@ class ExpressionParser(GroupParser):
         return token.text == "|" and token.kind == "op" and not self.bars
 
     def _remark_follows(self) -> bool:
-        """The "(maximum)" of "12 (maximum)" is no factor."""
+        """The "(maximum)" of "12 (maximum)" and the "(mod 7)" of "3 (mod 7)" are no factors."""
         inside = self.ahead()
-        return self.at("open", "(") and inside.kind == "word" and len(inside.text) > 1
+        is_remark = inside.kind == "word" and len(inside.text) > 1
+        return self.at("open", "(") and (is_remark or inside.kind == "mod")
 
     def _union_letter(self) -> bool:
         """The U of "(1,2) U (3,4)"."""
@@ -200,7 +202,9 @@ class ExpressionParser(GroupParser):
             case "sqrt":
                 return self._root(token)
             case "accent":
-                return Apply(f"call:{token.text}", (scalar(self.argument()),))
+                return self._accented(token.text)
+            case "figure":
+                return figure(self, token.text)
             case "begin":
                 return self.matrix(token.text)
             case "open":
@@ -214,6 +218,12 @@ class ExpressionParser(GroupParser):
             case _:
                 self.position -= 1
                 raise Unreadable(f"expected a value, found {token.text or 'the end'!r}")
+
+    def _accented(self, accent: str) -> Node:
+        inner = scalar(self.argument())
+        if accent == "overline" and is_corners(inner):
+            return inner  # the segment AB, drawn
+        return Apply(f"call:{accent}", (inner,))
 
     def _number(self, token: Token) -> Node:
         if token.text.isdigit():

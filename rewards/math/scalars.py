@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from rewards.math.congruences import is_residue, same_residue
 from rewards.math.exact import exact
 from rewards.math.limits import Undefined
 from rewards.math.nodes import Apply, Constant, Node, Number, variables, walk
@@ -24,6 +25,8 @@ def plain_same(left: Node, right: Node) -> bool:
     """
     if left == right:
         return True
+    if is_residue(left) and is_residue(right):
+        return same_residue(left, right)
     if infinite_sign(left) or infinite_sign(right):
         return infinite_sign(left) == infinite_sign(right)
     if variables(left) != variables(right):
@@ -43,6 +46,8 @@ def same_scalar(gold: Node, answer: Node, policy: MathPolicy) -> bool:
         return False
     if plain_same(gold, answer):
         return True
+    if is_residue(gold) != is_residue(answer):
+        return _same_remainder(gold, answer, policy)
     if policy.percent_as_number and _is_percent(gold) != _is_percent(answer):
         hundredfold = Apply("mul", (Number(Fraction(100)), gold if _is_percent(gold) else answer))
         if plain_same(hundredfold, answer if _is_percent(gold) else gold):
@@ -52,6 +57,18 @@ def same_scalar(gold: Node, answer: Node, policy: MathPolicy) -> bool:
         if plain_same(in_radians, answer if _has_degrees(gold) else gold):
             return True
     return _close(gold, answer, policy)
+
+
+def _same_remainder(gold: Node, answer: Node, policy: MathPolicy) -> bool:
+    """3 against "3 mod 7": the answer may add the modulus, and leniently leave it out."""
+    match gold, answer:
+        case Apply("residue", (value, _)), _ if policy.base_optional:
+            return plain_same(value, answer)
+        case _, Apply("residue", (value, modulus)):
+            same_class = Apply("residue", (gold, modulus))
+            reduced = plain_same(value, gold)
+            return reduced or (policy.unevaluated_arithmetic and same_residue(same_class, answer))
+    return False
 
 
 def _close(gold: Node, answer: Node, policy: MathPolicy) -> bool:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from rewards.math.limits import Unreadable
+from rewards.math.names import is_corners, is_derivative, plain_name
 from rewards.math.nodes import (
     Apply,
     Constant,
@@ -24,7 +25,8 @@ from rewards.math.scalars import plain_same
 from rewards.math.units import Unit, conversion
 
 BARE = (",", "or", "and")
-EQUALITIES = frozenset("=~")
+EQUALITIES = frozenset("=~≡")
+_UNKNOWNS = frozenset("xyz")
 
 
 class Contradiction(Unreadable):
@@ -51,16 +53,26 @@ def settle(node: Node) -> tuple[Node | None, Node]:
     if len(terms) == 2 and isinstance(terms[1], Symbol) and not variables(terms[0]):
         terms = terms[::-1]
     label = terms[0] if len(terms) > 1 and is_label(terms[0]) else None
+    if label is None and len(terms) > 2 and variables(terms[0]):
+        label = _asked(terms)  # "m + n = 3 + 14 = 17"
     values = terms[1:] if label else terms
     for value, last in pairwise(values):
-        if not plain_same(value, last):
-            if variables(value) | variables(last) and len(terms) == 2:
+        if plain_same(value, last):
+            continue
+        if variables(value) | variables(last):
+            if len(terms) == 2:
                 return None, Relation(terms, ("=",))
-            raise Contradiction("a chain of equalities that does not hold")
+            if label and not variables(values[-1]):  # "V = a^3 = 8": the letters were filled in
+                continue
+        raise Contradiction("a chain of equalities that does not hold")
     value = values[-1]
-    if label and variables(value):
+    if label and (variables(value) or not is_label(label)):
         return None, Relation((label, value), ("=",))
     return label, value
+
+
+def _asked(terms: tuple[Node, ...]) -> Node | None:
+    return None if any(variables(term) for term in terms[1:]) else terms[0]
 
 
 def _before_rounding(node: Relation) -> tuple[Node, ...]:
@@ -73,13 +85,48 @@ def _before_rounding(node: Relation) -> tuple[Node, ...]:
 
 
 def is_label(node: Node) -> bool:
+    """Whether a node is a name and no expression: x, (x, y), f(2), AB, dy/dx."""
     match node:
         case Symbol() | Text():
             return True
-        case Apply(name, args):
-            return name.startswith("call:") and all(isinstance(arg, Symbol) for arg in args)
+        case Apply(name, args) if name.startswith("call:"):
+            return all(isinstance(arg, Symbol | Number) or is_corners(arg) for arg in args)
         case Group("()", items):
             return all(isinstance(item, Symbol) for item in items)
+    return is_corners(node) or is_derivative(node)
+
+
+def same_label(first: Node, second: Node) -> bool:
+    if first == second:
+        return True
+    name = plain_name(first)
+    return name is not None and name == plain_name(second)
+
+
+def named_value(relation: Relation, *, any_expression: bool) -> Node | None:
+    """What "A = pi r^2" says about A; `None` where the left side is no name: 2x = 6, x + z = 1.
+
+    A sum such as "m + n" is a name of what was asked too, but "x + z = 1" may be an unsolved
+    equation: it counts only with `any_expression`, and "2x = 6" never does.
+    """
+    left, right = relation.terms[0], relation.terms[-1]
+    if is_label(left):
+        own = {plain_name(left)} | (variables(left) if is_corners(left) else set())
+        lone = isinstance(right, Symbol) or not own.isdisjoint(variables(right))
+        return None if lone else right
+    names = variables(left)
+    if variables(right) or len(names) < 2 or not (any_expression or not names <= _UNKNOWNS):
+        return None
+    return right
+
+
+def is_curve(relation: Relation) -> bool:
+    """Whether an equation describes points, y = 2x + 1: its right side alone does not."""
+    match relation.terms[0]:
+        case Symbol(name) if name in _UNKNOWNS:
+            return not _UNKNOWNS.isdisjoint(variables(relation.terms[-1]))
+        case Symbol("r" | "rho"):
+            return not variables(relation.terms[-1]).isdisjoint(("theta", "varphi", "phi"))
     return False
 
 

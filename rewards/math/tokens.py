@@ -10,7 +10,14 @@ import re
 from dataclasses import dataclass
 
 from rewards.math.languages import is_run
-from rewards.math.limits import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS, OverLimit, Unreadable
+from rewards.math.limits import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_TOKENS,
+    OverLimit,
+    UnknownNotation,
+    Unreadable,
+)
 from rewards.math.normalise import DECIMAL_COMMA, THOUSANDS, normalise
 from rewards.math.nouns import COMMON, is_countable_without_s
 from rewards.math.units import CURRENCY_SIGNS, stands_alone
@@ -36,7 +43,10 @@ _TIGHT_NUMBER = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?")
 _REPEAT = re.compile(
     r"(?:\\(?:overline|bar|overbar)\{|\()([0-9]+)[})]|\\dot\{?([0-9])\}?(?:([0-9]*)\\dot\{?([0-9])\}?)?"
 )
-_EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,9})(?![0-9A-Za-z.])")
+_EXPONENT = re.compile(
+    r"(?:[eE]|\\(?:text|mathrm|textrm)\{\s?[eE]\s?\}\{?)([+-]?[0-9]{1,9})\}?(?![0-9A-Za-z.])"
+)
+_ROW_GAP = re.compile(r"\s?\[\s?-?[0-9.]+\s?(?:pt|ex|em|mm|cm)\s?\]")
 _SPACE = re.compile(r"(?:\s|\\[,;:!>\s()\[\]]|~(?!=))+")  # with \( \) \[ \]
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0eff"  # vowels and tones of Indic scripts and Thai
@@ -196,7 +206,7 @@ class _Tokenizer:
         elif name in COMMANDS:
             self._add(*COMMANDS[name])
         else:
-            raise Unreadable(f"command \\{name} is not one of those that make up answers")
+            raise UnknownNotation(f"command \\{name} is not one of those that make up answers")
 
     def _wrapper(self, mode: str) -> None:
         space = _SPACE.match(self.text, self.position)
@@ -222,7 +232,7 @@ class _Tokenizer:
             raise Unreadable(f"\\{name} without an environment")
         self.position = match.end()
         environment = match.group(1).strip("* ")
-        if name == "begin" and environment == "array":
+        if name == "begin" and environment in ("array", "alignat", "alignedat"):
             self._skip_braced()
         self._add(name, environment)
 
@@ -302,9 +312,11 @@ class _Tokenizer:
             return
         match = _SYMBOL.match(text, self.position)
         if not match:
-            raise Unreadable(f"unknown sign {text[self.position]!r}")
+            raise UnknownNotation(f"unknown sign {text[self.position]!r}")
         self.position = match.end()
         kind, sign = SYMBOLS[match.group()]
+        if kind == "row" and (gap := _ROW_GAP.match(text, self.position)):
+            self.position = gap.end()
         if sign in ("{", "}"):
             self._brace(kind, sign)
             return

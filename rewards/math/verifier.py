@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from rewards.math.answer import Answer, read
 from rewards.math.compare import equivalent
 from rewards.math.extract import Extraction, extract
-from rewards.math.limits import MAX_CHARS, Unreadable, renew_budget
+from rewards.math.layout import layout_key
+from rewards.math.limits import MAX_CHARS, UnknownNotation, Unreadable, renew_budget
 from rewards.math.nodes import Text
 from rewards.math.policy import STRICT, MathPolicy, as_policy
 from rewards.math.statements import settle
@@ -71,6 +72,8 @@ def _guarded(found: Extraction, gold: str, policy: MathPolicy, reader: Reader) -
 def _verdict(found: Extraction, gold: str, policy: MathPolicy, reader: Reader) -> Verdict:
     try:
         expected = _read_gold(gold, reader)
+    except UnknownNotation as error:
+        return _as_text(found, gold, error)
     except (Unreadable, NoVerdict) as error:
         reason = f"the gold answer {gold!r:.{_SHOWN}} cannot be read: {error}"
         return Verdict(None, VerdictKind.UNSCORABLE, reason)
@@ -79,6 +82,18 @@ def _verdict(found: Extraction, gold: str, policy: MathPolicy, reader: Reader) -
         return Verdict(0.0, VerdictKind.UNPARSABLE, found.missing)
     verdicts = [_compare(claim, expected, policy, reader) for claim in claims]
     return next((one for one in verdicts if one.kind is not VerdictKind.CORRECT), verdicts[0])
+
+
+def _as_text(found: Extraction, gold: str, error: Unreadable) -> Verdict:
+    """Where gold is in a notation of its own, the same text is right, and no other is known."""
+    key = layout_key(gold)
+    same = bool(key and found.claims) and all(layout_key(claim) == key for claim in found.claims)
+    if same:
+        return Verdict(
+            1.0, VerdictKind.CORRECT, f"the same text as {gold!r:.{_SHOWN}}", found.claims[0]
+        )
+    reason = f"the gold answer {gold!r:.{_SHOWN}} can only be compared as text: {error}"
+    return Verdict(None, VerdictKind.UNSCORABLE, reason)
 
 
 def _read_gold(gold: str, reader: Reader) -> Answer:
@@ -149,4 +164,8 @@ def _matches(expected: Answer, answer: Answer, policy: MathPolicy) -> bool:
         return True
     if expected.letter is not None and answer.letter is not None:
         return expected.letter == answer.letter
+    if expected.option_value is not None:  # gold "(B) 12": its letter or its value
+        return equivalent(expected.option_value, answer.node, policy)
+    if answer.option_value is not None and equivalent(expected.node, answer.option_value, policy):
+        return True
     return equivalent(expected.node, answer.node, policy)

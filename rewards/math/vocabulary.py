@@ -26,7 +26,7 @@ FONT_COMMANDS = word_set(
 )
 DROPPED = word_set(
     "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr "
-    "displaystyle textstyle scriptstyle limits nolimits quad qquad thinspace enspace "
+    "therefore because textstyle scriptstyle limits nolimits quad qquad thinspace enspace "
     "hfill rm bf it mathstrut tiny small large Large LARGE huge Huge normalsize"
 )
 WITH_ARGUMENT = word_set("hspace vspace phantom hphantom vphantom tag label")
@@ -34,7 +34,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("le", "leq", "leqslant", "leqq"), ("rel", "<=")),
     **dict.fromkeys(("ge", "geq", "geqslant", "geqq"), ("rel", ">=")),
     **dict.fromkeys(("ne", "neq"), ("rel", "!=")),
-    **dict.fromkeys(("approx", "sim", "simeq", "cong", "doteq"), ("rel", "~")),
+    **dict.fromkeys(("approx", "sim", "simeq", "doteq", "thickapprox"), ("rel", "~")),
+    "cong": ("rel", "≅"),
+    "equiv": ("rel", "≡"),
+    "parallel": ("rel", "∥"),
+    "perp": ("rel", "⊥"),
+    **dict.fromkeys(("pmod", "mod", "bmod"), ("mod", "mod")),
+    **dict.fromkeys(("angle", "measuredangle"), ("figure", "angle")),
+    "triangle": ("figure", "triangle"),
+    **{name: ("word", name) for name in ("gcd", "max", "min", "deg", "dim", "Pr", "arg")},
     **dict.fromkeys(("times", "cdot", "ast", "star", "bullet"), ("op", "*")),
     **dict.fromkeys(("ldots", "dots", "cdots", "dotsc", "dotsb"), ("ellipsis", "...")),
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac", "sfrac", "nicefrac"), ("frac", "frac")),
@@ -75,7 +83,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "choose": ("infix", "choose"),
     "over": ("infix", "over"),
     "cr": ("row", "\\\\"),
-    **{name: ("accent", name) for name in ("overline", "bar", "vec", "hat", "dot", "tilde")},
+    **dict.fromkeys(("overline", "bar"), ("accent", "overline")),
+    **dict.fromkeys(("vec", "overrightarrow"), ("accent", "vec")),
+    **dict.fromkeys(("hat", "widehat"), ("accent", "hat")),
+    **dict.fromkeys(("tilde", "widetilde"), ("accent", "tilde")),
+    "dot": ("accent", "dot"),
     **{name: ("func", name) for name in FUNCTIONS},
     **{name: ("func", plain) for name, plain in ALIASES.items()},
     **{name: ("symbol", name) for name in GREEK},
@@ -86,10 +98,11 @@ PLAIN_WORDS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("infinity", "inf", "oo", "infty"), ("const", "inf")),
     **dict.fromkeys(("percent", "pct", "percentage"), ("op", "%")),
     **dict.fromkeys(("degrees", "degree", "deg", "degs"), ("degree", "°")),
-    "or": ("join", "or"),
-    "and": ("join", "and"),
+    **dict.fromkeys(("or", "或", "或者", "または", "또는", "oder"), ("join", "or")),
+    **dict.fromkeys(("and", "和", "以及", "と", "및", "그리고", "und"), ("join", "and")),
     "sqrt": ("sqrt", "surd"),
     "union": ("set", "union"),
+    **dict.fromkeys(("mod", "modulo"), ("mod", "mod")),
 }
 SHORT_WORDS = word_set("yes no odd even all one two six ten red sum per sq not is the of a")
 SYMBOLS = {

@@ -19,7 +19,7 @@ CHANGES_VALUE = [
     "5\\text{bn}", "5\\text{B}", "\\$5k", "5\\text{万}", "5\\text{亿}", "5\\text{만}",
     "5\\text{ mil}", "5\\text{ millones}", "5\\text{ тысяч}",
     "5 \\text{ out of six}", "5 \\text{ out of }6", "5\\text{ of six}", "5\\text{ and a half}",
-    "5\\text{ score}", "5\\text{ plus}", "5\\text{ minus one}", "5\\text{ mod }7",
+    "5\\text{ score}", "5\\text{ plus}", "5\\text{ minus one}",
     "5\\text{ base seven}", "5\\text{ or more}", "5\\text{ dozen eggs}", "5万人",
 ]  # fmt: skip
 
