@@ -22,7 +22,7 @@ def score(gold: str, answer: str, policy=STRICT) -> float | None:
             "x\\equiv 1 \\pmod 8",
         ),
         ("2", "2 \\pmod 5", "3 \\pmod 5"),
-        ("\\triangle ABC", "△ABC", "\\triangle ABD"),
+        ("\\triangle ABC", "△ABC", "\\triangle ABQ"),
         (
             "\\triangle ABC \\cong \\triangle DEF",
             "△ABC ≅ △DEF",
