@@ -31,6 +31,7 @@ from rlpeft.build import (
 )
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import Recipe
+from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter, Scores, evaluate
 from rlpeft.experts import find_experts, read_card
@@ -38,7 +39,7 @@ from rlpeft.files import read_json, replacing, write_json
 from rlpeft.measures import Measure
 from rlpeft.metrics import RECIPE_FILE
 from rlpeft.mixing import ExpertSet
-from rlpeft.models import model_digest, resolve_model
+from rlpeft.models import resolve_model
 from rlpeft.rollout.fleet import Fleet, LocalFleet
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.catalogue import load_task

@@ -14,12 +14,13 @@ from jobs.recipes import read_recipe
 from rlpeft.build import build_canary, build_prompter, build_scorer, check_inputs
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import Recipe, TaskConfig, parse_recipe
+from rlpeft.digests import model_digest
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import Prompter, evaluate
 from rlpeft.experts import Expert, load_expert
 from rlpeft.measures import Accuracy, Measure
 from rlpeft.metrics import RECIPE_FILE
-from rlpeft.models import model_digest, resolve_model
+from rlpeft.models import resolve_model
 from rlpeft.rollout.fleet import Proof
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task

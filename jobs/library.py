@@ -10,11 +10,12 @@ from typing import Any
 
 from rlpeft.build import build_engine, build_prompter, build_state
 from rlpeft.config import Recipe, parse_recipe
+from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
 from rlpeft.experts import find_experts, read_card
 from rlpeft.mixing import BASE, ExpertSet
-from rlpeft.models import model_digest, resolve_model
+from rlpeft.models import resolve_model
 from rlpeft.rollout.fleet import Fleet, LocalFleet
 
 

@@ -15,6 +15,7 @@ from rewards.scorer import RewardSpec, Scorer
 from rlpeft import models
 from rlpeft.adapter_state import AdapterState
 from rlpeft.config import Recipe
+from rlpeft.digests import model_digest
 from rlpeft.errors import DataError, ModelError
 from rlpeft.evaluate import Prompter
 from rlpeft.experts import ExpertCard
@@ -23,7 +24,6 @@ from rlpeft.models import (
     load_base_model,
     load_config,
     load_tokenizer,
-    model_digest,
     model_skeleton,
     resolve_model,
 )

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.checkpoint import FINGERPRINT_FILE
 from rlpeft.config import Section
+from rlpeft.digests import is_base
 from rlpeft.errors import ExpertError
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.measures import Measure
@@ -81,7 +82,7 @@ class ExpertCard(Section):
     base_model: str
     """Name of the base model as the recipe gave it."""
     base_digest: str
-    """`rlpeft.models.model_digest` of the base model."""
+    """`rlpeft.digests.model_digest` of the base model."""
     adapter: dict[str, Any]
     """The recipe's `[adapter]` section."""
     modules: dict[str, int] = {}
@@ -158,12 +159,14 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
             f"expert {str(folder)!r} is damaged: its card names tensors {card.digest[:12]}…, the "
             f"file holds {found[:12]}…. Restore it or train it again."
         )
-    if base_digest is not None and base_digest != card.base_digest:
+    if base_digest is not None and not is_base(card.base_digest, base_digest):
         raise ExpertError(
             f"expert {str(folder)!r} was trained on base model sha256:{card.base_digest[:12]}… "
             f"({card.base_model}), this is sha256:{base_digest[:12]}…. "
             "Load the matching base model or retrain the expert."
         )
+    if base_digest is not None:  # a card may have it as it was taken once
+        card = card.model_copy(update={"base_digest": base_digest})
     return Expert(card, config, tensors)
 
 

@@ -25,16 +25,11 @@ from safetensors.torch import load_file, save_file
 from rlpeft.adapter_state import svf_tensor
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.config import AdapterConfig, SvfAdapter
+from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.experts import CARD_FILE, CONFIG_FILE, TENSOR_FILE, Expert, load_expert
 from rlpeft.files import replacing_folder
-from rlpeft.models import (
-    context_length,
-    load_base_model,
-    load_tokenizer,
-    model_digest,
-    resolve_model,
-)
+from rlpeft.models import context_length, load_base_model, load_tokenizer, resolve_model
 from rlpeft.policy import attach_adapter, load_tensors
 from rlpeft.rollout.base import largest_gap
 

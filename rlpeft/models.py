@@ -1,4 +1,4 @@
-"""Base models: from a name to a local folder, a tokenizer, weights and a digest.
+"""Base models: from a name to a local folder, a tokenizer and weights.
 
 A base model is an ordinary `transformers` folder with safetensors weights. Nothing here runs
 code or unpickles anything that came with a model, and no sampling default of a model survives:
@@ -7,10 +7,8 @@ every sampling parameter is ours (`rlpeft.types.Sampling`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +32,6 @@ CONTEXT_FIELDS = (
     "seq_length",
 )
 """Names that configs give to the tokens a model can attend to."""
-
-# Written by every save, and no part of what the model computes.
-UNDIGESTED_KEYS = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
 
 
 def models_home() -> Path:
@@ -327,24 +322,3 @@ def _config_files(folder: Path) -> list[dict[str, Any]]:
 
 def _configs(model: Any) -> list[dict[str, Any]]:
     return [{"eos_token_id": c.eos_token_id} for c in (model.generation_config, model.config)]
-
-
-def model_digest(path: Path | str) -> str:
-    """SHA-256 (hex) over the weights and what the config says of the computation.
-
-    Files are read once per process and again only when their size or time changes.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(Path(path).glob("*.safetensors")):
-        stat = file.stat()
-        digest.update(f"{file.name}:{_file_digest(file, stat.st_size, stat.st_mtime_ns)};".encode())
-    config = json.loads((Path(path) / "config.json").read_text())
-    kept = {key: value for key, value in config.items() if key not in UNDIGESTED_KEYS}
-    digest.update(json.dumps(kept, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=64)
-def _file_digest(file: Path, size: int, mtime_ns: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

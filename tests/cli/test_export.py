@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from rlpeft.cli import app
 from rlpeft.config import HypLoraAdapter, Recipe, SvfAdapter
+from rlpeft.digests import model_digest
 from rlpeft.metrics import RunRecorder
-from rlpeft.models import load_base_model, model_digest, resolve_model
+from rlpeft.models import load_base_model, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter
 
 

@@ -6,8 +6,9 @@ import shutil
 from typer.testing import CliRunner
 
 from rlpeft.cli.models import app
+from rlpeft.digests import model_digest
 from rlpeft.errors import ModelError
-from rlpeft.models import model_digest, resolve_model
+from rlpeft.models import resolve_model
 
 
 def test_list_says_which_models_are_ready(monkeypatch, tmp_path):

@@ -22,7 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def tiny_experts(tmp_path_factory, make_expert):
     """Two experts of the tiny base, each turning its multipliers a little."""
     from rlpeft.build import build_state
-    from rlpeft.models import model_digest, resolve_model
+    from rlpeft.digests import model_digest
+    from rlpeft.models import resolve_model
 
     root = tmp_path_factory.mktemp("experts")
     state = build_state(

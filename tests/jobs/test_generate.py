@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from rlpeft.build import build_state
 from rlpeft.cli import app
 from rlpeft.config import parse_recipe
-from rlpeft.models import model_digest, resolve_model
+from rlpeft.digests import model_digest
+from rlpeft.models import resolve_model
 
 
 @pytest.fixture(scope="module")

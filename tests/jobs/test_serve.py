@@ -25,7 +25,8 @@ from jobs.recipes import read_recipe
 from jobs.train import run
 from rlpeft.build import build_state
 from rlpeft.config import parse_recipe
-from rlpeft.models import model_digest, resolve_model
+from rlpeft.digests import model_digest
+from rlpeft.models import resolve_model
 from rlpeft.types import Problem, Sampling
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
