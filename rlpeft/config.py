@@ -23,6 +23,7 @@ from rlpeft.adapter_config import Section as Section
 from rlpeft.adapter_config import SvfAdapter as SvfAdapter
 from rlpeft.errors import ConfigError
 from rlpeft.files import read_json, read_text, reason
+from rlpeft.suggest import did_you_mean, keys_beside
 from rlpeft.templates import Template
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -331,14 +332,16 @@ def validated(schema: type[AnySection], tree: dict[str, Any], *, source: str) ->
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        problems = "; ".join(_one_line(item) for item in error.errors())
+        problems = "; ".join(_one_line(item, schema) for item in error.errors())
         raise ConfigError(f"recipe {source!r}: {problems}") from error
 
 
-def _one_line(item: Any) -> str:
+def _one_line(item: Any, schema: type[Section]) -> str:
     where = ".".join(str(part) for part in item["loc"]) or "recipe"
     if item["type"] == "extra_forbidden":
-        return f"unknown key {where!r}. Remove it or correct its spelling."
+        known = keys_beside(schema, item["loc"])
+        near = did_you_mean(str(item["loc"][-1]), known) or f" Known are {', '.join(known)}."
+        return f"unknown key {where!r}. Remove it or correct its spelling.{near}"
     if item["type"] == "missing":
         return f"{where} must be given.{MISSING.get(where.removesuffix('.name'), '')}"
     message = item["msg"].removeprefix("Value error, ")

@@ -14,6 +14,7 @@ from typing import Any
 
 from rlpeft.errors import DataError, ModelError
 from rlpeft.mechanisms import ATTENTION_CAP
+from rlpeft.suggest import did_you_mean
 from rlpeft.types import Prompt
 
 PACKAGED = {"tiny": Path(__file__).parent / "assets" / "tiny"}
@@ -66,6 +67,7 @@ def resolve_model(name: str) -> Path:
         raise ModelError(
             f"model.name must be an existing folder, a Hub id (owner/name) or one of "
             f"{', '.join([*PACKAGED, *FETCHABLE])}, got {name!r}."
+            f"{did_you_mean(name, [*PACKAGED, *FETCHABLE])}"
         )
     return check_model_folder(_download(name))
 

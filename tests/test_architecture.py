@@ -58,6 +58,7 @@ LAYERS = {
     "rlpeft.adapter_config": 0.5,
     "rlpeft.templates": 0.5,
     "rlpeft.files": 0.3,
+    "rlpeft.suggest": 0,
     "rlpeft.typed": 0,
     "rlpeft.shadow": -1,
     "rlpeft.types": 0,

@@ -8,6 +8,7 @@ from pathlib import Path
 from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.config import Recipe, load_recipe, read_tree, validated
 from rlpeft.errors import ConfigError
+from rlpeft.suggest import did_you_mean
 
 PACKAGED = Path(__file__).parent
 ADAPT = PACKAGED / "adapt"
@@ -28,8 +29,13 @@ def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
     for path in (Path(name), folder / f"{name}.toml"):
         if path.is_file():
             return path
+    names, other = recipe_names(folder), PACKAGED if folder == ADAPT else ADAPT
+    if name in recipe_names(other):
+        verb = "adapt" if other == ADAPT else "train"
+        raise ConfigError(f"{name!r} is a recipe of another command. Run: rlpeft {verb} {name}")
     raise ConfigError(
-        f"a recipe must be a TOML file or one of {', '.join(recipe_names(folder))}, got {name!r}."
+        f"a recipe must be a TOML file or one of {', '.join(names)}, got {name!r}."
+        f"{did_you_mean(name, names)}"
     )
 
 

@@ -24,6 +24,7 @@ from rlpeft.evaluate import Prompter
 from rlpeft.experts import ExpertCard
 from rlpeft.mixing import BASE, ExpertSet
 from rlpeft.rollout.fleet import Fleet
+from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.kinds import OTHERS, ask_kind, label_of
 from rlpeft.types import Problem, Prompt, Sampling
 
@@ -181,6 +182,7 @@ def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompte
         raise ExpertError(
             "--strategy must be prompt, classifier, few-shot or one of the experts "
             f"{', '.join(experts.names)}, got {name!r}."
+            f"{did_you_mean(name, (*FIRST_PASSES, 'few-shot', *experts.names))}"
         )
     return Fixed(name)
 

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from rlpeft.config import Section, TaskConfig
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.arithmetic import arithmetic_task
 from rlpeft.tasks.base import ProblemSet, Split, Task
 from rlpeft.tasks.benchmarks import BENCHMARKS
@@ -116,8 +117,9 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
         )
     build = _BUILDERS.get(config.name)
     if build is None:
-        known = ", ".join([*(f"tiny/{skill}" for skill in TASKS), *_BUILDERS])
-        raise DataError(f"task.name must be one of {known}, got {config.name!r}.")
+        known = [*(f"tiny/{skill}" for skill in TASKS), *_BUILDERS]
+        near = did_you_mean(config.name, known)
+        raise DataError(f"task.name must be one of {', '.join(known)}, got {config.name!r}.{near}")
     return build(config, only)
 
 
@@ -127,9 +129,10 @@ def _options(config: TaskConfig, schema: type[Options]) -> Options:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        near = did_you_mean(where, schema.model_fields)
         raise ConfigError(
             f"task.options.{where} of {config.name!r}: {first['msg']}, got {first['input']!r}. "
-            f"Options are: {', '.join(schema.model_fields)}."
+            f"Options are: {', '.join(schema.model_fields)}.{near}"
         ) from error
 
 

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rlpeft.errors import DataError
+from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split
 from rlpeft.types import Problem, Prompt
 
@@ -101,8 +102,9 @@ def tiny_task(
     """
     skill = name.removeprefix("tiny/")
     if skill not in TASKS:
-        known = ", ".join(f"tiny/{task}" for task in TASKS)
-        raise DataError(f"task.name must be one of {known}, got {name!r}.")
+        known = [f"tiny/{task}" for task in TASKS]
+        near = did_you_mean(name, known)
+        raise DataError(f"task.name must be one of {', '.join(known)}, got {name!r}.{near}")
     if num_validation + num_test > NUM_HELD_OUT:
         raise DataError(
             f"task.num_validation + task.num_test must be at most {NUM_HELD_OUT} for {name!r}, got "

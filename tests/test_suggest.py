@@ -1,0 +1,74 @@
+"""What was meant: keys, recipes and tasks with a letter wrong."""
+
+import pytest
+
+from jobs.recipes import find_recipe, read_adapt_recipe
+from rlpeft.adapt.config import AdaptRecipe
+from rlpeft.config import Recipe, TaskConfig, parse_recipe
+from rlpeft.errors import ConfigError, DataError, ModelError
+from rlpeft.models import resolve_model
+from rlpeft.suggest import did_you_mean, keys_beside
+from rlpeft.tasks import load_task
+
+TINY = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+
+
+def test_nothing_is_suggested_where_nothing_is_near():
+    assert did_you_mean("xyz", ["quickstart"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "meant"),
+    [
+        ("train", "step", "steps"),
+        ("task", "num_validate", "num_validation"),
+        ("rollout", "max_token", "max_tokens"),
+        ("adapter", "target", "targets"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_one_that_is_near(section, key, meant):
+    tree = TINY | {section: {**TINY.get(section, {}), key: 1}}
+    with pytest.raises(ConfigError, match=f"unknown key.*Did you mean '{meant}'"):
+        parse_recipe(tree, source="test")
+
+
+def test_an_unknown_key_that_is_near_to_none_is_answered_with_all():
+    with pytest.raises(ConfigError, match=r"unknown key 'model\.path'.*Known are dtype, name\."):
+        parse_recipe(TINY | {"model": {"name": "tiny", "path": "x"}}, source="test")
+
+
+def test_keys_of_lists_and_unions_are_found():
+    assert "weight" in keys_beside(Recipe, ("reward", 0, "wieght"))
+    lora = keys_beside(Recipe, ("adapter", "lora", "rnk"))
+    assert "rank" in lora
+    assert "parametrisation" not in lora
+    assert "std_floor" in keys_beside(AdaptRecipe, ("search", "cem", "std"))
+
+
+def test_a_misspelt_recipe_is_answered_with_the_one_that_is_near():
+    with pytest.raises(ConfigError, match="Did you mean 'quickstart'"):
+        find_recipe("quikstart")
+
+
+def test_a_recipe_of_another_command_says_which():
+    with pytest.raises(ConfigError, match="Run: rlpeft adapt tiny-mix"):
+        find_recipe("tiny-mix")
+    with pytest.raises(ConfigError, match="Run: rlpeft train quickstart"):
+        read_adapt_recipe("quickstart")
+
+
+@pytest.mark.parametrize(("name", "meant"), [("gsm8", "gsm8k"), ("tiny/swop", "tiny/swap")])
+def test_a_misspelt_task_is_answered_with_the_one_that_is_near(name, meant):
+    with pytest.raises(DataError, match=f"Did you mean '{meant}'"):
+        load_task(TaskConfig(name=name))
+
+
+def test_a_misspelt_task_option_is_answered_with_the_one_that_is_near(tmp_path):
+    config = TaskConfig(name="jsonl", path=str(tmp_path), options={"tempalte": "{a}"})
+    with pytest.raises(ConfigError, match="Did you mean 'template'"):
+        load_task(config)
+
+
+def test_a_misspelt_model_is_answered_with_the_one_that_is_near():
+    with pytest.raises(ModelError, match="Did you mean 'smollm2-135m'"):
+        resolve_model("smollm-135m")
