@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from jobs.recipes import read_recipe
+from jobs.travel import run_folder
 from jobs.watchdog import watch_me
 from rewards.errors import RewardError
 from rlpeft.errors import ClusterError, ConfigError, RlpeftError
@@ -60,7 +61,7 @@ def train(
     found = read_recipe(recipe, overrides or ())
     if local and address is not None:
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
-    folder = (out or Path("runs") / found.name).expanduser().absolute()
+    folder = run_folder(out, found.name)
     from jobs.train import run
     from rlpeft.console import print_closing, run_shown
     from rlpeft.report import write_report

@@ -20,6 +20,7 @@ from ray.job_submission import JobSubmissionClient
 
 from jobs.cluster import TOKEN_COMMANDS, first_line
 from jobs.recipes import PACKAGED, find_recipe, read_recipe
+from jobs.travel import check_relative
 from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.shadow import hiding
 
@@ -55,10 +56,12 @@ def submit(
         ConfigError: the recipe is wrong, or there is no telling where to put the run.
         ClusterError: no cluster there, or it wants a token.
     """
-    name = read_recipe(recipe, overrides).name
+    found = read_recipe(recipe, overrides)
+    name = found.name
+    check_relative(found, working_dir)
     if working_dir is not None and (line := hiding([str(working_dir), *sys.path])) is not None:
         raise ConfigError(line)  # there, it comes first
-    folder = out or _default_folder(name, address)
+    folder = _run_folder(out, name, address)
     with _travelling(find_recipe(recipe), working_dir) as (sent, argument):
         settings = [part for override in overrides for part in ("--set", override)]
         command = ["python", "-m", "jobs.supervise", "--retries", str(retries), argument]
@@ -104,12 +107,15 @@ def stop(job: str, *, address: str) -> bool:
         return bool(JobSubmissionClient(address).stop_job(job))
 
 
-def _default_folder(name: str, address: str) -> Path:
+def _run_folder(out: Path | None, name: str, address: str) -> Path:
+    # A relative folder would lie in Ray's copy of the job's working folder.
     if urlsplit(address).hostname in HERE:
-        return (Path("runs") / name).absolute()
+        return (out or Path("runs") / name).expanduser().absolute()
+    if out is not None and out.is_absolute():
+        return out
     raise ConfigError(
-        f"--out must name a folder on the head of the cluster at {address!r}, where the run is "
-        "kept and continued: nothing on this machine is seen from there."
+        f"--out must name a folder on the head of the cluster at {address!r} by its absolute "
+        "path, where the run is kept and continued: nothing on this machine is seen from there."
     )
 
 

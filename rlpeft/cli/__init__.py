@@ -7,16 +7,18 @@ of the user is one line and exit code 1, never a traceback.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from jobs.command import in_one_line
+from rlpeft import __version__
 from rlpeft.cli import analyze, cem, experts, jobs, models, reward
 from rlpeft.cli.adapt import adapt
 from rlpeft.cli.bench import bench
 from rlpeft.cli.doctor import doctor
+from rlpeft.cli.env import env
 from rlpeft.cli.evaluate import evaluate
 from rlpeft.cli.export import export
 from rlpeft.cli.generate import generate
@@ -46,11 +48,31 @@ class OneLineErrors(TyperGroup):
 
 app = typer.Typer(
     cls=OneLineErrors,
-    help="Reinforcement-learning fine-tuning of language models with tiny, mixable adapters.",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def print_version(is_asked: bool) -> None:
+    """Print the version and end, if it is asked for."""
+    if is_asked:
+        typer.echo(f"rlpeft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Reinforcement-learning fine-tuning of language models with tiny, mixable adapters."""
+
+
 app.command()(train)
 app.command()(sft)
 for job_command in (jobs.submit, jobs.status, jobs.logs, jobs.stop):
@@ -63,6 +85,7 @@ app.command()(serve)
 app.command()(export)
 app.command()(report)
 app.command()(bench)
+app.command()(env)
 app.add_typer(cem.app, name="cem")
 app.add_typer(experts.app, name="experts")
 app.add_typer(analyze.app, name="analyze")

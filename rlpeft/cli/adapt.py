@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.command import Overrides, folder_to_write, quiet_libraries
+from jobs.travel import run_folder
 
 Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
 
@@ -41,7 +42,7 @@ def adapt(
     from rlpeft.console import run_shown
 
     found = read_adapt_recipe(recipe, all_overrides(overrides, light=light))
-    folder = (out or Path("runs") / found.name).expanduser().absolute()
+    folder = run_folder(out, found.name)
     quiet_libraries()
     with run_shown(folder, total_iterations(found), unit="iteration") as display:
         summary = run(found, folder, on_iteration=display.step)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.command import Overrides, folder_to_write, quiet_libraries
+from jobs.travel import run_folder
 
 
 def sft(
@@ -38,7 +39,7 @@ def sft(
     from rlpeft.report import write_report
 
     found = read_recipe(recipe, overrides or ())
-    folder = (out or Path("runs") / f"{found.name}-sft").expanduser().absolute()
+    folder = run_folder(out, f"{found.name}-sft")
     quiet_libraries()
     with run_shown(folder, found.train.steps) as display:
         summary = run(found, folder, on_step=display.step)
