@@ -23,10 +23,13 @@ def arithmetic_task(
 ) -> ProblemSet:
     """Build the task. The splits share no pair of operands, in either order.
 
+    Pairs are dealt out along the size of their product: half to train, a quarter each to
+    validation and test, so that what chooses an expert is as hard as what judges it.
+
     Args:
         operations: of `+` and `*`; each problem uses one, its shots use the same one.
         num_shots: solved examples before the question, drawn from the train pairs.
-        counts: problems of each split. Of the 55 pairs 27 are trained on, 8 validate, 20 test;
+        counts: problems of each split. Of the 55 pairs 27 are trained on, 14 validate, 14 test;
             a question comes back behind other shots, so its answers are not independent.
             A split of more distinct problems than exist is an error.
 
@@ -38,13 +41,7 @@ def arithmetic_task(
             f"task.options.operations must be some of {[*OPERATIONS]}, got {list(operations)!r}."
         )
     rng = random.Random(seed)
-    pairs = list(itertools.combinations_with_replacement(range(10), 2))
-    rng.shuffle(pairs)
-    parts: dict[Split, list[Pair]] = {
-        "train": pairs[28:],
-        "validation": pairs[20:28],
-        "test": pairs[:20],
-    }
+    parts = _deal(rng)
     splits: dict[Split, tuple[Problem, ...]] = {}
     for split in SPLITS:
         drawn = _draw(parts[split], parts["train"], operations, num_shots, rng)
@@ -54,6 +51,20 @@ def arithmetic_task(
             for index, (prompt, answer) in enumerate(distinct.items())
         )
     return ProblemSet("arithmetic", splits)
+
+
+def _deal(rng: random.Random) -> dict[Split, list[Pair]]:
+    """All pairs of digits: of each four of like products two train, one validates, one tests."""
+    pairs = list(itertools.combinations_with_replacement(range(10), 2))
+    rng.shuffle(pairs)
+    pairs.sort(key=lambda pair: pair[0] * pair[1])  # equals stay shuffled
+    parts: dict[Split, list[Pair]] = {split: [] for split in SPLITS}
+    hands: tuple[Split, ...] = ("validation", "test", "train", "train")
+    for start in range(0, len(pairs), len(hands)):
+        dealt = pairs[start : start + len(hands)]
+        for pair, split in zip(rng.sample(dealt, len(dealt)), hands, strict=False):
+            parts[split].append(pair)
+    return parts
 
 
 def _draw(

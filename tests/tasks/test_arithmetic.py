@@ -49,6 +49,18 @@ def test_no_pair_of_operands_is_asked_in_two_splits_nor_shown_with_its_answer():
     assert len(set.union(*asked.values())) == sum(map(len, asked.values()))
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_validation_is_as_hard_as_the_test(seed):
+    task, mean = build(seed=seed), {}
+    for split in SPLITS:
+        questions = [parse(problem.prompt.split("\n")[-1]) for problem in task.split(split)]
+        pairs = {(min(a, b), max(a, b)) for a, _, b, _ in questions}
+        mean[split] = sum(a * b for a, b in pairs) / len(pairs)
+    # The mean product of all 55 pairs is 21; of 14 drawn freely it strays by 5.
+    assert mean["validation"] == pytest.approx(mean["test"], abs=3)
+    assert mean["train"] == pytest.approx(mean["test"], abs=5)
+
+
 def test_splits_hold_distinct_prompts_in_the_numbers_asked_for():
     task = build()
     for split, count in COUNTS.items():
