@@ -38,7 +38,7 @@ def test_an_unknown_key_that_is_near_to_none_is_answered_with_all():
 
 
 def test_keys_of_lists_and_unions_are_found():
-    assert "weight" in keys_beside(Recipe, ("reward", 0, "wieght"))
+    assert "weight" in keys_beside(Recipe, ("reward", 0, "weigh"))
     lora = keys_beside(Recipe, ("adapter", "lora", "rnk"))
     assert "rank" in lora
     assert "parametrisation" not in lora
@@ -64,7 +64,7 @@ def test_a_misspelt_task_is_answered_with_the_one_that_is_near(name, meant):
 
 
 def test_a_misspelt_task_option_is_answered_with_the_one_that_is_near(tmp_path):
-    config = TaskConfig(name="jsonl", path=str(tmp_path), options={"tempalte": "{a}"})
+    config = TaskConfig(name="jsonl", path=str(tmp_path), options={"templates": "{a}"})
     with pytest.raises(ConfigError, match="Did you mean 'template'"):
         load_task(config)
 

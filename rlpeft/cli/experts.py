@@ -187,17 +187,42 @@ def _accuracy(found: Mapping[str, Any] | None) -> Text:
     return Text("{value:.1%} [{low:.1%}, {high:.1%}]".format(**found))
 
 
+FIRST_ROWS = ("name", "test", "base_test", "validation", "task", "rewards", "base_model", "adapter")
+"""Rows of a card that tell most; the others follow in the card's own order."""
+
+
 def _card_table(card: Mapping[str, Any]) -> Table:
     table = Table.grid(padding=(0, 3))
-    for key, value in card.items():
+    for key in (*FIRST_ROWS, *(key for key in card if key not in FIRST_ROWS)):
+        value = card[key]
         if key in ("validation", "test", "base_test"):
             table.add_row(key.replace("_", " "), _accuracy(value))
             if value and value.get("confusion"):
                 table.add_row("", _confusion_table(value["confusion"]))
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        elif text := _plain(value):
             table.add_row(key.replace("_", " "), Text(text))
     return table
+
+
+def _plain(value: Any) -> str:
+    """A value of a card as one reads it aloud; empty where there is nothing to say.
+
+    >>> _plain({"name": "tiny/swap", "path": None, "options": {"seed": 1}, "targets": ["a", "b"]})
+    'name tiny/swap, options (seed 1), targets a b'
+    """
+    if isinstance(value, Mapping):
+        said = {key: _plain(inner) for key, inner in value.items()}
+        nested = {key for key, inner in value.items() if isinstance(inner, Mapping)}
+        return ", ".join(
+            f"{key} {f'({text})' if key in nested else text}" for key, text in said.items() if text
+        )
+    if isinstance(value, list | tuple):
+        return " ".join(map(_plain, value))
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
 
 
 def _confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> Table:

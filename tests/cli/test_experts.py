@@ -90,6 +90,15 @@ def test_show_gives_the_card_and_the_change_by_kind(runs):
     assert "+0.5000" in text
 
 
+def test_show_is_for_people_and_says_nothing_of_what_is_absent(runs):
+    text = printed("show", runs / "swap" / "expert")
+    assert not set('{}"[') & set(text.replace("[", "", text.count("%")))
+    assert "null" not in text
+    rows = {line[:14].strip(): line[14:].strip() for line in text.splitlines()}
+    assert rows["task"] == "name tiny/swap"
+    assert "mixture" not in rows
+
+
 def test_show_of_a_geometric_expert_gives_its_card_and_why_there_is_no_change(make_expert):
     tensors = {"base_model.model.model.layers.0.self_attn.q_proj.hyplora_A": torch.ones(2, 128)}
     folder = make_expert("bent", tensors, config={"peft_type": "HYPLORA"})
