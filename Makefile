@@ -32,6 +32,7 @@ $(VENV)/.ready: $(LOCK) pyproject.toml
 
 quickstart: venv ## Train an expert on the built-in tiny model in a few minutes
 	$(BIN)/rlpeft train quickstart --out runs/quickstart
+	@echo "To type rlpeft alone, in this shell and every new one: source $(VENV)/bin/activate"
 
 test: venv $(QUANTISED) ## Run the tests
 	$(BIN)/python -m pytest

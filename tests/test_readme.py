@@ -1,5 +1,6 @@
 """The README is true: every Python block runs, every command of a `bash` block runs, in order."""
 
+import json
 import os
 import re
 import shlex
@@ -41,6 +42,31 @@ def test_commands_run_in_order(tmp_path):
     assert "The intervals do not overlap" in trained
     assert (tmp_path / "runs/quickstart/report.html").is_file()
     assert (tmp_path / "exported/merged/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_task_of_ones_own_runs_from_the_files_shown(tmp_path):
+    [row], [recipe] = blocks("json"), blocks("toml")
+    [reward] = [block for block in blocks("python") if "my_rewards.py" in block]
+    given = json.loads(row)
+    numbers = [f"{n}" for n in range(1111, 9999) if "0" not in str(n)]
+    rows = [{"question": f"{n}@", "answer": n[2:] + n[:2]} for n in numbers[::13]]
+    assert given in [{"question": f"{n}@", "answer": n[2:] + n[:2]} for n in numbers]
+    text = "".join(json.dumps(each) + "\n" for each in rows[:300])
+    for name, content in {
+        "rows.jsonl": text,
+        "test.jsonl": "".join(json.dumps(each) + "\n" for each in rows[300:340]),
+        "my_rewards.py": reward,
+        "mine.toml": recipe,
+    }.items():
+        (tmp_path / name).write_text(content)
+    [shown] = [block for block in blocks("console") if "rlpeft doctor mine.toml" in block]
+    commands = [shlex.split(line[2:], comments=True) for line in shown.splitlines()]
+    check, doctor, train, evaluate = (run(command, tmp_path) for command in commands)
+    assert "as trl" in check
+    assert "fail" not in doctor
+    assert "The intervals do not overlap: the expert is better" in train
+    assert "of 40" in evaluate
 
 
 def test_every_command_shown_exists():
