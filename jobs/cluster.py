@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from jobs.command import TRY_AGAIN
 from rlpeft.config import ResourceConfig
 from rlpeft.errors import ClusterError, ConfigError
 
@@ -23,6 +29,9 @@ TOKEN_COMMANDS = (
 """How to mend a missing or wrong token, as Ray 2.60 wants it."""
 
 REACH_TIMEOUT_S = 10.0
+
+HEAD_INTERVAL_S, HEAD_PATIENCE_S, OWN_HEAD_PATIENCE_S = 1.0, 40.0, 4.0
+"""How often the head is asked, and how long it may be silent; Ray itself gives up after 60 s."""
 
 
 @contextmanager
@@ -45,6 +54,7 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     _reach(address)
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address,
@@ -56,10 +66,43 @@ def connected(address: str | None) -> Iterator[None]:
         raise ClusterError(f"the Ray cluster wants a token. {TOKEN_COMMANDS}") from error
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ClusterError(_no_cluster(address or "this machine", error)) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler, in C++, ends the process with a stack of machine addresses.
+        signal.signal(signal.SIGTERM, before)
+    ended = threading.Event()
+    threading.Thread(target=_watch_head, args=(ended,), daemon=True).start()
     try:
         yield
     finally:
+        ended.set()
         ray.shutdown()
+
+
+def _watch_head(ended: threading.Event) -> None:
+    """End this process with a line when the cluster's head is gone for good.
+
+    Ray would wait for a minute, inside whatever call is waiting, and then end it without a word.
+    """
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    # A head that this process started is never started again; another one may be.
+    is_ours = any(c.name() == "gcs_server" for c in psutil.Process().children(recursive=True))
+    patience_s = OWN_HEAD_PATIENCE_S if is_ours else HEAD_PATIENCE_S
+    answered = time.monotonic()
+    while not ended.wait(HEAD_INTERVAL_S):
+        try:
+            socket.create_connection((host, int(port)), timeout=HEAD_INTERVAL_S).close()
+            answered = time.monotonic()
+        except OSError as error:
+            silent_s = time.monotonic() - answered
+            if silent_s > patience_s and not ended.is_set():
+                print(
+                    f"error: the Ray cluster's head must answer at {host}:{port}, it has been gone "
+                    f"for {silent_s:.0f} s ({first_line(error)}). Start it again if it is yours; "
+                    "the same command continues the run from its newest checkpoint.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(TRY_AGAIN)
 
 
 def _reach(address: str | None) -> None:

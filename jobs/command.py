@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -67,6 +69,7 @@ def train(
     from rlpeft.report import write_report
 
     quiet_libraries()
+    end_in_one_line()
     if not local:
         watch_me()  # a killed driver leaves processes of the Ray it started
     with run_shown(folder, found.train.steps) as display:
@@ -76,6 +79,21 @@ def train(
         typer.echo(json.dumps(summary))
     else:
         print_closing(summary)
+
+
+def end_in_one_line() -> None:
+    """Have SIGTERM, which clusters and shells end jobs with, end this process in order."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end has begun
+        typer.echo(
+            "error: stopped by SIGTERM. The same command continues from the newest checkpoint.",
+            err=True,
+        )
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
 
 
 def quiet_libraries() -> None:
