@@ -1,0 +1,63 @@
+"""A driver that says on a pipe what it is about to do, so that a test can kill in that moment.
+
+python tests/faults/driver.py RECIPE.json OUT ray|local PIPE
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.command import end_in_one_line, exit_code, in_one_line
+from jobs.train import reinforce, run
+from jobs.watchdog import watch_me
+from rlpeft.config import load_recipe
+
+PHASES = {
+    "fleet": {"sync": "sync", "rollout": "rollout"},
+    "scorer": {"score": "score"},
+    "learner": {"step": "learn", "state_dict": "save"},
+    "recorder": {"completions": "record"},
+}
+
+
+class Announced:
+    """Another object, whose calls are announced by the names of their phases."""
+
+    def __init__(self, inner, phases, announce):
+        self._inner, self._phases, self._announce = inner, phases, announce
+
+    def __getattr__(self, name):
+        if name in self._phases:
+            self._announce(self._phases[name])
+        return getattr(self._inner, name)
+
+
+def main(recipe_path, out, mode, pipe):
+    def announce(phase):
+        os.write(int(pipe), f"{phase}\n".encode())
+
+    def loop(this, on_step):
+        parts = {
+            name: Announced(getattr(this, name), phases, announce)
+            for name, phases in PHASES.items()
+        }
+        reinforce(replace(this, **parts), on_step)
+        announce("test")
+
+    end_in_one_line()
+    if mode == "ray":
+        watch_me()
+    announce("start")
+    try:
+        run(load_recipe(Path(recipe_path)), Path(out), ray=mode == "ray", loop=loop)
+    except Exception as error:
+        line = in_one_line(error)
+        if line is None:
+            raise
+        print(line, file=sys.stderr)
+        sys.exit(exit_code(error))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,226 @@
+"""Fifty kills: of every kind of process, in every phase of a step, with Ray and without.
+
+After a kill the same command is given again until the run is done. It must then be, bit for bit,
+what it is without a kill. Where another process than the driver dies, the driver goes on or ends
+with one line that names the cause. Nothing of what it started may live on.
+"""
+
+import itertools
+import os
+import random
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.command import TRY_AGAIN
+from jobs.train import run
+
+DRIVER = Path(__file__).with_name("driver.py")
+PHASES = ("start", "sync", "rollout", "score", "learn", "record", "save", "test")
+RAY_VICTIMS = {
+    "driver": None,
+    "engine": "ray::EngineAct",
+    "learner": "ray::LearnerAct",
+    "reward worker": "ray::RewardAct",
+    "raylet": "raylet/raylet",
+    "gcs": "gcs_server",
+    "agent": "agent",
+}
+LOCAL_VICTIMS = {"driver": None, "reward worker": "rewards.host"}
+ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+ENVIRONMENT["PYTHONPATH"] = os.pathsep.join(
+    [str(DRIVER.parent), str(DRIVER.parents[2]), os.environ.get("PYTHONPATH", "")]
+)
+MOST_TRIES = 4
+SEED = 19
+
+
+@dataclass(frozen=True)
+class Case:
+    """Whom to kill, in which phase, at its which time, after how many seconds."""
+
+    number: int
+    mode: str
+    victim: str
+    phase: str
+    occurrence: int
+    delay_s: float
+
+    def __str__(self):
+        return f"{self.number}-{self.mode}-{self.victim}-{self.phase}"
+
+
+def drawn():
+    """The fifty cases; victims and phases take turns, so that each is met three times and more."""
+    draw, phases = random.Random(SEED), itertools.cycle(PHASES)
+    found = [("local", "driver") for _ in range(11)] + [("local", "reward worker")] * 4
+    found += [("ray", victim) for victim in RAY_VICTIMS for _ in range(5)]
+    return [
+        Case(number, mode, victim, next(phases), draw.randrange(1, 3), draw.uniform(0, 0.4))
+        for number, (mode, victim) in enumerate(found)
+    ]
+
+
+CASES = drawn()
+
+
+def test_each_victim_and_each_phase_is_met_three_times():
+    assert len(CASES) == 50
+    for mode, victims in (("local", LOCAL_VICTIMS), ("ray", RAY_VICTIMS)):
+        for victim in victims:
+            assert sum((c.mode, c.victim) == (mode, victim) for c in CASES) >= 3
+    assert all(sum(c.phase == phase for c in CASES) >= 3 for phase in PHASES)
+
+
+@pytest.fixture(scope="module")
+def recipe(make_quick):
+    return make_quick(
+        train={"steps": 3, "eval_every": 1},
+        # In a process of its own, so that there is one to kill.
+        reward=[{"name": "graded:score"}],
+        resources={
+            "reward_workers": 1,
+            "learner_cpus": 0.5,
+            "engine_cpus": 0.5,
+            "placement_timeout_s": 60,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def unhurt(recipe, tmp_path_factory, decided):
+    folder = tmp_path_factory.mktemp("unhurt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DRIVER.parent)
+        run(recipe, folder, ray=False)
+    return decided(folder)
+
+
+class Drive:
+    """One life of a driver, of all that it starts, and of the pipe it speaks on."""
+
+    def __init__(self, folder, mode, log):
+        self.read, write = os.pipe()
+        self.log = log
+        with log.open("ab") as output:
+            self.process = psutil.Popen(
+                [sys.executable, DRIVER, folder / "recipe.json", folder / "run", mode, str(write)],
+                pass_fds=[write],
+                stdout=output,
+                stderr=output,
+                env=os.environ | ENVIRONMENT,
+            )
+        os.close(write)
+        self.lines = os.fdopen(self.read)
+
+    def reach(self, phase, occurrence):
+        """Wait until the driver is about to do something for the n-th time."""
+        seen = 0
+        for line in self.lines:
+            seen += line.strip() == phase
+            if seen == (1 if phase in ("start", "test") else occurrence):
+                return
+        raise AssertionError(f"the driver never got to {phase!r}: {self.log.read_text()}")
+
+    def find(self, name, timeout_s=120):
+        """Processes of the driver with this name or command; those of the driver if `None`."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if name is None:
+                return [self.process]
+            found = [child for child in self.children() if name in described(child)]
+            if found:
+                return found
+            assert self.process.poll() is None, f"no {name!r}: {self.log.read_text()}"
+            time.sleep(0.02)
+        raise AssertionError(f"no {name!r} within {timeout_s} s: {self.log.read_text()}")
+
+    def children(self):
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def wait(self):
+        """The exit code."""
+        for _ in self.lines:  # a full pipe would stop the driver
+            pass
+        self.lines.close()
+        return self.process.wait(300)
+
+
+def described(process):
+    with suppress(psutil.Error):
+        return f"{process.name()} {' '.join(process.cmdline())}"
+    return ""
+
+
+def kill(case, folder):
+    """One life that is cut off; its exit code, and what it wrote after the kill."""
+    log = folder / "log"
+    drive = Drive(folder, case.mode, log)
+    try:
+        drive.reach(case.phase, case.occurrence)
+        victims = (LOCAL_VICTIMS if case.mode == "local" else RAY_VICTIMS)[case.victim]
+        found = drive.find(victims)
+        time.sleep(case.delay_s)
+        family = drive.children()
+        written = len(log.read_text())
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        code = drive.wait()
+        _, left = psutil.wait_procs(family, timeout=60)
+        left = [process for process in left if process.is_running() and not is_zombie(process)]
+        assert not left, [described(process) for process in left]
+        return code, log.read_text()[written:]
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            drive.process.kill()
+
+
+def is_zombie(process):
+    with suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def go_on(case, folder):
+    """Give the same command again until the run is done."""
+    for _ in range(MOST_TRIES):
+        code = Drive(folder, case.mode, folder / "log").wait()
+        if code == 0:
+            return
+        assert code in (TRY_AGAIN, -signal.SIGKILL), (folder / "log").read_text()
+    raise AssertionError((folder / "log").read_text())
+
+
+def survive(case, folder, recipe, unhurt, decided):
+    (folder / "recipe.json").write_text(recipe.model_dump_json())
+    code, told = kill(case, folder)
+    if case.victim != "driver" and code != 0:
+        errors = [line for line in told.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, told
+        assert "Traceback" not in told
+    if code != 0:
+        go_on(case, folder)
+    assert decided(folder / "run") == unhurt
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_run_in_which_a_process_is_killed_ends_as_one_in_which_none_is(
+    case, tmp_path, recipe, unhurt, decided
+):
+    survive(case, tmp_path, recipe, unhurt, decided)
+
+
+@pytest.mark.parametrize("number", [4, 6, 10])
+def test_a_run_in_one_process_survives_a_kill(number, tmp_path, recipe, unhurt, decided):
+    survive(CASES[number], tmp_path, recipe, unhurt, decided)
