@@ -27,7 +27,7 @@ from rlpeft.build import (
     fingerprint,
 )
 from rlpeft.config import Recipe
-from rlpeft.experts import load_expert, read_card, save_expert
+from rlpeft.experts import load_expert, save_expert
 from rlpeft.files import read_json, write_json
 from rlpeft.metrics import RunRecorder, read_metrics
 from rlpeft.rollout.fleet import Proof
@@ -105,13 +105,17 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
     """Measure base model and best expert on the test split, into card and summary.
 
     A run that was tested already keeps its figures.
+
+    Raises:
+        ExpertError: the best expert is damaged; `steps` holds it again.
     """
-    card, path = read_card(this.best_folder), this.folder / SUMMARY_FILE
+    expert, path = load_expert(this.best_folder), this.folder / SUMMARY_FILE
+    card = expert.card
     if card.test is not None and path.is_file():
         return read_json(path, mend="Delete it: the test is then run again.")
     problems = this.task.split("test")
     base_test = examiner.measure(base, problems)
-    proof = examiner.load(load_expert(this.best_folder, base_digest=card.base_digest))
+    proof = examiner.load(expert)
     expert_test = examiner.measure(proof, problems)
     # An adapter that has not moved holds the very tensors it began with, in every method.
     equals_base = card.digest == base.state.digest

@@ -142,8 +142,19 @@ def completions_steps(folder: Path) -> list[Path]:
 
 
 def read_completions(path: Path) -> list[dict[str, Any]]:
-    """The rows of one step's file."""
-    return pq.read_table(path).to_pylist()
+    """The rows of one step's file.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        return pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        cause = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{str(path)!r} must be a whole Parquet file, got: {cause:.200}. Delete it: what it "
+            "holds is for reading alone."
+        ) from error
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

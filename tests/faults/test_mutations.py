@@ -1,4 +1,4 @@
-"""A hundred mutated files: each is read as what it was, or refused in one line that names it.
+"""Mutated files, a hundred and more: each is read as what it was, or refused in one line that names it.
 
 Mutations are drawn by a seed each, so a failure can be run again by its number alone.
 """
@@ -6,15 +6,18 @@ Mutations are drawn by a seed each, so a failure can be run again by its number 
 import json
 import random
 import shutil
+import warnings
 
 import pytest
 import torch
 
 from jobs.command import in_one_line
+from jobs.train import run
 from rlpeft.build import build_prompter, build_scorer, check_inputs
 from rlpeft.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.config import load_recipe
 from rlpeft.experts import load_expert
+from rlpeft.report import write_report
 from rlpeft.tasks.catalogue import load_task
 
 SEEDS = range(25)
@@ -211,3 +214,33 @@ def test_a_mutated_checkpoint_is_what_it_was_or_refused(files, copy, seed):
         assert torch.equal(found["learner"][0], expected["learner"][0])
     else:
         assert str(folder) in line
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, make_quick):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run(make_quick(train={"steps": 2}), folder, ray=False)
+    return folder
+
+
+def digest(folder):
+    return load_expert(folder / "expert").card.digest
+
+
+READ = ("metrics.jsonl", "summary.json", "recipe.json", "fingerprint.json", "completions", "expert")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_mutated_run_is_reported_and_continued_or_refused(finished, make_quick, tmp_path, seed):
+    draw = random.Random(f"run {seed}")
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    path = folder / draw.choice(READ)
+    mutate(draw.choice(sorted(path.iterdir())) if path.is_dir() else path, draw)
+    line, report = refusal(lambda: write_report(folder))
+    assert line is not None or report.is_file()
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")  # lost lines of metrics are a warning
+        line, summary = refusal(lambda: run(make_quick(train={"steps": 2}), folder, ray=False))
+    if line is None:
+        assert digest(folder) == summary["digest"] == digest(finished)
