@@ -1,4 +1,4 @@
-"""Mutated files, a hundred and more: each is read as what it was, or refused in one line that names it.
+"""Mutated files, a hundred and more: each is read as what it was, or refused in one line.
 
 Mutations are drawn by a seed each, so a failure can be run again by its number alone.
 """
