@@ -5,9 +5,8 @@ Constructors only remember: an exception in an actor's constructor would reach t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from jobs.watchdog import watch_me
 from rewards.scorer import ScoredBatch, Scorer
@@ -60,7 +59,8 @@ class EngineActor:
                 proof.state, proof.canary, proof.expected, bound=proof.bound
             )
         except EngineDiedError:
-            self.exit()
+            self.close()  # what is left of it; the driver puts another actor in this one's place
+            raise
         return SyncReport(proof.state.num_bytes, delivery.seconds, gap)
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
@@ -68,26 +68,21 @@ class EngineActor:
         try:
             load_proven(self._engine(), experts)
         except EngineDiedError:
-            self.exit()
+            self.close()  # what is left of it; the driver puts another actor in this one's place
+            raise
 
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed."""
         try:
             return self._engine().rollout(requests, sampling)
         except EngineDiedError:
-            self.exit()
+            self.close()  # what is left of it; the driver puts another actor in this one's place
+            raise
 
     def close(self) -> None:
         """Close the engine and its child processes."""
         if self.engine is not None:
             self.engine.close()
-
-    def exit(self) -> NoReturn:
-        """End this process with what is left of the engine: its successor starts clean."""
-        try:
-            self.close()
-        finally:
-            os._exit(1)
 
     def _engine(self) -> RolloutEngine:
         assert self.engine is not None, "start comes first"

@@ -16,7 +16,7 @@ import ray
 
 from jobs.cluster import ActorLostError, fetch
 from rlpeft.adapter_state import AdapterState
-from rlpeft.errors import ClusterError
+from rlpeft.errors import ClusterError, EngineDiedError
 from rlpeft.rollout.fleet import Proof, SyncReport
 from rlpeft.types import Completion, Request, Sampling
 
@@ -64,12 +64,15 @@ class RemoteEngine:
         """The result of the call.
 
         Raises:
-            ActorLostError: the actor is gone, or has not answered in time.
+            ActorLostError: the actor or its engine is gone, or has not answered in time.
         """
         answer, self.answer = self.answer, None
         if not ray.wait([answer], timeout=0)[0]:
             raise ActorLostError(f"no answer within {self.timeout_s:g} s (engine_timeout_s)")
-        result = fetch(answer)
+        try:
+            result = fetch(answer)
+        except EngineDiedError as error:
+            raise ActorLostError(str(error)) from error
         if self.part is not None:
             self._deaths = 0
         return result

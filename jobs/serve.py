@@ -9,11 +9,14 @@ from typing import Any
 
 from jobs.library import read_experts
 from rlpeft.adapt.strategies import Question, make_question
-from rlpeft.build import build_engine
+from rlpeft.build import build_engine, context_length, needs_vllm
 from rlpeft.config import Recipe
 from rlpeft.errors import ConfigError
 from rlpeft.mixing import BASE, ExpertSet
 from rlpeft.models import decode_prompt, encode_prompt, load_tokenizer, resolve_model
+
+MOST = 1024
+"""Tokens of a prompt, and of an answer, unless told otherwise."""
 
 RESERVED = (BASE, "auto")
 """Models that every server has."""
@@ -42,6 +45,29 @@ class FirstPass:
         return None if chosen == BASE else chosen
 
 
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the longest prompt and answer; what is absent takes what there is, up to 1024."""
+
+    max_prompt_tokens: int | None = None
+    max_tokens: int | None = None
+
+    def within(self, context: int) -> int:
+        """Tokens of the longest sequence.
+
+        Raises:
+            ConfigError: the model's context is too short for what was asked.
+        """
+        asked = (self.max_prompt_tokens or 1) + (self.max_tokens or 1)
+        if asked > context:
+            raise ConfigError(
+                f"--max-prompt-tokens and --max-tokens must fit the model's context of {context} "
+                f"tokens, together they are at least {asked}. Lower them."
+            )
+        wanted = (self.max_prompt_tokens or MOST) + (self.max_tokens or MOST)
+        return min(wanted, context)
+
+
 def serve(
     root: Path,
     recipe: Recipe,
@@ -50,6 +76,7 @@ def serve(
     port: int,
     api_key: str | None,
     auto: str | None,
+    lengths: Lengths,
 ) -> None:
     """Serve the experts at or below a folder until interrupted.
 
@@ -57,22 +84,23 @@ def serve(
         auto: first pass of the model `auto`: `prompt` or `classifier`; `None`: no such model.
 
     Raises:
-        RlpeftError: no experts, or ones that do not go together or not with `auto`.
+        RlpeftError: no experts, ones that do not go together or not with `auto`, no vLLM, or
+            more tokens asked for than the model can attend to.
     """
-    from rlpeft.rollout.vllm_plugin.server import Listen, Served, run
-
+    with needs_vllm("rlpeft serve"):
+        from rlpeft.rollout.vllm_plugin.server import Listen, Served, run
+    room = lengths.within(context_length(recipe))
     path = resolve_model(recipe.model.name)
     experts = read_experts(root, recipe)
     _check_names(experts)
     question = None if auto is None else make_question(auto, experts)
-    rollout = recipe.rollout
     served = Served(
         path,
         experts.state(BASE),
         experts.states(),
         None if question is None else FirstPass(question, load_tokenizer(path)),
-        max_model_len=rollout.max_prompt_tokens + rollout.max_tokens,
-        dtype=rollout.dtype or recipe.model.dtype,
+        max_model_len=room,
+        dtype=recipe.rollout.dtype or recipe.model.dtype,
     )
     run(served, Listen(host, port, api_key), _hf_engine(recipe, served))
 

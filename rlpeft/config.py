@@ -75,6 +75,19 @@ class TaskConfig(Section):
         return section
 
 
+DECIDED_BY = {
+    "model": "model.name",
+    "model_path": "model.name",
+    "adapter_config": "[adapter]",
+    "dtype": "rollout.dtype",
+    "max_model_len": "rollout.max_prompt_tokens + rollout.max_tokens",
+    "max_num_seqs": "rollout.batch_size",
+    "batch_size": "rollout.batch_size",
+    "seed": "train.seed",
+}
+"""Arguments of an engine that other keys of a recipe decide."""
+
+
 class RolloutConfig(Section):
     """How completions are generated."""
 
@@ -92,7 +105,7 @@ class RolloutConfig(Section):
     """Must be 1 in training: truncation biases the importance ratio."""
     top_k: Annotated[int, Field(ge=0)] = 0
     """Must be 0 in training, for the same reason."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Strings that end a completion."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Sequences generated at once; if absent, 256 in `hf`, and vLLM's own choice in `vllm`."""
@@ -102,7 +115,22 @@ class RolloutConfig(Section):
     """Largest canary log-prob difference between engine and trainer accepted at a sync. However
     loose, the mean must stay below a quarter of what moving the adapter by 5 % was seen to move."""
     options: dict[str, Any] = {}
-    """Passed to the engine's constructor (vLLM: `gpu_memory_utilization`, `max_model_len` …)."""
+    """For `vllm`: further arguments of `vllm.LLM` (`gpu_memory_utilization` …) and of our engine
+    (`form`, `max_experts`, `num_threads`). What other keys of a recipe decide is refused here."""
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if self.options and self.engine != "vllm":
+            raise ValueError(
+                f"rollout.options are for rollout.engine = 'vllm', the {self.engine!r} engine has "
+                f"none, got {', '.join(self.options)}. Remove them, or change the engine."
+            )
+        for name, decided_by in DECIDED_BY.items():
+            if name in self.options:
+                raise ValueError(
+                    f"rollout.options.{name} must not be set: {decided_by} decides it. Set that."
+                )
+        return self
 
     @model_validator(mode="after")
     def _refuse_truncation(self) -> Self:

@@ -75,7 +75,8 @@ def test_every_packaged_recipe_is_valid():
     ],
 )
 def test_overrides_take_toml_values_and_bare_words(tmp_path, override, read, expected):
-    assert read(load_recipe(write(tmp_path, TINY), (override,))) == expected
+    engine = "rollout.engine=vllm"  # no other takes options
+    assert read(load_recipe(write(tmp_path, TINY), (engine, override))) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,17 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path, override, read, exp
         ("[learner]\nlr = -1", "learner.lr: .*greater than 0.*got -1"),
         ("[train]\ngroup_size = 1", "group_size must be at least 2"),
         ("[rollout]\ntop_p = 0.9", "top_p must be 1"),
+        ('[rollout]\nstop = [""]', r"rollout.stop.0: .* at least 1 character"),
+        ("[rollout]\ntemperature = inf", "rollout.temperature: .*finite"),
+        ("[rollout.options]\nform = 1", "options are for rollout.engine = 'vllm', the 'hf'"),
+        (
+            '[rollout]\nengine = "vllm"\noptions = { max_model_len = 9 }',
+            r"options.max_model_len must not be set: rollout.max_prompt_tokens \+ rollout.max_tok",
+        ),
+        (
+            '[rollout]\nengine = "vllm"\noptions = { seed = 9 }',
+            "options.seed must not be set: train.seed decides it",
+        ),
         ("[learner]\nwarmup_steps = 101", "warmup_steps must be at most"),
         ("reward = []", "at least one reward"),
         ('[adapter]\ntype = "prefix"', "adapter.*'prefix'"),

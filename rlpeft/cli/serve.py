@@ -42,22 +42,34 @@ def serve(
     api_key: Annotated[
         str | None, typer.Option(envvar="RLPEFT_API_KEY", help="What clients must send.")
     ] = None,
-    max_prompt_tokens: Annotated[int, typer.Option(min=1, help="Longest prompt.")] = 1024,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
+    max_prompt_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest prompt. Default: 1024, or what fits.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer. Default: 1024, or what fits.")
+    ] = None,
 ) -> None:
     """Serve base and experts by the OpenAI protocol, many experts in one batch.
 
     A request's `model` is `base`, the name of an expert (a mixture is one too), or `auto`: two
-    passes, choosing the expert first. Needs vLLM.
+    passes, choosing the expert first; the header `x-rlpeft-expert` tells which one answered.
+    Needs vLLM, with either engine.
 
     curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
     'Content-Type: application/json'
     """
     from jobs.library import recipe_of
+    from jobs.serve import Lengths
     from jobs.serve import serve as run
 
     quiet_libraries()
-    limits = {"max_prompt_tokens": max_prompt_tokens, "max_tokens": max_tokens}
-    recipe = recipe_of(experts, model=model, rollout={"engine": engine.value} | limits)
-    first_pass = None if auto is Auto.OFF else auto.value
-    run(experts, recipe, host=host, port=port, api_key=api_key, auto=first_pass)
+    recipe = recipe_of(experts, model=model, rollout={"engine": engine.value})
+    run(
+        experts,
+        recipe,
+        host=host,
+        port=port,
+        api_key=api_key,
+        auto=None if auto is Auto.OFF else auto.value,
+        lengths=Lengths(max_prompt_tokens, max_tokens),
+    )

@@ -23,6 +23,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from rlpeft.models import context_length
 from rlpeft.rollout.roomy_cache import roomy_cache
 from rlpeft.types import FinishReason, Sampling
 
@@ -67,7 +68,7 @@ def decode(
     sampling: Sampling,
     *,
     ending: Ending,
-    num_tokens: int,
+    limits: Sequence[int],
     running: Running,
 ) -> Iterator[dict[int, Draft]]:
     """Yield, after every token, the drafts that it was added to, by row, until all have ended.
@@ -76,8 +77,9 @@ def decode(
 
     Args:
         model: a causal language model of transformers.
-        num_tokens: at most, for every row.
+        limits: tokens of each row, at most.
     """
+    num_tokens = max(limits)
     drafts = [Draft() for _ in rows]
     sampler = Sampler([row.seed for row in rows], num_tokens, sampling)
     batch = Batch.prefill(model, rows, running, num_tokens)
@@ -89,7 +91,7 @@ def decode(
             if b in fresh:
                 drafts[b].token_ids.append(token)
                 drafts[b].logprobs.append(logprob)
-        ending.mark(list(fresh.values()), num_tokens)
+        ending.mark(list(fresh.values()), [limits[b] for b in fresh])
         yield fresh
         kept = [i for i, b in enumerate(alive) if drafts[b].finish_reason is None]
         if not kept:
@@ -109,6 +111,7 @@ class Batch:
         self.model, self.running = model, running
         self.experts, self.context = experts, running(experts)
         self.cache = roomy_cache(model.config, num_tokens)
+        self.last_position = context_length(model.config) - 1
         self.attention_BT = torch.empty(0, dtype=torch.long, device=model.device)
         self.logits_BV = torch.empty(0, device=model.device)
 
@@ -153,7 +156,8 @@ class Batch:
     def _forward(self, ids_BT: torch.Tensor, attention_BT: torch.Tensor) -> None:
         num_tokens = ids_BT.shape[1]
         self.attention_BT = torch.cat([self.attention_BT, attention_BT], 1)
-        positions_BT = (self.attention_BT.cumsum(-1) - 1).clamp(min=0)
+        # A row that has ended may stay for a while, beyond what the model has positions for.
+        positions_BT = (self.attention_BT.cumsum(-1) - 1).clamp(0, self.last_position)
         with self.context:
             output = self.model(
                 input_ids=ids_BT,
@@ -208,17 +212,17 @@ class Ending:
         self.eos_ids = frozenset(eos_ids)
         self.strings = StopStringCriteria(tokenizer, list(stop)) if stop else None
 
-    def mark(self, living: Sequence[Draft], num_tokens: int) -> None:
+    def mark(self, living: Sequence[Draft], limits: Sequence[int]) -> None:
         """Give those that have ended their reason; all are equally long."""
         hits = [draft.token_ids[-1] in self.eos_ids for draft in living]
         if self.strings is not None and living:
             tokens_BT = torch.tensor([draft.token_ids for draft in living])
             found: list[bool] = self.strings(tokens_BT, torch.empty(0)).tolist()
             hits = [a or b for a, b in zip(hits, found, strict=True)]
-        for draft, hit in zip(living, hits, strict=True):
+        for draft, hit, limit in zip(living, hits, limits, strict=True):
             if hit:
                 draft.finish_reason = FinishReason.STOP
-            elif len(draft.token_ids) == num_tokens:
+            elif len(draft.token_ids) == limit:
                 draft.finish_reason = FinishReason.LENGTH
 
 

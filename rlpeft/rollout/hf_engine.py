@@ -76,8 +76,7 @@ class HfEngine:
         Args:
             watch: is shown every completion after each of its tokens; what it gives up ends there.
         """
-        check_sampling(sampling)
-        self._check(requests)
+        self.check(requests, sampling)
         rows = [Row(r.prompt_ids, seed, r.expert) for r in requests for seed in r.seeds]
         places = [(r.id, k) for r in requests for k in range(len(r.seeds))]
         # Rows of like length share a batch: less padding.
@@ -96,14 +95,13 @@ class HfEngine:
         in_order = iter(done[index] for index in range(len(rows)))
         return [[next(in_order) for _ in request.seeds] for request in requests]
 
-    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-prob (temperature 1, fp32) of each token after the first."""
-        return sequence_logprobs(self.policy, sequences)
+    def check(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        """Refuse what `rollout` would.
 
-    def close(self) -> None:
-        """Nothing outlives this object."""
-
-    def _check(self, requests: Sequence[Request]) -> None:
+        Raises:
+            EngineError: names the request and what is wrong with it.
+        """
+        check_sampling(sampling)
         check_experts(requests, self._experts.deliveries)
         for request in requests:
             if not 0 < len(request.prompt_ids) < self.context:
@@ -113,14 +111,20 @@ class HfEngine:
                 )
             check_tokens(request.prompt_ids, self.vocabulary, of=f"prompt {request.id!r}")
 
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob (temperature 1, fp32) of each token after the first."""
+        return sequence_logprobs(self.policy, sequences)
+
+    def close(self) -> None:
+        """Nothing outlives this object."""
+
     def _decode(self, rows: Sequence[Row], sampling: Sampling) -> Iterator[dict[int, Draft]]:
-        longest = max(len(row.prompt) for row in rows)
         return decode(
             self.policy.get_base_model(),
             rows,
             sampling,
             ending=Ending(self.eos_ids, sampling.stop, self.tokenizer),
-            num_tokens=min(sampling.max_tokens, self.context - longest),
+            limits=[min(sampling.max_tokens, self.context - len(row.prompt)) for row in rows],
             running=self._experts.run,
         )
 

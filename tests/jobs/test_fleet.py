@@ -199,6 +199,19 @@ def test_an_engine_that_reports_its_own_death_is_replaced(fleet_of, tmp_path):
 
 
 @pytest.mark.ray
+def test_an_engine_that_dies_too_often_tells_its_own_cause(fleet_of, tmp_path):
+    def reported():
+        from rlpeft.errors import EngineDiedError
+
+        raise EngineDiedError("vLLM's process died (KeyError: 'z'): its log: /tmp/x.log.")
+
+    fleet = fleet_of(builder(tmp_path, fate=reported, times=99))
+    fleet.sync(proof())
+    with pytest.raises(ClusterError, match=r"at last with: vLLM's process died \(KeyError: 'z'\)"):
+        fleet.rollout(REQUESTS, SAMPLING)
+
+
+@pytest.mark.ray
 def test_a_sync_that_cannot_be_proven_stops_the_run(fleet_of):
     def build():
         from rlpeft.rollout.fake_engine import FakeEngine, Faults

@@ -91,21 +91,25 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def address(experts: Path, engine: str) -> Iterator[str]:
+def server(experts: Path, engine: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from rlpeft.cli import main; main()", "serve"]
     command += ["--experts", str(experts), "--auto", "classifier", "--port", str(port)]
-    command += ["--max-prompt-tokens", "48", "--max-tokens", "40"]
-    command += ["--engine", engine]
+    command += ["--engine", engine]  # and the default lengths, which are four times the context
     server = subprocess.Popen(command, env=os.environ | {"RLPEFT_API_KEY": KEY})
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}", server)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", server
     finally:
         server.terminate()
         server.wait(60)
+
+
+@pytest.fixture(scope="module")
+def address(server: tuple[str, subprocess.Popen[bytes]]) -> str:
+    return server[0]
 
 
 def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -152,7 +156,8 @@ def test_concurrent_requests_each_get_their_own_expert(
 
 
 def test_an_unknown_model_is_404_in_the_openai_form(client: Any) -> None:
-    with pytest.raises(openai.NotFoundError, match="`poet` does not exist") as error:
+    message = "`poet` does not exist. There are: base, .*sort.*swap.*, auto"
+    with pytest.raises(openai.NotFoundError, match=message) as error:
         text(client, "poet", "3714@=")
     assert error.value.body["type"] == "NotFoundError"
 
@@ -196,8 +201,49 @@ def test_a_stop_string_ends_the_text_and_is_no_part_of_it(client: Any) -> None:
 
 def test_an_error_of_a_request_is_an_error_of_that_request_alone(client: Any) -> None:
     with pytest.raises(openai.BadRequestError):
-        text(client, "swap", "1" * 500)
+        text(client, "swap", "1" * 600)
     assert text(client, "swap", "3714@=")
+
+
+def test_a_token_that_the_model_does_not_embed_fails_its_own_request_and_no_other(
+    client: Any, expected: dict[tuple[str, str], str]
+) -> None:
+    def ask(k: int) -> Any:
+        prompt: Any = [1, 280] if k == 5 else prompts()[k % 8]
+        return client.completions.create(model="sort", prompt=prompt, max_tokens=8, temperature=0)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(ask, k) for k in range(12)]
+    for k, answer in enumerate(answers):
+        if k == 5:
+            with pytest.raises(openai.BadRequestError, match="must be 0 to 279"):
+                answer.result()
+        else:
+            assert answer.result().choices[0].text == expected["sort", prompts()[k % 8]]
+
+
+def test_auto_says_which_expert_answered(client: Any) -> None:
+    kinds = {sign: skill for skill, sign in SKILLS.items()} | {":": "base"}
+    asked = prompts()
+    found = client.completions.with_raw_response.create(model="auto", prompt=asked, max_tokens=4)
+    assert found.headers["x-rlpeft-expert"] == ", ".join(kinds[prompt[4]] for prompt in asked)
+    turns: Any = [{"role": "user", "content": "3714@="}]
+    streamed = client.chat.completions.with_raw_response.create(
+        model="auto", messages=turns, max_tokens=4, stream=True
+    )
+    assert streamed.headers["x-rlpeft-expert"] == "swap"
+    list(streamed.parse())
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/models", "/invocations", "/tokenize"])
+def test_a_stranger_sees_nothing(address: str, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{address}{path}", timeout=5)
+
+
+def test_one_request_cannot_keep_the_engine_from_all_others(client: Any) -> None:
+    with pytest.raises(openai.BadRequestError, match="at most 128"):
+        client.completions.create(model="swap", prompt="3714@=", n=16384)
 
 
 def test_what_the_hf_engine_has_not_is_refused_by_name(client: Any, engine: str) -> None:
@@ -222,7 +268,26 @@ def test_a_client_that_leaves_frees_its_place(client: Any, address: str, engine:
 
 
 def running(address: str) -> float:
-    page = urllib.request.urlopen(f"{address}/metrics", timeout=5).read().decode()
+    asking = urllib.request.Request(
+        f"{address}/metrics", headers={"Authorization": f"Bearer {KEY}"}
+    )
+    page = urllib.request.urlopen(asking, timeout=5).read().decode()
     lines = [line for line in page.splitlines() if line.startswith("vllm:num_requests_running{")]
     assert lines, "metrics must tell how many requests run"
     return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_a_server_that_is_told_to_end_answers_who_is_waiting(  # keep it last
+    client: Any, server: tuple[str, subprocess.Popen[bytes]]
+) -> None:
+    options = {"model": "sort", "prompt": "3714@=", "max_tokens": 300, "temperature": 2.0}
+    streams = [
+        client.completions.create(**options, stream=True, seed=seed, n=4) for seed in range(4)
+    ]
+    firsts = [next(iter(stream)) for stream in streams]
+    server[1].terminate()
+    for first, stream in zip(firsts, streams, strict=True):
+        chunks = [first, *stream]
+        ended = {c.index for chunk in chunks for c in chunk.choices if c.finish_reason}
+        assert ended == {0, 1, 2, 3}
+    assert server[1].wait(60) == 0

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("vllm")
 
 from vllm import AsyncEngineArgs
+from vllm.exceptions import VLLMValidationError
 from vllm.inputs import TokensPrompt
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -50,8 +51,10 @@ def with_client(config: Any, use: Callable[[HfClient], Awaitable[None]], *, endl
     asyncio.run(run())
 
 
-def ask(client: HfClient, name: str, **params: Any) -> AsyncGenerator[Any, None]:
-    ids = client.renderer.tokenizer("3714@=")["input_ids"]
+def ask(
+    client: HfClient, name: str, *, text: str = "3714@=", **params: Any
+) -> AsyncGenerator[Any, None]:
+    ids = client.renderer.tokenizer(text)["input_ids"]
     (prompt,) = client.renderer.render_cmpl(
         [parse_model_prompt(client.model_config, TokensPrompt(prompt_token_ids=ids))],
         client.renderer.default_cmpl_tok_params,
@@ -105,12 +108,18 @@ def test_a_request_whose_client_left_ends_and_the_others_go_on(
     with_client(config, use, endless=True)
 
 
-def test_an_error_of_the_engine_reaches_all_of_its_batch(config: Any) -> None:
+def test_a_request_that_the_engine_refuses_fails_alone(config: Any) -> None:
     async def use(client: HfClient) -> None:
-        client.engine.context = 4
-        for name in ("a", "b"):
-            with pytest.raises(Exception, match="must be shorter than the model's context"):
-                async for _ in ask(client, name, max_tokens=4):
-                    pass
+        good = ask(client, "good", max_tokens=4)
+        client.engine.context = 12
+        bad = ask(client, "bad", max_tokens=4, text="3714@=3714@=3714@=")
+
+        async def whole(outputs: AsyncGenerator[Any, None]) -> list[Any]:
+            return [output async for output in outputs]
+
+        answers = await asyncio.gather(whole(good), whole(bad), return_exceptions=True)
+        assert isinstance(answers[0], list), "it shares the batch"
+        assert isinstance(answers[1], VLLMValidationError), "which the server tells as a 400"
+        assert "must be shorter than the model's context of 12" in str(answers[1])
 
     with_client(config, use, endless=False)

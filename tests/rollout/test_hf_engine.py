@@ -128,6 +128,36 @@ def test_a_prompt_that_fills_the_context_is_refused(llama):
         make(llama).rollout([Request("long", (1,) * 128, (0,))], SAMPLING)
 
 
+def test_a_long_prompt_does_not_shorten_the_completions_of_its_batch(llama):
+    """The context is 128: 4 tokens are left beside the long prompt, and 48 beside the short one."""
+    engine = make(llama, eos_ids=())
+    requests = [Request("long", (1, *(7,) * 123), (0,)), Request("short", (1, 5), (0,))]
+    (long,), (short,) = engine.rollout(requests, Sampling(max_tokens=48))
+    assert (len(long.token_ids), len(short.token_ids)) == (4, 48)
+    ((alone,),) = engine.rollout(requests[1:], Sampling(max_tokens=48))
+    assert alone.token_ids == short.token_ids
+
+
+@pytest.mark.parametrize("token", [-1, 60])
+def test_a_token_that_the_model_does_not_embed_is_refused(llama, token):
+    with pytest.raises(EngineError, match=rf"prompt 'r' must be 0 to 59, .* got {token}"):
+        make(llama).rollout([Request("r", (1, token), (0,))], SAMPLING)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ({"temperature": math.inf}, "temperature must be finite"),
+        ({"temperature": math.nan}, "temperature must be finite"),
+        ({"temperature": -1.0}, "at least 0, got -1"),
+        ({"stop": ("x", "")}, "stop strings must not be empty"),
+    ],
+)
+def test_sampling_that_means_nothing_is_refused(llama, sampling, message):
+    with pytest.raises(EngineError, match=message):
+        make(llama).rollout(REQUESTS, Sampling(max_tokens=4, **sampling))
+
+
 def test_completions_carry_version_and_digest(llama):
     engine = make(llama)
     state = bent_state(engine, version=7)

@@ -374,6 +374,7 @@ def test_a_request_vllm_would_change_quietly_is_refused(
         ({"tensor_parallel_size": 2}, "tensor_parallel_size must be 1"),
         ({"gpu_memory_utilisation": 0.5}, "Did you mean 'gpu_memory_utilization'"),
         ({"enable_chunked_prefill": True}, "enable_chunked_prefill must be false on a CPU"),
+        ({"max_experts": "two"}, "max_experts must be a number"),
         ({"batch_size": 4, "max_num_seqs": 8}, "are one thing"),
         ({"enforce_eager": False, "max_experts": 2}, "where requests name experts"),
         ({"enforce_eager": False, "form": "dense"}, "must be true for SVF in form 'dense'"),
@@ -386,12 +387,19 @@ def test_options_that_break_the_engine_are_refused_before_it_starts(
         VllmEngine(folder, adapter_state(policy, 0).config, **options)
 
 
-def test_a_closed_engine_leaves_no_process(engine: VllmEngine) -> None:  # keep it last
+def test_a_closed_engine_leaves_no_process_and_no_warning(
+    engine: VllmEngine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:  # keep it last
+    monkeypatch.setattr(engine._core.log, "remove", lambda: None)
     mine = psutil.Process(os.getpid())
     children = [p for p in mine.children(recursive=True) if "VLLM" in " ".join(p.cmdline())]
     assert len(children) == 2  # the core and its worker
     engine.close()
     engine.close()
     assert not any(child.is_running() for child in children)
+    assert "killing" not in (log := engine._core.log.path.read_text())
+    assert "leaked" not in log
+    assert capfd.readouterr() == ("", "")
+    engine._core.log.path.unlink()
     with pytest.raises(EngineError, match="closed"):
         engine.logprobs([PROMPT])

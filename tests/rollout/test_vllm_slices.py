@@ -111,6 +111,19 @@ def test_a_fused_layer_computes_what_the_peft_layers_do(name: str, form: Form) -
         assert (bent - policy(x)).abs().max() > 0.05
 
 
+@pytest.mark.parametrize("name", [*CONFIGS, *GEOMETRIC])
+def test_an_adapter_in_a_model_of_half_precision_takes_its_values_in_float32(name: str) -> None:
+    """vLLM builds layers under the model's dtype as torch's default."""
+    policy = random_policy((CONFIGS | GEOMETRIC)[name])
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        layer = fused_layer(policy)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    values = get_peft_model_state_dict(policy, save_embedding_layers=False)
+    assert send(policy, layer) == tensors_digest(values)
+
+
 @pytest.mark.parametrize("name", GEOMETRIC)
 @torch.no_grad()
 def test_a_geometric_adapter_computes_what_its_peft_layer_does(name: str) -> None:

@@ -132,7 +132,10 @@ def _hint(cause: str) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = str(first["msg"]).removeprefix("Value error, ")
+        return f"{where}: {said}" if where else said
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 

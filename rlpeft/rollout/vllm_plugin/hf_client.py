@@ -123,7 +123,7 @@ class HfClient(TwoPass):
         self.vllm_config, self.model_config = vllm_config, vllm_config.model_config
         self.renderer = renderer_from_config(vllm_config)
         self.input_processor = InputProcessor(vllm_config, self.renderer)
-        self.engine = engine
+        self.engine, self.vocabulary = engine, engine.vocabulary
         self._waiting: list[Waiting] = []
         self._worker: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1)
@@ -146,7 +146,11 @@ class HfClient(TwoPass):
         replies = [Reply(k, ids, sampling_params, tokenizer) for k in range(sampling_params.n)]
         kind = sampling_params.output_kind
         waiting = Waiting(request, to_sampling(sampling_params))
-        async with aclosing(self._ask(waiting)) as all_news:
+        try:  # alone: in a batch it would fail with all others
+            self.engine.check([request], waiting.sampling)
+        except RlpeftError as error:
+            raise VLLMValidationError(str(error)) from error
+        async with aclosing(self._news(waiting)) as all_news:
             async for news in all_news:
                 replies[news.index].take(news)
                 finished = all(reply.finish_reason for reply in replies)
@@ -157,7 +161,7 @@ class HfClient(TwoPass):
             outputs = [reply.output(delta=False) for reply in replies]
             yield RequestOutput(request_id, None, ids, None, outputs, True)
 
-    async def _ask(self, waiting: Waiting) -> AsyncGenerator[News, None]:
+    async def _news(self, waiting: Waiting) -> AsyncGenerator[News, None]:
         self._waiting.append(waiting)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -199,7 +203,7 @@ class HfClient(TwoPass):
             await loop.run_in_executor(self._pool, rollout, requests, sampling)
         except Exception as error:
             for waiting in batch:
-                waiting.news.put_nowait(_refusal(error))
+                waiting.news.put_nowait(error)
 
     async def get_supported_tasks(self) -> tuple[str, ...]:
         """What routes the server has."""
@@ -230,7 +234,8 @@ class HfClient(TwoPass):
         """Accept everything."""
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """End the thread; the batch in it is finished first."""
+        """End the thread; the batch in it is finished first, and all others if there is time."""
+        self.drain(timeout)
         self._pool.shutdown(cancel_futures=True)
 
 
@@ -259,7 +264,3 @@ def to_sampling(params: SamplingParams) -> Sampling:
 def _seeds(params: SamplingParams) -> tuple[int, ...]:
     first = secrets.randbits(47) if params.seed is None else params.seed
     return tuple(range(first, first + params.n))
-
-
-def _refusal(error: Exception) -> Exception:
-    return VLLMValidationError(str(error)) if isinstance(error, RlpeftError) else error

@@ -84,8 +84,10 @@ def check_experts_form(max_experts: int, form: str) -> None:
     """Refuse experts by request where one matrix serves every token.
 
     Raises:
-        EngineError: the form is dense.
+        EngineError: the form is dense, or the number is none.
     """
+    if not isinstance(max_experts, int) or max_experts < 0:
+        raise EngineError(f"max_experts must be a number of experts, got {max_experts!r}.")
     if max_experts and form == "dense":
         raise EngineError(
             "max_experts does not go with form = 'dense': one matrix a layer cannot differ "

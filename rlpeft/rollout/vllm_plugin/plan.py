@@ -124,7 +124,18 @@ def make_slice(
     pack: Pack = plain,
     form: Form = "factored",
 ) -> SliceAdapter:
-    """An adapter for one slice that changes nothing until its values arrive."""
+    """An adapter for one slice that changes nothing until its values arrive; its own are fp32."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # vLLM builds its layers under the model's
+    try:
+        return _make_slice(config, name, weight_MN, pack=pack, form=form)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _make_slice(
+    config: PeftConfig, name: str, weight_MN: torch.Tensor, *, pack: Pack, form: Form
+) -> SliceAdapter:
     if config.peft_type == "SVF":
         spectral = form == "spectral"
         return SvfSlice(

@@ -7,6 +7,7 @@ module; `auto` is one more, and two passes happen behind the engine client, for 
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import uvloop
 from vllm import envs
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.engine.protocol import EngineClient
-from vllm.entrypoints.launchers.api_server.entry import build_and_serve
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-from vllm.entrypoints.launchers.launcher import setup_server
+from vllm.entrypoints.launchers.launcher import serve_http, setup_server
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
@@ -33,11 +35,15 @@ from rlpeft.errors import EngineError
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.rollout.vllm_plugin import register
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
-from rlpeft.rollout.vllm_plugin.first_pass import AUTO, FirstPass, TwoPass
+from rlpeft.rollout.vllm_plugin.first_pass import FirstPass, TwoPass
+from rlpeft.rollout.vllm_plugin.gate import AUTO, BASE, MAX_SEQUENCES, ROUTES, Gate
 from rlpeft.rollout.vllm_plugin.hf_client import HfClient
 from rlpeft.rollout.vllm_plugin.internals import check_version
 from rlpeft.rollout.vllm_plugin.plan import choose_form, read_config
 from rlpeft.rollout.vllm_plugin.start import expert_arguments, llm_arguments, plugin_arguments
+
+DRAIN_S = 60
+"""How long requests may go on after the server was told to end."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,11 @@ class Served:
     max_model_len: int
     dtype: str = "float32"
 
+    @property
+    def models(self) -> list[str]:
+        """Names that requests may give."""
+        return [BASE, *self.experts, *([AUTO] if self.first_pass else [])]
+
 
 @dataclass(frozen=True)
 class Listen:
@@ -72,6 +83,11 @@ class Listen:
 
 class VllmClient(TwoPass, AsyncLLM):
     """vLLM's asynchronous engine, with `auto`."""
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        """End it; when vLLM's server asks for that, after the last answer."""
+        self.drain(timeout)
+        super().shutdown(timeout)
 
     async def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
@@ -99,6 +115,7 @@ def run(served: Served, listen: Listen, hf_engine: HfEngine | None = None) -> No
     check_version()
     check_environment()
     register()
+    os.environ["VLLM_MAX_N_SEQUENCES"] = str(MAX_SEQUENCES)  # vLLM has no other door
     uvloop.run(_run(served, listen, hf_engine))
 
 
@@ -118,7 +135,7 @@ def check_environment() -> None:
 async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> None:
     loras = EmptyLoras(next(iter(served.base.tensors)))
     args = _arguments(served, listen, loras.folder)
-    address, socket = setup_server(args, reuse_port=False)
+    _, socket = setup_server(args, reuse_port=False)
     client: Any = None
     try:
         client = _client(served, hf_engine)
@@ -130,7 +147,8 @@ async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> No
         }
         if hf_engine is None:
             await _load(client, served)
-        shutdown = await build_and_serve(client, address, socket, args)
+        client.gate = Gate(served.models, client.vocabulary, api_key=listen.api_key)
+        shutdown = await _serve(client, socket, args)
         await shutdown
     finally:
         if client is not None:
@@ -139,21 +157,51 @@ async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> No
         loras.close()
 
 
+async def _serve(client: Any, socket: Any, args: Namespace) -> Any:
+    """Serve until a signal comes; then something to await for the end."""
+    tasks = await client.get_supported_tasks()
+    app = build_app(args, tasks, client.model_config)
+    close_routes(app)
+    # Outermost, and by hand: vLLM has built its own stack already.
+    app.middleware_stack = client.gate.around(app.middleware_stack or app.build_middleware_stack())
+    await init_app_state(client, app.state, args, tasks)
+    return await serve_http(
+        app,
+        sock=socket,
+        host=args.host,
+        port=args.port,
+        log_level=args.uvicorn_log_level,
+        access_log=False,
+        timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
+    )
+
+
+def close_routes(app: Any) -> None:
+    """Take away every route of vLLM's that is not meant to be there."""
+    paths = {path for _, path in ROUTES}
+    app.router.routes[:] = [route for route in app.router.routes if route.path in paths]
+
+
 def _client(served: Served, hf_engine: HfEngine | None) -> Any:
     usage = UsageContext.OPENAI_API_SERVER
     config = engine_arguments(served).create_engine_config(usage)
     if hf_engine is not None:
         return HfClient(config, hf_engine)
-    return VllmClient.from_vllm_config(config, usage_context=usage)
+    client = VllmClient.from_vllm_config(config, usage_context=usage)
+    client.vocabulary = config.model_config.get_vocab_size()
+    return client
 
 
 async def _load(client: Any, served: Served) -> None:
     """Send base and experts to the workers, before vLLM is told of them as LoRA modules."""
+    await client.collective_rpc("rlpeft_watch", args=(os.getpid(),))
     factors = json.dumps(dict(served.base.factors))
     await _call(client, "rlpeft_load", payload(served.base), factors)
-    ids = json.dumps([request.lora_int_id for request in client.requests.values()])
-    answer = await _call(client, "rlpeft_experts", stacked_payload(served.experts), ids, factors)
-    for (name, state), digest in zip(served.experts.items(), answer["digests"], strict=True):
+    # `auto` has a slot, which no request runs: it has become another model by then.
+    held = dict(served.experts) | ({AUTO: served.base} if served.first_pass else {})
+    ids = json.dumps([*range(1, len(held) + 1)])
+    answer = await _call(client, "rlpeft_experts", stacked_payload(held), ids, factors)
+    for (name, state), digest in zip(held.items(), answer["digests"], strict=True):
         if digest != state.digest:
             raise EngineError(f"vLLM must hold expert {name!r} as sent, its digest differs.")
 
@@ -174,18 +222,19 @@ def engine_arguments(served: Served) -> AsyncEngineArgs:
     )
     arguments |= expert_arguments(len(served.experts) + 1)
     arguments |= {"disable_log_stats": False, "dtype": served.dtype}
+    arguments |= {"shutdown_timeout": DRAIN_S}
     return AsyncEngineArgs(model=str(served.model_path), **arguments)
 
 
 def _arguments(served: Served, listen: Listen, folder: Path) -> Namespace:
     """What vLLM's server is told; what is not said here is vLLM's default."""
     parser = make_arg_parser(FlexibleArgumentParser())
-    words = ["--model", str(served.model_path), "--served-model-name", "base"]
+    words = ["--model", str(served.model_path), "--served-model-name", BASE]
     words += ["--host", listen.host, "--port", str(listen.port)]
     words += ["--disable-uvicorn-access-log", "--disable-fastapi-docs"]
     args: Namespace = parser.parse_args(words)
     args.api_key = [listen.api_key] if listen.api_key else None
-    names = [*served.experts, *([AUTO] if served.first_pass else [])]
+    names = [name for name in served.models if name != BASE]
     args.lora_modules = [LoRAModulePath(name=name, path=str(folder)) for name in names]
     args.enable_lora = True
     validate_parsed_serve_args(args)

@@ -19,7 +19,8 @@ WORKER = "rlpeft.rollout.vllm_plugin.worker.AdapterWorker"
 CPU_KV_CACHE_BYTES = 1 << 30
 """KV cache on a CPU unless an option says otherwise; vLLM's default is nearly all memory."""
 CPU_BATCH_TOKENS = 4096
-"""Tokens of one step on a CPU, as vLLM's own default; more where one prompt may be longer."""
+"""Tokens of one step on a CPU, as vLLM's own default; more where one prompt may be longer, or each
+of a batch's sequences would not get one."""
 
 
 def model_context(model_path: Path) -> int:
@@ -27,6 +28,7 @@ def model_context(model_path: Path) -> int:
 
     Raises:
         EngineError: the model is quantised.
+        ModelError: its config does not say.
     """
     config = json.loads((model_path / "config.json").read_text())
     if "quantization_config" in config:
@@ -58,7 +60,7 @@ def llm_arguments(context: int, batch_size: int | None = None) -> dict[str, Any]
         # A seeded request whose prompt is split over two steps kills vLLM there: it would wind a
         # generator back by `set_offset`, which those of CPUs have not.
         arguments["enable_chunked_prefill"] = False
-        arguments["max_num_batched_tokens"] = max(CPU_BATCH_TOKENS, context)
+        arguments["max_num_batched_tokens"] = max(CPU_BATCH_TOKENS, context, batch_size or 0)
     if batch_size is not None:
         arguments["max_num_seqs"] = batch_size
     return arguments
@@ -95,6 +97,8 @@ def child_variables(num_threads: int | None) -> dict[str, str]:
     variables = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
     # A worker that gets less is killed on a busy machine, and what it shared is left behind.
     variables["VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS"] = "15"
+    # A forked process has loaded our plugin already, and would not find its log.
+    variables["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
     if current_platform.is_cpu() and (threads or "OMP_NUM_THREADS" in os.environ):
         # Left alone, vLLM ignores the number and pins its worker to all cores but one: two
