@@ -11,6 +11,8 @@ import typer
 from jobs.command import quiet_libraries
 from rlpeft.cli.generate import EngineName
 
+Length = int | None
+
 
 class Auto(StrEnum):
     """First passes of the model `auto`."""
@@ -42,18 +44,14 @@ def serve(
     api_key: Annotated[
         str | None, typer.Option(envvar="RLPEFT_API_KEY", help="What clients must send.")
     ] = None,
-    max_prompt_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest prompt. Default: 1024, or what fits.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest answer. Default: 1024, or what fits.")
-    ] = None,
+    max_prompt_tokens: Annotated[Length, typer.Option(min=1, help="Longest prompt.")] = None,
+    max_tokens: Annotated[Length, typer.Option(min=1, help="Longest answer.")] = None,
 ) -> None:
     """Serve base and experts by the OpenAI protocol, many experts in one batch.
 
     A request's `model` is `base`, the name of an expert (a mixture is one too), or `auto`: two
     passes, choosing the expert first; the header `x-rlpeft-expert` tells which one answered.
-    Needs vLLM, with either engine.
+    Lengths are 1024 each unless given, or what the model has. Needs vLLM, with either engine.
 
     curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
     'Content-Type: application/json'
