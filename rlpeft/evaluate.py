@@ -54,7 +54,10 @@ class Prompter:
     def ids(self, problem: Problem) -> tuple[int, ...]:
         """Token ids of the problem's prompt."""
         if problem.id not in self._ids:
-            ids = tuple(encode_prompt(self.tokenizer, problem.prompt))
+            try:
+                ids = tuple(encode_prompt(self.tokenizer, problem.prompt))
+            except DataError as error:
+                raise DataError(f"problem {problem.id!r}: {error}") from error
             if len(ids) > self.max_tokens:
                 raise DataError(
                     f"prompt of problem {problem.id!r} must have at most rollout.max_prompt_tokens"

@@ -242,11 +242,11 @@ def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
     turn by the assistant is a prefill and is left open.
 
     Raises:
-        DataError: an empty prompt, or turns which the template refuses.
+        DataError: an empty prompt, turns which the template refuses, or text that is no Unicode.
         ModelError: chat turns for a tokenizer without a chat template.
     """
-    text = prompt if isinstance(prompt, str) else _render(tokenizer, prompt)
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    text = prompt if isinstance(prompt, str) else render_chat(tokenizer, prompt)
+    ids = encode_text(tokenizer, text)
     if adds_bos(tokenizer):
         start = 0
         while start < len(ids) and ids[start] == tokenizer.bos_token_id:
@@ -254,6 +254,23 @@ def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
         ids = [tokenizer.bos_token_id, *ids[start:]]
     if not ids:
         raise DataError(f"prompt must hold at least one token, got {prompt!r}.")
+    return ids
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text as it stands, without special tokens around it.
+
+    Raises:
+        DataError: it holds half of a surrogate pair, which no tokenizer reads.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"text for the model must be Unicode, character {error.start} is the lone surrogate "
+            f"{text[error.start]!r} in {_short(text[max(0, error.start - 20) :])}. Mend or drop it."
+        ) from error
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 
 
@@ -265,7 +282,8 @@ def decode_prompt(tokenizer: Any, ids: Sequence[int]) -> str:
     """
     if tokenizer.chat_template:
         mark = "\N{OBJECT REPLACEMENT CHARACTER}"
-        before, _, after = _render(tokenizer, ({"role": "user", "content": mark},)).partition(mark)
+        turn = {"role": "user", "content": mark}
+        before, _, after = render_chat(tokenizer, (turn,)).partition(mark)
         bos = tokenizer.bos_token or ""
         before, said = before.removeprefix(bos), tokenizer.decode(ids).removeprefix(bos)
         if len(said) > len(before + after) and said.startswith(before) and said.endswith(after):
@@ -275,24 +293,44 @@ def decode_prompt(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
-def _render(tokenizer: Any, turns: tuple[Any, ...]) -> str:
-    from jinja2.exceptions import TemplateError
+def render_chat(tokenizer: Any, turns: Sequence[Any], *, complete: bool = False) -> str:
+    """Chat turns as the model's template writes them.
 
+    Args:
+        complete: the turns are the whole talk: nothing opens the assistant's next one.
+
+    Raises:
+        DataError: the template refuses the turns, or fails on them.
+        ModelError: there is no template.
+    """
     if not tokenizer.chat_template:
         raise ModelError(
             "the task gives chat turns and the model's tokenizer has no chat template. Use a "
             "plain-text task (task.options.chat = false) or a chat model."
         )
-    prefilled = bool(turns) and turns[-1].get("role") == "assistant"
+    prefilled = not complete and bool(turns) and turns[-1].get("role") == "assistant"
     try:
-        return tokenizer.apply_chat_template(
+        text = tokenizer.apply_chat_template(
             [dict(turn) for turn in turns],
             tokenize=False,
-            add_generation_prompt=not prefilled,
+            add_generation_prompt=not (prefilled or complete),
             continue_final_message=prefilled,
         )
-    except (TemplateError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"the model's chat template refuses {turns!r}: {error}") from error
+    except Exception as error:
+        # A template is a program that came with the model: it may fail in any way at all.
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(
+            f"the model's chat template refuses {_short(turns)}: {_short(cause)}. Give turns that "
+            "it takes, or a plain-text prompt."
+        ) from error
+    if not isinstance(text, str):
+        raise DataError(f"the model's chat template must give text, got {_short(text)}.")
+    return text
+
+
+def _short(value: Any, limit: int = 200) -> str:
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:

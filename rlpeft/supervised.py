@@ -24,7 +24,7 @@ from rlpeft.config import Recipe, SftConfig
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import Prompter
 from rlpeft.learner import Learner
-from rlpeft.models import context_length
+from rlpeft.models import context_length, encode_text
 from rlpeft.templates import Template
 from rlpeft.trainer import Progress, Run, finished, resume, save, sync, validate
 from rlpeft.types import Problem
@@ -87,7 +87,7 @@ def _completion_ids(form: Template, problem: Problem, tokenizer: Any) -> list[in
         text = form.fill(columns, "sft.completion")
     except DataError as error:
         raise DataError(f"problem {problem.id!r}: {error}.") from error
-    return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    return [*encode_text(tokenizer, text), tokenizer.eos_token_id]
 
 
 def sft_config(recipe: Recipe) -> SftConfig:

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from rlpeft.errors import DataError, ModelError
+from rlpeft.evaluate import Prompter
 from rlpeft.models import (
     adds_bos,
     context_length,
@@ -28,6 +29,7 @@ from rlpeft.models import (
     resolve_model,
 )
 from rlpeft.tasks.tiny import SKILLS, tiny_task
+from rlpeft.types import Problem
 
 TINY = resolve_model("tiny")
 PAD, BOS, EOS, _, USER, ASSISTANT = range(6)
@@ -178,6 +180,42 @@ def test_turns_which_the_template_refuses_are_a_data_error():
     tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
     with pytest.raises(DataError, match=r"refuses .*no system turn"):
         encode_prompt(tokenizer, ({"role": "system", "content": "37"},))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 1 / 0 }}",
+        "{{ messages[0].content.nothing.more }}",
+        "{{ messages[9].content + 1 }}",
+        "{{ messages + 1 }}",
+        "{{ range(10**9) | list }}",
+        "{{ messages[0].content.encode('ascii') }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% for m in messages %}",
+        "{{ strftime_now(1) }}",
+    ],
+)
+def test_a_template_may_fail_in_any_way_and_it_is_one_line(template):
+    tokenizer = load_tokenizer(TINY)
+    tokenizer.chat_template = template
+    with pytest.raises(DataError, match="chat template refuses") as caught:
+        encode_prompt(tokenizer, ({"role": "user", "content": "3\u00df"},))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("prompt", ["37\ud83d", ({"role": "user", "content": "37\ud83d"},)])
+def test_half_of_a_surrogate_pair_is_refused_and_shown(tokenizer, prompt):
+    with pytest.raises(DataError, match=r"is the lone surrogate '\\ud83d' in") as caught:
+        encode_prompt(tokenizer, prompt)
+    assert str(caught.value).isprintable()
+
+
+def test_a_prompt_that_no_tokenizer_reads_is_told_with_its_problem(tokenizer):
+    prompter = Prompter(tokenizer, max_tokens=99)
+    with pytest.raises(DataError, match=r"problem 'train/7': .*lone surrogate"):
+        prompter.ids(Problem("train/7", "\udc00", "1"))
 
 
 def test_a_tokenizer_without_pad_pads_with_its_eos(folder):

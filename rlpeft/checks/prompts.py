@@ -9,7 +9,7 @@ from rlpeft.build import context_length
 from rlpeft.checks.row import Check, fail, ok, spread, warn
 from rlpeft.config import Recipe
 from rlpeft.evaluate import Prompter
-from rlpeft.models import adds_bos, encode_prompt
+from rlpeft.models import adds_bos, encode_prompt, encode_text, render_chat
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.types import Problem
 
@@ -58,8 +58,8 @@ def check_chat(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Che
         return ok(name, f"prompts are plain text; the model {has}")
     reply = {"role": "assistant", "content": SENTINEL}
     turns = [*(dict(turn) for turn in problem.prompt if turn["role"] != "assistant"), reply]
-    text = tokenizer.apply_chat_template(turns, tokenize=False)
-    after = tokenizer(text.rpartition(SENTINEL)[2], add_special_tokens=False)["input_ids"]
+    text = render_chat(tokenizer, turns, complete=True)
+    after = encode_text(tokenizer, text.rpartition(SENTINEL)[2])
     ends = [id for id in after if id in set(tokenizer.all_special_ids)]
     if not ends:
         return ok(name, "prompts are chat turns; the template writes no token after a turn")
