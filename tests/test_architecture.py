@@ -56,6 +56,7 @@ LAYERS = {
     "rlpeft.config": 1,
     "rlpeft.mechanisms": 0.9,
     "rlpeft.adapter_config": 0.5,
+    "rlpeft.rollout_config": 0.6,
     "rlpeft.templates": 0.5,
     "rlpeft.files": 0.3,
     "rlpeft.suggest": 0,
@@ -153,7 +154,8 @@ def test_untrusted_text_is_never_evaluated(path):
 def test_every_config_field_is_read_somewhere():
     """No dead options: each field of a recipe is read outside config.py."""
     configs = [
-        ROOT / "rlpeft" / name for name in ("config.py", "adapter_config.py", "adapt/config.py")
+        ROOT / "rlpeft" / name
+        for name in ("config.py", "adapter_config.py", "rollout_config.py", "adapt/config.py")
     ]
     bodies = [ast.parse(path.read_text()).body for path in configs]
     classes = [n for body in bodies for n in body if isinstance(n, ast.ClassDef)]
