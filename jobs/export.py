@@ -24,6 +24,14 @@ def export(
     base: Annotated[
         str | None, typer.Option(help="Base model, where the card's name of it does not hold here.")
     ] = None,
+    base_id: Annotated[
+        str | None,
+        typer.Option(
+            "--base-id",
+            metavar="OWNER/NAME",
+            help="Name by which others find the base; for --format peft.",
+        ),
+    ] = None,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"] | None,
         typer.Option(help="Of merged weights; that of the base model's files if absent."),
@@ -36,7 +44,9 @@ def export(
     from rlpeft.export import export_expert
 
     quiet_libraries()
-    receipt = export_expert(expert, out, format=format, base=base, dtype=dtype, force=force)
+    receipt = export_expert(
+        expert, out, format=format, base=base, base_id=base_id, dtype=dtype, force=force
+    )
     if as_json:
         typer.echo(json.dumps(asdict(receipt)))
         return
@@ -47,3 +57,5 @@ def export(
         f"read back, its log-probs differ from the expert's by at most {receipt.gap:.2g} over "
         f"{receipt.num_tokens} tokens; the base model's differ by {receipt.effect:.2g}"
     )
+    if receipt.note:
+        typer.echo(f"note: {receipt.note}")

@@ -145,7 +145,8 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
         base_digest: digest of the base model it shall run on; `None` skips the check.
 
     Raises:
-        ExpertError: no expert there, a damaged file, or another base model.
+        ExpertError: no expert there, a damaged file, numbers that are none, or another base
+            model.
     """
     card = read_card(folder)
     try:
@@ -159,6 +160,12 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
             f"expert {str(folder)!r} is damaged: its card names tensors {card.digest[:12]}…, the "
             f"file holds {found[:12]}…. Restore it or train it again."
         )
+    for name, tensor in sorted(tensors.items()):
+        if not tensor.isfinite().all():
+            raise ExpertError(
+                f"expert {str(folder)!r} must hold finite numbers, {name!r} has NaN or infinity. "
+                "Train it again, or take an earlier step."
+            )
     if base_digest is not None and not is_base(card.base_digest, base_digest):
         raise ExpertError(
             f"expert {str(folder)!r} was trained on base model sha256:{card.base_digest[:12]}… "

@@ -26,9 +26,10 @@ from rlpeft.adapter_state import svf_tensor
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.config import AdapterConfig, SvfAdapter
 from rlpeft.digests import model_digest
-from rlpeft.errors import ExpertError
+from rlpeft.errors import ExpertError, ModelError
 from rlpeft.experts import CARD_FILE, CONFIG_FILE, TENSOR_FILE, Expert, load_expert
 from rlpeft.files import replacing_folder
+from rlpeft.model_card import README_FILE, is_hub_id, model_card
 from rlpeft.models import context_length, load_base_model, load_tokenizer, resolve_model
 from rlpeft.policy import attach_adapter, load_tensors
 from rlpeft.rollout.base import largest_gap
@@ -48,12 +49,26 @@ LARGEST_SHARE = 0.5
 nearer to the expert than half the way to the base model."""
 
 
+ADVICE = {
+    "merged": "Weights rounded too coarsely need --dtype float32, or --format peft.",
+    "peft": f"{CONFIG_FILE} says something else than the card: restore it, or train again.",
+    "z": "The card says something else than the files: restore them, or train again.",
+}
+"""How to mend an export that is another policy, by format."""
+
+UNKNOWN_BASE = (
+    "the base model has no name that others can resolve, so adapter_config.json names its folder "
+    "here; --base-id OWNER/NAME names it on a hub"
+)
+
+
 @dataclass(frozen=True)
 class Receipt:
     """What an export wrote, and how far it is from the expert.
 
     Attributes:
         files: name -> bytes.
+        note: what a user of the export should know; empty if nothing.
         gap: largest difference of log-probs between the export, read back, and the expert, over
             `num_tokens` tokens.
         effect: the same between the base model and the expert.
@@ -68,6 +83,7 @@ class Receipt:
     gap: float
     effect: float
     num_tokens: int
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,19 +92,30 @@ class Source:
 
     Attributes:
         dtype: that merged weights are written in.
+        base_id: what a PEFT folder calls the base; others find it by that name, or by none.
     """
 
     expert: Expert
     base_path: Path
     dtype: str
+    base_id: str
 
     def base(self) -> Any:
         """The base model, loaded afresh. Everything is compared in fp32."""
         return load_base_model(self.base_path)
 
     def policy(self) -> PeftModel:
-        """The expert on its base, built from its card and not from its PEFT config."""
-        return attach(self.base(), _adapter(self.expert), self.expert.tensors)
+        """The expert on its base, built from its card and not from its PEFT config.
+
+        Raises:
+            ExpertError: its tensors are not those of the adapter on its card.
+        """
+        try:
+            return attach(self.base(), _adapter(self.expert), self.expert.tensors)
+        except ModelError as error:
+            raise ExpertError(
+                f"expert {self.expert.card.name!r} does not fit its card: {error}"
+            ) from error
 
 
 def export_expert(
@@ -97,6 +124,7 @@ def export_expert(
     *,
     format: Format,
     base: str | None = None,
+    base_id: str | None = None,
     dtype: str | None = None,
     force: bool = False,
 ) -> Receipt:
@@ -104,6 +132,8 @@ def export_expert(
 
     Args:
         base: name of the base model; the one on the expert's card if absent.
+        base_id: `owner/name` by which others find the base, for format `peft`; if absent, its
+            name where that is one, else its folder.
         dtype: of merged weights; that of the base model's files if absent.
         force: replace `out` if it is an earlier export.
 
@@ -111,7 +141,12 @@ def export_expert(
         ExpertError: `out` exists, the base is another one, the method does not have this format,
             or what was written differs from the expert. `out` is then as it was.
     """
-    source = open_source(folder, base, dtype)
+    if base_id is not None and (format != "peft" or not is_hub_id(base_id)):
+        raise ExpertError(
+            f"--base-id must be owner/name, of a base on a hub, and goes with --format peft; got "
+            f"{base_id!r} with --format {format}."
+        )
+    source = open_source(folder, base, base_id, dtype)
     check_target(out, force=force)
     with replacing_folder(out) as partial:
         receipt = write_and_compare(source, partial, format, str(out))
@@ -119,18 +154,27 @@ def export_expert(
     return receipt
 
 
-def open_source(folder: Path, base: str | None = None, dtype: str | None = None) -> Source:
+def open_source(
+    folder: Path,
+    base: str | None = None,
+    base_id: str | None = None,
+    dtype: str | None = None,
+) -> Source:
     """Load an expert and find its base model.
 
     Raises:
-        ExpertError: no expert there, or the base model is another one.
+        ExpertError: no expert there, its files contradict each other, or the base model is
+            another one.
     """
     card = load_expert(folder).card
     path = resolve_model(base or card.base_model)
     expert = load_expert(folder, base_digest=model_digest(path))
+    _check_method(expert)
     config = json.loads((path / "config.json").read_text())
     stored = config.get("dtype") or config.get("torch_dtype") or "float32"
-    return Source(expert, path, dtype or str(stored))
+    name = base or card.base_model
+    named = base_id or (name if is_hub_id(name) else str(path.resolve()))
+    return Source(expert, path, dtype or str(stored), named)
 
 
 def check_target(out: Path, *, force: bool) -> None:
@@ -167,11 +211,13 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
     write(source, policy, partial)
     del policy  # two models of fp32 weights need not be in memory at once
     gap = largest_gap(logprobs(read_back(source, partial), probe), expected)
-    if not gap <= max(ROUNDING, LARGEST_SHARE * effect):
+    # Only a merge rounds anything: any other difference is a mistake.
+    share = LARGEST_SHARE if format == "merged" else 0.0
+    if not gap <= max(ROUNDING, share * effect):
         raise ExpertError(
             f"the export, read back, must be nearer to the expert than to its base: its log-probs "
             f"differ from the expert's by {gap:.3g}, the base's by {effect:.3g}. Nothing was "
-            "written. Weights rounded too coarsely need --dtype float32, or --format peft."
+            f"written. {ADVICE[format]}"
         )
     card = source.expert.card
     return Receipt(
@@ -184,7 +230,20 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         gap=gap,
         effect=effect,
         num_tokens=sum(len(row) - 1 for row in probe),
+        note="" if format != "peft" or is_hub_id(source.base_id) else UNKNOWN_BASE,
     )
+
+
+def _check_method(expert: Expert) -> None:
+    method = _adapter(expert).type
+    wanted = "LORA" if method == "dora" else method.upper()
+    found = str(expert.config.get("peft_type")).rpartition(".")[2].upper()
+    if found != wanted:
+        raise ExpertError(
+            f"{CONFIG_FILE} of expert {expert.card.name!r} must be of peft_type "
+            f"{wanted!r}, as its card says, got {found!r}. Restore it, or train "
+            "it again."
+        )
 
 
 def _adapter(expert: Expert) -> AdapterConfig:
@@ -202,7 +261,7 @@ def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:
     """Put given adapter tensors, under PEFT's names, around a base model.
 
     Raises:
-        ModelError: a tensor has no place in the model.
+        ModelError: they are not the tensors of this adapter on this base.
     """
     policy = attach_adapter(base, adapter, seed=0).eval()
     load_tensors(policy, tensors)
@@ -210,12 +269,15 @@ def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:
 
 
 def write_peft(source: Source, policy: PeftModel, folder: Path) -> None:
-    """The expert's own folder, naming its base model as the card does."""
+    """The expert's own folder, naming its base model as others know it, and a README."""
     config = {**source.expert.config, "inference_mode": True}
-    config["base_model_name_or_path"] = source.expert.card.base_model
+    config["base_model_name_or_path"] = source.base_id
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True))
     save_file(dict(source.expert.tensors), folder / TENSOR_FILE, metadata={"format": "pt"})
     _write_card(source, folder)
+    (folder / README_FILE).write_text(
+        model_card(source.expert.card, source.base_id), encoding="utf-8"
+    )
 
 
 def read_peft(source: Source, folder: Path) -> Any:

@@ -162,15 +162,30 @@ def load_tensors(policy: PeftModel, tensors: Mapping[str, torch.Tensor]) -> None
     """Copy tensors under PEFT's names, as of `adapter_tensors`, into the policy's adapter.
 
     Raises:
-        ModelError: one of them has no place in the policy.
+        ModelError: they are not those of the policy's adapter, each in its shape; nothing is
+            changed then.
     """
-    result = set_peft_model_state_dict(policy, dict(tensors))
-    if result.unexpected_keys:
+    own = get_peft_model_state_dict(policy, save_embedding_layers=False)
+    _check_same_tensors({name: tuple(tensor.shape) for name, tensor in own.items()}, tensors)
+    set_peft_model_state_dict(policy, dict(tensors))
+
+
+def _check_same_tensors(
+    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    advice = "Use the adapter config and the base model that it was made with."
+    for name in sorted(tensors.keys() - shapes.keys()):
         raise ModelError(
-            "every adapter tensor must have a place in the model, "
-            f"{result.unexpected_keys[0]!r} has none. Use the adapter config and the base model "
-            "that it was made with."
+            f"every adapter tensor must have a place in the model, {name!r} has none. {advice}"
         )
+    for name in sorted(shapes.keys() - tensors.keys()):
+        raise ModelError(f"every adapter tensor must be there, {name!r} is missing. {advice}")
+    for name, shape in sorted(shapes.items()):
+        if tensors[name].shape != shape:
+            raise ModelError(
+                f"adapter tensor {name!r} must be of shape {shape}, got "
+                f"{tuple(tensors[name].shape)}. {advice}"
+            )
 
 
 @torch.no_grad()

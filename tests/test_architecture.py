@@ -31,6 +31,7 @@ LAYERS = {
     "rlpeft.mixing": 3.3,
     "rlpeft.transfer": 3.4,
     "rlpeft.steps": 3.3,
+    "rlpeft.model_card": 3.3,
     "rlpeft.experts": 3.2,
     "rlpeft.evaluate": 3.1,
     "rlpeft.rollout": 3,

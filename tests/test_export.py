@@ -2,19 +2,23 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rlpeft.adapter_state import tensors_digest
 from rlpeft.compare import changes
 from rlpeft.config import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.experts import load_expert
 from rlpeft.export import export_expert
+from rlpeft.model_card import model_card
 from rlpeft.models import load_base_model, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter
 
@@ -163,3 +167,103 @@ def test_force_never_removes_what_no_export_wrote(trained, tmp_path):
     with pytest.raises(ExpertError, match="earlier exports only"):
         export_expert(folder, tmp_path / "home", format="z", force=True)
     assert (tmp_path / "home" / "thesis.tex").read_text() == "precious"
+
+
+def broken(folder, to, *, tensors=None, config=None, card=None):
+    """A copy of an expert whose files were changed, with digests that fit all the same."""
+    copy = shutil.copytree(folder, to)
+    held = load_file(copy / "adapter_model.safetensors")
+    changed = held if tensors is None else tensors(held)
+    save_file(changed, copy / "adapter_model.safetensors")
+    for name, change in (("adapter_config.json", config), ("card.json", card)):
+        read = json.loads((copy / name).read_text()) | (change or {})
+        if name == "card.json":
+            read["digest"] = tensors_digest(changed)
+        (copy / name).write_text(json.dumps(read))
+    return copy
+
+
+def without_first(tensors):
+    return {name: tensors[name] for name in sorted(tensors)[1:]}
+
+
+def with_first(change):
+    return lambda tensors: tensors | {min(tensors): change(tensors[min(tensors)])}
+
+
+@pytest.mark.parametrize("kind", ["svf", "lora"])
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (without_first, r"'base_model.*' is missing"),
+        (with_first(lambda t: t[..., :-1].contiguous()), r"'base_model.*' must be of shape"),
+        (with_first(lambda t: t * float("nan")), r"'base_model.*' has NaN or infinity"),
+        (lambda held: held | {"base_model.model.x.svf_z": torch.ones(3)}, "has none"),
+    ],
+    ids=["missing", "misshapen", "nan", "foreign"],
+)
+def test_tensors_that_are_not_the_experts_are_refused_by_name(
+    trained, tmp_path, kind, tensors, message
+):
+    folder = broken(trained(kind)[0], tmp_path / "broken", tensors=tensors)
+    with pytest.raises(ExpertError, match=message):
+        export_expert(folder, tmp_path / "out", format="peft")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_of_another_method_is_refused(trained, tmp_path):
+    folder = broken(trained("svf")[0], tmp_path / "broken", config={"peft_type": "LORA"})
+    with pytest.raises(ExpertError, match=r"must be of peft_type 'SVF'.*got 'LORA'"):
+        export_expert(folder, tmp_path / "out", format="merged")
+
+
+def test_a_config_that_means_another_update_is_refused(trained, tmp_path):
+    """alpha 32 became 40: a quarter of the effect too much, less than half the way to the base."""
+    folder = broken(trained("lora")[0], tmp_path / "broken", config={"lora_alpha": 40.0})
+    with pytest.raises(ExpertError, match="says something else than the card"):
+        export_expert(folder, tmp_path / "out", format="peft")
+
+
+def test_the_readme_of_a_peft_export_loads_it(trained, tmp_path):
+    folder, logits = trained("svf")
+    export_expert(folder, tmp_path / "out", format="peft")
+    text = (tmp_path / "out" / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    torch.save(IDS, tmp_path / "ids.pt")
+    code += "import torch; torch.save(model(torch.load('../ids.pt')).logits, '../logits.pt')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "out", check=True)
+    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), logits)
+    card = load_expert(folder).card
+    assert card.base_digest in text
+    assert card.digest in text
+
+
+def test_a_base_is_named_as_others_find_it(trained, tmp_path):
+    folder, _ = trained("lora")
+    receipt = export_expert(folder, tmp_path / "here", format="peft")
+    named = json.loads((tmp_path / "here" / "adapter_config.json").read_text())
+    assert named["base_model_name_or_path"] == str(TINY.resolve())
+    assert "--base-id" in receipt.note
+    receipt = export_expert(folder, tmp_path / "hub", format="peft", base_id="owner/base")
+    named = json.loads((tmp_path / "hub" / "adapter_config.json").read_text())
+    assert named["base_model_name_or_path"] == "owner/base"
+    readme = (tmp_path / "hub" / "README.md").read_text()
+    assert 'base_model: "owner/base"' in readme
+    assert "import rlpeft" not in readme  # PEFT knows LoRA
+    assert receipt.note == ""
+
+
+@pytest.mark.parametrize(
+    ("format", "base_id"), [("merged", "owner/base"), ("peft", "base"), ("peft", "../base")]
+)
+def test_a_base_id_that_cannot_be_used_is_refused(trained, tmp_path, format, base_id):
+    folder, _ = trained("svf")
+    with pytest.raises(ExpertError, match="--base-id must be owner/name"):
+        export_expert(folder, tmp_path / "out", format=format, base_id=base_id)
+
+
+def test_names_on_a_card_cannot_leave_their_place_in_the_readme(make_expert):
+    folder = make_expert("x", {"q.svf_z": torch.ones(2)}, rewards=("a`\n# Title\n---\nb: c",))
+    text = model_card(load_expert(folder).card, "owner/base")
+    assert "\n# Title" not in text
+    assert text.count("\n---\n") == 1
