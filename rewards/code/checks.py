@@ -33,19 +33,26 @@ class _Marker(ast.NodeTransformer):
         self.found = True
         return [node, _call(CHECKED, node)]
 
+    def _expected(self, node: ast.stmt) -> Any:
+        self.found = True
+        return [node, _call(HANDLED, node, ast.Constant(True))]
+
     def visit_Assert(self, node: ast.Assert) -> Any:
         return self._checked(node)
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         value = node.value.value if isinstance(node.value, ast.Await) else node.value
-        named = isinstance(value, ast.Call) and _called(value).startswith("assert")
-        return self._checked(node) if named else node
+        if not isinstance(value, ast.Call):
+            return node
+        if _called(value).startswith("assertRaises"):
+            return self._expected(node)
+        return self._checked(node) if _called(value).startswith("assert") else node
 
     def visit_With(self, node: Any) -> Any:
         self.generic_visit(node)
         calls = [item.context_expr for item in node.items]
         if any(isinstance(call, ast.Call) and _expects(_called(call)) for call in calls):
-            return self._checked(node)
+            return self._expected(node)
         return node
 
     visit_AsyncWith = visit_With

@@ -73,6 +73,8 @@ def _run_case(unittest: Any, cls: type) -> None:
     result.failfast = True
     unittest.defaultTestLoader.loadTestsFromTestCase(cls).run(result)
     for test, trace in (*result.errors, *result.failures):
+        if "_bridge" not in trace and "ModuleNotFoundError" in trace.strip().splitlines()[-1]:
+            raise ModuleNotFoundError(trace.strip().splitlines()[-1])
         raise AssertionError(f"{test}: {trace.strip().splitlines()[-1]}"[:300])
     for test in result.unexpectedSuccesses:
         raise AssertionError(f"{test}: passed, which it should not")

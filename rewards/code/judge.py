@@ -161,10 +161,10 @@ def _run(judge: Judge, code: str, tree: ast.Module) -> tuple[str, str] | None:
         found = ("failed", f"{error}")
     except AssertionError as error:
         found = ("failed", f"failed: {_source(code, error)} {error}".rstrip()[:300])
-    except ModuleNotFoundError as error:
-        found = ("bad tests", f"the tests need a module that the sandbox does not have: {error}")
     except BaseException as error:
         found = ("failed", f"{type(error).__name__}: {error}"[:300])
+        if isinstance(error, ModuleNotFoundError) and error is not judge.bridge.last_raised:
+            found = ("bad tests", f"the tests need what the sandbox does not have: {error}")
     verdict = judge.bridge.verdict
     if isinstance(verdict, Refuted):
         return ("failed", str(verdict))

@@ -20,6 +20,7 @@ TESTS = "__main__"
 """Name of the module that the tests are."""
 
 _LAST = {StopIteration, StopAsyncIteration}
+_OF_GENERATORS = frozenset({"send", "throw", "close"})
 _READABLE = frozenset({"__name__", "__qualname__", "__doc__"})
 
 
@@ -31,6 +32,7 @@ class JudgeBridge(Bridge):
         self.trust = Trust(self)
         self.swallowed = ""
         self.verdict: Unjudged | Refuted | None = None
+        self.last_raised: BaseException | None = None
 
     def refuse(self, reason: str) -> None:
         """Say that the tests ask what cannot be done across processes."""
@@ -83,9 +85,10 @@ class JudgeBridge(Bridge):
     def raised(
         self, error: BaseException, operation: str, arguments: tuple[Any, ...]
     ) -> BaseException:
-        """Note an exception that ends a loop of the tests' without a word."""
+        """Note an exception of the program's, and one that ends a loop of the tests' silently."""
         if type(error) in _LAST and operation != "step" and arguments[1:2] != ("__next__",):
             self.swallowed = type(error).__name__
+        self.last_raised = error
         return error
 
     def absorb(self, message: dict[str, Any]) -> None:
@@ -104,6 +107,8 @@ class JudgeBridge(Bridge):
         target, *rest = arguments
         if operation == "input":
             return input(target)
+        if operation == "special" and rest[0] == "__call__":
+            operation, rest = "call", [rest[1:], ()]
         if operation == "call":
             if isinstance(target, type) and not self._is_tests(target):
                 raise TypeError("this class belongs to the tests")
@@ -123,7 +128,7 @@ class JudgeBridge(Bridge):
             return False
         cls = target if isinstance(target, type) else type(target)
         known = cls.__module__.partition(".")[0] in ("io", "_io", "unittest", "collections")
-        return known or self._is_tests(cls) or hasattr(cls, "send")
+        return known or self._is_tests(cls) or (hasattr(cls, "send") and name in _OF_GENERATORS)
 
     def _is_tests(self, cls: type) -> bool:
         return cls.__module__ == TESTS or issubclass(cls, Exception)

@@ -177,7 +177,9 @@ def make_class(bridge: Any, handle: int, description: dict[str, Any], bases: lis
         parents.insert(0, bridge.root)
     special = [name for name in description["special"] if name in SPECIAL]
     namespace = _BASICS | {_BRIDGE: bridge, HANDLE: handle, "__doc__": description["doc"]}
-    namespace |= {name: _Attribute(name) for name in description["own"][:_MAX_NAMES]}
+    # An operator among the attributes would go round what is known about operators.
+    own = [name for name in description["own"][:_MAX_NAMES] if not name.startswith(("__", "·"))]
+    namespace |= {name: _Attribute(name) for name in own}
     namespace |= {name: _forward(name) for name in special}
     if not description["hashable"]:
         namespace["__hash__"] = None

@@ -7,6 +7,7 @@ here, and what it sends is read as data.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copy
 import dataclasses
 import io
@@ -147,18 +148,19 @@ class ProgramBridge(Bridge):
     def _do_fields(self, target: Any) -> Any:
         """Return the fields of an object as pairs, `None` for one that has no fields at all."""
         found: dict[str, Any] = {}
-        has_fields = hasattr(target, "__dict__") and not callable(target)
+        has_fields = False
         for cls in type(target).__mro__:
-            slots = vars(cls).get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
+            for name, part in vars(cls).items():
+                # Read where the interpreter keeps them: a class may define what it shows of them.
+                if name == "__dict__" and isinstance(part, types.GetSetDescriptorType):
+                    found |= part.__get__(target)
+                elif isinstance(part, types.MemberDescriptorType) and cls.__module__ == "solution":
+                    with contextlib.suppress(AttributeError):  # a slot that is empty
+                        found[name] = part.__get__(target)
+                else:
+                    continue
                 has_fields = True
-                if hasattr(target, name):
-                    found[name] = getattr(target, name)
-        if has_fields or isinstance(target, BaseException):
-            found |= getattr(target, "__dict__", {})
-        elif not found:
-            return None
-        return tuple(found.items())
+        return tuple(found.items()) if has_fields and not callable(target) else None
 
     def _do_task(self, target: Any) -> Any:
         return self._loop.task(target)

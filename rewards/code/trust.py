@@ -13,12 +13,14 @@ from typing import Any
 
 from rewards.code import mirror
 from rewards.code.errors import Refuted, Unjudged
+from rewards.code.wire import WireError
 
 _ORDER = {"__lt__": "__gt__", "__gt__": "__lt__", "__le__": "__ge__", "__ge__": "__le__"}
 _LINEAR = frozenset({"__add__", "__radd__", "__sub__", "__rsub__"})
-_ARITHMETIC = frozenset(f"__{p}{name}__" for name in mirror.BINARY.split() for p in ("", "r"))
+_ARITHMETIC = frozenset(f"__{p}{name}__" for name in mirror.BINARY.split() for p in ("", "r", "i"))
 _PREDICATES = frozenset(
     {"startswith", "endswith", "issubset", "issuperset", "isdisjoint", "equals", "isclose"}
+    | {"difference", "symmetric_difference"}
 )
 _TO_NUMBER = frozenset(
     f"__{name}__"
@@ -33,11 +35,15 @@ _TO_NUMBER = frozenset(
         "floor",
         "ceil",
         "bool",
+        "len",
     )
 )
+_TO_VALUE = _TO_NUMBER - {"__len__", "__bool__"} | {"__str__", "__repr__", "__format__"}
 _NUMBERS = (int, float)
 _NESTED = (*mirror.CONTAINERS, tuple, frozenset)
+_MAX_EQUAL = 50
 _MAX_NODES, _MAX_DEPTH = 20_000, 150
+_STRANGER = "·nothing of the kind"
 _GIVEN = "the program's own operator is given a value of the tests"
 _EVERYTHING = "it holds for whatever it is compared with"
 
@@ -56,6 +62,7 @@ class Trust:
         """Classes that the tests call by name."""
         self._made: dict[int, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {}
         self._equal: list[tuple[Any, Any, Any]] = []
+        self._heard: set[Any] = set()  # classes that a value of the tests was compared with
         self._told: set[Any] = set()  # objects that may hold a number that the tests expect
 
     def made(self, thing: Any, cls: Any, arguments: tuple[Any, ...], options: Any) -> None:
@@ -81,10 +88,12 @@ class Trust:
         if name in _ARITHMETIC and not _is_program(arguments[0]):
             return self._arithmetic(target, name, arguments[0])
         result = self._bridge.request("special", target, name, *arguments)
+        if name in _TO_VALUE and type(target) in self._heard:
+            raise Unjudged(_GIVEN)
         if mirror.handle_of(target) in self._told:
             if _is_program(result):
                 self._told.add(mirror.handle_of(result))
-            elif name in _TO_NUMBER:
+            elif name in _TO_NUMBER or not self._is_tested(target):
                 raise Unjudged(_GIVEN)
         return result
 
@@ -100,7 +109,7 @@ class Trust:
             Refuted: they are equal whatever they are made of.
         """
         for left, right, shape in self._equal:
-            if self._ask(left, "__eq__", "·nothing of the kind") is True:
+            if self._claims(left, "__eq__", _STRANGER) is True:
                 raise Refuted(f"the program's == decides: {_EVERYTHING}")
             shapes = [s for thing in (left, right) for s in self._other_shapes(thing)]
             if shapes and all(other == shape for other in shapes):
@@ -118,43 +127,53 @@ class Trust:
             return NotImplemented if target is not other else True
         if _is_program(other):
             return self._equal_objects(target, other)
-        says = self._answer(target, "__eq__", other)
+        says = self._answer(target, "__eq__", detached(other))
         if says is True:
             raise Unjudged("the program's own == decides whether it equals a value of the tests")
         return says
 
     def _equal_objects(self, target: Any, other: Any) -> Any:
-        says = self._bridge.request("special", target, "__eq__", other)
+        # Looked at before they meet, lest one take the fields of the other.
+        shape, other_shape = self.shape(target), self.shape(other)
+        says = _raise_if(self._claims(target, "__eq__", other))
         if says is NotImplemented or says is False:
             return says
-        shape = self.shape(target)
-        if says is not True or shape != self.shape(other):
-            if self._ask(target, "__eq__", "·nothing of the kind") is True:
+        if shape != other_shape:
+            if self._claims(target, "__eq__", _STRANGER) is True:
                 return False
             raise Unjudged("the program's own == decides whether objects of its own are equal")
-        self._equal.append((target, other, shape))
+        if len(self._equal) < _MAX_EQUAL:
+            self._equal.append((target, other, shape))
         return True
 
     def _ordered(self, target: Any, name: str, other: Any) -> Any:
         builtin = _builtin_of(target)
+        native = NotImplemented if builtin is object else getattr(builtin, name)(target, other)
         if builtin is not object and not self._defines(target, name):
-            return getattr(builtin, name)(target, other)
+            return native
         if not _is_program(other):
-            says = self._bridge.request("special", target, name, other)
-            if says is NotImplemented or says is False:
+            says = _raise_if(self._claims(target, name, detached(other)))
+            if says is NotImplemented or says is False or says is native:
                 return says
-            if self._ask(target, _ORDER[name], other) is True and not name.endswith("e__"):
+            if self._claims(target, _ORDER[name], other) is True and not name.endswith("e__"):
                 raise Refuted(f"the program's own order decides: {_EVERYTHING}")
             raise Unjudged("the program's own order decides about a value of the tests")
-        says = self._bridge.request("special", target, name, other)
-        if says is True and name in ("__lt__", "__gt__") and self._ask(other, name, target) is True:
+        says = _raise_if(self._claims(target, name, other))
+        if (
+            says is True
+            and name in ("__lt__", "__gt__")
+            and self._claims(other, name, target) is True
+        ):
             raise Refuted("the program's own order holds either way")
         return says
 
     def _contains(self, target: Any, item: Any) -> Any:
         builtin = _builtin_of(target)
-        if builtin is not object and not self._defines(target, "__contains__"):
+        if builtin is not object and (
+            builtin.__contains__(target, item) or not self._defines(target, "__contains__")
+        ):
             return builtin.__contains__(target, item)
+        item = detached(item)
         if self._is_tested(target):
             says = self._answer(target, "__contains__", item)
             if says == "everything":
@@ -175,15 +194,13 @@ class Trust:
         questions = [item, *others(item)]
         order = list(range(len(questions)))
         self._random.shuffle(order)
-        answers = {i: self._ask(target, name, questions[i]) for i in order}
+        answers = {i: self._claims(target, name, questions[i]) for i in order}
         # One value is equal to one, a container may hold many.
         others_hold = any if name == "__eq__" else all
         held = [answers[i] is True for i in order if i]
         if answers[0] is True and held and others_hold(held):
             return False if name == "__eq__" else "everything"
-        if isinstance(answers[0], BaseException):
-            raise answers[0]
-        return answers[0]
+        return _raise_if(answers[0])
 
     # --- arithmetic -----------------------------------------------------------------------------
 
@@ -197,8 +214,10 @@ class Trust:
         if result is NotImplemented:
             return result
         if _is_program(result):
-            if is_sum:
+            if is_sum or not self._is_tested(target):
                 self._told.add(mirror.handle_of(result))
+        elif name.startswith("__i") and name != "__invert__":
+            raise Unjudged(_GIVEN)
         elif is_sum and type(result) in _NUMBERS:
             _check_sum(before, result + (-step if name == "__sub__" else step), result)
         elif not self._is_tested(target):
@@ -234,8 +253,19 @@ class Trust:
     def _ask(self, target: Any, name: str, *arguments: Any) -> Any:
         try:
             return self._bridge.request("special", target, name, *arguments)
+        except WireError:
+            raise
         except Exception as error:
             return error
+
+    def _claims(self, target: Any, name: str, other: Any) -> Any:
+        """Ask a yes-or-no question; what is no plain answer is taken as a yes."""
+        if not _is_program(other) and not self._is_tested(target):
+            self._heard.add(type(target))
+        answer = self._ask(target, name, other)
+        if answer is NotImplemented or isinstance(answer, BaseException):
+            return answer
+        return True if _is_program(answer) else bool(answer)
 
     def _defines(self, target: Any, name: str) -> bool:
         """Whether the class of a mirror defines an operator itself."""
@@ -310,6 +340,15 @@ def _part(value: Any) -> Any:
     return None
 
 
+def detached(value: Any) -> Any:
+    """Return a copy of nested containers, so that a change in place stays with the program."""
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(detached(item) for item in value)
+    if type(value) is dict:
+        return {key: detached(item) for key, item in value.items()}
+    return value
+
+
 def others(value: Any) -> list[Any]:
     """Return values like `value` that are not it."""
     if isinstance(value, bool):
@@ -324,7 +363,7 @@ def others(value: Any) -> list[Any]:
         return [value | {"·"}]
     if isinstance(value, dict):
         return [value | {"·": 0}]
-    return [] if value is None else ["·nothing of the kind"]
+    return [] if value is None else [_STRANGER]
 
 
 def _is_program(value: Any) -> bool:
@@ -333,6 +372,12 @@ def _is_program(value: Any) -> bool:
 
 def _builtin_of(target: Any) -> Any:
     return next((base for base in type(target).__mro__ if base in mirror.BUILTIN), object)
+
+
+def _raise_if(answer: Any) -> Any:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _is_hashable(value: Any) -> bool:

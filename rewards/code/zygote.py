@@ -159,7 +159,9 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
     if not raw:
         return _not_begun(stopped)
     # A tenth of slack: the kernel's clock of the limit and its account of use differ a little.
-    spent = program.used_s >= 0.9 * limits.cpu_s
+    # At the deadline, what both have used counts: they may call each other for ever.
+    used_s = program.used_s + (judge.used_s if stopped == "time" else 0.0)
+    spent = used_s >= 0.9 * limits.cpu_s
     return _outcome(raw.strip(), stopped, starved, spent) | {"last": False}
 
 
