@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewards.errors import RewardError
 from rewards.reading import Judged, number_of
 
 Call = dict[str, Any]
 """Keywords of one call of a reward function."""
+
+Golds = Sequence[Any]
+"""The gold answers, one a completion; none for a dialect without any."""
 
 NAMED_ONLY = frozenset({"truncated"})
 """Offered by us and by no other trainer, so a `**kwargs` never receives it."""
@@ -79,25 +81,6 @@ class Log:
 # --- what each dialect offers: one dict of keywords per call -------------------------------------
 
 
-def gold_values(rollouts: Rollouts, gold: str) -> list[Any]:
-    """Return the gold answers from column `gold`; `reward_model.ground_truth` reads into dicts.
-
-    Raises:
-        RewardError: a row has no such key.
-    """
-    column, *path = gold.split(".")
-    values = list(rollouts.columns[column])
-    for key in path:
-        for row, value in enumerate(values):
-            if not isinstance(value, Mapping) or key not in value:
-                raise RewardError(
-                    f"column {column!r} must hold {gold!r} in every row, row {row} at step "
-                    f"{rollouts.step} has {value!r:.80}. Mend the option `gold` or the row."
-                )
-            values[row] = value[key]
-    return values
-
-
 def _rows(rollouts: Rollouts) -> list[Call]:
     return [
         {name: values[row] for name, values in rollouts.columns.items()}
@@ -111,7 +94,7 @@ def _text(prompt: Any) -> str:
     return "\n".join(message["content"] for message in prompt)
 
 
-def _trl(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+def _trl(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
     completions: Sequence[Any] = rollouts.completions
     prompts: Sequence[Any] = rollouts.prompts
     if rollouts.conversational:
@@ -133,26 +116,36 @@ def _trl(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
     return [columns | standard]
 
 
-def _verl(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+def _verl(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
     known = [
         {"extra_info": {}} | {k: row[k] for k in ("data_source", "extra_info") if k in row}
         for row in _rows(rollouts)
     ]
     return [
         row | {"solution_str": text, "ground_truth": answer}
-        for row, text, answer in zip(
-            known, rollouts.completions, gold_values(rollouts, gold), strict=True
-        )
+        for row, text, answer in zip(known, rollouts.completions, golds, strict=True)
     ]
 
 
-def _openrlhf(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+def _verl_batch(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
+    num_rows, columns = len(rollouts.completions), rollouts.columns
+    offered: Call = {
+        "solution_strs": list(rollouts.completions),
+        "ground_truths": list(golds),
+        "extra_infos": list(columns.get("extra_info") or [{} for _ in range(num_rows)]),
+    }
+    if "data_source" in columns:
+        offered["data_sources"] = list(columns["data_source"])
+    return [offered]
+
+
+def _openrlhf(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
     prompts = [_text(prompt) for prompt in rollouts.prompts]
     queries = [p + text for p, text in zip(prompts, rollouts.completions, strict=True)]
-    return [{"queries": queries, "prompts": prompts, "labels": gold_values(rollouts, gold)}]
+    return [{"queries": queries, "prompts": prompts, "labels": list(golds)}]
 
 
-def _areal(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+def _areal(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
     rows = zip(
         _rows(rollouts),
         rollouts.prompts,
@@ -169,12 +162,12 @@ def _areal(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
     ]
 
 
-def _row_verifier(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+def _row_verifier(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
     rows = zip(
         _rows(rollouts),
         rollouts.prompts,
         rollouts.completions,
-        gold_values(rollouts, gold),
+        golds,
         rollouts.truncated,
         strict=True,
     )
@@ -184,23 +177,11 @@ def _row_verifier(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
     ]
 
 
-def _gold_text(value: Any) -> str:
-    """Return a gold answer as text; a number column is fine, a missing value is unscorable."""
-    if value is None:
-        return ""
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise RewardError(
-        f"a gold answer must be text or a number, got {value!r:.80}. Name another column with the "
-        "option `gold`, or write a reward function that reads this one."
-    )
-
-
-def _batch_verifier(rollouts: Rollouts, log: Log, gold: str) -> list[Call]:
+def _batch_verifier(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
     return [
         {
             "completions": list(rollouts.completions),
-            "golds": [_gold_text(value) for value in gold_values(rollouts, gold)],
+            "golds": list(golds),
             "truncated": list(rollouts.truncated),
             "completion_ids": list(rollouts.completion_ids),
             "prompts": list(rollouts.prompts),
@@ -244,6 +225,11 @@ def _verl_score(result: Mapping[str, Any]) -> Any:
     return Judged(score, bool(said)) if is_verdict else score
 
 
+def _read_verl_batch(results: list[Any], log: Log) -> Any:
+    listed = _listed(results[0])
+    return _read_verl(list(listed), log) if isinstance(listed, (list, tuple)) else listed
+
+
 def _read_batch(results: list[Any], log: Log) -> Any:
     return _listed(results[0])
 
@@ -265,16 +251,22 @@ class Dialect:
         read: the list of scores from the calls' results.
         per_row: one call per row rather than one for the batch.
         spreads: whether `**kwargs` receives all that is offered, or options only.
+        texts: whether gold answers are handed over as text.
+        any_gold: whether its trainer hands over gold answers of any type.
+        plurals: parameters of a batch whose column is named by the singular.
     """
 
     name: str
     signs: frozenset[str]
     fills: frozenset[str]
     gold: str | None
-    calls: Callable[[Rollouts, Log, str], list[Call]]
+    calls: Callable[[Rollouts, Log, Golds], list[Call]]
     read: Callable[[list[Any], Log], Any]
     per_row: bool
     spreads: bool = True
+    texts: bool = False
+    any_gold: bool = False
+    plurals: Mapping[str, str] = field(default_factory=dict)
 
 
 def _dialect(name: str, signs: str, fills: str, gold: str | None, **rest: Any) -> Dialect:
@@ -291,6 +283,18 @@ DIALECTS = (
         calls=_verl,
         read=_read_verl,
         per_row=True,
+        any_gold=True,
+    ),
+    _dialect(
+        "verl, in batches",
+        "solution_strs",
+        "solution_strs ground_truths extra_infos",
+        "ground_truths",
+        calls=_verl_batch,
+        read=_read_verl_batch,
+        per_row=False,
+        any_gold=True,
+        plurals={"data_sources": "data_source"},
     ),
     _dialect(
         "OpenRLHF",
@@ -300,6 +304,7 @@ DIALECTS = (
         calls=_openrlhf,
         read=_read_openrlhf,
         per_row=False,
+        any_gold=True,
     ),
     _dialect(
         "AReaL",
@@ -319,6 +324,7 @@ DIALECTS = (
         read=_read_batch,
         per_row=False,
         spreads=False,
+        texts=True,
     ),
     _dialect(
         "verifier",
@@ -342,6 +348,10 @@ DIALECTS = (
         for sign in ("completions", "completion_ids", "prompts")
     ),
 )
+
+
+EVERYTHING = DIALECTS[-1]
+"""TRL's, for a function of `**kwargs` alone."""
 
 
 def detect(parameters: Mapping[str, inspect.Parameter]) -> Dialect | None:

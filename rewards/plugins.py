@@ -16,9 +16,13 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
-from rewards.dialects import NAMED_ONLY, Call, Dialect, Log, Rollouts, detect
+from rewards.blame import one_line
+from rewards.dialects import NAMED_ONLY, Call, Dialect, Log, Rollouts
 from rewards.errors import RewardError
+from rewards.golds import SEVERAL, TEXT, GoldRule, declared_types, gold_in, gold_text
 from rewards.reading import to_verdict
+from rewards.several import verify_several
+from rewards.signatures import Parameters, dialect_of, is_open, parameters_of
 from rewards.verdict import Verdict
 from rewards.verify import VERIFIERS, verify_batch
 
@@ -40,6 +44,9 @@ NAMED = {
     "humaneval": ("rewards.code:humaneval_reward", "test"),
 }
 
+# Built-in rewards whose gold answers are more than text.
+GOLD_TYPES: dict[str, tuple[str, ...]] = {"code": (*TEXT, "list", "dict")}
+
 
 @dataclass(frozen=True, slots=True)
 class Reward:
@@ -51,6 +58,7 @@ class Reward:
         dialect: how it is called.
         options: keywords bound to every call.
         gold: the column of the gold answer.
+        gold_types: names of the types a gold answer may have; `None` if any.
         correct_at: score from which an answer is correct; `None` if only verdicts say so.
     """
 
@@ -59,25 +67,47 @@ class Reward:
     dialect: Dialect
     options: Mapping[str, Any]
     gold: str
+    gold_types: tuple[str, ...] | None = None
     correct_at: float | None = None
+
+    @property
+    def parameters(self) -> Parameters:
+        """Those that say how to call the function."""
+        return parameters_of(self.function)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes every column there is."""
+        return self.dialect.spreads and is_open(self.parameters)
+
+    @property
+    def gold_rule(self) -> GoldRule | None:
+        """What its gold answers may be; `None` if it reads columns as they are."""
+        if self.dialect.gold is None:
+            return None
+        return GoldRule(self.name, self.gold, self.gold_types)
 
     @property
     def required_columns(self) -> frozenset[str]:
         """Columns the function cannot be called without."""
         required = {
             p.name
-            for p in inspect.signature(self.function).parameters.values()
+            for p in self.parameters.values()
             if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         }
-        columns = required - self.dialect.fills - self.options.keys()
+        names = required - self.dialect.fills - self.options.keys()
+        columns = {self.dialect.plurals.get(name, name) for name in names}
         if self.dialect.gold is not None:
             columns.add(self.gold.split(".")[0])
         return frozenset(columns)
 
+    def score(self, rollouts: Rollouts, log: Log) -> list[Verdict]:
+        """Score a batch with a function that awaits nothing."""
+        return self.finish(self.start(rollouts, log), rollouts, log)
+
     def start(self, rollouts: Rollouts, log: Log) -> list[Any]:
         """Call the function; return one result (or awaitable, or exception) per call."""
-        parameters = inspect.signature(self.function).parameters
-        spread = self.dialect.spreads and _open_ended(parameters)
+        parameters, spread = self.parameters, self.is_open
         return [
             self._call(
                 {
@@ -86,8 +116,33 @@ class Reward:
                     if name in parameters or (spread and name not in NAMED_ONLY)
                 }
             )
-            for offered in self.dialect.calls(rollouts, log, self.gold)
+            for offered in self.dialect.calls(rollouts, log, self._golds(rollouts))
         ]
+
+    def _golds(self, rollouts: Rollouts) -> list[Any]:
+        """The gold answers as the dialect hands them over: as text, or as they are."""
+        if (rule := self.gold_rule) is None:
+            return []
+        columns = dict.fromkeys(rollouts.columns)
+        rows = [
+            {name: rollouts.columns[name][row] for name in columns}
+            for row in range(len(rollouts.completions))
+        ]
+        return [self._gold(rule, row, n, rollouts.step) for n, row in enumerate(rows)]
+
+    def _gold(self, rule: GoldRule, row: Mapping[str, Any], number: int, step: int) -> Any:
+        try:
+            value = gold_in(row, rule.column)
+        except KeyError as error:
+            name = rule.column.split(".")[0]
+            raise RewardError(
+                f"column {name!r} must hold {rule.column!r} in every row, row {number} at step "
+                f"{step} has {row[name]!r:.80}. Mend the option `gold` or the row."
+            ) from error
+        if fault := rule.fault(value):
+            raise RewardError(f"{fault} in row {number} at step {step}. {rule.mend()}")
+        is_text = self.dialect.texts and not isinstance(value, (list, tuple, Mapping))
+        return gold_text(value) if is_text else value
 
     def finish(self, results: list[Any], rollouts: Rollouts, log: Log) -> list[Verdict]:
         """Turn the results of `start`, awaited, into one verdict per completion."""
@@ -95,7 +150,7 @@ class Reward:
         if self.dialect.per_row:
             scores = self._read_rows(results, log)
         else:
-            if isinstance(results[0], Exception):
+            if isinstance(results[0], BaseException):
                 raise self._raised(results[0], step) from results[0]
             scores = self.dialect.read(results, log)
         if not isinstance(scores, (list, tuple)) or len(scores) != num_rows:
@@ -114,22 +169,22 @@ class Reward:
             return self.function(**{**accepted, **self.options})
         except RewardError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Recovery: a row's exception becomes an `error` verdict, a batch's a RewardError.
             return error
 
     def _read_rows(self, results: list[Any], log: Log) -> list[Any]:
         """Read row results around the rows that raised, which stay exceptions."""
-        raised = [isinstance(result, Exception) for result in results]
+        raised = [isinstance(result, BaseException) for result in results]
         scores = self.dialect.read(
             [None if r else x for x, r in zip(results, raised, strict=True)], log
         )
         return [x if r else s for x, s, r in zip(results, scores, raised, strict=True)]
 
-    def _raised(self, error: Exception, step: int) -> RewardError:
+    def _raised(self, error: BaseException, step: int) -> RewardError:
         return RewardError(
-            f"reward {self.name!r} must not raise, got {type(error).__name__}: {error} at step "
-            f"{step}. Return None for a completion that cannot be scored."
+            f"reward {self.name!r} must not raise, got {one_line(error)} at step {step}. Return "
+            "None for a completion that cannot be scored."
         )
 
 
@@ -150,13 +205,19 @@ def load(name: str, options: Mapping[str, Any], correct_at: float | None = None)
 
 def _resolved(name: str, options: dict[str, Any]) -> Reward:
     gold = options.pop("gold", None)
-    if name in VERIFIERS and name not in NAMED:
-        _check_options(name, import_path(VERIFIERS[name]), options)
-        return _bind(name, verify_batch, {"kind": name} | options, gold or "answer")
     if name in NAMED:
         path, default_gold = NAMED[name]
         return _bind(name, import_path(path), options, gold or default_gold)
+    if name in VERIFIERS:
+        verify = verify_several if options.pop("several", False) else verify_batch
+        _check_options(name, import_path(VERIFIERS[name]), options)
+        return _bind(name, verify, {"kind": name} | options, gold or "answer")
     return _bind(_short(name), _find(name), options, gold or "answer")
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a reward is ours: it then runs in this process, and keeps its own limits."""
+    return name in VERIFIERS or name in NAMED
 
 
 def _find(name: str) -> Callable[..., Any]:
@@ -184,10 +245,10 @@ def import_path(path: str) -> Callable[..., Any]:
         sys.path.append(os.getcwd())
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # a module can raise anything when it is imported
+    except (Exception, SystemExit) as error:  # a module can raise anything when it is imported
         raise RewardError(
-            f"reward {path!r} must name an importable function, got {type(error).__name__}: "
-            f"{error}. Check the path, or start from the folder that holds the module."
+            f"reward {path!r} must name an importable function, got {one_line(error)}. Check the "
+            "path, or start from the folder that holds the module."
         ) from error
     if not callable(found):
         raise RewardError(f"reward {path!r} must name a function, got {type(found).__name__}.")
@@ -195,26 +256,31 @@ def import_path(path: str) -> Callable[..., Any]:
 
 
 def _bind(name: str, function: Callable[..., Any], options: Mapping[str, Any], gold: str) -> Reward:
-    parameters = inspect.signature(function).parameters
-    dialect = detect(parameters)
+    dialect = dialect_of(function, parameters_of(function))
     if dialect is None:
         return _bind(name, _build(name, function, options), {}, gold)
     _check_options(name, function, options)
-    return Reward(name, function, dialect, options, gold)
+    return Reward(name, function, dialect, options, gold, _gold_types(name, function, dialect))
+
+
+def _gold_types(
+    name: str, function: Callable[..., Any], dialect: Dialect
+) -> tuple[str, ...] | None:
+    """What a reward says it takes, or what its convention does."""
+    if function is verify_several:
+        return SEVERAL
+    declared = declared_types(function) or GOLD_TYPES.get(name)
+    return declared if declared or dialect.any_gold else TEXT
 
 
 def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(function).parameters
+    parameters = parameters_of(function)
     unknown = sorted(options.keys() - parameters.keys())
-    if unknown and not _open_ended(parameters):
+    if unknown and not is_open(parameters):
         raise RewardError(
             f"options of reward {name!r} must be parameters of the function "
             f"({', '.join(parameters)}), got {', '.join(unknown)}."
         )
-
-
-def _open_ended(parameters: Mapping[str, inspect.Parameter]) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _build(
@@ -224,9 +290,13 @@ def _build(
     parameters = inspect.signature(factory).parameters
     try:
         made = factory(**options)
-        speaks = callable(made) and detect(inspect.signature(made).parameters) is not None
     except TypeError as error:
-        raise RewardError(_no_dialect(name, parameters, str(error))) from error
+        raise RewardError(_no_dialect(name, parameters, one_line(error))) from error
+    except (Exception, SystemExit) as error:
+        raise RewardError(
+            f"reward {name!r} must be made without error: {one_line(error)}."
+        ) from error
+    speaks = callable(made) and dialect_of(made, parameters_of(made)) is not None
     if not speaks:
         raise RewardError(_no_dialect(name, parameters, f"calling it gave {type(made).__name__}"))
     return made
@@ -236,8 +306,8 @@ def _no_dialect(name: str, parameters: Mapping[str, object], detail: str) -> str
     return (
         f"reward {name!r} must take the parameters of a known dialect: (completion, gold) per "
         "row, TRL (prompts, completions, completion_ids, ...), verl (solution_str, ground_truth, "
-        "...), OpenRLHF (queries, prompts, labels), AReaL (prompt, completions, ...), or be a "
-        f"factory of such a function, got ({', '.join(parameters)}); {detail}."
+        "..., or batches), OpenRLHF (queries, prompts, labels), AReaL (prompt, completions, ...), "
+        f"or be a factory of such a function, got ({', '.join(parameters)}); {detail}."
     )
 
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.blame import one_line
 from rewards.errors import RewardError
 from rewards.verdict import Verdict, VerdictKind
 
@@ -51,9 +52,8 @@ def to_verdict(
         return value
     if value is None:
         return Verdict(None, VerdictKind.UNSCORABLE, f"{name} gave None")
-    if isinstance(value, Exception):
-        reason = f"{type(value).__name__}: {value}".splitlines()[0][:300]
-        return Verdict(None, VerdictKind.ERROR, f"{name} raised {reason}")
+    if isinstance(value, BaseException):
+        return Verdict(None, VerdictKind.ERROR, f"{name} raised {one_line(value)}")
     number = number_of(value)
     score = _finite(number)
     if score is None:

@@ -2,22 +2,22 @@
 
 The rules are TRL's where TRL has one (keyword calls, `None` is unscorable, weighted sum over what
 is scorable) and stricter where silence would cost a run: a wrong number of scores, a NaN, a
-missing column or too many errors stop it with the function, the step and the row named.
+missing column or too many errors stop it with the function, the step and the row named. Rewards of
+the user's own run in a process that can be killed, all of a scorer's in one.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import math
-import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rewards.dialects import Log, Rollouts
 from rewards.errors import RewardError
-from rewards.plugins import Reward, load
+from rewards.golds import GoldRule
+from rewards.plugins import Reward, is_built_in, load
+from rewards.process import TIMEOUT_S, WARMUP_TIMEOUT_S, Batch, Hosted, RewardProcess
 from rewards.verdict import Verdict, VerdictKind
 
 FAILURES = frozenset({VerdictKind.ERROR, VerdictKind.TIMEOUT})
@@ -37,12 +37,16 @@ class RewardSpec:
         weight: factor of its score in the sum.
         options: keywords bound to the function; `gold` names the column of the gold answer.
         correct_at: score from which an answer is correct, for a reward that gives numbers.
+        timeout_s: what one batch may take, for a reward of the user's own.
+        warmup_timeout_s: what loading it may take.
     """
 
     name: str
     weight: float = 1.0
     options: Mapping[str, object] = field(default_factory=dict)
     correct_at: float | None = None
+    timeout_s: float = TIMEOUT_S
+    warmup_timeout_s: float = WARMUP_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +75,48 @@ class Scorer:
             which `score` raises.
 
     Raises:
-        RewardError: no reward, an unknown one, or one whose signature is not understood.
+        RewardError: no reward, an unknown one, one whose signature is not understood, or one that
+            cannot be loaded in time.
     """
 
     def __init__(self, specs: Sequence[RewardSpec], *, error_limit: float = 0.1) -> None:
         if not specs:
             raise RewardError("a scorer needs at least one reward, got none.")
-        self._rewards: dict[str, Reward] = {}
-        self._weights: list[float] = []
-        for spec in specs:
-            reward = load(spec.name, spec.options, spec.correct_at)
+        own = [spec for spec in specs if not is_built_in(spec.name)]
+        built_in = {
+            index: load(spec.name, spec.options, spec.correct_at)
+            for index, spec in enumerate(specs)
+            if is_built_in(spec.name)
+        }
+        self._process = _process_of(own) if own else None
+        hosted = iter(self._process.rewards if self._process else ())
+        self._rewards: dict[str, Reward | Hosted] = {}
+        for index in range(len(specs)):
+            reward = built_in[index] if index in built_in else next(hosted)
             self._rewards[self._unique(reward.name)] = reward
-            self._weights.append(spec.weight)
+        self._weights = [spec.weight for spec in specs]
         self._error_limit = error_limit
-        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def rewards(self) -> Mapping[str, Reward | Hosted]:
+        """The rewards by their names in metrics."""
+        return self._rewards
 
     @property
     def required_columns(self) -> frozenset[str]:
         """Dataset columns without which `score` raises."""
         return frozenset().union(*(r.required_columns for r in self._rewards.values()))
+
+    @property
+    def gold_rules(self) -> list[GoldRule]:
+        """What the gold answers of each reward that has some may be."""
+        rules = [reward.gold_rule for reward in self._rewards.values()]
+        return [rule for rule in rules if rule is not None]
+
+    @property
+    def printed(self) -> str:
+        """The end of what the user's own rewards printed in the last batch."""
+        return self._process.printed() if self._process else ""
 
     def score(
         self,
@@ -115,23 +142,23 @@ class Scorer:
         self._check(rollouts)
         if not completions:
             return ScoredBatch([], {name: [] for name in self._rewards}, {}, {})
-        log = Log(len(completions))
-        started = [reward.start(rollouts, log) for reward in self._rewards.values()]
-        finished = self._await(started)
+        hosted = self._process.score(rollouts) if self._process else Batch([], {}, {})
+        remaining, log = iter(hosted.verdicts), Log(len(completions))
         by_reward = {
-            name: reward.finish(results, rollouts, log)
-            for (name, reward), results in zip(self._rewards.items(), finished, strict=True)
+            name: reward.score(rollouts, log) if isinstance(reward, Reward) else next(remaining)
+            for name, reward in self._rewards.items()
         }
         check_failures(by_reward, rollouts, limit=self._error_limit)
         rows = zip(*by_reward.values(), strict=True)
         verdicts = [combine(row, self._weights) for row in rows]
-        return ScoredBatch(verdicts, by_reward, log.columns, log.metrics)
+        return ScoredBatch(
+            verdicts, by_reward, hosted.columns | log.columns, hosted.metrics | log.metrics
+        )
 
     def close(self) -> None:
-        """Stop the thread that awaits `async` rewards, if there is one."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
+        """End the process of the user's own rewards, if there is one."""
+        if self._process is not None:
+            self._process.close()
 
     def _unique(self, name: str) -> str:
         count = sum(known.split("#")[0] == name for known in self._rewards)
@@ -159,19 +186,16 @@ class Scorer:
                     '(`gold = "..."` names the column of the gold answer).'
                 )
 
-    def _await(self, started: list[list[Any]]) -> list[list[Any]]:
-        """Await, all at once, whatever is awaitable; exceptions take the place of results."""
-        if not any(inspect.isawaitable(x) for results in started for x in results):
-            return started
-        return asyncio.run_coroutine_threadsafe(_gather(started), self._running_loop()).result()
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        # One loop for the scorer's life, on its own thread: clients that async rewards keep
-        # between steps are tied to their loop, and the caller may itself run inside another.
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=_run, args=(self._loop,), daemon=True).start()
-        return self._loop
+def _process_of(specs: Sequence[RewardSpec]) -> RewardProcess:
+    return RewardProcess(
+        [
+            {"name": spec.name, "options": dict(spec.options), "correct_at": spec.correct_at}
+            for spec in specs
+        ],
+        timeouts_s=[spec.timeout_s for spec in specs],
+        warmup_timeout_s=max(spec.warmup_timeout_s for spec in specs),
+    )
 
 
 def combine(verdicts: Sequence[Verdict], weights: Sequence[float]) -> Verdict:
@@ -222,31 +246,6 @@ def check_failures(
             f"{row}, {verdicts[row].kind.value} ({verdicts[row].reason}), prompt "
             f"{_quote(rollouts.prompts[row])}, completion {_quote(rollouts.completions[row])}."
         )
-
-
-async def _gather(started: list[list[Any]]) -> list[list[Any]]:
-    async def settle(results: list[Any]) -> list[Any]:
-        waiting: list[Coroutine[Any, Any, Any]] = [_settled(result) for result in results]
-        return list(await asyncio.gather(*waiting))
-
-    return list(await asyncio.gather(*(settle(results) for results in started)))
-
-
-async def _settled(result: Any) -> Any:
-    if not inspect.isawaitable(result):
-        return result
-    try:
-        return await result
-    except RewardError:
-        raise
-    except Exception as error:
-        # Recovery: as in `Reward.start`, the exception stands where the result would.
-        return error
-
-
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    loop.close()
 
 
 def _quote(value: object) -> str:

@@ -32,7 +32,8 @@ from rlpeft.tasks.base import SPLITS, Split, Task
 
 EXECUTION_ONLY: Any = {
     "resources": True,
-    "train": {"report_to", "keep_checkpoints", "keep_bytes"},
+    "train": {"report_to", "keep_checkpoints", "keep_bytes", "unscorable_limit"},
+    "reward": {"__all__": {"timeout_s", "warmup_timeout_s"}},
     "rollout": {"num_engines", "batch_size"},
 }
 """Parts of a recipe that may change under a checkpoint: they decide where, not what."""
@@ -135,7 +136,17 @@ def needs_vllm(what: str) -> Iterator[None]:
 
 def build_scorer(recipe: Recipe) -> Scorer:
     """All rewards of the recipe with their weights."""
-    specs = [RewardSpec(r.name, r.weight, r.options, r.correct_at) for r in recipe.reward]
+    specs = [
+        RewardSpec(
+            r.name,
+            r.weight,
+            r.options,
+            r.correct_at,
+            timeout_s=r.timeout_s,
+            warmup_timeout_s=r.warmup_timeout_s,
+        )
+        for r in recipe.reward
+    ]
     return Scorer(specs, error_limit=recipe.train.error_limit)
 
 
@@ -224,6 +235,9 @@ def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
     tree = recipe.model_dump(mode="json", exclude=EXECUTION_ONLY)
     if recipe.learner.schedule == "constant":
         del tree["train"]["steps"]
+    for reward in tree["reward"]:
+        if reward["correct_at"] is None:  # as in runs from before there was a threshold
+            del reward["correct_at"]
     digest = model_digest(resolve_model(recipe.model.name))
     return {"recipe": tree, "data": task.fingerprint(), "base_model": digest}
 

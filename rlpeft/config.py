@@ -89,6 +89,11 @@ class RewardConfig(Section):
     options: dict[str, Any] = {}
     """Passed to the verifier."""
 
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    """Seconds a reward of your own may take for one batch, a whole validation included."""
+    warmup_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    """Seconds that importing its module may take, with the models that it loads."""
+
 
 class LossConfig(Section):
     """The objective (Transformer², eq. 2, and what the field adds to it)."""

@@ -13,7 +13,16 @@ from rlpeft.types import Completion, FinishReason, Group, Problem
 NUM_ROWS = 8
 """Problems of the dry run."""
 
-GOLD_FORMS = ("{}", "The answer is {}.", r"\boxed{{{}}}", "#### {}", "<answer>{}</answer>")
+GOLD_FORMS = (
+    "{}",
+    "The answer is {}.",
+    r"\boxed{{{}}}",
+    "#### {}",
+    "<answer>{}</answer>",
+    "<think>Let me see.</think>{}",
+    "The answer is ({}).",
+    "Label: {}",
+)
 """Ways to write a gold answer; a reward should accept at least one."""
 
 

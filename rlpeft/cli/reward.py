@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.command import file_to_write
 from rlpeft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 from rlpeft.files import write_text
 
 app = typer.Typer(help="Verify predictions, and try rewards out.", no_args_is_help=True)
@@ -62,18 +66,27 @@ def check(
         str | None, typer.Option(help="Benchmark whose template the rows need, such as gsm8k.")
     ] = None,
     option: Options = None,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.1, help="Seconds a batch may take, as reward.timeout_s.")
+    ] = 60.0,
+    correct_at: Annotated[
+        float | None, typer.Option(help="Score from which an answer is correct, as in a recipe.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Call a reward on real rows with right, wrong, empty, truncated and hostile completions."""
-    from dataclasses import asdict
+    """Call a reward on real rows with right, wrong, empty, truncated and hostile completions.
 
-    from jobs.reward import check_reward
+    Right answers are tried in several forms, and an example of each sort is shown with its score.
+    """
+    from jobs.reward_check import check_reward
+    from rewards.scorer import RewardSpec
 
-    found = check_reward(reward, data=data, num_rows=rows, options=_parse(option), task=task)
+    spec = RewardSpec(reward, options=_parse(option), correct_at=correct_at, timeout_s=timeout_s)
+    found = check_reward(spec, data=data, num_rows=rows, task=task)
     if as_json:
-        typer.echo(json.dumps(asdict(found)))
+        typer.echo(json.dumps(found.as_dict()))
     else:
-        _print_check(asdict(found))
+        _print_check(found.as_dict())
 
 
 def _parse(options: list[str] | None) -> dict[str, Any]:
@@ -119,6 +132,36 @@ def _print_check(found: dict[str, Any]) -> None:
         shown = "-" if score is None else f"{score:.3f}"
         table.add_row(sort, verdicts, shown, f"{found['ms_per_row'][sort]:.2f}")
     console.print(table)
-    console.print(f"pickles: {'yes' if found['pickles'] else 'no'}")
+    _print_forms(console, found["forms"], found["form"])
+    for sort, example in found["examples"].items():
+        _print_example(console, sort, example)
+    if found["printed"]:
+        console.print("it prints: a run shows that only where it fails")
     for warning in found["warnings"]:
-        console.print(f"[yellow]warning:[/] {warning}")
+        _say(console, f"warning: {warning}")
+
+
+def _print_forms(console: Console, forms: Mapping[str, float | None], best: str) -> None:
+    console.print("right answers by form, mean score:")
+    for form, score in forms.items():
+        shown = "     -" if score is None else f"{score:6.3f}"
+        mark = "  <- used below" if form == best else ""
+        _say(console, f"  {shown}  {_visible(form.format('GOLD'))}{mark}")
+
+
+def _print_example(console: Console, sort: str, example: Mapping[str, Any]) -> None:
+    score = "no score" if example["score"] is None else f"score {example['score']:g}"
+    _say(console, f"{sort}, gold {_visible(example['gold'])}: {example['kind']}, {score}")
+    _say(console, f"  {_visible(example['completion']) or '(empty)'}")
+    if example["reason"]:
+        _say(console, f"  -> {_visible(example['reason'])}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _visible(text: str, limit: int = 200) -> str:
+    """One line without control characters, which would act on the terminal."""
+    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:limit])
+    return shown.replace("\\x0a", "\\n") + ("…" if len(text) > limit else "")

@@ -104,7 +104,10 @@ def test_score_takes_options_and_compressed_files(tmp_path):
         ("not json\n", "line 1 must be one JSON object"),
         ("[1, 2]\n", "line 1 must be a JSON object"),
         ('{"gold": "7"}\n', "line 1 must have a text 'prediction', got None"),
-        ('{"gold": {"a": 1}, "prediction": "7"}\n', "line 1 must have a text 'gold'"),
+        ('{"gold": {"a": 1}, "prediction": "7"}\n', "line 1: a gold answer must be text or"),
+        ('{"gold": ["7"], "prediction": "7"}\n', "line 1: a gold answer must be text or a number"),
+        ('{"gold": NaN, "prediction": "7"}\n', "line 1: a gold answer must be a finite number"),
+        ('{"gold": "7", "prediction": ["7"]}\n', "line 1 must have a text 'prediction'"),
         ('{"gold": "7", "prediction": "7"}\n{"prediction": "7"}\n', "line 2"),
         ("[" * 100_000 + "\n", "line 1"),
         ('{"gold": ' + "9" * 5000 + ', "prediction": "7"}\n', "line 1"),
@@ -167,15 +170,74 @@ def test_check_for_people_prints_a_table(problems):
     assert "hostile" in result.stdout
 
 
-def test_check_says_that_a_closure_does_not_pickle(problems, tmp_path, monkeypatch):
-    (tmp_path / "closed.py").write_text(
-        "def get_reward():\n    return lambda completions: [0.0 for _ in completions]\n"
+def test_check_shows_what_it_tried_and_in_which_form_a_right_answer_counts(
+    problems, tmp_path, monkeypatch
+):
+    (tmp_path / "tagged.py").write_text(
+        "def r(completion, gold):\n"
+        "    print('[red]thinking')\n"
+        "    return completion == f'<answer>{gold}</answer>'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    check = json.loads(run("check", "closed:get_reward", "--data", problems, "--json").stdout)
+    check = json.loads(run("check", "tagged:r", "--data", problems, "--json").stdout)
+    assert check["form"] == "<answer>{}</answer>"
+    assert check["forms"]["<answer>{}</answer>"] == 1.0
+    assert check["forms"]["{}"] == 0.0
+    assert check["kinds"]["right"] == {"correct": 20, "score": 1.0}
+    assert check["examples"]["right"] == {
+        "completion": "<answer>1</answer>",
+        "gold": "1",
+        "kind": "correct",
+        "score": 1.0,
+        "reason": "r gave 1",
+    }
+    assert check["warnings"] == []
 
-    assert check["pickles"] is False
+    shown = run("check", "tagged:r", "--data", problems).stdout
+    assert "wrong, gold 1: wrong, score 0" in shown
+    assert "<answer>2</answer>" in shown
+    assert "1.000  <answer>GOLD</answer>  <- used below" in shown
+
+
+def test_check_ends_a_reward_that_sleeps_with_one_line(problems, tmp_path, monkeypatch):
+    (tmp_path / "sleepy.py").write_text("import time\ndef r(completions):\n    time.sleep(60)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    line = mistake("check", "sleepy:r", "--data", problems, "--timeout-s", 0.5, "--json")
+
+    assert "within reward.timeout_s = 0.5 s" in line
+    assert "sleepy.py:3 in r" in line
+
+
+def test_check_refuses_gold_answers_of_another_type_by_their_row(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "a", "answer": "1"}\n{"question": "b", "answer": ["0010"]}\n')
+
+    assert "row 2: a gold answer must be text or a number for reward 'math'" in mistake(
+        "check", "math", "--data", path
+    )
+
+
+def test_a_null_prediction_is_unscorable_and_the_others_are_judged(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [("7", "7"), ("7", None), (None, "7"), ("7", "\\boxed{7}")]
+    path.write_text("".join(json.dumps({"gold": g, "prediction": p}) + "\n" for g, p in rows))
+
+    *verdicts, summary = map(json.loads, run("score", path, "--json").stdout.splitlines())
+
+    assert [v["kind"] for v in verdicts][1:] == ["unscorable", "unscorable", "correct"]
+    assert verdicts[1]["reason"] == "prediction is null"
+    assert summary["totals"]["unscorable"] == 2
+
+
+def test_score_reads_several_right_answers_where_it_is_told(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"gold": ["1/2", "7"], "prediction": "\\\\boxed{7}"}\n')
+
+    result = run("score", path, "--option", "several=true", "--json")
+
+    assert json.loads(result.stdout.splitlines()[0])["kind"] == "correct"
 
 
 def test_check_names_a_missing_column(problems, tmp_path, monkeypatch):

@@ -274,3 +274,73 @@ def test_numpy_numbers_are_numbers(module, score):
     )
 
     assert scores(score([f"{name}:array", f"{name}:items"], ["a", "b"])) == [2.0, 2.0]
+
+
+def test_keywords_alone_get_all_that_trl_gives(module, score):
+    name = module(
+        "def r(**kw):\n"
+        "    kw['log_extra']('keys', [','.join(sorted(kw))])\n"
+        "    return [float(kw['completions'] == ['7'] and kw['level'] == [2])]\n"
+    )
+
+    batch = score([f"{name}:r"], ["7"], columns={"level": [2]})
+
+    assert scores(batch) == [1.0]
+    assert batch.columns["keys"] == [
+        "completion_ids,completions,level,log_extra,log_metric,prompts,trainer_state"
+    ]
+
+
+DECORATED = """
+import functools
+def plain(f):
+    def wrapper(*args, **kwargs): return f(*args, **kwargs)
+    return wrapper
+def logged(log):
+    def decorate(f):
+        def wrapper(*args, **kwargs):
+            log('called')
+            return f(*args, **kwargs)
+        return wrapper
+    return decorate
+class Counted:
+    def __init__(self, f): self.f = f
+    def __call__(self, *args, **kwargs): return self.f(*args, **kwargs)
+@plain
+def once(solution_str, ground_truth): return solution_str == ground_truth
+@plain
+@logged(print)
+def twice(completion, gold): return completion == gold
+@Counted
+def counted(queries, prompts, labels):
+    return [q == p + l for q, p, l in zip(queries, prompts, labels)]
+bound = functools.partial(plain(lambda completions, answer, **kw: [
+    c == a for c, a in zip(completions, answer)]))
+"""
+
+
+@pytest.mark.parametrize("reward", ["once", "twice", "counted", "bound"])
+def test_a_decorator_without_wraps_is_seen_through(module, score, reward):
+    batch = score([f"{module(DECORATED)}:{reward}"], ["7", "8"], columns={"answer": ["7", "7"]})
+
+    assert [v.kind.value for v in batch.verdicts] == ["correct", "wrong"]
+
+
+def test_a_verl_batch_function_is_called_once_with_plurals(module, score):
+    name = module(
+        "def compute_score(data_sources, solution_strs, ground_truths, extra_infos, bonus=0):\n"
+        "    assert data_sources == ['gsm8k'] * 2 and extra_infos == [{}, {}]\n"
+        "    right = [s == g for s, g in zip(solution_strs, ground_truths)]\n"
+        "    return [{'score': r + bonus, 'acc': r, 'said': s}\n"
+        "            for r, s in zip(right, solution_strs)]\n"
+    )
+    columns = {"data_source": ["gsm8k"] * 2, "answer": ["7", "7"]}
+    spec = RewardSpec(f"{name}:compute_score", options={"bonus": 0.5})
+
+    batch = score([spec], ["7", "8"], columns=columns)
+
+    assert scores(batch) == [1.5, 0.5]
+    assert [v.kind.value for v in batch.verdicts] == ["correct", "wrong"]
+    assert batch.columns["said"] == ["7", "8"]
+    with pytest.raises(RewardError, match=r"needs the columns \['data_source'\]"):
+        score([spec], ["7"], columns={"answer": ["7"]})

@@ -154,22 +154,6 @@ def test_threads_and_event_loops_get_the_same_verdicts(score, kind, completions,
     assert here[0].kind is VerdictKind.CORRECT
 
 
-def test_close_ends_the_thread_of_async_rewards(module):
-    name = module("async def reward(completions): return [1.0]")
-    before = threading.active_count()
-    scorer = Scorer([RewardSpec(f"{name}:reward")])
-    row = {"prompts": ["p"], "completions": ["a"], "completion_ids": [[1]], "truncated": [False]}
-    scorer.score(**row, columns={}, step=0)
-    assert threading.active_count() == before + 1
-
-    scorer.close()
-
-    for thread in threading.enumerate():
-        if thread.daemon:
-            thread.join(5)
-    assert threading.active_count() == before
-
-
 @pytest.mark.ray
 def test_a_ray_actor_gives_the_same_verdicts():
     import ray

@@ -1,0 +1,112 @@
+"""What a gold answer may be: each reward says so, and a row of another type is refused by its name.
+
+A list handed to a reward that reads text would be compared as the text of a list, and every row
+be wrong or unscorable in silence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewards.errors import RewardError
+
+TEXT = ("str", "int", "float", "bool")
+"""What reads as text."""
+
+SEVERAL = (*TEXT, "list")
+"""For `options.several`: each item of a list is a right answer."""
+
+_TYPES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
+
+
+@dataclass(frozen=True, slots=True)
+class GoldRule:
+    """Where a reward's gold answers come from, and what they may be.
+
+    >>> GoldRule("math", "answer", TEXT).fault(["7"])
+    "a gold answer must be text or a number for reward 'math', got the list ['7']"
+
+    Attributes:
+        reward: its short name.
+        column: their column; dots read into dicts.
+        types: names of Python types; `None` where its trainer's convention hands over anything.
+    """
+
+    reward: str
+    column: str
+    types: Sequence[str] | None
+
+    def fault(self, value: Any) -> str:
+        """Why `value` cannot be a gold answer; empty if it can. `None` is a missing one."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"a gold answer must be a finite number, got {value}"
+        kind = _kind(value)
+        if value is None or self.types is None or kind in self.types:
+            return ""
+        return (
+            f"a gold answer must be {self._wanted()} for reward {self.reward!r}, got the {kind} "
+            f"{value!r:.80}"
+        )
+
+    def mend(self) -> str:
+        """How to make a gold answer fit, in one sentence."""
+        return (
+            "Name another column with the reward's options.gold; set options.several = true where "
+            "a list holds several right answers; a reward of your own that reads lists or dicts "
+            "says so: my_reward.gold_types = (str, list)."
+        )
+
+    def _wanted(self) -> str:
+        types = list(self.types or ())
+        words = ["text or a number"] if set(TEXT) <= set(types) else []
+        words += [f"a {name}" for name in types if not words or name not in TEXT]
+        return " or ".join(words)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "dict"
+    if isinstance(value, (list, tuple)):
+        return "list"
+    return next((name for kind, name in _TYPES.items() if isinstance(value, kind)), "") or (
+        type(value).__name__
+    )
+
+
+def declared_types(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """The types in a function's attribute `gold_types`, by name; `None` if it has none.
+
+    Raises:
+        RewardError: the attribute holds something else than types.
+    """
+    types = getattr(function, "gold_types", None)
+    if types is None:
+        return None
+    found = types if isinstance(types, (list, tuple, set, frozenset)) else (types,)
+    if not found or not all(isinstance(each, type) for each in found):
+        raise RewardError(
+            f"gold_types of a reward must be Python types such as (str, list), got {types!r:.80}."
+        )
+    return tuple(each.__name__ for each in found)
+
+
+def gold_in(row: Mapping[str, Any], column: str) -> Any:
+    """The value at `column` of a row; `reward_model.ground_truth` reads into dicts.
+
+    Raises:
+        KeyError: there is none.
+    """
+    value: Any = row
+    for key in column.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise KeyError(column)
+        value = value[key]
+    return value
+
+
+def gold_text(value: Any) -> str:
+    """A gold answer as text; a missing one is empty, which is unscorable."""
+    return "" if value is None else str(value)
