@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobs.watchdog import watch_me
+from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch, Scorer
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineDiedError
@@ -135,9 +136,10 @@ class LearnerActor:
 
 
 class RewardActor:
-    """One reward worker: a scorer in a process of its own, which keeps no state between batches.
+    """One reward worker: a scorer on a node and a GPU of its own.
 
-    Consumes completions. Waits for the driver alone. Produces verdicts.
+    Consumes completions. Waits for the driver alone. Produces verdicts. The user's own rewards
+    live in a child process of it, which sees the actor's GPUs and no others.
     """
 
     def __init__(self, build: Callable[[], Scorer]) -> None:
@@ -146,6 +148,10 @@ class RewardActor:
     def score(self, batch: Mapping[str, Any]) -> ScoredBatch:
         """See `Scorer.score`; `batch` holds its keywords."""
         return self.scorer.score(**batch)
+
+    def needs(self) -> tuple[frozenset[str], list[GoldRule]]:
+        """See `rlpeft.evaluate.Needs`."""
+        return self.scorer.required_columns, self.scorer.gold_rules
 
 
 def _use_threads(number: int) -> None:

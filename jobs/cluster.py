@@ -127,7 +127,8 @@ def bundles_of(resources: ResourceConfig, num_engines: int) -> list[dict[str, fl
     """What to reserve: the learner, then each engine, then each reward worker."""
     learner = _bundle(resources.learner_cpus, resources.learner_gpus)
     engine = _bundle(resources.engine_cpus, resources.engine_gpus)
-    return [learner, *[engine] * num_engines, *[_bundle(1, 0)] * resources.reward_workers]
+    reward = _bundle(1, resources.reward_gpus)
+    return [learner, *[engine] * num_engines, *[reward] * resources.reward_workers]
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.parts import Parts, open_parts
+from jobs.parts import Parts, loaded_scorer, open_parts
 from jobs.recipes import read_recipe
-from rlpeft.build import build_canary, build_prompter, build_scorer, check_inputs
+from rlpeft.build import build_canary, build_prompter, check_inputs
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import Recipe, TaskConfig, parse_recipe
 from rlpeft.digests import model_digest
@@ -94,10 +94,14 @@ def evaluate_expert(
     recipe = _with_adapter(recipe, expert)
     only = None if _may_be_trained_on(recipe.task, expert.card.task) else split
     task, prompter = load_task(recipe.task, only=only), build_prompter(recipe)
-    with closing(build_scorer(recipe)) as scorer:
-        check_inputs(recipe, task, prompter, scorer, splits=(split,))
-    problems = _first(task, split, num)
-    with open_parts(recipe, ray=address is not None, address=address) as parts:
+    check = partial(check_inputs, recipe, task, prompter, splits=(split,))
+    problems, ray = _first(task, split, num), address is not None
+    with (
+        loaded_scorer(recipe, ray=ray, check=check) as scorer,
+        open_parts(recipe, ray=ray, address=address, scorer=scorer) as parts,
+    ):
+        if scorer is None:
+            check(parts.scorer)
         examiner = Examiner(recipe, task, prompter, parts, canary_split=split)
         base = examiner.measure(examiner.proof(), problems)
         found = examiner.measure(examiner.load(expert), problems)

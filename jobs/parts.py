@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
+from rewards.scorer import Scorer
 from rlpeft.build import build_engine, build_learner, build_scorer
 from rlpeft.config import Recipe
-from rlpeft.evaluate import Scores
+from rlpeft.evaluate import LoadedScores, Needs
 from rlpeft.rollout.fleet import Fleet, LocalFleet
 
 REWARD_RETRIES = 3
@@ -26,32 +27,60 @@ class Parts:
 
     learner: Any
     fleet: Fleet
-    scorer: Scores
+    scorer: LoadedScores
 
 
-def open_parts(recipe: Recipe, *, ray: bool, address: str | None) -> AbstractContextManager[Parts]:
+@contextmanager
+def loaded_scorer(
+    recipe: Recipe, *, ray: bool, check: Callable[[Needs], None]
+) -> Iterator[Scorer | None]:
+    """The recipe's rewards, loaded once and checked before any model is loaded.
+
+    `None` where they ask for a GPU that only their actors will have: check those.
+    """
+    actors = recipe.resources.reward_workers if ray else 0
+    if actors and recipe.resources.reward_gpus:
+        yield None
+        return
+    with closing(build_scorer(recipe)) as scorer:
+        check(scorer)
+        if actors:
+            scorer.close()  # what it loaded would lie beside the actors for the whole run
+        yield scorer
+
+
+def open_parts(
+    recipe: Recipe, *, ray: bool, address: str | None, scorer: Scorer | None = None
+) -> AbstractContextManager[Parts]:
     """Build the parts; they end with the context.
+
+    Args:
+        scorer: the rewards, if they are loaded already; it is not closed here.
 
     Raises (on entering):
         RlpeftError: the recipe, the model or the cluster cannot do it.
     """
-    return ray_parts(recipe, address) if ray else local_parts(recipe)
+    return ray_parts(recipe, address, scorer) if ray else local_parts(recipe, scorer)
 
 
 @contextmanager
-def local_parts(recipe: Recipe) -> Iterator[Parts]:
+def local_parts(recipe: Recipe, scorer: Scorer | None = None) -> Iterator[Parts]:
     """Everything in this process, with as many threads as an actor would have."""
     cpus = max(recipe.resources.learner_cpus, recipe.resources.engine_cpus)
     with (
         torch_threads(num_threads(cpus)),
-        closing(build_scorer(recipe)) as scorer,
+        _scorer_here(recipe, scorer) as here,
         closing(LocalFleet(build_engine(recipe))) as fleet,
     ):
-        yield Parts(build_learner(recipe), fleet, scorer)
+        yield Parts(build_learner(recipe), fleet, here)
+
+
+def _scorer_here(recipe: Recipe, scorer: Scorer | None) -> AbstractContextManager[Scorer]:
+    return closing(build_scorer(recipe)) if scorer is None else nullcontext(scorer)
 
 
 @contextmanager
-def ray_parts(recipe: Recipe, address: str | None) -> Iterator[Parts]:
+def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None) -> Iterator[Parts]:
     """Learner, engines and reward workers in actors; the driver is this process."""
     from jobs.cluster import bundles_of, connected, reserved
     from jobs.fleet import RayFleet
@@ -63,10 +92,10 @@ def ray_parts(recipe: Recipe, address: str | None) -> Iterator[Parts]:
         fleet = RayFleet(remote_engines(recipe, group, first=1))
         try:
             learner = RemoteLearner(_learner(recipe, group))
-            scorer = _scorer(recipe, group)
-            learner.ready()
-            fleet.ready()
-            yield Parts(learner, fleet, scorer)
+            with _scores(recipe, group, scorer) as scores:
+                learner.ready()
+                fleet.ready()
+                yield Parts(learner, fleet, scores)
         finally:
             fleet.close()
 
@@ -98,20 +127,22 @@ def remote_engines(recipe: Recipe, group: Any, *, first: int) -> list[Any]:
     ]
 
 
-def _scorer(recipe: Recipe, group: Any) -> Scores:
+def _scores(
+    recipe: Recipe, group: Any, scorer: Scorer | None
+) -> AbstractContextManager[LoadedScores]:
     from jobs.actors import RewardActor
     from jobs.cluster import place
     from jobs.remote import RemoteScorer
 
     first, number = 1 + recipe.rollout.num_engines, recipe.resources.reward_workers
     if number == 0:
-        return build_scorer(recipe)
+        return _scorer_here(recipe, scorer)
     retries = {"max_restarts": REWARD_RETRIES, "max_task_retries": REWARD_RETRIES}
     build = partial(build_scorer, without_limit(recipe))
     workers = [
         place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
     ]
-    return RemoteScorer(workers, error_limit=recipe.train.error_limit)
+    return nullcontext(RemoteScorer(workers, error_limit=recipe.train.error_limit))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.cluster import ActorLostError, fetch
 from rewards.dialects import Rollouts
+from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch, check_failures
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError
@@ -106,7 +107,17 @@ class RemoteScorer:
         check_failures(scored.by_reward, rollouts, limit=self._error_limit)
         return scored
 
-    def _result(self, reference: Any) -> ScoredBatch:
+    @property
+    def required_columns(self) -> frozenset[str]:
+        """Dataset columns without which `score` raises."""
+        return self._result(self._workers[0].needs.remote())[0]
+
+    @property
+    def gold_rules(self) -> list[GoldRule]:
+        """What the gold answers of each reward that has some may be."""
+        return self._result(self._workers[0].needs.remote())[1]
+
+    def _result(self, reference: Any) -> Any:
         try:
             return fetch(reference)
         except ActorLostError as error:

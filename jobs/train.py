@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from jobs.evaluate import Examiner
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
-from jobs.parts import open_parts
+from jobs.parts import loaded_scorer, open_parts
 from rlpeft.build import (
     build_canary,
     build_card,
     build_prompter,
-    build_scorer,
     check_inputs,
     fingerprint,
 )
@@ -64,15 +64,16 @@ def run(
         RewardError: a reward cannot be used.
     """
     task, prompter = load_task(recipe.task), build_prompter(recipe)
-    with closing(build_scorer(recipe)) as scorer:
-        check_inputs(recipe, task, prompter, scorer)
-    with lone_run(out):
+    check = partial(check_inputs, recipe, task, prompter)
+    with loaded_scorer(recipe, ray=ray, check=check) as scorer, lone_run(out):
         start_or_continue(out, {"method": method, **fingerprint(recipe, task)})
         refuse_lost_checkpoints(out)
         with (
-            open_parts(recipe, ray=ray, address=address) as parts,
+            open_parts(recipe, ray=ray, address=address, scorer=scorer) as parts,
             closing(RunRecorder(out, recipe)) as recorder,
         ):
+            if scorer is None:
+                check(parts.scorer)
             this = Run(
                 recipe=recipe,
                 folder=out,

@@ -18,7 +18,7 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.config import Recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import DataError, EngineError, ModelError
-from rlpeft.evaluate import Prompter
+from rlpeft.evaluate import Needs, Prompter
 from rlpeft.experts import ExpertCard
 from rlpeft.models import (
     eos_ids,
@@ -29,6 +29,7 @@ from rlpeft.models import (
     resolve_model,
 )
 from rlpeft.tasks.base import SPLITS, Split, Task
+from rlpeft.tasks.golds import require_golds
 
 EXECUTION_ONLY: Any = {
     "resources": True,
@@ -160,7 +161,7 @@ def check_inputs(
     recipe: Recipe,
     task: Task,
     prompter: Prompter,
-    scorer: Scorer,
+    scorer: Needs,
     *,
     splits: Sequence[Split] = SPLITS,
 ) -> None:
@@ -170,10 +171,10 @@ def check_inputs(
         splits: those the run will ask for.
 
     Raises:
-        DataError: a prompt is too long, for the recipe or for the model's context, or a column
-            that a reward needs is missing.
+        DataError: a prompt is too long, for the recipe or for the model's context, a column that
+            a reward needs is missing, or a gold answer has a type that it does not take.
     """
-    context = context_length(recipe)
+    context, source = context_length(recipe), recipe.task.path or task.name
     for split in splits:
         for problem in task.split(split):
             missing = scorer.required_columns - problem.columns.keys() - {"answer"}
@@ -187,6 +188,7 @@ def check_inputs(
                     f"prompts must be shorter than the model's context of {context} tokens, "
                     f"{split} problem {problem.id!r} has {length}. Drop it or take another model."
                 )
+        require_golds(task.split(split), scorer.gold_rules, source=source, split=split)
 
 
 def context_length(recipe: Recipe) -> int:

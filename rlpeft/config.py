@@ -191,7 +191,9 @@ class ResourceConfig(Section):
     learner_gpus: Annotated[float, Field(ge=0)] = 0
     """GPUs of the learner."""
     reward_workers: Annotated[int, Field(ge=0)] = 0
-    """Reward actors; 0 scores in the driver."""
+    """Reward actors; 0 scores beside the driver."""
+    reward_gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs per reward actor, for rewards that load a model."""
     placement_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """How long to wait for the cluster before saying what was asked and what it has."""
     engine_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
@@ -247,6 +249,11 @@ class Recipe(Section):
             raise ValueError(
                 f"learner.warmup_steps must be at most train.steps = {self.train.steps}, "
                 f"got {self.learner.warmup_steps}."
+            )
+        if self.resources.reward_gpus and not self.resources.reward_workers:
+            raise ValueError(
+                "resources.reward_gpus are given to reward actors, and resources.reward_workers is "
+                "0. Raise it; without actors, rewards see the GPUs of the driver."
             )
         if not self.reward:
             raise ValueError("reward must list at least one reward, got none.")

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rewards.errors import RewardError
+from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch
 from rewards.verdict import VerdictKind, count_kinds
 from rlpeft.errors import DataError
 from rlpeft.measures import Accuracy, Measure, measure_of
 from rlpeft.models import encode_prompt
 from rlpeft.rollout.fleet import Fleet
+from rlpeft.tasks.golds import COLUMN, gold_of
 from rlpeft.types import Completion, Group, Problem, Request, Sampling
 
 
@@ -38,6 +40,24 @@ def rollout_seed(seed: int, request: str, member: int) -> int:
     """Seed of one completion: a hash, so that no two completions of a run share a stream."""
     text = f"{seed}|{request}|{member}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:6])
+
+
+class Needs(Protocol):
+    """What rewards need of a problem."""
+
+    @property
+    def required_columns(self) -> frozenset[str]:
+        """Columns without which they cannot be called."""
+        ...
+
+    @property
+    def gold_rules(self) -> list[GoldRule]:
+        """What the gold answers of each reward that has some may be."""
+        ...
+
+
+class LoadedScores(Scores, Needs, Protocol):
+    """Rewards that are loaded, here or in actors."""
 
 
 class Prompter:
@@ -84,7 +104,7 @@ def score_groups(groups: Sequence[Group], scorer: Scores, *, step: int) -> Score
     ]
     names = {name for problem, _ in pairs for name in problem.columns}
     columns = {name: [problem.columns.get(name) for problem, _ in pairs] for name in sorted(names)}
-    columns.setdefault("answer", [problem.answer for problem, _ in pairs])
+    columns[COLUMN] = [gold_of(problem) for problem, _ in pairs]
     return scorer.score(
         prompts=[_plain_prompt(problem) for problem, _ in pairs],
         completions=[completion.text for _, completion in pairs],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.checks.row import Check, fail, ok, warn
 from rlpeft.evaluate import Scores, score_groups
+from rlpeft.tasks.golds import gold_of
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 NUM_ROWS = 8
@@ -41,14 +43,28 @@ def check_reward(problems: Sequence[Problem], scorer: Scores) -> Iterator[Check]
         )
         return
     by_form = {
-        form: judge(rows, [form.format(p.answer) for p in rows], scorer) for form in GOLD_FORMS
+        form: judge(rows, [form.format(said(p)) for p in rows], scorer) for form in GOLD_FORMS
     }
-    form = max(by_form, key=lambda f: sum(v.kind is VerdictKind.CORRECT for v in by_form[f]))
-    yield _check_gold(form, by_form[form])
+    form = max(by_form, key=lambda each: _worth(by_form[each]))
+    gold = by_form[form]
+    yield _check_gold(form, gold)
     others = [wrong_answer(problem, problems) for problem in rows]
     wrong = judge(rows, [form.format(answer) for answer in others], scorer)
-    yield _check_refused("reward on wrong answers", wrong)
-    yield _check_refused("reward on empty answers", judge(rows, [""] * len(rows), scorer))
+    yield _check_refused("reward on wrong answers", wrong, gold)
+    yield _check_refused("reward on empty answers", judge(rows, [""] * len(rows), scorer), gold)
+
+
+def said(problem: Problem) -> str:
+    """A right answer to a problem: the first where there are several."""
+    gold = gold_of(problem)
+    return str(gold[0]) if isinstance(gold, list) and gold else problem.answer
+
+
+def _worth(verdicts: Sequence[Verdict]) -> tuple[int, float]:
+    """How right answers are taken: correct ones first, then the mean score."""
+    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+    correct = sum(verdict.kind is VerdictKind.CORRECT for verdict in verdicts)
+    return correct, fmean(scores) if scores else float("-inf")
 
 
 def judge(problems: Sequence[Problem], texts: Sequence[str], scorer: Scores) -> list[Verdict]:
@@ -62,7 +78,8 @@ def judge(problems: Sequence[Problem], texts: Sequence[str], scorer: Scores) -> 
 
 def wrong_answer(problem: Problem, problems: Sequence[Problem]) -> str:
     """The gold answer of another problem that is not this one's."""
-    return next((p.answer for p in problems if p.answer not in ("", problem.answer)), "wrong")
+    others = (said(p) for p in problems if p.answer not in ("", problem.answer))
+    return next(others, "wrong")
 
 
 def _check_gold(form: str, verdicts: Sequence[Verdict]) -> Check:
@@ -72,6 +89,9 @@ def _check_gold(form: str, verdicts: Sequence[Verdict]) -> Check:
     first = next((v for v in verdicts if v.kind is not VerdictKind.CORRECT), None)
     if first is None:
         return ok(name, found)
+    if all(v.kind is VerdictKind.GRADED for v in verdicts):
+        mean = _worth(verdicts)[1]
+        return ok(name, f"mean score {mean:.3f}, written as {form.format('GOLD')!r}; no accuracy")
     found += f"; {first.reason}" if first.reason else ""
     if any(v.score is None for v in verdicts):
         advice = "Mend these gold answers, or set the reward's options.gold to their column."
@@ -84,13 +104,18 @@ def _check_gold(form: str, verdicts: Sequence[Verdict]) -> Check:
     )
 
 
-def _check_refused(name: str, verdicts: Sequence[Verdict]) -> Check:
+def _check_refused(name: str, verdicts: Sequence[Verdict], gold: Sequence[Verdict]) -> Check:
     kinds = Counter(verdict.kind.value for verdict in verdicts)
-    if not kinds[VerdictKind.CORRECT.value]:
-        return ok(name, _counts(kinds))
+    found, accepted = _counts(kinds), bool(kinds[VerdictKind.CORRECT.value])
+    if kinds[VerdictKind.GRADED.value]:
+        # Scores have no threshold: what matters is that right answers earn more.
+        found += f", mean score {_worth(verdicts)[1]:.3f}"
+        accepted = accepted or _worth(verdicts)[1] >= _worth(gold)[1]
+    if not accepted:
+        return ok(name, found)
     return warn(
         name,
-        _counts(kinds),
+        found,
         "Fine if the reward judges something else than the answer; otherwise a policy learns to "
         "write these: take a stricter reward.",
     )

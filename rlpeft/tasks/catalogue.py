@@ -13,6 +13,7 @@ from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.arithmetic import arithmetic_task
 from rlpeft.tasks.base import ProblemSet, Split, Task
 from rlpeft.tasks.benchmarks import BENCHMARKS
+from rlpeft.tasks.golds import COLUMN, gold_text
 from rlpeft.tasks.kinds import KindOptions, kind_task
 from rlpeft.tasks.rows import (
     Item,
@@ -209,16 +210,19 @@ def _refuse_gold(options: RowOptions, read: Sequence[str]) -> None:
 
 
 def _row_item(row: Row, options: RowOptions, template: Template | None) -> Item:
-    answer = ""
+    answer, columns = "", {}
     if options.answer:
-        answer = str(column(row, options.answer, option="task.options.answer"))
+        gold = column(row, options.answer, option="task.options.answer")
+        answer = gold_text(gold)
+        if isinstance(gold, list | dict):  # for rewards that read such; others refuse it
+            columns = {COLUMN: gold}
     user: Prompt
     if template is None:
         where = "task.options.prompt, or build the prompt by task.options.template"
         user = as_prompt(column(row, options.prompt, option=where))
     else:
         user = template.fill(row, TEMPLATE)
-    return Item(user=user, answer=answer, system=options.system)
+    return Item(user=user, answer=answer, system=options.system, columns=columns)
 
 
 _BUILDERS: dict[str, Callable[[TaskConfig, Split | None], ProblemSet]] = {

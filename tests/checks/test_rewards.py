@@ -70,3 +70,42 @@ def test_a_reward_that_cannot_be_called_raises():
 
 def test_the_only_answer_there_is_still_has_a_wrong_one():
     assert rows(["7"], "exact")[1].found == "1 of 1 wrong"
+
+
+class Partial:
+    """Gives three tenths to anything and the rest to what ends in the gold answer."""
+
+    def __init__(self, rest=0.7):
+        self.rest = rest
+
+    def score(self, *, completions, columns, **_):
+        pairs = zip(completions, columns["answer"], strict=True)
+        verdicts = [
+            Verdict(0.3 + self.rest * text.endswith(answer), VerdictKind.GRADED)
+            for text, answer in pairs
+        ]
+        return ScoredBatch(verdicts, {"partial": verdicts}, {}, {})
+
+
+def test_graded_answers_are_compared_by_their_mean_score():
+    problems = [Problem("p0", "0+7=", "7"), Problem("p1", "1+7=", "8")]
+    gold, wrong, empty = check_reward(problems, Partial())
+    assert (gold.status, gold.found) == ("ok", "mean score 1.000, written as 'GOLD'; no accuracy")
+    assert (wrong.status, wrong.found) == ("ok", "2 of 2 graded, mean score 0.300")
+    assert empty.status == "ok"
+
+
+def test_a_graded_reward_that_gives_wrong_answers_as_much_is_a_warning():
+    problems = [Problem("p0", "0+7=", "7"), Problem("p1", "1+7=", "8")]
+    assert [check.status for check in check_reward(problems, Partial(0.0))] == [
+        "ok",
+        "warn",
+        "warn",
+    ]
+
+
+def test_the_first_of_several_right_answers_is_tried():
+    golds = {"answer": ["7", "seven"]}
+    problems = [Problem("p0", "0+7=", '["7", "seven"]', golds), Problem("p1", "1+7=", "8")]
+    scorer = Scorer([RewardSpec("exact", options={"several": True})])
+    assert [check.status for check in check_reward(problems, scorer)] == ["ok", "ok", "ok"]
