@@ -56,12 +56,11 @@ def run(
         address: a Ray cluster; see `jobs.cluster.connected` for what absence means.
         ray: `False` runs everything in this process.
         on_step: told after each step what it brought.
-        loop: what trains, and tells `on_step`; reinforcement learning if absent.
+        loop: what trains and tells `on_step`; RL if absent.
         method: names `loop`; a run is not continued by another one.
 
     Raises:
-        RlpeftError: the recipe, its data, its model or the cluster cannot do it.
-        RewardError: a reward cannot be used.
+        RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
     task, prompter = load_task(recipe.task), build_prompter(recipe)
     check = partial(check_inputs, recipe, task, prompter)
