@@ -58,6 +58,7 @@ LAYERS = {
     "rlpeft.mechanisms": 0.9,
     "rlpeft.adapter_config": 0.5,
     "rlpeft.rollout_config": 0.6,
+    "rlpeft.reward_config": 0.7,
     "rlpeft.templates": 0.5,
     "rlpeft.files": 0.3,
     "rlpeft.suggest": 0,
@@ -156,7 +157,13 @@ def test_every_config_field_is_read_somewhere():
     """No dead options: each field of a recipe is read outside config.py."""
     configs = [
         ROOT / "rlpeft" / name
-        for name in ("config.py", "adapter_config.py", "rollout_config.py", "adapt/config.py")
+        for name in (
+            "config.py",
+            "adapter_config.py",
+            "reward_config.py",
+            "rollout_config.py",
+            "adapt/config.py",
+        )
     ]
     bodies = [ast.parse(path.read_text()).body for path in configs]
     classes = [n for body in bodies for n in body if isinstance(n, ast.ClassDef)]
