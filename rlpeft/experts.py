@@ -129,7 +129,17 @@ class Expert:
 
 
 def save_expert(folder: Path, state: AdapterState, card: ExpertCard) -> None:
-    """Write an expert folder; it appears whole or not at all, replacing an older one."""
+    """Write an expert folder; it appears whole or not at all, replacing an older one.
+
+    Raises:
+        ExpertError: something else than an expert is there.
+        FileError: it cannot be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
+        raise ExpertError(
+            f"an expert replaces nothing but an older one, {str(folder)!r} holds something else. "
+            "Choose another folder."
+        )
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     config = json.dumps(dict(state.config), indent=2, sort_keys=True, default=str)
     with replacing_folder(folder) as partial:

@@ -92,3 +92,10 @@ def test_writing_again_replaces_the_whole_folder(expert):
 def test_no_file_of_an_expert_is_a_pickle(expert):
     for path in expert[0].iterdir():
         assert path.suffix in (".json", ".safetensors")
+
+
+def test_an_expert_does_not_replace_a_folder_of_something_else(tmp_path, make_expert):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ExpertError, match="holds something else"):
+        make_expert("x", {"base_model.model.a.svf_z": torch.ones(2)}, folder=tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
