@@ -70,7 +70,12 @@ def connected(address: str | None) -> Iterator[None]:
         # Ray's own handler, in C++, ends the process with a stack of machine addresses.
         signal.signal(signal.SIGTERM, before)
     ended = threading.Event()
-    threading.Thread(target=_watch_head, args=(ended,), daemon=True).start()
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    # A head that this process started is never started again; another one may be.
+    is_ours = any(c.name() == "gcs_server" for c in psutil.Process().children(recursive=True))
+    patience_s = OWN_HEAD_PATIENCE_S if is_ours else HEAD_PATIENCE_S
+    watched = (host.strip("[]"), int(port), patience_s, ended)
+    threading.Thread(target=watch_head, args=watched, daemon=True).start()
     try:
         yield
     finally:
@@ -78,19 +83,15 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _watch_head(ended: threading.Event) -> None:
-    """End this process with a line when the cluster's head is gone for good.
+def watch_head(host: str, port: int, patience_s: float, ended: threading.Event) -> None:
+    """End this process with a line when the cluster's head is silent for too long.
 
     Ray would wait for a minute, inside whatever call is waiting, and then end it without a word.
     """
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-    # A head that this process started is never started again; another one may be.
-    is_ours = any(c.name() == "gcs_server" for c in psutil.Process().children(recursive=True))
-    patience_s = OWN_HEAD_PATIENCE_S if is_ours else HEAD_PATIENCE_S
     answered = time.monotonic()
     while not ended.wait(HEAD_INTERVAL_S):
         try:
-            socket.create_connection((host, int(port)), timeout=HEAD_INTERVAL_S).close()
+            socket.create_connection((host, port), timeout=HEAD_INTERVAL_S).close()
             answered = time.monotonic()
         except OSError as error:
             silent_s = time.monotonic() - answered

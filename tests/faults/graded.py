@@ -6,6 +6,3 @@ def score(completions, answer, **columns):
     return [
         float(text.strip().startswith(gold)) for text, gold in zip(completions, answer, strict=True)
     ]
-
-
-score.correct_at = 1.0

@@ -28,11 +28,11 @@ RAY_VICTIMS = {
     "engine": "ray::EngineAct",
     "learner": "ray::LearnerAct",
     "reward worker": "ray::RewardAct",
-    "raylet": "raylet/raylet",
+    "raylet": "raylet ",
     "gcs": "gcs_server",
-    "agent": "agent",
+    "agent": ("ray::DashboardAg", "ray::RuntimeEnvAg"),
 }
-LOCAL_VICTIMS = {"driver": None, "reward worker": "rewards.host"}
+LOCAL_VICTIMS = {"driver": None, "reward worker": "rewards.host "}
 ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 ENVIRONMENT["PYTHONPATH"] = os.pathsep.join(
     [str(DRIVER.parent), str(DRIVER.parents[2]), os.environ.get("PYTHONPATH", "")]
@@ -83,7 +83,7 @@ def recipe(make_quick):
     return make_quick(
         train={"steps": 3, "eval_every": 1},
         # In a process of its own, so that there is one to kill.
-        reward=[{"name": "graded:score"}],
+        reward=[{"name": "graded:score", "correct_at": 1.0}],
         resources={
             "reward_workers": 1,
             "learner_cpus": 0.5,
@@ -129,12 +129,12 @@ class Drive:
         raise AssertionError(f"the driver never got to {phase!r}: {self.log.read_text()}")
 
     def find(self, name, timeout_s=120):
-        """Processes of the driver with this name or command; those of the driver if `None`."""
+        """Processes of the driver whose description begins so; the driver itself if `None`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if name is None:
                 return [self.process]
-            found = [child for child in self.children() if name in described(child)]
+            found = [child for child in self.children() if described(child).startswith(name)]
             if found:
                 return found
             assert self.process.poll() is None, f"no {name!r}: {self.log.read_text()}"
@@ -155,8 +155,11 @@ class Drive:
 
 
 def described(process):
+    """Its module, if Python runs one, or else its name; then its command."""
     with suppress(psutil.Error):
-        return f"{process.name()} {' '.join(process.cmdline())}"
+        command = process.cmdline()
+        module = command[command.index("-m") + 1] if "-m" in command[:-1] else process.name()
+        return f"{module} {' '.join(command)}"
     return ""
 
 
