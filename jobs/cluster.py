@@ -47,8 +47,9 @@ def connected(address: str | None) -> Iterator[None]:
     """
     if address is not None and address.startswith("http"):
         raise ConfigError(
-            f"--address of a run must be the head's host:port, got {address!r}, which takes jobs. "
-            f"Run: rlpeft submit RECIPE --address {address}"
+            f"--address must be the head's HOST:PORT here (6379 unless it was started with "
+            f"another), got {address!r}, the dashboard's, which takes jobs. To train there, run: "
+            f"rlpeft submit RECIPE --address {address}"
         )
     if ray.is_initialized():
         yield
@@ -108,13 +109,27 @@ def watch_head(host: str, port: int, patience_s: float, ended: threading.Event) 
 
 def _reach(address: str | None) -> None:
     """Fail at once where nobody listens: Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
+    place = (address or "").removeprefix("ray://")
+    if not place.rpartition(":")[2].isdigit():
         return
     try:
-        socket.create_connection((host, int(port)), timeout=REACH_TIMEOUT_S).close()
+        _touch(place)
     except OSError as error:
-        raise ClusterError(_no_cluster(f"{host}:{port}", error)) from error
+        raise ClusterError(_no_cluster(place, error)) from error
+
+
+def is_listening(place: str) -> bool:
+    """Whether anything listens at `host:port`."""
+    try:
+        _touch(place)
+    except OSError:
+        return False
+    return True
+
+
+def _touch(place: str) -> None:
+    host, _, port = place.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_TIMEOUT_S).close()
 
 
 def _no_cluster(where: str, error: Exception) -> str:

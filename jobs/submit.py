@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import shlex
 import shutil
 import sys
@@ -15,10 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from ray.exceptions import AuthenticationError
+from ray.dashboard.utils import ray_address_to_api_server_url
+from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobSubmissionClient
 
-from jobs.cluster import TOKEN_COMMANDS, first_line
+from jobs.cluster import REACH_TIMEOUT_S, TOKEN_COMMANDS, first_line, is_listening
 from jobs.recipes import PACKAGED, find_recipe, read_recipe
 from jobs.travel import check_relative
 from rlpeft.errors import ClusterError, ConfigError
@@ -43,7 +45,7 @@ def submit(
 
     Args:
         recipe: a file or a packaged name; checked here, before anything is sent.
-        address: the cluster's dashboard, `http://host:8265`.
+        address: the cluster's; see `dashboard_of`.
         out: run folder on the cluster's head.
         retries: how often a killed driver is started again; each continues where the last ended.
         working_dir: folder that travels with the job, for data and rewards the recipe names by
@@ -61,6 +63,7 @@ def submit(
     check_relative(found, working_dir)
     if working_dir is not None and (line := hiding([str(working_dir), *sys.path])) is not None:
         raise ConfigError(line)  # there, it comes first
+    address = dashboard_of(address)
     folder = _run_folder(out, name, address)
     with _travelling(find_recipe(recipe), working_dir) as (sent, argument):
         settings = [part for override in overrides for part in ("--set", override)]
@@ -76,6 +79,7 @@ def submit(
 
 def status(job: str, *, address: str) -> dict[str, Any]:
     """What is known of a job: its state, recipe, run folder and the message of its end."""
+    address = dashboard_of(address)
     with _plain_errors(address):
         details = JobSubmissionClient(address).get_job_info(job)
     return {
@@ -89,6 +93,7 @@ def status(job: str, *, address: str) -> dict[str, Any]:
 
 def logs(job: str, *, address: str, follow: bool) -> Iterator[str]:
     """The job's log in pieces; with `follow` until the job ends."""
+    address = dashboard_of(address)
     with _plain_errors(address):
         client = JobSubmissionClient(address)
         if not follow:
@@ -103,8 +108,48 @@ def logs(job: str, *, address: str, follow: bool) -> Iterator[str]:
 
 def stop(job: str, *, address: str) -> bool:
     """Ask a job to end; whether it was running."""
+    address = dashboard_of(address)
     with _plain_errors(address):
         return bool(JobSubmissionClient(address).stop_job(job))
+
+
+def dashboard_of(address: str) -> str:
+    """The URL of a cluster's dashboard, which takes jobs.
+
+    Args:
+        address: of the dashboard, `http://host:8265` or `host:8265`, or of the head, `host:6379`,
+            which is asked for its dashboard.
+
+    Raises:
+        ConfigError: an address of another form.
+        ClusterError: the head has no dashboard, or wants a token.
+    """
+    scheme, separator, rest = address.rpartition("://")
+    if separator and scheme in ("http", "https"):
+        return address.rstrip("/")
+    if separator or not re.fullmatch(r"[^\s/]+:\d+", rest):
+        raise ConfigError(
+            "--address of a job must be the dashboard's http://HOST:8265 (or HOST:8265), or the "
+            f"head's HOST:6379, got {address!r}."
+        )
+    url = f"http://{address}"
+    if _speaks_http(url) or not is_listening(address):
+        return url  # what does not answer is told when it is asked
+    try:
+        return str(ray_address_to_api_server_url(address))
+    except (ValueError, RuntimeError, RayError) as error:
+        raise ClusterError(
+            f"the head at {address!r} must have a dashboard, got: {first_line(error)}. Start it "
+            f"by `ray start --head --include-dashboard true`; a token is given so: {TOKEN_COMMANDS}"
+        ) from error
+
+
+def _speaks_http(url: str) -> bool:
+    try:
+        requests.get(f"{url}/api/version", timeout=REACH_TIMEOUT_S)
+    except requests.RequestException:
+        return False
+    return True
 
 
 def _run_folder(out: Path | None, name: str, address: str) -> Path:

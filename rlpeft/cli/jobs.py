@@ -14,7 +14,10 @@ from rlpeft.typed import program
 
 Address = Annotated[
     str,
-    typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Dashboard of the cluster."),
+    typer.Option(
+        envvar="RAY_API_SERVER_ADDRESS",
+        help="Dashboard of the cluster, http://HOST:8265, or its head, HOST:6379.",
+    ),
 ]
 Job = Annotated[str, typer.Argument(metavar="ID", help="What `rlpeft submit` gave back.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.recipes import read_recipe
-from jobs.submit import submit
+from jobs.submit import dashboard_of, submit
 from jobs.train import run
 from rlpeft.cli import app
 from rlpeft.errors import ClusterError, ConfigError
@@ -115,6 +115,24 @@ def test_a_stopped_run_leaves_no_driver_behind(cluster, recipe, tmp_path, wait_f
 def test_an_address_where_nothing_answers_is_named(recipe):
     with pytest.raises(ClusterError, match=r"must answer at 'http://127\.0\.0\.1:9'"):
         submit(recipe(3), address="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9/"])
+def test_an_address_is_taken_with_and_without_its_scheme(recipe, address):
+    with pytest.raises(ClusterError, match=r"must answer at 'http://127\.0\.0\.1:9', none"):
+        submit(recipe(3), address=address)
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "localhost", "auto", "a b:3"])
+def test_an_address_of_another_form_is_answered_with_those_there_are(recipe, address):
+    with pytest.raises(ConfigError, match=r"http://HOST:8265 .*HOST:6379, got"):
+        submit(recipe(3), address=address)
+
+
+@pytest.mark.ray
+def test_the_heads_own_address_leads_to_its_dashboard(cluster):
+    assert dashboard_of(cluster["head"]) == cluster["dashboard"]
+    assert dashboard_of(cluster["dashboard"].removeprefix("http://")) == cluster["dashboard"]
 
 
 def test_a_remote_cluster_needs_to_be_told_the_run_folder(recipe):
