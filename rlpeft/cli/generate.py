@@ -90,7 +90,8 @@ def _print(
     for row in () if is_written else rows:
         typer.echo(f"[{row['expert']}: {row['why']}]\n{row['text']}")
     timing = f"first pass {first_s:.2f} s, second {second_s:.2f} s"
-    typer.echo(f"{len(rows)} answers; {timing}", err=True)
+    answers = "1 answer" if len(rows) == 1 else f"{len(rows)} answers"
+    typer.echo(f"{answers}; {timing}", err=True)
 
 
 def _as_turn(prompt: Prompt) -> Prompt:
