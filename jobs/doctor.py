@@ -15,6 +15,7 @@ from rich.text import Text
 
 from jobs.command import Overrides
 from jobs.recipes import read_recipe
+from rlpeft.typed import typeable
 
 if TYPE_CHECKING:
     from rlpeft.checks.row import Check
@@ -53,9 +54,9 @@ def table(checks: Sequence[Check]) -> RenderableType:
     for heading in ("check", "", "found"):
         shown.add_column(heading, overflow="fold")
     for check in checks:
-        found = Text(check.found)
+        found = Text(typeable(check.found))
         if check.advice:
-            found.append(f"\n→ {check.advice}", style="bold")
+            found.append(typeable(f"\n→ {check.advice}"), style="bold")
         shown.add_row(check.name, Text(check.status, style=COLOURS[check.status]), found)
     return shown
 

@@ -27,8 +27,9 @@ from rlpeft.cli.serve import serve
 from rlpeft.cli.sft import sft
 from rlpeft.cli.train import train
 from rlpeft.shadow import exit_if_hidden
+from rlpeft.typed import typeable
 
-EPILOG = "Begin with: rlpeft train quickstart"
+EPILOG = typeable("Begin with: rlpeft train quickstart")
 
 
 class OneLineErrors(TyperGroup):

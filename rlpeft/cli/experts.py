@@ -17,7 +17,7 @@ from rich.text import Text
 
 from jobs.command import folder_to_write
 from rlpeft.errors import ExpertError
-from rlpeft.typed import program
+from rlpeft.typed import program, typeable
 
 if TYPE_CHECKING:
     from rlpeft.compare import Difference
@@ -52,7 +52,8 @@ def list_experts(
     if as_json:
         typer.echo(json.dumps(rows))
     elif not rows:
-        typer.echo(f"no experts in {', '.join(map(str, roots))}; make one with: rlpeft train")
+        where = ", ".join(map(str, roots))
+        typer.echo(typeable(f"no experts in {where}; make one with: rlpeft train quickstart"))
     else:
         _print(_list_table(rows))
 

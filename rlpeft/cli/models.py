@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.command import folder_to_write
+from rlpeft.typed import typeable
 
 app = typer.Typer(help="Base models known by name.", no_args_is_help=True)
 
@@ -48,5 +49,6 @@ def list_models(as_json: Annotated[bool, AS_JSON] = False) -> None:
         typer.echo(json.dumps(rows))
         return
     for row in rows:
-        state = row["path"] if row["ready"] else f"not here; run: rlpeft models fetch {row['name']}"
+        missing = typeable(f"not here; run: rlpeft models fetch {row['name']}")
+        state = row["path"] if row["ready"] else missing
         typer.echo(f"{row['name']:<14} {state}")

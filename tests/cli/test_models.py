@@ -17,7 +17,7 @@ def test_list_says_which_models_are_ready(monkeypatch, tmp_path):
     ready = {row["name"]: row["ready"] for row in json.loads(result.stdout)}
     assert ready == {"tiny": True, "smollm2-135m": False}
     plain = CliRunner().invoke(app, ["list"])
-    assert "run: rlpeft models fetch smollm2-135m" in plain.stdout
+    assert "rlpeft models fetch smollm2-135m" in plain.stdout
 
 
 def test_fetch_prints_path_and_digest_of_a_folder_that_is_there(tmp_path):
