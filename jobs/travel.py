@@ -8,6 +8,7 @@ from typing import Any
 
 from rlpeft.config import Recipe
 from rlpeft.errors import ConfigError
+from rlpeft.models import PACKAGED
 from rlpeft.tasks.sources import SUFFIXES
 
 RAY_COPIES = "runtime_resources"
@@ -39,7 +40,7 @@ def check_relative(recipe: Recipe, working_dir: Path | None) -> None:
 
 def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What names local things by a relative path, as it is said, and the path."""
-    if _is_relative(recipe.model.name):
+    if recipe.model.name not in PACKAGED and _is_relative(recipe.model.name):
         yield f"model.name = {recipe.model.name!r}", recipe.model.name
     yield from _task_paths(recipe.task.model_dump(mode="json"), "task")
     for reward in recipe.reward:

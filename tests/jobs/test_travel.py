@@ -64,6 +64,11 @@ def test_what_the_cluster_can_have_itself_may_be_named(here, sections):
     check_relative(parse_recipe(TINY | sections, source="test"), None)
 
 
+def test_a_packaged_model_is_no_folder_of_that_name(here):
+    (here / "tiny").mkdir()
+    check_relative(parse_recipe(TINY, source="test"), None)
+
+
 def test_submit_looks_before_it_sends(here):
     text = 'name="a"\n[model]\nname="tiny"\n[task]\npath="data/rows.jsonl"\n'
     (here / "recipe.toml").write_text(text)
