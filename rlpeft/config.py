@@ -299,6 +299,8 @@ def _one_line(item: Any, schema: type[Section]) -> str:
         return f"unknown key {where!r}. Remove it or correct its spelling.{near}"
     if item["type"] == "missing":
         return f"{where} must be given.{MISSING.get(where.removesuffix('.name'), '')}"
+    if item["type"] == "model_type":
+        return f"{where} must be a section of keys, got {item['input']!r:.200}."
     message = item["msg"].removeprefix("Value error, ")
     return (
         message

@@ -100,6 +100,7 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path, override, read, exp
         ("[learner]\nwarmup_steps = 101", "warmup_steps must be at most"),
         ("reward = []", "at least one reward"),
         ('[adapter]\ntype = "prefix"', "adapter.*'prefix'"),
+        ('train = "long"', "train must be a section of keys"),
         ("name = ", "must be TOML"),
     ],
 )
