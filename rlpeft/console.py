@@ -219,7 +219,9 @@ class RunDisplay:
         paced = pace(self._rate.at(progress.step), self.total_steps - progress.step)
         self.has_stepped = True
         place = f"{self.unit} {progress.step}/{self.total_steps}"
-        room = self.console.width - len(place) - len(GAP)
+        # As wide as the last step's, to which the terminal's column is padded.
+        widest = f"{self.unit} {self.total_steps}/{self.total_steps}"
+        room = self.console.width - len(widest) - len(GAP)
         if self._bar is not None:
             room -= BAR_WIDTH + 1 if self.console.width >= WIDE else 0
             line = fitted(shown, paced, room)
