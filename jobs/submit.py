@@ -9,7 +9,8 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from rlpeft.shadow import hiding
 
 # Its client tells of every closed connection.
 logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+
+NO_AGENT, AGENT_PATIENCE_S = "No available agent", 30.0
+"""What Ray says until the process that starts jobs is there, and how long it may take."""
 
 HERE = ("127.0.0.1", "localhost", "::1")
 
@@ -69,12 +73,27 @@ def submit(
         settings = [part for override in overrides for part in ("--set", override)]
         command = ["python", "-m", "jobs.supervise", "--retries", str(retries), argument]
         with _plain_errors(address):
-            job = JobSubmissionClient(address).submit_job(
+            job = _when_ready(
+                JobSubmissionClient(address).submit_job,
                 entrypoint=shlex.join([*command, *settings, "--out", str(folder)]),
                 runtime_env={"working_dir": str(sent)} if sent else None,
                 metadata={"recipe": name, "out": str(folder)},
             )
     return job, folder
+
+
+def _when_ready(
+    send: Callable[..., str], *, patience_s: float = AGENT_PATIENCE_S, **job: Any
+) -> str:
+    """Send a job; a cluster that has just been started has a dashboard before it takes jobs."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return send(**job)
+        except RuntimeError as error:
+            if NO_AGENT not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(1)
 
 
 def status(job: str, *, address: str) -> dict[str, Any]:

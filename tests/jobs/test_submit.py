@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.recipes import read_recipe
-from jobs.submit import dashboard_of, submit
+from jobs.submit import _when_ready, dashboard_of, submit
 from jobs.train import run
 from rlpeft.cli import app
 from rlpeft.errors import ClusterError, ConfigError
@@ -127,6 +127,24 @@ def test_an_address_is_taken_with_and_without_its_scheme(recipe, address):
 def test_an_address_of_another_form_is_answered_with_those_there_are(recipe, address):
     with pytest.raises(ConfigError, match=r"http://HOST:8265 .*HOST:6379, got"):
         submit(recipe(3), address=address)
+
+
+def test_a_cluster_that_does_not_take_jobs_yet_is_asked_again():
+    answers = [RuntimeError("500: No available agent to submit job"), "job-1"]
+
+    def send(**job):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert _when_ready(send, entrypoint="x") == "job-1"
+    answers[:] = [RuntimeError("500: No available agent to submit job")]
+    with pytest.raises(RuntimeError, match="No available agent"):
+        _when_ready(send, patience_s=-1, entrypoint="x")
+    answers[:] = [RuntimeError("400: no such folder"), "job-2"]
+    with pytest.raises(RuntimeError, match="no such folder"):
+        _when_ready(send, entrypoint="x")
 
 
 @pytest.mark.ray
