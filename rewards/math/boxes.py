@@ -26,6 +26,8 @@ class Span:
     start: int
     end: int
     text: str
+    comma_decimal: bool = False
+    """Stated in a language whose decimal sign is the comma."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ class Extraction:
     claims: tuple[str, ...]
     missing: str = ""
     """Why there is no claim."""
+    comma_decimal: bool = False
+    """The claim is stated in a language that writes 3,5 and 1.000."""
 
 
 def extract(completion: str, *, max_distinct_boxes: int) -> Extraction:
@@ -40,7 +42,9 @@ def _in_block(block: str, max_distinct_boxes: int) -> Extraction:
     if find_boxes(block).spans or "\\boxed" in block:
         return _in_text(block, max_distinct_boxes)
     phrases = find_phrases(block)
-    claim = phrases[-1].text if phrases else block.strip()
+    if phrases:
+        return Extraction((phrases[-1].text,), comma_decimal=phrases[-1].comma_decimal)
+    claim = block.strip()
     return Extraction((claim,)) if claim else Extraction((), "the answer block is empty")
 
 
@@ -72,4 +76,4 @@ def _from_boxes(
 
 def _joined(run: list[Span]) -> Extraction:
     values = dict.fromkeys(span.text.strip() for span in run)
-    return Extraction((", ".join(values),))
+    return Extraction((", ".join(values),), comma_decimal=run[-1].comma_decimal)

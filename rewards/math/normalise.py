@@ -61,6 +61,7 @@ _SIGNS = {
     "٫": ".",
     "٬": ",",
     "。": ".",
+    "।": ".",
     "、": ",",
     "\u00ad\u200b\u200c\u200d\u2060\ufeff": "",
 }
@@ -76,6 +77,11 @@ _BACKSLASHES = re.compile(r"(?<!\\)(\\+)([A-Za-z]+)")
 _MORE_COMMANDS = TEXT_COMMANDS | FONT_COMMANDS | DROPPED | {"begin"}
 _THIN = r"(?:\{,\}|,\\!|,\\,|,\\;|\\,|\\;|\\:|\\ |\\!|~|\\thinspace(?![A-Za-z]))"
 _SURE_THOUSANDS = re.compile(rf"(?<=[0-9]){_THIN}[ ]{{0,2}}(?=[0-9]{{3}}(?![0-9]))")
+# Groups that no decimal has: 1.234.567, 1'234'567, and 1,00,000 as India writes it.
+_SURE_GROUPS = re.compile(
+    r"(?<![0-9.,'])[0-9]{1,3}(?:(?:\.[0-9]{3}){2,8}|(?:'[0-9]{3}){1,8}|(?:,[0-9]{2}){1,8},[0-9]{3})"
+    r"(?![0-9.,'][0-9]|[0-9'])"
+)
 _SPACED_THOUSANDS = re.compile(
     r"(?<![0-9.,/^_{}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?! ?[/,])"  # "1 100/200" is mixed
 )
@@ -124,9 +130,17 @@ def normalise(text: str) -> str:
         text = _plain_unicode(text)
     if any(ord(char) < 32 and char not in "\t\n\r" for char in text):
         raise Unreadable("holds control characters")
+    text = _SURE_GROUPS.sub(_grouped, text)
     text = _INCHES.sub("''", text)
     text = _SURE_THOUSANDS.sub(THOUSANDS, text).replace("{,}", DECIMAL_COMMA)
     return _SPACED_THOUSANDS.sub(lambda match: match.group().replace(" ", THOUSANDS), text)
+
+
+def _grouped(match: re.Match[str]) -> str:
+    number = match.group()
+    if "," in number and ",0" not in number:  # "12,34,567" may be a list
+        return number
+    return re.sub("[.,']", "", number)
 
 
 def _plain_unicode(text: str) -> str:

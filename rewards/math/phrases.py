@@ -9,54 +9,38 @@ from __future__ import annotations
 import re
 
 from rewards.math.answer import read
+from rewards.math.answer_words import COMMA_DECIMAL, EXPLICIT, NO_STATEMENT, STATING
 from rewards.math.boxes import Span
 from rewards.math.limits import PHRASE_WINDOW, Unreadable
+from rewards.math.multipliers import changes_value
 from rewards.math.nodes import Group, Node, Quantity, Symbol, Text, walk
 
-_FOREIGN = (
-    r"答案\s{0,3}(?:是|为|為|[:：])|答え\s{0,3}(?:は|[:：])|정답\s{0,3}(?:은|[:：])"
-    r"|respuesta(?:\s+final)?\s+es|réponse(?:\s+finale)?\s+est|resposta(?:\s+final)?\s+é"
-    r"|Antwort\s+(?:ist|lautet)|risposta(?:\s+finale)?\s+è|[Оо]твет\s{0,3}[:：—-]"
-    r"|(?:Respuesta|Réponse|Antwort|Risposta|Resposta)\s{0,3}[:：]"
-)
-_EXPLICIT = re.compile(
-    r"####"
-    r"|answers?\*{0,2}(?:\s{1,3}(?:to|for|of)\s[^.\n:]{1,60})?"
-    r"(?:\s{0,3}[:：]|\s{1,3}(?:is|are|will be|would be|should be|equals)\b"
-    r"(?:\s(?:therefore|thus|then|simply|just|now|hence|clearly)\b)?\s{0,3}[:：]?|\s{0,3}=)"
-    r"|(?:correct|right|best)\s{1,3}(?:option|choice)\s{1,3}is\b\s{0,3}:?|" + _FOREIGN,
-    re.IGNORECASE,
-)
-_STATING = re.compile(
-    r"\b(?:is given by|is equal to|equals|equal to|is|are|was|were|be|gives?|yields?|gets?|becomes?"
-    r"|has|have|costs?|makes?|earns?|obtains?|total of|that is|so|thus|therefore|hence)\b[\s:,]*",
-    re.IGNORECASE,
-)
 _IS_THE_ANSWER = re.compile(
     r"\s(?:is|are)\sthe\s(?:final\s|correct\s|required\s)?(?:answer|result|solution)s?\b",
     re.IGNORECASE,
 )
 _LEAD = re.compile(r"^(?:so|thus|hence|therefore|then|and)\b[\s,:]*", re.IGNORECASE)
-_NO_STATEMENT = re.compile(
-    r"\?|\b(?:not|cannot|if|let|suppose|assume|find|given|when|need|want|simplify|compute|evaluate"
-    r"|determine|either|maybe|perhaps|possibly|might|could)\b|n['’]t\b",
-    re.IGNORECASE,
-)
 _HEDGE = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|either|alternatively)\b|\band\b[^.\n]{0,20}[0-9]",
     re.IGNORECASE,
 )
-_NEGATION = re.compile(r"(?:not|never|unknown|unclear|n't)\b", re.IGNORECASE)
+_NEGATION = re.compile(r"(?:not|never|unknown|unclear|n't|nicht|pas|не)\b|不|没", re.IGNORECASE)
 _LEADING = re.compile(r"[\s*_:：>}]*")
 _MATH = re.compile(
     r"\$\$(.{1,400}?)\$\$|\$([^$\n]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
 )
 _CALCULATION = re.compile(r"<<[^<>]{0,80}>>")  # GSM8K's calculator notes: <<48/2=24>>24
-_SENTENCE_END = re.compile(r"(?<!\\)[.!?。](?=[\s\"'*)]|$)|\n|[。]")
+_SENTENCE_END = re.compile(r"(?<!\\)[.!?。](?=[\s\"'*)]|$)|\n|[。।]")
 _CUT = re.compile(
     r"[,;:]?\s+(?=(?:so|because|since|which|as|for|in|and|but|where|when|with|that|by)\b)"
     r"|,\s+(?=[a-z]{2,})|\s+\(|\s+[-–—]\s+",
 )
+# The number of "18 huevos" and "mayai 18": nothing before or behind it has another digit.
+_BESIDE_A_NOUN = re.compile(
+    r"(?P<before>(?:[^\W\d_]+\s){0,2})(?P<number>[-−$€£¥₹]?\s?[0-9](?:[0-9., ]*[0-9])?)\b"
+    r"(?P<behind>\s[^0-9\\]{1,200})?[.\s]*"
+)
+_DENIAL = re.compile(r"(?:no|nicht|kein|pas|non|не|нет|o|ou|oder|или|au|या|বা|หรือ)\Z")
 _MAX_VALUE = 600
 _MAX_CUTS = 6
 _MAX_PHRASES = 16
@@ -74,15 +58,17 @@ def find_phrases(text: str, *, explicit: bool = False) -> list[Span]:
     """
     offset = max(0, len(text) - PHRASE_WINDOW)
     spans: list[Span] = []
-    for match in list(_EXPLICIT.finditer(text, offset))[-_MAX_PHRASES:]:
-        value = _value_at(text, match.end())
+    for match in list(EXPLICIT.finditer(text, offset))[-_MAX_PHRASES:]:
+        foreign = match["foreign"] or ""
+        value = _value_at(text, match.end(), foreign=bool(foreign))
         if value is None:
             continue
         end, written = value
         written = _CALCULATION.sub("", written)
         while spans and match.start() < spans[-1].end:  # "Final Answer: the answer is 7"
             spans.pop()
-        spans.append(Span(match.start(), end, written))
+        comma = bool(COMMA_DECIMAL.match(foreign))
+        spans.append(Span(match.start(), end, written, comma))
     markers = [span for span in spans if text.startswith("####", span.start)]
     readable = [span for span in markers or spans if _readable(span.text)]
     return readable or ([] if explicit else (markers or spans))
@@ -109,12 +95,12 @@ def bare_words(text: str) -> str | None:
 def stated_value(text: str) -> str | None:
     """The value a last sentence states: "Therefore the probability equals 2/3."."""
     sentence = _last_sentence(text)
-    if not sentence or _NO_STATEMENT.search(sentence):
+    if not sentence or NO_STATEMENT.search(sentence):
         return None
     reversed_statement = _IS_THE_ANSWER.search(sentence)
     if reversed_statement:
         return _final_value(sentence[: reversed_statement.start()])
-    for verb in reversed(list(_STATING.finditer(sentence))[-_MAX_CUTS:]):
+    for verb in reversed(list(STATING.finditer(sentence))[-_MAX_CUTS:]):
         value = _value_at(sentence, verb.end())
         if value and _readable(value[1]) and _is_mathematical(read(value[1]).node):
             return value[1]
@@ -135,8 +121,12 @@ def _last_sentence(text: str) -> str:
     return tail[ends[-1] if ends else 0 :].strip()
 
 
-def _value_at(text: str, start: int) -> tuple[int, str] | None:
-    """The value that starts at `start`, and where it ends; `None` if it is denied or hedged."""
+def _value_at(text: str, start: int, *, foreign: bool = False) -> tuple[int, str] | None:
+    """The value that starts at `start`, and where it ends; `None` if it is denied or hedged.
+
+    Args:
+        foreign: nouns of the text's language are not known: a lone number before them counts.
+    """
     leading = _LEADING.match(text, start)
     start = leading.end() if leading else start
     if start >= len(text) or _NEGATION.match(text, start):
@@ -146,10 +136,14 @@ def _value_at(text: str, start: int) -> tuple[int, str] | None:
     tail = text[start:sentence]
     for length in _lengths(tail, segment.end() - start if segment else None):
         candidate = tail[:length].strip().rstrip("*_ ")
-        if _readable(candidate) and not _mixes_words(read(candidate).node):
+        if _readable(candidate) and not _mixes_words(read(candidate).node, foreign):
             if _HEDGE.search(tail, length):
                 return None
             return start + length, candidate
+    if foreign and (number := _BESIDE_A_NOUN.fullmatch(tail)):
+        beside = f"{number['before']} {number['behind'] or ''}".casefold().split()
+        if not any(changes_value(word) or _DENIAL.match(word) for word in beside):
+            return sentence, number["number"]
     return sentence, tail.strip()
 
 
@@ -173,8 +167,13 @@ def _readable(candidate: str) -> bool:
     return True
 
 
-def _mixes_words(node: Node) -> bool:
-    """A list of a number and a clause, "72, in total", is a sentence read too far."""
+def _mixes_words(node: Node, foreign: bool) -> bool:
+    """A list of a number and a clause, "72, in total", is a sentence read too far.
+
+    So is a number among the words of a language whose nouns are not known: "mayai 18".
+    """
+    if foreign and isinstance(node, Text):
+        return any(char.isdigit() for char in node.words)
     if not isinstance(node, Group):
         return False
     texts = sum(isinstance(item, Text) for item in node.items)

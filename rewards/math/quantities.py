@@ -121,7 +121,8 @@ def _times(cursor: Cursor, value: Node, is_money: bool) -> Node | None:
     if used := percent_words(words):
         cursor.position += used
         return Apply("percent", (value,))
-    if is_run(token.text) and (run := leading_multiplier(token.text)):
+    run = leading_multiplier(token.text) if not _names_unit(token.text) else None
+    if run:
         return _run_scaled(cursor, value, *run)
     if factor := multiplier(token.text, tight=not token.gap):
         return _scaled(cursor, value, factor)
@@ -130,6 +131,12 @@ def _times(cursor: Cursor, value: Node, is_money: bool) -> Node | None:
         exponent = (Number(Fraction(_POWERS[words[0]])),) if words[0] in _POWERS else ()
         return Apply(_APPLIED[words[0]], (value, *exponent))
     return _share(cursor, value, words)
+
+
+def _names_unit(word: str) -> bool:
+    """Whether an unspaced word begins with a unit: 千克 is a kilogram, and no thousand."""
+    found = run_unit(word) if is_run(word) else None
+    return found is not None and found[0] != ()
 
 
 def _scaled(cursor: Cursor, value: Node, factor: Fraction) -> Node:

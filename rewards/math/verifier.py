@@ -27,6 +27,7 @@ _SHOWN = 80
 _DECIMAL_COMMA = re.compile(
     r"^([^0-9]{0,8}[0-9]{1,64})(?:,|\{,\})([0-9]{1,2}|[0-9]{4,64})(?![0-9,{])"
 )
+_POINT_GROUPS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:[.\s][0-9]{3})+(?:,[0-9]{1,9})?(?![0-9.,])")
 
 Policy = str | MathPolicy | Mapping[str, object]
 Reader = Callable[[str], Answer]
@@ -80,7 +81,9 @@ def _verdict(found: Extraction, gold: str, policy: MathPolicy, reader: Reader) -
     claims = _relevant(found, expected, reader)
     if not claims:
         return Verdict(0.0, VerdictKind.UNPARSABLE, found.missing)
-    verdicts = [_compare(claim, expected, policy, reader) for claim in claims]
+    comma = found.comma_decimal or policy.decimal_comma
+    readings = [_readings(claim, comma, found.comma_decimal) for claim in claims]
+    verdicts = [_compare(each, expected, policy, reader) for each in readings]
     return next((one for one in verdicts if one.kind is not VerdictKind.CORRECT), verdicts[0])
 
 
@@ -129,10 +132,34 @@ def _letter(claim: str, reader: Reader) -> str | None:
         return None
 
 
-def _compare(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -> Verdict:
+def _readings(claim: str, comma: bool, groups: bool) -> tuple[str, ...]:
+    """The claim as written, then with its comma as a point and its points as thousands."""
+    with_point = _DECIMAL_COMMA.sub(r"\1.\2", claim) if comma else claim
+    with_groups = _POINT_GROUPS.sub(_without_points, claim) if groups else claim
+    return tuple(dict.fromkeys((claim, with_point, with_groups)))
+
+
+def _without_points(match: re.Match[str]) -> str:
+    return re.sub(r"[.\s]", "", match.group()).replace(",", ".")
+
+
+def _compare(
+    readings: tuple[str, ...], expected: Answer, policy: MathPolicy, reader: Reader
+) -> Verdict:
+    """The verdict on the first reading that matches, else on the first that can be read."""
+    verdicts = []
+    for reading in readings:
+        verdicts.append(_compared(reading, expected, policy, reader))
+        if verdicts[-1].kind is VerdictKind.CORRECT:
+            return verdicts[-1]
+    read_ones = [one for one in verdicts if one.kind is not VerdictKind.UNPARSABLE]
+    return (read_ones or verdicts)[0]
+
+
+def _compared(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -> Verdict:
     shown = f"{claim!r:.{_SHOWN}}"
     try:
-        matches = _matches_either_way(claim, expected, policy, reader)
+        matches = _matches(expected, reader(claim), policy)
     except Unreadable as error:
         return Verdict(0.0, VerdictKind.UNPARSABLE, f"{shown}: {error}", claim[:MAX_CHARS])
     except NoVerdict as error:
@@ -141,22 +168,6 @@ def _compare(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -
     kind = VerdictKind.CORRECT if matches else VerdictKind.WRONG
     relation = "matches" if matches else "does not match"
     return Verdict(float(matches), kind, f"{shown} {relation} {expected.key!r:.{_SHOWN}}", claim)
-
-
-def _matches_either_way(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) -> bool:
-    """As it is written, or where the policy allows it with its comma read as a point."""
-    with_point = _DECIMAL_COMMA.sub(r"\1.\2", claim) if policy.decimal_comma else claim
-    if with_point == claim:
-        return _matches(expected, reader(claim), policy)
-    try:
-        if _matches(expected, reader(claim), policy):
-            return True
-    except Unreadable:  # "3{,}5" is only a number; "(3,4]" is only an interval
-        return _matches(expected, reader(with_point), policy)
-    try:
-        return _matches(expected, reader(with_point), policy)
-    except Unreadable:
-        return False
 
 
 def _matches(expected: Answer, answer: Answer, policy: MathPolicy) -> bool:
