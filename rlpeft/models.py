@@ -149,14 +149,12 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     from transformers import AutoModelForCausalLM
 
     folder = check_model_folder(Path(path))
-    capped = getattr(load_config(folder).get_text_config(), ATTENTION_CAP, None) is not None
+    attention = _attention(load_config(folder))
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            # `sdpa` computes without the cap, and says nothing. Absent: sdpa, or eager where an
-            # architecture has no other (GPT-OSS).
-            attn_implementation="eager" if capped else None,
+            attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -172,6 +170,18 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
         )
     model.generation_config = neutral_generation_config(model.generation_config)
     return model.to(device).eval().requires_grad_(False)
+
+
+def _attention(config: Any) -> str:
+    """An attention of transformers that computes what the config says."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as classes
+
+    # `sdpa` leaves a cap of scores out, and says nothing.
+    if getattr(config.get_text_config(), ATTENTION_CAP, None) is not None:
+        return "eager"
+    # Some architectures have no other than eager: GPT-OSS, for its sinks.
+    has_sdpa = type(config) not in classes or classes[type(config)]._supports_sdpa
+    return "sdpa" if has_sdpa else "eager"
 
 
 def model_skeleton(path: Path | str) -> Any:

@@ -58,6 +58,18 @@ SUPPORTED = [
         {**SLIDING_AND_FULL, "vocab_size_per_layer_input": 60, "hidden_size_per_layer_input": 8},
         MIXED,
     ),
+    (
+        "gemma4_text",
+        {
+            "sliding_window": 4,
+            "num_hidden_layers": 4,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "num_kv_shared_layers": 2,
+            "vocab_size_per_layer_input": 60,
+            "hidden_size_per_layer_input": 8,
+        },
+        MIXED * 2,
+    ),
     ("vaultgemma", {**SLIDING_AND_FULL, **CAPS}, MIXED),
     ("phi", {}, FULL),
     ("phi3", SLIDING, WINDOW),
@@ -115,9 +127,10 @@ REFUSED = [
 ]
 
 
-def learner(base):
+def learner(base, **options):
     policy = attach_adapter(base, LoraFamilyAdapter(type="lora", rank=2), seed=0)
-    return Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+    config = LearnerConfig(**options)
+    return Learner(policy, config, LossConfig(), total_steps=1, temperature=1.0)
 
 
 def samples():
@@ -171,3 +184,25 @@ def test_what_cannot_be_expressed_is_refused_with_one_line_that_names_it(
     with pytest.raises(ModelError, match=named) as caught:
         learner(tiny_model(kind, **changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", ["gemma2", "gpt_oss", "cohere2"])
+def test_gradients_through_windows_caps_sinks_and_scales_are_those_of_a_plain_loop(
+    kind, checkpointing, tiny_model
+):
+    changes = {**SLIDING_AND_FULL, **(CAPS if kind == "gemma2" else {})}
+    trained = learner(tiny_model(kind, **changes), gradient_checkpointing=checkpointing)
+    trained.forward_backward(samples())
+    ours = {name: p.grad.clone() for name, p in trained.parameters.items()}
+    policy = trained.policy.eval()
+    policy.get_base_model().set_attn_implementation("eager")
+    trained.optimizer.zero_grad()
+    # Ratios are capped at 1 / exp(engine's log-prob 0): those of the loss, from plain log-probs.
+    rows = [alone(policy, sample) for sample in samples()]
+    ratios = [row.detach().exp().clamp(max=LossConfig().ratio_cap) for row in rows]
+    losses = [-(ratio * row).sum() for ratio, row in zip(ratios, rows, strict=True)]
+    (sum(losses) / len(rows)).backward()
+    for name, p in trained.parameters.items():
+        assert_close(ours[name], p.grad, rtol=1e-3, atol=1e-6)
+    assert max(grad.abs().max() for grad in ours.values()) > 1e-3

@@ -9,8 +9,6 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     BloomConfig,
-    Gemma2Config,
-    Gemma2ForCausalLM,
     GPT2Config,
     LlamaConfig,
 )
@@ -326,22 +324,17 @@ def test_a_config_without_a_context_says_what_to_add():
         context_length(BloomConfig())
 
 
-def test_a_model_with_capped_scores_is_loaded_with_an_attention_that_caps_them(tmp_path):
-    """`sdpa` would leave the cap out: the base would be another model than vLLM's."""
-    config = Gemma2Config(
-        vocab_size=60,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        attn_logit_softcapping=0.1,
-        initializer_range=1.0,
-    )
-    torch.manual_seed(0)
-    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("gemma2", {"attn_logit_softcapping": 0.1}), ("gpt_oss", {}), ("bloom", {})],
+)
+def test_a_model_is_loaded_with_an_attention_that_has_its_caps_and_sinks(
+    tiny_model, tmp_path, kind, changes
+):
+    """`sdpa` would leave them out: the base would be another model than vLLM's."""
+    eager = tiny_model(kind, **changes)
+    eager.set_attn_implementation("eager")
+    eager.save_pretrained(tmp_path)
     shutil.copy(TINY / "tokenizer.json", tmp_path)
-    eager = Gemma2ForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
     ids = torch.tensor([[3, 4, 5, 6, 7]])
     assert torch.equal(load_base_model(tmp_path)(ids).logits, eager(ids).logits)

@@ -19,8 +19,8 @@ from transformers.pytorch_utils import Conv1D
 
 from rlpeft.errors import ModelError
 
-CHOOSERS = frozenset({"router", "gate", "classifier", "indexer"})
-"""Parts of names of layers that choose experts or tokens, and project nothing."""
+CHOOSERS = frozenset({"router", "gate", "classifier", "indexer", "altup", "laurel"})
+"""Parts of names of layers that choose experts or tokens, or mix the streams of Gemma 3n."""
 
 SCALERS = ("_gate", "per_layer_input_gate", "per_layer_projection")
 """Ends of names of layers that scale a branch or feed Gemma's per-layer inputs."""

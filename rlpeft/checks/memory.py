@@ -30,7 +30,8 @@ def check_memory(recipe: Recipe, learner: Any) -> Check:
 
 def memory_estimate(recipe: Recipe, learner: Any) -> int:
     """Bytes at the peak of a step: weights, dense SVF copies, optimizer, activations, logits."""
-    policy, config = learner.policy, learner.policy.get_base_model().config
+    policy = learner.policy
+    config = policy.get_base_model().config.get_text_config()
     weights = sum(t.numel() * t.element_size() for t in (*policy.parameters(), *policy.buffers()))
     adapted = [m for m in policy.modules() if hasattr(m, "svf_basis")]
     # In fp32 each SVF layer keeps W' beside W.
