@@ -106,6 +106,13 @@ class GroupForward:
             raise self._refusal(
                 f"with {len(self.mechanisms.windows)} layers these did: {sorted(groups.served)}"
             )
+        windows = {self.mechanisms.windows[layer] or 0 for layer in groups.unsaid}
+        if max(windows, default=0) >= len(samples[0].prompt_ids):
+            # Some configs carry windows that their model never reads, and no probe could tell.
+            raise self._refusal(
+                f"layers {groups.unsaid} do not ask for the sliding_window of {windows} in their "
+                "config, and a probe as long costs too much"
+            )
         self._check_logprobs(batch, hidden_ND, samples)
         self._check_flow()
 

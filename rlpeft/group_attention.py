@@ -112,11 +112,13 @@ class LayerGroups:
     Attributes:
         views: by window; layers with one window share their masks.
         served: the layers that have attended, in their order.
+        unsaid: those with a window in their config, which they did not ask for.
     """
 
     mechanisms: Mechanisms
     views: Mapping[int | None, Groups]
     served: list[int] = field(default_factory=list)
+    unsaid: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, groups: Groups, mechanisms: Mechanisms) -> LayerGroups:
@@ -147,6 +149,8 @@ class LayerGroups:
         if causal is False:
             raise _contradiction(module, "is_causal", causal, "causal attention")
         self.served.append(layer)
+        if window is not None and "sliding_window" not in asked:
+            self.unsaid.append(layer)
         return self.views[window]
 
 

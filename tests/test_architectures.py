@@ -74,6 +74,7 @@ SUPPORTED = [
     ("phi", {}, FULL),
     ("phi3", SLIDING, WINDOW),
     ("phi3", {"sliding_window": None}, FULL),
+    ("phimoe", SLIDING, WINDOW),
     ("cohere", {"logit_scale": 0.5}, FULL),
     ("cohere2", {**SLIDING_AND_FULL, "logit_scale": 0.5}, MIXED),
     ("granite", SCALES, FULL),
@@ -206,3 +207,14 @@ def test_gradients_through_windows_caps_sinks_and_scales_are_those_of_a_plain_lo
     for name, p in trained.parameters.items():
         assert_close(ours[name], p.grad, rtol=1e-3, atol=1e-6)
     assert max(grad.abs().max() for grad in ours.values()) > 1e-3
+
+
+def test_a_window_in_the_config_that_the_model_never_reads_is_refused(tiny_model):
+    with pytest.raises(ModelError, match=r"log-probs of a probe differ by .* from the model's own"):
+        learner(tiny_model("llama", **SLIDING))
+
+
+def test_a_window_that_no_layer_asks_for_and_no_probe_can_reach_is_refused(tiny_model):
+    base = tiny_model("llama", sliding_window=100_000)
+    with pytest.raises(ModelError, match=r"layers \[0, 1\] do not ask for the sliding_window"):
+        learner(base)
