@@ -105,11 +105,11 @@ def validation(metrics: Mapping[str, float]) -> Validation | None:
     return None
 
 
-def pace(rate: float | None, steps_left: int) -> str:
+def pace(rate: float | None, steps_left: int, unit: str = "step") -> str:
     """Rate and time left; seconds a step where a step takes longer than one."""
     if rate is None:
         return ""
-    speed = f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
+    speed = f"{rate:.1f} {unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
     return f"{speed}  {clock_time(steps_left / rate)} left"
 
 
@@ -216,7 +216,7 @@ class RunDisplay:
         self._best = max(
             (v for v in (self._best, validation(metrics)) if v is not None), default=None
         )
-        paced = pace(self._rate.at(progress.step), self.total_steps - progress.step)
+        paced = pace(self._rate.at(progress.step), self.total_steps - progress.step, self.unit)
         self.has_stepped = True
         place = f"{self.unit} {progress.step}/{self.total_steps}"
         # As wide as the last step's, to which the terminal's column is padded.

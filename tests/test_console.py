@@ -162,6 +162,7 @@ def test_ctrl_c_is_answered_with_the_command_that_goes_on(tmp_path, capsys, monk
 
 def test_fast_steps_are_counted_by_the_second():
     assert pace(4.0, 480) == "4.0 steps/s  2:00 left"
+    assert pace(0.5, 20, "iteration") == "2.0 s/iteration  0:40 left"
 
 
 def test_no_pace_is_shown_before_there_is_one():
