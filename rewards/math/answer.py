@@ -38,10 +38,12 @@ from rewards.math.quantities import MAX_WORDS, quantity
 from rewards.math.systems import system
 from rewards.math.tokens import Token, tokenize
 from rewards.math.units import ORDINAL, canonical_unit, is_currency
-from rewards.math.words import leading_number, ordinal
+from rewards.math.words import leading_number, ordinal, word_set
 
 _MAX_REMEMBERED_CHARS = 256
 _MAX_UNIONS = 32
+_LEADING = (("=", "rel"), ("~", "rel"), (":", "op"))
+_ABOUT = word_set("about approximately approx roughly around nearly exactly")
 _PHRASES: dict[str, Node] = {
     "all real numbers": Constant("R"),
     "all reals": Constant("R"),
@@ -145,7 +147,7 @@ def _trimmed(tokens: Sequence[Token]) -> Sequence[Token]:
         if tokens[end - 1].text not in (".", ",", ";", "\\\\", ":"):
             break
         end -= 1
-    while start < end and (tokens[start].text, tokens[start].kind) in (("=", "rel"), (":", "op")):
+    while start < end and (tokens[start].text, tokens[start].kind) in _LEADING:
         start += 1
     return tokens[start:end]
 
@@ -231,6 +233,8 @@ class _AnswerParser(ExpressionParser):
             return rows
         if self.take("ellipsis"):
             return Constant("...")
+        if self.token.text.casefold() in _ABOUT and self.ahead().kind in ("number", "currency"):
+            self.position += 1
         if value := self._money_first():
             return value
         words = self.words(MAX_WORDS)

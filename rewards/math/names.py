@@ -28,7 +28,7 @@ def name_before_equals(cursor: Cursor) -> Symbol | None:
     left = _before_equals(cursor)
     if left is None:
         return None
-    name = _figure(left) or _call(left) or _described(left)
+    name = _norm(left) or _figure(left) or _call(left) or _described(left)
     if name is None:
         return None
     cursor.position += len(left)
@@ -45,6 +45,11 @@ def _before_equals(cursor: Cursor) -> Sequence[Token] | None:
             found = token.text in ("=", "~") and length > 0
             return cursor.tokens[cursor.position : cursor.position + length] if found else None
     return None
+
+
+def _norm(left: Sequence[Token]) -> str | None:
+    is_norm = len(left) > 2 and left[0].text == left[-1].text == "‖"
+    return "".join(token.text for token in left) if is_norm else None
 
 
 def _figure(left: Sequence[Token]) -> str | None:
@@ -116,6 +121,16 @@ def is_corners(node: Node) -> bool:
             return len(args) <= 6 and all(isinstance(a, Symbol) and a.name.isupper() for a in args)
         case Apply("abs", (inner,)):
             return is_corners(inner)
+    return False
+
+
+def is_size(node: Node) -> bool:
+    """Whether a node is |z| or sin A: asked for as a rule, but |x| = 5 and sin x = 1 ask for x."""
+    match node:
+        case Apply("abs", (Symbol(name),)):
+            return name not in ("x", "y", "n")
+        case Apply("sin" | "cos" | "tan", (Symbol(name),)):
+            return name.isupper() or len(name) > 1
     return False
 
 

@@ -71,10 +71,13 @@ _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ", "01234
 _SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ]+")
 _SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ]+")
 _INCHES = re.compile(r"(?<=[0-9])\"")
+_PRIMES = re.compile(r"\^\s?(?:\{\s?(?:\\prime\s?){1,3}\}|\\prime(?![A-Za-z]))")
+_RUPEES_ONLY = re.compile(r"(?<=[0-9])\s?/-\s*\Z")  # "450/-"
 _VULGAR = re.compile("[¼-¾⅐-⅞↉]")
 _OVERLINED = re.compile("((?:[0-9][\u0304\u0305])+)")
 _BACKSLASHES = re.compile(r"(?<!\\)(\\+)([A-Za-z]+)")
 _MORE_COMMANDS = TEXT_COMMANDS | FONT_COMMANDS | DROPPED | {"begin"}
+_MAX_DOUBLINGS = 3
 _THIN = r"(?:\{,\}|,\\!|,\\,|,\\;|\\,|\\;|\\:|\\ |\\!|~|\\thinspace(?![A-Za-z]))"
 _SURE_THOUSANDS = re.compile(rf"(?<=[0-9]){_THIN}[ ]{{0,2}}(?=[0-9]{{3}}(?![0-9]))")
 # Groups that no decimal has: 1.234.567, 1'234'567, and 1,00,000 as India writes it.
@@ -95,14 +98,20 @@ def single_backslashes(text: str) -> str:
 
     Only where every command is doubled: in LaTeX two backslashes begin a new row.
     """
+    for _ in range(_MAX_DOUBLINGS):
+        if not _is_doubled(text):
+            break
+        text = text.replace("\\\\", "\\")
+    return text
+
+
+def _is_doubled(text: str) -> bool:
     if "\\\\" not in text:
-        return text
+        return False
     runs = list(_BACKSLASHES.finditer(text))
     if any(len(run[1]) % 2 for run in runs):
-        return text
-    if not any(run[2] in COMMANDS or run[2] in _MORE_COMMANDS for run in runs):
-        return text
-    return text.replace("\\\\", "\\")
+        return False
+    return any(run[2] in COMMANDS or run[2] in _MORE_COMMANDS for run in runs)
 
 
 def unwrapped(text: str) -> str:
@@ -131,6 +140,8 @@ def normalise(text: str) -> str:
     if any(ord(char) < 32 and char not in "\t\n\r" for char in text):
         raise Unreadable("holds control characters")
     text = _SURE_GROUPS.sub(_grouped, text)
+    text = _PRIMES.sub(lambda match: "'" * match.group().count("prime"), text)
+    text = _RUPEES_ONLY.sub("", text)
     text = _INCHES.sub("''", text)
     text = _SURE_THOUSANDS.sub(THOUSANDS, text).replace("{,}", DECIMAL_COMMA)
     return _SPACED_THOUSANDS.sub(lambda match: match.group().replace(" ", THOUSANDS), text)

@@ -120,7 +120,8 @@ class ExpressionParser(GroupParser):
             return not self._remark_follows()
         if token.kind == "number":
             before = self.tokens[self.position - 1]
-            return before.kind == "close" or before.text == "!"
+            in_degrees = self.position > 1 and self.tokens[self.position - 2].kind == "degree"
+            return (before.kind == "close" and not in_degrees) or before.text == "!"
         return token.text == "|" and token.kind == "op" and not self.bars
 
     def _remark_follows(self) -> bool:

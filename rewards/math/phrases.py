@@ -140,6 +140,8 @@ def _value_at(text: str, start: int, *, foreign: bool = False) -> tuple[int, str
             if _HEDGE.search(tail, length):
                 return None
             return start + length, candidate
+    if foreign and (stated := stated_value(tail)):  # "答：小明有5个苹果。"
+        return sentence, stated
     if foreign and (number := _BESIDE_A_NOUN.fullmatch(tail)):
         beside = f"{number['before']} {number['behind'] or ''}".casefold().split()
         if not any(changes_value(word) or _DENIAL.match(word) for word in beside):

@@ -235,6 +235,7 @@ def _unit_step(cursor: Cursor, *, started: bool) -> str | None:
         if started and word in NUMBER_WORDS:
             return None
         cursor.position += 1
+        cursor.take("op", ".")  # "sq. ft."
         if word in _PER and (started or word == "per"):
             return "/" if _noun_follows(cursor) else ""
         return word if word in _POWERS else token.text.replace(" ", "")

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from rewards.math.limits import Unreadable
-from rewards.math.names import is_corners, is_derivative, plain_name
+from rewards.math.names import is_corners, is_derivative, is_size, plain_name
 from rewards.math.nodes import (
     Apply,
     Constant,
@@ -93,7 +93,7 @@ def is_label(node: Node) -> bool:
             return all(isinstance(arg, Symbol | Number) or is_corners(arg) for arg in args)
         case Group("()", items):
             return all(isinstance(item, Symbol) for item in items)
-    return is_corners(node) or is_derivative(node)
+    return is_corners(node) or is_derivative(node) or is_size(node)
 
 
 def same_label(first: Node, second: Node) -> bool:

@@ -32,7 +32,7 @@ def system(cursor: Cursor, read: Read) -> Node | None:
     braced = cursor.at("open", "\\{") and cursor.ahead().kind == "begin"
     known = _BEHIND_A_BRACE if braced else _ENVIRONMENTS
     begin = cursor.ahead() if braced else cursor.token
-    if begin.kind != "begin" or begin.text not in known:
+    if begin.kind != "begin" or not (begin.text in known or _holds_relations(cursor)):
         return None
     cursor.position += 2 if braced else 1
     rows = _rows(cursor)
@@ -46,6 +46,15 @@ def system(cursor: Cursor, read: Read) -> Node | None:
     if not entries:
         raise Unreadable("an environment without rows")
     return entries[0] if len(entries) == 1 else Group("and", entries)
+
+
+def _holds_relations(cursor: Cursor) -> bool:
+    """Whether an array without a brace holds equations, and so is no matrix."""
+    if not cursor.at("begin", "array"):
+        return False
+    inside = cursor.tokens[cursor.position + 1 :]
+    end = next((i for i, token in enumerate(inside) if token.kind == "end"), 0)
+    return any(token.kind == "rel" for token in inside[:end])
 
 
 def _rows(cursor: Cursor) -> list[Row]:

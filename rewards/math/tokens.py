@@ -20,7 +20,7 @@ from rewards.math.limits import (
 )
 from rewards.math.normalise import DECIMAL_COMMA, THOUSANDS, normalise
 from rewards.math.nouns import COMMON, is_countable_without_s
-from rewards.math.units import CURRENCY_SIGNS, stands_alone
+from rewards.math.units import CURRENCY_SIGNS, UNIT_LETTERS, stands_alone
 from rewards.math.vocabulary import (
     COMMANDS,
     DROPPED,
@@ -93,7 +93,7 @@ class _Tokenizer:
         self.position = 0
         self.gap = False
         self.tokens: list[Token] = []
-        self.braces: list[str] = []  # "group" (a token), "text" or "font" (vanish)
+        self.braces: list[str] = []  # "group" (a token); "text", "font", "roman" vanish
         self.brackets = 0
         # In "(1,000, 2,000)" only the commas without a space can belong to a number.
         self.spaced_commas = bool(re.search(r"[,;]\s", self.text))
@@ -184,7 +184,8 @@ class _Tokenizer:
 
     def _command(self, name: str) -> None:
         if name in TEXT_COMMANDS or name in FONT_COMMANDS:
-            self._wrapper("text" if name in TEXT_COMMANDS or self._in_text() else "font")
+            font = "roman" if name == "mathrm" else "font"
+            self._wrapper("text" if name in TEXT_COMMANDS or self._in_text() else font)
         elif name in ("color", "textcolor", "colorbox"):
             self._skip_braced()
             self._wrapper("font")
@@ -257,7 +258,7 @@ class _Tokenizer:
         is_article = self._is_article()
         self.position = match.end()
         word = match.group()
-        if is_article:
+        if is_article or self._is_upright_unit(word):
             self._add("word", word)
         elif not self._in_text() and _is_variable(word):
             self._product(word)
@@ -281,6 +282,15 @@ class _Tokenizer:
         for letter in letters:
             name = "pi" if letter == "π" else GREEK_SIGNS.get(letter, letter)
             self._add("const" if name in ("e", "i", "pi") else "symbol", name)
+
+    def _is_upright_unit(self, word: str) -> bool:
+        """The m and the s of "6\\,\\mathrm{m/s}": upright behind a number or another unit."""
+        if word not in UNIT_LETTERS or self.braces[-1:] != ["roman"] or not self.tokens:
+            return False
+        last = self.tokens[-1]
+        if last.text in ("/", "*") and len(self.tokens) > 1:
+            last = self.tokens[-2]
+        return last.kind in ("number", "word", "close")
 
     def _is_article(self) -> bool:
         """The "a" of "5 and a half" and of "60 miles a day"."""

@@ -52,7 +52,7 @@ _TABLE: dict[str, tuple[str, Fraction, str, str]] = {
     "decade": ("month", Fraction(120), "", ""),
     "century": ("month", Fraction(1200), "centuries", ""),
     "cent": ("dollar", Fraction(1, 100), "penny pennies", "¢"),
-    "dollar": ("dollar", Fraction(1), "usd buck us$ hk$ nt$ dola dólar dólares", "$"),
+    "dollar": ("dollar", Fraction(1), "usd aud cad hkd sgd nzd buck dola dólar dólares", "$"),
     "euro": ("euro", Fraction(1), "eur", "€"),
     "sterling": ("sterling", Fraction(1), "gbp quid", "£"),
     "pence": ("sterling", Fraction(1, 100), "", ""),

@@ -62,6 +62,11 @@ def score(gold: str, answer: str, policy=STRICT) -> float | None:
         ),
         ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "[[1,2],[3,4]]", "[[1,3],[2,4]]"),
         ("1500", "1.5\\text{E}3", "1.5\\text{E}4"),
+        (
+            "x=1, y=2",
+            "\\begin{array}{rl}x&=1\\\\y&=2\\end{array}",
+            "\\begin{array}{rl}x&=2\\\\y&=2\\end{array}",
+        ),
         ("\\textbf{(B) }12", "12", "13"),
         ("12", "(B) 12", "(B) 13"),
         ("\\text{ellipse}", "\\text{an ellipse}", "\\text{a circle}"),
@@ -92,6 +97,7 @@ def test_doubled_backslashes_are_read_as_single_ones():
     assert verify("so \\\\boxed{7}", "7").score == 1.0
     assert verify("\\\\boxed{\\\\frac{1}{2}}", "\\frac12").score == 1.0
     assert verify("\\\\boxed{8}", "7").score == 0.0
+    assert verify("\\\\\\\\boxed{7}", "7").score == 1.0
     assert verify("\\boxed{\\frac12}", "\\\\frac{1}{2}").score == 1.0
     assert verify("\\boxed{\\\\frac{1}{2}}", "0.5").score == 1.0
     matrix = "\\begin{pmatrix}1\\\\x\\end{pmatrix}"

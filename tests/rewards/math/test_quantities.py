@@ -63,7 +63,11 @@ def test_multipliers_multiply(gold, answer):
         "5\\text{ (maximum)}", "5\\text{ (cm)}", "5\\text{个}", "5平方厘米", "5個です", "5개입니다",
         "5个苹果", "5\\text{元}", "5ドル", "5\\text{ долларов}", "5\\text{ ডলার}", "5\\text{ บาท}",
         "\\text{Rs. }5", "Rs 5", "\\text{USD }5", "US\\$5", "5\\text{ EUR}", "₩5", "HK\\$5",
-        "5\\text{ K}",
+        "5\\text{ K}", "5\\,\\mathrm{m/s^2}",
+        "5\\,\\mathrm{N\\cdot m}", "5\\text{ sq. ft.}", "5/-",
+        "\\approx 5", "\\approx5\\text{ cm}", "≈ 5", "\\text{about }5", "\\pounds 5",
+        "\\text{AUD }5",
+        "5\\ \\mathrm{J\\cdot mol^{-1}\\cdot K^{-1}}", "5\\text{ pairs}",
     ],
 )  # fmt: skip
 def test_known_units_and_counted_nouns_leave_the_number(answer):
@@ -79,7 +83,8 @@ def test_one_and_fractions_count_in_the_singular():
     "gold",
     [
         "2 \\text{ hours } 30 \\text{ minutes}", "6\\text{ ft }3\\text{ in}", "30^\\circ 15'",
-        "30°15′20″", "6'3\"", "1 hour and 20 minutes", "3\\text{ lb }4\\text{ oz}",
+        "30°15′20″", "30^{\\circ}15^{\\prime}", "6'3\"", "1 hour and 20 minutes",
+        "3\\text{ lb }4\\text{ oz}",
         "2\\text{ dollars and }50\\text{ cents}", "1\\text{ week, }2\\text{ days}",
     ],
 )  # fmt: skip
