@@ -31,7 +31,7 @@ from rlpeft.evaluate import Prompter, Scores
 from rlpeft.models import eos_ids, resolve_model
 from rlpeft.rollout.base import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet, Proof
-from rlpeft.tasks.base import SPLITS, Task
+from rlpeft.tasks.base import SPLITS, ProblemSet, Task
 from rlpeft.tasks.catalogue import load_task
 
 NUM_PROBLEMS, GROUP_SIZE = 8, 4
@@ -176,4 +176,6 @@ def _whole(task: Task) -> Task:
 
 def _sizes(task: Task) -> str:
     sizes = [f"{len(task.split(split))} {split}" for split in SPLITS]
-    return f"{task.name}: {', '.join(sizes)} problems"
+    left_out = sum(task.left_out.values()) if isinstance(task, ProblemSet) else 0
+    went = f"; {left_out} left out, whose prompts stand in a later split" if left_out else ""
+    return f"{task.name}: {', '.join(sizes)} problems{went}"

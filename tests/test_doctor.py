@@ -127,6 +127,14 @@ def test_a_task_without_problems_to_train_on_is_a_row(rows, tmp_path):
     assert "no train problems" in found["task"].found
 
 
+def test_problems_that_were_left_out_are_told(rows, tmp_path):
+    lines = [f'{{"prompt": "{n}", "answer": "1"}}' for n in (*range(40), *range(5))]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    sizes = {"num_validation": 8, "num_test": 8}
+    found = rows(recipe(task={"name": "jsonl", "path": str(tmp_path / "rows.jsonl")} | sizes))
+    assert "left out, whose prompts stand in a later split" in found["task"].found
+
+
 def test_a_wrong_reward_is_a_row(rows):
     found = rows(recipe(reward=[{"name": "nosuchreward"}]))
     assert failed(found) == ["reward"]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, get_args
 
 from rlpeft.errors import DataError
@@ -46,6 +46,7 @@ class ProblemSet:
     Args:
         name: the name it was loaded by.
         splits: problems by split; a split that is left out cannot be asked for.
+        left_out: problems of each split that went because a later split has their prompts.
 
     Raises:
         DataError: two problems share an id.
@@ -53,6 +54,7 @@ class ProblemSet:
 
     name: str
     splits: Mapping[Split, tuple[Problem, ...]]
+    left_out: Mapping[Split, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ids = [problem.id for split in SPLITS for problem in self.splits.get(split, ())]
@@ -66,6 +68,12 @@ class ProblemSet:
     def split(self, split: Split) -> Sequence[Problem]:
         """Problems of one split."""
         problems = self.splits.get(split, ())
+        if not problems and self.left_out.get(split):
+            raise DataError(
+                f"task {self.name!r}: every prompt of the {self.left_out[split]} {split} problems "
+                "stands in a later split too. Have prompts tell rows apart: correct "
+                "task.options.template, or remove rows that are there twice."
+            )
         if not problems:
             raise DataError(
                 f"task {self.name!r} has no {split} problems. Give task.path a source that has a "

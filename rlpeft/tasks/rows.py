@@ -134,7 +134,8 @@ def row_task(
     for split in reversed(SPLITS):
         kept[split] = tuple(p for p in chosen.get(split, []) if _key(p) not in seen)
         seen.update(_key(problem) for problem in kept[split])
-    return ProblemSet(name, kept)
+    left_out = {split: len(chosen.get(split, [])) - len(kept[split]) for split in kept}
+    return ProblemSet(name, kept, left_out)
 
 
 def _problem(

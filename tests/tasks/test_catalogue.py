@@ -78,6 +78,16 @@ def test_a_prompt_of_a_later_split_is_left_out_of_earlier_ones(tmp_path):
     assert prompts(task, "validation") == [row["prompt"] for row in ROWS[6:9]]
 
 
+def test_rows_that_a_later_split_has_are_counted_and_named_where_none_is_left(tmp_path):
+    write(tmp_path / "train.jsonl", ROWS[:8])
+    write(tmp_path / "validation.jsonl", ROWS[6:10])
+    write(tmp_path / "test.jsonl", ROWS[9:12])
+    assert load(tmp_path).left_out == {"train": 2, "validation": 1, "test": 0}
+    alike = load(write(tmp_path / "a.jsonl", ROWS), template="Of topic {topic}:")
+    with pytest.raises(DataError, match=r"every prompt of the 10 train problems stands in a later"):
+        alike.split("train")
+
+
 def test_a_test_only_source_gives_up_validation_rows_that_are_not_tested(tmp_path):
     write(tmp_path / "test.jsonl", ROWS)
     task = load(tmp_path, num_test=100)
