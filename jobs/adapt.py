@@ -16,6 +16,7 @@ from typing import Any
 
 from jobs.adapt_chart import draw_history
 from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
+from jobs.library import keep_of_base
 from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.adapt.fitness import Grader
 from rlpeft.adapt.journal import Journal
@@ -89,9 +90,9 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
         RlpeftError: experts that cannot be mixed, or data that cannot be used.
         RewardError: a reward cannot be used.
     """
-    folders = expert_folders(recipe)
-    engine_recipe = recipe.engine_recipe(read_card(folders[0]).adapter)
     digest = model_digest(resolve_model(recipe.model.name))
+    folders = expert_folders(recipe, digest)
+    engine_recipe = recipe.engine_recipe(read_card(folders[0]).adapter)
     factors: Mapping[str, str] | None = None
     is_direct = all(read_card(f).adapter.get("parametrisation") == "direct" for f in folders)
     if recipe.rollout.engine == "vllm" or not is_direct:  # vLLM reads the factors themselves
@@ -104,8 +105,8 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     return Inputs(recipe, engine_recipe, experts, task, load_shots(recipe, task), prompter)
 
 
-def expert_folders(recipe: AdaptRecipe) -> list[Path]:
-    """Every expert that the recipe names.
+def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
+    """Every expert that the recipe names, and those of its base below the folders it names.
 
     Raises:
         ExpertError: a folder without any.
@@ -118,7 +119,9 @@ def expert_folders(recipe: AdaptRecipe) -> list[Path]:
                 f"experts must name folders with experts, there is none at or below {root!r}. "
                 "Train one: rlpeft train quickstart"
             )
-        found += below
+        # An expert that is named itself and is of another base is a mistake, and told as one.
+        is_named = below == [Path(root).expanduser()]
+        found += below if is_named else keep_of_base(below, base_digest)
     return found
 
 

@@ -84,8 +84,8 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict
 
     The seconds of both passes are written to `out`.
     """
-    folders = expert_folders(inputs.recipe) + ([classifier] if classifier else [])
     base_digest = inputs.experts.cards[0].base_digest
+    folders = expert_folders(inputs.recipe, base_digest) + ([classifier] if classifier else [])
     experts = ExpertSet.read(folders, base_digest=base_digest, factors=inputs.experts.factors)
     problems = inputs.task.split("test")
     sampling = greedy_sampling(inputs.engine_recipe)

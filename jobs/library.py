@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from rlpeft.build import build_engine, build_prompter, build_state
 from rlpeft.config import Recipe, parse_recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
-from rlpeft.experts import find_experts, read_card
+from rlpeft.experts import find_experts, of_base, read_card
 from rlpeft.mixing import BASE, ExpertSet
 from rlpeft.models import resolve_model
 from rlpeft.rollout.fleet import Fleet, LocalFleet
@@ -29,21 +32,34 @@ class Library:
 
 
 def read_experts(root: Path, recipe: Recipe) -> ExpertSet:
-    """The experts at or below a folder, checked to be of the recipe's base model."""
+    """The experts at or below a folder that are of the recipe's base model.
+
+    Raises:
+        ExpertError: none is, or they do not go together.
+    """
     digest = model_digest(resolve_model(recipe.model.name))
+    folders = keep_of_base(find_experts(root), digest)
     factors = build_state(recipe).factors
-    return ExpertSet.read(find_experts(root), base_digest=digest, factors=factors)
+    return ExpertSet.read(folders, base_digest=digest, factors=factors)
+
+
+def keep_of_base(folders: Sequence[Path], base_digest: str) -> list[Path]:
+    """The experts of one base; the others are named on the error stream, and left out."""
+    kept, notes = of_base(folders, base_digest)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    return kept
 
 
 def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Recipe:
     """A recipe that builds the experts' engine.
 
     Args:
-        model: the base model's name or folder; that on the experts' cards if absent.
+        model: the base model's name or folder; that on most of the experts' cards if absent.
         rollout: the recipe's `[rollout]` section.
 
     Raises:
-        ExpertError: no expert at or below the folder.
+        ExpertError: no expert at or below the folder, or as many of one base as of another.
     """
     folders = find_experts(root)
     if not folders:
@@ -51,6 +67,8 @@ def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Reci
             f"--experts must name a folder with experts, there is none at or below {str(root)!r}. "
             "Train one: rlpeft train quickstart"
         )
+    digest = _base_of(folders) if model is None else model_digest(resolve_model(model))
+    folders, _ = of_base(folders, digest)  # `read_experts` tells which are left out
     card = read_card(folders[0])
     if rollout.get("engine") == "vllm":
         # One slot for each, so that all of them may share a batch.
@@ -66,6 +84,19 @@ def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Reci
         "rollout": rollout,
     }
     return parse_recipe(tree, source=f"experts in {root}")
+
+
+def _base_of(folders: Sequence[Path]) -> str:
+    """The base digest on most cards."""
+    cards = [read_card(folder) for folder in folders]
+    counts = Counter(card.base_digest for card in cards).most_common()
+    if len(counts) > 1 and counts[0][1] == counts[1][1]:
+        names = {card.base_digest: card.base_model for card in cards}
+        listed = ", ".join(f"{count} of {names[digest]}" for digest, count in counts)
+        raise ExpertError(
+            f"--model must name the base model where no base has the most experts, got {listed}."
+        )
+    return counts[0][0]
 
 
 @contextmanager

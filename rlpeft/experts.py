@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,24 @@ def find_experts(root: Path) -> list[Path]:
         if {CARD_FILE, CONFIG_FILE} <= set(files):
             found.append(Path(folder))
     return sorted(found)
+
+
+def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list[str]]:
+    """The experts of one base, and a line about each that is left out.
+
+    Where none is of it all are given back: to load one says what is wrong.
+    """
+    kept, notes = [], []
+    for folder in folders:
+        card = read_card(folder)
+        if is_base(card.base_digest, base_digest):
+            kept.append(folder)
+        else:
+            notes.append(
+                f"left out {str(folder)!r}: it is of base {card.base_model} "
+                f"sha256:{card.base_digest[:12]}…, not of sha256:{base_digest[:12]}…."
+            )
+    return (kept, notes) if kept else (list(folders), [])
 
 
 def read_card(folder: Path) -> ExpertCard:
