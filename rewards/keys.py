@@ -65,13 +65,15 @@ def keys_like(key: str, letters: str) -> Keys:
 def _keys(anywhere: str, listed: str, *, is_name: bool) -> Keys:
     one, noun = rf"(?P<key>{anywhere})", rf"(?:{phrases.NOUN})?"
     text = (
-        r"(?:\)|\]|[.:](?![.\d])|\s[–—-]\s|\s?(?:→|->|=>)|,?\s(?=[\d(])|项|項|选项|選項|番|번"
+        r"(?:\)|\]|\s?[.:;!。、](?![.\d])|\s[–—-]\s|\s?(?:→|->|=>)|,?\s(?=[\d(])|项|項|选项|選項|番|번"
         r"|[,\s]+(?:and\s|but\s)?(?:because|since|as|not|rather|instead|over)\b|\s*$)"
     )
     if is_name:  # Options read "Answer2: text": no text may follow the key of a name.
         text = r"\s*$"
     return Keys(
-        mention=re.compile(rf"(?<![A-Za-z0-9]){one}{_CLOSE}(?![A-Za-z0-9])", re.M),
+        mention=re.compile(
+            rf"(?<![A-Za-z0-9]){one}{_CLOSE}(?:(?<=['’])d[iıuü]r\b)?(?![A-Za-z0-9])", re.M
+        ),
         # An article is followed by a word, a choice is not; nor by the rest of a formula.
         ends=re.compile(
             rf"(?![ ]?[\^=+<>\\]|['’]s\b|-\w|[.,:]\d)(?!\s+(?!(?:{_FOLLOWING})\b)[a-z])", re.M
@@ -81,6 +83,6 @@ def _keys(anywhere: str, listed: str, *, is_name: bool) -> Keys:
         ),
         alone=re.compile(rf"{noun}[(\[<{{「【]{{0,2}}(?P<key>{listed}){_CLOSE}{text}", re.M),
         pure=re.compile(rf"[\s(\[]*(?:{listed})[\s)\].]*"),
-        follower=re.compile(rf"{_JOINED}[(\[]{{0,2}}{one}{_CLOSE}(?![A-Za-z0-9])", re.M),
+        follower=re.compile(rf"{_JOINED}[(\[\"']{{0,2}}{one}{_CLOSE}(?![A-Za-z0-9])", re.M),
         is_name=is_name,
     )

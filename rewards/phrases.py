@@ -38,16 +38,16 @@ _GOOD = _words(
 _BE = _words(
     "is,was,be,'s,goes to,seems to be,appears to be,would seem to be,turns out to be,remains,"
     "becomes,es,es la,sería,será,debe ser,ist,wäre,lautet,muss,est,est la,serait,è,è la,sarebbe,é,"
-    "é a,seria,это,является,luidt,är,adalah,ialah,yaitu,là,هي,هو,है,হল,হলো,হচ্ছে,ni,คือ,είναι,"
-    "to,jest,je"
+    "é a,seria,под буквой,היא,הוא,είναι η,это,является,luidt,är,adalah,ialah,yaitu,"
+    "là,هي,هو,है,হল,হলো,হচ্ছে,ni,คือ,είναι,to,jest,je"
 )
 _ADVERB = _words(
     "clearly,therefore,thus,hence,then,most likely,very likely,likely,probably,most probably,"
     "definitely,certainly,surely,simply,just,indeed,in fact,actually,obviously,of course,still,"
     "either,both,now,again,going to be,given by,given in,in,only,undoubtedly,presumably,really,"
     "the,la,el,die,der,le,il,o,a opção,clairement,claramente,probablement,probablemente,also,"
-    "number,under,с,под буквой,option,choice,letter,answer,option number,indicated by,labeled,"
-    "labelled,marked,as follows"
+    "number,under,donc,l'option,l'opzione,la lettre,с,под буквой,option,choice,letter,answer,"
+    "option number,indicated by,labeled,labelled,marked,as follows"
 )
 _CHOOSE = _words(
     "choose,chose,choosing,pick,picked,picking,select,selected,selecting,go with,going with,"
@@ -56,12 +56,12 @@ _CHOOSE = _words(
     "kies,wybieram,seçiyorum"
 )
 _CORRECTION = (
-    r"no|nope|wait|actually|sorry|correction|oops|hmm|i\smean|make\sthat|make\sit|scratch\sthat|"
-    r"on\ssecond\sthought|rather|but|however|instead|nein|sondern|sino|mais|aber|pero|нет|а|но"
+    r"no|nope|wait|actually|sorry|correction|oops|hmm|i\smean|i\smeant|make\sthat|make\sit|scratch\sthat|"
+    r"on\ssecond\sthought|on\sreflection|rather|but|however|instead|nein|sondern|sino|mais|aber|pero|нет|а|но"
 )
 _BELIEVE = (
     r"leaves|leaving|left\swith|looks\slike|think|believe|guess|suspect|points\sto|indicates|"
-    r"corresponds\sto|matches|suggests|conclude"
+    r"corresponds\sto|matches|suggests|conclude|we\sget|obtain"
 )
 _SO = (
     r"so|thus|hence|therefore|then|finally|ergo|overall|clearly|definitely|yes|ok|okay|well|sure|"
@@ -70,10 +70,10 @@ _SO = (
 )
 _ITEM = "statement|sentence|one|item|claim|explanation|description|candidate"
 _UNSPACED = _words("คำตอบ")
-_CJK_ANSWER = "答案|正解|正答|解答|回答|答え|答|정답|답"
+_CJK_ANSWER = "答案|结论|結論|正解|正答|解答|回答|答え|答|정답|답"
 _CJK_BE = "应该|應該|應|应|就|只能|必为|是|为|為|选择|選擇|选|選|は|が|은|는|이|가|[:=】」』)\\]]"
 _CJK_OPTION = "选项|選項|選択肢|선택지|보기|番号|字母"
-_CJK_CHOOSE = "选择|選擇|选|選"
+_CJK_CHOOSE = "只有|仅有|唯有|选择|選擇|选|選"
 
 _BRIDGE = rf"(?:[\s,:]{{1,3}}(?:{_ADVERB}|{_OPTION})(?!\w)){{0,4}}"
 _OPEN = r"[\s\"'“”‘’(\[{<「『【《:=#~–—-]{0,8}"
@@ -83,20 +83,21 @@ STATED = re.compile(
     rf"""(?ix)
     (?:
       # "the answer to this question is most likely", "Correct option:", "Answer -"
-      (?<![^\W_])(?:{_ANSWER}|{_OPTION}|{_GOOD})[\s"'’\])]{{0,3}}
+      (?<![^\W_])(?:{_ANSWER}|{_OPTION}|{_GOOD})(?:\(s\))?[\s"'’\])]{{0,3}}
         (?:{_FILL}(?:\s{{1,3}}|(?='))(?:{_BE})(?!\w){_BRIDGE}
           |{_FILL}\s{{0,3}}(?:[:=→]|=>|->|[–—-]\s){_BRIDGE})
-      | (?:{_UNSPACED})\S{{0,24}} | (?<!\w)ans\.
+      | (?:{_UNSPACED})\S{{0,24}} | (?<!\w)ans\. | [\[<](?:{_ANSWER})[\]>]
       | \#\#\#\#
-      | (?:^|[.!?;:,\n]\s{{0,3}}|\b(?:i|we|you|let's|let\sus|so|therefore|thus|hence|then|and|ich|
-          yo|je|must|should|would|will|'ll|'d|'m|have\sto|going\sto|rather|finally|saya|я|eu|io)
+      | (?:^|[.!?;:,\n]\s{{0,3}}|\b(?:i|me|we|you|let's|let\sus|so|therefore|thus|hence|then|and|
+          ich|yo|je|must|should|would|will|'ll|'d|'m|have\sto|going\sto|rather|finally|saya|я|eu|io)
           \s{{1,3}})
         (?:{_CHOOSE})(?!\w){_BRIDGE}
-      | (?:{_CJK_ANSWER})[\s】」』)\]]{{0,2}}(?:\s{{0,2}}(?:{_CJK_BE})){{0,4}}
+      | (?:{_CJK_ANSWER})[\s】」』)\]]{{0,2}}(?:[\s、,]{{0,2}}(?:{_CJK_BE})){{0,4}}[、,]?
           \s{{0,2}}(?:{_CJK_OPTION})?
       | (?:{_CJK_CHOOSE})[\s:]{{0,2}}(?:{_CJK_OPTION})?
       | (?:正确|正確|正しい)(?:的)?(?:{_CJK_OPTION}|{_CJK_ANSWER}|もの|一项|一項)?
           (?:应该|应)?[是为為は:]
+      | (?:最も)?適切な(?:の|もの)は | 最(?:合适|恰当|佳|可能)的(?:{_CJK_OPTION}|{_CJK_ANSWER})?是
     )
     {_OPEN}\Z"""
 )
@@ -111,7 +112,7 @@ CORRECTED = re.compile(
 (?:{_CORRECTION})
       |不对|不對|不[,、]|而是|いや|ではなく|じゃなく|아니라|아니)
     [\s,.:;!。、…–—-]{{0,5}}(?:{_CJK_ANSWER})?(?:{_CJK_BE}){{0,3}}
-    (?:(?:no|wait|actually|sorry|i\smean|rather|instead)[\s,.:;!…–—-]{{1,5}}){{0,3}}
+    (?:(?:no|wait|actually|sorry|i\smean|i\smeant|rather|instead)[\s,.:;!…–—-]{{1,5}}){{0,3}}
     (?:(?:it|that|this|this\sone|es|c|ce)?(?:'s|\sis|\smust\sbe|\sshould\sbe|\sist|'est|\sest)\s
        {{1,3}})?
     (?:(?:{_OPTION})\s{{1,3}})?{_BRIDGE}{_OPEN}\Z"""

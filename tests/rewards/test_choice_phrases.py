@@ -239,6 +239,182 @@ Answer = B
 Answer -> B
 Answer → B
 => B
+The answer's B.
+I am confident that the answer is B.
+I'm fairly sure it's B.
+Final answer is option (B).
+Final choice: B
+Option B seems to be the best answer.
+Option (B) it is.
+Therefore, option B is the right answer.
+The correct statement is B.
+The correct answer would therefore be B.
+We get B.
+We conclude that B is correct.
+This corresponds to option B.
+This matches option B.
+which is option B
+This is option (B).
+so the answer must be choice B
+So B is our answer.
+so the correct choice is (b)
+So I'd go for B
+I'd lean towards B.
+I'll choose B, because it is the largest.
+I'm choosing B.
+Let's go with B.
+Let me go with B.
+My pick is B.
+The only correct answer is B.
+The most appropriate answer is B.
+The most likely answer is B.
+The best answer from the options is B.
+The answer that best fits is B.
+Among the options, B is the best.
+Of these, B is correct.
+Only B is correct.
+Only option B works, so B.
+Out of all the options, the correct one is B.
+**Answer**: Option B
+**Final Answer: (B)**
+Final answer → B
+[Answer] B
+[ANSWER]: B
+<final_answer>B</final_answer>
+<answer> B </answer>
+<answer>\boxed{B}</answer>
+answer = B
+"answer": "B"
+{"answer": ["B"]}
+{"answer": "(B)"}
+{"answer": "B. 4"}
+{"choice":"B"}
+{"letter": "B"}
+ANSWER: (B)
+Answer is: B
+Answer is - B
+Answer(s): B
+Answer: Option B.
+Answer: The correct option is B.
+Answer: [B]
+Answer: <B>
+Answer: "B"
+Answer: 'B'
+Answer: B (4)
+Answer: B (the sun)
+Answer: B because it rises.
+Answer: B, the sun
+Answer: B - the sun
+Answer: B/the sun
+(B) 4
+(b) 4
+b) 4
+B : 4
+B; 4
+B!
+"B."
+B。
+选 B
+选（B）
+选择 B。
+我选B。
+答案應該是B
+正确答案应该是B选项
+最终答案：B
+最后答案是B
+结论：B
+因此选择B。
+所以，答案是B
+故正确答案为B
+因此正确选项是 **B**
+B 是正确的
+B是对的
+B是正确选项
+只有B正确
+只有B符合题意
+A、C、D均错误，故选B
+最佳答案是B
+正确答案：选项B
+正しい答えは「B」です。
+正解は、Bです。
+正解はB: 太陽
+最も適切なのはBです。
+答えは B
+よって正解は B
+정답은 (B)
+정답은 B 입니다
+답은 B이다.
+답: (B)
+정답: B.
+따라서 답은 B이다.
+La respuesta es la opción B.
+La respuesta correcta es: B
+Por lo tanto, la respuesta es B.
+Por tanto, la opción correcta es B.
+La correcta es la B.
+Opción correcta: B
+Die Antwort lautet B.
+Also ist B richtig.
+Daher ist die richtige Antwort B.
+Richtig ist B.
+Lösung: B
+Option B ist korrekt.
+La réponse est donc B.
+Donc la réponse est B.
+Donc, B.
+La bonne réponse est l'option B.
+La bonne réponse est : B
+Il s'agit de la réponse B.
+Réponse B
+Quindi la risposta è B.
+La risposta esatta è la B.
+La risposta corretta è l'opzione B.
+Opzione B
+Portanto, a resposta é B.
+A resposta correta é a letra B.
+A opção correta é B.
+Alternativa B
+Следовательно, ответ B.
+Ответ: вариант B
+Верный ответ — B
+Правильный ответ под буквой B
+إذن الإجابة هي B
+الإجابة: (B)
+الخيار الصحيح هو B
+Vậy đáp án là B.
+Đáp án đúng: B
+Chọn đáp án B
+Jadi, jawabannya adalah B.
+Jawaban yang tepat adalah B
+अतः सही उत्तर B है
+सही उत्तर (B) है
+সুতরাং, সঠিক উত্তর B
+Kwa hivyo, jibu ni B
+ดังนั้นคำตอบคือ B
+Dus het antwoord is B.
+Doğru cevap B şıkkıdır.
+Rätt svar är B.
+Prawidłowa odpowiedź: B
+Správná odpověď je B.
+Η σωστή απάντηση είναι η B.
+A? Wrong. B? Right. So B.
+A. No wait. B
+A - no, B
+A, no B
+A... hmm, no. B.
+Initially A, but on reflection B.
+I said A, but it should be B.
+My first instinct was A, but the answer is B.
+The answer is A. Sorry, I meant B.
+The answer is A... scratch that, B.
+Answer: A. Correction: Answer: B
+It isn't C; it's B.
+A is not right, so B.
+A and C can be ruled out, so the answer is B.
+A is tempting, but B is correct.
+While A looks plausible, B is the best answer.
+Though C is close, I'd pick B.
+B > C, so B is best
 """.strip().split("\n")
 
 NOT_CHOSEN = r"""
@@ -341,6 +517,121 @@ C. B is too small.
 Answer: none
 B-cells
 The answer is B-cells
+B is not the answer.
+B is not the right choice.
+B is false.
+B cannot be correct.
+B can't be right.
+B doesn't work.
+B is out.
+B is too small.
+B is ruled out.
+Rule out B.
+not option B
+Definitely not B.
+Certainly not B.
+It can't be B.
+The answer must not be B.
+The answer is certainly not B.
+The correct answer is not B.
+The answer is anything but B.
+The answer is not (B).
+The answer isn't B.
+I do not choose B.
+I won't pick B.
+I reject B.
+I doubt it is B.
+It is unlikely to be B.
+Instead of B, C.
+Rather than B, I choose C.
+C rather than B
+C, not B
+C instead of B.
+C (not B)
+C. B is wrong.
+C, since B is false
+The answer is C; B is incorrect.
+The answer is C, because B and D are wrong.
+B is wrong, C is right.
+B... wait, C
+B. Actually, C.
+B, no, C
+B; no, it's C.
+Answer: B. Wait, C.
+Answer: B\nActually, the answer is C.
+The answer is B? No, C.
+\boxed{B} ... wait, \boxed{C}
+B or C
+B/C
+B, C
+B & C
+both B and C
+B and/or C
+BC
+A, B, C
+Answer: B or C
+Answer: B, C
+Answer: B and C
+{"answer": "B, C"}
+{"answer": ["B", "C"]}
+All of A, B, C
+None
+N/A
+I cannot answer.
+The options are A, B, C, D.
+Options: A) cat B) dog C) cow
+Which is correct, A or B?
+Choose A, B, C or D.
+Please select B or C.
+A student chose B.
+Some people say B.
+Point B lies on the line.
+Let A and B be sets.
+The matrix B is singular.
+Hepatitis B
+Group B is larger.
+Plan B failed.
+A, B are points; so AB = 3.
+f(B) = 2
+B = {1,2}
+\boxed{AB}
+\boxed{B = 3}
+\boxed{B+1}
+\boxed{A \text{ or } B}
+If B, then C.
+Assume the answer is B.
+Suppose B is correct.
+Why is B correct?
+B?
+Is B right?
+答案不可能是B
+答案并非B
+B不是答案
+B不对
+B项错误
+排除B
+B和C
+B或C
+正解はBではない
+Bは間違いです
+Bは不正解
+정답은 B가 아니다
+B는 틀렸다
+La opción B es incorrecta.
+B no es correcta.
+No es B.
+Die Antwort B ist falsch.
+Nicht B.
+Es ist nicht B.
+Ce n'est pas B.
+La réponse B est fausse.
+Non è B.
+B non è corretta.
+Não é B.
+B está errada.
+Ответ не B
+Не B
+Вариант B неверный.
 """.strip().split("\n")
 
 FORMS = [
