@@ -205,6 +205,8 @@ def judge(inputs: Inputs, found: Found, fleet: Fleet, scorer: Scores) -> dict[st
 
 def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: Path) -> Summary:
     recipe, experts = inputs.recipe, inputs.experts
+    mixed = experts.mix(found.coefficients, normalise=found.arm.normalise)
+    equals_base = mixed.digest == experts.state(experts.names[0]).digest
     search = {
         "config": recipe.search.model_dump(mode="json"),
         "shots": [shot.id for shot in inputs.shots],
@@ -220,6 +222,7 @@ def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: P
         "seed": recipe.seed,
         "test": measures[MIXED],
         "base_test": measures[experts.names[0]],
+        "equals_base": equals_base,
         "versions": library_versions(),
     }
     written = experts.save(
@@ -235,6 +238,7 @@ def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: P
         "name": recipe.name,
         "expert": str(out / EXPERT_FOLDER),
         "digest": written.digest,
+        "equals_base": equals_base,
         "arm": str(found.arm),
         "coefficients": dict(zip(experts.names, means, strict=True)),
         "shots": {"number": len(inputs.shots), **found.fitness.as_dict()},

@@ -22,6 +22,7 @@ MOST_REPLY_BYTES = 2**28
 _TAIL = 4000
 _CLOSE_S = 3.0
 _DUMP_S = 0.5
+_GLANCE_S = 0.5
 _DUMP_SIGNAL = signal.SIGUSR1
 
 
@@ -95,8 +96,14 @@ class Child:
     def receive(self, due: float) -> Any:
         """Read the next reply; see `send` for the errors."""
         while b"\n" not in self._buffer:
-            if not _wait(self._replies, select.POLLIN, due):
-                raise TimeoutError
+            # A fork of a reward's may hold the pipe open after the process itself is gone.
+            gone = self.process.poll() is not None
+            if not _wait(self._replies, select.POLLIN, min(due, time.monotonic() + _GLANCE_S)):
+                if gone:
+                    raise self._lost()
+                if time.monotonic() >= due:
+                    raise TimeoutError
+                continue
             chunk = os.read(self._replies, 2**20)
             if not chunk:
                 raise self._lost()

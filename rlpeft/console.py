@@ -84,6 +84,9 @@ def figures(metrics: Mapping[str, float], best: Validation | None) -> str:
     unscorable = metrics.get("verdicts/unscorable", 0) + metrics.get("eval_unscorable", 0)
     if unscorable:
         shown.append(f"{unscorable:.0f} unscorable")
+    failed = metrics.get("verdicts/error", 0) + metrics.get("verdicts/timeout", 0)
+    if failed:
+        shown.append(f"{failed:.0f} failed to be scored")
     return "  ".join(shown)
 
 

@@ -226,6 +226,11 @@ def test_a_validation_that_judges_nothing_shows_its_score_and_what_could_not_be_
     assert figures(metrics, None) == "reward 0.250  validation score 0.500  5 unscorable"
 
 
+def test_rewards_that_fail_are_counted_in_the_line():
+    metrics = {"reward": 0.25, "verdicts/error": 1, "verdicts/timeout": 2}
+    assert figures(metrics, None) == "reward 0.250  3 failed to be scored"
+
+
 def test_a_search_by_scores_shows_no_percent():
     row = {"best": 0.5, "mean": 0.25, "spread": 0.125, "graded": 1.0}
     assert figures(row, None) == "best 0.500  mean 0.250  spread 0.125"

@@ -67,6 +67,8 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
 
     table = accuracy_table(summary["test"], title=f"{summary['name']}: test {{}}")
     Console().print(table)
+    if summary.get("equals_base"):
+        typer.echo("The mixture found is the base model: none did better on the shots.")
     weights = ", ".join(f"{name} {value:.3f}" for name, value in summary["coefficients"].items())
     shots = summary["shots"]
     typer.echo(f"coefficients   {weights} ({summary['arm']})")

@@ -11,6 +11,11 @@ from rlpeft.config import ResourceConfig
 from rlpeft.errors import ClusterError, ConfigError
 
 
+def test_reward_actors_are_given_the_gpus_they_ask_for():
+    asked = ResourceConfig(reward_workers=2, reward_gpus=0.5)
+    assert bundles_of(asked, 1)[2:] == [{"CPU": 1, "GPU": 0.5}] * 2
+
+
 def test_learner_engines_and_reward_workers_are_reserved_in_this_order():
     asked = ResourceConfig(learner_cpus=3, learner_gpus=1, engine_cpus=2, reward_workers=1)
     assert bundles_of(asked, 2) == [{"CPU": 3, "GPU": 1}, {"CPU": 2}, {"CPU": 2}, {"CPU": 1}]

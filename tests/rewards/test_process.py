@@ -206,6 +206,18 @@ def test_a_process_killed_again_and_again_is_told(process):
         kept.score(rollouts("a"))
 
 
+def test_a_process_that_ends_while_its_fork_lives_on_is_told_before_the_deadline(process):
+    kept = process(
+        "import os, time\n"
+        "def r(completions):\n"
+        "    if os.fork() == 0: time.sleep(60)\n"
+        "    os._exit(7)\n",
+        timeout_s=30.0,
+    )
+    with pytest.raises(RewardError, match="exit code 7"):
+        kept.score(rollouts("a"))
+
+
 def test_closing_lets_last_rites_run_and_leaves_no_process(process, tmp_path):
     mark = tmp_path / "farewell"
     kept = process(
