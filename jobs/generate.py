@@ -34,7 +34,7 @@ def read_prompts(path: Path) -> list[Prompt]:
 def _prompt(line: str, where: str) -> Prompt:
     try:
         found = json.loads(line)["prompt"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{where} must be a JSON object with a 'prompt', got {line[:80]!r}."
         ) from error

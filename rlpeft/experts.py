@@ -230,4 +230,6 @@ def read_card(folder: Path) -> ExpertCard:
             "`rlpeft experts list` shows those there are."
         )
     except ValidationError as error:
-        raise ExpertError(f"card {str(path)!r} cannot be read: {error}") from error
+        first, *more = [".".join(map(str, e["loc"])) + ": " + e["msg"] for e in error.errors()]
+        rest = f" and {len(more)} more" if more else ""
+        raise ExpertError(f"card {str(path)!r} cannot be read: {first}{rest}.") from error

@@ -76,6 +76,18 @@ def test_a_recipe_of_levels_without_end_is_one_line(tmp_path):
     assert "too many levels" in one_line("train", tmp_path / "deep.toml", "--local")
 
 
+def test_prompts_of_levels_without_end_are_one_line(tmp_path):
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    assert "deep.jsonl:1" in one_line("generate", "--file", tmp_path / "deep.jsonl")
+
+
+def test_a_card_that_says_nothing_is_one_line(tmp_path):
+    for name in ("card.json", "adapter_config.json"):
+        (tmp_path / name).write_text("{}")
+    line = one_line("evaluate", tmp_path, "--recipe", "quickstart")
+    assert "card.json' cannot be read: name: Field required and 8 more." in line
+
+
 def test_a_run_into_a_folder_of_something_else_is_one_line(tmp_path):
     (tmp_path / "card.json").write_text(json.dumps({}))
     line = one_line("train", "quickstart", "--local", "--out", tmp_path)
