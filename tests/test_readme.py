@@ -46,7 +46,7 @@ def test_commands_run_in_order(tmp_path):
 
 @pytest.mark.slow
 def test_a_task_of_ones_own_runs_from_the_files_shown(tmp_path):
-    [row], [recipe] = blocks("json"), blocks("toml")
+    [row], [recipe, *_] = blocks("json"), blocks("toml")
     [reward] = [block for block in blocks("python") if "my_rewards.py" in block]
     given = json.loads(row)
     numbers = [f"{n}" for n in range(1111, 9999) if "0" not in str(n)]
