@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from rlpeft.config import SvfAdapter
 from rlpeft.models import load_base_model, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter, sequence_logprobs
 from rlpeft.rollout.base import largest_gap
+from rlpeft.rollout.proof import Prover, mean_gap
 from rlpeft.rollout.vllm_engine import VllmEngine
 from rlpeft.types import Request, Sampling
 
@@ -71,3 +73,20 @@ def test_compiled_layers_sample_under_z(engine: VllmEngine, policy: PeftModel) -
             (scored,) = sequence_logprobs(policy, [(*request.prompt_ids, *completion.token_ids)])
             found = scored[len(request.prompt_ids) - 1 :]
             assert largest_gap([completion.logprobs], [found]) <= 3e-4
+
+
+def test_a_compiled_engine_in_bfloat16_is_proven_at_its_start_and_at_every_sync() -> None:
+    """The paper's form, under the loosest bound of our recipes. An engine of its own."""
+    path = resolve_model("tiny")
+    policy = attach_adapter(load_base_model(path, "bfloat16"), SvfAdapter(), seed=0).eval()
+    config = adapter_state(policy, 0).config
+    with closing(
+        VllmEngine(path, config, max_model_len=96, dtype="bfloat16", enforce_eager=False)
+    ) as engine:
+        prover, before = Prover(engine), None
+        for version in range(3):
+            state = drawn(policy, version)
+            expected = sequence_logprobs(policy, PROMPTS)
+            prover.prove(state, PROMPTS, expected, bound=1.0)
+            assert before is None or mean_gap(engine.logprobs(PROMPTS), before) > 1
+            before = expected

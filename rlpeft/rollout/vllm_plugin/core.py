@@ -56,7 +56,7 @@ class Core:
                 with self.log.collecting():
                     self._llm: Any = LLM(model=model_path, **arguments)
         except Exception as error:  # of vLLM's, torch's, pydantic's classes; all end here
-            cause = self.log.first_error() or _reason(error)
+            cause = self.log.first_error() or reason(error)
             raise EngineError(
                 f"vLLM did not start: {cause}{_hint(cause)} Its log: {self.log.path}"
             ) from error
@@ -130,7 +130,8 @@ def _hint(cause: str) -> str:
     return ""
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What an exception of vLLM, torch or pydantic says, in one line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -34,6 +34,7 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.rollout.vllm_plugin import register
+from rlpeft.rollout.vllm_plugin.core import reason
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
 from rlpeft.rollout.vllm_plugin.first_pass import FirstPass, TwoPass
 from rlpeft.rollout.vllm_plugin.gate import AUTO, BASE, MAX_SEQUENCES, ROUTES, Gate
@@ -184,10 +185,15 @@ def close_routes(app: Any) -> None:
 
 def _client(served: Served, hf_engine: HfEngine | None) -> Any:
     usage = UsageContext.OPENAI_API_SERVER
-    config = engine_arguments(served).create_engine_config(usage)
-    if hf_engine is not None:
-        return HfClient(config, hf_engine)
-    client = VllmClient.from_vllm_config(config, usage_context=usage)
+    try:
+        config = engine_arguments(served).create_engine_config(usage)
+        if hf_engine is not None:
+            return HfClient(config, hf_engine)
+        client = VllmClient.from_vllm_config(config, usage_context=usage)
+    except Exception as error:  # of vLLM's, torch's, pydantic's classes; all end here
+        raise EngineError(
+            f"vLLM did not start: {reason(error)} The first error above says why."
+        ) from error
     client.vocabulary = config.model_config.get_vocab_size()
     return client
 
