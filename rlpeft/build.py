@@ -55,11 +55,12 @@ def build_learner(recipe: Recipe) -> Any:
     path = resolve_model(recipe.model.name)
     read_mechanisms(load_config(path))  # refused before any weight is read
     base = load_base_model(path, recipe.model.dtype)
+    linears = linear_names(base)
     policy = attach_adapter(base, recipe.adapter, seed=recipe.train.seed)
     if lost := unmatched(recipe.adapter.targets, adapted_modules(policy)):
         raise ModelError(
             f"every name in adapter.targets must be that of a module, {', '.join(lost)} is not. "
-            f"Linear layers here are named {', '.join(linear_names(base))}."
+            f"Linear layers here are named {', '.join(linears)}."
         )
     return Learner(
         policy.to("cuda" if torch.cuda.is_available() else "cpu"),

@@ -244,3 +244,11 @@ def test_a_closing_by_scores_shows_no_accuracy_and_says_that_nothing_was_found()
     assert "accuracy" not in text
     assert "%" not in text.replace("95 % interval", "")
     assert "The expert kept is the base model" in text
+
+
+def test_the_end_of_a_run_counts_the_modules_that_were_moved_and_left_out():
+    counts = {"modules": {"q_proj": 2, "o_proj": 2}, "left_out": {"experts.down_proj": 2}}
+    text = closing_text(SUMMARY | counts)
+    assert re.search(r"adapted modules +q_proj 2, o_proj 2\n", text)
+    assert re.search(r"left out +experts.down_proj 2\n", text)
+    assert "left out" not in closing_text(SUMMARY)

@@ -1,6 +1,7 @@
 """`rlpeft doctor` on the tiny base: a healthy recipe passes, each illness is a row of its own."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +10,8 @@ from rlpeft import build
 from rlpeft.cli import app
 from rlpeft.config import parse_recipe
 from rlpeft.doctor import Builders, examine
+from rlpeft.errors import ModelError
+from rlpeft.models import resolve_model
 from rlpeft.rollout.fake_engine import FakeEngine, Faults
 from rlpeft.types import FinishReason
 
@@ -149,6 +152,29 @@ def test_a_target_that_matches_nothing_is_named_though_others_match(rows):
     found = rows(recipe(adapter={"targets": ["q_proj", "foo_proj"]}))
     assert failed(found) == ["adapter modules"]
     assert found["adapter modules"].found.endswith("no module is named foo_proj")
+
+
+def test_a_base_that_the_learner_cannot_express_is_told_in_the_learners_words(rows, tmp_path):
+    folder = shutil.copytree(resolve_model("tiny"), tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "attention_chunk_size": 8}))
+    found = rows(recipe(model={"name": str(folder)}), learner=build.build_learner)
+    assert failed(found) == ["adapter"]
+    assert "does not know attention_chunk_size = 8 of model type 'llama'" in found["adapter"].found
+
+
+def test_a_name_that_no_module_has_stops_training_too():
+    with pytest.raises(
+        ModelError,
+        match=r"foo_proj is not\. Linear layers here are named down_proj, gate_proj, k_",
+    ):
+        build.build_learner(recipe(adapter={"targets": ["q_proj", "foo_proj"]}))
+
+
+def test_a_card_counts_the_modules_that_are_moved_and_left_out():
+    card = build.build_card(recipe())
+    assert card.modules == {"q_proj": 4, "up_proj": 4}
+    assert card.left_out == {"k_proj": 4, "v_proj": 4, "o_proj": 4, "gate_proj": 4, "down_proj": 4}
 
 
 def test_a_policy_that_does_not_start_as_its_base_fails(rows):
