@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -70,6 +70,8 @@ class Answer:
     """The option an answer like "(B)" or "E: the fourth statement" names."""
     option_value: Node | None = None
     """What stands behind the option's letter: the 12 of "(B) 12"."""
+    formula: str | None = None
+    """One spelling of it, if it is a chemical formula."""
 
 
 def read(text: str) -> Answer:
@@ -89,8 +91,18 @@ def _remembered(text: str) -> Answer:
 
 def _parsed(text: str) -> Answer:
     text = unwrapped(single_backslashes(text))
-    if compound := formula(text):
-        return Answer(Text(compound), compound)
+    compound = formula(text)
+    try:
+        return replace(_read_tokens(text), formula=compound)
+    except OverLimit:
+        raise
+    except Unreadable:
+        if compound is None:
+            raise
+        return Answer(Text(compound), compound, formula=compound)
+
+
+def _read_tokens(text: str) -> Answer:
     tokens = _trimmed(tokenize(text))
     if not tokens:
         raise Unreadable("empty")

@@ -71,6 +71,6 @@ STATING = re.compile(
 NO_STATEMENT = re.compile(
     r"\?|？|\b(?:not|cannot|if|let|suppose|assume|find|given|when|need to|want|simplify|compute"
     r"|evaluate|determine|either|maybe|perhaps|possibly|might|could|si|wenn|если|пусть|nicht|pas|не|no\s(?:es|son|hay))\b"
-    r"|n['’]t\b|不是|不等|不能|不会|并非|没有|沒有|吗|嗎|如果|假设|若|可能|或许|ない|もし|만약|아니",
+    r"|n['’]t\b|不是|不等|不能|不会|并非|没有|沒有|吗|嗎|如果|设|若|可能|或许|ない|もし|만약|아니",
     re.IGNORECASE,
 )

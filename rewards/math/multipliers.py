@@ -45,7 +45,9 @@ _PERCENT = word_set(
     "শতাংশ శాతం เปอร์เซ็นต์ パーセント 퍼센트 프로 asilimia"
 )
 _PERCENT_PHRASES = (("per", "cent"), ("per", "cents"), ("por", "ciento"), ("pour", "cent"))
-_UNDECIDED = word_set("score couple half fold twice thrice double triple once")
+_UNDECIDED = word_set(
+    "score couple half fold twice thrice double triple once googol googols basis ppm"
+)
 _CASED = frozenset("KMBT")
 # In a run of Han, Kana or Hangul a multiplier is only a prefix of the word: "5万人".
 _RUN = re.compile(r"[十百佰千仟万萬亿億兆십백천만억조]")

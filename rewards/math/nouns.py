@@ -25,14 +25,15 @@ _WITHOUT_S = word_set(
 _NO_NOUN = word_set(
     "plus minus less as has was does its yes always perhaps versus vs besides equals gives makes "
     "becomes means remains yields hers ours yours theirs whereas afterwards upwards towards "
-    "sometimes others basis alas lets modulus"
+    "sometimes others basis alas lets modulus kilo mega giga tera milli micro nano "
+    "pico inverse root reciprocal ppm negative positive opposite power log exponent"
 )
 _PLURAL = re.compile(r"[a-z][a-z'’-]*[a-z][^siu\W]s\Z|[a-z]{2,}(?:ies|ius|oes|ees|ais|ois|eis)\Z")
 SENTENCE_WORDS = word_set(
     "is are was were be been not no never answer answers correct wrong right because so since if "
     "it this that these which can cannot could may might must should would will maybe perhaps "
     "except without unless minus plus modulo mod divided multiplied squared cubed factorial base "
-    "neither nor but than"
+    "neither nor but than least most mod"
 )
 FILLERS = word_set(
     "of total the a an each altogether left away more approximately about fewer less remaining "
@@ -52,6 +53,11 @@ def counts(word: str) -> bool:
 
 def is_countable_without_s(word: str) -> bool:
     return word in _WITHOUT_S or word.endswith(("fish", "children", "women"))
+
+
+def is_singular(word: str) -> bool:
+    """Whether a casefolded word may stand behind one, or a part of one: "1/2 mug"."""
+    return word.isascii() and word.isalpha() and len(word) > 2 and word not in _NO_NOUN
 
 
 def singular(word: str) -> str:

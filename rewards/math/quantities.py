@@ -22,6 +22,7 @@ from rewards.math.nouns import (
     SENTENCE_WORDS,
     counts,
     is_countable_without_s,
+    is_singular,
     singular,
 )
 from rewards.math.tokens import Token
@@ -239,13 +240,24 @@ def _unit_step(cursor: Cursor, *, started: bool) -> str | None:
         if word in _PER and (started or word == "per"):
             return "/" if _noun_follows(cursor) else ""
         return word if word in _POWERS else token.text.replace(" ", "")
-    if token.kind == "op" and token.text == "/" and cursor.ahead().kind in ("word", "symbol"):
+    if token.kind == "op" and token.text == "/" and _per_follows(cursor):
         cursor.position += 1
         return "/"
     if started and token.kind in ("symbol", "op") and token.text in tuple("*.hsmgl"):
         cursor.position += 1
         return "" if token.text in "*." else token.text
     return None
+
+
+def _per_follows(cursor: Cursor) -> bool:
+    """Whether a unit stands below the stroke: "/s", or all of "/(mol K)"."""
+    following = cursor.ahead()
+    if following.text != "(" or cursor.ahead(2).kind != "word":
+        return following.kind in ("word", "symbol")
+    inside = cursor.tokens[cursor.position + 2 :]
+    end = next((i for i, token in enumerate(inside) if token.kind == "close"), 0)
+    cursor.tokens = [*cursor.tokens[: cursor.position + 1], *inside[:end], *inside[end + 1 :]]
+    return end > 0
 
 
 def _noun_follows(cursor: Cursor) -> bool:
@@ -292,17 +304,20 @@ def _is_many(value: Node) -> bool:
 def _noun(cursor: Cursor, *, plural: bool) -> list[tuple[str, int]]:
     """Take the words of "red apples in total" and name what is counted."""
     words = cursor.words(MAX_WORDS)
+    written = [token.text for token in cursor.tokens[cursor.position :][: len(words)]]
     cursor.position += len(words)
     if any(word in SENTENCE_WORDS or changes_value(word) for word in words):
         raise Unreadable("a sentence, or a word that changes the value, after the value")
     end = next((i for i, word in enumerate(words) if word in PREPOSITIONS), len(words))
-    phrase = [word for word in words[:end] if word not in FILLERS]
+    phrase = [word for word in written[:end] if word.casefold() not in FILLERS]
     if not phrase:
         return []
-    head = next((word for word in reversed(phrase) if counts(word) or _known(word)), phrase[-1])
+    counting = (word for word in reversed(phrase) if counts(word.casefold()) or _known(word))
+    head = next(counting, phrase[-1])
     if known := _known(head):
         return list(known)
-    if counts(head) or (not plural and head.isalpha() and len(head) > 2):
+    head = head.casefold()
+    if counts(head) or (not plural and is_singular(head)):
         return [(head if is_countable_without_s(head) else singular(head), 1)]
     raise Unreadable(f"{head!r} after a number is no unit that is known here")
 

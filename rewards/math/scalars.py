@@ -66,9 +66,16 @@ def _same_remainder(gold: Node, answer: Node, policy: MathPolicy) -> bool:
             return plain_same(value, answer)
         case _, Apply("residue", (value, modulus)):
             same_class = Apply("residue", (gold, modulus))
-            reduced = plain_same(value, gold)
-            return reduced or (policy.unevaluated_arithmetic and same_residue(same_class, answer))
+            reduced = plain_same(value, gold) and _is_below(value, modulus)
+            unevaluated = policy.unevaluated_arithmetic and _is_below(gold, modulus)
+            return reduced or (unevaluated and same_residue(same_class, answer))
     return False
+
+
+def _is_below(value: Node, modulus: Node) -> bool:
+    """Whether a remainder is written out: 2 mod 5, but not 7 mod 5."""
+    remainder, size = exact(value), exact(modulus)
+    return remainder is None or size is None or 0 <= remainder < size
 
 
 def _close(gold: Node, answer: Node, policy: MathPolicy) -> bool:

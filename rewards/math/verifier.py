@@ -171,7 +171,7 @@ def _compared(claim: str, expected: Answer, policy: MathPolicy, reader: Reader) 
 
 
 def _matches(expected: Answer, answer: Answer, policy: MathPolicy) -> bool:
-    if expected.key == answer.key:
+    if expected.key == answer.key or (expected.formula and expected.formula == answer.formula):
         return True
     if expected.letter is not None and answer.letter is not None:
         return expected.letter == answer.letter

@@ -51,13 +51,10 @@ def test_a_name_does_not_make_a_wrong_value_right(named, bare):
 @pytest.mark.parametrize(
     ("gold", "answer"),
     [
-        (
-            "6",
-            "2x=6"), ("9",
-            "x^2=9"), ("10", "3x+1=10"), ("y", "x=y"), ("x+1", "x=x+1"), ("6", "6x=6",
-        ),
-        ("7", "x=y=z=8"), ("1", "x^2-x=1"), ("4", "x(x+3)=4"), ("x=3", "2x=6"), ("5", "AB=6"),
-        ("x=5", "y=5"), ("f(x)=x^2", "g(x)=x^2"), ("\\angle A=30^\\circ", "\\angle B=30^\\circ"),
+        ("6", "2x=6"), ("9", "x^2=9"), ("10", "3x+1=10"), ("y", "x=y"), ("x+1", "x=x+1"),
+        ("6", "6x=6"), ("5", "|x|=5"), ("1", "\\sin x=1"), ("7", "x=y=z=8"), ("1", "x^2-x=1"),
+        ("4", "x(x+3)=4"), ("x=3", "2x=6"), ("5", "AB=6"), ("x=5", "y=5"),
+        ("f(x)=x^2", "g(x)=x^2"), ("\\angle A=30^\\circ", "\\angle B=30^\\circ"),
     ],
 )  # fmt: skip
 def test_an_equation_is_no_name(gold, answer, policy):

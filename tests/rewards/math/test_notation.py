@@ -32,6 +32,7 @@ def score(gold: str, answer: str, policy=STRICT) -> float | None:
         ("\\overline{z}", "\\bar z", "z"),
         ("\\text{Fe}^{3+}", "Fe^{3+}", "Fe^{2+}"),
         ("\\mathrm{SO}_4^{2-}", "\\text{SO}_4^{2-}", "\\text{SO}_3^{2-}"),
+        ("P_1V_1", "V_1P_1", "P_1V_2"),
         ("Na^+", "\\text{Na}^+", "\\text{Na}^-"),
         ("H_2O", "\\text{H}_2\\text{O}", "H_2O_2"),
         ("C_6H_{12}O_6", "\\ce{C6H12O6}", "C_6H_6"),

@@ -19,7 +19,8 @@ CHANGES_VALUE = [
     "5\\text{bn}", "5\\text{B}", "\\$5k", "5\\text{万}", "5\\text{亿}", "5\\text{만}",
     "5\\text{ mil}", "5\\text{ millones}", "5\\text{ тысяч}",
     "5 \\text{ out of six}", "5 \\text{ out of }6", "5\\text{ of six}", "5\\text{ and a half}",
-    "5\\text{ score}", "5\\text{ plus}", "5\\text{ minus one}",
+    "5\\text{ score}", "5\\text{ at least}", "5\\text{ G}", "5\\text{ mod }3",
+    "5\\text{ basis points}", "5\\text{ googols}", "5\\text{ plus}", "5\\text{ minus one}",
     "5\\text{ base seven}", "5\\text{ or more}", "5\\text{ dozen eggs}", "5万人",
 ]  # fmt: skip
 
@@ -68,6 +69,7 @@ def test_multipliers_multiply(gold, answer):
         "\\approx 5", "\\approx5\\text{ cm}", "≈ 5", "\\text{about }5", "\\pounds 5",
         "\\text{AUD }5",
         "5\\ \\mathrm{J\\cdot mol^{-1}\\cdot K^{-1}}", "5\\text{ pairs}",
+        "5\\text{ J/(mol·K)}",
     ],
 )  # fmt: skip
 def test_known_units_and_counted_nouns_leave_the_number(answer):
