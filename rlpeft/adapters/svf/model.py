@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
 from rlpeft.adapters.rows import MixedBatches
 from rlpeft.adapters.svf.config import SvfConfig
 from rlpeft.adapters.svf.layer import SvfLinear
-from rlpeft.errors import ModelError
+from rlpeft.errors import ConfigError, ModelError
 from rlpeft.factors import warm_cache
 
 LLAMA_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -74,3 +77,61 @@ class SvfModel(MixedBatches):
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
+
+    def merge_adapter(
+        self, adapter_names: list[str] | None = None, safe_merge: bool = False
+    ) -> None:
+        """Merge as PEFT does, but refuse names that it would pass over.
+
+        Raises:
+            ConfigError: there is no adapter of a name.
+        """
+        self._check_known(adapter_names)
+        super().merge_adapter(adapter_names, safe_merge)
+
+    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> Any:
+        self._check_known(kwargs.get("adapter_names"))
+        return super()._unload_and_optionally_merge(*args, **kwargs)
+
+    def _check_known(self, names: Sequence[str] | None) -> None:
+        unknown = sorted(set(names or ()) - self.peft_config.keys())
+        if unknown and not isinstance(names, str):  # PEFT refuses a bare string
+            raise ConfigError(
+                f"adapter_names must be among {sorted(self.peft_config)}, got {unknown}."
+            )
+
+    @torch.no_grad()
+    def add_weighted_adapter(
+        self, adapters: Sequence[str], weights: Sequence[float], adapter_name: str
+    ) -> None:
+        """Add the mixture z' = Σ_k a_k z_k (Transformer², §3.2) as a frozen adapter.
+
+        Args:
+            adapters: names of adapters that are here, on the same modules.
+            weights: a_k, one for each; not normalised.
+            adapter_name: a new name.
+
+        Raises:
+            ConfigError: an unknown adapter, another number of weights, a name that is taken, or
+                adapters of different modules.
+        """
+        self._check_known(list(adapters))
+        if adapter_name in self.peft_config or len(adapters) != len(weights) or not adapters:
+            raise ConfigError(
+                "a mixture needs a new name, and one weight for each of its adapters; got "
+                f"{adapter_name!r}, {list(adapters)} and {list(weights)}."
+            )
+        layers = [m for m in self.model.modules() if isinstance(m, SvfLinear)]
+        layers = [layer for layer in layers if any(name in layer.svf_z for name in adapters)]
+        if not all(name in layer.svf_z for layer in layers for name in adapters):
+            raise ConfigError(f"adapters to mix must be of the same modules, {adapters} are not.")
+        first = self.peft_config[adapters[0]]
+        self.peft_config[adapter_name] = replace(
+            first, parametrisation="direct", inference_mode=True
+        )
+        self.inject_adapter(self.model, adapter_name)
+        for layer in layers:
+            each = [layer.multiplier([name]) for name in adapters]
+            mixed_R = sum(a * z_R for a, z_R in zip(weights, each, strict=True) if z_R is not None)
+            layer.svf_z[adapter_name].copy_(mixed_R)
+            layer.svf_z[adapter_name].requires_grad_(False)

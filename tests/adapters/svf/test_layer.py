@@ -222,3 +222,43 @@ def test_gradient_checkpointing_changes_no_gradient(llama):
         policy(IDS, labels=IDS).loss.backward()
         gradients.append(torch.cat([p.grad for p in policy.parameters() if p.requires_grad]))
     assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("merge", ["merge_adapter", "merge_and_unload"])
+def test_a_merge_of_an_unknown_adapter_is_refused(llama, merge):
+    policy = get_peft_model(llama(), SvfConfig())
+    with pytest.raises(ConfigError, match=r"among \['default'\], got \['typo'\]"):
+        getattr(policy, merge)(adapter_names=["typo"])
+
+
+@pytest.mark.parametrize("parametrisation", ["direct", "sigmoid_renorm"])
+def test_a_weighted_adapter_mixes_the_multipliers(llama, parametrisation):
+    policy = get_peft_model(llama(), SvfConfig(parametrisation=parametrisation), adapter_name="a")
+    policy.add_adapter("b", SvfConfig())
+    set_z(policy, seed=1, name="a")
+    set_z(policy, seed=2, name="b")
+    trained = [n for n, p in policy.named_parameters() if p.requires_grad]
+    policy.add_weighted_adapter(["a", "b"], [0.5, 0.25], "both")
+    assert [n for n, p in policy.named_parameters() if p.requires_grad] == trained
+    layers = [m for m in policy.modules() if isinstance(m, SvfLinear)]
+    for layer in layers:
+        expected = 0.5 * layer.multiplier(["a"]) + 0.25 * layer.multiplier(["b"])
+        assert_close(layer.multiplier(["both"]), expected)
+    policy.set_adapter("both")
+    assert_close(layers[0].multiplier(), layers[0].svf_z["both"])
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "name", "message"),
+    [
+        (["a", "typo"], [1, 1], "c", r"got \['typo'\]"),
+        (["a", "b"], [1], "c", "one weight for each"),
+        (["a", "b"], [1, 1], "a", "a new name"),
+        (["a", "b"], [1, 1], "c", "of the same modules"),
+    ],
+)
+def test_a_mixture_that_cannot_be_is_refused(llama, names, weights, name, message):
+    policy = get_peft_model(llama(), SvfConfig(), adapter_name="a")
+    policy.add_adapter("b", SvfConfig(target_modules=["q_proj"]))
+    with pytest.raises(ConfigError, match=message):
+        policy.add_weighted_adapter(names, weights, name)
