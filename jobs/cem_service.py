@@ -8,6 +8,7 @@ on with every search that was running.
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,7 @@ from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.adapt.search import Progress, total_iterations
 from rlpeft.checkpoint import load_checkpoint
 from rlpeft.config import validated
-from rlpeft.errors import ClusterError, RlpeftError
+from rlpeft.errors import CheckpointError, ClusterError, RlpeftError
 from rlpeft.files import make_folder, read_json, write_json
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
@@ -70,7 +71,11 @@ class CemService:
         self._searches: dict[str, Search] = {}
         watch_me()
         for path in sorted(self.folder.glob(f"*/{RECORD_FILE}")):
-            search = _read(path)
+            try:
+                search = _read(path)
+            except RlpeftError as error:  # one damaged record must not keep the others waiting
+                print(f"error: a search is left out: {error}", file=sys.stderr, flush=True)
+                continue
             self._searches[search.id] = search
             if search.state == RUNNING:
                 self._begin(search)
@@ -196,7 +201,13 @@ def write_record(folder: Path, search: Search) -> None:
 
 
 def _read(path: Path) -> Search:
-    record = read_json(path)
+    record = read_json(path, CheckpointError)
+    missing = {"id", "recipe", "state", "error"} - record.keys()
+    if missing or record["id"] != path.parent.name:
+        raise CheckpointError(
+            f"{str(path)!r} must be the record of search {path.parent.name!r}, it is of "
+            f"{record.get('id')!r} and lacks {sorted(missing)}. Submit that search again."
+        )
     recipe = validated(AdaptRecipe, record["recipe"], source=str(path))
     return Search(record["id"], recipe, record["state"], record["error"])
 
