@@ -12,6 +12,11 @@ import symtable
 from typing import Any
 
 CHECKED, HANDLED, ENTERED = "·checked", "·handled", "·entered"
+_ACTING = frozenset(
+    {"assertLogs", "assertWarns", "warns", "catch_warnings", "setenv", "chdir", "syspath_prepend"}
+)
+# What tests may put something in the place of, and the program meets it.
+_SHARED = ("solution.", "builtins.input", "sys.stdout", "sys.stdin", "sys.stderr", "__main__.")
 _EXPECTING = frozenset({"raises", "warns", "deprecated_call"})
 
 
@@ -129,3 +134,26 @@ def attribute_only(tree: ast.AST, name: str) -> bool:
     owners = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
     return all(id(node) in owners for node in uses)
+
+
+def acts_on_interpreter(tree: ast.AST) -> str:
+    """Name what tests do to their own interpreter for the program to notice, "" if nothing.
+
+    The program has an interpreter of its own: only its output, its input and its names are the
+    tests' as well.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name, first = ast.unparse(node.func), node.args[:1]
+            target = first[0].value if first and isinstance(first[0], ast.Constant) else None
+            if name.rpartition(".")[2] in _ACTING or name.endswith("random.seed"):
+                return name
+            patched = isinstance(target, str) and name.rpartition(".")[2] in ("patch", "setattr")
+            if patched and not str(target).startswith(_SHARED):
+                return f"{name}({target!r})"
+        elif isinstance(node, (ast.Assign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for written in map(ast.unparse, targets):
+                if written.startswith(("os.environ", "sys.argv", "random.", "time.")):
+                    return written
+    return ""

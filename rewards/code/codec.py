@@ -105,6 +105,8 @@ class Codec:
         if depth > _MAX_DEPTH:
             raise WireError(f"a value is nested deeper than {_MAX_DEPTH}")
         kind = type(value)
+        if kind is slice:
+            return {"slice": self._contents([value.start, value.stop, value.step], depth + 1)}
         if kind is tuple or kind is frozenset:
             return {kind.__name__: self._contents(list(value), depth + 1)}
         if kind in containers.EXACT:
@@ -220,6 +222,9 @@ class Codec:
 
     def _items(self, content: Any) -> list[Any]:
         return [self.decode(item) if isinstance(item, dict) else item for item in content]
+
+    def _read_slice(self, content: Any) -> Any:
+        return slice(*self._items(content))
 
     def _read_tuple(self, content: Any) -> Any:
         return tuple(self._items(content))

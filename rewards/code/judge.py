@@ -165,6 +165,10 @@ def _run(judge: Judge, code: str, tree: ast.Module) -> tuple[str, str] | None:
         found = ("failed", f"{type(error).__name__}: {error}"[:300])
         if isinstance(error, ModuleNotFoundError) and error is not judge.bridge.last_raised:
             found = ("bad tests", f"the tests need what the sandbox does not have: {error}")
+    if found is not None and found[0] == "failed":
+        apart = checks.acts_on_interpreter(ast.parse(code))
+        if apart:
+            found = ("unjudged", f"the tests use {apart}, which does not reach the program")
     verdict = judge.bridge.verdict
     if isinstance(verdict, Refuted):
         return ("failed", str(verdict))

@@ -54,6 +54,16 @@ class JudgeBridge(Bridge):
             self.refuse(f"tests cannot pass the module {value.__name__} to the program")
         return super().encode(value, depth)
 
+    def _reference(self, value: Any, depth: int) -> dict[str, Any]:
+        """Refuse objects of the library that its own code takes apart, as that of a queue does."""
+        library = type(value).__module__.partition(".")[0] in sys.stdlib_module_names
+        usable = isinstance(value, (type, BaseException)) or any(
+            hasattr(value, name) for name in ("__call__", "__next__", "__await__", "write")
+        )
+        if library and not usable and type(value).__module__ not in (TESTS, "collections"):
+            self.refuse(f"tests cannot pass a {type(value).__name__} to the program")
+        return super()._reference(value, depth)
+
     def function_name(self, value: Any) -> str | None:
         """Standard functions go by name; the program has its own."""
         return standard_name(value) if callable(value) else None
@@ -94,8 +104,9 @@ class JudgeBridge(Bridge):
     def absorb(self, message: dict[str, Any]) -> None:
         """Take over changes, and print what the program printed."""
         super().absorb(message)
-        if "out" in message:
-            sys.stdout.write(str(message["out"]))
+        for name, stream in (("out", sys.stdout), ("err", sys.stderr)):
+            if name in message:
+                stream.write(str(message[name]))
 
     def caught(self, error: BaseException) -> None:
         """Keep verdicts here."""

@@ -57,7 +57,7 @@ class ProgramBridge(Bridge):
         self._module = module
         self._loop = Loop()
         self._preloaded = frozenset(sys.modules)
-        sys.stdout = _Output()
+        sys.stdout, sys.stderr = _Output(), _Output()
         builtins.input = self._input
 
     def perform(self, operation: str, arguments: list[Any]) -> Any:
@@ -67,8 +67,10 @@ class ProgramBridge(Bridge):
     def parts(self) -> dict[str, Any]:
         """Return what a message carries: changes, and what was printed since the last."""
         parts = super().parts()
-        printed = _printed()
-        return parts | {"out": printed} if printed else parts
+        for name, stream in (("out", sys.stdout), ("err", sys.stderr)):
+            if isinstance(stream, _Output) and (printed := stream.take()):
+                parts[name] = printed
+        return parts
 
     def knows(self, name: str) -> bool:
         """Whether the judge, which began as this process did, has the module of a type."""
@@ -160,7 +162,9 @@ class ProgramBridge(Bridge):
                 else:
                     continue
                 has_fields = True
-        return tuple(found.items()) if has_fields and not callable(target) else None
+        # A function has fields too, but they are not what it is.
+        is_own = type(target).__module__ == "solution"
+        return tuple(found.items()) if has_fields and (is_own or not callable(target)) else None
 
     def _do_task(self, target: Any) -> Any:
         return self._loop.task(target)
@@ -190,10 +194,6 @@ class _Output(io.StringIO):
             self.seek(0)
             self.truncate()
         return text
-
-
-def _printed() -> str:
-    return sys.stdout.take() if isinstance(sys.stdout, _Output) else ""
 
 
 def _finished(value: Any) -> Any:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import pathlib
 import sys
 import types
+import uuid
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -17,6 +19,7 @@ from rewards.code.wire import WireError
 
 _SAFE_INT = 1 << 53
 _PLAIN = frozenset({type(None), bool, float, str})
+_PATHS = (pathlib.PurePosixPath, pathlib.PosixPath)
 _SINGLE: dict[str, Any] = {"...": Ellipsis, "NotImplemented": NotImplemented}
 
 
@@ -41,6 +44,10 @@ def to_data(value: Any) -> dict[str, Any] | None:
         return {"decimal": str(value)}
     if kind is Fraction:
         return {"fraction": [hex(value.numerator), hex(value.denominator)]}
+    if kind is uuid.UUID:
+        return {"uuid": value.hex}
+    if kind in _PATHS:
+        return {"path": [kind.__name__, str(value)]}
     if value is Ellipsis or value is NotImplemented:
         return {"single": "..." if value is Ellipsis else "NotImplemented"}
     return _moment_data(value)
@@ -96,6 +103,8 @@ _READERS: dict[str, Any] = {
     "decimal": Decimal,
     "fraction": lambda content: Fraction(*_hexes(content)),
     "single": _SINGLE.__getitem__,
+    "uuid": uuid.UUID,
+    "path": lambda content: {kind.__name__: kind for kind in _PATHS}[content[0]](content[1]),
     "timedelta": lambda content: datetime.timedelta(*content),
     "date": lambda content: datetime.date(*content),
     "time": _moment(datetime.time),
