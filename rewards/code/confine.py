@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import resource
@@ -105,6 +106,13 @@ def missing_protections() -> tuple[str, ...]:
     return tuple(missing)
 
 
+def prepare() -> None:
+    """Compute what `confine` needs, once for all processes that are forked from this one."""
+    _library_folders()
+    if _filter_available():
+        _filter_program(platform.machine())
+
+
 def confine(folder: str, limits: Limits) -> None:
     """Confine this process, which may then read the standard library and write in `folder`.
 
@@ -166,6 +174,7 @@ def _drop_capabilities() -> None:
 # --- Landlock ------------------------------------------------------------------------------------
 
 
+@functools.cache
 def _landlock_abi() -> int:
     if sys.platform != "linux":
         return 0
@@ -190,6 +199,7 @@ def _restrict_files(folder: str) -> None:
     os.close(ruleset)
 
 
+@functools.cache
 def _library_folders() -> list[str]:
     paths = sysconfig.get_paths()
     folders = [paths["stdlib"], paths["platstdlib"], "/lib", "/lib64", "/usr/lib", "/usr/lib64"]
@@ -207,6 +217,7 @@ def _allow_beneath(ruleset: int, path: str, rights: int) -> None:
 # --- seccomp -------------------------------------------------------------------------------------
 
 
+@functools.cache
 def _filter_available() -> bool:
     return (
         sys.platform == "linux"
@@ -227,6 +238,7 @@ def _install_filter() -> None:
     )
 
 
+@functools.cache
 def _filter_program(machine: str) -> bytes:
     """Return the BPF program: refuse what is listed and what is newer, allow the rest."""
     column, audit_arch = _ARCHITECTURES[machine]
@@ -257,6 +269,7 @@ def _filter_program(machine: str) -> bytes:
 # --- C library -----------------------------------------------------------------------------------
 
 
+@functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 

@@ -131,6 +131,8 @@ def run_tests(
         return {"outcome": outcome, "detail": detail}
     judge = Judge(bridge, entry_point)
     for number, code in enumerate((prelude, *tests)):
+        if not code.strip():
+            continue
         found = _run(judge, code, trees[number][0])
         if found is not None:
             where = f"test {number} of {len(tests)}" if number else "test set-up"

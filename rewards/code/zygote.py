@@ -9,6 +9,7 @@ job. Started by `rewards.code.sandbox` as a bare interpreter; end of input ends 
 from __future__ import annotations
 
 import contextlib
+import gc
 import glob
 import importlib
 import json
@@ -22,7 +23,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.code.confine import Limits, confine, die_with_parent, missing_protections
+from rewards.code.confine import Limits, confine, die_with_parent, missing_protections, prepare
 from rewards.code.judge import run_tests
 from rewards.code.program import serve
 from rewards.code.script import run_script
@@ -48,6 +49,10 @@ def main() -> None:
     """Say what protections are missing, then run jobs until stdin ends."""
     for name in _PRELOADED.split():
         importlib.import_module(name)
+    prepare()
+    # A collection in a child would touch, and so copy, every page that it shares with this process.
+    gc.collect()
+    gc.freeze()
     root = sys.argv[1]
     parent = Channel(0, 1)
     parent.send({"missing": missing_protections()})
@@ -111,7 +116,7 @@ def _run_script(job: dict[str, Any], folder: str) -> dict[str, Any]:
     program = _fork(run_program, folder, limits, keep=(result_out,))
     os.close(result_out)
     raw, stopped = _watch(result_in, folder, time.monotonic() + job["wall_s"])
-    starved = stopped == "time" and job["wall_s"] - program.ready_s() < job["wall_s"] / 3
+    starved = stopped == "time" and _is_starved(job["wall_s"], program)
     program.kill()
     os.close(result_in)
     spent = program.used_s >= 0.9 * limits.cpu_s
@@ -151,8 +156,7 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
         os.close(fd)
     raw, stopped = _watch(result_in, folder, time.monotonic() + job["wall_s"])
     # The two take turns, so a job that neither wanted to go on with has slept of its own will.
-    ready_s = program.ready_s() + judge.ready_s()
-    starved = stopped == "time" and job["wall_s"] - ready_s < job["wall_s"] / 3
+    starved = stopped == "time" and _is_starved(job["wall_s"], program, judge)
     program.kill()
     judge.kill()
     os.close(result_in)
@@ -163,6 +167,11 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
     used_s = program.used_s + (judge.used_s if stopped == "time" else 0.0)
     spent = used_s >= 0.9 * limits.cpu_s
     return _outcome(raw.strip(), stopped, starved, spent) | {"last": False}
+
+
+def _is_starved(wall_s: float, *children: _Child) -> bool:
+    """Whether a job wanted to run for most of its time, and was not let."""
+    return wall_s - sum(child.ready_s() for child in children) < wall_s / 3
 
 
 def _not_begun(stopped: str) -> dict[str, Any]:

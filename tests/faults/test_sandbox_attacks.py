@@ -57,7 +57,10 @@ def sandbox():
 
 
 def run(sandbox, program, tests):
-    return sandbox.run(Job(program, (tests,), cpu_s=1, wall_s=3.0))
+    outcome = sandbox.run(Job(program, (tests,), cpu_s=1, wall_s=3.0))
+    if outcome.outcome == "starved":  # a busy machine says nothing about an attack
+        outcome = sandbox.run(Job(program, (tests,), cpu_s=1, wall_s=40.0))
+    return outcome
 
 
 @pytest.mark.parametrize("title", third(WRONG))

@@ -6,6 +6,7 @@ import pytest
 
 from rewards.code import code_reward, verify_code
 from rewards.code.pairs import same_output
+from rewards.code.sandbox import Job, Sandbox
 
 
 def score(program, gold, **options):
@@ -43,7 +44,6 @@ def test_a_script_is_right_by_what_it_prints(program):
         "print(4)\nraise ValueError",
         "import sys\nprint(4)\nsys.exit(1)",
         "import os\nos._exit(0)",
-        "while True: pass",
         "while True: print('4' * 10000)",
         "import os\nos.close(1)",
         "print(4, 4)",
@@ -53,6 +53,15 @@ def test_a_script_is_right_by_what_it_prints(program):
 )
 def test_a_script_that_prints_something_else_is_wrong(program):
     assert score(program, stdin(("2", "4"))) == 0.0
+
+
+def test_an_endless_script_is_wrong_at_its_time_limit():
+    sandbox = Sandbox(num_workers=1)
+
+    outcome = sandbox.run(Job("while True: pass", scripts=(("2", "4"),), cpu_s=1, wall_s=60.0))
+
+    sandbox.close()
+    assert (outcome.outcome, "time limit" in outcome.detail) == ("failed", True)
 
 
 def test_a_script_that_cannot_be_compiled_is_told_from_a_wrong_one():
