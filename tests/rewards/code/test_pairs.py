@@ -79,9 +79,10 @@ def test_a_long_input_is_read_to_its_end():
 def test_a_script_finds_no_outputs_in_its_memory():
     program = (
         "import gc\n"
+        "gc.unfreeze()\n"
         "found = [o for o in gc.get_objects() if isinstance(o, (dict, list, tuple))]\n"
-        "word = ''.join(reversed('9-eldeen'))\n"
-        "print('seen' if any(word in str(o)[:10**5] for o in found) else 'nothing')"
+        "seen = any(''.join(reversed('9-eldeen')) in str(o)[:10**5] for o in found)\n"
+        "print('seen' if seen else 'nothing')"
     )
 
     assert score(program, stdin(("1", "seen"), ("2", "needle-9"))) == 0.0
