@@ -1,8 +1,11 @@
 """Mathematical answers, from a completion to a verdict, bounded at every step.
 
-    extract   where the final answer stands           boxes, phrases
-    read      text to a small tree                    normalise, tokens, groups, parse, answer
-    compare   structure, then exact, then numeric     compare, regions, scalars, exact, numeric
+    extract   where the final answer stands           boxes, phrases, answer_words
+    read      text to a small tree                    normalise, tokens, cursor, groups, parse, answer
+      names and rows                                  names, systems, congruences, formulae
+      what stands behind a value                      quantities, scaling, units, nouns, languages
+    compare   structure, then exact, then numeric     compare, statements, regions, scalars, exact,
+                                                      numeric; layout for what cannot be read
     evaluate  sums and integrals, lenient only        symbolic, closed_form (in a killable worker)
 
 `verifier` puts them together, `policy` names what graders disagree about, `limits` holds every

@@ -34,7 +34,8 @@ from rewards.math.nodes import (
 )
 from rewards.math.normalise import DECIMAL_COMMA, single_backslashes, unwrapped
 from rewards.math.parse import ExpressionParser
-from rewards.math.quantities import MAX_WORDS, quantity
+from rewards.math.quantities import quantity
+from rewards.math.scaling import MAX_WORDS
 from rewards.math.systems import system
 from rewards.math.tokens import Token, tokenize
 from rewards.math.units import ORDINAL, canonical_unit, is_currency
@@ -168,6 +169,7 @@ class _AnswerParser(ExpressionParser):
     def __init__(self, tokens: Sequence[Token]) -> None:
         super().__init__(tokens)
         self.currency: str | None = None
+        self.has_relations = any(token.kind == "rel" for token in tokens)
 
     def answer(self) -> Node:
         entries = [self.entry()]
@@ -191,7 +193,8 @@ class _AnswerParser(ExpressionParser):
         return found or bool(join)
 
     def entry(self) -> Node:
-        terms: list[Node] = [name_before_equals(self) or self._ratio()]
+        name = name_before_equals(self) if self.has_relations else None
+        terms: list[Node] = [name or self._ratio()]
         signs = []
         while sign := self._relation_sign():
             signs.append(sign)
@@ -239,16 +242,25 @@ class _AnswerParser(ExpressionParser):
         return node
 
     def _side(self) -> Node:
-        if point := self._named_point():
-            return point
-        if (rows := system(self, self._read_row)) is not None:
-            return rows
+        if not self.at("number") and (special := self._special()) is not None:
+            return special
+        outer, self.currency = self.currency, None
+        value = self.sum()
+        node = quantity(self, value, self.currency)
+        self.currency = outer
+        return node
+
+    def _special(self) -> Node | None:
+        """What begins like no expression: a point, a system, an amount of money, words."""
+        if (found := self._named_point() or system(self, self._read_row)) is not None:
+            return found
         if self.take("ellipsis"):
             return Constant("...")
         if self.token.text.casefold() in _ABOUT and self.ahead().kind in ("number", "currency"):
             self.position += 1
-        if value := self._money_first():
-            return value
+        return self._money_first() or self._in_words()
+
+    def _in_words(self) -> Node | None:
         words = self.words(MAX_WORDS)
         if place := ordinal(words):
             self.position += len(words)
@@ -258,11 +270,7 @@ class _AnswerParser(ExpressionParser):
             return quantity(self, Number(number[0]), None)
         if (words and (len(words) > 1 or len(words[0]) > 1)) or self._article():
             return self._text()
-        outer, self.currency = self.currency, None
-        value = self.sum()
-        node = quantity(self, value, self.currency)
-        self.currency = outer
-        return node
+        return None
 
     def _read_row(self, tokens: Sequence[Token]) -> Node:
         parser = _AnswerParser(tokens)

@@ -29,15 +29,24 @@ class Cursor:
         return self.tokens[index] if index < len(self.tokens) else END
 
     def at(self, kind: str, *texts: str) -> bool:
-        token = self.token
+        if self.position >= len(self.tokens):
+            return False
+        token = self.tokens[self.position]
         return token.kind == kind and (not texts or token.text in texts)
 
     def take(self, kind: str, *texts: str) -> Token | None:
-        if not self.at(kind, *texts):
+        if self.position >= len(self.tokens):
             return None
-        token = self.token
+        token = self.tokens[self.position]
+        if token.kind != kind or (texts and token.text not in texts):
+            return None
         self.position += 1
         return token
+
+    def next(self) -> Token:
+        """Take the current token."""
+        self.position += 1
+        return self.tokens[self.position - 1]
 
     def expect(self, kind: str, text: str) -> None:
         if not self.take(kind, text):

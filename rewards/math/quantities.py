@@ -14,7 +14,7 @@ from rewards.math.cursor import Cursor
 from rewards.math.languages import WORDS as FOREIGN_UNITS
 from rewards.math.languages import closes, is_counted, is_run, run_unit
 from rewards.math.limits import Unreadable
-from rewards.math.multipliers import changes_value, leading_multiplier, multiplier, percent_words
+from rewards.math.multipliers import changes_value
 from rewards.math.nodes import Apply, Group, Node, Number, Quantity, Symbol, walk
 from rewards.math.nouns import (
     FILLERS,
@@ -25,17 +25,14 @@ from rewards.math.nouns import (
     is_singular,
     singular,
 )
-from rewards.math.tokens import Token
+from rewards.math.scaling import MAX_WORDS, multiplied, plain_number
 from rewards.math.units import Unit, canonical_unit, combine, conversion
-from rewards.math.words import NUMBER_WORDS, leading_number, word_set
+from rewards.math.words import NUMBER_WORDS, word_set
 
-MAX_WORDS = 12
-_MAX_MULTIPLIERS = 4
 _MAX_PARTS = 4
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "cubed": 3, "squared": 2}
 _PER = word_set("per a an each every")
 _REMARK_WORDS = 3
-_APPLIED = {"factorial": "factorial", "squared": "pow", "cubed": "pow"}
 
 
 def quantity(cursor: Cursor, value: Node, currency: str | None) -> Node:
@@ -44,6 +41,8 @@ def quantity(cursor: Cursor, value: Node, currency: str | None) -> Node:
     Raises:
         Unreadable: a word that is no unit, multiplier or noun that is counted follows.
     """
+    if cursor.position >= len(cursor.tokens) and not currency and not _may_be_degrees(value):
+        return value
     if isinstance(value, Quantity):  # an ordinal: "5th place"
         _noun(cursor, plural=False)
         return value
@@ -60,7 +59,7 @@ def _single(cursor: Cursor, value: Node, currency: str | None) -> Node:
     if cursor.at("op", "'") and cursor.ahead().kind == "number":  # 6'3''
         cursor.position += 1
         return Quantity(value, (("foot", 1),))
-    value = _multiplied(cursor, value, bool(currency))
+    value = multiplied(cursor, value, bool(currency))
     if temperature := _temperature(cursor, value):
         return temperature
     if cursor.take("op", "%"):
@@ -82,116 +81,17 @@ def _unit_of(sign: str) -> Unit:
     return unit
 
 
+def _may_be_degrees(value: Node) -> bool:
+    return isinstance(value, Apply) and value.name == "mul"
+
+
 def _temperature(cursor: Cursor, value: Node) -> Quantity | None:
     """The C of "20 °C", whose sign was read as degrees."""
     match value:
         case Apply("mul", (Apply("degree", (inner,)), Symbol("C" | "F" as letter))):
             return Quantity(inner, _unit_of(f"°{letter}"))
         case Apply("degree", (inner,)) if cursor.at("word", "C", "F"):
-            return Quantity(inner, _unit_of(f"°{cursor.tokens[_taken(cursor)].text}"))
-    return None
-
-
-def _taken(cursor: Cursor) -> int:
-    cursor.position += 1
-    return cursor.position - 1
-
-
-# -- multipliers ------------------------------------------------------------------------------
-
-
-def _multiplied(cursor: Cursor, value: Node, is_money: bool) -> Node:
-    for _ in range(_MAX_MULTIPLIERS):
-        read = _times(cursor, value, is_money)
-        if read is None:
-            return value
-        value = read
-    raise Unreadable("too many multipliers in a row")
-
-
-def _times(cursor: Cursor, value: Node, is_money: bool) -> Node | None:
-    token = cursor.token
-    if is_money and token.kind == "symbol" and not token.gap:  # "$5k"
-        factor = multiplier(token.text, tight=True)
-        return _scaled(cursor, value, factor) if factor else None
-    if cursor.at("join", "and"):
-        return _and_part(cursor, value)
-    if token.kind != "word":
-        return None
-    words = cursor.words(3)
-    if used := percent_words(words):
-        cursor.position += used
-        return Apply("percent", (value,))
-    run = leading_multiplier(token.text) if not _names_unit(token.text) else None
-    if run:
-        return _run_scaled(cursor, value, *run)
-    if factor := multiplier(token.text, tight=not token.gap):
-        return _scaled(cursor, value, factor)
-    if words[0] in _APPLIED:
-        cursor.position += 1
-        exponent = (Number(Fraction(_POWERS[words[0]])),) if words[0] in _POWERS else ()
-        return Apply(_APPLIED[words[0]], (value, *exponent))
-    return _share(cursor, value, words)
-
-
-def _names_unit(word: str) -> bool:
-    """Whether an unspaced word begins with a unit: 千克 is a kilogram, and no thousand."""
-    found = run_unit(word) if is_run(word) else None
-    return found is not None and found[0] != ()
-
-
-def _scaled(cursor: Cursor, value: Node, factor: Fraction) -> Node:
-    cursor.position += 1
-    if isinstance(value, Number):
-        return Number(value.value * factor)
-    return Apply("mul", (value, Number(factor)))
-
-
-def _run_scaled(cursor: Cursor, value: Node, factor: Fraction, rest: str) -> Node:
-    """The 万 of "5万人", of "3万5千" and of "100万"."""
-    scaled = _scaled(cursor, value, factor)
-    if rest:
-        cursor.position -= 1
-        cursor.replace(Token("word", rest))
-    elif cursor.at("number") and cursor.token.text.isdigit() and cursor.ahead().kind == "word":
-        low = _multiplied(cursor, Number(Fraction(int(cursor.tokens[_taken(cursor)].text))), False)
-        if isinstance(scaled, Number) and isinstance(low, Number):
-            return Number(scaled.value + low.value)
-    return scaled
-
-
-def _share(cursor: Cursor, value: Node, words: list[str]) -> Node | None:
-    """The "out of 4" of "1 out of 4"."""
-    if words[:2] == ["out", "of"]:
-        length = 2
-    elif words[0] == "in" and cursor.ahead().kind == "number" and not cursor.ahead(2).text:
-        length = 1
-    else:
-        return None
-    cursor.position += length
-    whole = _plain_number(cursor)
-    if whole is None:
-        raise Unreadable("'out of' without a number")
-    return Apply("div", (value, whole))
-
-
-def _and_part(cursor: Cursor, value: Node) -> Node | None:
-    """The fraction of "5 and a half"."""
-    cursor.position += 1
-    found = leading_number(cursor.words(4))
-    if found and found[0].denominator > 1 and isinstance(value, Number):
-        cursor.position += found[1]
-        return Apply("mixed", (value, Number(found[0])))
-    cursor.position -= 1
-    return None
-
-
-def _plain_number(cursor: Cursor) -> Node | None:
-    if cursor.at("number") and cursor.token.text.isdigit():
-        return Number(Fraction(int(cursor.tokens[_taken(cursor)].text)))
-    if found := leading_number(cursor.words(MAX_WORDS)):
-        cursor.position += found[1]
-        return Number(found[0])
+            return Quantity(inner, _unit_of(f"°{cursor.next().text}"))
     return None
 
 
@@ -362,7 +262,7 @@ def _smaller(cursor: Cursor, before: Node) -> Node | None:
     start = cursor.position
     cursor.take("sep", ",")
     cursor.take("join", "and")
-    value = _plain_number(cursor)
+    value = plain_number(cursor)
     unit = _known(cursor.token.text) if value and cursor.token.kind == "word" else None
     if value and unit and is_smaller(unit, before.unit):
         cursor.position += 1

@@ -3,7 +3,7 @@
 correct     every final claim of the completion equals the gold answer
 wrong       it was read and does not
 unparsable  there is no final answer, or none that can be read within the limits
-unscorable  the gold answer itself cannot be read
+unscorable  the gold answer itself cannot be read, and the text is not the same
 """
 
 from __future__ import annotations
