@@ -13,6 +13,7 @@ from rewards.code.loop import install
 
 def run_collected(judge: Any, tree: ast.Module) -> None:
     """Run the tests that `tree` defines and has not run itself; raises where one fails."""
+    _hook(judge.module, "setup_module", judge.module)
     for node in tree.body:
         name = getattr(node, "name", "")
         thing = judge.namespace.get(name)
@@ -22,7 +23,9 @@ def run_collected(judge: Any, tree: ast.Module) -> None:
             if name in judge.entered or not inspect.isfunction(inspect.unwrap(thing)):
                 continue
             if name.startswith("test") and not hasattr(thing, "fixture_of"):
+                _hook(judge.module, "setup_function", thing)
                 call(judge, thing)
+                _hook(judge.module, "teardown_function", thing)
             elif name == "check":
                 _run_check(judge, thing)
 
@@ -31,6 +34,7 @@ def call(judge: Any, function: Any, instance: Any = None) -> None:
     """Call one test function with its fixtures, once for each set of its parameters."""
     for given in getattr(function, "parameter_sets", None) or [{}]:
         fixtures = judge.fixtures(instance)
+        fixtures.get_automatic()
         names = [name for name in inspect.signature(function).parameters if name != "self"]
         arguments = {name: given[name] if name in given else fixtures.get(name) for name in names}
         first = () if instance is None else (instance,)

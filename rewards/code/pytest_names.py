@@ -25,7 +25,7 @@ def module(judge: Any) -> types.ModuleType:
         {"·judge": judge, "raises": _raises(judge), "approx": Approx, "mark": _Mark(judge),
          "fixture": _fixture(judge), "param": _param, "fail": fail, "main": lambda *args: 0}
     )  # fmt: skip
-    judge.definitions = {}
+    judge.definitions, judge.autouse = {}, []
     judge.fixtures = lambda instance: Fixtures(judge, instance)
     return made
 
@@ -187,6 +187,8 @@ def _fixture(judge: Any) -> Any:
         def decorate(inner: Any) -> Any:
             judge.definitions[options.get("name") or inner.__name__] = inner
             inner.fixture_of = judge
+            if options.get("autouse"):
+                judge.autouse.append(inner)
             return inner
 
         return decorate if function is None else decorate(function)
@@ -208,6 +210,13 @@ class Fixtures:
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
+
+    def get_automatic(self) -> None:
+        """Make the fixtures that nobody has to ask for: of the module, and of the class."""
+        for function in self._judge.autouse:
+            owner = function.__qualname__.rpartition(".")[0]
+            if owner in ("", type(self._instance).__qualname__):
+                self.get(function.__name__)
 
     def close(self) -> None:
         """Run what the fixtures do after the test."""
