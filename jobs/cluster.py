@@ -18,7 +18,7 @@ from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTa
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from jobs.command import TRY_AGAIN
+from jobs.command import ENDING, TRY_AGAIN
 from rlpeft.config import ResourceConfig
 from rlpeft.errors import ClusterError, ConfigError
 
@@ -96,6 +96,8 @@ def watch_head(host: str, port: int, patience_s: float, ended: threading.Event) 
             answered = time.monotonic()
         except OSError as error:
             silent_s = time.monotonic() - answered
+            if silent_s > patience_s and ENDING.is_set():
+                os._exit(128 + signal.SIGTERM)  # a signal to the whole group ended the head too
             if silent_s > patience_s and not ended.is_set():
                 print(
                     f"error: the Ray cluster's head must answer at {host}:{port}, it has been gone "

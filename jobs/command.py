@@ -81,11 +81,16 @@ def train(
         print_closing(summary)
 
 
+ENDING = threading.Event()
+"""Set once this process was told to end: what goes with it is no error any more."""
+
+
 def end_in_one_line() -> None:
     """Have SIGTERM, which clusters and shells end jobs with, end this process in order."""
 
     def stop(number: int, frame: object) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end has begun
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ENDING.set()
         typer.echo(
             "error: stopped by SIGTERM. The same command continues from the newest checkpoint.",
             err=True,

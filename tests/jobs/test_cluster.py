@@ -1,5 +1,6 @@
 """Reserving what a run asks for, or saying what is missing."""
 
+import signal
 import subprocess
 import sys
 
@@ -86,3 +87,9 @@ def test_a_head_that_ends_with_its_driver_is_not_missed():
     code = HEAD.format(then="ended.set(); head.close(); watch.join(); raise SystemExit(0)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_head_that_a_signal_ends_with_its_driver_is_not_told():
+    code = HEAD.format(then="from jobs.command import ENDING; ENDING.set(); head.close()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
