@@ -97,9 +97,9 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         dtype = weight_MN.dtype if weight_MN.is_floating_point() else torch.float32
         self.svf_basis = factors.basis.to(weight_MN.device, dtype)
         self.svf_s = factors.singular_values.to(weight_MN.device)
-        self._stamp = self._factored = Stamp.of(self.base_layer.weight) if self._plain else None
+        self._stamp = Stamp.of(self.base_layer.weight) if self._plain else None
+        self._factored = None if self._stamp is None else self._stamp.values
 
-    @torch.no_grad()
     def _follow_base(self, *, values: bool = True) -> None:
         """Drop what was computed from base weights that are there no more; factorise new ones.
 
@@ -107,11 +107,16 @@ class SvfLinear(nn.Module, BaseTunerLayer):
             values: whether to look at the weights, beside where they lie and how often they were
                 written to: `.data` counts no writes, but to look is to wait for an accelerator.
         """
-        if self.merged or not self._plain or torch.compiler.is_compiling():
+        if self.merged or torch.compiler.is_compiling():
+            return
+        if self._stamp is None or not self._stamp.fits(self.base_layer.weight, values=values):
+            self._renew()
+
+    @torch.no_grad()
+    def _renew(self) -> None:
+        if not self._plain:
             return
         weight_MN = self.base_layer.weight.detach()
-        if self._stamp is not None and self._stamp.fits(weight_MN, values=values):
-            return
         self.clear_cache()
         self._stamp = Stamp.of(weight_MN)
         # A move to another device or dtype keeps the factors: those of rounded weights may differ
@@ -296,8 +301,9 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         return True
 
     def __getstate__(self) -> dict[str, Any]:
-        # W' and C are as large as W and computed from it.
-        return {**self.__dict__, "_bent": None, "_spectral_MN": None, "by_row": None}
+        # W' and C are as large as W and computed from it; a stamp's view is all of W.
+        made = ("_bent", "_spectral_MN", "_stamp", "by_row")
+        return {**self.__dict__, **dict.fromkeys(made)}
 
     def __repr__(self) -> str:
         return "svf." + super().__repr__()
