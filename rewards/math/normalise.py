@@ -143,7 +143,7 @@ def normalise(text: str) -> str:
     text = _PRIMES.sub(lambda match: "'" * match.group().count("prime"), text)
     text = _RUPEES_ONLY.sub("", text)
     text = _INCHES.sub("''", text)
-    text = _SURE_THOUSANDS.sub(THOUSANDS, text).replace("{,}", DECIMAL_COMMA)
+    text = _SURE_THOUSANDS.sub(THOUSANDS, text).replace("{,}", DECIMAL_COMMA).replace("{:}", ":")
     return _SPACED_THOUSANDS.sub(lambda match: match.group().replace(" ", THOUSANDS), text)
 
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from rewards.math.cursor import END
 from rewards.math.groups import GroupParser, multiply, scalar
-from rewards.math.limits import MAX_EXPONENT, OverLimit, Unreadable
+from rewards.math.limits import MAX_EXPONENT, OverLimit, UnknownNotation, Unreadable
 from rewards.math.names import figure, is_corners
 from rewards.math.nodes import (
     Apply,
@@ -218,7 +218,8 @@ class ExpressionParser(GroupParser):
                 return Constant(token.text) if constant else self._symbol(token)
             case _:
                 self.position -= 1
-                raise Unreadable(f"expected a value, found {token.text or 'the end'!r}")
+                error = UnknownNotation if token.kind in ("rel", "word") else Unreadable
+                raise error(f"expected a value, found {token.text or 'the end'!r}")
 
     def _accented(self, accent: str) -> Node:
         inner = scalar(self.argument())

@@ -13,7 +13,7 @@ from fractions import Fraction
 from rewards.math.cursor import Cursor
 from rewards.math.languages import WORDS as FOREIGN_UNITS
 from rewards.math.languages import closes, is_counted, is_run, run_unit
-from rewards.math.limits import Unreadable
+from rewards.math.limits import UnknownNotation, Unreadable
 from rewards.math.multipliers import changes_value
 from rewards.math.nodes import Apply, Group, Node, Number, Quantity, Symbol, walk
 from rewards.math.nouns import (
@@ -185,7 +185,7 @@ def _exponent(cursor: Cursor) -> int:
 def _counted(cursor: Cursor, value: Node, direction: int, has_unit: bool) -> list[tuple[str, int]]:
     """The noun at the cursor, as a unit of its own: five apples are not five oranges."""
     if not any(isinstance(part, Number) for part in walk(value)):
-        raise Unreadable("words after letters are a sentence, not a quantity")
+        raise UnknownNotation("words after letters are a sentence, not a quantity")
     if is_run(cursor.token.text):
         return _run_counted(cursor)
     noun = _noun(cursor, plural=direction > 0 and not has_unit and _is_many(value))
@@ -219,7 +219,7 @@ def _noun(cursor: Cursor, *, plural: bool) -> list[tuple[str, int]]:
     head = head.casefold()
     if counts(head) or (not plural and is_singular(head)):
         return [(head if is_countable_without_s(head) else singular(head), 1)]
-    raise Unreadable(f"{head!r} after a number is no unit that is known here")
+    raise UnknownNotation(f"{head!r} after a number is no unit that is known here")
 
 
 def _run_counted(cursor: Cursor) -> list[tuple[str, int]]:
@@ -229,7 +229,7 @@ def _run_counted(cursor: Cursor) -> list[tuple[str, int]]:
     if found is None and closes(word):
         found = ((), "")
     if found is None or not is_counted(found[1]):
-        raise Unreadable(f"{word!r} after a number is no unit that is known here")
+        raise UnknownNotation(f"{word!r} after a number is no unit that is known here")
     cursor.position += 1
     if found[0] and cursor.at("op", "/") and (below := run_unit(cursor.ahead().text)):
         cursor.position += 2

@@ -86,7 +86,8 @@ def test_both_spellings_are_one_answer_and_the_third_another(gold, same, other):
     "gold",
     [
         "A \\Rightarrow B", "2H_2+O_2 \\to 2H_2O", "\\forall x\\,\\exists y", "p \\oplus q",
-        "\\odot O", "\\nabla f", "a \\mapsto a^2", "\\mathfrak{S}_3 \\rtimes \\mathbb{Z}_2",
+        "\\odot O", "\\nabla f", "\\ge 3", "3\\text{ R }2",
+        "II only", "a \\mapsto a^2", "\\mathfrak{S}_3 \\rtimes \\mathbb{Z}_2",
     ],
 )  # fmt: skip
 def test_gold_in_a_notation_of_its_own_is_compared_as_text(gold):
