@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help venv quickstart test lint format bench clean
+.PHONY: help venv quickstart test faults lint format bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,9 +35,13 @@ quickstart: venv ## Train an expert on the built-in tiny model in a few minutes
 	@echo "To type rlpeft alone, in this shell and every new one: source $(VENV)/bin/activate"
 
 test: venv $(QUANTISED) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/faults
+	$(BIN)/python -m pytest tests/faults -m "not slow"
 	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_quantised.py \
 	  tests/adapters/lowrank/test_quantised.py
+
+faults: venv ## Try every kill, crash point, mutation and attack (an hour)
+	$(BIN)/python -m pytest tests/faults
 
 # Beside the environment, not in it: PEFT imports them wherever it finds them, and they warn
 # on standard error about every accelerator that is not here.
