@@ -17,13 +17,14 @@ from rlpeft.config import SvfAdapter
 from rlpeft.models import load_base_model, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter, sequence_logprobs
 from rlpeft.rollout.base import largest_gap
-from rlpeft.rollout.proof import Prover, mean_gap
+from rlpeft.rollout.proof import Prover
 from rlpeft.rollout.vllm_engine import VllmEngine
 from rlpeft.types import Request, Sampling
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROMPTS = [[1, 5, 9, 14, 7], [1, *range(20, 60)]]
+CANARY = [[1, *range(20, 50)], PROMPTS[0], [1, *range(60, 92)], [1, *range(30, 62)]]
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +84,10 @@ def test_a_compiled_engine_in_bfloat16_is_proven_at_its_start_and_at_every_sync(
     with closing(
         VllmEngine(path, config, max_model_len=96, dtype="bfloat16", enforce_eager=False)
     ) as engine:
-        prover, before = Prover(engine), None
+        prover = Prover(engine)
         for version in range(3):
-            state = drawn(policy, version)
-            expected = sequence_logprobs(policy, PROMPTS)
-            prover.prove(state, PROMPTS, expected, bound=1.0)
-            assert before is None or mean_gap(engine.logprobs(PROMPTS), before) > 1
-            before = expected
+            state = adapter_state(policy, version)
+            prover.prove(state, CANARY, sequence_logprobs(policy, CANARY), bound=1.0)
+            for parameter in policy.parameters():
+                if parameter.requires_grad:
+                    parameter.data *= 1.02
