@@ -93,7 +93,7 @@ class Completion:
     Attributes:
         token_ids: sampled ids, the end-of-sequence token included if it was sampled.
         logprobs: fp32 log-prob of each token under the distribution it was drawn from.
-        text: the ids decoded without special tokens.
+        text: what the ids add to the prompt's text, without special tokens.
         finish_reason: `LENGTH` for the token limit and for the context limit alike.
         version: version of the adapter state it was sampled with.
         digest: digest of that state.

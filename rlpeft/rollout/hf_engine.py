@@ -19,6 +19,7 @@ from rlpeft.policy import adapter_tensors, load_tensors, sequence_logprobs
 from rlpeft.rollout.base import Delivery, check_experts, check_sampling, check_tokens
 from rlpeft.rollout.decoding import Draft, Ending, Row, decode
 from rlpeft.rollout.row_experts import RowExperts
+from rlpeft.rollout.text import completion_texts
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
 Watch = Callable[[str, int, Draft], bool]
@@ -129,11 +130,10 @@ class HfEngine:
         )
 
     def _completions(self, rows: Sequence[Row], drafts: Sequence[Draft]) -> list[Completion]:
-        texts = self.tokenizer.batch_decode(
-            [draft.token_ids for draft in drafts], skip_special_tokens=True
-        )
+        prompts, made = [row.prompt for row in rows], [draft.token_ids for draft in drafts]
+        texts = completion_texts(self.tokenizer, prompts, made)
         ran = [self._experts.deliveries[r.expert] if r.expert else self._current for r in rows]
-        return [_completion(*made) for made in zip(drafts, texts, ran, strict=True)]
+        return [_completion(*parts) for parts in zip(drafts, texts, ran, strict=True)]
 
 
 def _completion(draft: Draft, text: str, policy: Delivery) -> Completion:

@@ -20,6 +20,7 @@ from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.base import Delivery, check_experts, check_sampling, check_tokens
+from rlpeft.rollout.text import completion_texts
 from rlpeft.rollout.vllm_plugin import register
 from rlpeft.rollout.vllm_plugin.core import Core
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
@@ -230,8 +231,10 @@ class VllmEngine:
         self, outputs: Sequence[Any], policies: Sequence[Delivery]
     ) -> list[Completion]:
         kept = [output.outputs[0] for output in outputs]
-        texts = self.tokenizer.batch_decode(
-            [list(output.token_ids) for output in kept], skip_special_tokens=True
+        texts = completion_texts(
+            self.tokenizer,
+            [output.prompt_token_ids for output in outputs],
+            [output.token_ids for output in kept],
         )
         return [
             Completion(

@@ -18,7 +18,7 @@ from rlpeft.types import FinishReason, Request, Sampling
 class Letters:
     """A tokenizer of one letter a token, enough for an engine."""
 
-    def batch_decode(self, rows, skip_special_tokens):
+    def batch_decode(self, rows, **_):
         return ["".join(chr(96 + t) for t in row if t > 3) for row in rows]
 
 

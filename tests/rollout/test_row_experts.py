@@ -17,7 +17,7 @@ PROMPTS = ((1, 7, 8, 9), (1, 5), (1, 7, 8, 9), (1, 6, 6, 20, 21))
 class Letters:
     """A tokenizer of one letter a token, enough for an engine."""
 
-    def batch_decode(self, rows, skip_special_tokens):
+    def batch_decode(self, rows, **_):
         return ["".join(chr(96 + t) for t in row if t > 3) for row in rows]
 
 
