@@ -27,6 +27,8 @@ GOLD_FORMS = (
 )
 """Ways to write a gold answer; a reward should accept at least one."""
 
+MEND_GOLD = "Mend these gold answers, or set the reward's options.gold to their column."
+
 
 def check_reward(problems: Sequence[Problem], scorer: Scores) -> Iterator[Check]:
     """Score gold, wrong and empty answers to real problems.
@@ -94,8 +96,7 @@ def _check_gold(form: str, verdicts: Sequence[Verdict]) -> Check:
         return ok(name, f"mean score {mean:.3f}, written as {form.format('GOLD')!r}; no accuracy")
     found += f"; {first.reason}" if first.reason else ""
     if any(v.score is None for v in verdicts):
-        advice = "Mend these gold answers, or set the reward's options.gold to their column."
-        return fail(name, found, advice)
+        return fail(name, found, MEND_GOLD)
     return warn(
         name,
         found,
@@ -111,6 +112,10 @@ def _check_refused(name: str, verdicts: Sequence[Verdict], gold: Sequence[Verdic
         # Scores have no threshold: what matters is that right answers earn more.
         found += f", mean score {_worth(verdicts)[1]:.3f}"
         accepted = accepted or _worth(verdicts)[1] >= _worth(gold)[1]
+    unread = next((v for v in verdicts if v.kind is VerdictKind.UNSCORABLE), None)
+    if unread is not None:
+        # A gold answer that is only known again word for word tells nothing of other answers.
+        return fail(name, f"{found}; {unread.reason}", MEND_GOLD)
     if not accepted:
         return ok(name, found)
     return warn(

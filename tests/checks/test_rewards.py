@@ -41,10 +41,12 @@ def test_the_form_in_which_gold_is_accepted_is_found():
     assert (gold.status, gold.found) == ("ok", "2 of 2 correct, written as '#### GOLD'")
 
 
-def test_gold_answers_that_cannot_be_read_fail():
-    gold = rows(["7", "see the figure"], "math")[0]
-    assert gold.status == "fail"
-    assert "1 of 2 unscorable" in gold.found
+def test_gold_answers_that_can_only_be_compared_as_text_fail():
+    gold, wrong, _ = rows(["7", "see the figure"], "math")
+    assert gold.status == "ok"  # the same words are the same answer
+    assert wrong.status == "fail"
+    assert "1 of 2 unscorable" in wrong.found
+    assert "see the figure" in wrong.found
 
 
 def test_a_reward_that_likes_everything_is_a_warning():
