@@ -18,6 +18,7 @@ import sys
 import time
 import uuid
 from contextlib import suppress
+from functools import cache
 
 import psutil
 
@@ -31,11 +32,16 @@ VARIABLE = "RLPEFT_WATCHED_BY"
 
 
 def watch_me() -> None:
-    """Start a watchdog for this process; it ends soon after this process does."""
+    """Start a watchdog for this process, once; it ends soon after this process does."""
+    _watch(os.getpid())
+
+
+@cache
+def _watch(pid: int) -> None:
     mark = uuid.uuid4().hex
     # In a session of its own, a signal to this process's group does not reach it.
     subprocess.Popen(
-        [sys.executable, "-m", "jobs.watchdog", str(os.getpid()), mark],
+        [sys.executable, "-m", "jobs.watchdog", str(pid), mark],
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         env={name: value for name, value in os.environ.items() if name != VARIABLE},

@@ -67,3 +67,14 @@ def test_a_process_watched_from_within_a_watched_one_carries_both_marks(monkeypa
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_process_has_one_watchdog_however_many_runs_it_makes():
+    program = (
+        "import psutil\nfrom jobs.watchdog import watch_me\nwatch_me()\nwatch_me()\n"
+        "print(len(psutil.Process().children()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout == "1\n"
