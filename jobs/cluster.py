@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import ray
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from jobs.command import ENDING, TRY_AGAIN
+from jobs.lifelines import end_without_raylet, watched
 from rlpeft.config import ResourceConfig
 from rlpeft.errors import ClusterError, ConfigError
 
@@ -29,9 +26,6 @@ TOKEN_COMMANDS = (
 """How to mend a missing or wrong token, as Ray 2.60 wants it."""
 
 REACH_TIMEOUT_S = 10.0
-
-HEAD_INTERVAL_S, HEAD_PATIENCE_S, OWN_HEAD_PATIENCE_S = 1.0, 40.0, 4.0
-"""How often the head is asked, and how long it may be silent; Ray itself gives up after 60 s."""
 
 
 @contextmanager
@@ -70,43 +64,11 @@ def connected(address: str | None) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler, in C++, ends the process with a stack of machine addresses.
         signal.signal(signal.SIGTERM, before)
-    ended = threading.Event()
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-    # A head that this process started is never started again; another one may be.
-    is_ours = any(c.name() == "gcs_server" for c in psutil.Process().children(recursive=True))
-    patience_s = OWN_HEAD_PATIENCE_S if is_ours else HEAD_PATIENCE_S
-    watched = (host.strip("[]"), int(port), patience_s, ended)
-    threading.Thread(target=watch_head, args=watched, daemon=True).start()
     try:
-        yield
+        with watched():
+            yield
     finally:
-        ended.set()
         ray.shutdown()
-
-
-def watch_head(host: str, port: int, patience_s: float, ended: threading.Event) -> None:
-    """End this process with a line when the cluster's head is silent for too long.
-
-    Ray would wait for a minute, inside whatever call is waiting, and then end it without a word.
-    """
-    answered = time.monotonic()
-    while not ended.wait(HEAD_INTERVAL_S):
-        try:
-            socket.create_connection((host, port), timeout=HEAD_INTERVAL_S).close()
-            answered = time.monotonic()
-        except OSError as error:
-            silent_s = time.monotonic() - answered
-            if silent_s > patience_s and ENDING.is_set():
-                os._exit(128 + signal.SIGTERM)  # a signal to the whole group ended the head too
-            if silent_s > patience_s and not ended.is_set():
-                print(
-                    f"error: the Ray cluster's head must answer at {host}:{port}, it has been gone "
-                    f"for {silent_s:.0f} s ({first_line(error)}). Start it again if it is yours; "
-                    "the same command continues the run from its newest checkpoint.",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                os._exit(TRY_AGAIN)
 
 
 def _reach(address: str | None) -> None:
@@ -203,12 +165,25 @@ def place(
     )
 
 
+def send(method: Any, *arguments: Any) -> Any:
+    """Call an actor's method; a reference to its answer. Large arguments go by the object store."""
+    end_without_raylet()
+    return method.remote(*arguments)
+
+
+def put(value: Any) -> Any:
+    """Lay a value into the object store; a reference to it."""
+    end_without_raylet()
+    return ray.put(value)
+
+
 def fetch(reference: Any, *, timeout_s: float | None = None) -> Any:
     """Wait for a remote result; an exception raised by remote code is raised here as itself.
 
     Raises:
         ActorLostError: the process that should have answered is gone or did not answer in time.
     """
+    end_without_raylet()
     try:
         return ray.get(reference, timeout=timeout_s)
     except RayTaskError as error:
@@ -216,6 +191,7 @@ def fetch(reference: Any, *, timeout_s: float | None = None) -> Any:
     except GetTimeoutError as error:
         raise ActorLostError(f"no answer within {timeout_s:g} s") from error
     except RayError as error:
+        end_without_raylet(ask_head=True)  # its actors are lost first
         raise ActorLostError(first_line(error)) from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from jobs.cluster import ActorLostError, fetch
+from jobs.cluster import ActorLostError, fetch, put, send
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError, EngineDiedError
 from rlpeft.rollout.fleet import Proof, SyncReport
@@ -57,7 +57,7 @@ class RemoteEngine:
 
     def call(self, method: str, *arguments: Any, part: Part | None = None) -> None:
         """Start a call; it stands until `take`."""
-        self.answer = getattr(self._actor, method).remote(*arguments)
+        self.answer = send(getattr(self._actor, method), *arguments)
         self.deadline, self.part = time.monotonic() + self.timeout_s, part
 
     def take(self) -> Any:
@@ -96,7 +96,7 @@ class RemoteEngine:
 
     def close(self) -> Any:
         """Ask the engine to end; a reference to wait for."""
-        return self._actor.close.remote()
+        return send(self._actor.close)
 
     def kill(self) -> None:
         """End the actor's process, whatever it is at."""
@@ -124,7 +124,7 @@ class RayFleet:
 
     def sync(self, proof: Proof) -> SyncReport:
         """Send the update once through the object store; every engine proves it."""
-        self._proof = ray.put(proof)
+        self._proof = put(proof)
         for engine in self.engines:
             engine.call("prove", self._proof)
         reports: list[SyncReport] = self._gather()
@@ -133,7 +133,7 @@ class RayFleet:
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
         """Send the experts once through the object store; every engine's digests are compared."""
-        self._experts = ray.put(dict(experts))
+        self._experts = put(dict(experts))
         for engine in self.engines:
             engine.call("load_experts", self._experts)
         self._gather()

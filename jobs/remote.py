@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
-from jobs.cluster import ActorLostError, fetch
+from jobs.cluster import ActorLostError, fetch, send
 from rewards.dialects import Rollouts
 from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch, check_failures
@@ -61,7 +61,7 @@ class RemoteLearner:
         self._call("load_state_dict", state)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        return self._wait(getattr(self._actor, method).remote(*arguments))
+        return self._wait(send(getattr(self._actor, method), *arguments))
 
     def _wait(self, answer: Any) -> Any:
         try:
@@ -102,7 +102,7 @@ class RemoteScorer:
         )
         parts = slices(len(completions), len(self._workers))
         batches = zip(self._workers, parts, strict=False)
-        started = [worker.score.remote(cut(rollouts, part)) for worker, part in batches]
+        started = [send(worker.score, cut(rollouts, part)) for worker, part in batches]
         scored = joined([self._result(reference) for reference in started])
         check_failures(scored.by_reward, rollouts, limit=self._error_limit)
         return scored
@@ -110,12 +110,12 @@ class RemoteScorer:
     @property
     def required_columns(self) -> frozenset[str]:
         """Dataset columns without which `score` raises."""
-        return self._result(self._workers[0].needs.remote())[0]
+        return self._result(send(self._workers[0].needs))[0]
 
     @property
     def gold_rules(self) -> list[GoldRule]:
         """What the gold answers of each reward that has some may be."""
-        return self._result(self._workers[0].needs.remote())[1]
+        return self._result(send(self._workers[0].needs))[1]
 
     def _result(self, reference: Any) -> Any:
         try:

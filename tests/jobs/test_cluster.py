@@ -1,13 +1,8 @@
 """Reserving what a run asks for, or saying what is missing."""
 
-import signal
-import subprocess
-import sys
-
 import pytest
 
 from jobs.cluster import bundles_of, connected, reserved
-from jobs.command import TRY_AGAIN
 from rlpeft.config import ResourceConfig
 from rlpeft.errors import ClusterError, ConfigError
 
@@ -58,38 +53,3 @@ def test_an_address_where_nobody_listens_is_named_at_once(monkeypatch):
         connected("127.0.0.1:9"),
     ):
         pass
-
-
-HEAD = """
-import socket, threading, time
-from jobs.cluster import watch_head
-
-head, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
-watched = ("127.0.0.1", head.getsockname()[1], 0.5, ended)
-watch = threading.Thread(target=watch_head, args=watched)
-watch.start()
-{then}
-time.sleep(30)
-"""
-
-
-def test_a_head_that_is_gone_ends_its_driver_with_one_line():
-    code = HEAD.format(then="time.sleep(1.5); print('alive', flush=True); head.close()")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == TRY_AGAIN
-    assert done.stdout == "alive\n"
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: the Ray cluster's head must answer at 127.0.0.1:")
-    assert "continues the run from its newest checkpoint" in line
-
-
-def test_a_head_that_ends_with_its_driver_is_not_missed():
-    code = HEAD.format(then="ended.set(); head.close(); watch.join(); raise SystemExit(0)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_head_that_a_signal_ends_with_its_driver_is_not_told():
-    code = HEAD.format(then="from jobs.command import ENDING; ENDING.set(); head.close()")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
