@@ -11,13 +11,15 @@ import random
 import signal
 import sys
 import time
-from contextlib import suppress
+import uuid
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from jobs import watchdog
 from jobs.command import TRY_AGAIN
 from jobs.train import run
 
@@ -38,6 +40,8 @@ ENVIRONMENT["PYTHONPATH"] = os.pathsep.join(
     [str(DRIVER.parent), str(DRIVER.parents[2]), os.environ.get("PYTHONPATH", "")]
 )
 MOST_TRIES = 4
+PATIENCE_S = 300
+"""For what takes seconds on a machine that has nothing else to do."""
 SEED = 19
 
 
@@ -88,7 +92,7 @@ def recipe(make_quick):
             "reward_workers": 1,
             "learner_cpus": 0.5,
             "engine_cpus": 0.5,
-            "placement_timeout_s": 60,
+            "placement_timeout_s": 300,
         },
     )
 
@@ -105,21 +109,22 @@ def unhurt(recipe, tmp_path_factory, decided):
 class Drive:
     """One life of a driver, of all that it starts, and of the pipe it speaks on."""
 
-    def __init__(self, folder, mode, log):
+    def __init__(self, folder, mode):
         self.read, write = os.pipe()
-        self.log = log
-        with log.open("ab") as output:
+        self.mode, self.log, self.mark = mode, folder / "log", uuid.uuid4().hex
+        self.family, self.written = set(), 0
+        with self.log.open("ab") as output:
             self.process = psutil.Popen(
                 [sys.executable, DRIVER, folder / "recipe.json", folder / "run", mode, str(write)],
                 pass_fds=[write],
                 stdout=output,
                 stderr=output,
-                env=os.environ | ENVIRONMENT,
+                env=os.environ | ENVIRONMENT | {watchdog.VARIABLE: self.mark},
             )
         os.close(write)
         self.lines = os.fdopen(self.read)
 
-    def reach(self, phase, occurrence):
+    def reach(self, phase, occurrence=1):
         """Wait until the driver is about to do something for the n-th time."""
         seen = 0
         for line in self.lines:
@@ -128,9 +133,19 @@ class Drive:
                 return
         raise AssertionError(f"the driver never got to {phase!r}: {self.log.read_text()}")
 
-    def find(self, name, timeout_s=120):
+    def kill(self, victim, delay_s=0.0):
+        """Kill every process of a kind, as soon as there is one and a delay is over."""
+        found = self.find((LOCAL_VICTIMS if self.mode == "local" else RAY_VICTIMS)[victim])
+        time.sleep(delay_s)
+        self.family.update(self.children())
+        self.written = len(self.log.read_text())
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+
+    def find(self, name):
         """Processes of the driver whose description begins so; the driver itself if `None`."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             if name is None:
                 return [self.process]
@@ -139,7 +154,7 @@ class Drive:
                 return found
             assert self.process.poll() is None, f"no {name!r}: {self.log.read_text()}"
             time.sleep(0.02)
-        raise AssertionError(f"no {name!r} within {timeout_s} s: {self.log.read_text()}")
+        raise AssertionError(f"no {name!r} within {PATIENCE_S} s: {self.log.read_text()}")
 
     def children(self):
         with suppress(psutil.NoSuchProcess):
@@ -151,7 +166,29 @@ class Drive:
         for _ in self.lines:  # a full pipe would stop the driver
             pass
         self.lines.close()
-        return self.process.wait(300)
+        return self.process.wait(PATIENCE_S)
+
+    def end(self):
+        """The exit code, and what was written after the last kill; nothing lives on."""
+        code, deadline = self.wait(), time.monotonic() + 60
+        while left := self.left():
+            assert time.monotonic() < deadline, [described(process) for process in left]
+            time.sleep(0.2)
+        return code, self.log.read_text()[self.written :]
+
+    def left(self):
+        """What the driver or anything of it started and is not over."""
+        return {p for p in self.family | watchdog.marked(self.mark) if not is_over(p)}
+
+
+@contextmanager
+def driving(folder, mode):
+    drive = Drive(folder, mode)
+    try:
+        yield drive
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            drive.process.kill()
 
 
 def described(process):
@@ -163,60 +200,47 @@ def described(process):
     return ""
 
 
-def kill(case, folder):
-    """One life that is cut off; its exit code, and what it wrote after the kill."""
-    log = folder / "log"
-    drive = Drive(folder, case.mode, log)
-    try:
-        drive.reach(case.phase, case.occurrence)
-        victims = (LOCAL_VICTIMS if case.mode == "local" else RAY_VICTIMS)[case.victim]
-        found = drive.find(victims)
-        time.sleep(case.delay_s)
-        family = drive.children()
-        written = len(log.read_text())
-        for process in found:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
-        code = drive.wait()
-        _, left = psutil.wait_procs(family, timeout=60)
-        left = [process for process in left if process.is_running() and not is_zombie(process)]
-        assert not left, [described(process) for process in left]
-        return code, log.read_text()[written:]
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            drive.process.kill()
-
-
-def is_zombie(process):
+def is_over(process):
     with suppress(psutil.NoSuchProcess):
-        return process.status() == psutil.STATUS_ZOMBIE
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     return True
 
 
-def go_on(case, folder):
+def check_end(code, told):
+    """A driver that was not killed itself has gone on, or says in a line why it may be repeated."""
+    if code != 0:
+        assert code == TRY_AGAIN, told
+        assert sum(line.startswith("error: ") for line in told.splitlines()) == 1, told
+        assert "Traceback" not in told
+
+
+def go_on(folder, mode):
     """Give the same command again until the run is done."""
     for _ in range(MOST_TRIES):
-        code = Drive(folder, case.mode, folder / "log").wait()
+        with driving(folder, mode) as drive:
+            code = drive.wait()
         if code == 0:
             return
-        assert code in (TRY_AGAIN, -signal.SIGKILL), (folder / "log").read_text()
+        assert code == TRY_AGAIN, (folder / "log").read_text()
     raise AssertionError((folder / "log").read_text())
 
 
 def survive(case, folder, recipe, unhurt, decided):
     (folder / "recipe.json").write_text(recipe.model_dump_json())
-    code, told = kill(case, folder)
-    if case.victim != "driver" and code != 0:
-        errors = [line for line in told.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, told
-        assert "Traceback" not in told
+    with driving(folder, case.mode) as drive:
+        drive.reach(case.phase, case.occurrence)
+        drive.kill(case.victim, case.delay_s)
+        code, told = drive.end()
+    if case.victim != "driver":
+        check_end(code, told)
     if code != 0:
-        go_on(case, folder)
+        go_on(folder, case.mode)
     assert decided(folder / "run") == unhurt
 
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(6 * PATIENCE_S)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_run_in_which_a_process_is_killed_ends_as_one_in_which_none_is(
     case, tmp_path, recipe, unhurt, decided
@@ -227,3 +251,32 @@ def test_a_run_in_which_a_process_is_killed_ends_as_one_in_which_none_is(
 @pytest.mark.parametrize("number", [4, 6, 10])
 def test_a_run_in_one_process_survives_a_kill(number, tmp_path, recipe, unhurt, decided):
     survive(CASES[number], tmp_path, recipe, unhurt, decided)
+
+
+LIVES = (
+    (("engine", "rollout"), ("reward worker", "score"), ("learner", "learn")),
+    (("raylet", "rollout"),),
+    (("gcs", "score"),),
+    (("agent", "record"),),
+)
+"""Kills in turn, each in its phase; the last of a life ends the driver."""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(6 * PATIENCE_S)
+def test_a_run_in_which_one_of_each_kind_is_killed_in_turn_ends_as_one_in_which_none_is(
+    tmp_path, recipe, unhurt, decided
+):
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    assert {victim for life in LIVES for victim, _ in life} == RAY_VICTIMS.keys() - {"driver"}
+    for life in LIVES:
+        with driving(tmp_path, "ray") as drive:
+            for victim, phase in life:
+                drive.reach(phase)
+                drive.kill(victim)
+            code, told = drive.end()
+        assert code != 0, told
+        check_end(code, told)
+    go_on(tmp_path, "ray")
+    assert decided(tmp_path / "run") == unhurt
