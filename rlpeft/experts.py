@@ -37,6 +37,34 @@ CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
 )
 
 
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""What adapter tensors may be: others would be cast, and cut, by whoever loads them."""
+
+SAME_OPTIONS = {
+    "type": "peft_type",
+    "dora": "use_dora",
+    "parametrisation": "parametrisation",
+    "rank": "r",
+    "alpha": "lora_alpha",
+    "layers": "layers_to_transform",
+    "feedforward": "feedforward_modules",
+    "variant": "variant",
+    "norm_mode": "norm_mode",
+    "spaces": "spaces",
+    "map": "map",
+    "router": "router",
+    "curvature": "curvature",
+    "learn_curvature": "learn_curvature",
+    "curvature_bounds": "curvature_bounds",
+}
+"""Options of a card's adapter -> the same in PEFT's config. Engines and mixtures read the one,
+exports and the learner the other."""
+
+PEFT_DEFAULTS = {"parametrisation": "direct", "use_dora": False}
+"""How PEFT reads a config without them."""
+
+UNORDERED = frozenset({"layers_to_transform", "feedforward_modules"})
+
 STEPS_FOLDER = "steps"
 """In a run's folder: the adapter of every step. A search for experts passes them over."""
 
@@ -155,8 +183,8 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
         base_digest: digest of the base model it shall run on; `None` skips the check.
 
     Raises:
-        ExpertError: no expert there, a damaged file, numbers that are none, or another base
-            model.
+        ExpertError: no expert there, a damaged file, numbers that are none, a card and a config
+            that contradict each other, or another base model.
     """
     card = read_card(folder)
     try:
@@ -170,12 +198,8 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
             f"expert {str(folder)!r} is damaged: its card names tensors {card.digest[:12]}…, the "
             f"file holds {found[:12]}…. Restore it or train it again."
         )
-    for name, tensor in sorted(tensors.items()):
-        if not tensor.isfinite().all():
-            raise ExpertError(
-                f"expert {str(folder)!r} must hold finite numbers, {name!r} has NaN or infinity. "
-                "Train it again, or take an earlier step."
-            )
+    _check_numbers(folder, tensors)
+    _check_config(folder, card, config)
     if base_digest is not None and not is_base(card.base_digest, base_digest):
         raise ExpertError(
             f"expert {str(folder)!r} was trained on base model sha256:{card.base_digest[:12]}… "
@@ -185,6 +209,47 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
     if base_digest is not None:  # a card may have it as it was taken once
         card = card.model_copy(update={"base_digest": base_digest})
     return Expert(card, config, tensors)
+
+
+def _check_numbers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in sorted(tensors.items()):
+        if tensor.dtype not in FLOATS:
+            raise ExpertError(
+                f"expert {str(folder)!r} must hold float16, bfloat16, float32 or float64, {name!r} "
+                f"is {str(tensor.dtype).removeprefix('torch.')}. Restore it, or train it again."
+            )
+        if not tensor.isfinite().all():
+            raise ExpertError(
+                f"expert {str(folder)!r} must hold finite numbers, {name!r} has NaN or infinity. "
+                "Train it again, or take an earlier step."
+            )
+
+
+def _check_config(folder: Path, card: ExpertCard, config: Mapping[str, Any]) -> None:
+    """Refuse a card and a PEFT config that mean different updates of the same tensors."""
+    adapter = dict(card.adapter)
+    method = str(adapter.get("type", "")).upper()
+    found = {**PEFT_DEFAULTS, **config}
+    found["peft_type"] = str(config.get("peft_type")).rpartition(".")[2].upper()
+    if method:
+        adapter |= {"type": "LORA" if method == "DORA" else method, "dora": method == "DORA"}
+    for ours, theirs in SAME_OPTIONS.items():
+        if ours not in adapter or theirs not in found:
+            continue
+        wanted, got = (_plain(each, theirs) for each in (adapter[ours], found[theirs]))
+        if wanted != got:
+            raise ExpertError(
+                f"{CONFIG_FILE} of expert {str(folder)!r} must be of {theirs} {wanted!r}, as its "
+                f"card says, got {got!r}: which of the two it was trained with cannot be known. "
+                "Restore it, or train it again."
+            )
+
+
+def _plain(value: Any, option: str) -> Any:
+    """A JSON value in which tuples are lists, and names are in order where PEFT keeps a set."""
+    if isinstance(value, list | tuple):
+        return sorted(value, key=str) if option in UNORDERED else list(value)
+    return value
 
 
 def find_experts(root: Path) -> list[Path]:

@@ -169,7 +169,6 @@ def open_source(
     card = load_expert(folder).card
     path = resolve_model(base or card.base_model)
     expert = load_expert(folder, base_digest=model_digest(path))
-    _check_method(expert)
     config = json.loads((path / "config.json").read_text())
     stored = config.get("dtype") or config.get("torch_dtype") or "float32"
     name = base or card.base_model
@@ -232,18 +231,6 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         num_tokens=sum(len(row) - 1 for row in probe),
         note="" if format != "peft" or is_hub_id(source.base_id) else UNKNOWN_BASE,
     )
-
-
-def _check_method(expert: Expert) -> None:
-    method = _adapter(expert).type
-    wanted = "LORA" if method == "dora" else method.upper()
-    found = str(expert.config.get("peft_type")).rpartition(".")[2].upper()
-    if found != wanted:
-        raise ExpertError(
-            f"{CONFIG_FILE} of expert {expert.card.name!r} must be of peft_type "
-            f"{wanted!r}, as its card says, got {found!r}. Restore it, or train "
-            "it again."
-        )
 
 
 def _adapter(expert: Expert) -> AdapterConfig:

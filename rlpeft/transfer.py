@@ -83,11 +83,12 @@ def check_structure(expert: Expert, found: Mapping[str, int], model: str) -> Non
     Raises:
         ExpertError: names the first module that differs, and both ranks.
     """
-    has = {name: len(vector) for name, vector in expert.tensors.items()}
+    has = {name: tuple(vector.shape) for name, vector in expert.tensors.items()}
     for name in sorted(has.keys() | found.keys(), key=_natural):
-        if has.get(name) != found.get(name):
+        rank = found.get(name)
+        if has.get(name) != (None if rank is None else (rank,)):
             module = module_of(name)
-            ours, theirs = (_said(each.get(name)) for each in (has, found))
+            ours, theirs = _said(has.get(name)), _said(None if rank is None else (rank,))
             raise ExpertError(
                 "an expert can only be transferred to a base with the same modules and ranks: "
                 f"{module!r} is {ours} in expert {expert.card.name!r}, {theirs} in model "
@@ -109,5 +110,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdigit() else (-1, p) for p in name.split(".")]
 
 
-def _said(rank: int | None) -> str:
-    return "absent" if rank is None else f"of rank {rank}"
+def _said(shape: tuple[int, ...] | None) -> str:
+    if shape is None:
+        return "absent"
+    return f"of rank {shape[0]}" if len(shape) == 1 else f"of shape {list(shape)}"

@@ -99,3 +99,71 @@ def test_an_expert_does_not_replace_a_folder_of_something_else(tmp_path, make_ex
     with pytest.raises(ExpertError, match="holds something else"):
         make_expert("x", {"base_model.model.a.svf_z": torch.ones(2)}, folder=tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float8_e4m3fn, torch.int64, torch.bool, torch.complex64, torch.uint8]
+)
+def test_tensors_that_are_no_floats_are_refused(make_expert, dtype):
+    """They would load: int64 as z cut to 0 or 1, complex without its imaginary part."""
+    folder = make_expert("odd", {"base_model.model.a.svf_z": torch.ones(3).to(dtype)})
+    with pytest.raises(ExpertError, match=r"must hold float16.*'base_model.model.a.svf_z' is"):
+        load_expert(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_tensors_of_any_usual_float_are_read(make_expert, dtype):
+    folder = make_expert("odd", {"base_model.model.a.svf_z": torch.ones(3).to(dtype)})
+    assert load_expert(folder).tensors["base_model.model.a.svf_z"].dtype == dtype
+
+
+SVF = {"type": "svf", "parametrisation": "direct", "layers": None}
+LORA = {"type": "lora", "rank": 2, "alpha": 4.0}
+MOSLORA = {"type": "moslora", "rank": 4, "spaces": ["euclidean", "hyperbolic"]}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "config", "option"),
+    [
+        (SVF, {"peft_type": "SVF", "parametrisation": "sigmoid_renorm"}, "parametrisation"),
+        ({**SVF, "parametrisation": "sigmoid_renorm"}, {"peft_type": "SVF"}, "parametrisation"),
+        (SVF, {"peft_type": "SVF", "layers_to_transform": [0]}, "layers_to_transform"),
+        (SVF, {"peft_type": "LORA"}, "peft_type"),
+        (LORA, {"peft_type": "LORA", "r": 2, "lora_alpha": 5.0}, "lora_alpha"),
+        (LORA, {"peft_type": "LORA", "r": 3}, "r "),
+        (LORA, {"peft_type": "LORA", "r": 2, "use_dora": True}, "use_dora"),
+        ({**LORA, "type": "dora"}, {"peft_type": "LORA", "r": 2}, "use_dora"),
+        (
+            MOSLORA,
+            {"peft_type": "MOSLORA", "r": 4, "spaces": ["hyperbolic", "euclidean"]},
+            "spaces",
+        ),
+    ],
+)
+def test_a_card_and_a_config_that_mean_other_updates_are_refused(
+    make_expert, adapter, config, option
+):
+    """Exports would follow the card, mixtures and vLLM the config: two models of one name."""
+    tensors = {"base_model.model.a.svf_z": torch.ones(3)}
+    folder = make_expert("torn", tensors, config=config, adapter=adapter)
+    with pytest.raises(ExpertError, match=f"must be of {option}.*as its card says"):
+        load_expert(folder)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "config"),
+    [
+        (SVF, {"peft_type": "SVF"}),
+        ({**SVF, "layers": [1, 0]}, {"peft_type": "PeftType.SVF", "layers_to_transform": [0, 1]}),
+        (LORA, {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "use_dora": False}),
+        (
+            {"type": "ia3", "feedforward": ["b", "a"]},
+            {"peft_type": "IA3", "feedforward_modules": ["a", "b"]},
+        ),
+    ],
+)
+def test_a_card_and_a_config_that_say_the_same_in_other_words_are_read(
+    make_expert, adapter, config
+):
+    tensors = {"base_model.model.a.svf_z": torch.ones(3)}
+    assert load_expert(make_expert("whole", tensors, config=config, adapter=adapter)).tensors
