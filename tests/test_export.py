@@ -217,10 +217,16 @@ def test_a_config_of_another_method_is_refused(trained, tmp_path):
         export_expert(folder, tmp_path / "out", format="merged")
 
 
+def test_targets_that_leave_tensors_out_are_refused(trained, tmp_path):
+    folder = broken(trained("svf")[0], tmp_path / "broken", config={"target_modules": ["q_proj"]})
+    with pytest.raises(ExpertError, match="says something else than the card"):
+        export_expert(folder, tmp_path / "out", format="peft")
+
+
 def test_a_config_that_means_another_update_is_refused(trained, tmp_path):
     """alpha 32 became 40: a quarter of the effect too much, less than half the way to the base."""
     folder = broken(trained("lora")[0], tmp_path / "broken", config={"lora_alpha": 40.0})
-    with pytest.raises(ExpertError, match="says something else than the card"):
+    with pytest.raises(ExpertError, match=r"must be of lora_alpha 32.0, as its card says"):
         export_expert(folder, tmp_path / "out", format="peft")
 
 

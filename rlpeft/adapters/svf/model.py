@@ -89,6 +89,27 @@ class SvfModel(MixedBatches):
         self._check_known(adapter_names)
         super().merge_adapter(adapter_names, safe_merge)
 
+    def _check_merge_allowed(self) -> None:
+        """Refuse to write W' into a weight that other modules compute with, too.
+
+        Raises:
+            ModelError: a tied head is adapted; merging would change the embedding with it.
+        """
+        owners: dict[int, set[nn.Module]] = {}
+        for module in self.model.modules():
+            for parameter in module.parameters(recurse=False):
+                owners.setdefault(id(parameter), set()).add(module)
+        for name, layer in self.model.named_modules():
+            if not isinstance(layer, SvfLinear):
+                continue
+            if any(len(owners[id(p)]) > 1 for p in layer.base_layer.parameters(recurse=False)):
+                raise ModelError(
+                    f"merging needs weights of the module's own, that of {name!r} is tied to "
+                    "another module, which would change with it. Load the base model with "
+                    "tie_word_embeddings=False, or keep the adapter in place."
+                )
+        super()._check_merge_allowed()
+
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> Any:
         self._check_known(kwargs.get("adapter_names"))
         return super()._unload_and_optionally_merge(*args, **kwargs)

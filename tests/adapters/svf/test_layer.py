@@ -262,3 +262,19 @@ def test_a_mixture_that_cannot_be_is_refused(llama, names, weights, name, messag
     policy.add_adapter("b", SvfConfig(target_modules=["q_proj"]))
     with pytest.raises(ConfigError, match=message):
         policy.add_weighted_adapter(names, weights, name)
+
+
+@pytest.mark.parametrize("merge", ["merge_adapter", "merge_and_unload"])
+def test_a_merge_into_a_tied_weight_is_refused_and_changes_nothing(llama, merge):
+    with pytest.warns(UserWarning, match="a tied layer is part of the adapter"):
+        policy = get_peft_model(
+            llama(tie_word_embeddings=True), SvfConfig(target_modules=["lm_head", "q_proj"])
+        )
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(1.5)
+        before = policy(IDS).logits
+        with pytest.raises(ModelError, match=r"that of 'lm_head' is tied to another module"):
+            getattr(policy, merge)()
+        torch.testing.assert_close(policy(IDS).logits, before, rtol=0, atol=0)
