@@ -128,6 +128,7 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
         "expert": str(this.best_folder),
         "best_step": card.step,
         "digest": card.digest,
+        "export_format": this.recipe.adapter.export_format,
         "equals_base": equals_base,
         "test": expert_test.model_dump(),
         "base_test": base_test.model_dump(),

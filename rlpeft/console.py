@@ -296,7 +296,8 @@ def compared(base: Mapping[str, Any], expert: Mapping[str, Any]) -> str:
 
 
 def _facts(summary: Mapping[str, Any]) -> Group:
-    export = f"rlpeft export {summary['expert']} --format merged --out {summary['name']}-merged"
+    form = summary.get("export_format", "merged")  # runs of before had no other
+    export = f"rlpeft export {summary['expert']} --format {form} --out {summary['name']}-{form}"
     rows = {
         "adapted modules": _counts(summary.get("modules")),
         "left out": _counts(summary.get("left_out")),

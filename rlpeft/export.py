@@ -30,7 +30,14 @@ from rlpeft.errors import ExpertError, ModelError
 from rlpeft.experts import CARD_FILE, CONFIG_FILE, TENSOR_FILE, Expert, load_expert
 from rlpeft.files import replacing_folder
 from rlpeft.model_card import README_FILE, is_hub_id, model_card
-from rlpeft.models import context_length, load_base_model, load_tokenizer, resolve_model
+from rlpeft.models import (
+    context_length,
+    exact_attention,
+    load_base_model,
+    load_config,
+    load_tokenizer,
+    resolve_model,
+)
 from rlpeft.policy import attach_adapter, load_tensors
 from rlpeft.rollout.base import largest_gap
 
@@ -99,6 +106,11 @@ class Source:
     base_path: Path
     dtype: str
     base_id: str
+
+    @property
+    def attention(self) -> str:
+        """The implementation of attention that computes what the base's config says."""
+        return exact_attention(load_config(self.base_path))
 
     def base(self) -> Any:
         """The base model, loaded afresh. Everything is compared in fp32."""
@@ -229,8 +241,16 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         gap=gap,
         effect=effect,
         num_tokens=sum(len(row) - 1 for row in probe),
-        note="" if format != "peft" or is_hub_id(source.base_id) else UNKNOWN_BASE,
+        note=_note(source, format),
     )
+
+
+def _note(source: Source, format: Format) -> str:
+    if format == "peft" and not is_hub_id(source.base_id):
+        return UNKNOWN_BASE
+    if format == "merged" and source.attention != "sdpa":
+        return f"load it with attn_implementation={source.attention!r}, as its base wants"
+    return ""
 
 
 def _adapter(expert: Expert) -> AdapterConfig:
@@ -263,7 +283,7 @@ def write_peft(source: Source, policy: PeftModel, folder: Path) -> None:
     save_file(dict(source.expert.tensors), folder / TENSOR_FILE, metadata={"format": "pt"})
     _write_card(source, folder)
     (folder / README_FILE).write_text(
-        model_card(source.expert.card, source.base_id), encoding="utf-8"
+        model_card(source.expert.card, source.base_id, source.attention), encoding="utf-8"
     )
 
 

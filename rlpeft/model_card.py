@@ -27,11 +27,12 @@ def is_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
 
 
-def model_card(card: ExpertCard, base: str) -> str:
+def model_card(card: ExpertCard, base: str, attention: str = "sdpa") -> str:
     """The text of the README.
 
     Args:
         base: the base model as the adapter's config names it.
+        attention: the implementation that computes what the base's config says.
     """
     method = str(card.adapter.get("type"))
     head = {"library_name": "peft", "tags": ["rlpeft", method]}
@@ -43,21 +44,24 @@ def model_card(card: ExpertCard, base: str) -> str:
         f"A PEFT adapter ({OURS.get(method, method.upper())}) trained by rlpeft with "
         f"{', '.join(map(_code, card.rewards))}, task {_code(card.task.get('name', '?'))}, "
         f"step {card.step:,}.",
-        f"```python\n{_code_block(card, base, method)}\n```",
+        f"```python\n{_code_block(card, base, attention)}\n```",
         _base(card, base),
         _figures(card),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _code_block(card: ExpertCard, base: str, method: str) -> str:
-    ours = []
+def _code_block(card: ExpertCard, base: str, attention: str) -> str:
+    ours, method = [], str(card.adapter.get("type"))
     if method in OURS:
         ours = [f"import rlpeft.adapters  # makes {OURS[method]} known to PEFT"]
     name, lookup = json.dumps(base), []
     if not is_hub_id(base) and card.base_model in (*PACKAGED, *FETCHABLE):
         lookup = ["from rlpeft.models import resolve_model"]
         name = f"resolve_model({json.dumps(card.base_model)})"
+    # transformers' own choice leaves a cap of attention scores out, and says nothing.
+    options = 'dtype="float32"'
+    options += "" if attention == "sdpa" else f", attn_implementation={json.dumps(attention)}"
     return "\n".join(
         [
             *ours,
@@ -65,7 +69,7 @@ def _code_block(card: ExpertCard, base: str, method: str) -> str:
             *lookup,
             "from transformers import AutoModelForCausalLM",
             "",
-            f'base = AutoModelForCausalLM.from_pretrained({name}, dtype="float32")',
+            f"base = AutoModelForCausalLM.from_pretrained({name}, {options})",
             'model = PeftModel.from_pretrained(base, ".")  # this folder, or its name on a hub',
         ]
     )

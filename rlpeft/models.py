@@ -149,7 +149,7 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     from transformers import AutoModelForCausalLM
 
     folder = check_model_folder(Path(path))
-    attention = _attention(load_config(folder))
+    attention = exact_attention(load_config(folder))
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -172,7 +172,7 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     return model.to(device).eval().requires_grad_(False)
 
 
-def _attention(config: Any) -> str:
+def exact_attention(config: Any) -> str:
     """An attention of transformers that computes what the config says."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as classes
 

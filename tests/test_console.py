@@ -198,6 +198,11 @@ def test_paths_and_commands_can_be_copied_whole_from_a_narrow_terminal():
     assert command in closing_text(SUMMARY)
 
 
+def test_the_next_command_is_one_that_the_method_has():
+    """HypLoRA and MoSLoRA are no matrices: `--format merged` refuses them."""
+    assert "--format peft --out tiny-swap-peft" in closing_text(SUMMARY | {"export_format": "peft"})
+
+
 def test_a_name_is_text_and_not_markup():
     assert "[red]x[/red]: test" in closing_text(SUMMARY | {"name": "[red]x[/red]"})
 

@@ -244,6 +244,46 @@ def test_the_readme_of_a_peft_export_loads_it(trained, tmp_path):
     assert card.digest in text
 
 
+@pytest.mark.parametrize("format", ["peft", "merged"])
+def test_an_export_says_which_attention_its_base_wants(tiny_model, make_expert, tmp_path, format):
+    """Gemma 2 caps attention scores; transformers' default leaves the cap out, and says nothing."""
+    model = tiny_model(
+        "gemma2", vocab_size=280, attn_logit_softcapping=0.1, query_pre_attn_scalar=1
+    )
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+    model.save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(TINY).save_pretrained(tmp_path / "base")
+    adapter = SvfAdapter()
+    policy = attach_adapter(load_base_model(tmp_path / "base"), adapter, seed=0)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(1.2)
+    state = adapter_state(policy, 1)
+    folder = make_expert(
+        f"capped-{format}",
+        state.tensors,
+        config=state.config,
+        base_model=str(tmp_path / "base"),
+        base_digest=model_digest(tmp_path / "base"),
+        adapter=adapter.model_dump(),
+    )
+    out = tmp_path / "out"
+    receipt = export_expert(folder, out, format=format)
+    if format == "merged":
+        assert "attn_implementation='eager'" in receipt.note
+        model = AutoModelForCausalLM.from_pretrained(out, attn_implementation="eager")
+    else:
+        code = (out / "README.md").read_text().split("```python\n")[1].split("```")[0]
+        names = {}
+        exec(code.replace('"."', repr(str(out))), names)
+        model = names["model"]
+    torch.testing.assert_close(logits_of(model.eval()), logits_of(policy.eval()))
+
+
 def test_a_base_is_named_as_others_find_it(trained, tmp_path):
     folder, _ = trained("lora")
     receipt = export_expert(folder, tmp_path / "here", format="peft")
