@@ -50,6 +50,26 @@ def adapted(model: nn.Module, config: PeftConfig) -> list[str]:
     ]
 
 
+def check_forward_is_used(parent: nn.Module, name: str) -> None:
+    """Refuse a linear layer whose parent reads its weight and never calls it.
+
+    An adapter there would change nothing and get no gradient, and nobody would say so.
+
+    Args:
+        name: full name of the layer.
+
+    Raises:
+        ModelError: its parent is torch's own attention, or a Mamba mixer, whose kernels take the
+            weights of their projections (and whose slow path that of `dt_proj`).
+    """
+    if isinstance(parent, nn.MultiheadAttention) or hasattr(parent, "A_log"):
+        raise ModelError(
+            f"a target must be a layer that the model calls, {type(parent).__name__} reads the "
+            f"weight of {name!r} past its forward. Name it in exclude_modules, or leave it out of "
+            "target_modules."
+        )
+
+
 def unmatched(targets: Collection[str] | str, names: Collection[str]) -> list[str]:
     """Targets of a recipe that none of the adapted modules is named by."""
     if isinstance(targets, str):

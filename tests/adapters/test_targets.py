@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from peft import get_peft_model
+from torch import nn
 from transformers import AutoModelForCausalLM, Gemma3Config
 
+from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.targets import adapted, kind_counts, left_out, unmatched
 from rlpeft.config import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
 from rlpeft.errors import ModelError
@@ -105,3 +108,21 @@ def test_a_model_without_decoder_layers_asks_for_names():
 
     with pytest.raises(ModelError, match=r"adapter.targets must be named for Bare"):
         projections(Bare())
+
+
+@pytest.mark.parametrize("config", [SvfConfig, HypLoraConfig, MoSLoraConfig])
+def test_a_layer_whose_weight_is_read_past_its_forward_is_refused(config):
+    """torch's attention multiplies by `out_proj.weight` itself: no adapter there would act."""
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2)
+
+    with pytest.raises(ModelError, match=r"reads the weight of 'attention\.out_proj'"):
+        get_peft_model(Encoder(), config(target_modules=["out_proj"]))
+
+
+def test_projections_of_a_mamba_mixer_are_refused(tiny_model):
+    with pytest.raises(ModelError, match=r"MambaMixer reads the weight of .*dt_proj"):
+        get_peft_model(tiny_model("mamba"), SvfConfig(target_modules=["dt_proj"]))

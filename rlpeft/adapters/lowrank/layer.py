@@ -192,8 +192,12 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         )
 
     def terms(self, adapter_name: str) -> NamedTuple:
-        """`build_terms`, kept from call to call where no gradient is taken."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        """`build_terms`, kept from call to call in evaluation without a gradient.
+
+        In training parameters move, and not all who move them are counted by PyTorch: sharded
+        optimizers write to `.data`.
+        """
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.build_terms(adapter_name)
         return self._kept("terms", adapter_name, self.build_terms)
 

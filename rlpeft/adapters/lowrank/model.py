@@ -11,6 +11,7 @@ from torch import nn
 from rlpeft.adapters.lowrank.config import LowRankConfig
 from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer, merge_refusal
 from rlpeft.adapters.rows import MixedBatches
+from rlpeft.adapters.targets import check_forward_is_used
 from rlpeft.errors import ModelError
 
 LLAMA_LIKE = (
@@ -45,6 +46,7 @@ class LowRankModel(MixedBatches):
         current_key: str,
         **_: Any,
     ) -> None:
+        check_forward_is_used(parent, current_key)
         if isinstance(target, self.tuner_layer_cls):
             target.update_layer(adapter_name, config=peft_config)
             return

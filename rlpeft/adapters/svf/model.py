@@ -13,6 +13,7 @@ from torch import nn
 from rlpeft.adapters.rows import MixedBatches
 from rlpeft.adapters.svf.config import SvfConfig
 from rlpeft.adapters.svf.layer import SvfLinear
+from rlpeft.adapters.targets import check_forward_is_used
 from rlpeft.errors import ConfigError, ModelError
 from rlpeft.factors import warm_cache
 
@@ -65,6 +66,7 @@ class SvfModel(MixedBatches):
         current_key: str,
         **_: Any,
     ) -> None:
+        check_forward_is_used(parent, current_key)
         if isinstance(target, SvfLinear):
             target.update_layer(adapter_name, config=svf_config)
             return
@@ -95,10 +97,11 @@ class SvfModel(MixedBatches):
         Raises:
             ModelError: a tied head is adapted; merging would change the embedding with it.
         """
-        owners: dict[int, set[nn.Module]] = {}
-        for module in self.model.modules():
-            for parameter in module.parameters(recurse=False):
-                owners.setdefault(id(parameter), set()).add(module)
+        owners: dict[int, set[tuple[nn.Module, nn.Module]]] = {}
+        for parent in self.model.modules():
+            for module in parent.children():
+                for parameter in module.parameters(recurse=False):
+                    owners.setdefault(id(parameter), set()).add((parent, module))
         for name, layer in self.model.named_modules():
             if not isinstance(layer, SvfLinear):
                 continue

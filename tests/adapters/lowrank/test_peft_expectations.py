@@ -343,6 +343,18 @@ def test_inference_sees_new_parameters_at_once(llama, config, perturb):
     assert (inside - before).abs().max() > 1e-3
 
 
+def test_training_without_gradient_sees_what_was_written_past_pytorch(llama, config, perturb):
+    """Old log-probs and the first pass of reentrant checkpointing, after a sharded optimizer."""
+    model = perturb(get_peft_model(llama(), config())).train()
+    with torch.no_grad():
+        logits(model)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data.mul_(1.5)
+        found = logits(model)
+    assert torch.allclose(found, logits(model), atol=1e-6)
+
+
 def test_a_config_of_another_version_is_refused(llama, config, tmp_path):
     get_peft_model(llama(), config()).save_pretrained(tmp_path)
     path = tmp_path / "adapter_config.json"

@@ -278,3 +278,18 @@ def test_a_merge_into_a_tied_weight_is_refused_and_changes_nothing(llama, merge)
         with pytest.raises(ModelError, match=r"that of 'lm_head' is tied to another module"):
             getattr(policy, merge)()
         torch.testing.assert_close(policy(IDS).logits, before, rtol=0, atol=0)
+
+
+def test_a_merge_into_a_layer_that_is_called_elsewhere_is_refused():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.again = self.first
+
+        def forward(self, x):
+            return self.again(self.first(x))
+
+    policy = get_peft_model(Twice(), SvfConfig(target_modules=["first"]))
+    with pytest.raises(ModelError, match=r"'first' is tied to another module"):
+        policy.merge_and_unload()
