@@ -1,8 +1,9 @@
 """Where in a test program something is checked: counted, so that tests of nothing show.
 
 A check is an `assert`, a call of an `assert...` method, a block that expects an exception, or a
-branch that may raise. Each is followed by a call of `CHECKED`, each handler of an exception begins
-with one of `HANDLED`, each function of the top with one of `ENTERED`.
+branch that may raise, of something that is not constant. Each is followed by a call of `CHECKED`,
+each handler of an exception begins with one of `HANDLED`, each function of the top with one of
+`ENTERED`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class _Marker(ast.NodeTransformer):
         return [node, _call(HANDLED, node, ast.Constant(True))]
 
     def visit_Assert(self, node: ast.Assert) -> Any:
-        return self._checked(node)
+        return node if _is_constant(node.test) else self._checked(node)
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         value = node.value.value if isinstance(node.value, ast.Await) else node.value
@@ -51,14 +52,19 @@ class _Marker(ast.NodeTransformer):
             return node
         if _called(value).startswith("assertRaises"):
             return self._expected(node)
-        return self._checked(node) if _called(value).startswith("assert") else node
+        name = _called(value)
+        of_values = name[6:7].isupper()  # assertTrue; assert_called asks its object
+        if of_values and value.args and all(map(_is_constant, value.args)):
+            return node
+        return self._checked(node) if name.startswith("assert") else node
 
     def visit_With(self, node: Any) -> Any:
         self.generic_visit(node)
         calls = [item.context_expr for item in node.items]
         if any(isinstance(call, ast.Call) and _expects(_called(call)) for call in calls):
             return self._expected(node)
-        return node
+        # Behind a block that raises, its context manager has stopped the exception.
+        return self._checked(node) if isinstance(node.body[-1], ast.Raise) else node
 
     visit_AsyncWith = visit_With
 
@@ -66,7 +72,7 @@ class _Marker(ast.NodeTransformer):
         branches = [node.body, node.orelse]
         may_fail = any(_fails(statement) for branch in branches for statement in branch)
         self.generic_visit(node)
-        if may_fail:
+        if may_fail and not _is_constant(node.test):
             self.found = True
             for branch in branches:
                 branch.insert(0, _call(CHECKED, node))
@@ -74,10 +80,16 @@ class _Marker(ast.NodeTransformer):
 
     def visit_Try(self, node: ast.Try) -> Any:
         may_fail = any(_fails(statement) for statement in (*node.body, *node.orelse))
+        self.found |= may_fail and bool(node.handlers)
         self.generic_visit(node)
         for handler in node.handlers:
             handler.body.insert(0, _call(HANDLED, handler, ast.Constant(may_fail)))
         return node
+
+
+def _is_constant(node: ast.expr) -> bool:
+    """Whether nothing is asked of anybody: True, 1 == 1, "a message"."""
+    return not any(isinstance(part, (ast.Name, ast.Call, ast.NamedExpr)) for part in ast.walk(node))
 
 
 def _called(call: ast.Call) -> str:

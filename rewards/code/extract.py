@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import builtins
 import re
+import symtable
 
+from rewards.code.checks import free_names
 from rewards.regions import answer_region
 
 _FENCE = re.compile(r"^[ \t]{0,12}(```+|~~~+)[ \t]*([A-Za-z0-9_+.-]*)[^\n]*$", re.MULTILINE)
@@ -16,6 +19,7 @@ _CODE_LINE = re.compile(
 _INLINE_END = re.compile(r"(?<=[^\s`~])(?:```|~~~)[ \t]*$", re.MULTILINE)
 _DEFINITION = re.compile(r"^[ \t]{0,40}(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _NAME = re.compile(r"[^\W\d]\w*")
+_MAX_HELPERS = 16
 _PYTHON = frozenset({"", "python", "python3", "py"})
 
 
@@ -23,7 +27,8 @@ def extract_code(completion: str, wanted: frozenset[str] = frozenset()) -> str |
     """Return the block of Python that is the program, else the text if it is code.
 
     Closed blocks go before an open one. Of several, it is the last that defines what most of the
-    others do not: a use of the program often follows it.
+    others do not: a use of the program often follows it. Blocks before it that define what it
+    uses and lacks are a part of it.
 
     Args:
         completion: the model's text.
@@ -37,8 +42,36 @@ def extract_code(completion: str, wanted: frozenset[str] = frozenset()) -> str |
         return None
     blocks = _blocks(region)
     if blocks:
-        return max(reversed(blocks), key=lambda block: _num_defined(block, wanted))
+        program = max(reversed(blocks), key=lambda block: _num_defined(block, wanted))
+        return _with_helpers(program, blocks[: blocks.index(program)])
     return region if _looks_like_code(region) else None
+
+
+def _with_helpers(program: str, earlier: list[str]) -> str:
+    """Put before `program` the blocks that define names it uses and does not define."""
+    if not earlier:
+        return program
+    parts, missing = [program], _missing(program)
+    for block in reversed(earlier[-_MAX_HELPERS:]):
+        if missing and (defined := _defined(block)) & missing:
+            parts.insert(0, block.rstrip("\n") + "\n")
+            missing = (missing - defined) | _missing(block)
+    return "".join(parts)
+
+
+def _missing(code: str) -> set[str]:
+    try:
+        return {name for name in free_names(code)[0] if not hasattr(builtins, name)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()  # it does not run as it is; what is wrong with it is told later
+
+
+def _defined(code: str) -> set[str]:
+    try:
+        top = symtable.symtable(code, "solution.py", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    return {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
 
 
 def names_in(tests: str) -> frozenset[str]:

@@ -40,6 +40,7 @@ class Judge:
         self.bridge = bridge
         self.entry_point = entry_point
         self.num_checks = 0
+        self.failed_check = ""  # one that the tests themselves caught
         self.entered: set[str] = set()
         # "__main__", so that tests that only a script runs are run.
         self.module = types.ModuleType(TESTS)
@@ -70,7 +71,11 @@ class Judge:
 
     def _handled(self, is_check: bool) -> None:
         self.bridge.swallowed = ""
-        self.num_checks += is_check
+        error = sys.exception()
+        if isinstance(error, AssertionError) and error is not self.bridge.last_raised:
+            self.failed_check = self.failed_check or f"{error}" or "an assertion"
+        else:
+            self.num_checks += is_check
 
     def _bind_names(self, code: str, tree: ast.Module) -> None:
         """Bind the names a test takes from the program.
@@ -147,7 +152,10 @@ def _passed(judge: Judge, num_tests: int) -> dict[str, Any]:
         return {"outcome": "failed", "detail": str(error)}
     except BaseException as error:
         return {"outcome": "unjudged", "detail": f"the checks of == failed: {error}"[:300]}
-    if not judge.num_checks:
+    if not judge.num_checks and judge.failed_check:
+        detail = f"the only check failed, and the tests caught it: {judge.failed_check}"
+        return {"outcome": "failed", "detail": detail[:300]}
+    if not judge.num_checks or not judge.bridge.asked:
         return {"outcome": "bad tests", "detail": "the tests ran, but checked nothing"}
     return {"outcome": "passed", "detail": f"{num_tests} of {num_tests} tests passed"}
 

@@ -33,6 +33,7 @@ class JudgeBridge(Bridge):
         self.swallowed = ""
         self.verdict: Unjudged | Refuted | None = None
         self.last_raised: BaseException | None = None
+        self.asked = False  # anything of the program, even by name
 
     def refuse(self, reason: str) -> None:
         """Say that the tests ask what cannot be done across processes."""
@@ -45,6 +46,7 @@ class JudgeBridge(Bridge):
 
     def request(self, operation: str, *arguments: Any) -> Any:
         """Ask the program."""
+        self.asked = True
         self.collect()
         return super().request(operation, *arguments)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from rewards.code.bridge import Bridge
 from rewards.code.loop import Loop, install
-from rewards.code.script import define_exit
+from rewards.code.script import prepare
 from rewards.code.wire import Channel
 
 _OF_CLASSES: dict[str, Any] = {
@@ -39,7 +39,7 @@ def serve(channel: Channel, source: str, preamble: str) -> None:
     random.seed(0)
     module = types.ModuleType("solution")  # not "__main__": what waits for input is not tested
     sys.modules["solution"] = module
-    define_exit()
+    prepare()
     bridge = ProgramBridge(channel, module)
     # The answer to a request that was never made: how the program began.
     bridge.serve({"op": "begin", "args": [source, preamble]})

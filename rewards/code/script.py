@@ -26,7 +26,7 @@ def run_script(source: str, preamble: str, text: str) -> None:
     stdout = sys.stdout
     _feed(text.encode(errors="surrogateescape"))
     random.seed(0)
-    define_exit()
+    prepare()
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     sys.argv = ["solution.py"]
@@ -42,9 +42,14 @@ def run_script(source: str, preamble: str, text: str) -> None:
     os._exit(status)
 
 
-def define_exit() -> None:
-    """Define what `site`, which is not loaded here, adds to the built-ins."""
+def prepare() -> None:
+    """Give a program what it would find anywhere else.
+
+    That is what `site`, which is not loaded here, adds to the built-ins, and integers of any
+    length as text: how long they take is bounded by the processor time.
+    """
     builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
+    sys.set_int_max_str_digits(0)
 
 
 def _execute(source: str, preamble: str, namespace: dict[str, Any]) -> tuple[int, str]:

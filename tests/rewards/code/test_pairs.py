@@ -30,6 +30,7 @@ def stdin(*pairs):
         "import threading\ndef run(): print(sum(map(int, input().split())))\n"
         "threading.Thread(target=run).start()",
         "import atexit\natexit.register(lambda: print(sum(map(int, input().split()))))",
+        "n = 10**5000\nprint(sum(map(int, input().split())) + len(str(n)) - 5001)",
     ],
 )
 def test_a_script_is_right_by_what_it_prints(program):
