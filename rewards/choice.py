@@ -27,7 +27,7 @@ LETTERS = "ABCDE"
 LEFT, RIGHT = 120, 80
 """Characters before and after a key that are read for what is said of it."""
 
-MOST_KEYS = 10_000
+MOST_KEYS = 5_000
 """Keys, counted from the end, beyond which a completion is not read: it is no answer then."""
 
 _NAMED_KEY = re.compile(r"([a-z]{3,12})\s?(\d{1,2})", re.IGNORECASE)
@@ -161,8 +161,17 @@ def _spoken(region: str, keys: Keys) -> list[_Statement]:
     for match in keys.mention.finditer(region):
         if not runs or match.start() >= runs[-1].end:
             runs.append(_run(region, match, keys))
-    each = (_read(region, run, keys) for run in runs[-MOST_KEYS:])
-    return [statement for statement in each if statement is not None]
+    found: list[_Statement] = []
+    stated_end = 0
+    for statement in (_read(region, run, keys) for run in runs[-MOST_KEYS:]):
+        if statement is None:
+            continue
+        if statement.said is _Said.STATED:
+            if statement.start < stated_end:
+                continue  # "The answer is D: both A and C": what leads to A already stated D
+            stated_end = statement.end
+        found.append(statement)
+    return found
 
 
 def _read(region: str, run: _Statement, keys: Keys) -> _Statement | None:
@@ -208,10 +217,10 @@ def _clause(left: str, lead: re.Match[str] | None) -> str:
 
 def _run(text: str, match: re.Match[str], keys: Keys) -> _Statement:
     """One key and those run together with it: "A, B or C"."""
-    found, end = {_normal(match["key"])}, match.end()
-    while (follower := keys.follower.match(text, end)) is not None:
+    found, end, key_end = {_normal(match["key"])}, match.end(), match.end("key")
+    while (follower := keys.follower.match(text, key_end)) is not None:
         found.add(_normal(follower["key"]))
-        end = follower.end()
+        end, key_end = follower.end(), follower.end("key")
     return _Statement(frozenset(found), match.start(), end)
 
 

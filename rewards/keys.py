@@ -9,7 +9,10 @@ from functools import lru_cache
 from rewards import phrases
 
 _CLOSE = r"[)\]}>」』】》_\"'’”]{0,4}"
-_JOINED = r"\s{0,3}(?:[,/&|、]|\bor\b|\band\b|\bnor\b|或|和|または|と){1,2}\s{0,3}(?:(?:or|and)\s)?"
+_JOINED = (
+    r"\s{0,3}\(?(?:[,/&|+、]|\bor\b|\band\b|\bnor\b|或|和|または|と){1,2}\s{0,3}"
+    r"(?:(?:or|and|maybe|possibly|perhaps|probably|even|also|else|alternatively|option|choice)\s){0,3}"
+)
 _FOLLOWING = (
     "because|since|as|which|and|or|with|due|for|is|was|are|were|but|not|rather|instead|given|over|"
     "based|if|while|where|so|therefore|thus|from|in|by|on|at|here|according|when|that|after|it|"
@@ -28,7 +31,7 @@ class Keys:
         boxed: the content of a box: "B", "(B)", "option B: its text"; no formula.
         alone: a line that is nothing but a key and its text.
         pure: a line that is nothing but a key.
-        follower: a further key of the same run, "or C".
+        follower: a further key of the same run, "or C", matched at the end of the key before it.
         is_name: whether a key is a word of its own, such as "answer2".
     """
 
@@ -66,10 +69,12 @@ def _keys(anywhere: str, listed: str, *, is_name: bool) -> Keys:
     one, noun = rf"(?P<key>{anywhere})", rf"(?:{phrases.NOUN})?"
     text = (
         r"(?:\)|\]|\s?[.:;!。、](?![.\d])|\s[–—-]\s|\s?(?:→|->|=>)|,?\s(?=[\d(])|项|項|选项|選項|番|번"
-        r"|[,\s]+(?:and\s|but\s)?(?:because|since|as|not|rather|instead|over)\b|\s*$)"
+        r"|[,\s]+(?:and\s|but\s)?(?:because|since|as|not|rather|instead|over|without)\b|\s*$)"
     )
     if is_name:  # Options read "Answer2: text": no text may follow the key of a name.
         text = r"\s*$"
+    others = rf"(?:[ .,;)\]]{{0,4}}+[(\[]?+(?:{listed})){{0,12}}+[ .)\]]{{0,4}}+$"
+    beside = rf"[.:;)]?\s{{0,3}}(?=[(\[]?(?:{listed})[)\]]?{others})"  # "A. B.", one a line
     return Keys(
         mention=re.compile(
             rf"(?<![A-Za-z0-9]){one}{_CLOSE}(?:(?<=['’])d[iıuü]r\b)?(?![A-Za-z0-9])", re.M
@@ -79,10 +84,12 @@ def _keys(anywhere: str, listed: str, *, is_name: bool) -> Keys:
             rf"(?![ ]?[\^=+<>\\]|['’]s\b|-\w|[.,:]\d)(?!\s+(?!(?:{_FOLLOWING})\b)[a-z])", re.M
         ),
         boxed=re.compile(
-            rf"{noun}[\s:(]{{0,4}}{one}{_CLOSE}(?:\s{{0,9}}$|\s?[).:,;–-]|\s(?=or\b|and\b))", re.M
+            rf"{noun}[\s:(]{{0,4}}{one}{_CLOSE}(?=\s{{0,9}}$|\s?[).:,;/&–-]|\s(?:or|and)\b)", re.M
         ),
         alone=re.compile(rf"{noun}[(\[<{{「【]{{0,2}}(?P<key>{listed}){_CLOSE}{text}", re.M),
         pure=re.compile(rf"[\s(\[]*(?:{listed})[\s)\].]*"),
-        follower=re.compile(rf"{_JOINED}[(\[\"']{{0,2}}{one}{_CLOSE}(?![A-Za-z0-9])", re.M),
+        follower=re.compile(
+            rf"{_CLOSE}(?:{_JOINED}|{beside})[(\[\"']{{0,2}}{one}{_CLOSE}(?![A-Za-z0-9])", re.M
+        ),
         is_name=is_name,
     )

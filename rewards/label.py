@@ -24,7 +24,13 @@ _LEAD = re.compile(
 _DENIAL = re.compile(
     r"(?:\b(?:not|isn['’]t|wasn['’]t|aren['’]t|doesn['’]t|don['’]t|never|neither|nor|hardly|"
     r"rather than|instead of|far from|anything but|cannot be|can['’]t be|nicht|kein|keine|pas|"
-    r"no es|non è|não é|не)\b(?:\s\w+){0,3}?|不是|并非|非)\s*$"
+    r"no es|non è|não é|не)\b(?:\s\w+){0,3}?|不是|并非|没有|不|非|未)\s*$"
+)
+_UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
+# Where "no" belongs to the noun that follows it.
+_DETERMINER = "".join(
+    rf"(?<!\b{word}\s)"
+    for word in ("there is", "there's", "there are", "has", "have", "had", "with", "see", "makes")
 )
 _JOINED = re.compile(r"\s*(?:or|nor|and|,|/)\s*(?:an?\s)?\Z")
 _CORRECTION = re.compile(
@@ -106,8 +112,16 @@ def _stated(region: str) -> str:
 @lru_cache(maxsize=64)
 def _alternatives(labels: tuple[str, ...]) -> re.Pattern[str]:
     # Longest first, so that "not positive" is not read as "positive".
-    choices = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{choices})(?!\w)")
+    choices = "|".join(map(_whole, sorted(labels, key=len, reverse=True)))
+    return re.compile(choices)
+
+
+def _whole(label: str) -> str:
+    """The label as a word; scripts without spaces have none, and "no doubt" is not "no"."""
+    before = "" if _UNSPACED.match(label[0]) else r"(?<!\w)"
+    after = "" if _UNSPACED.match(label[-1]) else r"(?!\w)"
+    determined = _DETERMINER if label == "no" else ""
+    return f"{determined}{before}{re.escape(label)}{after}"
 
 
 def _fold(text: str) -> str:

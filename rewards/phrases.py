@@ -47,7 +47,8 @@ _ADVERB = _words(
     "either,both,now,again,going to be,given by,given in,in,only,undoubtedly,presumably,really,"
     "the,la,el,die,der,le,il,o,a opção,clairement,claramente,probablement,probablemente,also,"
     "number,under,donc,l'option,l'opzione,la lettre,с,под буквой,option,choice,letter,answer,"
-    "option number,indicated by,labeled,labelled,marked,as follows"
+    "without a doubt,without doubt,without question,beyond doubt,beyond a doubt,no doubt,i believe,"
+    "i think,in my opinion,in my view,option number,indicated by,labeled,labelled,marked,as follows"
 )
 _CHOOSE = _words(
     "choose,chose,choosing,pick,picked,picking,select,selected,selecting,go with,going with,"
@@ -75,9 +76,9 @@ _CJK_BE = "应该|應該|應|应|就|只能|必为|是|为|為|选择|選擇|选
 _CJK_OPTION = "选项|選項|選択肢|선택지|보기|番号|字母"
 _CJK_CHOOSE = "只有|仅有|唯有|选择|選擇|选|選"
 
-_BRIDGE = rf"(?:[\s,:]{{1,3}}(?:{_ADVERB}|{_OPTION})(?!\w)){{0,4}}"
+_BRIDGE = rf"(?:[\s,:(]{{1,3}}(?:{_ADVERB}|{_OPTION})(?!\w)[,)]?){{0,4}}"
 _OPEN = r"[\s\"'“”‘’(\[{<「『【《:=#~–—-]{0,8}"
-_FILL = r"(?:\s{1,3}[^\s.,:;!?()]{1,24}){0,7}?"
+_FILL = r"(?:,\s[^,.;:!?\n]{1,30},)?(?:\s{1,3}[^\s.,:;!?()]{1,24}){0,7}?"
 
 STATED = re.compile(
     rf"""(?ix)

@@ -415,6 +415,14 @@ A is tempting, but B is correct.
 While A looks plausible, B is the best answer.
 Though C is close, I'd pick B.
 B > C, so B is best
+The answer is, without a doubt, B.
+The answer, I believe, is B.
+The answer is (in my opinion) B.
+B, without a doubt.
+The answer is B: both A and C are true.
+The answer is B (A and C).
+\boxed{B: A is false}
+Answer: B and not C
 """.strip().split("\n")
 
 NOT_CHOSEN = r"""
@@ -632,6 +640,25 @@ B está errada.
 Ответ не B
 Не B
 Вариант B неверный.
+\boxed{B, C}
+\boxed{B; C}
+\boxed{B. C.}
+\boxed{B) C)}
+\boxed{(B), (C)}
+\boxed{\text{B, C}}
+\boxed{B + C}
+B. C. D.
+(B) (C)
+B; C
+Answer: B) C)
+Answer: B; C
+Answer: B C
+Answer: B + C
+Answer: B, or maybe C
+Answer: B or possibly C
+Answer: B (or C)
+Answer: B\nC\nD
+<answer>B. C.</answer>
 """.strip().split("\n")
 
 FORMS = [

@@ -95,9 +95,12 @@ SETS = {
         ("toxic", "non_toxic", "non-toxic"),
         ("yes", "No, it is not.", "no"),
         ("yes", "yes, not no", "yes"),
+        ("yes", "Yes, there is no doubt.", "yes"),
+        ("yes", "Yes, it has no effect", "yes"),
         ("spam", "It's not spam, it's ham", "ham"),
         ("spam", "ham (not spam)", "ham"),
         ("tone, Chinese", "答案：正面", "正面"),
+        ("tone, Chinese", "这是一条负面评论", "负面"),
         ("open", "Category: World News", "world news"),
         ("open", '{"label": "sports"}', "Sports"),
     ],
@@ -120,6 +123,8 @@ def test_a_label_is_read_as_a_careful_reader_does(kind, completion, label):
         ("tone", "The label could be positive or negative."),
         ("spam", "This is not spam"),
         ("tone, Chinese", "不是正面"),
+        ("tone, Chinese", "这并不正面"),
+        ("yes", "There is no evidence for it"),
     ],
 )
 def test_a_denied_label_is_not_given(kind, completion):
