@@ -61,7 +61,8 @@ EXPLICIT = re.compile(
 )
 STATING = re.compile(
     r"\b(?:is given by|is equal to|equals|equal to|is|are|was|were|be|gives?(?:\sus)?|yields?|gets?"
-    r"|becomes?|has|have|costs?|makes?|earns?|obtains?|needs?|takes?|pays?|spends?|saves?|total of"
+    r"|becomes?|has|have|costs?|makes?|earns?|obtains?|needs?|takes?|pays?|spends?|saves?"
+    r"|(?:total|profit|loss|discount|revenue|salary) of"
     r"|that is|so|thus|therefore|hence"
     r"|es|son|hay|est|sont|fait|ist|sind|beträgt|ergibt|равно|равен|равна|составляет|ni)\b[\s:,]*"
     r"|(?:一共|总共|總共|共|合计|合計)?(?:还剩下|还剩|剩下|等于|等於|得到|需要|花费|花了|赚了|有|是|为|為|得)\s*"

@@ -7,13 +7,27 @@ An empty, unclosed or placeholder last box is no answer, and never a reason to l
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from rewards.math.boxes import Span, final_run, find_boxes
 from rewards.math.limits import MAX_SEARCHED
 from rewards.math.normalise import single_backslashes
-from rewards.math.phrases import bare_answer, bare_words, find_phrases, stated_value
+from rewards.math.phrases import (
+    bare_answer,
+    bare_words,
+    find_phrases,
+    stated_value,
+    taken_back,
+)
 from rewards.regions import after_thinking, answer_block
+
+# The answer of a JSON object, its string or its number.
+_FIELD = re.compile(
+    r"[{,]\s*[\"'](?:final[_ ]?)?answer[\"']\s*:\s*"
+    r"(?:(?P<string>\"(?:[^\"\\\n]|\\.){1,400}\")|(?P<number>[-+.0-9eE/]{1,80}))(?=\s*[,}])",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +66,18 @@ def _in_text(text: str, max_distinct_boxes: int) -> Extraction:
     boxes = find_boxes(text)
     if boxes.spans or "\\boxed" in text:
         return _from_boxes(text, boxes.spans, boxes.last_is_closed, max_distinct_boxes)
+    if fields := list(_FIELD.finditer(text)):
+        later = find_phrases(text[fields[-1].end() :], explicit=True)
+        return Extraction((_value(fields[-1]), *(span.text for span in later[-1:])))
     if phrases := find_phrases(text):
         return _joined(final_run(text, phrases))
     claim = bare_answer(text) or stated_value(text) or bare_words(text)
     return Extraction((claim,)) if claim else Extraction((), "no final answer")
+
+
+def _value(field: re.Match[str]) -> str:
+    # No JSON parser: backslashes were single by now, and `\f` begins many a fraction.
+    return field["number"] or field["string"][1:-1].replace('\\"', '"')
 
 
 def _from_boxes(
@@ -70,7 +92,8 @@ def _from_boxes(
     if len(earlier) >= max_distinct:
         return Extraction((), f"more than {max_distinct} different boxed values")
     joined = _joined(run)
-    later = find_phrases(text[spans[-1].end :], explicit=True)
+    rest = text[spans[-1].end :]
+    later = find_phrases(rest, explicit=True) or taken_back(rest)
     return Extraction((*joined.claims, later[-1].text)) if later else joined
 
 

@@ -78,6 +78,12 @@ _OVERLINED = re.compile("((?:[0-9][\u0304\u0305])+)")
 _BACKSLASHES = re.compile(r"(?<!\\)(\\+)([A-Za-z]+)")
 _MORE_COMMANDS = TEXT_COMMANDS | FONT_COMMANDS | DROPPED | {"begin"}
 _MAX_DOUBLINGS = 3
+_SENTENCE = re.compile(
+    r"\\text\s?\{\s*(?:(?:so|thus|hence|therefore),?\s)?(?:the|our)\s(?![^{}]*\b(?:not|no)\b)"
+    r"(?:final\s|correct\s|required\s)?(?:answer|value|number|result|solution|total|sum|product|area"
+    r"|probability|minimum|maximum)\b[^{}]{0,40}\b(?:is|are|equals)[:\s]{0,3}\}\s*(?=\S)",
+    re.IGNORECASE,
+)
 _THIN = r"(?:\{,\}|,\\!|,\\,|,\\;|\\,|\\;|\\:|\\ |\\!|~|\\thinspace(?![A-Za-z]))"
 _SURE_THOUSANDS = re.compile(rf"(?<=[0-9]){_THIN}[ ]{{0,2}}(?=[0-9]{{3}}(?![0-9]))")
 # Groups that no decimal has: 1.234.567, 1'234'567, and 1,00,000 as India writes it.
@@ -115,8 +121,11 @@ def _is_doubled(text: str) -> bool:
 
 
 def unwrapped(text: str) -> str:
-    """Without the Markdown or the quotation marks that stand around the whole answer."""
-    text = text.strip()
+    """Without the Markdown or the quotation marks that stand around the whole answer.
+
+    Nor with the words of a sentence that leads to it: "\\text{The number is }17".
+    """
+    text = _SENTENCE.sub("", text.strip(), count=1) if text.startswith("\\text") else text.strip()
     for marks in _WRAPPING:
         left, right = (marks, marks) if marks in ("**", "__") else (marks[0], marks[-1])
         if len(text) > 2 * len(left) and text.startswith(left) and text.endswith(right):

@@ -25,6 +25,19 @@ _HEDGE = re.compile(
     re.IGNORECASE,
 )
 _NEGATION = re.compile(r"(?:not|never|unknown|unclear|n't|nicht|pas|не)\b|不|没", re.IGNORECASE)
+_INSTEAD = re.compile(
+    r"not\s[^.\n]{1,60}?,?\s(?:but(?:\srather)?|rather|it(?:'s|\sis))\s", re.IGNORECASE
+)
+# What takes an answer back, up to the value that takes its place.
+_TAKEN_BACK = re.compile(
+    r"(?:\bI(?:'ve|\shave)?\s(?:made|see|found|notice)\s(?:a|an|my)\s(?:\w+\s){0,2}(?:mistake|error)\b"
+    r"|\bmy\smistake\b|\bcorrection\b|\bscratch\sthat\b|\b(?:actually|sorry)\b(?=,?\s(?:it|that|this)\b)"
+    r"|\b(?:that|this|it)(?:['’]s|\sis|\swas)\s(?:wrong|incorrect|not\s(?:right|correct))\b)"
+    r"[^\n]{0,120}?\b(?:should\s(?:be|have\sbeen|read)|must\sbe|is\sactually|it(?:['’]s|\sis))\s",
+    re.IGNORECASE,
+)
+_FENCED = re.compile(r"```[ \t]*\n([^\n]{1,400})\n```")
+_BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 _LEADING = re.compile(r"[\s*_:：>}]*")
 _MATH = re.compile(
     r"\$\$(.{1,400}?)\$\$|\$([^$\n]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
@@ -32,7 +45,8 @@ _MATH = re.compile(
 _CALCULATION = re.compile(r"<<[^<>]{0,80}>>")  # GSM8K's calculator notes: <<48/2=24>>24
 _SENTENCE_END = re.compile(r"(?<!\\)[.!?。](?=[\s\"'*)]|$)|\n|[。।]")
 _CUT = re.compile(
-    r"[,;:]?\s+(?=(?:so|because|since|which|as|for|in|and|but|where|when|with|that|by)\b)"
+    r"[,;:]?\s+(?=(?:so|because|since|which|as|for|in|and|but|where|when|with|that|by|on"
+    r"|during|every|at(?!\s(?:least|most)))\b)"
     r"|,\s+(?=[a-z]{2,})|\s+\(|\s+[-–—]\s+",
 )
 # The number of "18 huevos" and "mayai 18": nothing before or behind it has another digit.
@@ -77,6 +91,8 @@ def find_phrases(text: str, *, explicit: bool = False) -> list[Span]:
 def bare_answer(text: str) -> str | None:
     """The whole text, or its last line, if it is a mathematical answer and nothing else."""
     whole = text.strip()
+    if fenced := _FENCED.fullmatch(whole):
+        whole = fenced[1]
     for candidate in (whole, whole.rpartition("\n")[2]):
         candidate = candidate.strip("*_ ")
         fits = 0 < len(candidate) <= _MAX_BARE and _readable(candidate)
@@ -104,7 +120,29 @@ def stated_value(text: str) -> str | None:
         value = _value_at(sentence, verb.end())
         if value and _readable(value[1]) and _is_mathematical(read(value[1]).node):
             return value[1]
+    return _bold_value(sentence)
+
+
+def _bold_value(sentence: str) -> str | None:
+    """The value that a sentence prints in bold: "Therefore, she sold **72** clips."."""
+    bold = list(_BOLD.finditer(sentence))
+    if len(bold) != 1 or not _readable(bold[0][1]):
+        return None
+    plain = sentence[: bold[0].start()] + bold[0][1] + sentence[bold[0].end() :]
+    value = _value_at(plain, bold[0].start())
+    if value and _readable(value[1]) and _is_mathematical(read(value[1]).node):
+        return value[1]
     return None
+
+
+def taken_back(text: str) -> list[Span]:
+    """The value that a text puts in the place of an answer before it, if it does."""
+    spans = []
+    for match in list(_TAKEN_BACK.finditer(text[-PHRASE_WINDOW:]))[-1:]:
+        value = _value_at(text[-PHRASE_WINDOW:], match.end())
+        if value and _readable(value[1]) and _is_mathematical(read(value[1]).node):
+            spans.append(Span(match.start(), value[0], value[1]))
+    return spans
 
 
 def _final_value(head: str) -> str | None:
@@ -129,6 +167,8 @@ def _value_at(text: str, start: int, *, foreign: bool = False) -> tuple[int, str
     """
     leading = _LEADING.match(text, start)
     start = leading.end() if leading else start
+    if instead := _INSTEAD.match(text, start):  # "not 12 but 13"
+        start = instead.end()
     if start >= len(text) or _NEGATION.match(text, start):
         return None
     segment = _MATH.match(text, start)

@@ -26,7 +26,7 @@ from rewards.math.nouns import (
     singular,
 )
 from rewards.math.scaling import MAX_WORDS, multiplied, plain_number
-from rewards.math.units import Unit, canonical_unit, combine, conversion
+from rewards.math.units import ORDINAL, Unit, canonical_unit, combine, conversion
 from rewards.math.words import NUMBER_WORDS, word_set
 
 _MAX_PARTS = 4
@@ -42,6 +42,9 @@ def quantity(cursor: Cursor, value: Node, currency: str | None) -> Node:
         Unreadable: a word that is no unit, multiplier or noun that is counted follows.
     """
     if cursor.position >= len(cursor.tokens) and not currency and not _may_be_degrees(value):
+        return value
+    value = _greek_unit(cursor, value)
+    if isinstance(value, Quantity) and value.unit != ORDINAL:
         return value
     if isinstance(value, Quantity):  # an ordinal: "5th place"
         _noun(cursor, plural=False)
@@ -83,6 +86,19 @@ def _unit_of(sign: str) -> Unit:
 
 def _may_be_degrees(value: Node) -> bool:
     return isinstance(value, Apply) and value.name == "mul"
+
+
+def _greek_unit(cursor: Cursor, value: Node) -> Node:
+    """The unit of "5 Ω" and "5 μm", set apart from its number, was read as a factor."""
+    match value:
+        case Apply("mul", (Number() as number, Symbol("Omega"))) if cursor.ahead(-1).gap:
+            return Quantity(number, _unit_of("Ω"))
+        case Apply("mul", (Number() as number, Symbol("mu"))) if cursor.at("word") and (
+            unit := canonical_unit(f"μ{cursor.token.text}")
+        ):
+            cursor.position += 1
+            return Quantity(number, unit)
+    return value
 
 
 def _temperature(cursor: Cursor, value: Node) -> Quantity | None:

@@ -57,8 +57,8 @@ def settle(node: Node) -> tuple[Node | None, Node]:
         label = _asked(terms)  # "m + n = 3 + 14 = 17"
     values = terms[1:] if label else terms
     for value, last in pairwise(values):
-        if plain_same(value, last):
-            continue
+        if plain_same(value, last) or plain_same(_bare(value), _bare(last)):
+            continue  # the unit may stand behind the last term alone: "3 * 4 = 12 dollars"
         if variables(value) | variables(last):
             if len(terms) == 2:
                 return None, Relation(terms, ("=",))
@@ -69,6 +69,16 @@ def settle(node: Node) -> tuple[Node | None, Node]:
     if label and (variables(value) or not is_label(label)):
         return None, Relation((label, value), ("=",))
     return label, value
+
+
+def _bare(node: Node) -> Node:
+    """`node` without its units."""
+    match node:
+        case Quantity(value, _):
+            return _bare(value)
+        case Apply(name, args):
+            return Apply(name, tuple(map(_bare, args)))
+    return node
 
 
 def _asked(terms: tuple[Node, ...]) -> Node | None:
@@ -160,6 +170,8 @@ def elements(node: Node) -> tuple[Node, ...] | None:
 def _unfolded(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Relation):
         label, value = settle(node)
+        if label is None and node.signs == ("=",) and is_label(node.terms[0]):
+            label, value = node.terms  # "x = a ± b" is not settled: its value is a formula
         if label is None:
             return (node,)
         return tuple(Relation((label, part), ("=",)) for part in _unfolded(value))
