@@ -63,10 +63,15 @@ class Template:
         """The text for one row.
 
         Raises:
-            DataError: the row lacks a column.
+            DataError: the row lacks a column, or has null there.
         """
         for name in self.columns:
-            if row.get(name) is None:
+            if row.get(name) is None and name in row:
+                raise DataError(
+                    f"{option} names the column {name!r}, which is null there. Fill or remove the "
+                    "row"
+                )
+            if name not in row:
                 raise DataError(
                     f"{option} names the column {name!r}, the row has "
                     f"{', '.join(sorted(map(str, row)))}. Correct the name. {HINT}"

@@ -57,3 +57,8 @@ def test_a_missing_column_is_named_with_those_there_are():
 def test_a_completion_to_learn_is_read_with_the_recipe():
     with pytest.raises(ValueError, match=r"sft\.completion must hold nothing but names"):
         SftConfig(completion="{answer!r}")
+
+
+def test_a_null_in_a_row_is_told_from_a_column_that_is_not_there():
+    with pytest.raises(DataError, match="t names the column 'x', which is null there"):
+        Template.parse("{x}", "t").fill({"x": None}, "t")

@@ -91,6 +91,8 @@ def column(row: Row, *names: str, option: str = "") -> Any:
         if row.get(name) is not None:
             return row[name]
     wanted = " or ".join(repr(name) for name in names)
+    if any(name in row for name in names):
+        raise DataError(f"must have a value in column {wanted}, got null. Fill or remove the row")
     mend = f". Name yours by {option}" if option else ""
     raise DataError(f"must have a column {wanted}, has {sorted(row)}{mend}")
 

@@ -10,10 +10,12 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
 
 from rlpeft.errors import DataError
+from rlpeft.files import reason
 from rlpeft.tasks.base import SPLITS, Split
 
 Row = dict[str, Any]
@@ -21,10 +23,15 @@ Tables = dict[Split, list[Row]]
 
 FILE_SPLITS: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
-    "validation": ("validation", "valid", "dev"),
+    "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
 SUFFIXES = (".jsonl", ".jsonl.gz")
+ENDINGS = (*SUFFIXES, ".json", ".csv", ".tsv", ".parquet")
+"""Of files that people keep rows in."""
+
+ALIKE = 0.76
+"""How like a split's a file's name must be to be taken for it: `tests`, `eval`, not `text`."""
 
 
 def read_tables(
@@ -48,7 +55,10 @@ def read_tables(
     if local.is_dir():
         return _read_folder(local, stem)
     if local.is_absolute() or path.startswith((".", "~")) or path.endswith(SUFFIXES):
-        raise DataError(f"task.path must be an existing file, folder or Hub id, got {path!r}.")
+        raise DataError(
+            f"task.path must be an existing file, folder or Hub id, got {path!r}, looked for in "
+            f"{str(Path.cwd())!r}. Relative paths count from where the command is typed."
+        )
     return _read_hub(path, config)
 
 
@@ -84,14 +94,27 @@ def _parse(line: str, path: Path, number: int) -> Row:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{str(path)!r} line {number} must be one JSON object: {error}. Write one object a "
-            "line (JSONL), not one array."
+            f"{str(path)!r} line {number} must be one JSON object: {reason(error)}, got "
+            f"{line.strip()[:60]!r}. {_mend(line, number)}"
         ) from error
     if not isinstance(row, dict):
         raise DataError(
             f"{str(path)!r} line {number} must be a JSON object, got {type(row).__name__}."
         )
     return row
+
+
+def _mend(line: str, number: int) -> str:
+    """What to do about a line that is no JSON: is it of another format, or damaged?"""
+    first = line.strip()[:1]
+    if number > 1 and first == "{":
+        return "Mend the line, or remove it."
+    if first in ("[", "{"):
+        return "Write one object a line (JSONL), not one array or an object over several lines."
+    return (
+        "Rows are read from JSONL, one object a line; pandas writes a CSV file so: "
+        "pandas.read_csv(FILE, dtype=str).to_json('rows.jsonl', orient='records', lines=True)."
+    )
 
 
 def _read_folder(folder: Path, stem: str) -> Tables:
@@ -102,10 +125,33 @@ def _read_folder(folder: Path, stem: str) -> Tables:
         found = next((file for file in files if file.is_file()), None)
         if found:
             tables[split] = read_jsonl(found)
+        else:
+            _refuse_misspelt(folder, names, stem)
     if not tables.keys() & {"train", "test"}:
-        wanted = f"train.jsonl, test.jsonl, {stem}_train.jsonl or {stem}_test.jsonl"
-        raise DataError(f"{str(folder)!r} must hold {wanted}; it has none of them.")
+        own = f", {stem}_train.jsonl or {stem}_test.jsonl" if stem else ""
+        raise DataError(
+            f"{str(folder)!r} must hold train.jsonl or test.jsonl{own}; it has none of them."
+        )
     return tables
+
+
+def _refuse_misspelt(folder: Path, names: list[str], stem: str) -> None:
+    """Refuse a file that seems to be a split by a name that is not read.
+
+    Its rows would be left out without a word, and rows of another split taken in their place.
+    """
+    read = {alias for aliases in FILE_SPLITS.values() for alias in aliases}
+    for file in () if stem else sorted(folder.iterdir()):
+        ending = next((ending for ending in ENDINGS if file.name.endswith(ending)), "")
+        name = file.name.removesuffix(ending)
+        if not ending or (name in read and ending in SUFFIXES):
+            continue
+        if get_close_matches(name.casefold(), names, n=1, cutoff=ALIKE):
+            raise DataError(
+                f"{str(folder)!r} has no {names[0]}.jsonl; {file.name!r}, which would not be read, "
+                f"seems to be it. Make it {names[0]}.jsonl (one JSON object a line), or move it "
+                "elsewhere."
+            )
 
 
 def _read_hub(dataset: str, config: str | None) -> Tables:

@@ -213,6 +213,14 @@ def test_the_fingerprint_follows_the_content_not_the_path(tmp_path):
         ("[1, 2]\n", "line 1 must be a JSON object, got list"),
         ('{"prompt": "a"}\n', r"train row 1: must have a column 'answer', has \['prompt'\]"),
         ('{"question": "a", "answer": "b"}\n', "must have a column 'prompt'"),
+        (
+            '{"prompt": "a", "answer": null}\n',
+            "row 1: must have a value in column 'answer', got nul",
+        ),
+        (
+            '{"prompt": null, "answer": "b"}\n',
+            "row 1: must have a value in column 'prompt', got nul",
+        ),
         ('{"prompt": "", "answer": "b"}\n', "must have a prompt that is non-empty"),
         ('{"prompt": [{"role": "user"}], "answer": "b"}\n', "must have a prompt that is"),
         ('{"prompt": "a", "answer": "b"}\n', "Give a larger source"),
@@ -270,7 +278,7 @@ def test_utf_8_is_read_whatever_the_locale_and_with_a_mark_before_it(tmp_path):
 def test_a_missing_path_is_refused(tmp_path):
     with pytest.raises(DataError, match="must be an existing file, folder or Hub id"):
         load(tmp_path / "missing.jsonl")
-    with pytest.raises(DataError, match=r"must hold train.jsonl, test.jsonl"):
+    with pytest.raises(DataError, match=r"must hold train.jsonl or test.jsonl"):
         load(tmp_path)
     with pytest.raises(DataError, match=r"task.path must be given for 'jsonl'"):
         load(None)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rlpeft.errors import DataError
-from rlpeft.tasks.sources import _read_hub
+from rlpeft.tasks.sources import _read_hub, read_jsonl, read_tables
 
 
 def dataset(folder, **splits):
@@ -30,3 +30,42 @@ def test_a_served_dataset_without_train_and_test_is_refused(tmp_path, monkeypatc
         DataError, match=r"must have a train or a test split, it has \['validation'\]"
     ):
         _read_hub(dataset(tmp_path, validation=[{"q": "c"}]), None)
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
+def test_a_folder_gives_its_validation_rows_by_each_usual_name(tmp_path, name):
+    folder = dataset(tmp_path, train=[{"q": "a"}], **{name: [{"q": "b"}]})
+    assert read_tables(folder) == {"train": [{"q": "a"}], "validation": [{"q": "b"}]}
+
+
+@pytest.mark.parametrize(
+    "name", ["valdiation.jsonl", "Test.jsonl", "tests.jsonl", "eval.jsonl", "test.csv", "test.json"]
+)
+def test_a_split_by_a_name_that_is_not_read_is_refused_and_not_carved_anew(tmp_path, name):
+    folder = dataset(tmp_path, train=[{"q": "a"}])
+    (tmp_path / name).write_text('{"q": "b"}\n')
+    with pytest.raises(DataError, match=f"'{name}', which would not be read.*Make it [a-z]+.jsonl"):
+        read_tables(folder)
+
+
+@pytest.mark.parametrize("name", ["notes.jsonl", "text.jsonl", "test.md", "my_rewards.py"])
+def test_other_files_of_a_folder_are_none_of_our_business(tmp_path, name):
+    folder = dataset(tmp_path, train=[{"q": "a"}])
+    (tmp_path / name).write_text('{"q": "b"}\n')
+    assert list(read_tables(folder)) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [
+        ("question,answer\n1,2\n", r"got 'question,answer'\..*pandas\.read_csv"),
+        ('[{"q": 1},\n{"q": 2}]\n', "not one array"),
+        ('{\n"q": 1}\n', "an object over several lines"),
+        ('{"q": 1}\n{"q": 2\n', r"line 2 .*got '\{\"q\": 2'\. Mend the line, or remove it\.$"),
+    ],
+)
+def test_a_line_that_is_no_object_is_answered_by_what_the_file_is(tmp_path, content, mend):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content)
+    with pytest.raises(DataError, match=mend):
+        read_jsonl(path)
