@@ -25,7 +25,7 @@ from rlpeft.errors import ConfigError
 from rlpeft.files import read_json, read_text, reason
 from rlpeft.reward_config import RewardConfig as RewardConfig
 from rlpeft.rollout_config import RolloutConfig as RolloutConfig
-from rlpeft.suggest import did_you_mean, keys_beside
+from rlpeft.suggest import did_you_mean, elsewhere, keys_beside
 from rlpeft.templates import Template
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -33,8 +33,16 @@ AnySection = TypeVar("AnySection", bound=Section)
 MISSING = {
     "model": " Name the base model, such as model.name = 'smollm2-135m'; 'tiny' ships with us.",
     "task": " Name a task, such as task.name = 'gsm8k', or rows of your own by task.path.",
+    "reward": " Name one, such as reward = [{ name = 'math' }], or a function of your own by "
+    "'module:function'.",
 }
 """What to write in the place of a section that has no default: a wrong guess would cost a run."""
+
+LISTS = {"reward": "[{ name = 'math' }], or a section [[reward]] in double brackets"}
+"""How lists of sections are written."""
+
+OWN_ROWS = ("jsonl", "hub")
+"""Tasks of the user's own rows: which reward judges them, nobody else can know."""
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -239,7 +247,18 @@ class Recipe(Section):
             )
         if not self.reward:
             raise ValueError("reward must list at least one reward, got none.")
+        require_reward(self, self.task)
         return self
+
+
+def require_reward(recipe: Section, task: TaskConfig) -> None:
+    """Refuse the default reward for rows of the user's own.
+
+    Raises:
+        ValueError: the recipe names none.
+    """
+    if task.name in OWN_ROWS and "reward" not in recipe.model_fields_set:
+        raise ValueError(f"reward must be given for rows of your own.{MISSING['reward']}")
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -294,19 +313,33 @@ def validated(schema: type[AnySection], tree: dict[str, Any], *, source: str) ->
 def _one_line(item: Any, schema: type[Section]) -> str:
     where = ".".join(str(part) for part in item["loc"]) or "recipe"
     if item["type"] == "extra_forbidden":
-        known = keys_beside(schema, item["loc"])
-        near = did_you_mean(str(item["loc"][-1]), known) or f" Known are {', '.join(known)}."
-        return f"unknown key {where!r}. Remove it or correct its spelling.{near}"
+        return f"unknown key {where!r}. Remove it or correct its spelling.{_meant(item, schema)}"
     if item["type"] == "missing":
         return f"{where} must be given.{MISSING.get(where.removesuffix('.name'), '')}"
     if item["type"] == "model_type":
         return f"{where} must be a section of keys, got {item['input']!r:.200}."
+    if item["type"] == "tuple_type":
+        form = LISTS.get(where, "['a', 'b']")
+        return f"{where} must be a list, such as {form}, got {item['input']!r:.200}."
     message = item["msg"].removeprefix("Value error, ")
     return (
         message
         if item["type"] == "value_error"
         else f"{where}: {message}, got {item['input']!r:.200}."
     )
+
+
+def _meant(item: Any, schema: type[Section]) -> str:
+    """What an unknown key may have been meant to be."""
+    *sections, key = map(str, item["loc"])
+    known = keys_beside(schema, item["loc"])
+    if near := did_you_mean(key, known):
+        return near
+    there = elsewhere(schema, key)
+    if there and not sections:
+        return there
+    options = f" Options of its own go under {'.'.join(sections)}.options." * ("options" in known)
+    return f"{there}{options} Known are {', '.join(known)}."
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -37,6 +37,20 @@ def keys_beside(schema: type[BaseModel], place: Sequence[str | int]) -> list[str
         tagged = [each for each in found if part in _tags(each)]
         found = inner or tagged or found
     return sorted({name for each in found for name in each.model_fields})
+
+
+def elsewhere(schema: type[BaseModel], key: str) -> str:
+    """A sentence to add to an error: in which sections there is a key of this very name."""
+    places = sorted(set(_places(schema, key)))
+    return f" There is {' and '.join(map(repr, places))}." if places else ""
+
+
+def _places(schema: type[BaseModel], key: str, prefix: str = "", depth: int = 2) -> Iterator[str]:
+    for name, field in schema.model_fields.items():
+        if name == key and prefix:
+            yield f"{prefix}{name}"
+        for section in _sections(field.annotation) if depth else ():
+            yield from _places(section, key, f"{prefix}{name}.", depth - 1)
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:

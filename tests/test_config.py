@@ -39,9 +39,36 @@ def test_a_recipe_without_model_or_task_is_refused(tmp_path, text, message):
 
 
 def test_a_path_without_a_task_name_means_rows_of_ones_own(tmp_path):
-    text = 'name = "a"\n[model]\nname = "tiny"\n[task]\npath = "rows.jsonl"'
+    text = 'name = "a"\n[model]\nname = "tiny"\n[task]\npath = "rows.jsonl"\n[[reward]]'
     task = load_recipe(write(tmp_path, text)).task
     assert (task.name, task.path) == ("jsonl", "rows.jsonl")
+
+
+@pytest.mark.parametrize("task", ['path = "rows.jsonl"', 'name = "hub"\npath = "a/b"'])
+def test_rows_of_ones_own_are_not_judged_by_a_default_reward(tmp_path, task):
+    text = f'name = "a"\n[model]\nname = "tiny"\n[task]\n{task}'
+    with pytest.raises(ConfigError, match=r"reward must be given.*reward = \[\{ name = "):
+        load_recipe(write(tmp_path, text))
+
+
+def test_a_search_over_rows_of_ones_own_names_its_reward_too():
+    from rlpeft.adapt.config import AdaptRecipe
+    from rlpeft.config import validated
+
+    tree = {
+        "name": "a",
+        "experts": ["runs"],
+        "model": {"name": "tiny"},
+        "task": {"path": "r.jsonl"},
+    }
+    with pytest.raises(ConfigError, match="reward must be given"):
+        validated(AdaptRecipe, tree, source="a")
+
+
+@pytest.mark.parametrize("reward", ['reward = "math"', '[reward]\nname = "math"'])
+def test_one_reward_that_is_no_list_is_answered_with_the_form_of_the_list(tmp_path, reward):
+    with pytest.raises(ConfigError, match=r"reward must be a list, .*\[\[reward\]\]"):
+        load_recipe(write(tmp_path, f"{NAME}{reward}\n{SECTIONS}"))
 
 
 def test_a_search_names_its_model_and_its_task_too():

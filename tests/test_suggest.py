@@ -37,6 +37,20 @@ def test_an_unknown_key_that_is_near_to_none_is_answered_with_all():
         parse_recipe(TINY | {"model": {"name": "tiny", "path": "x"}}, source="test")
 
 
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"steps": 9}, r"unknown key 'steps'.* There is 'train\.steps'\.$"),
+        ({"train": {"lr": 0.1}}, r"There is 'learner\.lr'\. Known are"),
+        ({"task": {"name": "gsm8k", "template": "{q}"}}, r"go under task\.options\. Known are"),
+        ({"reward": [{"name": "math", "gold": "a"}]}, r"go under reward\.0\.options\. Known are"),
+    ],
+)
+def test_a_key_in_the_wrong_section_is_answered_with_its_place(changes, answer):
+    with pytest.raises(ConfigError, match=answer):
+        parse_recipe(TINY | changes, source="test")
+
+
 def test_keys_of_lists_and_unions_are_found():
     assert "weight" in keys_beside(Recipe, ("reward", 0, "weigh"))
     lora = keys_beside(Recipe, ("adapter", "lora", "rnk"))

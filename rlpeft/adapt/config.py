@@ -17,6 +17,7 @@ from rlpeft.config import (
     Seed,
     TaskConfig,
     parse_recipe,
+    require_reward,
 )
 
 LIGHT = ("shots.number=3", "search.iterations=10")
@@ -114,6 +115,11 @@ class AdaptRecipe(Section):
     @classmethod
     def _cem_unless_named(cls, section: Any) -> Any:
         return {"type": "cem"} | section if isinstance(section, dict) else section
+
+    @model_validator(mode="after")
+    def _names_its_reward(self) -> Self:
+        require_reward(self, self.task)
+        return self
 
     def engine_recipe(self, adapter: dict[str, Any]) -> Recipe:
         """The recipe that builds the engine, scorer and prompter of these experts.

@@ -70,7 +70,7 @@ def test_a_packaged_model_is_no_folder_of_that_name(here):
 
 
 def test_submit_looks_before_it_sends(here):
-    text = 'name="a"\n[model]\nname="tiny"\n[task]\npath="data/rows.jsonl"\n'
+    text = 'name="a"\n[model]\nname="tiny"\n[task]\npath="data/rows.jsonl"\n[[reward]]\n'
     (here / "recipe.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"task\.path = 'data/rows\.jsonl' is relative"):
         submit("recipe.toml", address="http://127.0.0.1:9")
