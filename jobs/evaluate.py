@@ -17,7 +17,7 @@ from rlpeft.config import Recipe, TaskConfig, parse_recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import Prompter, evaluate
-from rlpeft.experts import Expert, load_expert
+from rlpeft.experts import Expert, load_expert, read_card
 from rlpeft.measures import Accuracy, Measure
 from rlpeft.metrics import RECIPE_FILE
 from rlpeft.models import resolve_model
@@ -126,6 +126,7 @@ def recipe_for(
         task: a task in the place of the recipe's, with its default options.
         overrides: applied last.
     """
+    read_card(folder)
     run_recipe = folder.parent / RECIPE_FILE
     if recipe is None and not run_recipe.is_file():
         raise ConfigError(

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -226,9 +227,11 @@ def _find(name: str) -> Callable[..., Any]:
         for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
             return import_path(entry_point.value)
         known = ", ".join(sorted({*VERIFIERS, *NAMED}))
+        near = get_close_matches(name, {*VERIFIERS, *NAMED}, n=1)
         raise RewardError(
             f"a reward must be a built-in ({known}), an entry point of group "
             f"{ENTRY_POINT_GROUP!r}, or 'package.module:function', got {name!r}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
         )
     return import_path(name)
 
@@ -244,15 +247,31 @@ def import_path(path: str) -> Callable[..., Any]:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
+        found = getattr(module, attribute)
     except (Exception, SystemExit) as error:  # a module can raise anything when it is imported
         raise RewardError(
-            f"reward {path!r} must name an importable function, got {one_line(error)}. Check the "
-            "path, or start from the folder that holds the module."
+            f"reward {path!r} must name an importable function, got "
+            f"{_why_not(error, module_name, attribute)}"
         ) from error
     if not callable(found):
         raise RewardError(f"reward {path!r} must name a function, got {type(found).__name__}.")
     return found
+
+
+def _why_not(error: BaseException, module_name: str, attribute: str) -> str:
+    """Why a path cannot be imported, and what to do about it."""
+    if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
+        return (
+            f"no module {error.name!r}, neither installed nor in {os.getcwd()!r}. Check the path, "
+            "or start from the folder that holds the module."
+        )
+    module = sys.modules.get(module_name)
+    if isinstance(error, AttributeError) and module is not None and not hasattr(module, attribute):
+        near = get_close_matches(attribute, vars(module), n=1)
+        place = getattr(module, "__file__", None) or module_name
+        return f"no {attribute!r} in {place!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+    return f"{one_line(error)}. Check the path, or start from the folder that holds the module."
 
 
 def _bind(name: str, function: Callable[..., Any], options: Mapping[str, Any], gold: str) -> Reward:

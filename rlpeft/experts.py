@@ -30,6 +30,9 @@ from rlpeft.errors import ExpertError
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.measures import Measure
 
+EXPERT_FOLDER = "expert"
+"""Where the folder of a run keeps its expert."""
+
 CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -284,6 +287,12 @@ def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list
     return (kept, notes) if kept else (list(folders), [])
 
 
+def _inside(folder: Path) -> str:
+    """A question to add to an error: the expert in a run's folder was meant."""
+    expert = folder / EXPERT_FOLDER
+    return f" Did you mean {str(expert)!r}?" if (expert / CARD_FILE).is_file() else ""
+
+
 def read_card(folder: Path) -> ExpertCard:
     """Read an expert's card alone."""
     path = folder / CARD_FILE
@@ -291,7 +300,7 @@ def read_card(folder: Path) -> ExpertCard:
         if path.exists():
             return ExpertCard.model_validate(read_json(path, ExpertError))
         raise ExpertError(
-            f"an expert is a folder with {CARD_FILE}, {str(folder)!r} has none. "
+            f"an expert is a folder with {CARD_FILE}, {str(folder)!r} has none.{_inside(folder)} "
             "`rlpeft experts list` shows those there are."
         )
     except ValidationError as error:

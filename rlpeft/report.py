@@ -22,7 +22,7 @@ from rlpeft.charts import FAINT, ORANGE, VERDICT_COLOURS, Rows
 from rlpeft.compare import KindStats, changes, kind_stats
 from rlpeft.errors import DataError, RlpeftError
 from rlpeft.evaluate import UNREAD
-from rlpeft.experts import CARD_FILE, Expert, ExpertCard, load_expert
+from rlpeft.experts import CARD_FILE, EXPERT_FOLDER, Expert, ExpertCard, load_expert
 from rlpeft.files import read_json, write_text
 from rlpeft.measures import Accuracy
 from rlpeft.metrics import (
@@ -33,7 +33,7 @@ from rlpeft.metrics import (
     read_metrics,
 )
 
-REPORT_FILE, EXPERT_FOLDER, SUMMARY_FILE = "report.html", "expert", "summary.json"
+REPORT_FILE, SUMMARY_FILE = "report.html", "summary.json"
 ASSETS = Path(__file__).parent / "assets"
 
 NUM_PROBLEMS, NUM_COMPLETIONS = 5, 4

@@ -9,7 +9,7 @@ from peft import PeftModel
 from rlpeft.adapter_state import tensors_digest
 from rlpeft.config import SvfAdapter
 from rlpeft.errors import ExpertError
-from rlpeft.experts import ExpertCard, load_expert, save_expert
+from rlpeft.experts import ExpertCard, load_expert, read_card, save_expert
 from rlpeft.policy import adapter_state, attach_adapter
 
 
@@ -167,3 +167,9 @@ def test_a_card_and_a_config_that_say_the_same_in_other_words_are_read(
 ):
     tensors = {"base_model.model.a.svf_z": torch.ones(3)}
     assert load_expert(make_expert("whole", tensors, config=config, adapter=adapter)).tensors
+
+
+def test_the_folder_of_a_run_is_answered_with_the_expert_in_it(tmp_path, make_expert):
+    make_expert("mine", {"z": torch.ones(2)}, folder=tmp_path / "expert")
+    with pytest.raises(ExpertError, match=f"Did you mean '{tmp_path / 'expert'}'"):
+        read_card(tmp_path)

@@ -7,7 +7,12 @@ from jobs.travel import check_relative, run_folder
 from rlpeft.config import parse_recipe
 from rlpeft.errors import ConfigError
 
-TINY = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+TINY = {
+    "name": "a",
+    "model": {"name": "tiny"},
+    "task": {"name": "tiny/swap"},
+    "reward": [{"name": "math"}],
+}
 
 
 @pytest.fixture

@@ -137,3 +137,19 @@ def test_two_rewards_of_one_name_are_kept_apart():
         "length": 1.0,
         "length#2": 0.5,
     }
+
+
+def test_a_misspelt_function_is_answered_with_the_one_that_is_near(module):
+    with pytest.raises(RewardError, match=r"no 'halve' in '.*\.py'\. Did you mean 'halves'\?"):
+        load(f"{module('def halves(completions): ...')}:halve", {})
+
+
+def test_a_misspelt_built_in_is_answered_with_the_one_that_is_near():
+    with pytest.raises(RewardError, match=r"got 'exactt'\. Did you mean 'exact'\?"):
+        load("exactt", {})
+
+
+def test_a_module_that_is_not_there_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RewardError, match=f"no module 'absent_rewards', .*in '{tmp_path}'"):
+        load("absent_rewards:f", {})
