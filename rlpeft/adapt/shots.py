@@ -9,6 +9,7 @@ from pathlib import Path
 from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import Task
+from rlpeft.tasks.golds import gold_parts
 from rlpeft.tasks.rows import as_prompt, column
 from rlpeft.tasks.sources import Row, read_jsonl
 from rlpeft.types import Problem
@@ -63,10 +64,10 @@ def _read(path: Path) -> tuple[Problem, ...]:
 
 def _problem(row: Row, name: str) -> Problem:
     try:
-        prompt, answer = as_prompt(column(row, "prompt")), str(column(row, "answer"))
+        prompt, (answer, gold) = as_prompt(column(row, "prompt")), gold_parts(column(row, "answer"))
     except DataError as error:
         raise DataError(f"shot {name!r}: {error}.") from error
-    return Problem(name, prompt, answer, {k: v for k, v in row.items() if k != "answer"})
+    return Problem(name, prompt, answer, {k: v for k, v in row.items() if k != "answer"} | gold)
 
 
 def _key(problem: Problem) -> str:

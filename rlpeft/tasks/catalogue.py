@@ -13,7 +13,7 @@ from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.arithmetic import arithmetic_task
 from rlpeft.tasks.base import ProblemSet, Split, Task
 from rlpeft.tasks.benchmarks import BENCHMARKS
-from rlpeft.tasks.golds import COLUMN, gold_text
+from rlpeft.tasks.golds import gold_parts
 from rlpeft.tasks.kinds import KindOptions, kind_task
 from rlpeft.tasks.rows import (
     Item,
@@ -210,12 +210,9 @@ def _refuse_gold(options: RowOptions, read: Sequence[str]) -> None:
 
 
 def _row_item(row: Row, options: RowOptions, template: Template | None) -> Item:
-    answer, columns = "", {}
+    answer, columns = gold_parts("")
     if options.answer:
-        gold = column(row, options.answer, option="task.options.answer")
-        answer = gold_text(gold)
-        if isinstance(gold, list | dict):  # for rewards that read such; others refuse it
-            columns = {COLUMN: gold}
+        answer, columns = gold_parts(column(row, options.answer, option="task.options.answer"))
     user: Prompt
     if template is None:
         where = "task.options.prompt, or build the prompt by task.options.template"

@@ -16,8 +16,20 @@ COLUMN = "answer"
 
 
 def gold_of(problem: Problem) -> Any:
-    """The gold answer as rewards get it: text, or the list or dict that the row holds."""
+    """The gold answer as rewards get it: what the row holds."""
     return problem.columns.get(COLUMN, problem.answer)
+
+
+def gold_parts(value: Any) -> tuple[str, dict[str, Any]]:
+    """A gold answer as `Problem` holds it: its text, and a column with what is no text itself.
+
+    Rewards get what the row holds, as from the trainers that they were written for: `7 == "7"` is
+    false, and the text `"False"` is true.
+
+    Raises:
+        DataError: it is a number that is none.
+    """
+    return gold_text(value), {} if isinstance(value, str) else {COLUMN: value}
 
 
 def gold_text(value: Any) -> str:

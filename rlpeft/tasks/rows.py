@@ -45,7 +45,7 @@ def as_prompt(value: object) -> Prompt:
         return tuple(value)
     raise DataError(
         "must have a prompt that is non-empty text or a list of {'role', 'content'} turns, got "
-        f"{str(value)[:80]!r}"
+        f"{value!r:.80}"
     )
 
 
@@ -85,7 +85,7 @@ def column(row: Row, *names: str, option: str = "") -> Any:
         option: what names the column, where the user may.
 
     Raises:
-        DataError: it has none of them.
+        DataError: it has none of them, or null there.
     """
     for name in names:
         if row.get(name) is not None:

@@ -91,7 +91,7 @@ def _open(path: Path) -> IO[str]:
 
 def _parse(line: str, path: Path, number: int) -> Row:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{str(path)!r} line {number} must be one JSON object: {reason(error)}, got "
@@ -117,14 +117,28 @@ def _mend(line: str, number: int) -> str:
     )
 
 
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    """A JSON object; Python's own reader keeps the last of two values without a word."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(key for key in row if [name for name, _ in pairs].count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return row
+
+
 def _read_folder(folder: Path, stem: str) -> Tables:
     tables: Tables = {}
     for split in SPLITS:
         names = [f"{prefix}{alias}" for prefix in ("", f"{stem}_") for alias in FILE_SPLITS[split]]
         files = [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
-        found = next((file for file in files if file.is_file()), None)
+        found = [file for file in files if file.is_file()]
+        if len(found) > 1:  # whichever were taken, the other might be the one that is meant
+            raise DataError(
+                f"{str(folder)!r} must hold one file of {split} rows, it has "
+                f"{', '.join(file.name for file in found)}. Move the others elsewhere."
+            )
         if found:
-            tables[split] = read_jsonl(found)
+            tables[split] = read_jsonl(found[0])
         else:
             _refuse_misspelt(folder, names, stem)
     if not tables.keys() & {"train", "test"}:

@@ -8,6 +8,7 @@ from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.adapt.shots import load_shots
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.tasks.catalogue import load_task
+from rlpeft.tasks.golds import gold_of
 
 
 def recipe(path=None, *, folds=0, **shots):
@@ -47,6 +48,11 @@ def test_shots_are_drawn_by_seed_from_no_split_that_is_judged():
 def test_shots_may_come_from_a_file(file):
     shots = shots_of(recipe(file({"prompt": "12@=", "answer": 21}, {"prompt": "1", "answer": "2"})))
     assert [(s.prompt, s.answer) for s in shots] == [("12@=", "21"), ("1", "2")]
+
+
+def test_a_shot_keeps_a_gold_answer_that_is_no_text_for_its_reward(file):
+    rows = [{"prompt": "12@=", "answer": ["21", "12"]}, {"prompt": "1", "answer": 2}]
+    assert [gold_of(shot) for shot in shots_of(recipe(file(*rows)))] == [["21", "12"], 2]
 
 
 @pytest.mark.parametrize("rows", [[], [{"prompt": "12@=", "answer": "21"}]])

@@ -215,15 +215,17 @@ def test_the_fingerprint_follows_the_content_not_the_path(tmp_path):
         ('{"question": "a", "answer": "b"}\n', "must have a column 'prompt'"),
         (
             '{"prompt": "a", "answer": null}\n',
-            "row 1: must have a value in column 'answer', got nul",
+            "row 1: must have a value in column 'answer', it is nul",
         ),
         (
             '{"prompt": null, "answer": "b"}\n',
-            "row 1: must have a value in column 'prompt', got nul",
+            "row 1: must have a value in column 'prompt', it is nul",
         ),
         ('{"prompt": "", "answer": "b"}\n', "must have a prompt that is non-empty"),
         ('{"prompt": [{"role": "user"}], "answer": "b"}\n', "must have a prompt that is"),
         ('{"prompt": "a", "answer": "b"}\n', "Give a larger source"),
+        ('{"prompt": 7, "answer": "b"}\n', "or a list of .* turns, got 7"),
+        ('{"prompt": "a", "answer": "1", "answer": "2"}\n', "'answer' stands there twice"),
     ],
 )
 def test_a_bad_file_is_one_line_that_says_what_and_where(tmp_path, content, message):
@@ -232,6 +234,14 @@ def test_a_bad_file_is_one_line_that_says_what_and_where(tmp_path, content, mess
     with pytest.raises(DataError, match=message) as caught:
         load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_two_files_of_one_split_are_refused_by_name(tmp_path):
+    write(tmp_path / "train.jsonl", ROWS)
+    write(tmp_path / "validation.jsonl", ROWS[:2])
+    write(tmp_path / "dev.jsonl", ROWS[2:4])
+    with pytest.raises(DataError, match=r"one file of validation rows.*validation\.jsonl, dev"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from rewards.golds import SEVERAL, TEXT, GoldRule
+from rewards.scorer import RewardSpec, Scorer
 from rlpeft.config import TaskConfig
 from rlpeft.errors import DataError
 from rlpeft.evaluate import score_groups
@@ -31,14 +32,39 @@ class Seen:
         self.answers = columns["answer"]
 
 
-def test_rewards_get_the_list_or_dict_of_the_row_and_text_for_all_else(tmp_path):
-    problems = all_problems(task_of(tmp_path, "a", 7, 0.5, ["x", "y"], {"inputs": []}))
+def test_rewards_get_the_gold_answer_that_the_row_holds_in_its_own_type(tmp_path):
+    golds = ["a", 7, 0.5, False, ["x", "y"], {"inputs": []}]
+    problems = all_problems(task_of(tmp_path, *golds))
     by_row = {int(p.id.rpartition("/")[2]): p for p in problems}
     done = Completion((0,), (0.0,), "", FinishReason.STOP, 0, "")
     seen = Seen()
-    score_groups([Group(by_row[n], (), (done,)) for n in range(5)], seen, step=0)
-    assert seen.answers == ["a", "7", "0.5", ["x", "y"], {"inputs": []}]
-    assert by_row[3].answer == '["x", "y"]'
+    score_groups([Group(by_row[n], (), (done,)) for n in range(6)], seen, step=0)
+    assert [(type(answer), answer) for answer in seen.answers] == [(type(g), g) for g in golds]
+    assert [by_row[n].answer for n in (1, 3, 4)] == ["7", "False", '["x", "y"]']
+
+
+def test_a_run_judges_a_number_or_truth_value_as_reward_check_does(tmp_path, monkeypatch):
+    # As for TRL's trainers, to which a dataset's integers come as integers; "False" is truthy.
+    (tmp_path / "numeric_rewards.py").write_text(
+        "def equals(completions, answer, **kwargs):\n"
+        "    return [said == gold for said, gold in zip(map(int, completions), answer)]\n"
+        "def says(completions, answer, **kwargs):\n"
+        "    return [(text == 'yes') == bool(gold) for text, gold in zip(completions, answer)]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, golds, texts in (
+        ("equals", (7, 8, 9), ("7", "8", "9")),
+        ("says", (True, False, False), ("yes", "no", "no")),
+    ):
+        problems = all_problems(task_of(tmp_path, *golds))
+        groups = [
+            Group(p, (), (Completion((0,), (0.0,), texts[n], FinishReason.STOP, 0, ""),))
+            for p in problems
+            for n in [int(p.id.rpartition("/")[2])]
+        ]
+        scorer = Scorer([RewardSpec(f"numeric_rewards:{name}")])
+        verdicts = score_groups(groups, scorer, step=0).verdicts
+        assert [verdict.kind for verdict in verdicts] == ["correct"] * 3
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])
