@@ -95,10 +95,18 @@ class RemoteScorer:
         columns: Mapping[str, Sequence[Any]],
         step: int,
         trainer_state: object = None,
+        prompt_ends: Sequence[str] = (),
     ) -> ScoredBatch:
         """Score N completions; see `rewards.scorer.Scorer.score`."""
         rollouts = Rollouts(
-            prompts, completions, completion_ids, truncated, columns, step, trainer_state
+            prompts,
+            completions,
+            completion_ids,
+            truncated,
+            columns,
+            step,
+            trainer_state,
+            prompt_ends,
         )
         parts = slices(len(completions), len(self._workers))
         batches = zip(self._workers, parts, strict=False)
@@ -144,6 +152,7 @@ def cut(rollouts: Rollouts, rows: slice) -> dict[str, Any]:
         "columns": {name: values[rows] for name, values in rollouts.columns.items()},
         "step": rollouts.step,
         "trainer_state": rollouts.trainer_state,
+        "prompt_ends": rollouts.prompt_ends[rows],
     }
 
 

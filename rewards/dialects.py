@@ -20,7 +20,7 @@ Call = dict[str, Any]
 Golds = Sequence[Any]
 """The gold answers, one a completion; none for a dialect without any."""
 
-NAMED_ONLY = frozenset({"truncated"})
+NAMED_ONLY = frozenset({"truncated", "prompt_ends"})
 """Offered by us and by no other trainer, so a `**kwargs` never receives it."""
 
 
@@ -36,6 +36,8 @@ class Rollouts:
         columns: further dataset columns, N values each.
         step: the trainer's step, for error messages.
         trainer_state: passed on to functions that take `trainer_state`.
+        prompt_ends: the end of each prompt as the model read it, special tokens included; none if
+            unknown.
     """
 
     prompts: Sequence[Any]
@@ -45,6 +47,7 @@ class Rollouts:
     columns: Mapping[str, Sequence[Any]]
     step: int
     trainer_state: object = None
+    prompt_ends: Sequence[str] = ()
 
     @property
     def conversational(self) -> bool:
@@ -109,6 +112,7 @@ def _trl(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
         "completions": list(completions),
         "completion_ids": [list(ids) for ids in rollouts.completion_ids],
         "truncated": list(rollouts.truncated),
+        "prompt_ends": list(rollouts.prompt_ends) or [""] * len(completions),
         "trainer_state": rollouts.trainer_state,
         "log_extra": log.log_extra,
         "log_metric": log.log_metric,
@@ -339,7 +343,8 @@ DIALECTS = (
         _dialect(
             "TRL",
             sign,
-            "prompts completions completion_ids truncated trainer_state log_extra log_metric",
+            "prompts completions completion_ids truncated prompt_ends trainer_state "
+            "log_extra log_metric",
             None,
             calls=_trl,
             read=_read_batch,

@@ -85,13 +85,48 @@ def _text(completion: Any) -> str:
     return completion if isinstance(completion, str) else str(completion[0]["content"])
 
 
-def think_format_reward(completions: Sequence[Any]) -> list[bool]:
-    """Whether a completion opens with `<think>`, once, and closes it."""
-    return [_thinks(_text(completion)) for completion in completions]
+OPENED, CLOSED = "<think>", "</think>"
 
 
-def _thinks(text: str) -> bool:
-    return text.startswith("<think>") and text.count("<think>") == 1 and "</think>" in text
+def think_format_reward(
+    completions: Sequence[Any],
+    prompts: Sequence[Any] | None = None,
+    prompt_ends: Sequence[str] | None = None,
+) -> list[bool]:
+    """Whether the answer opens with `<think>`, once, and the completion closes it.
+
+    The prompt may have opened it: chat templates write the tag, and so do prefills.
+    """
+    held = prompts if prompts is not None else [""] * len(completions)
+    ends = prompt_ends if prompt_ends is not None else [""] * len(completions)
+    return [
+        # Behind a prompt, SentencePiece writes a space first, which TRL's decoding drops.
+        _thinks(_text(completion).removeprefix(" " if end else ""), _is_open(end, prompt))
+        for completion, prompt, end in zip(completions, held, ends, strict=True)
+    ]
+
+
+def _thinks(text: str, is_open: bool) -> bool:
+    opens = is_open or text.startswith(OPENED)
+    return opens and text.count(OPENED) == (not is_open) and CLOSED in text
+
+
+def _is_open(end: str, prompt: Any) -> bool:
+    """Whether a prompt ends within reasoning, to be told from one that speaks of the tag.
+
+    Args:
+        end: of the prompt as the model read it.
+        prompt: text, or chat turns.
+    """
+    if end.rstrip().endswith(OPENED):
+        return True
+    if not isinstance(prompt, str):
+        last = prompt[-1] if len(prompt) else {}
+        prompt = str(last.get("content", "")) if last.get("role") == "assistant" else ""
+    before, found, after = prompt.rpartition(OPENED)
+    speaker = before.rpartition("\n")[2].split()
+    begins = not speaker or (len(speaker) == 1 and speaker[0].endswith(":"))
+    return bool(found) and CLOSED not in after and (begins or not after.strip())
 
 
 def accuracy_reward(

@@ -137,6 +137,7 @@ def _rollouts(request: dict[str, Any]) -> Rollouts:
         columns=unpacked(request["columns"]),
         step=request["step"],
         trainer_state=None if state is None else SimpleNamespace(**unpacked(state)),
+        prompt_ends=request["prompt_ends"],
     )
 
 

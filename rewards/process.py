@@ -149,6 +149,7 @@ class RewardProcess:
             "columns": columns,
             "step": rollouts.step,
             "trainer_state": _state(rollouts.trainer_state),
+            "prompt_ends": list(rollouts.prompt_ends),
         }
 
     def _exchange(self, request: bytes, rollouts: Rollouts) -> Batch:

@@ -128,6 +128,7 @@ class Scorer:
         columns: Mapping[str, Sequence[Any]],
         step: int,
         trainer_state: object = None,
+        prompt_ends: Sequence[str] = (),
     ) -> ScoredBatch:
         """Score N completions; see `Rollouts` for the arguments.
 
@@ -137,7 +138,14 @@ class Scorer:
                 share of failures above `error_limit`.
         """
         rollouts = Rollouts(
-            prompts, completions, completion_ids, truncated, columns, step, trainer_state
+            prompts,
+            completions,
+            completion_ids,
+            truncated,
+            columns,
+            step,
+            trainer_state,
+            prompt_ends,
         )
         self._check(rollouts)
         if not completions:
@@ -170,6 +178,7 @@ class Scorer:
             "prompts": len(rollouts.prompts),
             "completion_ids": len(rollouts.completion_ids),
             "truncated": len(rollouts.truncated),
+            "prompt_ends": len(rollouts.prompt_ends) or num_rows,
         } | {f"column {name!r}": len(values) for name, values in rollouts.columns.items()}
         for name, length in lengths.items():
             if length != num_rows:

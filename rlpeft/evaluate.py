@@ -31,6 +31,7 @@ class Scores(Protocol):
         columns: Any,
         step: int,
         trainer_state: object = None,
+        prompt_ends: Sequence[str] = (),
     ) -> ScoredBatch:
         """See `rewards.scorer.Scorer.score`."""
         ...
@@ -110,6 +111,7 @@ def score_groups(groups: Sequence[Group], scorer: Scores, *, step: int) -> Score
         completions=[completion.text for _, completion in pairs],
         completion_ids=[list(completion.token_ids) for _, completion in pairs],
         truncated=[completion.truncated for _, completion in pairs],
+        prompt_ends=[completion.prompt_end for _, completion in pairs],
         columns=columns,
         step=step,
     )

@@ -367,8 +367,11 @@ def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 
 def _config_files(folder: Path) -> list[dict[str, Any]]:
     files = (folder / "generation_config.json", folder / "config.json")
-    return [json.loads(file.read_text()) for file in files if file.is_file()]
+    trees = [json.loads(file.read_text()) for file in files if file.is_file()]
+    # That of the language model within a vision-language one.
+    return trees + [tree["text_config"] for tree in trees if tree.get("text_config")]
 
 
 def _configs(model: Any) -> list[dict[str, Any]]:
-    return [{"eos_token_id": c.eos_token_id} for c in (model.generation_config, model.config)]
+    configs = (model.generation_config, model.config, model.config.get_text_config())
+    return [{"eos_token_id": getattr(config, "eos_token_id", None)} for config in configs]

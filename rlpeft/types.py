@@ -97,6 +97,8 @@ class Completion:
         finish_reason: `LENGTH` for the token limit and for the context limit alike.
         version: version of the adapter state it was sampled with.
         digest: digest of that state.
+        prompt_end: the end of what it continues, special tokens included: what the template or
+            a prefill has opened.
     """
 
     token_ids: tuple[int, ...]
@@ -105,6 +107,7 @@ class Completion:
     finish_reason: FinishReason
     version: int
     digest: str
+    prompt_end: str = ""
 
     @property
     def truncated(self) -> bool:

@@ -231,6 +231,12 @@ def test_ends_are_the_union_of_generation_config_config_and_tokenizer(folder, to
     assert eos_ids(folder, tokenizer) == {7, 8, 9, EOS}
 
 
+def test_ends_of_the_language_model_within_another_count(folder, tokenizer):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"text_config": {"eos_token_id": 9}}))
+    assert 9 in eos_ids(folder, tokenizer)
+
+
 def test_ends_of_a_loaded_model_are_those_of_its_folder(folder, tokenizer):
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 8]}))
     assert eos_ids(load_base_model(folder), tokenizer) == {7, 8, EOS} == eos_ids(folder, tokenizer)

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from rlpeft.models import context_length
+from rlpeft.rollout.ends import read_stops
 from rlpeft.rollout.roomy_cache import roomy_cache
 from rlpeft.types import FinishReason, Sampling
 
@@ -209,12 +210,14 @@ class Ending:
     """What ends a completion: an end-of-sequence id, a stop string, or the token limit."""
 
     def __init__(self, eos_ids: Iterable[int], stop: Sequence[str], tokenizer: Any) -> None:
-        self.eos_ids = frozenset(eos_ids)
-        self.strings = StopStringCriteria(tokenizer, list(stop)) if stop else None
+        stops = read_stops(tokenizer, stop)
+        self.token_ids = frozenset((*eos_ids, *stops.token_ids))
+        strings = list(stops.strings)
+        self.strings = StopStringCriteria(tokenizer, strings) if strings else None
 
     def mark(self, living: Sequence[Draft], limits: Sequence[int]) -> None:
         """Give those that have ended their reason; all are equally long."""
-        hits = [draft.token_ids[-1] in self.eos_ids for draft in living]
+        hits = [draft.token_ids[-1] in self.token_ids for draft in living]
         if self.strings is not None and living:
             tokens_BT = torch.tensor([draft.token_ids for draft in living])
             found: list[bool] = self.strings(tokens_BT, torch.empty(0)).tolist()

@@ -19,7 +19,7 @@ from rlpeft.policy import adapter_tensors, load_tensors, sequence_logprobs
 from rlpeft.rollout.base import Delivery, check_experts, check_sampling, check_tokens
 from rlpeft.rollout.decoding import Draft, Ending, Row, decode
 from rlpeft.rollout.row_experts import RowExperts
-from rlpeft.rollout.text import completion_texts
+from rlpeft.rollout.text import completion_texts, prompt_ends
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
 Watch = Callable[[str, int, Draft], bool]
@@ -132,11 +132,12 @@ class HfEngine:
     def _completions(self, rows: Sequence[Row], drafts: Sequence[Draft]) -> list[Completion]:
         prompts, made = [row.prompt for row in rows], [draft.token_ids for draft in drafts]
         texts = completion_texts(self.tokenizer, prompts, made)
+        ends = prompt_ends(self.tokenizer, prompts)
         ran = [self._experts.deliveries[r.expert] if r.expert else self._current for r in rows]
-        return [_completion(*parts) for parts in zip(drafts, texts, ran, strict=True)]
+        return [_completion(*parts) for parts in zip(drafts, texts, ends, ran, strict=True)]
 
 
-def _completion(draft: Draft, text: str, policy: Delivery) -> Completion:
+def _completion(draft: Draft, text: str, prompt_end: str, policy: Delivery) -> Completion:
     assert draft.finish_reason is not None  # `decode` goes on until every row has ended
     return Completion(
         token_ids=tuple(draft.token_ids),
@@ -145,6 +146,7 @@ def _completion(draft: Draft, text: str, policy: Delivery) -> Completion:
         finish_reason=draft.finish_reason,
         version=policy.version,
         digest=policy.digest,
+        prompt_end=prompt_end,
     )
 
 

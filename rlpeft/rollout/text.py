@@ -13,6 +13,9 @@ from typing import Any
 TAIL = 8
 """Tokens of a prompt before a completion at first; more where these do not stand alone."""
 
+SHOWN = 32
+"""Tokens of a prompt that a completion remembers: a tag, letter by letter, and blanks behind it."""
+
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 """How tokenizers write bytes that are no character."""
 
@@ -31,6 +34,14 @@ def completion_texts(
     joined = [[*tail, *ids] for (tail, _), ids in zip(before, completions, strict=True)]
     texts = _decode(tokenizer, joined)
     return [_behind(said, text) for (_, said), text in zip(before, texts, strict=True)]
+
+
+def prompt_ends(tokenizer: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
+    """The last words of each prompt as the model reads them, special tokens included."""
+    found: list[str] = tokenizer.batch_decode(
+        [list(prompt[-SHOWN:]) for prompt in prompts], clean_up_tokenization_spaces=False
+    )
+    return found
 
 
 def _behind(said: str, text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.base import Delivery, check_experts, check_sampling, check_tokens
-from rlpeft.rollout.text import completion_texts
+from rlpeft.rollout.ends import Stops, read_stops
+from rlpeft.rollout.text import completion_texts, prompt_ends
 from rlpeft.rollout.vllm_plugin import register
 from rlpeft.rollout.vllm_plugin.core import Core
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
@@ -156,9 +158,11 @@ class VllmEngine:
         check_sampling(sampling)
         for request in requests:
             self._check(request)
+        found = read_stops(self.tokenizer, sampling.stop)
+        stops = replace(found, token_ids=(*self.eos_ids, *found.token_ids))
         with self._core.alive() as llm:
             rows = [
-                (r.prompt_ids, self._parameters(r, seed, sampling))
+                (r.prompt_ids, self._parameters(r, seed, sampling, stops))
                 for r in requests
                 for seed in r.seeds
             ]
@@ -222,20 +226,20 @@ class VllmEngine:
                 f"seeds must be >= 0 (vLLM takes -1 for none), got {request.seeds!r}."
             )
 
-    def _parameters(self, request: Request, seed: int, sampling: Sampling) -> SamplingParams:
+    def _parameters(
+        self, request: Request, seed: int, sampling: Sampling, stops: Stops
+    ) -> SamplingParams:
         room = self.context - len(request.prompt_ids)
         limit = min(sampling.max_tokens, room)
-        return sampled(sampling, seed, max_tokens=limit, eos_ids=self.eos_ids)
+        return sampled(sampling, seed, max_tokens=limit, stops=stops)
 
     def _completions(
         self, outputs: Sequence[Any], policies: Sequence[Delivery]
     ) -> list[Completion]:
         kept = [output.outputs[0] for output in outputs]
-        texts = completion_texts(
-            self.tokenizer,
-            [output.prompt_token_ids for output in outputs],
-            [output.token_ids for output in kept],
-        )
+        prompts = [output.prompt_token_ids for output in outputs]
+        texts = completion_texts(self.tokenizer, prompts, [output.token_ids for output in kept])
+        ends = prompt_ends(self.tokenizer, prompts)
         return [
             Completion(
                 token_ids=tuple(output.token_ids),
@@ -244,8 +248,9 @@ class VllmEngine:
                 finish_reason=finish_reason(output.finish_reason),
                 version=policy.version,
                 digest=policy.digest,
+                prompt_end=end,
             )
-            for output, text, policy in zip(kept, texts, policies, strict=True)
+            for output, text, end, policy in zip(kept, texts, ends, policies, strict=True)
         ]
 
 

@@ -61,6 +61,47 @@ def test_the_thinking_format_is_trls():
     assert think_format_reward(chat) == list(THINKING.values())
 
 
+# Prompt, its end as the model read it, completion.
+CONTINUED = [
+    ("Why?", "<|Assistant|><think>\n", "reason</think>answer", True),
+    ("Why?", "<|Assistant|><think>\n", "<think>reason</think>answer", False),
+    ("Why?", "<|Assistant|><think>\n", "answer", False),
+    ("Why?", "<|Assistant|><think>\n\n</think>\n\n", "answer", False),
+    ("Why?", "<|Assistant|><think>\n\n</think>\n\n", "reason</think>answer", False),
+    ("Why?", "</think>", "<think>reason</think>answer", True),
+    ("Why?", "[/INST]", " <think>reason</think>answer", True),
+    ("User: Why?\nAssistant: <think>", "", "reason</think>answer", True),
+    ("User: Why?\nAssistant: <think> Let me", "Let me", " see</think>answer", True),
+    ("User: Why?\n<think>Let me", "Let me", " see</think>answer", True),
+    ("<think>\nLet me</think> So", " So", " see</think>answer", False),
+    ("Open with <think> and say why.", "say why.", "reason</think>answer", False),
+]
+
+
+@pytest.mark.parametrize(("prompt", "end", "completion", "thinks"), CONTINUED)
+def test_a_tag_that_the_prompt_has_opened_counts(prompt, end, completion, thinks):
+    assert think_format_reward([completion], [prompt], [end]) == [thinks]
+
+
+@pytest.mark.parametrize(
+    ("role", "thinks"), [("assistant", True), ("user", False), ("system", False)]
+)
+def test_a_tag_counts_in_the_turn_that_the_model_continues(role, thinks):
+    prompt = [{"role": "user", "content": "Why?"}, {"role": role, "content": "<think>\nLet me"}]
+    answer = [{"role": "assistant", "content": " see</think>answer"}]
+    assert think_format_reward([answer], [prompt], ["<|end|>"]) == [thinks]
+
+
+def test_a_scorer_hands_the_ends_of_prompts_to_rewards_of_ours_and_of_the_users(score, module):
+    own = module("def ends(completions, prompt_ends):\n    return [len(e) for e in prompt_ends]")
+    rewards = ["think_format_reward", f"{own}:ends"]
+    texts, ends = ["a</think>b", "a</think>b"], ["<a><think>\n", "<a>"]
+    batch = score(rewards, texts, prompt_ends=ends)
+    first, second = batch.by_reward.values()
+    assert [verdict.score for verdict in first] == [1.0, 0.0]
+    assert [verdict.score for verdict in second] == [11.0, 3.0]
+
+
 @pytest.mark.slow
 def test_named_rewards_agree_with_trls_own_on_plain_cases(score):
     from trl.rewards import accuracy_reward, reasoning_accuracy_reward, think_format_reward

@@ -294,6 +294,23 @@ def test_a_stop_string_ends_a_completion(engine: VllmEngine, policy: PeftModel) 
     assert not any(set(c.text[:-1]) & {"a", "b"} for c in completions)
 
 
+def test_a_stop_string_may_be_a_special_token_or_hold_one(
+    engine: VllmEngine, policy: PeftModel
+) -> None:
+    engine.load_adapter(states(policy, scale=0.0))
+    options: Any = {"temperature": 2.0, "max_tokens": 40}
+    rows = [c.token_ids for c in complete(engine, seeds=range(200), **options)]
+    seed = next(k for k, ids in enumerate(rows) if 1 in ids[:-1] and ids[ids.index(1) + 1] > 3)
+    ids = rows[seed]
+    for size in (1, 2):
+        end = ids.index(1) + size
+        stop = engine.tokenizer.decode(ids[end - size : end])
+        (found,) = complete(engine, seeds=(seed,), stop=(stop,), **options)
+        assert stop.startswith("<bos>")
+        assert found.token_ids == ids[:end]
+        assert found.finish_reason is FinishReason.STOP
+
+
 def test_a_seed_decides_its_completion_whatever_shares_the_batch(
     engine: VllmEngine, policy: PeftModel
 ) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from vllm import SamplingParams
 
 from rlpeft.errors import EngineError
+from rlpeft.rollout.ends import Stops
 from rlpeft.types import FinishReason, Sampling
 
 SMALLEST_TEMPERATURE = 0.01
 """vLLM quietly raises smaller temperatures to this one."""
 
 
-def sampled(
-    sampling: Sampling, seed: int, *, max_tokens: int, eos_ids: Sequence[int]
-) -> SamplingParams:
+def sampled(sampling: Sampling, seed: int, *, max_tokens: int, stops: Stops) -> SamplingParams:
     """For one completion.
+
+    Args:
+        stops: ids, end-of-sequence ones included, and strings that end it.
 
     Raises:
         EngineError: vLLM would sample at another temperature.
@@ -34,9 +35,9 @@ def sampled(
         top_k=sampling.top_k,
         min_p=sampling.min_p,
         seed=seed,
-        stop=list(sampling.stop),
-        stop_token_ids=list(eos_ids),
-        detokenize=bool(sampling.stop),
+        stop=list(stops.strings),
+        stop_token_ids=list(stops.token_ids),
+        detokenize=bool(stops.strings),
         logprobs=0,
     )
 
@@ -71,7 +72,8 @@ def _every_parameter(
         bad_words=[],
         allowed_token_ids=None,
         ignore_eos=False,
-        skip_special_tokens=True,
+        # Stop strings may name special tokens among others; the text itself is made by us.
+        skip_special_tokens=False,
         flat_logprobs=True,
         skip_clone=True,  # made for one request each
         **others,
