@@ -220,6 +220,7 @@ def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: P
         "task": recipe.task.model_dump(),
         "rewards": tuple(reward.name for reward in recipe.reward),
         "seed": recipe.seed,
+        "stop": recipe.rollout.stop,
         "test": measures[MIXED],
         "base_test": measures[experts.names[0]],
         "equals_base": equals_base,

@@ -82,7 +82,8 @@ def evaluate_expert(
 
     Args:
         folder: the expert's.
-        recipe: model, task, rewards and sampling; the adapter is the expert's own.
+        recipe: model, task, rewards and sampling; the adapter is the expert's own, and so are the
+            stop strings if `rollout.stop` is not given.
         num: problems of the split; all if absent.
         address: a Ray cluster; this process does it if absent.
 
@@ -112,6 +113,7 @@ def evaluate_expert(
         "base_digest": digest,
         "task": task.name,
         "split": split,
+        "stop": list(recipe.rollout.stop),
         f"base_{kind}": base.model_dump(),
         kind: found.model_dump(),
     }
@@ -151,6 +153,8 @@ def _may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
 
 def _with_adapter(recipe: Recipe, expert: Expert) -> Recipe:
     tree = recipe.model_dump(mode="json") | {"adapter": expert.card.adapter}
+    if "stop" not in recipe.rollout.model_fields_set:
+        tree["rollout"]["stop"] = list(expert.card.stop)
     return parse_recipe(tree, source=f"{recipe.name}, adapter of {expert.card.name}")
 
 

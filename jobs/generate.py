@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.library import open_library
+from jobs.library import open_library, stops_of
 from rlpeft.adapt.strategies import make_strategy
 from rlpeft.adapt.two_pass import TwoPass, two_pass
 from rlpeft.config import Recipe
@@ -52,19 +52,21 @@ def generate(
     strategy: str,
     temperature: float = 0.0,
     seed: int = 0,
+    stop: Sequence[str] | None = None,
 ) -> tuple[list[dict[str, Any]], TwoPass]:
     """Answer prompts with the experts at or below a folder.
 
     Args:
         strategy: `prompt`, `classifier`, `few-shot`, or the name of an expert.
         temperature: of the answers; the first pass is always greedy.
+        stop: see `jobs.library.stops_of`.
 
     Returns:
         One row a prompt: expert, why, text, finish reason; and both passes with their seconds.
     """
     problems = [Problem(str(number), prompt) for number, prompt in enumerate(prompts)]
     rollout = recipe.rollout
-    sampling = Sampling(rollout.max_tokens, temperature=temperature, stop=rollout.stop)
+    sampling = Sampling(rollout.max_tokens, temperature=temperature)
     with open_library(root, recipe) as library:
         chosen = make_strategy(strategy, library.experts, library.fleet, library.prompter)
         found = two_pass(
@@ -74,6 +76,7 @@ def generate(
             prompter=library.prompter,
             sampling=sampling,
             seed=seed,
+            stops=stops_of(library.experts, stop),
         )
     rows = [
         {

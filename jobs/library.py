@@ -99,6 +99,19 @@ def _base_of(folders: Sequence[Path]) -> str:
     return counts[0][0]
 
 
+def stops_of(experts: ExpertSet, stop: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """What ends the answers of each expert, and of the base model.
+
+    Args:
+        stop: for all of them, in the place of what their cards say; an empty string stands for
+            none.
+    """
+    if stop is not None:
+        return dict.fromkeys(experts.names, tuple(text for text in stop if text))
+    cards = zip(experts.names[1:], experts.cards, strict=True)
+    return {BASE: (), **{name: card.stop for name, card in cards}}
+
+
 @contextmanager
 def open_library(root: Path, recipe: Recipe) -> Iterator[Library]:
     """Read the experts, build the engine and load all of them into it."""

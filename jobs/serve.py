@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.library import read_experts
+from jobs.library import read_experts, stops_of
 from rlpeft.adapt.strategies import Question, make_question
 from rlpeft.build import build_engine, context_length, needs_vllm
 from rlpeft.config import Recipe
@@ -77,17 +77,20 @@ def serve(
     api_key: str | None,
     auto: str | None,
     lengths: Lengths,
+    stop: Sequence[str] | None = None,
 ) -> None:
     """Serve the experts at or below a folder until interrupted.
 
     Args:
         auto: first pass of the model `auto`: `prompt` or `classifier`; `None`: no such model.
+        stop: see `jobs.library.stops_of`; for requests that give none.
 
     Raises:
         RlpeftError: no experts, ones that do not go together or not with `auto`, no vLLM, or
             more tokens asked for than the model can attend to.
     """
     with needs_vllm("rlpeft serve"):
+        from rlpeft.rollout.vllm_plugin.ends import Ends
         from rlpeft.rollout.vllm_plugin.server import Listen, Served, run
     room = lengths.within(context_length(recipe))
     path = resolve_model(recipe.model.name)
@@ -101,6 +104,7 @@ def serve(
         None if question is None else FirstPass(question, load_tokenizer(path)),
         max_model_len=room,
         dtype=recipe.rollout.dtype or recipe.model.dtype,
+        ends=Ends(stops_of(experts, stop)),
     )
     run(served, Listen(host, port, api_key), _hf_engine(recipe, served))
 

@@ -226,6 +226,7 @@ def build_card(recipe: Recipe) -> ExpertCard:
         seed=recipe.train.seed,
         step=0,
         digest="",
+        stop=recipe.rollout.stop,
         versions=library_versions(),
     )
 

@@ -15,10 +15,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -138,6 +138,8 @@ class ExpertCard(Section):
     """Of the base model on the same problems."""
     equals_base: bool = False
     """Whether it changes nothing: no step did better in validation than the base model."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that ended its completions in training; none in cards from before this."""
     versions: dict[str, str] = {}
     """Versions of the libraries that decide its numbers."""
     mixture: Mixture | None = None

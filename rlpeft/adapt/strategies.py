@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from rewards.label import verify_label
@@ -71,12 +71,14 @@ class Question:
         asked: expert that is asked; `None` for the base model.
         task: the task that expert was trained on, whose wording is used.
         passed_over: expert -> others of its kind, to which it is preferred.
+        stop: strings that end the answer.
     """
 
     kinds: Mapping[str, str]
     asked: str | None = None
     task: str | None = None
     passed_over: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
 
     def ask(self, prompt: Prompt) -> Prompt:
         """The question about this prompt."""
@@ -111,7 +113,7 @@ class Classify:
         # A prompter remembers problems by id, and these ids stand for other questions next time.
         prompter = Prompter(self.prompter.tokenizer, max_tokens=self.prompter.max_tokens)
         requests = [prompter.request(p, [0], expert=self.question.asked) for p in asked]
-        groups = self.fleet.rollout(requests, FIRST_PASS)
+        groups = self.fleet.rollout(requests, replace(FIRST_PASS, stop=self.question.stop))
         return [self.question.read(group[0].text) for group in groups]
 
 
@@ -164,7 +166,7 @@ def make_question(name: str, experts: ExpertSet) -> Question:
         return Question(kinds, passed_over=others)
     asked = _only(experts, name, "classifier (task `kind` or `tiny/kind`)", _is_classifier)
     card = experts.cards[experts.names.index(asked) - 1]
-    return Question(kinds, asked, str(card.task["name"]), others)
+    return Question(kinds, asked, str(card.task["name"]), others, card.stop)
 
 
 def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompter) -> Strategy:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rlpeft.adapt.strategies import Choice, Strategy
 from rlpeft.evaluate import Prompter, rollout_seed
 from rlpeft.mixing import BASE
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.types import Completion, Problem, Sampling
+from rlpeft.types import Completion, Problem, Request, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,13 @@ def two_pass(
     prompter: Prompter,
     sampling: Sampling,
     seed: int = 0,
+    stops: Mapping[str, tuple[str, ...]] | None = None,
 ) -> TwoPass:
-    """Choose for every problem, then answer all of them in one batch, each by its expert."""
+    """Choose for every problem, then answer all of them, each by its expert.
+
+    Args:
+        stops: by expert, in the place of those of `sampling`. One batch for all who share them.
+    """
     started = time.perf_counter()
     choices = strategy.choose([problem.prompt for problem in problems])
     chosen = time.perf_counter()
@@ -44,5 +49,17 @@ def two_pass(
         )
         for problem, choice in zip(problems, choices, strict=True)
     ]
-    completions = [group[0] for group in fleet.rollout(requests, sampling)]
+    ends = [sampling.stop if stops is None else stops[choice.expert] for choice in choices]
+    completions = _answered(requests, ends, fleet, sampling)
     return TwoPass(choices, completions, chosen - started, time.perf_counter() - chosen)
+
+
+def _answered(
+    requests: Sequence[Request], ends: Sequence[tuple[str, ...]], fleet: Fleet, sampling: Sampling
+) -> list[Completion]:
+    found: dict[int, Completion] = {}
+    for stop in dict.fromkeys(ends):
+        rows = [row for row, end in enumerate(ends) if end == stop]
+        groups = fleet.rollout([requests[row] for row in rows], replace(sampling, stop=stop))
+        found |= {row: group[0] for row, group in zip(rows, groups, strict=True)}
+    return [found[row] for row in range(len(requests))]

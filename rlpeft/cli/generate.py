@@ -26,6 +26,15 @@ class EngineName(StrEnum):
     VLLM = "vllm"
 
 
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Ends answers, in the place of the strings that each expert was trained with. "
+        "Repeatable; '' for none.",
+        metavar="TEXT",
+    ),
+]
+
 ANSWERS = typer.Option(callback=file_to_write, help="Write answers as JSONL here.")
 
 
@@ -55,6 +64,7 @@ def generate(
     max_tokens: Annotated[int, typer.Option(min=1, help="New tokens an answer may have.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0: greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides what is sampled.")] = 0,
+    stop: Stop = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Answer prompts in two passes: choose an expert for each, then answer.
@@ -73,7 +83,7 @@ def generate(
     rollout = {"engine": engine.value, "max_tokens": max_tokens}
     recipe = recipe_of(experts, model=model, rollout=rollout)
     rows, passes = answer(
-        prompts, experts, recipe, strategy=strategy, temperature=temperature, seed=seed
+        prompts, experts, recipe, strategy=strategy, temperature=temperature, seed=seed, stop=stop
     )
     if out is not None:
         write_text(out, "".join(json.dumps(row) + "\n" for row in rows))

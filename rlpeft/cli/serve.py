@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.command import quiet_libraries
-from rlpeft.cli.generate import EngineName
+from rlpeft.cli.generate import EngineName, Stop
 
 Length = int | None
 
@@ -22,17 +22,17 @@ class Auto(StrEnum):
     OFF = "off"
 
 
+CHOICE = typer.Option(
+    help="How the model `auto` chooses an expert for each request: the base model says which, or "
+    "a classifier among the experts does; or no such model."
+)
+
+
 def serve(
     experts: Annotated[
         Path, typer.Option(help="Folder with experts, at any depth.", metavar="DIR")
     ] = Path("runs"),
-    auto: Annotated[
-        Auto,
-        typer.Option(
-            help="How the model `auto` chooses an expert for each request: the base model says "
-            "which, or a classifier among the experts does; or no such model."
-        ),
-    ] = Auto.PROMPT,
+    auto: Annotated[Auto, CHOICE] = Auto.PROMPT,
     model: Annotated[
         str | None, typer.Option(help="Base model. Default: that of the experts.")
     ] = None,
@@ -46,12 +46,14 @@ def serve(
     ] = None,
     max_prompt_tokens: Annotated[Length, typer.Option(min=1, help="Longest prompt.")] = None,
     max_tokens: Annotated[Length, typer.Option(min=1, help="Longest answer.")] = None,
+    stop: Stop = None,
 ) -> None:
     """Serve base and experts by the OpenAI protocol, many experts in one batch.
 
     A request's `model` is `base`, the name of an expert (a mixture is one too), or `auto`: two
     passes, choosing the expert first; the header `x-rlpeft-expert` tells which one answered.
-    Lengths are 1024 each unless given, or what the model has. Needs vLLM, with either engine.
+    Answers end at the stop strings that the expert was trained with, unless the request has its
+    own. Lengths are 1024 each unless given, or what the model has. Needs vLLM, with either engine.
 
     curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
     'Content-Type: application/json'
@@ -70,4 +72,5 @@ def serve(
         api_key=api_key,
         auto=None if auto is Auto.OFF else auto.value,
         lengths=Lengths(max_prompt_tokens, max_tokens),
+        stop=stop,
     )

@@ -10,6 +10,7 @@ from rlpeft.build import build_state
 from rlpeft.cli import app
 from rlpeft.config import parse_recipe
 from rlpeft.digests import model_digest
+from rlpeft.experts import load_expert
 from rlpeft.models import resolve_model
 
 
@@ -52,6 +53,22 @@ def test_a_named_expert_answers_and_is_named(experts):
     assert (same["expert"], ruin["expert"]) == ("same", "ruin")
     result = cli("3714@=", "--experts", experts, "--strategy", "same", "--max-tokens", 8)
     assert f"[same: named]\n{same['text']}" in result.stdout
+
+
+def test_an_answer_ends_where_its_expert_was_trained_to_end_unless_told_otherwise(
+    experts, tmp_path, make_expert
+):
+    trained = load_expert(experts / "same")
+    for name, stop in (("first", ("3",)), ("second", ("1",)), ("whole", ())):
+        card = trained.card.model_dump(include={"adapter", "base_digest", "task"}) | {"stop": stop}
+        make_expert(name, trained.tensors, config=trained.config, folder=tmp_path / name, **card)
+    ask = ("3714@=", "--experts", tmp_path, "--max-tokens", 8, "--strategy")
+    whole, first, second = (answers(*ask, name)[0] for name in ("whole", "first", "second"))
+    assert {"3", "1"} < set(whole["text"])
+    assert first["text"] == whole["text"].partition("3")[0] + "3"
+    assert second["text"] == whole["text"].partition("1")[0] + "1"
+    assert answers(*ask, "first", "--stop", "1")[0]["text"] == second["text"]
+    assert answers(*ask, "first", "--stop", "")[0]["text"] == whole["text"]
 
 
 def test_a_file_of_prompts_becomes_a_file_of_answers(experts, tmp_path):

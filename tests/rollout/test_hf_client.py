@@ -20,6 +20,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from rlpeft.build import build_engine
 from rlpeft.config import parse_recipe
 from rlpeft.models import resolve_model
+from rlpeft.rollout.vllm_plugin.ends import Ends
 from rlpeft.rollout.vllm_plugin.hf_client import HfClient
 
 pytestmark = pytest.mark.vllm
@@ -72,6 +73,23 @@ def test_pieces_are_the_whole(config: Any) -> None:
         assert len(pieces) == len(whole[0].outputs[0].token_ids) > 1
         assert "".join(o.outputs[0].text for o in pieces) == whole[0].outputs[0].text
         assert pieces[-1].outputs[0].finish_reason == whole[0].outputs[0].finish_reason == "stop"
+
+    with_client(config, use, endless=False)
+
+
+def test_an_answer_ends_at_the_strings_of_its_model_unless_the_request_has_its_own(
+    config: Any,
+) -> None:
+    async def use(client: HfClient) -> None:
+        async def answer(name: str, **params: Any) -> str:
+            (whole,) = [o async for o in ask(client, name, max_tokens=8, temperature=0.0, **params)]
+            return str(whole.outputs[0].text)
+
+        whole = await answer("a", output_kind=WHOLE)
+        client.ends = Ends({"base": (whole[2],)})
+        assert await answer("b", output_kind=WHOLE) == whole[: whole.index(whole[2])]
+        own = await answer("c", output_kind=WHOLE, stop=[whole[1]])
+        assert own == whole[: whole.index(whole[1])]
 
     with_client(config, use, endless=False)
 

@@ -16,7 +16,8 @@ from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from rlpeft.errors import EngineError
-from rlpeft.models import resolve_model
+from rlpeft.models import load_tokenizer, resolve_model
+from rlpeft.rollout.vllm_plugin.ends import Ends, ended
 from rlpeft.rollout.vllm_plugin.gate import ROUTES
 from rlpeft.rollout.vllm_plugin.hf_client import to_sampling
 from rlpeft.rollout.vllm_plugin.server import check_environment, close_routes
@@ -98,3 +99,37 @@ def test_the_routes_of_the_installed_vllm_are_those_that_somebody_has_judged() -
     assert {route.path for route in app.routes} == opened | CLOSED
     close_routes(app)
     assert {route.path for route in app.routes} == opened
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return load_tokenizer(resolve_model("tiny"))
+
+
+def test_a_request_ends_at_every_end_of_sequence_and_at_special_tokens_as_ids(
+    tokenizer: Any,
+) -> None:
+    eos, bos = tokenizer.eos_token, tokenizer.convert_ids_to_tokens(tokenizer.all_special_ids[0])
+    asked = SamplingParams(stop=["\n", bos], stop_token_ids=[9], max_tokens=8)
+    found = ended(asked, tokenizer, {7, 8})
+    assert found.stop == ["\n"]
+    assert found.stop_token_ids == sorted({7, 8, 9, tokenizer.all_special_ids[0]})
+    assert found.all_stop_token_ids >= {7, 8, 9}
+    assert (asked.stop, asked.stop_token_ids) == (["\n", bos], [9])
+    endless = ended(SamplingParams(ignore_eos=True, stop=[eos]), tokenizer, {7, 8})
+    assert endless.stop_token_ids == [tokenizer.eos_token_id]
+
+
+def test_a_stop_string_that_no_answer_can_show_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(VLLMValidationError, match="must be a special token or hold none"):
+        ended(SamplingParams(stop=[f"{tokenizer.eos_token}x"]), tokenizer, ())
+    shown = SamplingParams(stop=[f"{tokenizer.eos_token}x"], skip_special_tokens=False)
+    assert ended(shown, tokenizer, ()).stop == [f"{tokenizer.eos_token}x"]
+
+
+def test_the_strings_of_a_model_end_requests_that_give_none() -> None:
+    ends = Ends({"base": (), "swap": ("\n",)})
+    asked = SamplingParams(max_tokens=8)
+    assert ends.of("swap", asked).stop == ["\n"]
+    assert ends.of(None, asked).stop == asked.stop == []
+    assert ends.of("swap", SamplingParams(stop=["x"])).stop == ["x"]

@@ -15,6 +15,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from rlpeft.errors import EngineError
 from rlpeft.rollout.base import check_tokens
+from rlpeft.rollout.vllm_plugin.ends import Ends
 from rlpeft.rollout.vllm_plugin.gate import AUTO, BASE, Gate, answered
 
 ANSWER_TOKENS = 24
@@ -47,6 +48,7 @@ class TwoPass:
     first_pass: FirstPass | None = None
     vocabulary: int
     gate: Gate | None = None
+    ends: Ends = Ends()
 
     def drain(self, timeout_s: float | None) -> None:
         """Wait until the last client has its answer, in a thread that is not the server's."""

@@ -141,6 +141,7 @@ class HfClient(TwoPass):
         expert = await self.choose(prompt, request_id, lora_request)
         ids = list(extract_prompt_components(self.model_config, prompt).token_ids or ())
         name = None if expert is None else expert.lora_name
+        sampling_params = self.ends.of(name, sampling_params)
         request = Request(request_id, tuple(ids), _seeds(sampling_params), name)
         tokenizer = self.renderer.tokenizer
         replies = [Reply(k, ids, sampling_params, tokenizer) for k in range(sampling_params.n)]

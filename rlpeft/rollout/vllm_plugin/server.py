@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,12 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
+from rlpeft.models import eos_ids, load_tokenizer
+from rlpeft.rollout.ends import read_stops
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.rollout.vllm_plugin import register
 from rlpeft.rollout.vllm_plugin.core import reason
+from rlpeft.rollout.vllm_plugin.ends import Ends, ended, refuse_hidden
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
 from rlpeft.rollout.vllm_plugin.first_pass import FirstPass, TwoPass
 from rlpeft.rollout.vllm_plugin.gate import AUTO, BASE, MAX_SEQUENCES, ROUTES, Gate
@@ -57,6 +60,7 @@ class Served:
         experts: by the names that requests give as `model`.
         first_pass: how `auto` chooses; without it there is no such model.
         max_model_len: tokens of prompt and answer together.
+        ends: stop strings by model.
         dtype: of the base weights.
     """
 
@@ -66,6 +70,7 @@ class Served:
     first_pass: FirstPass | None
     max_model_len: int
     dtype: str = "float32"
+    ends: Ends = field(default_factory=Ends)
 
     @property
     def models(self) -> list[str]:
@@ -83,7 +88,9 @@ class Listen:
 
 
 class VllmClient(TwoPass, AsyncLLM):
-    """vLLM's asynchronous engine, with `auto`."""
+    """vLLM's asynchronous engine, with `auto`, and every end of sequence of the model."""
+
+    eos_ids: Collection[int] = ()
 
     def shutdown(self, timeout: float | None = None) -> None:
         """End it; when vLLM's server asks for that, after the last answer."""
@@ -96,8 +103,10 @@ class VllmClient(TwoPass, AsyncLLM):
         """See `AsyncLLM.generate`."""
         given = options.pop("lora_request", None)
         expert = await self.choose(prompt, request_id, given)
+        params = self.ends.of(None if expert is None else expert.lora_name, sampling_params)
+        params = ended(params, self.renderer.tokenizer, self.eos_ids)
         async for output in super().generate(
-            prompt, sampling_params, request_id, lora_request=expert, **options
+            prompt, params, request_id, lora_request=expert, **options
         ):
             yield output
 
@@ -115,6 +124,8 @@ def run(served: Served, listen: Listen, hf_engine: HfEngine | None = None) -> No
     """
     check_version()
     check_environment()
+    if hf_engine is None:
+        check_stops(served)
     register()
     os.environ["VLLM_MAX_N_SEQUENCES"] = str(MAX_SEQUENCES)  # vLLM has no other door
     uvloop.run(_run(served, listen, hf_engine))
@@ -133,6 +144,23 @@ def check_environment() -> None:
         )
 
 
+def check_stops(served: Served) -> None:
+    """Refuse stop strings of experts that would never end an answer.
+
+    Raises:
+        EngineError: names one.
+    """
+    tokenizer = load_tokenizer(served.model_path)
+    for model, stop in served.ends.stops.items():
+        try:
+            refuse_hidden(tokenizer, read_stops(tokenizer, stop).strings)
+        except EngineError as error:
+            raise EngineError(
+                f"stop strings of {model!r}: {error} Give others by --stop, or serve with "
+                "--engine hf."
+            ) from error
+
+
 async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> None:
     loras = EmptyLoras(next(iter(served.base.tensors)))
     args = _arguments(served, listen, loras.folder)
@@ -140,7 +168,7 @@ async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> No
     client: Any = None
     try:
         client = _client(served, hf_engine)
-        client.first_pass = served.first_pass
+        client.first_pass, client.ends = served.first_pass, served.ends
         # vLLM numbers its LoRA modules in the order it is given them, from 1.
         client.requests = {
             name: LoRARequest(name, number, str(loras.folder))
@@ -195,6 +223,7 @@ def _client(served: Served, hf_engine: HfEngine | None) -> Any:
             f"vLLM did not start: {reason(error)} The first error above says why."
         ) from error
     client.vocabulary = config.model_config.get_vocab_size()
+    client.eos_ids = eos_ids(served.model_path, client.renderer.tokenizer)
     return client
 
 
