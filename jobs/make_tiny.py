@@ -28,7 +28,7 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
-from rlpeft.models import encode_prompt
+from rlpeft.prompts import encode_prompt
 from rlpeft.tasks.tiny import (
     MIXED,
     SKILLS,

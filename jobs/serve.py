@@ -13,7 +13,8 @@ from rlpeft.build import build_engine, context_length, needs_vllm
 from rlpeft.config import Recipe
 from rlpeft.errors import ConfigError
 from rlpeft.mixing import BASE, ExpertSet
-from rlpeft.models import decode_prompt, encode_prompt, load_tokenizer, resolve_model
+from rlpeft.models import load_tokenizer, resolve_model
+from rlpeft.prompts import decode_prompt, encode_prompt
 
 MOST = 1024
 """Tokens of a prompt, and of an answer, unless told otherwise."""

@@ -18,7 +18,7 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.config import Recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import DataError, EngineError, ModelError
-from rlpeft.evaluate import Needs, Prompter
+from rlpeft.evaluate import Needs, Prompter, require_meant
 from rlpeft.experts import ExpertCard
 from rlpeft.models import (
     eos_ids,
@@ -172,9 +172,13 @@ def check_inputs(
         splits: those the run will ask for.
 
     Raises:
+        ConfigError: a template names a control token, and does not say what is meant.
         DataError: a prompt is too long, for the recipe or for the model's context, a column that
             a reward needs is missing, or a gold answer has a type that it does not take.
     """
+    options = recipe.task.options
+    if isinstance(template := options.get("template"), str):
+        require_meant(prompter.tokenizer, template, option="task.options.template", options=options)
     context, source = context_length(recipe), recipe.task.path or task.name
     for split in splits:
         for problem in task.split(split):

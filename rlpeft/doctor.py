@@ -19,7 +19,7 @@ from rlpeft import build
 from rlpeft.checks.adapter import check_forward, check_start, check_targets, check_trainable
 from rlpeft.checks.leak import check_leak
 from rlpeft.checks.memory import check_memory
-from rlpeft.checks.prompts import check_chat, check_prompts, check_tokens
+from rlpeft.checks.prompts import check_chat, check_prompts, check_specials, check_tokens
 from rlpeft.checks.rewards import check_reward
 from rlpeft.checks.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.checks.row import Check, fail, ok
@@ -83,7 +83,7 @@ def _policy_checks(
     """What needs a model in memory."""
     learner = yield from opened("adapter", builders.learner, recipe)
     # Without a limit: prompts that are too long have a row already.
-    unlimited = Prompter(prompter.tokenizer, max_tokens=sys.maxsize)
+    unlimited = prompter.afresh(max_tokens=sys.maxsize)
     canary = yield from opened("canary", lambda _: build.build_canary(task, unlimited), recipe)
     if learner is None or canary is None:
         return
@@ -133,6 +133,7 @@ def _prompt_checks(recipe: Recipe, task: Task, prompter: Prompter) -> Checks:
     eos = eos_ids(resolve_model(recipe.model.name), prompter.tokenizer)
     yield from check_tokens(prompter, problem, eos)
     yield check_chat(prompter, problem, eos)
+    yield check_specials(task, prompter)
     yield from check_prompts(recipe, task, prompter)
 
 

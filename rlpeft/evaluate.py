@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rewards.errors import RewardError
 from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch
 from rewards.verdict import VerdictKind, count_kinds
-from rlpeft.errors import DataError
+from rlpeft.chat import ChatForm, Talk
+from rlpeft.errors import ConfigError, DataError
 from rlpeft.measures import Accuracy, Measure, measure_of
-from rlpeft.models import encode_prompt
+from rlpeft.prompts import encode_prompt, written_prompt
 from rlpeft.rollout.fleet import Fleet
+from rlpeft.specials import control_names
 from rlpeft.tasks.golds import COLUMN, gold_of
 from rlpeft.types import Completion, Group, Problem, Request, Sampling
 
@@ -61,6 +63,25 @@ class LoadedScores(Scores, Needs, Protocol):
     """Rewards that are loaded, here or in actors."""
 
 
+def require_meant(tokenizer: Any, text: str, *, option: str, options: Mapping[str, Any]) -> None:
+    """Refuse a recipe's own text that names a control token, and does not say what is meant.
+
+    Args:
+        option: names the text, such as `task.options.template`.
+        options: those of the task.
+
+    Raises:
+        ConfigError: names of control tokens are letters unless `task.options.special_tokens`.
+    """
+    names = control_names(tokenizer, text)
+    if names and "special_tokens" not in options:
+        raise ConfigError(
+            f"{option} writes {', '.join(names)}, a name of the model's control tokens. Set "
+            "task.options.special_tokens = true if it shall be that token (names in the rows are "
+            "tokens then, too), or false if it shall be letters."
+        )
+
+
 class Prompter:
     """Turns problems into requests, each prompt encoded once.
 
@@ -68,15 +89,33 @@ class Prompter:
         DataError: a prompt is longer than allowed; prompts are never cut.
     """
 
-    def __init__(self, tokenizer: Any, *, max_tokens: int) -> None:
+    def __init__(self, tokenizer: Any, *, max_tokens: int, form: ChatForm | None = None) -> None:
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        self.talk = Talk(tokenizer, form)
         self._ids: dict[str, tuple[int, ...]] = {}
+
+    def afresh(self, *, max_tokens: int | None = None) -> Prompter:
+        """One that remembers no problem: ids may stand for other problems."""
+        limit = self.max_tokens if max_tokens is None else max_tokens
+        return Prompter(self.tokenizer, max_tokens=limit, form=self.talk.form)
+
+    def encode(self, problem: Problem) -> list[int]:
+        """Token ids of the problem's prompt, however long."""
+        special = problem.special_tokens
+        return encode_prompt(self.tokenizer, problem.prompt, special_tokens=special, talk=self.talk)
+
+    def written(self, problem: Problem) -> str:
+        """Text of the problem's prompt, as `rlpeft.prompts` takes it."""
+        special = problem.special_tokens
+        return written_prompt(
+            self.tokenizer, problem.prompt, special_tokens=special, talk=self.talk
+        )
 
     def ids(self, problem: Problem) -> tuple[int, ...]:
         """Token ids of the problem's prompt."""
         if problem.id not in self._ids:
             try:
-                ids = tuple(encode_prompt(self.tokenizer, problem.prompt))
+                ids = tuple(self.encode(problem))
             except DataError as error:
                 raise DataError(f"problem {problem.id!r}: {error}") from error
             if len(ids) > self.max_tokens:

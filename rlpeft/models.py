@@ -8,14 +8,12 @@ every sampling parameter is ours (`rlpeft.types.Sampling`).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlpeft.errors import DataError, ModelError
+from rlpeft.errors import ModelError
 from rlpeft.mechanisms import ATTENTION_CAP
 from rlpeft.suggest import did_you_mean
-from rlpeft.types import Prompt
 
 PACKAGED = {"tiny": Path(__file__).parent / "assets" / "tiny"}
 """Base models that ship with the package."""
@@ -236,111 +234,6 @@ def neutral_generation_config(config: Any) -> Any:
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,
     )
-
-
-def adds_bos(tokenizer: Any) -> bool:
-    """Whether the tokenizer opens plain text with its BOS (having one does not mean using it)."""
-    bos = tokenizer.bos_token_id
-    return bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
-
-
-def encode_prompt(tokenizer: Any, prompt: Prompt) -> list[int]:
-    """Token ids exactly as the model shall see them.
-
-    Opens with exactly one BOS where the tokenizer adds one, whatever its chat template writes,
-    and with what the template writes otherwise. Chat turns end in the generation prompt; a last
-    turn by the assistant is a prefill and is left open.
-
-    Raises:
-        DataError: an empty prompt, turns which the template refuses, or text that is no Unicode.
-        ModelError: chat turns for a tokenizer without a chat template.
-    """
-    text = prompt if isinstance(prompt, str) else render_chat(tokenizer, prompt)
-    ids = encode_text(tokenizer, text)
-    if adds_bos(tokenizer):
-        start = 0
-        while start < len(ids) and ids[start] == tokenizer.bos_token_id:
-            start += 1
-        ids = [tokenizer.bos_token_id, *ids[start:]]
-    if not ids:
-        raise DataError(f"prompt must hold at least one token, got {prompt!r}.")
-    return ids
-
-
-def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text as it stands, without special tokens around it.
-
-    Raises:
-        DataError: it holds half of a surrogate pair, which no tokenizer reads.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"text for the model must be Unicode, character {error.start} is the lone surrogate "
-            f"{text[error.start]!r} in {_short(text[max(0, error.start - 20) :])}. Mend or drop it."
-        ) from error
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
-def decode_prompt(tokenizer: Any, ids: Sequence[int]) -> str:
-    """What a prompt says, from its token ids.
-
-    Of one turn by a user what that user wrote, without the words that the chat template puts
-    around it; of anything else all text without special tokens.
-    """
-    if tokenizer.chat_template:
-        mark = "\N{OBJECT REPLACEMENT CHARACTER}"
-        turn = {"role": "user", "content": mark}
-        before, _, after = render_chat(tokenizer, (turn,)).partition(mark)
-        bos = tokenizer.bos_token or ""
-        before, said = before.removeprefix(bos), tokenizer.decode(ids).removeprefix(bos)
-        if len(said) > len(before + after) and said.startswith(before) and said.endswith(after):
-            said = said[len(before) : len(said) - len(after)]
-            if not any(token in said for token in tokenizer.all_special_tokens):
-                return str(said)
-    return str(tokenizer.decode(ids, skip_special_tokens=True))
-
-
-def render_chat(tokenizer: Any, turns: Sequence[Any], *, complete: bool = False) -> str:
-    """Chat turns as the model's template writes them.
-
-    Args:
-        complete: the turns are the whole talk: nothing opens the assistant's next one.
-
-    Raises:
-        DataError: the template refuses the turns, or fails on them.
-        ModelError: there is no template.
-    """
-    if not tokenizer.chat_template:
-        raise ModelError(
-            "the task gives chat turns and the model's tokenizer has no chat template. Use a "
-            "plain-text task (task.options.chat = false) or a chat model."
-        )
-    prefilled = not complete and bool(turns) and turns[-1].get("role") == "assistant"
-    try:
-        text = tokenizer.apply_chat_template(
-            [dict(turn) for turn in turns],
-            tokenize=False,
-            add_generation_prompt=not (prefilled or complete),
-            continue_final_message=prefilled,
-        )
-    except Exception as error:
-        # A template is a program that came with the model: it may fail in any way at all.
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(
-            f"the model's chat template refuses {_short(turns)}: {_short(cause)}. Give turns that "
-            "it takes, or a plain-text prompt."
-        ) from error
-    if not isinstance(text, str):
-        raise DataError(f"the model's chat template must give text, got {_short(text)}.")
-    return text
-
-
-def _short(value: Any, limit: int = 200) -> str:
-    text = value if isinstance(value, str) and value.isprintable() else repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -21,10 +21,11 @@ from trl import SFTConfig, SFTTrainer
 
 from rlpeft.collect import draw
 from rlpeft.config import Recipe, SftConfig
-from rlpeft.errors import ConfigError, DataError
-from rlpeft.evaluate import Prompter
+from rlpeft.errors import ConfigError, DataError, ModelError
+from rlpeft.evaluate import Prompter, require_meant
 from rlpeft.learner import Learner
-from rlpeft.models import context_length, encode_text
+from rlpeft.models import context_length
+from rlpeft.prompts import continuation_ids, turn_end
 from rlpeft.templates import Template
 from rlpeft.trainer import Progress, Run, finished, resume, save, sync, validate
 from rlpeft.types import Problem
@@ -65,12 +66,19 @@ def training_rows(
         context: tokens the model can attend to.
 
     Raises:
+        ConfigError: `sft.completion` names a control token, and does not say what is meant.
         DataError: a column that `sft.completion` names is missing, or a row is too long.
     """
+    require_meant(
+        prompter.tokenizer,
+        sft_config(recipe).completion,
+        option="sft.completion",
+        options=recipe.task.options,
+    )
     rows, form = [], Template.parse(sft_config(recipe).completion, "sft.completion")
     for problem in problems:
         prompt_ids = list(prompter.ids(problem))
-        completion_ids = _completion_ids(form, problem, prompter.tokenizer)
+        completion_ids = _completion_ids(form, problem, prompter)
         if len(prompt_ids) + len(completion_ids) > context:
             raise DataError(
                 f"a row must fit the model's context of {context} tokens, problem {problem.id!r} "
@@ -81,13 +89,37 @@ def training_rows(
     return rows
 
 
-def _completion_ids(form: Template, problem: Problem, tokenizer: Any) -> list[int]:
+def _completion_ids(form: Template, problem: Problem, prompter: Prompter) -> list[int]:
     columns = {**problem.columns, "answer": problem.answer}
     try:
         text = form.fill(columns, "sft.completion")
     except DataError as error:
         raise DataError(f"problem {problem.id!r}: {error}.") from error
-    return [*encode_text(tokenizer, text), tokenizer.eos_token_id]
+    if not isinstance(problem.prompt, str):
+        text = prompter.talk.bridge(problem.prompt) + text
+    ids = continuation_ids(
+        prompter.tokenizer,
+        problem.prompt,
+        prompter.written(problem),
+        text,
+        special_tokens=problem.special_tokens,
+    )
+    return [*ids, _end(problem, prompter)]
+
+
+def _end(problem: Problem, prompter: Prompter) -> int:
+    """The token that ends an answer: the template's after chat turns, else the tokenizer's EOS."""
+    end = None
+    if not isinstance(problem.prompt, str):
+        end = turn_end(prompter.tokenizer, problem.prompt, prompter.talk)
+    if end is None:
+        end = prompter.tokenizer.eos_token_id
+    if end is None:
+        raise ModelError(
+            "the model's tokenizer must name an end-of-sequence token (eos_token), it names none: "
+            "sft could not teach answers to end. Add it to tokenizer_config.json."
+        )
+    return int(end)
 
 
 def sft_config(recipe: Recipe) -> SftConfig:

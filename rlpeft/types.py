@@ -29,12 +29,14 @@ class Problem:
         prompt: text or chat turns.
         answer: gold answer as the reward expects it; empty if the reward needs none.
         columns: every other column of the row, for rewards that ask for it by name.
+        special_tokens: names of control tokens in the prompt are those tokens, not letters.
     """
 
     id: str
     prompt: Prompt
     answer: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
+    special_tokens: bool = False
 
 
 class FinishReason(StrEnum):

@@ -11,7 +11,8 @@ import torch
 
 from rlpeft.errors import ModelError
 from rlpeft.fetch import fetch_model
-from rlpeft.models import encode_prompt, load_base_model, load_tokenizer, resolve_model
+from rlpeft.models import load_base_model, load_tokenizer, resolve_model
+from rlpeft.prompts import encode_prompt
 
 
 def silent(stage):

@@ -13,21 +13,17 @@ from transformers import (
     LlamaConfig,
 )
 
-from rlpeft.errors import DataError, ModelError
-from rlpeft.evaluate import Prompter
+from rlpeft.errors import ModelError
 from rlpeft.models import (
-    adds_bos,
     context_length,
-    decode_prompt,
-    encode_prompt,
     eos_ids,
     load_base_model,
     load_tokenizer,
     neutral_generation_config,
     resolve_model,
 )
+from rlpeft.prompts import encode_prompt
 from rlpeft.tasks.tiny import SKILLS, tiny_task
-from rlpeft.types import Problem
 
 TINY = resolve_model("tiny")
 PAD, BOS, EOS, _, USER, ASSISTANT = range(6)
@@ -46,10 +42,6 @@ def model():
 @pytest.fixture
 def folder(tmp_path):
     return shutil.copytree(TINY, tmp_path / "model")
-
-
-def question_ids(tokenizer, text):
-    return [tokenizer.convert_tokens_to_ids(character) for character in text]
 
 
 def test_a_local_folder_is_taken_as_it_is(folder):
@@ -108,112 +100,6 @@ def test_a_broken_tokenizer_is_refused(folder):
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match=r"tokenizer in .* cannot be read"):
         load_tokenizer(folder)
-
-
-def test_plain_text_opens_with_one_bos(tokenizer):
-    ids = question_ids(tokenizer, "3714@=")
-    assert encode_prompt(tokenizer, "3714@=") == [BOS, *ids]
-    assert encode_prompt(tokenizer, "<bos>3714@=") == [BOS, *ids]
-    assert encode_prompt(tokenizer, "<bos><bos>3714@=") == [BOS, *ids]
-
-
-def test_chat_turns_open_with_one_bos_and_end_where_the_model_answers(tokenizer):
-    ids = question_ids(tokenizer, "3714@=")
-    turns = ({"role": "user", "content": "3714@="},)
-    assert encode_prompt(tokenizer, turns) == [BOS, USER, *ids, ASSISTANT]
-
-
-def test_a_bos_is_added_to_a_template_that_forgets_it():
-    tokenizer = load_tokenizer(TINY)
-    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    ids = question_ids(tokenizer, "37=")
-    assert encode_prompt(tokenizer, ({"role": "user", "content": "37="},)) == [BOS, *ids]
-
-
-def test_a_last_assistant_turn_is_left_open(tokenizer):
-    turns = ({"role": "user", "content": "37"}, {"role": "assistant", "content": "73"})
-    ids = question_ids(tokenizer, "37")
-    assert encode_prompt(tokenizer, turns) == [BOS, USER, *ids, ASSISTANT, *ids[::-1]]
-
-
-TALK = "{% for m in messages %}{{ m.role }}: {{ m.content }}<bos>{% endfor %}assistant: "
-
-
-@pytest.mark.parametrize(
-    ("prompt", "said"),
-    [
-        ("3714@=", "3714@="),
-        (({"role": "user", "content": "3714@="},), "3714@="),
-        (
-            ({"role": "user", "content": "37"}, {"role": "assistant", "content": "73"}) * 2,
-            "user: 37assistant: 73user: 37assistant: 73",
-        ),
-    ],
-)
-def test_a_prompt_is_read_without_the_words_of_the_template(prompt, said):
-    tokenizer = load_tokenizer(TINY)
-    tokenizer.chat_template = TALK
-    assert decode_prompt(tokenizer, encode_prompt(tokenizer, prompt)) == said
-
-
-def test_no_bos_is_forced_on_a_tokenizer_that_has_one_but_adds_none(folder):
-    file = folder / "tokenizer.json"
-    document = json.loads(file.read_text())
-    file.write_text(json.dumps({**document, "post_processor": None}))
-    tokenizer = load_tokenizer(folder)
-    assert tokenizer.bos_token_id == BOS
-    assert not adds_bos(tokenizer)
-    assert encode_prompt(tokenizer, "37") == question_ids(tokenizer, "37")
-
-
-def test_chat_turns_without_a_template_are_refused():
-    tokenizer = load_tokenizer(TINY)
-    tokenizer.chat_template = None
-    with pytest.raises(ModelError, match="has no chat template"):
-        encode_prompt(tokenizer, ({"role": "user", "content": "37"},))
-
-
-def test_turns_which_the_template_refuses_are_a_data_error():
-    tokenizer = load_tokenizer(TINY)
-    tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
-    with pytest.raises(DataError, match=r"refuses .*no system turn"):
-        encode_prompt(tokenizer, ({"role": "system", "content": "37"},))
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ 1 / 0 }}",
-        "{{ messages[0].content.nothing.more }}",
-        "{{ messages[9].content + 1 }}",
-        "{{ messages + 1 }}",
-        "{{ range(10**9) | list }}",
-        "{{ messages[0].content.encode('ascii') }}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{% for m in messages %}",
-        "{{ strftime_now(1) }}",
-    ],
-)
-def test_a_template_may_fail_in_any_way_and_it_is_one_line(template):
-    tokenizer = load_tokenizer(TINY)
-    tokenizer.chat_template = template
-    with pytest.raises(DataError, match="chat template refuses") as caught:
-        encode_prompt(tokenizer, ({"role": "user", "content": "3\u00df"},))
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 600
-
-
-@pytest.mark.parametrize("prompt", ["37\ud83d", ({"role": "user", "content": "37\ud83d"},)])
-def test_half_of_a_surrogate_pair_is_refused_and_shown(tokenizer, prompt):
-    with pytest.raises(DataError, match=r"is the lone surrogate '\\ud83d' in") as caught:
-        encode_prompt(tokenizer, prompt)
-    assert str(caught.value).isprintable()
-
-
-def test_a_prompt_that_no_tokenizer_reads_is_told_with_its_problem(tokenizer):
-    prompter = Prompter(tokenizer, max_tokens=99)
-    with pytest.raises(DataError, match=r"problem 'train/7': .*lone surrogate"):
-        prompter.ids(Problem("train/7", "\udc00", "1"))
 
 
 def test_a_tokenizer_without_pad_pads_with_its_eos(folder):

@@ -111,7 +111,7 @@ class Classify:
         """Ask for each prompt, greedily."""
         asked = [Problem(f"kind/{k}", self.question.ask(p)) for k, p in enumerate(prompts)]
         # A prompter remembers problems by id, and these ids stand for other questions next time.
-        prompter = Prompter(self.prompter.tokenizer, max_tokens=self.prompter.max_tokens)
+        prompter = self.prompter.afresh()
         requests = [prompter.request(p, [0], expert=self.question.asked) for p in asked]
         groups = self.fleet.rollout(requests, replace(FIRST_PASS, stop=self.question.stop))
         return [self.question.read(group[0].text) for group in groups]

@@ -9,21 +9,19 @@ from rlpeft.build import context_length
 from rlpeft.checks.row import Check, fail, ok, spread, warn
 from rlpeft.config import Recipe
 from rlpeft.evaluate import Prompter
-from rlpeft.models import adds_bos, encode_prompt, encode_text, render_chat
+from rlpeft.prompts import adds_bos, turn_end
+from rlpeft.specials import control_names
 from rlpeft.tasks.base import SPLITS, Task
-from rlpeft.types import Problem
+from rlpeft.types import Problem, Prompt
 
 NUM_PROMPTS = 512
 """Prompts of each split whose length is measured."""
-
-SENTINEL = "ANSWER-HERE"
-"""Stands for an assistant's text in a rendered turn."""
 
 
 def check_tokens(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Iterator[Check]:
     """BOS, EOS and padding, on a real prompt."""
     tokenizer = prompter.tokenizer
-    yield _check_bos(tokenizer, encode_prompt(tokenizer, problem.prompt))
+    yield _check_bos(tokenizer, prompter.encode(problem))
     names = [f"{id} {tokenizer.convert_ids_to_tokens(id)!r}" for id in sorted(eos)]
     yield ok("end of sequence", f"ends at {', '.join(names)}")
     pad = tokenizer.pad_token_id
@@ -56,15 +54,11 @@ def check_chat(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Che
     if isinstance(problem.prompt, str):
         has = "has one, unused" if tokenizer.chat_template else "has none"
         return ok(name, f"prompts are plain text; the model {has}")
-    reply = {"role": "assistant", "content": SENTINEL}
-    turns = [*(dict(turn) for turn in problem.prompt if turn["role"] != "assistant"), reply]
-    text = render_chat(tokenizer, turns, complete=True)
-    after = encode_text(tokenizer, text.rpartition(SENTINEL)[2])
-    ends = [id for id in after if id in set(tokenizer.all_special_ids)]
-    if not ends:
+    end = turn_end(tokenizer, problem.prompt, prompter.talk)
+    if end is None:
         return ok(name, "prompts are chat turns; the template writes no token after a turn")
-    if ends[0] not in eos:
-        token = tokenizer.convert_ids_to_tokens(ends[0])
+    if end not in eos:
+        token = tokenizer.convert_ids_to_tokens(end)
         return warn(
             name,
             f"an assistant's turn ends with {token!r}, which does not end a completion",
@@ -73,11 +67,33 @@ def check_chat(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Che
     return ok(name, "prompts are chat turns; an assistant's turn ends a completion")
 
 
+def check_specials(task: Task, prompter: Prompter) -> Check:
+    """Names of control tokens in prompts: letters, or tokens where the task asks for them."""
+    name = "control tokens"
+    problems = [p for split in SPLITS for p in task.split(split)[:NUM_PROMPTS]]
+    found = [names for p in problems if (names := _names(prompter.tokenizer, p.prompt))]
+    if not found:
+        return ok(name, "no prompt's text names one")
+    says = f"{len(found)} of {len(problems)} prompts name one, such as {found[0][0]}"
+    if problems[0].special_tokens:
+        return ok(name, f"{says}; they are tokens (task.options.special_tokens)")
+    return warn(
+        name,
+        f"{says}; in data they are letters",
+        "Set task.options.special_tokens = true if rows bring their own chat template.",
+    )
+
+
+def _names(tokenizer: Any, prompt: Prompt) -> list[str]:
+    texts = [prompt] if isinstance(prompt, str) else [str(turn.get("content")) for turn in prompt]
+    return [name for text in texts for name in control_names(tokenizer, text)]
+
+
 def check_prompts(recipe: Recipe, task: Task, prompter: Prompter) -> Iterator[Check]:
     """Prompt lengths against the recipe's limit and the model's context."""
     context, limit = context_length(recipe), recipe.rollout.max_prompt_tokens
     lengths = [
-        len(encode_prompt(prompter.tokenizer, problem.prompt))
+        len(prompter.encode(problem))
         for split in SPLITS
         for problem in task.split(split)[:NUM_PROMPTS]
     ]

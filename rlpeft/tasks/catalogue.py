@@ -77,6 +77,9 @@ class RowOptions(Section):
     """System turn; needs `chat`."""
     chat: bool = False
     """Give a text prompt as a user turn."""
+    special_tokens: bool = False
+    """Take names of control tokens in prompts for those tokens (rows that bring their own chat
+    template, fill-in-the-middle); otherwise they are letters."""
     config: str | None = None
     """Configuration of a Hub dataset."""
     seed: int = 0
@@ -195,6 +198,7 @@ def _rows(config: TaskConfig, only: Split | None) -> ProblemSet:
         counts=_counts(config),
         seed=options.seed,
         only=only,
+        special_tokens=options.special_tokens,
     )
 
 

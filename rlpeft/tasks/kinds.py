@@ -111,7 +111,9 @@ def kind_task(
 
 
 def _labelled(problem: Problem, label: str, labels: Sequence[str]) -> Problem:
-    return Problem(f"kind/{label}/{problem.id}", ask_kind(problem.prompt, labels), label)
+    prompt = ask_kind(problem.prompt, labels)
+    special = problem.special_tokens
+    return Problem(f"kind/{label}/{problem.id}", prompt, label, special_tokens=special)
 
 
 def _require(drawn: Sequence[Problem], count: int, label: str, split: Split) -> None:

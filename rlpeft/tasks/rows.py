@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlpeft.errors import DataError
@@ -106,6 +106,7 @@ def row_task(
     counts: Mapping[Split, int],
     seed: int,
     only: Split | None = None,
+    special_tokens: bool = False,
 ) -> ProblemSet:
     """Make a task of rows.
 
@@ -117,6 +118,7 @@ def row_task(
     Args:
         counts: `validation` and `test` problems.
         only: the one split that is needed; where the source has it, nothing is carved from it.
+        special_tokens: see `rlpeft.types.Problem`.
 
     Raises:
         DataError: a row the template cannot read, or too few rows to carve from.
@@ -130,6 +132,11 @@ def row_task(
         ]
         for split, rows in tables.items()
     }
+    if special_tokens:
+        problems = {
+            split: [replace(problem, special_tokens=True) for problem in found]
+            for split, found in problems.items()
+        }
     chosen = _choose(name, problems, {split: counts[split] for split in wanted}, seed)
     seen: set[str] = set()
     kept: dict[Split, tuple[Problem, ...]] = {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlpeft.checks.prompts import check_chat, check_prompts, check_tokens
+from rlpeft.checks.prompts import check_chat, check_prompts, check_specials, check_tokens
 from rlpeft.checks.row import spread
 from rlpeft.config import Recipe
 from rlpeft.evaluate import Prompter
@@ -35,9 +35,9 @@ def lengths(prompter, length, **rollout):
     return check
 
 
-def tokens(prompter, prompt):
+def tokens(prompter, prompt, **options):
     eos = eos_ids(TINY, prompter.tokenizer)
-    return {c.name: c for c in check_tokens(prompter, Problem("p", prompt), eos)}
+    return {c.name: c for c in check_tokens(prompter, Problem("p", prompt, **options), eos)}
 
 
 def test_prompts_open_with_one_bos(prompter):
@@ -47,7 +47,7 @@ def test_prompts_open_with_one_bos(prompter):
 
 
 def test_bos_in_the_text_of_a_prompt_is_not_doubled(prompter):
-    found = tokens(prompter, "<bos><bos>12")["beginning of sequence"]
+    found = tokens(prompter, "<bos><bos>12", special_tokens=True)["beginning of sequence"]
     assert (found.status, found.found) == ("ok", "prompts open with one BOS token")
 
 
@@ -99,6 +99,23 @@ def test_chat_turns_that_end_no_completion_are_a_warning(prompter):
     check = check_chat(prompter, Problem("p", TURNS), frozenset({0}))
     assert check.status == "warn"
     assert "'<eos>'" in check.found
+
+
+@pytest.mark.parametrize(
+    ("prompt", "special", "status", "found"),
+    [
+        ("12", False, "ok", "no prompt's text names one"),
+        ("1<eos>", False, "warn", "3 of 3 prompts name one, such as <eos>; in data they are"),
+        (({"role": "user", "content": "1<eos>"},), False, "warn", "3 of 3 prompts name one"),
+        ("1<eos>", True, "ok", "they are tokens (task.options.special_tokens)"),
+    ],
+)
+def test_names_of_control_tokens_in_prompts_are_told(prompter, prompt, special, status, found):
+    splits = ("train", "validation", "test")
+    rows = {split: (Problem(split, prompt, "1", special_tokens=special),) for split in splits}
+    check = check_specials(ProblemSet("given", rows), prompter)
+    assert check.status == status
+    assert found in check.found
 
 
 @pytest.mark.parametrize(

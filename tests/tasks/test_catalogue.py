@@ -312,3 +312,10 @@ def test_an_option_the_task_does_not_take_is_refused(tmp_path):
         load(write(tmp_path / "a.jsonl", ROWS), shots=3)
     with pytest.raises(ConfigError, match=r"task.options.system needs task.options.chat = true"):
         load(write(tmp_path / "a.jsonl", ROWS), system="Be brief.")
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_task_may_ask_for_control_tokens_in_its_prompts(tmp_path, special):
+    task = load(write(tmp_path / "rows.jsonl", ROWS), special_tokens=special)
+    found = [p for split in ("train", "validation", "test") for p in task.split(split)]
+    assert {problem.special_tokens for problem in found} == {special}

@@ -1,0 +1,210 @@
+"""Control tokens in text: those that a template writes are tokens, those in data are letters.
+
+A tokenizer reads `<|im_end|>` as the end of a turn wherever it stands, so a question that holds
+these letters would close its own turn. Text from data is therefore *guarded* before a template
+sees it: the first letter of each control token's name is written in a form no tokenizer looks for.
+Guarded text is encoded by a copy of the tokenizer in which control tokens have other names; what a
+template wrote is renamed with them, and what was guarded is letters again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from rlpeft.errors import DataError, ModelError
+
+OPEN, CLOSE, NAME_OPEN, NAME_CLOSE = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
+"""Noncharacters of Unicode: never part of text that is exchanged, so free for use within."""
+
+NONCHARACTERS = re.compile(f"[{OPEN}-{NAME_CLOSE}]")
+GUARDED = re.compile(f"{OPEN}([0-9a-f]+){CLOSE}")
+CACHED = 8
+"""Tokenizers for which names and copies are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """Control tokens of one tokenizer.
+
+    Attributes:
+        names: as they are written in text.
+        ids: theirs, but for that of unknown words, which data may well be.
+    """
+
+    names: frozenset[str]
+    ids: frozenset[int]
+    unknown: str | None
+
+    @property
+    def alternatives(self) -> str:
+        """A regular expression of the names, the longest first, as tokenizers look for them."""
+        longest_first = sorted(self.names, key=lambda name: (-len(name), name))
+        return "|".join(map(re.escape, longest_first)) or "(?!)"
+
+
+def controls(tokenizer: Any) -> Controls:
+    """The tokens that data may not write: all special ones, and those around a turn.
+
+    Some tokenizers (converted ones above all) hold the marks of turns as ordinary added tokens.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return _controls(tokenizer, getattr(tokenizer, "chat_template", None), len(added))
+
+
+@lru_cache(maxsize=CACHED)
+def _controls(tokenizer: Any, template: Any, num_added: int) -> Controls:
+    added = getattr(tokenizer, "added_tokens_decoder", {}) if num_added else {}
+    turn = _one_turn(tokenizer) if template else ""
+    special = {str(name) for name in getattr(tokenizer, "all_special_tokens", ())}
+    found = {
+        id: token.content
+        for id, token in added.items()
+        if token.special or token.content in special or _marks(token.content, turn)
+    }
+    unknown = getattr(tokenizer, "unk_token", None)
+    names = frozenset(name for name in found.values() if name.strip())
+    return Controls(names, frozenset(i for i, n in found.items() if n != unknown), unknown)
+
+
+def _one_turn(tokenizer: Any) -> str:
+    try:
+        turn = [{"role": "user", "content": "x"}]
+        return str(tokenizer.apply_chat_template(turn, tokenize=False))
+    except Exception:
+        # Recovery: what is wrong with a template is told where turns are rendered.
+        return ""
+
+
+def _marks(name: str, turn: str) -> bool:
+    """Whether an ordinary token is one of a turn's marks; words and white space are not."""
+    return name in turn and not any(c.isalnum() or c.isspace() for c in (name[0], name[-1]))
+
+
+@lru_cache(maxsize=CACHED)
+def _begins(found: Controls) -> re.Pattern[str]:
+    """Each place where a name begins, within another name too."""
+    return re.compile(f"(?={found.alternatives})")
+
+
+@lru_cache(maxsize=CACHED)
+def _whole(found: Controls) -> re.Pattern[str]:
+    return re.compile(found.alternatives)
+
+
+def require_unicode(text: str) -> None:
+    """Refuse what no tokenizer reads, and what marks data here.
+
+    Raises:
+        DataError: half of a surrogate pair, or one of four noncharacters.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = short(text[max(0, error.start - 20) :])
+        raise DataError(
+            f"text for the model must be Unicode, character {error.start} is the lone surrogate "
+            f"{text[error.start]!r} in {shown}. Mend or drop it."
+        ) from error
+    if found := NONCHARACTERS.search(text):
+        raise DataError(
+            f"text for the model must hold none of the noncharacters U+FDD0 to U+FDD3, character "
+            f"{found.start()} is {found[0]!r}. Drop it."
+        )
+
+
+def control_names(tokenizer: Any, text: str) -> list[str]:
+    """Names of control tokens in a text, each once."""
+    found = [name for name in _whole(controls(tokenizer)).findall(text) if name]
+    return list(dict.fromkeys(found))
+
+
+def guard(tokenizer: Any, text: str) -> str:
+    """The text of a row or a turn, with the names of control tokens as mere letters.
+
+    Raises:
+        DataError: see `require_unicode`.
+    """
+    require_unicode(text)
+    starts = {match.start() for match in _begins(controls(tokenizer)).finditer(text)}
+    return (
+        "".join(
+            f"{OPEN}{ord(letter):x}{CLOSE}" if place in starts else letter
+            for place, letter in enumerate(text)
+        )
+        if starts
+        else text
+    )
+
+
+def unguard(text: str) -> str:
+    """Guarded text as it was."""
+    return GUARDED.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def encode_guarded(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text, without special tokens around it; guarded names give letters.
+
+    Raises:
+        ModelError: the tokenizer has no fast form, and cannot keep letters and tokens apart.
+    """
+    found = controls(tokenizer)
+    if OPEN not in text:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        written = sum(name != found.unknown for name in _whole(found).findall(text))
+        if sum(id in found.ids for id in ids) == written:
+            return ids
+        # A control token came out of data by way of the normaliser or of the vocabulary.
+    text = _whole(found).sub(lambda match: _renamed(match[0]), text)
+    copy = _copy(tokenizer, found)
+    return list(copy.encode(unguard(text), add_special_tokens=False).ids)
+
+
+def _renamed(name: str) -> str:
+    return f"{NAME_OPEN}{name}{NAME_CLOSE}"
+
+
+@lru_cache(maxsize=CACHED)
+def _copy(tokenizer: Any, found: Controls) -> Any:
+    """The tokenizer with its control tokens under names that no text can hold."""
+    from tokenizers import Tokenizer
+
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(fast, Tokenizer):
+        raise ModelError(
+            "data holds the name of a control token, which must stay text, and the model's "
+            "tokenizer has no fast form that could keep them apart. Save it as tokenizer.json, or "
+            "take the name out of the data."
+        )
+    document = json.loads(fast.to_str())
+    new = {name: _renamed(name) for name in found.names}
+    for token in document["added_tokens"]:
+        token["content"] = new.get(token["content"], token["content"])
+    _rename_vocabulary(document["model"], new)
+    document["post_processor"] = None
+    copy = Tokenizer.from_str(json.dumps(document))
+    copy.no_truncation()
+    copy.no_padding()
+    if any(copy.token_to_id(new[name]) != fast.token_to_id(name) for name in new):
+        raise ModelError("the model's tokenizer numbers its added tokens in no order we can keep.")
+    return copy
+
+
+def _rename_vocabulary(model: dict[str, Any], new: dict[str, str]) -> None:
+    """Rename entries: a piece that is found by its name would be a token however it is added."""
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {new.get(name, name): id for name, id in vocabulary.items()}
+    else:  # Unigram: pieces with their scores, by id
+        model["vocab"] = [[new.get(name, name), score] for name, score in vocabulary]
+    if model.get("unk_token") in new:
+        model["unk_token"] = new[model["unk_token"]]
+
+
+def short(value: Any, limit: int = 200) -> str:
+    """A value as errors show it."""
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
