@@ -31,7 +31,7 @@ from rlpeft.build import (
     library_versions,
 )
 from rlpeft.collect import greedy_sampling
-from rlpeft.config import Recipe
+from rlpeft.config import ChatConfig, Recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter, Scores, evaluate
@@ -73,9 +73,12 @@ class Inputs:
     def fingerprint(self) -> dict[str, Any]:
         """What must not change under a search."""
         digests = [card.digest for card in self.experts.cards]
+        recipe = self.recipe.model_dump(mode="json", exclude=EXECUTION_ONLY)
+        if self.recipe.chat == ChatConfig():  # as in searches from before there was such a section
+            del recipe["chat"]
         return {
             "method": "adapt",
-            "recipe": self.recipe.model_dump(mode="json", exclude=EXECUTION_ONLY),
+            "recipe": recipe,
             "experts": dict(zip(self.experts.names[1:], digests, strict=True)),
             "base_model": self.experts.cards[0].base_digest,
             "data": self.task.fingerprint(),
@@ -218,6 +221,7 @@ def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: P
     card = {
         "name": recipe.name,
         "task": recipe.task.model_dump(),
+        "chat": recipe.chat.model_dump(mode="json", exclude_defaults=True),
         "rewards": tuple(reward.name for reward in recipe.reward),
         "seed": recipe.seed,
         "stop": recipe.rollout.stop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -81,9 +82,27 @@ def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Reci
         "model": {"name": model or card.base_model},
         "task": {"name": "prompts"},  # they come from outside: nothing here loads a task
         "adapter": adapter,
+        "chat": _chat_of(folders),
         "rollout": rollout,
     }
     return parse_recipe(tree, source=f"experts in {root}")
+
+
+def _chat_of(folders: Sequence[Path]) -> dict[str, Any]:
+    """The `[chat]` section that the experts were trained under, with the latest of its dates.
+
+    Raises:
+        ExpertError: they were trained under several: no prompt would be right for all.
+    """
+    cards = [read_card(folder) for folder in folders]
+    forms = {json.dumps(c.chat | {"date": None}, sort_keys=True): c.name for c in cards}
+    if len(forms) > 1:
+        raise ExpertError(
+            "experts that answer together must have one [chat] section, those of "
+            f"{' and '.join(sorted(forms.values())[:2])} differ. Give them folders of their own."
+        )
+    dates = [card.chat["date"] for card in cards if card.chat.get("date")]
+    return cards[0].chat | ({"date": max(dates)} if dates else {})
 
 
 def _base_of(folders: Sequence[Path]) -> str:

@@ -25,11 +25,12 @@ from rlpeft.build import (
     build_prompter,
     check_inputs,
     fingerprint,
+    pinned,
 )
 from rlpeft.config import Recipe
 from rlpeft.experts import load_expert, save_expert
 from rlpeft.files import read_json, write_json
-from rlpeft.metrics import RunRecorder, read_metrics
+from rlpeft.metrics import RECIPE_FILE, RunRecorder, read_metrics
 from rlpeft.rollout.fleet import Proof
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.trainer import Progress, Run, train
@@ -62,6 +63,7 @@ def run(
     Raises:
         RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
+    recipe = pinned(recipe, out / RECIPE_FILE)
     task, prompter = load_task(recipe.task), build_prompter(recipe)
     check = partial(check_inputs, recipe, task, prompter)
     with loaded_scorer(recipe, ray=ray, check=check) as scorer, lone_run(out):

@@ -9,17 +9,21 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from rewards.scorer import RewardSpec, Scorer
 from rlpeft import models
 from rlpeft.adapter_state import AdapterState
-from rlpeft.config import Recipe
+from rlpeft.chat import ChatForm
+from rlpeft.config import ChatConfig, Recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import DataError, EngineError, ModelError
 from rlpeft.evaluate import Needs, Prompter, require_meant
 from rlpeft.experts import ExpertCard
+from rlpeft.files import read_json
 from rlpeft.models import (
     eos_ids,
     load_base_model,
@@ -155,7 +159,28 @@ def build_scorer(recipe: Recipe) -> Scorer:
 def build_prompter(recipe: Recipe) -> Prompter:
     """The tokenizer's side of a run."""
     tokenizer = load_tokenizer(resolve_model(recipe.model.name))
-    return Prompter(tokenizer, max_tokens=recipe.rollout.max_prompt_tokens)
+    return Prompter(
+        tokenizer, max_tokens=recipe.rollout.max_prompt_tokens, form=chat_form(recipe.chat)
+    )
+
+
+def chat_form(config: ChatConfig) -> ChatForm:
+    """The recipe's `[chat]`, as prompts are made by it."""
+    return ChatForm(config.arguments, config.fold_system, config.date)
+
+
+def pinned(recipe: Recipe, stored: Path) -> Recipe:
+    """The recipe with the date that its model's chat template writes, if it writes one.
+
+    Args:
+        stored: where the recipe lies of a run that is continued; no file at a run's start.
+    """
+    template = load_tokenizer(resolve_model(recipe.model.name)).chat_template
+    if recipe.chat.date is not None or "strftime_now" not in str(template):
+        return recipe
+    known = read_json(stored).get("chat", {}).get("date") if stored.is_file() else None
+    today = date.today() if known is None else date.fromisoformat(known)
+    return recipe.model_copy(update={"chat": recipe.chat.model_copy(update={"date": today})})
 
 
 def check_inputs(
@@ -226,6 +251,7 @@ def build_card(recipe: Recipe) -> ExpertCard:
         modules=kind_counts(names),
         left_out=left_out(skeleton, names),
         task=recipe.task.model_dump(),
+        chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
         rewards=tuple(reward.name for reward in recipe.reward),
         seed=recipe.train.seed,
         step=0,
@@ -246,6 +272,8 @@ def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
     for reward in tree["reward"]:
         if reward["correct_at"] is None:  # as in runs from before there was a threshold
             del reward["correct_at"]
+    if recipe.chat == ChatConfig():  # as in runs from before there was such a section
+        del tree["chat"]
     digest = model_digest(resolve_model(recipe.model.name))
     return {"recipe": tree, "data": task.fingerprint(), "base_model": digest}
 

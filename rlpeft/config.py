@@ -6,6 +6,7 @@ combinations die at construction, before any model is loaded.
 
 from __future__ import annotations
 
+import datetime
 import json
 import tomllib
 from pathlib import Path
@@ -50,6 +51,27 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
+OUR_ARGUMENTS = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "max_length",
+        "messages",
+        "padding",
+        "processor_kwargs",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "strftime_now",
+        "tokenize",
+        "tokenizer_kwargs",
+        "truncation",
+    }
+)
+"""Of `apply_chat_template`, and set by us."""
+
 LONGEST_NAME = 100
 """Bytes of a name that becomes a folder's, or a part of one."""
 
@@ -61,6 +83,27 @@ class ModelConfig(Section):
     """A local folder, a Hub id, or `tiny`: the base model shipped with the package."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Dtype of the base weights in the learner; adapters stay float32."""
+
+
+class ChatConfig(Section):
+    """How the model's own template writes chat turns."""
+
+    arguments: dict[str, Any] = {}
+    """Arguments of the template, such as `enable_thinking` or `tools`."""
+    fold_system: bool = False
+    """Put a system turn's text before that of the first user turn, for models that take none."""
+    date: datetime.date | None = None
+    """The date that templates may write into prompts; absent: that of the run's start."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _are_the_templates(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(arguments.keys() & OUR_ARGUMENTS):
+            raise ValueError(
+                f"chat.arguments must be arguments of the model's chat template, "
+                f"{', '.join(taken)} are ours. Remove them."
+            )
+        return arguments
 
 
 class TaskConfig(Section):
@@ -212,6 +255,7 @@ class Recipe(Section):
     """Names the expert and the default run folder."""
     model: ModelConfig
     task: TaskConfig
+    chat: ChatConfig = ChatConfig()
     adapter: AdapterConfig = SvfAdapter()
     rollout: RolloutConfig = RolloutConfig()
     reward: tuple[RewardConfig, ...] = (RewardConfig(),)

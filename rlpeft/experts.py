@@ -122,6 +122,8 @@ class ExpertCard(Section):
     """The other matrices of the decoder layers: kind -> how many."""
     task: dict[str, Any]
     """The recipe's `[task]` section."""
+    chat: dict[str, Any] = {}
+    """The recipe's `[chat]` section, where it says anything."""
     rewards: tuple[str, ...]
     """Names of the rewards it was trained with."""
     seed: int

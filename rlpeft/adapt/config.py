@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from rlpeft.config import (
+    ChatConfig,
     ModelConfig,
     Name,
     Recipe,
@@ -102,6 +103,7 @@ class AdaptRecipe(Section):
     """Folders with experts, at any depth; the base model is always added to them."""
     model: ModelConfig
     task: TaskConfig
+    chat: ChatConfig = ChatConfig()
     shots: ShotsConfig = ShotsConfig()
     search: SearchConfig = CemSearch()
     rollout: RolloutConfig = RolloutConfig()
@@ -136,7 +138,7 @@ class AdaptRecipe(Section):
             "rollout": rollout,
             **{
                 section: self.model_dump(mode="json")[section]
-                for section in ("model", "task", "reward", "resources")
+                for section in ("model", "task", "chat", "reward", "resources")
             },
         }
         return parse_recipe(tree, source=self.name)
