@@ -9,8 +9,9 @@ from pathlib import Path
 
 from jobs.train import OnStep, Summary
 from jobs.train import run as run_training
-from rlpeft.build import build_prompter, context_length
+from rlpeft.build import build_prompter, context_length, num_embeddings
 from rlpeft.config import Recipe
+from rlpeft.models import require_embedded
 from rlpeft.supervised import supervise, training_rows
 from rlpeft.tasks.catalogue import load_task
 
@@ -22,5 +23,8 @@ def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
     before any model is loaded.
     """
     problems, prompter = load_task(recipe.task).split("train"), build_prompter(recipe)
-    training_rows(recipe, problems, prompter, context=context_length(recipe))
+    rows = training_rows(recipe, problems, prompter, context=context_length(recipe))
+    embeddings = num_embeddings(recipe)
+    for problem, row in zip(problems, rows, strict=True):
+        require_embedded(row["input_ids"], embeddings, where=f"the row of problem {problem.id!r}")
     return run_training(recipe, out, ray=False, on_step=on_step, loop=supervise, method="sft")

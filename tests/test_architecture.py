@@ -43,6 +43,7 @@ LAYERS = {
     "rlpeft.adapters": 2,
     "rlpeft.tasks": 2,
     "rlpeft.fetch": 2,
+    "rlpeft.gguf_text": 1.1,
     "rlpeft.loss": 2,
     "rlpeft.advantage": 2,
     "rlpeft.packing": 2,

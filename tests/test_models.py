@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from rlpeft.models import (
     load_base_model,
     load_tokenizer,
     neutral_generation_config,
+    require_embedded,
     resolve_model,
 )
 from rlpeft.prompts import encode_prompt
@@ -230,3 +232,32 @@ def test_a_model_is_loaded_with_an_attention_that_has_its_caps_and_sinks(
     shutil.copy(TINY / "tokenizer.json", tmp_path)
     ids = torch.tensor([[3, 4, 5, 6, 7]])
     assert torch.equal(load_base_model(tmp_path)(ids).logits, eager(ids).logits)
+
+
+def test_a_fast_tokenizer_is_taken_where_mistrals_lies_beside_it(folder):
+    """transformers takes `tekken.json` first, of models of Mistral's."""
+    mistral = pytest.importorskip("mistral_common")
+    [tekken, *_] = sorted((Path(mistral.__file__).parent / "data").glob("tekken_2*.json"))
+    shutil.copy(tekken, folder / "tekken.json")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "mistral"}))
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.is_fast
+    assert tokenizer("37")["input_ids"] == load_tokenizer(TINY)("37")["input_ids"]
+
+
+def test_a_folder_fetched_with_the_tokenizer_of_earlier_versions_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = shutil.copytree(TINY, tmp_path / "rlpeft" / "models" / "smollm2-135m")
+    assert resolve_model("smollm2-135m") == folder
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False}
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="Make it anew: rlpeft models fetch smollm2-135m"):
+        resolve_model("smollm2-135m")
+
+
+def test_a_token_that_the_model_has_no_embedding_for_is_named():
+    require_embedded([1, 9], 10, where="x")
+    with pytest.raises(ModelError, match=r"embeddings \(10\), train problem 'a' holds token 10"):
+        require_embedded([1, 10], 10, where="train problem 'a'")

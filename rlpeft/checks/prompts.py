@@ -67,6 +67,21 @@ def check_chat(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Che
     return ok(name, "prompts are chat turns; an assistant's turn ends a completion")
 
 
+def check_embeddings(rows: int, task: Task, prompter: Prompter) -> Check:
+    """Whether the model has an embedding for every token of the tokenizer, and of prompts."""
+    name, size = "embeddings", len(prompter.tokenizer)
+    problems = [p for split in SPLITS for p in task.split(split)[:NUM_PROMPTS]]
+    lost = [p.id for p in problems if max(prompter.encode(p), default=0) >= rows]
+    found = f"{rows} for a tokenizer of {size} tokens"
+    advice = "Take the model's own tokenizer, or resize its embeddings and save it again."
+    if lost:
+        told = f"{len(lost)} of {len(problems)} prompts hold others, such as {lost[0]!r}"
+        return fail(name, f"{found}; {told}", advice)
+    if size > rows:
+        return warn(name, f"{found}; no prompt holds the others", advice)
+    return ok(name, found)
+
+
 def check_specials(task: Task, prompter: Prompter) -> Check:
     """Names of control tokens in prompts: letters, or tokens where the task asks for them."""
     name = "control tokens"
