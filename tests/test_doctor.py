@@ -82,6 +82,8 @@ def test_everything_is_looked_at(healthy):
         "end of sequence",
         "padding",
         "chat template",
+        "control tokens",
+        "embeddings",
         "prompt lengths",
         "gold answers in prompts",
         "reward on gold answers",
