@@ -54,10 +54,9 @@ def run(
 
     Args:
         out: the run's folder; an unfinished run in it is continued.
-        address: a Ray cluster; see `jobs.cluster.connected` for what absence means.
+        address: a Ray cluster; absence: see `jobs.cluster.connected`.
         ray: `False` runs everything in this process.
-        on_step: told after each step what it brought.
-        loop: what trains and tells `on_step`; RL if absent.
+        on_step, loop: told after each step what it brought; what trains, RL if absent.
         method: names `loop`; a run is not continued by another one.
 
     Raises:

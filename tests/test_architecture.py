@@ -62,6 +62,7 @@ LAYERS = {
     "rlpeft.mechanisms": 0.9,
     "rlpeft.adapter_config": 0.5,
     "rlpeft.rollout_config": 0.6,
+    "rlpeft.task_config": 0.6,
     "rlpeft.reward_config": 0.7,
     "rlpeft.templates": 0.5,
     "rlpeft.files": 0.3,
@@ -166,6 +167,7 @@ def test_every_config_field_is_read_somewhere():
             "adapter_config.py",
             "reward_config.py",
             "rollout_config.py",
+            "task_config.py",
             "adapt/config.py",
         )
     ]

@@ -215,11 +215,11 @@ def test_the_fingerprint_follows_the_content_not_the_path(tmp_path):
         ('{"question": "a", "answer": "b"}\n', "must have a column 'prompt'"),
         (
             '{"prompt": "a", "answer": null}\n',
-            "row 1: must have a value in column 'answer', it is nul",
+            "row 1: must have a value in column 'answer', got nul",
         ),
         (
             '{"prompt": null, "answer": "b"}\n',
-            "row 1: must have a value in column 'prompt', it is nul",
+            "row 1: must have a value in column 'prompt', got nul",
         ),
         ('{"prompt": "", "answer": "b"}\n', "must have a prompt that is non-empty"),
         ('{"prompt": [{"role": "user"}], "answer": "b"}\n', "must have a prompt that is"),
