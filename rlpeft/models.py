@@ -8,7 +8,8 @@ every sampling parameter is ours (`rlpeft.types.Sampling`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ FETCHABLE = ("smollm2-135m",)
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+LAYER_WEIGHT = re.compile(r"\.\d+\..*weight$")
+"""Names of weights inside a numbered layer; old files hold buffers there too, which say nothing."""
+
 CONTEXT_FIELDS = (
     "max_position_embeddings",
     "n_positions",
@@ -181,17 +185,34 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    # ImportError: a quantised checkpoint whose library is not installed.
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         cause = str(error).strip().splitlines()[0]
         raise ModelError(f"base model in {str(folder)!r} cannot be loaded: {cause}") from error
-    # transformers fills what is missing with random numbers and only warns.
-    if missing := sorted(loaded["missing_keys"]):
-        raise ModelError(
-            f"base model in {str(folder)!r} must hold every weight of its architecture, it lacks "
-            f"{', '.join(missing[:3])} ({len(missing)} in all). Save the whole model again."
-        )
+    _check_keys(folder, loaded["missing_keys"], loaded["unexpected_keys"])
     model.generation_config = neutral_generation_config(model.generation_config)
     return model.to(device).eval().requires_grad_(False)
+
+
+def _check_keys(folder: Path, missing: Collection[str], unexpected: Collection[str]) -> None:
+    """Refuse weights that fit their config in part: transformers only warns.
+
+    What is missing it fills with random numbers; layers that the config leaves out it drops.
+    """
+    if missing:
+        raise ModelError(
+            f"base model in {str(folder)!r} must hold every weight of its architecture, it lacks "
+            f"{_first_few(missing)}. Save the whole model again."
+        )
+    if layers := [key for key in unexpected if LAYER_WEIGHT.search(key)]:
+        raise ModelError(
+            f"base model in {str(folder)!r} must hold no layer that its config.json leaves out, it "
+            f"holds {_first_few(layers)}. Restore the config that belongs to these weights."
+        )
+
+
+def _first_few(keys: Collection[str]) -> str:
+    return f"{', '.join(sorted(keys)[:3])} ({len(keys)} in all)"
 
 
 def exact_attention(config: Any) -> str:

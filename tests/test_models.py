@@ -98,6 +98,25 @@ def test_weights_that_lack_a_tensor_are_refused_and_not_made_up(folder):
         load_base_model(folder)
 
 
+def test_layers_that_the_config_leaves_out_are_refused_and_not_dropped(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["num_hidden_layers"] -= 1
+    config.pop("layer_types", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ModelError, match=r"no layer that its config.json leaves out, .*layers\.3\."
+    ):
+        load_base_model(folder)
+
+
+def test_a_quantised_checkpoint_without_its_library_is_one_line(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"cannot be loaded: .*bitsandbytes"):
+        load_base_model(folder)
+
+
 def test_a_broken_tokenizer_is_refused(folder):
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match=r"tokenizer in .* cannot be read"):
