@@ -52,6 +52,7 @@ def rows(tokenizer, prompt, completion, *, answer="42", **options):
             "name": "x",
             "model": {"name": "tiny"},
             "task": {"name": "jsonl", "path": "x", "options": options},
+            "reward": [{"name": "exact"}],
             "sft": {"completion": completion},
             "train": {"prompts_per_step": 8},
         }
