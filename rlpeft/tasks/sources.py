@@ -31,7 +31,7 @@ ENDINGS = (*SUFFIXES, ".json", ".csv", ".tsv", ".parquet")
 """Of files that people keep rows in."""
 
 ALIKE = 0.76
-"""How like a split's a file's name must be to be taken for it: `tests`, `eval`, not `text`."""
+"""How like a split's a file's name must be to be taken for it: `tests`, `vald`, not `text`."""
 
 
 def read_tables(
