@@ -115,6 +115,8 @@ def test_the_real_model_becomes_an_ordinary_folder_that_can_add(tmp_path):
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
     assert [file.name for file in tmp_path.iterdir()] == ["smollm2-135m"]
     tokenizer, model = load_tokenizer(folder), load_base_model(folder)
+    # As the file's pre-tokenizer splits it: digits one by one, spaces kept together.
+    assert tokenizer.tokenize("I have  2 dogs") == ["I", "Ġhave", "ĠĠ", "2", "Ġdogs"]
     ids = encode_prompt(tokenizer, ({"role": "user", "content": "What is 3 + 4?"},))
     out = model.generate(
         input_ids=torch.tensor([ids]),
