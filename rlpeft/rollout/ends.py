@@ -14,10 +14,13 @@ class Stops:
     Attributes:
         token_ids: of the strings that are special tokens, which no decoded text shows.
         strings: the others, to be looked for in the text.
+        hold_special: whether one of the strings has a special token among others, so that the text
+            must show these; a plain string is not to be found in the name of one.
     """
 
     token_ids: tuple[int, ...] = ()
     strings: tuple[str, ...] = ()
+    hold_special: bool = False
 
 
 def read_stops(tokenizer: Any, stop: Sequence[str]) -> Stops:
@@ -26,7 +29,8 @@ def read_stops(tokenizer: Any, stop: Sequence[str]) -> Stops:
         return Stops()
     special = special_tokens(tokenizer)
     ids = tuple(special[text] for text in stop if text in special)
-    return Stops(ids, tuple(text for text in stop if text not in special))
+    strings = tuple(text for text in stop if text not in special)
+    return Stops(ids, strings, any(token in text for text in strings for token in special))
 
 
 def special_tokens(tokenizer: Any) -> dict[str, int]:

@@ -54,7 +54,7 @@ def test_special_tokens_among_stop_strings_become_ids_whether_or_not_they_have_a
 ):
     tokenizer = make_tokenizer("letters")
     stops = read_stops(tokenizer, ["</s>", "\n", "<|end|>", "</s>x"])
-    assert stops == Stops((2, 3), ("\n", "</s>x"))
+    assert stops == Stops((2, 3), ("\n", "</s>x"), hold_special=True)
 
 
 def test_a_long_prompt_leaves_its_neighbours_all_they_may_say(make_tokenizer, chain_engine):

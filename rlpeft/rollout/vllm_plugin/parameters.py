@@ -38,6 +38,8 @@ def sampled(sampling: Sampling, seed: int, *, max_tokens: int, stops: Stops) -> 
         stop=list(stops.strings),
         stop_token_ids=list(stops.token_ids),
         detokenize=bool(stops.strings),
+        # Decides where stop strings are looked for alone; the text itself is made by us.
+        skip_special_tokens=not stops.hold_special,
         logprobs=0,
     )
 
@@ -56,7 +58,13 @@ def _every_parameter(
     min_p: float = 0.0,
     **others: Any,
 ) -> SamplingParams:
-    others = {"seed": 0, "stop": [], "stop_token_ids": [], "detokenize": False} | others
+    others = {
+        "seed": 0,
+        "stop": [],
+        "stop_token_ids": [],
+        "detokenize": False,
+        "skip_special_tokens": True,
+    } | others
     return SamplingParams(
         n=1,
         max_tokens=max_tokens,
@@ -72,8 +80,6 @@ def _every_parameter(
         bad_words=[],
         allowed_token_ids=None,
         ignore_eos=False,
-        # Stop strings may name special tokens among others; the text itself is made by us.
-        skip_special_tokens=False,
         flat_logprobs=True,
         skip_clone=True,  # made for one request each
         **others,
