@@ -59,7 +59,7 @@ def connected(address: str | None) -> Iterator[None]:
         )
     except AuthenticationError as error:
         raise ClusterError(f"the Ray cluster wants a token. {TOKEN_COMMANDS}") from error
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises that class itself where a node is slow to start
         raise ClusterError(_no_cluster(address or "this machine", error)) from error
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler, in C++, ends the process with a stack of machine addresses.

@@ -53,3 +53,16 @@ def test_an_address_where_nobody_listens_is_named_at_once(monkeypatch):
         connected("127.0.0.1:9"),
     ):
         pass
+
+
+def test_a_node_that_is_slow_to_start_is_told_in_one_line(monkeypatch):
+    def init(**options):
+        raise Exception("The current node timed out during startup. It may be overloaded.")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    with (
+        pytest.raises(ClusterError, match="must answer at this machine, got: The current node"),
+        connected(None),
+    ):
+        pass
