@@ -36,12 +36,12 @@ def test_tensorboard_gets_every_number(tmp_path):
 
 def test_tensorboard_forgets_steps_that_are_run_again(tmp_path):
     recorder = RunRecorder(tmp_path, recipe("tensorboard"))
-    for step in (1, 2, 3):
+    for step in (0, 1, 2, 3):
         recorder.metrics(step, {"reward": float(step)})
     recorder.rewind(1)
     recorder.metrics(2, {"reward": 20.0})
     recorder.close()
-    assert scalars(tmp_path, "reward") == [(1, 1.0), (2, 20.0)]
+    assert scalars(tmp_path, "reward") == [(0, 0.0), (1, 1.0), (2, 20.0)]
 
 
 def test_a_tracker_that_is_not_installed_is_named_with_its_pip_command(tmp_path, monkeypatch):
