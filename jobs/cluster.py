@@ -28,6 +28,10 @@ TOKEN_COMMANDS = (
 REACH_TIMEOUT_S = 10.0
 
 
+REFUSALS = (ConnectionError, ValueError, RuntimeError)
+"""What Ray raises where it cannot connect or start; other errors are defects."""
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Be connected to a cluster; what was connected or started here ends here.
@@ -60,6 +64,8 @@ def connected(address: str | None) -> Iterator[None]:
     except AuthenticationError as error:
         raise ClusterError(f"the Ray cluster wants a token. {TOKEN_COMMANDS}") from error
     except Exception as error:  # Ray raises that class itself where a node is slow to start
+        if type(error) is not Exception and not isinstance(error, REFUSALS):
+            raise
         raise ClusterError(_no_cluster(address or "this machine", error)) from error
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler, in C++, ends the process with a stack of machine addresses.
