@@ -15,6 +15,7 @@ from typing import Any
 
 from rlpeft.errors import ModelError
 from rlpeft.models import load_config
+from rlpeft.weight_files import check_finite, check_formats, weight_files
 
 # Written by every save, and no part of what the model computes.
 UNDIGESTED_KEYS = frozenset(
@@ -29,8 +30,6 @@ UNDIGESTED_KEYS = frozenset(
 )
 FORMER_UNDIGESTED_KEYS = UNDIGESTED_KEYS - {"_attn_implementation", "architectures"}
 
-WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
-
 _FOLDERS: dict[str, Path] = {}
 """Digests that this process has taken -> of which folder; another digest of it needs its files."""
 
@@ -42,17 +41,19 @@ def model_digest(path: Path | str) -> str:
     only what differs from transformers' defaults counts, as every save writes it.
 
     Raises:
-        ModelError: a file of weights or the config cannot be read.
+        ModelError: a file of weights or the config cannot be read, or the weights are not finite
+            floats (nor said to be quantised).
     """
     tensors: dict[str, str] = {}
+    settings = load_config(path)
+    check_formats(Path(path), settings)
     for file in weight_files(Path(path)):
         stat = file.stat()
         tensors |= _tensor_digests(file, stat.st_size, stat.st_mtime_ns)
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name}:{tensors[name]};".encode())
-    config = load_config(path).to_diff_dict()
-    digest.update(_as_json(config, UNDIGESTED_KEYS).encode())
+    digest.update(_as_json(settings.to_diff_dict(), UNDIGESTED_KEYS).encode())
     found = digest.hexdigest()
     _FOLDERS[found] = Path(path)
     return found
@@ -77,29 +78,6 @@ def former_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers loads: others may hold the same weights under other names."""
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    index = folder / INDEX_FILE
-    if not index.is_file():
-        return sorted(folder.glob("*.safetensors"))
-    try:
-        names = {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(
-            f"index {str(index)!r} must name files of weights, got {error}."
-        ) from error
-    files = [folder / name for name in sorted(names)]
-    for file in files:
-        if file.parent != folder or not file.is_file():
-            raise ModelError(
-                f"index {str(index)!r} must name files beside it, {file.name!r} is not there. "
-                "Save or download the whole model again."
-            )
-    return files
-
-
 def _as_json(config: Mapping[str, Any], without: frozenset[str]) -> str:
     kept = {key: value for key, value in config.items() if key not in without}
     return json.dumps(kept, sort_keys=True, default=str)
@@ -122,6 +100,8 @@ def _read(file: Path) -> Iterator[tuple[str, str]]:
     with safe_open(file, framework="pt") as tensors:
         for name in tensors.keys():  # noqa: SIM118  no mapping
             tensor = tensors.get_tensor(name).contiguous()
+            if name.endswith(("weight", "bias", "_proj")) and tensor.ndim < 4:  # no mask of scores
+                check_finite([(name, tensor)], where=str(file))
             digest = hashlib.sha256(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
             digest.update(tensor.flatten().view(torch.uint8).numpy().data)
             yield name, digest.hexdigest()

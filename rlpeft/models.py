@@ -8,8 +8,7 @@ every sampling parameter is ours (`rlpeft.types.Sampling`).
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from rlpeft.errors import ModelError
 from rlpeft.mechanisms import ATTENTION_CAP
 from rlpeft.suggest import did_you_mean
+from rlpeft.weight_files import check_finite, check_formats, check_keys, weight_files
 
 PACKAGED = {"tiny": Path(__file__).parent / "assets" / "tiny"}
 """Base models that ship with the package."""
@@ -26,9 +26,6 @@ FETCHABLE = ("smollm2-135m",)
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
-LAYER_WEIGHT = re.compile(r"\.\d+\..*weight$")
-"""Names of weights inside a numbered layer; old files hold buffers there too, which say nothing."""
-
 CONTEXT_FIELDS = (
     "max_position_embeddings",
     "n_positions",
@@ -80,7 +77,7 @@ def check_model_folder(path: Path) -> Path:
     """Give `path` back if it holds a config, safetensors weights and a tokenizer.
 
     Raises:
-        ModelError: one of them is missing.
+        ModelError: one of them is missing, or there are two sets of weights.
     """
     if not (path / "config.json").is_file():
         raise ModelError(f"model folder must hold config.json, {str(path)!r} does not.")
@@ -89,6 +86,7 @@ def check_model_folder(path: Path) -> Path:
             f"model folder must hold *.safetensors weights, {str(path)!r} does not. Other weight "
             "formats may run code when read: convert them with save_pretrained first."
         )
+    weight_files(path)
     if not any((path / file).is_file() for file in TOKENIZER_FILES):
         raise ModelError(
             f"model folder must hold a tokenizer ({', '.join(TOKENIZER_FILES)}), {str(path)!r} "
@@ -168,14 +166,16 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
         dtype: name of a torch dtype, as in `model.dtype` of a recipe.
 
     Raises:
-        ModelError: the folder is incomplete or its weights do not fit its config.
+        ModelError: the folder is incomplete, its weights do not fit its config, or are not finite.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     folder = check_model_folder(Path(path))
-    attention = exact_attention(load_config(folder))
+    config = load_config(folder)
+    attention = exact_attention(config)
+    check_formats(folder, config)
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -189,30 +189,10 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         cause = str(error).strip().splitlines()[0]
         raise ModelError(f"base model in {str(folder)!r} cannot be loaded: {cause}") from error
-    _check_keys(folder, loaded["missing_keys"], loaded["unexpected_keys"])
+    check_keys(folder, loaded["missing_keys"], loaded["unexpected_keys"])
+    check_finite(model.named_parameters(), where=f"the base model in {str(folder)!r}")
     model.generation_config = neutral_generation_config(model.generation_config)
     return model.to(device).eval().requires_grad_(False)
-
-
-def _check_keys(folder: Path, missing: Collection[str], unexpected: Collection[str]) -> None:
-    """Refuse weights that fit their config in part: transformers only warns.
-
-    What is missing it fills with random numbers; layers that the config leaves out it drops.
-    """
-    if missing:
-        raise ModelError(
-            f"base model in {str(folder)!r} must hold every weight of its architecture, it lacks "
-            f"{_first_few(missing)}. Save the whole model again."
-        )
-    if layers := [key for key in unexpected if LAYER_WEIGHT.search(key)]:
-        raise ModelError(
-            f"base model in {str(folder)!r} must hold no layer that its config.json leaves out, it "
-            f"holds {_first_few(layers)}. Restore the config that belongs to these weights."
-        )
-
-
-def _first_few(keys: Collection[str]) -> str:
-    return f"{', '.join(sorted(keys)[:3])} ({len(keys)} in all)"
 
 
 def exact_attention(config: Any) -> str:

@@ -50,6 +50,7 @@ LAYERS = {
     "rlpeft.cem": 2,
     "rlpeft.digests": 1.7,
     "rlpeft.models": 1.5,
+    "rlpeft.weight_files": 1.3,
     "rlpeft.prompts": 1.3,
     "rlpeft.chat": 1.2,
     "rlpeft.specials": 1.1,

@@ -86,7 +86,7 @@ def test_an_unfetched_model_says_how_to_fetch_it(monkeypatch, tmp_path):
 
 def test_weights_that_are_no_safetensors_file_are_refused(folder):
     (folder / "model.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="cannot be read"):
         load_base_model(folder)
 
 
