@@ -70,7 +70,7 @@ def run(
         refuse_lost_checkpoints(out)
         with (
             open_parts(recipe, ray=ray, address=address, scorer=scorer) as parts,
-            closing(RunRecorder(out, recipe)) as recorder,
+            closing(RunRecorder(out, recipe, prompter.tokenizer)) as recorder,
         ):
             if scorer is None:
                 check(parts.scorer)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
 
+from rlpeft.config import LossConfig
+from rlpeft.types import Completion
+
 Rewards = Sequence[Sequence[float | None]]
 
 STD_FLOOR = 1e-4
@@ -66,3 +69,8 @@ def carries_signal(group: Sequence[float | None]) -> bool:
     """Whether a group's scored rewards differ at all; without that it moves nothing."""
     scored = {r for r in group if r is not None}
     return len(scored) > 1
+
+
+def is_trained(completion: Completion, loss: LossConfig) -> bool:
+    """Whether a completion is in the loss: one that a limit cut off may be left out."""
+    return not (completion.truncated and loss.mask_truncated)

@@ -16,7 +16,7 @@ from typing import Any
 
 from rewards.scorer import ScoredBatch
 from rewards.verdict import count_kinds
-from rlpeft.advantage import ADVANTAGES, carries_signal
+from rlpeft.advantage import ADVANTAGES, carries_signal, is_trained
 from rlpeft.config import Recipe
 from rlpeft.errors import EngineError
 from rlpeft.evaluate import Prompter, Scores, require_scorable, rollout_seed, score_groups
@@ -215,7 +215,7 @@ def to_samples(seen: Evidence, recipe: Recipe) -> tuple[list[Sample], list[float
         Sample(group.prompt_ids, completion.token_ids, completion.logprobs, advantage)
         for group, advantages in zip(seen.groups, advantages_PG, strict=True)
         for completion, advantage in zip(group.completions, advantages, strict=True)
-        if not (completion.truncated and recipe.loss.mask_truncated)
+        if is_trained(completion, recipe.loss)
     ]
     return samples, [advantage for advantages in advantages_PG for advantage in advantages]
 

@@ -24,10 +24,13 @@ from rewards.scorer import ScoredBatch
 from rlpeft.config import Recipe
 from rlpeft.errors import DataError
 from rlpeft.files import append, read_text, reason, replacing, write_text
+from rlpeft.specimen import TOKENS, specimens
 from rlpeft.trackers import TRACKERS, Tracker
 from rlpeft.types import Group, Problem
 
 METRICS_FILE, RECIPE_FILE, COMPLETIONS_FOLDER = "metrics.jsonl", "recipe.json", "completions"
+TOKENS_COLUMN = "tokens"
+"""Of completion files: one rollout of the step token by token, null in all other rows."""
 
 
 class RunRecorder:
@@ -35,13 +38,14 @@ class RunRecorder:
 
     Args:
         folder: the run folder; records already there are kept until `rewind`.
+        tokenizer: the model's; absent: no rollout is recorded token by token.
 
     Raises:
         ConfigError: a tracker of `train.report_to` is not installed.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, recipe: Recipe, tokenizer: Any = None) -> None:
+        self.folder, self._loss, self._tokenizer = folder, recipe.loss, tokenizer
         self._trackers: list[Tracker] = [
             TRACKERS[n](folder, recipe) for n in recipe.train.report_to
         ]
@@ -58,9 +62,12 @@ class RunRecorder:
         self, step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
     ) -> None:
         """Write one Parquet file; see `completions_table` for its columns."""
-        path = completions_path(self.folder, step)
-        with replacing(path) as partial:
-            pq.write_table(completions_table(step, groups, scored, advantages), partial)
+        table = completions_table(step, groups, scored, advantages)
+        if self._tokenizer is not None:
+            tokens = specimens(groups, advantages, loss=self._loss, tokenizer=self._tokenizer)
+            table = table.append_column(TOKENS_COLUMN, pa.array(tokens, TOKENS))
+        with replacing(completions_path(self.folder, step)) as partial:
+            pq.write_table(table, partial)
 
     def rewind(self, step: int) -> None:
         """Forget every later step, and a last line that was cut off; warn of steps without one."""
@@ -97,7 +104,7 @@ def completions_table(
     Columns: `step`, `problem`, `prompt`, `completion`, one score for each reward, `advantage` and
     what rewards recorded with `log_extra`, as TRL has them; then `reward` (the weighted sum),
     `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`. A reward
-    or an extra column of one of these names is kept as `extra/<name>`.
+    or an extra column of one of these names, or `tokens`, is kept as `extra/<name>`.
     """
     pairs = [(group.problem, done) for group in groups for done in group.completions]
     verdicts = scored.verdicts
@@ -116,7 +123,7 @@ def completions_table(
         "num_tokens": [len(done.token_ids) for _, done in pairs],
         "version": [done.version for _, done in pairs],
     }
-    own = set(columns)
+    own = {*columns, TOKENS_COLUMN}
     recorded: dict[str, list[Any]] = dict(scored.columns)
     recorded |= {name: [v.score for v in each] for name, each in scored.by_reward.items()}
     for name, values in recorded.items():

@@ -8,66 +8,25 @@ are shown, and long ones are cut.
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rewards.verdict import VerdictKind
-from rlpeft import charts
-from rlpeft.charts import FAINT, ORANGE, VERDICT_COLOURS, Rows
-from rlpeft.compare import KindStats, changes, kind_stats
-from rlpeft.errors import DataError, RlpeftError
-from rlpeft.evaluate import UNREAD
+from rlpeft.charts import VERDICT_COLOURS, Rows
+from rlpeft.errors import DataError
 from rlpeft.experts import CARD_FILE, EXPERT_FOLDER, Expert, ExpertCard, load_expert
 from rlpeft.files import read_json, write_text
-from rlpeft.measures import Accuracy
-from rlpeft.metrics import (
-    RECIPE_FILE,
-    completions_path,
-    completions_steps,
-    read_completions,
-    read_metrics,
-)
+from rlpeft.metrics import RECIPE_FILE, read_metrics
+from rlpeft.pieces import LEGEND
+from rlpeft.report_answers import examples, visible
+from rlpeft.report_charts import answer_charts, change_of, learning_charts, trust_charts
+from rlpeft.report_tokens import legend
 
 REPORT_FILE, SUMMARY_FILE = "report.html", "summary.json"
 ASSETS = Path(__file__).parent / "assets"
-
-NUM_PROBLEMS, NUM_COMPLETIONS = 5, 4
-"""How much of a step is shown: problems, and completions of each."""
-
-HEAD, TAIL = 1000, 500
-"""Characters shown of a longer text: its start, and its end where the answer stands."""
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One picture with its words."""
-
-    title: str
-    caption: str
-    uri: str | None
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Change:
-    """What the expert changed, or why that cannot be shown."""
-
-    charts: Sequence[Chart]
-    kinds: Sequence[KindStats]
-    refusal: str = ""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Some completions of one step, by problem."""
-
-    title: str
-    problems: Sequence[Sequence[Mapping[str, Any]]]
 
 
 def write_report(folder: Path) -> Path:
@@ -111,6 +70,8 @@ def render(folder: Path, rows: Rows, expert: Expert | None) -> str:
         verdicts=verdict_totals(rows),
         change=change_of(expert),
         examples=examples(folder, card),
+        legend=legend(),
+        marks=LEGEND,
         recipe=_pretty(_read_json(folder / RECIPE_FILE)),
         card_text=_pretty(card.model_dump(mode="json")) if card else "none yet",
     )
@@ -156,155 +117,6 @@ def facts(rows: Rows, summary: Mapping[str, Any], card: ExpertCard | None) -> di
     return found | {"completion tokens": f"{tokens:,.0f}"}
 
 
-def learning_charts(rows: Rows) -> list[Chart]:
-    """Whether it learned."""
-    supervised = [row for row in rows if "mean_token_accuracy" in row]
-    return _shown(
-        Chart(
-            "Loss of supervision",
-            "Mean over the completion tokens of a step, in nats, and what the adapter adds.",
-            charts.line_chart(supervised, "loss"),
-        ),
-        Chart("Reward", "Mean over the completions of a step.", charts.line_chart(rows, "reward")),
-        *_validation_charts(rows),
-        Chart(
-            "KL to the base model",
-            "Mean over completion tokens, in nats.",
-            charts.line_chart(rows, "kl", colour=ORANGE),
-        ),
-        Chart(
-            "Entropy",
-            "Of the policy, mean over completion tokens, in nats.",
-            charts.line_chart(rows, "entropy", colour=ORANGE),
-        ),
-        Chart(
-            "Groups without signal",
-            "Share of groups whose rewards are all equal: nothing is learned from them.",
-            charts.line_chart(rows, "frac_reward_zero_std", colour=FAINT, from_zero=True),
-        ),
-        Chart(
-            "Gradient norm", "Before clipping.", charts.line_chart(rows, "grad_norm", colour=FAINT)
-        ),
-        Chart(
-            "Gain of the hyperbolic update",
-            "Mean over tokens and modules; 1 is a plain LoRA.",
-            charts.line_chart(rows, "gain/hyperbolic/mean"),
-        ),
-        Chart(
-            "Curvature",
-            "Smallest and largest over modules and experts.",
-            charts.band_chart(rows, "curvature/max", "curvature/min", "curvature/max"),
-        ),
-        Chart(
-            "Router entropy",
-            "Mean over tokens and modules, in nats; ln 3 = 1.10 where three experts share alike.",
-            charts.line_chart(rows, "router/entropy", colour=ORANGE),
-        ),
-    )
-
-
-def _validation_charts(rows: Rows) -> list[Chart]:
-    """Accuracies, or mean scores where rewards judge nothing."""
-    caption = "Greedy, with its 95 % interval."
-    accuracy = charts.interval_chart(rows, "eval_accuracy", percent=True)
-    score = charts.interval_chart(rows, "eval_score")
-    return [
-        Chart("Validation accuracy", caption, accuracy),
-        Chart("Validation score", caption, score),
-    ]
-
-
-def trust_charts(rows: Rows) -> list[Chart]:
-    """Whether the samples came from the policy that was trained, and what each step cost."""
-    ratio = "sampling/importance_sampling_ratio"
-    return _shown(
-        Chart(
-            "Importance ratio, trainer to engine",
-            "Mean, smallest and largest over tokens; 1 where both run the same policy.",
-            charts.band_chart(rows, f"{ratio}/mean", f"{ratio}/min", f"{ratio}/max", colour=ORANGE),
-        ),
-        Chart(
-            "Canary gap at sync",
-            "Largest difference of log-probs between engine and trainer on fixed sequences.",
-            charts.line_chart(rows, "sync/gap", colour=ORANGE, from_zero=True),
-        ),
-        Chart(
-            "Sync time",
-            "Milliseconds until the slowest engine ran the new policy, digest check included.",
-            charts.line_chart(rows, "sync/seconds", scale=1e3, from_zero=True),
-        ),
-        Chart("Where the time goes", "Seconds of each step.", charts.time_chart(rows)),
-    )
-
-
-def answer_charts(rows: Rows, folder: Path, card: ExpertCard | None) -> list[Chart]:
-    """What the completions were like."""
-    verdicts = {f"verdicts/{kind}": (kind, colour) for kind, colour in VERDICT_COLOURS.items()}
-    return _shown(
-        Chart(
-            "Verdicts",
-            "Completions of each step by how they were judged.",
-            charts.stacked_chart(rows, verdicts, unit="completions"),
-        ),
-        Chart(
-            "Length of completions",
-            "Mean, shortest and longest, in tokens.",
-            charts.band_chart(
-                rows,
-                "completions/mean_length",
-                "completions/min_length",
-                "completions/max_length",
-            ),
-        ),
-        Chart(
-            "How lengths are spread",
-            "Share of the completions of single steps.",
-            charts.histogram(lengths(folder, card)),
-        ),
-        Chart(
-            "Cut off by a limit",
-            "Share of completions that did not end by themselves.",
-            charts.line_chart(rows, "completions/clipped_ratio", colour=FAINT, from_zero=True),
-        ),
-        Chart(
-            "Confusion matrix",
-            f"Test problems by gold label and by what the expert said; {UNREAD} names no label.",
-            charts.confusion_map(confusion) if (confusion := confusion_counts(card)) else None,
-        ),
-    )
-
-
-def confusion_counts(card: ExpertCard | None) -> Mapping[str, Mapping[str, int]]:
-    """Counts of the test split, of a classifier that was tested."""
-    return card.test.confusion if card and isinstance(card.test, Accuracy) else {}
-
-
-def lengths(folder: Path, card: ExpertCard | None) -> dict[str, list[int]]:
-    """Completion lengths of the first, the best and the last step."""
-    return {
-        label: [row["num_tokens"] for row in read_completions(path)]
-        for label, path in _chosen_steps(folder, card, first=True).items()
-    }
-
-
-def _chosen_steps(folder: Path, card: ExpertCard | None, *, first: bool) -> dict[str, Path]:
-    """Label -> completions file of the steps worth showing, each file once."""
-    paths = completions_steps(folder)
-    if not paths:
-        return {}
-    chosen = {"first": paths[0]} if first else {}
-    if card and (best := completions_path(folder, card.step)) in paths:
-        chosen["best"] = best
-    chosen["last"] = paths[-1]
-    by_path: dict[Path, list[str]] = {}
-    for label, path in chosen.items():
-        by_path.setdefault(path, []).append(label)
-    return {
-        f"step {int(path.stem.removeprefix('step_'))} ({' and '.join(labels)})": path
-        for path, labels in by_path.items()
-    }
-
-
 def verdict_totals(rows: Rows) -> list[tuple[str, int, float]]:
     """Kind, count and share over the whole run."""
     counts = {
@@ -313,77 +125,3 @@ def verdict_totals(rows: Rows) -> list[tuple[str, int, float]]:
     total = sum(counts.values())
     shown = [kind for kind in counts if counts[kind] or kind != VerdictKind.GRADED]
     return [(kind, counts[kind], counts[kind] / total) for kind in shown] if total else []
-
-
-def change_of(expert: Expert | None) -> Change:
-    """Heat maps of what the expert changed."""
-    if expert is None:
-        return Change([], [], "No expert has been kept yet.")
-    try:
-        change = changes(expert)
-    except RlpeftError as error:
-        # A run's other records are worth showing all the same; the reason stands in the page.
-        return Change([], [], str(error))
-    is_svf = expert.config.get("peft_type") == "SVF"
-    caption = (
-        "Root mean square of z - 1: how far the singular values of a module are bent."
-        if is_svf
-        else "Root mean square of the update of a module."
-    )
-    pictures = [Chart("Size of the change", caption, charts.change_map(change))]
-    if is_svf:
-        caption = "Each singular value's multiplier, the largest value at the left; 1 is the base."
-        pictures.append(Chart("z", caption, charts.spectrum(change), wide=True))
-    return Change(pictures, kind_stats(change))
-
-
-def examples(folder: Path, card: ExpertCard | None) -> list[Examples]:
-    """Completions of the best and the last step."""
-    return [
-        Examples(f"Completions of {label}", pick(read_completions(path)))
-        for label, path in _chosen_steps(folder, card, first=False).items()
-    ]
-
-
-def pick(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Some problems with some completions each; first those that were answered differently."""
-    by_prompt: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_prompt.setdefault(f"{row['problem']}\0{row['prompt']}", []).append(row)
-    groups = sorted(by_prompt.values(), key=lambda g: len({row["reward"] for row in g}) < 2)
-    return [_varied(group)[:NUM_COMPLETIONS] for group in groups[:NUM_PROBLEMS]]
-
-
-def _varied(group: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """One of each verdict first, so that a cut leaves every kind in sight."""
-    seen: set[str] = set()
-    first: list[Mapping[str, Any]] = []
-    later: list[Mapping[str, Any]] = []
-    for row in group:
-        (later if row["verdict"] in seen else first).append(row)
-        seen.add(row["verdict"])
-    return first + later
-
-
-def visible(text: str | None, head: int = HEAD, tail: int = TAIL) -> str:
-    """Text with its invisible characters spelled out, and cut in the middle where it is long.
-
-    >>> visible("a\\u202eb")
-    'a⟨U+202E⟩b'
-    """
-    text = text or ""
-    if len(text) <= head + tail:
-        return "".join(map(_visible_character, text))
-    left = len(text) - head - tail
-    start, end = visible(text[:head], head), visible(text[-tail:], tail)
-    return f"{start}\n[… {left:,} characters left out …]\n{end}"
-
-
-def _visible_character(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character)[0] != "C":
-        return character
-    return f"⟨U+{ord(character):04X}⟩"
-
-
-def _shown(*found: Chart) -> list[Chart]:
-    return [chart for chart in found if chart.uri is not None]

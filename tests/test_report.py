@@ -15,7 +15,9 @@ from rlpeft.errors import DataError
 from rlpeft.experts import load_expert
 from rlpeft.measures import Accuracy, MeanScore
 from rlpeft.metrics import RunRecorder
-from rlpeft.report import change_of, learning_charts, pick, verdict_totals, visible, write_report
+from rlpeft.report import verdict_totals, write_report
+from rlpeft.report_answers import pick, visible
+from rlpeft.report_charts import change_of, learning_charts
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} a\u202eb"
