@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.command import Overrides
+from jobs.readings import print_readings
 from jobs.recipes import read_recipe
 from rlpeft.typed import typeable
 
@@ -26,24 +27,39 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def doctor(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
     overrides: Overrides = None,
+    prompts: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Show the first N prompts token by token, and what would be trained.",
+        ),
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Look for what would stop a run or spoil it, before any long work; exit 1 if it is there."""
     found = read_recipe(recipe, overrides or ())
     from jobs.command import quiet_libraries
+    from rlpeft.checks.reading import Look, as_tree
     from rlpeft.doctor import examine
 
     quiet_libraries()
-    checks = []
+    checks, look = [], Look(prompts) if prompts else None
     with Console(stderr=True).status("examining the recipe") as status:
-        for check in examine(found):
+        for check in examine(found, look=look):
             checks.append(check)
             status.update(f"examined {check.name}")
     healthy = all(check.status != "fail" for check in checks)
     if as_json:
-        typer.echo(json.dumps({"ok": healthy, "checks": [asdict(check) for check in checks]}))
+        tree: dict[str, Any] = {"ok": healthy, "checks": [asdict(check) for check in checks]}
+        if look:
+            tree |= {"ends": look.ends and as_tree(look.ends)}
+            tree |= {"prompts": [as_tree(reading) for reading in look.readings]}
+        typer.echo(json.dumps(tree))
     else:
         Console().print(table(checks))
+        if look:
+            print_readings(look, Console())
         typer.echo(conclusion(checks))
     raise typer.Exit(0 if healthy else 1)
 

@@ -26,6 +26,7 @@ from rlpeft.checks.prompts import (
     check_specials,
     check_tokens,
 )
+from rlpeft.checks.reading import Look
 from rlpeft.checks.rewards import check_reward
 from rlpeft.checks.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.checks.row import Check, fail, ok
@@ -57,8 +58,11 @@ class Builders:
     engine: Callable[[Recipe], RolloutEngine] = build.build_engine
 
 
-def examine(recipe: Recipe, builders: Builders | None = None) -> Checks:
+def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None = None) -> Checks:
     """Check a recipe, part by part.
+
+    Args:
+        look: is shown prompts, and what the short rollout made of them.
 
     Yields:
         One row for each thing looked at, as soon as it is known.
@@ -78,15 +82,27 @@ def examine(recipe: Recipe, builders: Builders | None = None) -> Checks:
     if scorer is not None and task is not None:
         yield from guarded("reward", check_reward(task.split("train"), scorer))
     if prompter is not None and task is not None:
-        yield from _policy_checks(recipe, builders, prompter=prompter, task=task, scorer=scorer)
+        found = Found(prompter, task, scorer, look)
+        yield from _policy_checks(recipe, builders, found)
+        if look is not None:
+            yield from guarded("prompts as read", look.over(recipe, task, prompter))
     if isinstance(scorer, Scorer):
         scorer.close()
 
 
-def _policy_checks(
-    recipe: Recipe, builders: Builders, *, prompter: Prompter, task: Task, scorer: Scores | None
-) -> Checks:
+@dataclass(frozen=True)
+class Found:
+    """Parts that could be opened."""
+
+    prompter: Prompter
+    task: Task
+    scorer: Scores | None
+    look: Look | None
+
+
+def _policy_checks(recipe: Recipe, builders: Builders, found: Found) -> Checks:
     """What needs a model in memory."""
+    task, prompter, scorer = found.task, found.prompter, found.scorer
     learner = yield from opened("adapter", builders.learner, recipe)
     # Without a limit: prompts that are too long have a row already.
     unlimited = prompter.afresh(max_tokens=sys.maxsize)
@@ -102,9 +118,12 @@ def _policy_checks(
     if engine is None or scorer is None:
         return
     fleet = LocalFleet(engine)
-    source = Collector(_short(recipe), task.split("train"), fleet, scorer, prompter)
+    problems = task.split("train")
+    wanted = min(found.look.num_prompts, len(problems)) if found.look else 0
+    source = Collector(_short(recipe, wanted), problems, fleet, scorer, prompter)
     with closing(fleet):
-        yield from guarded("engine and weight sync", _engine_checks(source, learner, canary))
+        checks = _engine_checks(source, learner, canary, found.look)
+        yield from guarded("engine and weight sync", checks)
 
 
 def opened(name: str, make: Callable[[Recipe], Any], recipe: Recipe) -> Generator[Check, None, Any]:
@@ -144,7 +163,9 @@ def _prompt_checks(recipe: Recipe, task: Task, prompter: Prompter) -> Checks:
     yield from check_prompts(recipe, task, prompter)
 
 
-def _engine_checks(source: Collector, learner: Any, canary: list[list[int]]) -> Checks:
+def _engine_checks(
+    source: Collector, learner: Any, canary: list[list[int]], look: Look | None
+) -> Checks:
     recipe = source.recipe
     state, expected = learner.adapter_state(), learner.logprobs(canary)
     yield check_sync(source.fleet.sync(Proof(state, canary, expected, recipe.rollout.canary_bound)))
@@ -152,6 +173,8 @@ def _engine_checks(source: Collector, learner: Any, canary: list[list[int]]) -> 
         # Of truncation: the row on completion lengths says it, with figures.
         warnings.simplefilter("ignore", UserWarning)
         seen = collect(source, 0, step=1, version=0)
+    if look is not None:
+        look.seen = seen
     metrics = rollout_metrics(seen, 0)
     yield check_completions(recipe, seen)
     yield check_signal(metrics)
@@ -159,11 +182,11 @@ def _engine_checks(source: Collector, learner: Any, canary: list[list[int]]) -> 
     yield check_gradient(learner.forward_backward(samples))
 
 
-def _short(recipe: Recipe) -> Recipe:
-    """The recipe with a step that is small enough to try."""
+def _short(recipe: Recipe, num_prompts: int) -> Recipe:
+    """The recipe with a step that is small enough to try, of so many prompts at least."""
     train = recipe.train
     size = {
-        "prompts_per_step": min(NUM_PROBLEMS, train.prompts_per_step),
+        "prompts_per_step": max(num_prompts, min(NUM_PROBLEMS, train.prompts_per_step)),
         "group_size": min(GROUP_SIZE, train.group_size),
         "resample_budget": 0,
     }

@@ -26,8 +26,8 @@ def check_leak(task: Task) -> Iterator[Check]:
     problems = [p for p in task.split("train")[:NUM_PROBLEMS] if p.answer.strip()]
     if not problems:
         return
-    own = [_count(problem, problem.answer) for problem in problems]
-    others = [_count(problem, _another(at, problems)) for at, problem in enumerate(problems)]
+    own = [occurrences(problem, problem.answer) for problem in problems]
+    others = [occurrences(problem, _another(at, problems)) for at, problem in enumerate(problems)]
     pairs = list(zip(own, others, strict=True))
     more, less = _share(a > b for a, b in pairs), _share(a < b for a, b in pairs)
     found = (
@@ -56,7 +56,7 @@ def _another(at: int, problems: Sequence[Problem]) -> str:
     return next((answer for answer in after if answer != own), "")
 
 
-def _count(problem: Problem, answer: str) -> int:
+def occurrences(problem: Problem, answer: str) -> int:
     """How often the prompt has the answer in it, as words of its own."""
     prompt = problem.prompt
     text = prompt if isinstance(prompt, str) else "\n".join(turn["content"] for turn in prompt)
