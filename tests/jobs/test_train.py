@@ -9,6 +9,8 @@ from jobs.folder import lone_run
 from jobs.train import run
 from rlpeft.errors import CheckpointError
 from rlpeft.experts import load_expert
+from rlpeft.metrics import completions_steps, read_completions
+from rlpeft.models import load_tokenizer, resolve_model
 from rlpeft.report import write_report
 
 
@@ -62,6 +64,21 @@ def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
     assert decided(tmp_path / "ray") == decided(tmp_path / "here")
     assert on_ray["test"] == here["test"]
     assert engines() == []
+
+
+def test_each_step_keeps_one_rollout_token_by_token(quick, tmp_path):
+    recipe = quick(train={"steps": 2})
+    local(recipe, tmp_path)
+    tokenizer = load_tokenizer(resolve_model("tiny"))
+    for path in completions_steps(tmp_path):
+        rows = read_completions(path)
+        (row,) = [row for row in rows if row["tokens"]]
+        assert abs(row["advantage"]) == max(abs(row["advantage"]) for row in rows)
+        sampled = row["tokens"]["sampled"]["ids"]
+        assert tokenizer.decode(sampled, skip_special_tokens=True) == row["completion"]
+        assert len(row["tokens"]["logprobs"]) == len(sampled) == row["num_tokens"]
+        prompt = tokenizer.decode(row["tokens"]["prompt"]["ids"])
+        assert prompt == tokenizer.bos_token + row["prompt"]
 
 
 def test_a_finished_run_is_not_tested_again(quick, tmp_path):
