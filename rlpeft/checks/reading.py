@@ -67,8 +67,8 @@ class Look:
 
     Attributes:
         num_prompts: how many are wanted.
-        readings, ends: what was seen, once the recipe is examined; none where prompts cannot be
-            written, which has a row of its own.
+        readings, ends: what was seen, once the recipe is examined; none where it cannot be written.
+        seen: the rollout of these prompts.
     """
 
     num_prompts: int
@@ -77,7 +77,7 @@ class Look:
     seen: Evidence | None = None
 
     def over(self, recipe: Recipe, task: Task, prompter: Prompter) -> Iterator[Check]:
-        """Read the prompts; what is wrong with them has rows already, so none is given.
+        """Read the prompts; gives no row.
 
         Raises: as `readings`.
         """
