@@ -9,7 +9,7 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
-from rlpeft.pieces import BETWEEN, LEGEND, LINE_END, Piece
+from rlpeft.pieces import BETWEEN, LEGEND, LINE_END, Piece, shown
 
 if TYPE_CHECKING:
     from rlpeft.checks.reading import Ends, Look, Reading
@@ -31,7 +31,7 @@ def print_readings(look: Look, console: Console) -> None:
         _say(console, f"after one the chat template writes {_named(look.ends.written)}")
     for number, reading in enumerate(look.readings, 1):
         console.print()
-        title = f"prompt {number} of {len(look.readings)}: {reading.problem}"
+        title = f"prompt {number} of {len(look.readings)}: {shown(reading.problem)}"
         _say(console, f"{title}, {len(reading.prompt):,} tokens", "bold")
         _print_tokens(console, reading.prompt, "")
         _say(console, _gold(reading))

@@ -67,6 +67,11 @@ def test_what_data_holds_is_no_markup(look):
     assert "gold answer '[/]': found 2 times in the prompt" in page
 
 
+def test_what_data_holds_cannot_move_the_cursor(look):
+    look.readings.append(Reading("a\x1b[2J", (), "\x1b[2J", 0, (), "nothing"))
+    assert "\x1b" not in printed(look, force_terminal=False)
+
+
 def test_a_recipe_that_could_not_be_read_shows_no_prompts():
     assert printed(Look(3)) == ""
 
