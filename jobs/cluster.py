@@ -16,6 +16,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from jobs.lifelines import end_without_raylet, watched
+from jobs.note import dependent
 from rlpeft.config import ResourceConfig
 from rlpeft.errors import ClusterError, ConfigError
 
@@ -53,6 +54,12 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     _reach(address)
+    with dependent(), _joined(address):
+        yield
+
+
+@contextmanager
+def _joined(address: str | None) -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(

@@ -11,16 +11,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from jobs.attend import MISTAKE, TRY_AGAIN, go_on_attended
+from jobs.note import keep
 from jobs.recipes import read_recipe
 from jobs.travel import run_folder
-from jobs.watchdog import watch_me
 from rewards.errors import RewardError
 from rlpeft.errors import ClusterError, ConfigError, RlpeftError
 from rlpeft.files import check_place, describe
 from rlpeft.typed import typeable
-
-MISTAKE, TRY_AGAIN = 1, 75
-"""Exit codes: something has to be mended; the cluster failed and the same command may succeed."""
 
 Overrides = Annotated[
     list[str] | None,
@@ -64,14 +62,14 @@ def train(
     if local and address is not None:
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
     folder = run_folder(out, found.name)
+    if not local:
+        go_on_attended()
     from jobs.train import run
     from rlpeft.console import print_closing, run_shown
     from rlpeft.report import write_report
 
     quiet_libraries()
     end_in_one_line()
-    if not local:
-        watch_me()  # a killed driver leaves processes of the Ray it started
     with run_shown(folder, found.train.steps) as display:
         summary = run(found, folder, address=address, ray=not local, on_step=display.step)
     summary["report"] = str(write_report(folder))
@@ -91,6 +89,7 @@ def end_in_one_line() -> None:
     def stop(number: int, frame: object) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ENDING.set()
+        keep(None, last=True)  # this is told
         typer.echo(
             "error: stopped by SIGTERM. The same command continues from the newest checkpoint.",
             err=True,

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import NamedTuple, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import ray
 from ray.exceptions import RayError
 
-from jobs.command import ENDING, TRY_AGAIN
+from jobs.attend import TRY_AGAIN
+from jobs.command import ENDING
+from jobs.note import GO_ON, INTERVAL_S, Lifeline, Note, keep, tell
 from rlpeft.errors import ClusterError
-
-INTERVAL_S = 1.0
-"""How often each is asked, and how long it may take to answer."""
 
 HEAD_PATIENCE_S, OWN_HEAD_PATIENCE_S = 40.0, 4.0
 """How long a head may be silent; Ray itself gives up after 60 s."""
@@ -34,33 +32,14 @@ HEAD_PATIENCE_S, OWN_HEAD_PATIENCE_S = 40.0, 4.0
 RAYLET_PATIENCE_S = 2.0
 """A raylet never comes back, but a signal that ended the driver too shall be told instead."""
 
-GO_ON = "the same command continues the run from its newest checkpoint."
-
-
-class Lifeline(NamedTuple):
-    """Something that must answer at a port, for as long as it is silent for `patience_s` at most.
-
-    Attributes:
-        what: names it, at the beginning of an error's line.
-        advice: how to mend its absence, at the end.
-    """
-
-    what: str
-    host: str
-    port: int
-    patience_s: float
-    advice: str
-
-    def ask(self) -> None:
-        """Raises: OSError: it does not answer."""
-        socket.create_connection((self.host, self.port), timeout=INTERVAL_S).close()
-
 
 @contextmanager
 def watched() -> Iterator[None]:
     """Inside, this process, a driver that is connected, ends with a line when a lifeline does."""
     ended = threading.Event()
-    for lifeline in (_head(), _raylet(ray.get_runtime_context().get_node_id())):
+    lifelines = (_raylet(ray.get_runtime_context().get_node_id()), _head())
+    keep(Note(lifelines, are_ours=_has_own_head()))
+    for lifeline in lifelines:
         threading.Thread(target=watch, args=(lifeline, ended), daemon=True).start()
     try:
         yield
@@ -111,10 +90,13 @@ def _is_alive(node_id: str) -> bool:
 def _head() -> Lifeline:
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     # A head that this process started is never started again; another one may be.
-    is_ours = any(c.name() == "gcs_server" for c in psutil.Process().children(recursive=True))
-    patience_s = OWN_HEAD_PATIENCE_S if is_ours else HEAD_PATIENCE_S
+    patience_s = OWN_HEAD_PATIENCE_S if _has_own_head() else HEAD_PATIENCE_S
     advice = f"Start it again if it is yours; {GO_ON}"
     return Lifeline("the Ray cluster's head", host.strip("[]"), int(port), patience_s, advice)
+
+
+def _has_own_head() -> bool:
+    return any(c.name() == "gcs_server" for c in psutil.Process().children(recursive=True))
 
 
 @cache
@@ -123,18 +105,23 @@ def _raylet(node_id: str) -> Lifeline:
         (node,) = (node for node in ray.nodes() if node["NodeID"] == node_id)
     except (RayError, RuntimeError, ValueError) as error:
         raise ClusterError(f"the Ray cluster's head must know this node: {error}") from error
-    advice = f"Look at memory and at raylet.err in Ray's logs on this machine; {GO_ON}"
-    host, port = node["NodeManagerAddress"], node["NodeManagerPort"]
-    return Lifeline("this machine's raylet", host, port, RAYLET_PATIENCE_S, advice)
+    logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
+    advice = f"Look at memory and at raylet.err in {logs}; {GO_ON}"
+    return Lifeline(
+        "this machine's raylet",
+        node["NodeManagerAddress"],
+        node["NodeManagerPort"],
+        RAYLET_PATIENCE_S,
+        advice,
+        str(logs / "raylet.err"),
+    )
 
 
 def _end(lifeline: Lifeline, silence: str) -> NoReturn:
     if ENDING.is_set():  # a signal to the whole group ended it too, and has been told
         os._exit(128 + signal.SIGTERM)
-    print(
-        f"error: {lifeline.what} must answer at {lifeline.host}:{lifeline.port}, it has been gone "
-        f"for {silence}. {lifeline.advice}",
-        file=sys.stderr,
-        flush=True,
-    )
+    line = lifeline.missed(silence)
+    # Ray may end this process before it has told anything.
+    if not keep(Note(line=line), last=True):
+        tell(line)
     os._exit(TRY_AGAIN)

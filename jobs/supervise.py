@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
-from jobs.command import TRY_AGAIN
+from jobs.attend import TRY_AGAIN, attend
 
 WAIT_S = 5.0
 """Between two tries: what killed the last one may still be there."""
@@ -30,7 +29,7 @@ def supervise(command: Sequence[str], *, retries: int, wait_s: float = WAIT_S) -
         The exit code of the last try.
     """
     for tries_left in range(retries, -1, -1):
-        code = _run(command)
+        code = attend(command)
         if not (may_try_again(code) and tries_left):
             return code
         print(f"the driver ended with code {code}; {tries_left} tries left.", file=sys.stderr)
@@ -41,20 +40,6 @@ def supervise(command: Sequence[str], *, retries: int, wait_s: float = WAIT_S) -
 def may_try_again(code: int) -> bool:
     """Whether a driver with this exit code was let down: killed by a signal, or by its cluster."""
     return code == TRY_AGAIN or (code < 0 and code not in ASKED_TO_STOP)
-
-
-def _run(command: Sequence[str]) -> int:
-    process = subprocess.Popen(command)
-
-    def stop(number: int, frame: object) -> None:
-        process.terminate()
-        sys.exit(process.wait())
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        return process.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Ends what a killed process leaves behind: its children, and theirs.
 
-    python -m jobs.watchdog PID MARK
+    python -m jobs.watchdog PID MARK [NOTE PARENT]
 
 An engine or a driver that was killed cannot end its own child processes, and Ray does not end
 all of them: they would hold their memory, or a GPU, for ever. A watchdog is a child of such a
@@ -8,6 +8,9 @@ process and knows the others in two ways: it sees its descendants while it lives
 were started after the watchdog carry a mark in their environment. The mark finds those that were
 born between two looks, or that lost their parent before one; the looks find those that write over
 their environment, as Ray's agents do once they are up.
+
+That of a driver that a parent attends to reads the driver's note, too: where both are killed, as
+on a cluster that is gone, it tells of the cause.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from contextlib import suppress
 from functools import cache
 
 import psutil
+
+from jobs.note import NoteFile, mine, missing, tell
 
 INTERVAL_S = 0.3
 """Time between two looks: less than Ray's agents take from their birth to their own name."""
@@ -39,9 +44,13 @@ def watch_me() -> None:
 @cache
 def _watch(pid: int) -> None:
     mark = uuid.uuid4().hex
+    note = mine()
+    held = () if note is None else (note.descriptor,)
+    attended = [str(number) for number in (*held, os.getppid())] if held else []
     # In a session of its own, a signal to this process's group does not reach it.
     subprocess.Popen(
-        [sys.executable, "-m", "jobs.watchdog", str(pid), mark],
+        [sys.executable, "-m", "jobs.watchdog", str(pid), mark, *attended],
+        pass_fds=held,
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         env={name: value for name, value in os.environ.items() if name != VARIABLE},
@@ -50,12 +59,35 @@ def _watch(pid: int) -> None:
     os.environ[VARIABLE] = f"{os.environ.get(VARIABLE, '')}:{mark}"
 
 
-def watch(pid: int, mark: str) -> None:
-    """Wait until the parent `pid` is gone, then kill its descendants and whoever has its mark."""
-    seen: set[psutil.Process] = set()
-    while os.getppid() == pid:
+def watch(pid: int, mark: str, note: NoteFile | None = None, attendant: int = 0) -> None:
+    """Wait until the parent `pid` is gone, then kill its descendants and whoever has its mark.
+
+    Args:
+        note: what the parent depends on, if it has an attendant.
+        attendant: the parent's own parent; when it is gone, the parent is killed, too.
+    """
+    parent, keeper = _process(pid), _process(attendant)
+    seen = set() if parent is None else {parent}
+    while os.getppid() == pid and (note is None or _lives(keeper)):
         seen.update(_descendants(pid))
         time.sleep(INTERVAL_S)
+    _end(seen, mark)
+    if note is not None:
+        _tell_for(keeper, note)
+
+
+def _tell_for(attendant: psutil.Process | None, file: NoteFile) -> None:
+    """Tell of the cause if the attendant has gone without telling of it."""
+    while (note := file.read()) is not None and _lives(attendant):
+        time.sleep(INTERVAL_S)
+    if note is None or (note.are_ours and not note.line):
+        return
+    if (line := missing(note)) is not None:
+        tell(line)
+
+
+def _end(seen: set[psutil.Process], mark: str) -> None:
+    """Kill them, what they start meanwhile, and all others with the mark."""
     quiet_looks = 0
     while quiet_looks < LOOKS:
         left = [process for process in seen | marked(mark) if _lives(process)]
@@ -78,7 +110,15 @@ def marked(mark: str) -> set[psutil.Process]:
     return found
 
 
-def _lives(process: psutil.Process) -> bool:
+def _process(pid: int) -> psutil.Process | None:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
+
+
+def _lives(process: psutil.Process | None) -> bool:
+    if process is None:
+        return False
     # psutil compares start times, so a pid that was given anew is left alone.
     with suppress(psutil.Error):
         is_other = process.pid != os.getpid() and process.is_running()
@@ -94,4 +134,5 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 if __name__ == "__main__":
-    watch(int(sys.argv[1]), sys.argv[2])
+    numbers = [int(number) for number in sys.argv[3:]]
+    watch(int(sys.argv[1]), sys.argv[2], *([NoteFile(numbers[0]), numbers[1]] if numbers else ()))

@@ -50,13 +50,14 @@ def exit_if_hidden() -> None:
 
 def look_for_hidden() -> None:
     """End a program of ours, warn any other: whoever takes the adapters alone need not rename."""
-    if _is_ours((sys.argv or [""])[0]):
+    if is_our_program((sys.argv or [""])[0]):
         exit_if_hidden()
     elif (line := hiding(sys.path)) is not None:
         warnings.warn(line, stacklevel=3)
 
 
-def _is_ours(program: str) -> bool:
+def is_our_program(program: str) -> bool:
+    """Whether this is the name, as in `sys.argv`, of a command of ours."""
     path = Path(program)
     # While `python -m` looks for a module, it leaves its own name here.
     is_looked_for = program == "-m" and "jobs" in sys.modules

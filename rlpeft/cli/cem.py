@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.attend import go_on_attended
 from jobs.command import Overrides, quiet_libraries
 from rlpeft.cli.adapt import Light, all_overrides, print_summary
 from rlpeft.typed import program
@@ -16,10 +17,7 @@ from rlpeft.typed import program
 if TYPE_CHECKING:
     from jobs.cem_client import Client
 
-app = typer.Typer(
-    help="Searches for mixtures on a Ray cluster, as `rlpeft adapt` does them on one machine.",
-    no_args_is_help=True,
-)
+app = typer.Typer(no_args_is_help=True)
 
 Address = Annotated[
     str | None,
@@ -27,6 +25,12 @@ Address = Annotated[
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="What `rlpeft cem submit` gave back.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.callback()
+def attended() -> None:
+    """Searches for mixtures on a Ray cluster, as `rlpeft adapt` does them on one machine."""
+    go_on_attended()
 
 
 @app.command()

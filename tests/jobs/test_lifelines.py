@@ -46,38 +46,64 @@ def test_a_head_that_a_signal_ends_with_its_driver_is_not_told():
 
 
 RAYLET = """
+import sys
 import time
 import psutil
 import ray
+from jobs.attend import begin_anew
 from jobs.cluster import connected, fetch, put, reserved, send
+from jobs.note import mine
 from jobs.watchdog import watch_me
 
 class Actor:
     def answer(self):
         return 1
 
-def end_raylet():
-    raylets = [c for c in psutil.Process().children(recursive=True) if c.name() == "raylet"]
-    raylets[0].kill()
-    psutil.wait_procs(raylets)
+def end(name):
+    found = []
+    while not found:  # agents are there a moment after their raylet
+        family = psutil.Process().children(recursive=True)
+        found = [c for c in family if f"{{c.name()}} {{' '.join(c.cmdline())}}".startswith(name)]
+    for process in found:
+        process.kill()
+    psutil.wait_procs(found)
 
+if mine() is None:
+    sys.exit(begin_anew())
 watch_me()
 with connected(None):
     actor = ray.remote(Actor).options(num_cpus=0).remote()
     assert fetch(send(actor.answer)) == 1
     asked, large = send(actor.answer), put(bytes(10**6))
-    end_raylet()
+    end({victim!r})
     {then}
 """
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("then", ["put(1)", "fetch(large)", "time.sleep(60)"])
-def test_a_raylet_that_is_gone_ends_its_driver_with_one_line(then, monkeypatch):
+@pytest.fixture
+def token(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
-    done = ended(RAYLET.format(then=then))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize("then", ["put(1)", "fetch(large)", "time.sleep(60)"])
+def test_a_raylet_that_is_gone_ends_its_driver_with_one_line(then):
+    done = ended(RAYLET.format(victim="raylet", then=then))
     assert done.returncode == TRY_AGAIN, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: this machine's raylet must answer at ")
+    assert "continues the run from its newest checkpoint" in line
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize("agent", ["DashboardAg", "RuntimeEnvAg"])
+def test_an_agent_that_takes_the_raylet_along_is_named_in_one_line(agent):
+    done = ended(RAYLET.format(victim=f"ray::{agent}", then="time.sleep(60)"))
+    assert done.returncode == TRY_AGAIN, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: this machine's raylet must answer at ")
+    assert "one Ray agent failed" in line
     assert "continues the run from its newest checkpoint" in line
