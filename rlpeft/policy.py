@@ -47,6 +47,7 @@ def peft_config(adapter: AdapterConfig, base: torch.nn.Module) -> PeftConfig:
         return IA3Config(
             target_modules=targets,
             feedforward_modules=list(adapter.feedforward),
+            fan_in_fan_out=_is_transposed(base),
             task_type="CAUSAL_LM",
         )
     where: dict[str, Any] = {
@@ -65,9 +66,9 @@ def peft_config(adapter: AdapterConfig, base: torch.nn.Module) -> PeftConfig:
 def _lora_config(
     adapter: LoraFamilyAdapter, base: torch.nn.Module, where: dict[str, Any]
 ) -> LoraConfig:
-    if any(isinstance(module, Conv1D) for module in base.modules()):
-        where["fan_in_fan_out"] = True  # GPT-2 keeps its weights transposed
-    config = LoraConfig(use_dora=adapter.type == "dora", **where)
+    config = LoraConfig(
+        use_dora=adapter.type == "dora", fan_in_fan_out=_is_transposed(base), **where
+    )
     if adapter.targets == ATTENTION_AND_MLP:
         # PEFT takes names such as gate_proj for those of fused experts where transformers once
         # had them, and would leave the dense layers of that name out.
@@ -76,6 +77,11 @@ def _lora_config(
         if converted.target_parameters:
             config.target_modules = converted.target_modules
     return config
+
+
+def _is_transposed(base: torch.nn.Module) -> bool:
+    """Whether the base keeps its weights transposed, as GPT-2 does."""
+    return any(isinstance(module, Conv1D) for module in base.modules())
 
 
 def _geometric_config(
@@ -118,11 +124,20 @@ def attach_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> PeftModel
         except ValueError as error:
             raise ModelError(
                 f"adapter.targets must match modules of the model: {error} "
-                f"Linear layers here are named {', '.join(linear_names(base))}."
+                f"Linear layers here are named {', '.join(linear_names(base))}.{_advice(adapter)}"
             ) from error
     if not any(parameter.requires_grad for parameter in policy.parameters()):
         raise ModelError("the adapter must have trainable parameters, it has none.")
     return policy
+
+
+def _advice(adapter: AdapterConfig) -> str:
+    if not isinstance(adapter, Ia3Adapter):
+        return ""
+    return (
+        " IA3 scales keys, values and what enters the MLP's last layer: name the layers that make "
+        "them in adapter.targets, and that last one in adapter.feedforward, too."
+    )
 
 
 def adapted_modules(policy: PeftModel) -> list[str]:
@@ -133,7 +148,8 @@ def adapted_modules(policy: PeftModel) -> list[str]:
 
 def linear_names(model: torch.nn.Module) -> list[str]:
     """Last parts of the names of all linear layers, sorted."""
-    names = [n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    kinds = torch.nn.Linear | Conv1D
+    names = [n for n, module in model.named_modules() if isinstance(module, kinds)]
     return sorted({name.rpartition(".")[2] for name in names})
 
 

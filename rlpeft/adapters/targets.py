@@ -8,12 +8,13 @@ one tensor of three axes are no linear layers: whoever takes these targets is to
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from peft import PeftConfig
-from peft.tuners.tuners_utils import check_target_module_exists
+from peft.tuners.tuners_utils import BaseTuner, check_target_module_exists
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -24,6 +25,36 @@ CHOOSERS = frozenset({"router", "gate", "classifier", "indexer", "altup", "laure
 
 SCALERS = ("_gate", "per_layer_input_gate", "per_layer_projection")
 """Ends of names of layers that scale a branch or feed Gemma's per-layer inputs."""
+
+
+class DefaultTargets(BaseTuner):
+    """A tuner whose config need name no targets: in no family of models."""
+
+    def _prepare_adapter_config(self, peft_config: Any, model_config: dict[str, Any]) -> PeftConfig:
+        """Fill in targets that are absent: the method's own where the model's family names its
+        modules as in `target_module_mapping`, else all attention and MLP projections.
+
+        Raises:
+            ModelError: they cannot be found, or layers were chosen and no ends of names mean them.
+        """
+        missing = peft_config.target_modules is None
+        known = model_config.get("model_type") in self.target_module_mapping
+        if missing and not known and hasattr(self.model, "get_decoder"):
+            names = projections(self.model)
+            if others := left_out(self.model, names):
+                warnings.warn(
+                    f"target_modules is absent: of the decoder layers {counted(others)} are not "
+                    "adapted.",
+                    stacklevel=2,
+                )
+            found = target_modules(self.model, names)
+            if isinstance(found, str) and peft_config.layers_to_transform is not None:
+                raise ModelError(
+                    f"target_modules must be named for {type(self.model).__name__} where "
+                    "layers_to_transform is given, it is absent."
+                )
+            peft_config.target_modules = found if isinstance(found, str) else set(found)
+        return super()._prepare_adapter_config(peft_config, model_config)
 
 
 def projections(model: nn.Module) -> list[str]:

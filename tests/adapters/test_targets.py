@@ -7,6 +7,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Gemma3Config
 
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
+from rlpeft.adapters.svf import SvfLinear
 from rlpeft.adapters.targets import adapted, kind_counts, left_out, unmatched
 from rlpeft.config import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
 from rlpeft.errors import ModelError
@@ -126,3 +127,47 @@ def test_a_layer_whose_weight_is_read_past_its_forward_is_refused(config):
 def test_projections_of_a_mamba_mixer_are_refused(tiny_model):
     with pytest.raises(ModelError, match=r"MambaMixer reads the weight of .*dt_proj"):
         get_peft_model(tiny_model("mamba"), SvfConfig(target_modules=["dt_proj"]))
+
+
+OWN = pytest.mark.parametrize("config", [SvfConfig, HypLoraConfig, MoSLoraConfig])
+
+
+@OWN
+@pytest.mark.parametrize(
+    "kind", ["phi3", "gpt_neox", "granite", "gpt2", "falcon", "opt", "starcoder2"]
+)
+def test_a_config_without_targets_finds_those_of_any_family(kind, config, tiny_model):
+    policy = get_peft_model(tiny_model(kind), config())
+    if kind == "granite":
+        assert kind_counts(adapted_modules(policy)) == ATTENTION | MLP
+    else:
+        [moved] = [moved for family, moved, _ in FAMILIES if family == kind]
+        assert kind_counts(adapted_modules(policy)) == moved
+
+
+@OWN
+def test_a_config_without_targets_tells_of_experts_that_it_leaves_out(config, tiny_model):
+    base = tiny_model("mixtral")
+    with pytest.warns(UserWarning, match=r"experts\.gate_up_proj 2, experts\.down_proj 2"):
+        policy = get_peft_model(base, config())
+    assert kind_counts(adapted_modules(policy)) == ATTENTION
+
+
+def test_a_further_adapter_without_targets_finds_the_same(tiny_model):
+    policy = get_peft_model(tiny_model("phi3"), SvfConfig())
+    policy.add_adapter("other", SvfConfig())
+    for module in policy.modules():
+        if isinstance(module, SvfLinear):
+            assert set(module.svf_z) == {"default", "other"}
+
+
+def test_ia3_on_a_model_without_its_modules_says_what_to_name(tiny_model):
+    with pytest.raises(ModelError, match=r"named c_attn, c_fc, c_proj.*adapter\.feedforward"):
+        attach_adapter(tiny_model("gpt2"), Ia3Adapter(type="ia3"), seed=0)
+
+
+def test_ia3_on_transposed_layers_needs_no_correction(tiny_model, recwarn):
+    adapter = Ia3Adapter(type="ia3", targets=("c_attn", "c_fc"), feedforward=())
+    policy = attach_adapter(tiny_model("gpt2"), adapter, seed=0)
+    assert kind_counts(adapted_modules(policy)) == {"c_attn": 2, "c_fc": 2}
+    assert not recwarn.list

@@ -14,7 +14,7 @@ class HypLoraModel(LowRankModel):
 
     prefix = "hyplora_"
     tuner_layer_cls = HypLoraLinear
-    # The modules the authors' scripts adapt.
+    # The modules the authors' scripts adapt; all projections of other model types.
     target_module_mapping = {
         kind: ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"] for kind in LLAMA_LIKE
     }

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from rlpeft.adapters.autocast import without_autocast
+from rlpeft.adapters.checksums import bit_sums, many_tokens
+from rlpeft.adapters.linear import linear_shape
 from rlpeft.adapters.lowrank.config import LowRankConfig
 from rlpeft.adapters.rows import check_rows
 from rlpeft.errors import ModelError
@@ -32,6 +33,19 @@ class ForwardRecord:
     spaces: tuple[str, ...]
     gains: tuple[torch.Tensor, ...]
     shares: torch.Tensor | None = None
+
+
+class Kept(NamedTuple):
+    """Terms, and of which parameters they were made.
+
+    Attributes:
+        places: address and PyTorch's count of writes of each parameter.
+        sums: of all their bits (`bit_sums`), which show writes to `.data`, too.
+    """
+
+    places: list[tuple[int, int]]
+    sums: torch.Tensor
+    terms: Any
 
 
 class FusedUpdate(Protocol):
@@ -74,9 +88,10 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
         self.merged_adapters: list[str] = []
         self._disable_adapters = False
+        self.renewed = False  # whether its owner calls `renew`, and nobody has to look
         self._active_adapter = adapter_name
         self._records: dict[str, ForwardRecord] = {}
-        self._cache: dict[tuple[str, str], tuple[list[Any], Any]] = {}
+        self._cache: dict[tuple[str, str], Kept] = {}
         for name in self.adapter_layer_names:
             setattr(self, name, nn.ParameterDict())
         self.update_layer(adapter_name, config=config)
@@ -167,7 +182,7 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
     def update(self, x: torch.Tensor, adapter_name: str) -> torch.Tensor:
         """Δ(x) [..., out_features] of one adapter."""
         if self._generates(x):
-            terms = self.inference_terms(adapter_name)
+            terms = self.inference_terms(adapter_name, all_values=many_tokens(x))
             if callable(terms):
                 return terms(x.float())
         down, up = self.down(adapter_name), self.up(adapter_name)
@@ -175,7 +190,8 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         dropout = self.config[adapter_name].lora_dropout
         x = F.dropout(x, dropout, self.training) if dropout else x
         z = F.linear(x, down)
-        bent, record = self.bend(x, z, self.terms(adapter_name), adapter_name)
+        terms = self.terms(adapter_name, all_values=many_tokens(x))
+        bent, record = self.bend(x, z, terms, adapter_name)
         # Without grad but in training mode it may be reentrant checkpointing, whose missing graph
         # a loss on the record must notice.
         if (self.training or torch.is_grad_enabled()) and not _in_backward():
@@ -191,7 +207,7 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
             or torch.is_autocast_enabled(x.device.type)
         )
 
-    def terms(self, adapter_name: str) -> NamedTuple:
+    def terms(self, adapter_name: str, *, all_values: bool = True) -> NamedTuple:
         """`build_terms`, kept from call to call in evaluation without a gradient.
 
         In training parameters move, and not all who move them are counted by PyTorch: sharded
@@ -199,11 +215,13 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         """
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.build_terms(adapter_name)
-        return self._kept("terms", adapter_name, self.build_terms)
+        return self._kept("terms", adapter_name, self.build_terms, all_values=all_values)
 
-    def inference_terms(self, adapter_name: str) -> FusedUpdate | NamedTuple:
+    def inference_terms(
+        self, adapter_name: str, *, all_values: bool = True
+    ) -> FusedUpdate | NamedTuple:
         """`fuse`, or `build_terms` where it gives nothing, kept until a parameter changes."""
-        return self._kept("fused", adapter_name, self._inference_terms)
+        return self._kept("fused", adapter_name, self._inference_terms, all_values=all_values)
 
     def _inference_terms(self, adapter_name: str) -> FusedUpdate | NamedTuple:
         down, fused = self.down(adapter_name), None
@@ -212,16 +230,21 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
                 fused = self.fuse(adapter_name)
         return fused or self.build_terms(adapter_name)
 
-    def _kept(self, kind: str, adapter_name: str, build: Callable[[str], Any]) -> Any:
+    def _kept(
+        self, kind: str, adapter_name: str, build: Callable[[str], Any], *, all_values: bool
+    ) -> Any:
         # Asked for each module and token, after a product that has emptied the CPU's caches.
+        parameters = self.parameters_of(adapter_name)
         try:
-            stamp = [(p.data_ptr(), p._version) for p in self.parameters_of(adapter_name)]
+            places = [(p.data_ptr(), p._version) for p in parameters]
         except RuntimeError:  # inference tensors do not count their versions
             return build(adapter_name)
         found = self._cache.get((kind, adapter_name))
-        if found is None or found[0] != stamp:
-            found = self._cache[kind, adapter_name] = (stamp, build(adapter_name))
-        return found[1]
+        looks = all_values and not self.renewed
+        if found is None or found.places != places or (looks and _written(found, parameters)):
+            found = Kept(places, bit_sums(parameters), build(adapter_name))
+            self._cache[kind, adapter_name] = found
+        return found.terms
 
     def parameters_of(self, adapter_name: str) -> list[nn.Parameter]:
         """All parameters of one adapter."""
@@ -236,12 +259,18 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
     @torch.no_grad()
     def renew(self) -> None:
         """Recompute kept terms in place, after writes to `.data`: captured graphs then see them."""
-        for (kind, name), (_, kept) in self._cache.items():
+        self.renewed = True
+        for (kind, name), kept in self._cache.items():
             fresh = self.build_terms(name) if kind == "terms" else self._inference_terms(name)
-            _overwrite(kept, fresh)
+            _overwrite(kept.terms, fresh)
 
     def clear_cache(self) -> None:
-        """Forget cached terms: needed only after writing to a parameter's `.data` in place."""
+        """Forget cached terms.
+
+        Needed only after writes to a parameter's `.data` that cannot be seen: before a step of
+        generation (a forward of more tokens sees them), of values that change places within a
+        row, and any once `renew` was called.
+        """
         self._cache.clear()
 
     def train(self, mode: bool = True) -> LowRankLayer:
@@ -270,6 +299,10 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         return f"{self.method.lower()}." + super().__repr__()
 
 
+def _written(kept: Kept, parameters: list[nn.Parameter]) -> bool:
+    return not torch.equal(kept.sums, bit_sums(parameters))
+
+
 def _overwrite(kept: Any, fresh: Any) -> None:
     """Write the tensors of one nest of tuples into those of another."""
     if isinstance(kept, torch.Tensor):
@@ -286,27 +319,6 @@ def merge_refusal(method: str) -> str:
         "depends on the token, not a matrix. Keep the adapter in place, or make a plain LoRA with "
         "rlpeft.adapters.export_approx, which measures what is lost."
     )
-
-
-def linear_shape(module: nn.Module, method: str, module_name: str) -> tuple[int, int]:
-    """(in_features, out_features) of a linear layer, plain, transposed (GPT-2) or quantised.
-
-    Raises:
-        ModelError: the module is no linear layer.
-    """
-    if isinstance(module, Conv1D):
-        rows, columns = module.weight.shape
-        return rows, columns
-    columns, rows = (
-        getattr(module, name, getattr(module, name.replace("_", ""), None))
-        for name in ("in_features", "out_features")
-    )
-    if columns is None or rows is None:
-        raise ModelError(
-            f"{method} targets must be linear layers, {module_name!r} is a "
-            f"{type(module).__name__}. Remove it from target_modules."
-        )
-    return columns, rows
 
 
 def _in_backward() -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 from rlpeft.adapters.lowrank.config import LowRankConfig
 from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer, merge_refusal
 from rlpeft.adapters.rows import MixedBatches
-from rlpeft.adapters.targets import check_forward_is_used
+from rlpeft.adapters.targets import DefaultTargets, check_forward_is_used
 from rlpeft.errors import ModelError
 
 LLAMA_LIKE = (
@@ -31,7 +31,7 @@ HISTOGRAM_EDGES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.001, 1.01, 1.1, 2.0, 10.0, floa
 """Edges of the gain histograms: fine around 1, where the adapter is a plain LoRA."""
 
 
-class LowRankModel(MixedBatches):
+class LowRankModel(DefaultTargets, MixedBatches):
     """Wraps every targeted linear layer in `tuner_layer_cls`, a `LowRankLayer`."""
 
     tuner_layer_cls: type[LowRankLayer]
@@ -63,7 +63,7 @@ class LowRankModel(MixedBatches):
         return (m for m in self.model.modules() if isinstance(m, self.tuner_layer_cls))
 
     def clear_cache(self) -> None:
-        """Forget cached terms: needed only after writing to a parameter's `.data` in place."""
+        """Forget cached terms of all layers: see `LowRankLayer.clear_cache`."""
         for layer in self.adapted_layers():
             layer.clear_cache()
 

@@ -18,7 +18,7 @@ class MoSLoraModel(LowRankModel):
 
     prefix = "moslora_"
     tuner_layer_cls = MoSLoraLinear
-    # The reviews of the paper say that q, k and v are left out.
+    # The reviews of the paper say that q, k and v are left out; all projections of other types.
     target_module_mapping = {
         kind: ["o_proj", "gate_proj", "up_proj", "down_proj"] for kind in LLAMA_LIKE
     }

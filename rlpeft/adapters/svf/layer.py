@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
-from peft.utils.integrations import dequantize_module_weight
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
+from rlpeft.adapters.checksums import many_tokens
+from rlpeft.adapters.linear import full_weight, linear_shape, turned
 from rlpeft.adapters.rows import check_rows
 from rlpeft.adapters.svf.base_weight import Stamp
 from rlpeft.adapters.svf.config import SvfConfig
@@ -41,7 +43,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
     adapter_layer_names = ("svf_z",)
     other_param_names = ("parametrisation", "form")
 
-    base_layer: Any  # an nn.Linear, plain or quantised
+    base_layer: Any  # an nn.Linear, plain or quantised, or GPT-2's Conv1D, whose weight is Wᵀ
     svf_basis: torch.Tensor
     svf_s: torch.Tensor
 
@@ -50,15 +52,18 @@ class SvfLinear(nn.Module, BaseTunerLayer):
     set_adapter: Callable[..., None]
     _move_adapter_to_device_of_base_layer: Callable[[str], None]
 
-    def __init__(self, base_layer: nn.Module, adapter_name: str, config: SvfConfig) -> None:
+    def __init__(
+        self, base_layer: nn.Module, adapter_name: str, config: SvfConfig, module_name: str = ""
+    ) -> None:
         super().__init__()
+        self.in_features, self.out_features = linear_shape(base_layer, "SVF", module_name)
         self.base_layer = base_layer
         self.svf_z = nn.ParameterDict()
         self.parametrisation: dict[str, str] = {}
         self.form: dict[str, str] = {}
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
-        self._unmerged_MN: torch.Tensor | None = None
+        self._unmerged: torch.Tensor | None = None  # the base layer's own weight, as it keeps it
         self.clear_cache()
         self.by_row: Callable[[torch.Tensor], torch.Tensor] | None = None  # by `RowMultipliers`
         if getattr(getattr(base_layer, "weight", None), "is_meta", False):
@@ -66,8 +71,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
                 "SVF needs the base model's weights to decompose them, got a base on device "
                 "'meta'. Load the weights first, then add the adapter."
             )
-        weight_MN = dequantize_module_weight(base_layer)
-        self.out_features, self.in_features = weight_MN.shape
+        weight_MN = full_weight(base_layer)
         # Buffers follow `.to()`; not persistent, since the cache has them under `digest`.
         self.register_buffer("svf_basis", None, False)
         self.register_buffer("svf_s", None, False)
@@ -100,33 +104,42 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self._stamp = Stamp.of(self.base_layer.weight) if self._plain else None
         self._factored = None if self._stamp is None else self._stamp.values
 
-    def _follow_base(self, *, values: bool = True) -> None:
+    def _follow_base(self, *, values: bool = True, all_values: bool = True) -> None:
         """Drop what was computed from base weights that are there no more; factorise new ones.
 
         Args:
             values: whether to look at the weights, beside where they lie and how often they were
                 written to: `.data` counts no writes, but to look is to wait for an accelerator.
+            all_values: whether to look at more than a sample of them.
         """
         if self.merged or torch.compiler.is_compiling():
             return
-        if self._stamp is None or not self._stamp.fits(self.base_layer.weight, values=values):
+        stamp, all_values = self._stamp, values and all_values
+        if stamp is None or not stamp.fits(
+            self.base_layer.weight, values=values, all_values=all_values
+        ):
             self._renew()
 
     @torch.no_grad()
     def _renew(self) -> None:
         if not self._plain:
             return
-        weight_MN = self.base_layer.weight.detach()
         self.clear_cache()
-        self._stamp = Stamp.of(weight_MN)
+        before, self._stamp = self._stamp, Stamp.of(self.base_layer.weight.detach())
         # A move to another device or dtype keeps the factors: those of rounded weights may differ
         # by a rotation among near-equal singular values, for which z was not trained.
-        if self._factored is None or not self._stamp.is_near(self._factored):
+        written = before is not None and self._stamp.is_written_over(before)
+        if written or self._factored is None or not self._stamp.is_near(self._factored):
             with torch.inference_mode(False):
-                self._take_factors(weight_MN)
+                self._take_factors(full_weight(self.base_layer))
 
     def clear_cache(self) -> None:
-        """Forget W' and C; needed only after writing a few elements of `weight.data` in place."""
+        """Forget W' and C.
+
+        Needed only after writes to `weight.data` that cannot be seen: of values outside a sample
+        before a step of generation (a forward of more tokens sees them), of values that change
+        places within a row, and, of a factored form on an accelerator, of any: none is awaited.
+        """
         self._bent: tuple[torch.Tensor, torch.Tensor] | None = None  # (z, W'), rebuilt for a new z
         self._spectral_MN: torch.Tensor | None = None  # made when first needed
 
@@ -181,7 +194,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self._follow_base()
         if self._spectral_MN is None:
             with torch.inference_mode(False):
-                self._spectral_MN = spectral_weight(self.base_layer.weight.data, self.factors)
+                self._spectral_MN = spectral_weight(full_weight(self.base_layer), self.factors)
         return partial(
             spectral_linear,
             z=z,
@@ -206,13 +219,13 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         base = self.base_layer
         weight_MN = getattr(base, "weight", None)
         return (
-            isinstance(base, nn.Linear)
+            isinstance(base, nn.Linear | Conv1D)
             # Quantised weights are tensor subclasses, packed integers or bare float8.
             and isinstance(weight_MN, torch.Tensor)
             and type(weight_MN.data) is torch.Tensor
             and not weight_MN.is_meta
             and weight_MN.dtype in PLAIN_DTYPES
-            and weight_MN.shape == (base.out_features, base.in_features)
+            and turned(base, weight_MN).shape == (self.out_features, self.in_features)
         )
 
     @property
@@ -221,29 +234,32 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         base = self.base_layer
         hooked = base._forward_hooks or base._forward_pre_hooks or base._backward_hooks
         return (
-            type(base) is nn.Linear and self._plain and not hooked and "forward" not in vars(base)
+            type(base) in (nn.Linear, Conv1D)
+            and self._plain
+            and not hooked
+            and "forward" not in vars(base)
         )
 
     def _dense_forward(self, x: torch.Tensor, z_R: torch.Tensor) -> torch.Tensor:
-        bent_MN = self._dense_weight(z_R.detach())
-        weight_MN, bias_M = self.base_layer.weight, self.base_layer.bias
+        bent_MN = self._dense_weight(z_R.detach(), all_values=many_tokens(x))
+        weight_MN, bias_M = turned(self.base_layer, self.base_layer.weight), self.base_layer.bias
         y = dense_linear(x, z_R, bent_MN=bent_MN, weight_MN=weight_MN, factors=self.factors)
         return y if bias_M is None else y + bias_M.to(y.dtype)
 
     @torch.no_grad()
-    def _dense_weight(self, z_R: torch.Tensor) -> torch.Tensor:
-        self._follow_base()
+    def _dense_weight(self, z_R: torch.Tensor, *, all_values: bool) -> torch.Tensor:
+        self._follow_base(all_values=all_values)
         if self._bent is None or not _same(self._bent[0], z_R):
             # Tensors made in inference mode could not be saved for a later backward.
             with torch.inference_mode(False):
-                weight_MN = self.base_layer.weight
+                weight_MN = full_weight(self.base_layer)
                 self._bent = (z_R.clone(), dense_weight(weight_MN, self.factors, z_R))
         return self._bent[1]
 
     def _factored_forward(
         self, x: torch.Tensor, change: torch.Tensor, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        self._follow_base(values=x.device.type == "cpu")
+        self._follow_base(values=x.device.type == "cpu", all_values=many_tokens(x))
         basis_RR = self.svf_basis.to(x.dtype)
         if not self.output_side:
             return self.base_layer(rotate(x, basis_RR, change), *args, **kwargs)
@@ -253,13 +269,14 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         return rotate(y - bias_M, basis_RR, change) + bias_M
 
     def get_delta_weight(self, adapter_name: str) -> torch.Tensor:
-        """W' - W [M, N] of one adapter, in fp32."""
+        """W' - W of one adapter in fp32, [M, N]; turned as the base layer's, where that is."""
         self._follow_base()
-        weight_MN = dequantize_module_weight(self.base_layer).float()
-        if self._unmerged_MN is not None:
-            weight_MN = self._unmerged_MN.float()
+        weight_MN = full_weight(self.base_layer)
+        if self._unmerged is not None:
+            weight_MN = turned(self.base_layer, self._unmerged)
         z_R = multiplier(self.svf_z[adapter_name], self.svf_s, self.parametrisation[adapter_name])
-        return dense_weight(weight_MN, self.factors, z_R) - weight_MN
+        weight_MN = weight_MN.float()
+        return turned(self.base_layer, dense_weight(weight_MN, self.factors, z_R) - weight_MN)
 
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
@@ -279,21 +296,21 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self._follow_base()
         z_R = self.multiplier([*self.merged_adapters, *names])
         assert z_R is not None
-        base_MN = self.base_layer.weight.data if self._unmerged_MN is None else self._unmerged_MN
-        merged_MN = dense_weight(base_MN, self.factors, z_R)
+        base = self.base_layer.weight.data if self._unmerged is None else self._unmerged
+        merged_MN = dense_weight(turned(self.base_layer, base), self.factors, z_R)
         if not torch.isfinite(merged_MN).all():
             raise ModelError(f"merged weights of adapters {names} must be finite, got NaN or inf.")
-        self._unmerged_MN = base_MN
-        self.base_layer.weight.data = merged_MN
+        self._unmerged = base
+        self.base_layer.weight.data = turned(self.base_layer, merged_MN).contiguous()
         self.merged_adapters.extend(names)
 
     def unmerge(self) -> None:
         """Put W back, bit for bit: the original is kept, not recomputed."""
-        if self._unmerged_MN is None:
+        if self._unmerged is None:
             return
         weight = self.base_layer.weight  # it may have been moved since
-        weight.data = self._unmerged_MN.to(weight.device, weight.dtype)
-        self._unmerged_MN = None
+        weight.data = self._unmerged.to(weight.device, weight.dtype)
+        self._unmerged = None
         self.merged_adapters.clear()
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:

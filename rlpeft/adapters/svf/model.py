@@ -7,20 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from peft.utils.integrations import dequantize_module_weight
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
+from rlpeft.adapters.linear import full_weight
 from rlpeft.adapters.rows import MixedBatches
 from rlpeft.adapters.svf.config import SvfConfig
 from rlpeft.adapters.svf.layer import SvfLinear
-from rlpeft.adapters.targets import check_forward_is_used
+from rlpeft.adapters.targets import DefaultTargets, check_forward_is_used
 from rlpeft.errors import ConfigError, ModelError
 from rlpeft.factors import warm_cache
 
 LLAMA_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-class SvfModel(MixedBatches):
+class SvfModel(DefaultTargets, MixedBatches):
     """Wraps every targeted linear layer in an `SvfLinear`.
 
     >>> model = get_peft_model(base, SvfConfig(target_modules="all-linear"))  # doctest: +SKIP
@@ -28,8 +29,8 @@ class SvfModel(MixedBatches):
 
     prefix = "svf_"
     tuner_layer_cls = SvfLinear
-    # Without explicit targets: all attention and MLP projections of the model types that name
-    # them as Llama does (paper, Table 4: MLP + attention is best).
+    # Without explicit targets: all attention and MLP projections (paper, Table 4: MLP + attention
+    # is best). Of these model types the names are known, of others they are found.
     target_module_mapping = dict.fromkeys(
         (
             "llama",
@@ -48,9 +49,9 @@ class SvfModel(MixedBatches):
     def _pre_injection_hook(self, model: nn.Module, config: Any, adapter_name: str) -> None:
         prepared = self._prepare_adapter_config(config, self.get_model_config(model))
         weights = [
-            dequantize_module_weight(module)
+            full_weight(module)
             for name, module in model.named_modules()
-            if type(module) is nn.Linear
+            if type(module) in (nn.Linear, Conv1D)
             and not module.weight.is_meta
             and self._check_target_module_exists(prepared, name) is True
         ]
@@ -70,12 +71,7 @@ class SvfModel(MixedBatches):
         if isinstance(target, SvfLinear):
             target.update_layer(adapter_name, config=svf_config)
             return
-        if not hasattr(target, "weight") or not hasattr(target, "in_features"):
-            raise ModelError(
-                f"SVF targets must be linear layers, {current_key!r} is a "
-                f"{type(target).__name__}. Remove it from target_modules."
-            )
-        layer = SvfLinear(target, adapter_name, svf_config)
+        layer = SvfLinear(target, adapter_name, svf_config, current_key)
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)

@@ -248,7 +248,8 @@ class GeometricSlice:
         named = ((name, getattr(layer, name)) for name in layer.adapter_layer_names)
         self.tensors = {name: p["default"].data for name, p in named if "default" in p}
         with torch.no_grad():
-            self.layer.inference_terms("default")  # from now on rewritten in place
+            self.layer.inference_terms("default")
+            self.layer.renew()  # from now on rewritten in place
 
     def refresh(self) -> None:
         self.layer.renew()

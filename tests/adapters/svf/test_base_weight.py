@@ -67,7 +67,19 @@ def other_storage(weight):
     weight.data = random_weight(weight.shape, 9)
 
 
-CHANGES = [copy_in_place, write_data, scale_data, write_one_column, other_storage]
+def write_one_value(weight):
+    """Of thousands, past PyTorch's count of writes, where no sample is taken."""
+    weight.data[1, 3] += 30.0
+
+
+CHANGES = [
+    copy_in_place,
+    write_data,
+    scale_data,
+    write_one_column,
+    write_one_value,
+    other_storage,
+]
 
 
 @pytest.mark.parametrize("form", ["dense", "factored", "auto"])
@@ -79,15 +91,7 @@ def test_the_output_follows_a_change_of_the_base_weight(layer, form, change):
         change(made.base_layer.weight)
         after = made(x_for(made)).double()
     assert (after - before).abs().max() > 0.1
-    if change is write_one_column:  # whether the factors are new or old, the weight is new
-        basis, z = made.svf_basis.double(), made.svf_z["default"].double()
-        turn = torch.eye(len(z), dtype=torch.float64) + (basis * (z - 1)) @ basis.T
-        weight = made.base_layer.weight.double()
-        bent = turn @ weight if made.output_side else weight @ turn
-        written = x_for(made).double() @ bent.T + made.base_layer.bias.double()
-        assert_close(after, written, atol=1e-3, rtol=1e-4)
-    else:
-        assert_close(after, expected(made), atol=1e-3, rtol=1e-4)
+    assert_close(after, expected(made), atol=1e-3, rtol=1e-4)
 
 
 def test_rows_follow_a_change_of_the_base_weight(layer):
@@ -115,7 +119,7 @@ def test_merging_and_the_change_follow_the_base_weight(layer):
 
 def expected_of(layer, weight):
     twin = copy.deepcopy(layer)
-    twin.merged_adapters, twin._unmerged_MN = [], None
+    twin.merged_adapters, twin._unmerged = [], None
     twin.base_layer.weight.data = weight
     return expected(twin)
 
