@@ -70,9 +70,9 @@ def token_view(rows: Iterable[Mapping[str, Any]]) -> TokenView | None:
     if row is None:
         return None
     found = row[TOKENS_COLUMN]
-    trained, is_cut = bool(found["trained"]), row["finish_reason"] == FinishReason.LENGTH
+    trained, is_cut = bool(found.get("trained")), row["finish_reason"] == FinishReason.LENGTH
     role = "sampled, trained" if trained else "sampled, not trained"
-    sampled = _tokens(found["sampled"], role, found["logprobs"] or ())
+    sampled = _tokens(found["sampled"], role, found["logprobs"])
     return TokenView(
         row,
         _middle_left_out(_tokens(found["prompt"], "prompt")),
@@ -102,14 +102,32 @@ def number(logprob: float) -> str:
 
 
 def _is_recorded(found: Any) -> bool:
-    # Rewards of earlier versions may have recorded anything under this name.
-    return isinstance(found, Mapping) and {"prompt", "sampled", "logprobs", "trained"} <= {*found}
+    """Whether it is what `rlpeft.specimen` writes: files are damaged, and old ones hold else."""
+    if not isinstance(found, Mapping):
+        return False
+    sampled: Any = found.get("sampled")
+    logprobs: Any = found.get("logprobs")
+    if not (_is_part(found.get("prompt")) and _is_part(sampled) and _are(float, logprobs)):
+        return False
+    return len(logprobs) == len(sampled["ids"])
+
+
+def _is_part(part: Any) -> bool:
+    if not isinstance(part, Mapping):
+        return False
+    ids: Any = part.get("ids")
+    texts: Any = part.get("texts")
+    return _are(int, ids) and _are(str, texts) and len(ids) == len(texts)
+
+
+def _are(kind: type, values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
 def _tokens(part: Mapping[str, Any], role: str, logprobs: Iterable[Any] = ()) -> list[Token]:
     numbers = chain(logprobs, repeat(None))
     each = zip(part["ids"], part["texts"], numbers, strict=False)
-    return [_token(int(id), str(text), logprob, role) for id, text, logprob in each]
+    return [_token(id, text, logprob, role) for id, text, logprob in each]
 
 
 def _token(id: int, text: str, logprob: float | None, role: str) -> Token:

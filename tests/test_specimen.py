@@ -159,7 +159,27 @@ def test_a_rollout_that_a_limit_cut_says_so_and_whether_it_was_trained(tmp_path,
 
 def test_a_run_of_before_says_that_it_kept_no_tokens(tmp_path, write):
     record(tmp_path, [group(write("1"), write("2"))], [1.0])
-    assert "This run did not record it" in write_report(tmp_path).read_text()
+    assert "a version that kept no tokens" in write_report(tmp_path).read_text()
+
+
+PART = {"ids": [1], "texts": ["x"]}
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        "what a reward of before recorded under this name",
+        {},
+        {"prompt": None, "sampled": PART, "logprobs": [0.0], "trained": True},
+        {"prompt": PART, "sampled": {"ids": None, "texts": ["x"]}, "logprobs": [0.0]},
+        {"prompt": {"ids": [None], "texts": ["x"]}, "sampled": PART, "logprobs": [0.0]},
+        {"prompt": PART, "sampled": PART, "logprobs": []},
+        {"prompt": {"ids": [1, 2], "texts": ["x"]}, "sampled": PART, "logprobs": [0.0]},
+    ],
+)
+def test_a_record_that_is_not_whole_is_not_shown(tokens):
+    row = {"tokens": tokens, "finish_reason": "stop", "advantage": 1.0}
+    assert token_view([row]) is None
 
 
 def test_long_rollouts_keep_their_start_and_their_end():
