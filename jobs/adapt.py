@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.adapt_chart import draw_history
 from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
-from jobs.library import keep_of_base
+from jobs.library import keep_of_base, tell_other_prompts
 from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.adapt.fitness import Grader
 from rlpeft.adapt.journal import Journal
@@ -30,6 +30,7 @@ from rlpeft.build import (
     check_inputs,
     library_versions,
 )
+from rlpeft.checkpoint import TOKENIZER
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import ChatConfig, Recipe
 from rlpeft.digests import model_digest
@@ -44,6 +45,7 @@ from rlpeft.models import resolve_model
 from rlpeft.rollout.fleet import Fleet, LocalFleet
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.catalogue import load_task
+from rlpeft.tokenizer_digest import tokenizer_parts
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
 MIXED, UNIFORM = "mixed", "uniform"
@@ -81,6 +83,7 @@ class Inputs:
             "recipe": recipe,
             "experts": dict(zip(self.experts.names[1:], digests, strict=True)),
             "base_model": self.experts.cards[0].base_digest,
+            TOKENIZER: tokenizer_parts(resolve_model(self.recipe.model.name)),
             "data": self.task.fingerprint(),
             "shots": [[shot.id, str(shot.prompt), shot.answer] for shot in self.shots],
         }
@@ -102,6 +105,7 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
         with _LOADING:
             factors = build_state(engine_recipe).factors
     experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
+    tell_other_prompts(experts, recipe.model.name)
     task, prompter = load_task(recipe.task), build_prompter(engine_recipe)
     with closing(build_scorer(engine_recipe)) as scorer:
         check_inputs(engine_recipe, task, prompter, scorer, splits=(recipe.shots.split, "test"))
@@ -220,6 +224,7 @@ def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: P
     }
     card = {
         "name": recipe.name,
+        "tokenizer": tokenizer_parts(resolve_model(recipe.model.name)),
         "task": recipe.task.model_dump(),
         "chat": recipe.chat.model_dump(mode="json", exclude_defaults=True),
         "rewards": tuple(reward.name for reward in recipe.reward),

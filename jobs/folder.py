@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from rlpeft.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
 from rlpeft.errors import CheckpointError
 from rlpeft.experts import CARD_FILE, STEPS_FOLDER, read_card
@@ -77,7 +79,13 @@ def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: the folder is a run's that was started with something else.
     """
-    check_fingerprint(out, found, anew=not (list_checkpoints(out) or has_results(out)))
+    unknown = check_fingerprint(out, found, anew=not (list_checkpoints(out) or has_results(out)))
+    if unknown:
+        typer.echo(
+            f"note: run {str(out)!r} was started before fingerprints held {', '.join(unknown)}: "
+            "whether it goes on under the same one cannot be told.",
+            err=True,
+        )
 
 
 def refuse_lost_checkpoints(out: Path) -> None:

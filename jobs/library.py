@@ -17,10 +17,11 @@ from rlpeft.config import Recipe, parse_recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
-from rlpeft.experts import find_experts, of_base, read_card
+from rlpeft.experts import find_experts, of_base, other_prompts, read_card
 from rlpeft.mixing import BASE, ExpertSet
 from rlpeft.models import resolve_model
 from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.tokenizer_digest import tokenizer_parts
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,17 @@ def read_experts(root: Path, recipe: Recipe) -> ExpertSet:
     digest = model_digest(resolve_model(recipe.model.name))
     folders = keep_of_base(find_experts(root), digest)
     factors = build_state(recipe).factors
-    return ExpertSet.read(folders, base_digest=digest, factors=factors)
+    experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
+    tell_other_prompts(experts, recipe.model.name)
+    return experts
+
+
+def tell_other_prompts(experts: ExpertSet, model: str) -> None:
+    """Name, on the error stream, the experts that were trained under another tokenizer."""
+    now = tokenizer_parts(resolve_model(model))
+    for name, card in zip(experts.names[1:], experts.cards, strict=True):
+        if note := other_prompts(name, card, now):
+            typer.echo(f"note: {note}", err=True)
 
 
 def keep_of_base(folders: Sequence[Path], base_digest: str) -> list[Path]:

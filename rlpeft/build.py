@@ -18,6 +18,7 @@ from rewards.scorer import RewardSpec, Scorer
 from rlpeft import models
 from rlpeft.adapter_state import AdapterState
 from rlpeft.chat import ChatForm
+from rlpeft.checkpoint import TOKENIZER
 from rlpeft.config import ChatConfig, Recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import DataError, EngineError, ModelError
@@ -35,6 +36,7 @@ from rlpeft.models import (
 )
 from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.golds import require_golds
+from rlpeft.tokenizer_digest import tokenizer_parts
 
 EXECUTION_ONLY: Any = {
     "resources": True,
@@ -257,6 +259,7 @@ def build_card(recipe: Recipe) -> ExpertCard:
         name=recipe.name,
         base_model=recipe.model.name,
         base_digest=model_digest(resolve_model(recipe.model.name)),
+        tokenizer=tokenizer_parts(resolve_model(recipe.model.name)),
         adapter=recipe.adapter.model_dump(),
         modules=kind_counts(names),
         left_out=left_out(skeleton, names),
@@ -272,7 +275,7 @@ def build_card(recipe: Recipe) -> ExpertCard:
 
 
 def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
-    """What must not change under a checkpoint: recipe, data and base model.
+    """What must not change under a checkpoint: recipe, data, base model and its tokenizer.
 
     With a constant schedule a longer run begins exactly as the shorter one, so its length may.
     """
@@ -284,8 +287,13 @@ def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
             del reward["correct_at"]
     if recipe.chat == ChatConfig():  # as in runs from before there was such a section
         del tree["chat"]
-    digest = model_digest(resolve_model(recipe.model.name))
-    return {"recipe": tree, "data": task.fingerprint(), "base_model": digest}
+    path = resolve_model(recipe.model.name)
+    return {
+        "recipe": tree,
+        "data": task.fingerprint(),
+        "base_model": model_digest(path),
+        TOKENIZER: tokenizer_parts(path),
+    }
 
 
 def library_versions() -> dict[str, str]:

@@ -26,6 +26,9 @@ from rlpeft.files import read_json, remove, replacing_folder, write_json
 
 FINGERPRINT_FILE = "fingerprint.json"
 
+TOKENIZER = "tokenizer"
+"""In a fingerprint: what decides tokens and prompts (`rlpeft.tokenizer_digest`)."""
+
 TENSOR_KEY = "__tensor__"
 PAIRS_KEY = "__pairs__"
 """Marks a dict whose keys are not all strings (an optimizer's, for one), or are these two."""
@@ -88,11 +91,16 @@ def _digest(step: int, plain: Any, tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def check_fingerprint(run: Path, fingerprint: Mapping[str, Any], *, anew: bool = False) -> None:
+def check_fingerprint(
+    run: Path, fingerprint: Mapping[str, Any], *, anew: bool = False
+) -> list[str]:
     """Write the fingerprint of a new run, or compare it with that of the run being continued.
 
     Args:
         anew: nothing is lost if the run there is not continued.
+
+    Returns:
+        What the run's fingerprint could not be held to, since an earlier version wrote it.
 
     Raises:
         CheckpointError: they differ; the message names every difference.
@@ -100,11 +108,13 @@ def check_fingerprint(run: Path, fingerprint: Mapping[str, Any], *, anew: bool =
     path = run / FINGERPRINT_FILE
     if anew or not path.exists():
         write_json(path, fingerprint, sort_keys=True)
-        return
+        return []
     mend = "Restore it, or start anew with another --out."
     stored = read_json(path, CheckpointError, mend=mend)
-    # Runs of before version 0.2 do not say by which method they train.
-    stored = {"method": fingerprint.get("method")} | stored
+    # Runs of before version 0.2 do not say by which method they train, nor by which tokenizer.
+    former = {name: fingerprint.get(name) for name in ("method", TOKENIZER) if name in fingerprint}
+    unknown = [TOKENIZER] if TOKENIZER in former and TOKENIZER not in stored else []
+    stored = former | stored
     differences = [
         f"{key} was {before!r}, is {now!r}"
         for key, before, now in _differences(stored, json.loads(json.dumps(fingerprint)))
@@ -113,6 +123,7 @@ def check_fingerprint(run: Path, fingerprint: Mapping[str, Any], *, anew: bool =
         raise CheckpointError(
             f"run {str(run)!r} was started with another set-up: {'; '.join(differences)}. {mend}"
         )
+    return unknown
 
 
 def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:

@@ -29,6 +29,7 @@ from rlpeft.digests import is_base
 from rlpeft.errors import ExpertError
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.measures import Measure
+from rlpeft.tokenizer_digest import Parts, changed_parts
 
 EXPERT_FOLDER = "expert"
 """Where the folder of a run keeps its expert."""
@@ -114,6 +115,9 @@ class ExpertCard(Section):
     """Name of the base model as the recipe gave it."""
     base_digest: str
     """`rlpeft.digests.model_digest` of the base model."""
+    tokenizer: dict[str, Any] = {}
+    """What decides its tokens and prompts (`rlpeft.tokenizer_digest`); empty in cards from before
+    this."""
     adapter: dict[str, Any]
     """The recipe's `[adapter]` section."""
     modules: dict[str, int] = {}
@@ -289,6 +293,30 @@ def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list
                 f"sha256:{card.base_digest[:12]}…, not of sha256:{base_digest[:12]}…."
             )
     return (kept, notes) if kept else (list(folders), [])
+
+
+def other_prompts(expert: str, card: ExpertCard, now: Parts) -> str:
+    """A line about an expert that reads other tokens or prompts than in its training.
+
+    Args:
+        expert: its name or folder.
+        now: of the base model's folder (`rlpeft.tokenizer_digest`).
+
+    Returns:
+        Nothing where they are the same.
+    """
+    if not card.tokenizer:
+        return (
+            f"the card of expert {expert!r} is from before tokenizer and chat template were "
+            "written down: whether it reads the prompts of its training cannot be told."
+        )
+    if changed := changed_parts(card.tokenizer, now):
+        return (
+            f"expert {expert!r} was trained under another tokenizer or template than base model "
+            f"{card.base_model} has now, and reads other prompts than in training; what differs: "
+            f"{', '.join(changed)}. Take the model folder that it was trained on, or train it anew."
+        )
+    return ""
 
 
 def _inside(folder: Path) -> str:

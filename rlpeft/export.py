@@ -27,7 +27,14 @@ from rlpeft.adapters.svf import SvfLinear
 from rlpeft.config import AdapterConfig, SvfAdapter
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError, ModelError
-from rlpeft.experts import CARD_FILE, CONFIG_FILE, TENSOR_FILE, Expert, load_expert
+from rlpeft.experts import (
+    CARD_FILE,
+    CONFIG_FILE,
+    TENSOR_FILE,
+    Expert,
+    load_expert,
+    other_prompts,
+)
 from rlpeft.files import replacing_folder
 from rlpeft.model_card import README_FILE, is_hub_id, model_card
 from rlpeft.models import (
@@ -40,6 +47,7 @@ from rlpeft.models import (
 )
 from rlpeft.policy import attach_adapter, load_tensors
 from rlpeft.rollout.base import largest_gap
+from rlpeft.tokenizer_digest import tokenizer_parts
 
 Format = Literal["peft", "merged", "z"]
 
@@ -246,11 +254,14 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
 
 
 def _note(source: Source, format: Format) -> str:
+    card, notes = source.expert.card, []
     if format == "peft" and not is_hub_id(source.base_id):
-        return UNKNOWN_BASE
+        notes.append(UNKNOWN_BASE)
     if format == "merged" and source.attention != "sdpa":
-        return f"load it with attn_implementation={source.attention!r}, as its base wants"
-    return ""
+        notes.append(f"load it with attn_implementation={source.attention!r}, as its base wants")
+    if card.tokenizer:  # cards from before this are common, and nothing is known to be wrong
+        notes.append(other_prompts(card.name, card, tokenizer_parts(source.base_path)))
+    return "; ".join(filter(None, notes))
 
 
 def _adapter(expert: Expert) -> AdapterConfig:

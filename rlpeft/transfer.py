@@ -19,6 +19,7 @@ from rlpeft.errors import ExpertError
 from rlpeft.experts import Expert, ExpertCard, Transfer, load_expert, save_expert
 from rlpeft.models import model_skeleton, resolve_model
 from rlpeft.policy import peft_config
+from rlpeft.tokenizer_digest import tokenizer_parts
 
 MEASURED = ("validation", "test", "base_test", "mixture")
 """What a card says of the expert on its own base."""
@@ -49,6 +50,7 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
             **dict.fromkeys(MEASURED),
             "base_model": model,
             "base_digest": model_digest(path),
+            "tokenizer": tokenizer_parts(path),
             "digest": state.digest,
             "transfer": Transfer(
                 parent=expert.card.digest,

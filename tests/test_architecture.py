@@ -53,6 +53,7 @@ LAYERS = {
     "rlpeft.packing": 2,
     "rlpeft.cem": 2,
     "rlpeft.digests": 1.7,
+    "rlpeft.tokenizer_digest": 1.7,
     "rlpeft.models": 1.5,
     "rlpeft.weight_files": 1.3,
     "rlpeft.prompts": 1.3,

@@ -1,0 +1,133 @@
+"""The same weights under another tokenizer or template: refused where a run goes on, else said."""
+
+import json
+import shutil
+
+import pytest
+
+from jobs.adapt import read_inputs
+from jobs.evaluate import evaluate_expert
+from jobs.folder import start_or_continue
+from jobs.library import read_experts, recipe_of
+from rlpeft.build import build_card, build_state, fingerprint
+from rlpeft.checkpoint import save_checkpoint
+from rlpeft.digests import model_digest
+from rlpeft.errors import CheckpointError
+from rlpeft.export import export_expert
+from rlpeft.models import resolve_model
+from rlpeft.tasks.base import ProblemSet
+from rlpeft.types import Problem
+
+TASK = ProblemSet("given", {"train": (Problem("p", "1"),)})
+TEMPLATE = "chat_template.jinja"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The built-in model, to be changed."""
+    return shutil.copytree(resolve_model("tiny"), tmp_path / "model")
+
+
+@pytest.fixture
+def retemplated(folder):
+    """Writes another template into the folder."""
+
+    def change():
+        weights = model_digest(folder)
+        text = (folder / TEMPLATE).read_text()
+        (folder / TEMPLATE).write_text(text.replace("<assistant>", "<assistant>1"))
+        assert model_digest(folder) == weights
+
+    return change
+
+
+@pytest.fixture
+def trained(folder, quick, make_expert, tmp_path):
+    """An expert of the folder as it is at first, and its recipe."""
+    recipe = quick(model={"name": str(folder)})
+    state = build_state(recipe)
+    fields = build_card(recipe).model_dump(exclude={"name", "digest", "step"})
+    root = tmp_path / "experts"
+    make_expert("e", state.tensors, folder=root / "e", config=dict(state.config), **fields)
+    return root, recipe
+
+
+def notes(capsys):
+    return [n for n in capsys.readouterr().err.splitlines() if n.startswith("note: ")]
+
+
+@pytest.fixture
+def begun(folder, quick, tmp_path):
+    """A run with a step behind it, and its recipe."""
+    recipe, out = quick(model={"name": str(folder)}), tmp_path / "run"
+    start_or_continue(out, fingerprint(recipe, TASK))
+    save_checkpoint(out, 1, {}, keep=1)
+    return out, recipe
+
+
+def test_a_run_does_not_go_on_under_another_template(begun, retemplated):
+    out, recipe = begun
+    start_or_continue(out, fingerprint(recipe, TASK))
+    retemplated()
+    with pytest.raises(CheckpointError, match=r"set-up: tokenizer\.chat_template was '[0-9a-f]+"):
+        start_or_continue(out, fingerprint(recipe, TASK))
+
+
+def test_a_run_does_not_go_on_under_other_ends(begun, folder):
+    out, recipe = begun
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 5]}))
+    with pytest.raises(CheckpointError, match=r"tokenizer\.ends was \[2\], is \[2, 5\]"):
+        start_or_continue(out, fingerprint(recipe, TASK))
+
+
+def test_a_run_from_before_this_goes_on_with_a_note(begun, capsys):
+    out, recipe = begun
+    file = out / "fingerprint.json"
+    tree = json.loads(file.read_text())
+    del tree["tokenizer"]
+    file.write_text(json.dumps(tree))
+    start_or_continue(out, fingerprint(recipe, TASK))
+    (note,) = notes(capsys)
+    assert "before fingerprints held tokenizer" in note
+
+
+def test_experts_of_a_folder_are_named_where_the_template_is_another(trained, retemplated, capsys):
+    root, recipe = trained
+    recipe = recipe_of(root, model=recipe.model.name, rollout={"max_tokens": 2})
+    read_experts(root, recipe)
+    assert notes(capsys) == []
+    retemplated()
+    read_experts(root, recipe)
+    (note,) = notes(capsys)
+    assert "expert 'e' was trained under another tokenizer or template" in note
+    assert "what differs: chat template" in note
+
+
+def test_evaluating_says_that_the_template_is_another(trained, retemplated, capsys):
+    root, recipe = trained
+    retemplated()
+    evaluate_expert(root / "e", recipe, num=1)
+    (note,) = notes(capsys)
+    assert "what differs: chat template" in note
+
+
+def test_a_search_says_that_the_template_is_another(trained, retemplated, adapt_recipe, capsys):
+    root, recipe = trained
+    retemplated()
+    read_inputs(adapt_recipe(experts=[str(root)], model={"name": recipe.model.name}))
+    (note,) = notes(capsys)
+    assert "what differs: chat template" in note
+
+
+def test_an_export_says_that_the_template_is_another(trained, retemplated, tmp_path):
+    root, _ = trained
+    retemplated()
+    receipt = export_expert(root / "e", tmp_path / "out", format="merged")
+    assert "what differs: chat template" in receipt.note
+
+
+def test_a_card_from_before_this_loads_with_a_note(tiny_experts, capsys):
+    recipe = recipe_of(tiny_experts, model="tiny", rollout={"max_tokens": 2})
+    read_experts(tiny_experts, recipe)
+    told = [note for note in notes(capsys) if "cannot be told" in note]
+    assert len(told) == len(list(tiny_experts.iterdir()))
