@@ -18,14 +18,14 @@ import torch
 from transformers import (
     LogitsProcessor,
     MinPLogitsWarper,
-    StopStringCriteria,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
 from rlpeft.models import context_length
-from rlpeft.rollout.ends import read_stops
+from rlpeft.rollout.ends import read_stops, special_tokens
 from rlpeft.rollout.roomy_cache import roomy_cache
+from rlpeft.rollout.text import latest_texts
 from rlpeft.types import FinishReason, Sampling
 
 SHRINK_AT = 0.9
@@ -92,7 +92,11 @@ def decode(
             if b in fresh:
                 drafts[b].token_ids.append(token)
                 drafts[b].logprobs.append(logprob)
-        ending.mark(list(fresh.values()), [limits[b] for b in fresh])
+        ending.mark(
+            list(fresh.values()),
+            prompts=[rows[b].prompt for b in fresh],
+            limits=[limits[b] for b in fresh],
+        )
         yield fresh
         kept = [i for i, b in enumerate(alive) if drafts[b].finish_reason is None]
         if not kept:
@@ -212,15 +216,24 @@ class Ending:
     def __init__(self, eos_ids: Iterable[int], stop: Sequence[str], tokenizer: Any) -> None:
         stops = read_stops(tokenizer, stop)
         self.token_ids = frozenset((*eos_ids, *stops.token_ids))
-        strings = list(stops.strings)
-        self.strings = StopStringCriteria(tokenizer, strings) if strings else None
+        self.strings, self.tokenizer = stops.strings, tokenizer
+        # Not transformers' own criterion: it reads the names of special tokens as text, which
+        # neither the text of a completion nor vLLM shows.
+        shown = not stops.strings or stops.hold_special
+        self.hidden = frozenset(() if shown else special_tokens(tokenizer).values())
+        self.num_bytes = max((len(text.encode()) for text in stops.strings), default=0)
 
-    def mark(self, living: Sequence[Draft], limits: Sequence[int]) -> None:
-        """Give those that have ended their reason; all are equally long."""
+    def mark(
+        self, living: Sequence[Draft], *, prompts: Sequence[Sequence[int]], limits: Sequence[int]
+    ) -> None:
+        """Give those that have ended their reason."""
         hits = [draft.token_ids[-1] in self.token_ids for draft in living]
-        if self.strings is not None and living:
-            tokens_BT = torch.tensor([draft.token_ids for draft in living])
-            found: list[bool] = self.strings(tokens_BT, torch.empty(0)).tolist()
+        if self.strings:
+            made = [draft.token_ids for draft in living]
+            texts = latest_texts(
+                self.tokenizer, prompts, made, num_bytes=self.num_bytes, hidden=self.hidden
+            )
+            found = [any(string in text for string in self.strings) for text in texts]
             hits = [a or b for a, b in zip(hits, found, strict=True)]
         for draft, hit, limit in zip(living, hits, limits, strict=True):
             if hit:

@@ -1,5 +1,6 @@
 """What the hf engine says and where it ends, on models whose every next token is known."""
 
+import string
 from itertools import pairwise
 
 import pytest
@@ -35,6 +36,7 @@ def test_a_completion_keeps_its_first_space(make_tokenizer, chain_engine):
         ("a b c <|end|> d e", "<|end|>d", "bcd"),
         ("a b <|end|> [/INST] c", "<|end|>[/INST]", "b"),
         ("a b c d e", "cd", "bcd"),
+        ("a b c <|end|> d e", "cd", "bcd"),  # as vLLM has it: the text shows no special token
     ],
 )
 def test_a_stop_string_ends_a_completion_though_special_tokens_are_in_it(
@@ -47,6 +49,33 @@ def test_a_stop_string_ends_a_completion_though_special_tokens_are_in_it(
     ((found,),) = engine.rollout([Request("r", tuple(row[:1]), (0,))], sampling)
     assert (found.token_ids, found.text) == (tuple(row[1 : len(found.token_ids) + 1]), text)
     assert found.finish_reason is FinishReason.STOP
+
+
+def test_a_plain_stop_string_is_not_found_in_the_name_of_a_special_token(
+    make_tokenizer, chain_engine
+):
+    tokenizer = make_tokenizer("letters")
+    row = tokens(tokenizer, "a b <|end|> c [/INST] d")
+    engine = chain_engine(tokenizer, chain(row))
+    sampling = Sampling(max_tokens=5, temperature=0.0, stop=("end", "INST"))
+    ((found,),) = engine.rollout([Request("r", tuple(row[:1]), (0,))], sampling)
+    assert (found.token_ids, found.finish_reason) == (tuple(row[1:]), FinishReason.LENGTH)
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "metaspace", "byte level", "letters"])
+def test_a_stop_string_is_found_wherever_it_stands_in_a_long_text(
+    kind, make_tokenizer, chain_engine
+):
+    """The chain counts through the alphabet; `\u00e9` takes two tokens of the byte kinds."""
+    tokenizer = make_tokenizer(kind)
+    text = string.ascii_letters + ("\u00e9" if kind != "letters" else "") + "0123"
+    row = tokenizer("a" + text[1:], add_special_tokens=False)["input_ids"]
+    engine = chain_engine(tokenizer, chain(row))
+    for stop in ("yzA", "3", "Z\u00e90" if kind != "letters" else "Z0"):
+        sampling = Sampling(max_tokens=63, temperature=0.0, stop=(stop,))
+        ((found,),) = engine.rollout([Request("r", (row[0],), (0,))], sampling)
+        assert found.finish_reason is FinishReason.STOP
+        assert found.text.endswith(stop)
 
 
 def test_special_tokens_among_stop_strings_become_ids_whether_or_not_they_have_a_role(
