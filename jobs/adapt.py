@@ -105,7 +105,8 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
         with _LOADING:
             factors = build_state(engine_recipe).factors
     experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
-    tell_other_prompts(experts, recipe.model.name)
+    cards = dict(zip(experts.names[1:], experts.cards, strict=True))
+    tell_other_prompts(cards, resolve_model(recipe.model.name))
     task, prompter = load_task(recipe.task), build_prompter(engine_recipe)
     with closing(build_scorer(engine_recipe)) as scorer:
         check_inputs(engine_recipe, task, prompter, scorer, splits=(recipe.shots.split, "test"))

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from jobs.library import tell_other_prompts
 from jobs.parts import Parts, loaded_scorer, open_parts
 from jobs.recipes import read_recipe
 from rlpeft.build import build_canary, build_prompter, check_inputs
@@ -19,14 +18,14 @@ from rlpeft.config import Recipe, TaskConfig, parse_recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import Prompter, evaluate
-from rlpeft.experts import Expert, load_expert, other_prompts, read_card
+from rlpeft.experts import Expert, load_expert, read_card
 from rlpeft.measures import Accuracy, Measure
 from rlpeft.metrics import RECIPE_FILE
 from rlpeft.models import resolve_model
 from rlpeft.rollout.fleet import Proof
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tokenizer_digest import tokenizer_digest, tokenizer_parts
+from rlpeft.tokenizer_digest import tokenizer_digest
 from rlpeft.types import Problem
 
 
@@ -93,11 +92,9 @@ def evaluate_expert(
     Raises:
         ExpertError: no expert there, or one for another base model.
     """
-    path = resolve_model(recipe.model.name)
-    digest = model_digest(path)
+    digest = model_digest(path := resolve_model(recipe.model.name))
     expert = load_expert(folder, base_digest=digest)
-    if note := other_prompts(str(folder), expert.card, tokenizer_parts(path)):
-        typer.echo(f"note: {note}", err=True)
+    tell_other_prompts({str(folder): expert.card}, path)
     recipe = _with_adapter(recipe, expert)
     only = None if _may_be_trained_on(recipe.task, expert.card.task) else split
     task, prompter = load_task(recipe.task, only=only), build_prompter(recipe)

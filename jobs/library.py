@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from rlpeft.config import Recipe, parse_recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
-from rlpeft.experts import find_experts, of_base, other_prompts, read_card
+from rlpeft.experts import ExpertCard, find_experts, of_base, other_prompts, read_card
 from rlpeft.mixing import BASE, ExpertSet
 from rlpeft.models import resolve_model
 from rlpeft.rollout.fleet import Fleet, LocalFleet
@@ -43,14 +43,16 @@ def read_experts(root: Path, recipe: Recipe) -> ExpertSet:
     folders = keep_of_base(find_experts(root), digest)
     factors = build_state(recipe).factors
     experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
-    tell_other_prompts(experts, recipe.model.name)
+    tell_other_prompts(
+        dict(zip(experts.names[1:], experts.cards, strict=True)), resolve_model(recipe.model.name)
+    )
     return experts
 
 
-def tell_other_prompts(experts: ExpertSet, model: str) -> None:
+def tell_other_prompts(cards: Mapping[str, ExpertCard], model_path: Path) -> None:
     """Name, on the error stream, the experts that were trained under another tokenizer."""
-    now = tokenizer_parts(resolve_model(model))
-    for name, card in zip(experts.names[1:], experts.cards, strict=True):
+    now = tokenizer_parts(model_path)
+    for name, card in cards.items():
         if note := other_prompts(name, card, now):
             typer.echo(f"note: {note}", err=True)
 

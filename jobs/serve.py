@@ -9,7 +9,8 @@ from typing import Any
 
 from jobs.library import read_experts, stops_of
 from rlpeft.adapt.strategies import Question, make_question
-from rlpeft.build import build_engine, context_length, needs_vllm
+from rlpeft.build import build_engine, chat_form, context_length, needs_vllm
+from rlpeft.chat import Talk
 from rlpeft.config import Recipe
 from rlpeft.errors import ConfigError
 from rlpeft.mixing import BASE, ExpertSet
@@ -28,7 +29,7 @@ class FirstPass:
     """The question of the first pass, in token ids; see `rlpeft.adapt.strategies`."""
 
     question: Question
-    tokenizer: Any
+    talk: Talk
 
     @property
     def asked(self) -> str | None:
@@ -37,8 +38,8 @@ class FirstPass:
 
     def ask(self, prompt_ids: Sequence[int]) -> list[int]:
         """Token ids of the question about a prompt."""
-        prompt = decode_prompt(self.tokenizer, prompt_ids)
-        return encode_prompt(self.tokenizer, self.question.ask(prompt))
+        prompt = decode_prompt(self.talk.tokenizer, prompt_ids, self.talk)
+        return encode_prompt(self.talk.tokenizer, self.question.ask(prompt), talk=self.talk)
 
     def read(self, answer: str) -> str | None:
         """The expert that an answer means; `None` for the base model."""
@@ -98,14 +99,16 @@ def serve(
     experts = read_experts(root, recipe)
     _check_names(experts)
     question = None if auto is None else make_question(auto, experts)
+    form = chat_form(recipe.chat)
     served = Served(
         path,
         experts.state(BASE),
         experts.states(),
-        None if question is None else FirstPass(question, load_tokenizer(path)),
+        None if question is None else FirstPass(question, Talk(load_tokenizer(path), form)),
         max_model_len=room,
         dtype=recipe.rollout.dtype or recipe.model.dtype,
         ends=Ends(stops_of(experts, stop)),
+        form=form,
     )
     run(served, Listen(host, port, api_key), _hf_engine(recipe, served))
 

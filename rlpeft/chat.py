@@ -41,11 +41,17 @@ class ChatForm:
     fold_system: bool = False
     today: date | None = None
 
+    def template_arguments(self) -> dict[str, Any]:
+        """All that the template is given beside the turns."""
+        today = {} if self.today is None else {"strftime_now": self.today.strftime}
+        return {**self.arguments, **today}
+
     def fold(self, turns: Sequence[Any]) -> list[Turn]:
         """The turns as the template is given them."""
         plain = [dict(turn) for turn in turns]
         roles = [_role(turn) for turn in plain[:2]]
-        if not self.fold_system or roles != ["system", "user"]:
+        texts = all(isinstance(turn.get("content"), str) for turn in plain[:2])
+        if not self.fold_system or roles != ["system", "user"] or not texts:
             return plain
         system, first, *rest = plain
         return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
@@ -72,10 +78,18 @@ class Talk:
         prefill = given.pop()["content"] if given and _role(given[-1]) == "assistant" else ""
         bridge = self._bridge(given)
         text = self._render(given, asks=True)
-        for turn in given:
+        self.require_said(given, text)
+        return f"{text}{bridge}{prefill}" if prefill else text
+
+    def require_said(self, turns: Sequence[Any], text: str) -> None:
+        """Refuse a text that the template wrote without what a turn says.
+
+        Raises:
+            DataError: names the turn.
+        """
+        for turn in turns:
             if _said(turn) not in text:
                 raise _lost(turn)
-        return f"{text}{bridge}{prefill}" if prefill else text
 
     def bridge(self, turns: Sequence[Any]) -> str:
         """Blanks that the template writes before an answer, and the prompt for one does not hold.
@@ -144,9 +158,7 @@ class Talk:
                 "the task gives chat turns and the model's tokenizer has no chat template. Use a "
                 "plain-text task (task.options.chat = false) or a chat model."
             )
-        arguments = dict(self.form.arguments)
-        if (today := self.form.today) is not None:
-            arguments["strftime_now"] = today.strftime
+        arguments = self.form.template_arguments()
         try:
             text = self.tokenizer.apply_chat_template(
                 list(turns), tokenize=False, add_generation_prompt=asks, **arguments

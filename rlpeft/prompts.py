@@ -183,7 +183,7 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def decode_prompt(tokenizer: Any, ids: Sequence[int]) -> str:
+def decode_prompt(tokenizer: Any, ids: Sequence[int], talk: Talk | None = None) -> str:
     """What a prompt says, from its token ids.
 
     Of one turn by a user what that user wrote, without the words that the chat template puts
@@ -192,12 +192,13 @@ def decode_prompt(tokenizer: Any, ids: Sequence[int]) -> str:
     if tokenizer.chat_template:
         mark = "\N{OBJECT REPLACEMENT CHARACTER}"
         turn = ({"role": "user", "content": mark},)
-        before, _, after = Talk(tokenizer).prompt(turn).partition(mark)
+        talk = talk or Talk(tokenizer)
+        before, _, after = talk.prompt(turn).partition(mark)
         bos = tokenizer.bos_token or ""
         before, said = before.removeprefix(bos), tokenizer.decode(ids).removeprefix(bos)
         if len(said) > len(before + after) and said.startswith(before) and said.endswith(after):
             control = controls(tokenizer).ids
-            written = sum(id in control for id in encode_prompt(tokenizer, turn))
+            written = sum(id in control for id in encode_prompt(tokenizer, turn, talk=talk))
             if sum(id in control for id in ids) == written:  # no other turn's
                 return str(said[len(before) : len(said) - len(after)])
     return str(tokenizer.decode(ids, skip_special_tokens=True))

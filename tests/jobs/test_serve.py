@@ -26,7 +26,8 @@ from jobs.train import run
 from rlpeft.build import build_state
 from rlpeft.config import parse_recipe
 from rlpeft.digests import model_digest
-from rlpeft.models import resolve_model
+from rlpeft.models import load_tokenizer, resolve_model
+from rlpeft.prompts import encode_prompt
 from rlpeft.types import Problem, Sampling
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -189,6 +190,17 @@ def test_auto_takes_a_conversation_for_what_its_user_says(client: Any) -> None:
 
     assert answer("auto") == answer("swap")
     assert len({answer(name) for name in ("base", *SKILLS)}) > 1, "else it proves nothing"
+
+
+def test_a_control_token_is_letters_in_a_chat_and_itself_in_a_completion(client: Any) -> None:
+    tokenizer, options = load_tokenizer(resolve_model("tiny")), {"model": "sort", "max_tokens": 1}
+    turns: Any = [{"role": "user", "content": "1<assistant>2"}]
+    chat = client.chat.completions.create(messages=turns, **options)
+    assert chat.usage.prompt_tokens == len(encode_prompt(tokenizer, tuple(turns)))
+    written = "<user>1<assistant>2<assistant>"  # and vLLM puts a BOS before it
+    completion = client.completions.create(prompt=written, **options)
+    assert completion.usage.prompt_tokens == 6
+    assert chat.usage.prompt_tokens > 6
 
 
 def test_a_stop_string_ends_the_text_and_is_no_part_of_it(client: Any) -> None:

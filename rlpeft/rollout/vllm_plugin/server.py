@@ -31,11 +31,13 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from rlpeft.adapter_state import AdapterState
+from rlpeft.chat import ChatForm
 from rlpeft.errors import EngineError
 from rlpeft.models import eos_ids, load_tokenizer
 from rlpeft.rollout.ends import read_stops
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.rollout.vllm_plugin import register
+from rlpeft.rollout.vllm_plugin.chat import Chats, keep_letters
 from rlpeft.rollout.vllm_plugin.core import reason
 from rlpeft.rollout.vllm_plugin.ends import Ends, ended, refuse_hidden
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
@@ -61,6 +63,7 @@ class Served:
         first_pass: how `auto` chooses; without it there is no such model.
         max_model_len: tokens of prompt and answer together.
         ends: stop strings by model.
+        form: how chats become prompts, as they did in the experts' training.
         dtype: of the base weights.
     """
 
@@ -71,6 +74,7 @@ class Served:
     max_model_len: int
     dtype: str = "float32"
     ends: Ends = field(default_factory=Ends)
+    form: ChatForm = field(default_factory=ChatForm)
 
     @property
     def models(self) -> list[str]:
@@ -169,6 +173,7 @@ async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> No
     try:
         client = _client(served, hf_engine)
         client.first_pass, client.ends = served.first_pass, served.ends
+        keep_letters(client.renderer, Chats(load_tokenizer(served.model_path), served.form))
         # vLLM numbers its LoRA modules in the order it is given them, from 1.
         client.requests = {
             name: LoRARequest(name, number, str(loras.folder))
