@@ -21,12 +21,12 @@ from rlpeft.chat import ChatForm
 from rlpeft.checkpoint import TOKENIZER
 from rlpeft.config import ChatConfig, Recipe
 from rlpeft.digests import model_digest
+from rlpeft.eos import eos_ids
 from rlpeft.errors import DataError, EngineError, ModelError
 from rlpeft.evaluate import Needs, Prompter, require_meant
 from rlpeft.experts import ExpertCard
 from rlpeft.files import read_json
 from rlpeft.models import (
-    eos_ids,
     load_base_model,
     load_config,
     load_tokenizer,

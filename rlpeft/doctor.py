@@ -33,9 +33,10 @@ from rlpeft.checks.row import Check, fail, ok
 from rlpeft.collect import Collector, collect, rollout_metrics, to_samples
 from rlpeft.config import Recipe
 from rlpeft.digests import model_digest
+from rlpeft.eos import eos_ids
 from rlpeft.errors import RlpeftError
 from rlpeft.evaluate import Prompter, Scores
-from rlpeft.models import eos_ids, resolve_model
+from rlpeft.models import resolve_model
 from rlpeft.rollout.base import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet, Proof
 from rlpeft.tasks.base import SPLITS, ProblemSet, Task

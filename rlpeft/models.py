@@ -73,6 +73,23 @@ def resolve_model(name: str) -> Path:
     return check_model_folder(_download(name))
 
 
+def model_parts(name: str, *, weights: bool) -> tuple[Path, bool]:
+    """The folder of a model that may be a tokenizer alone, and whether to look at weights.
+
+    Args:
+        name: as of `resolve_model`.
+        weights: whether they are wanted.
+
+    Raises:
+        ModelError: there is no such model, or its folder holds no tokenizer.
+    """
+    local = Path(name).expanduser()
+    bare = local.is_dir() and name not in PACKAGED
+    if bare and (not weights or not any(local.glob("*.safetensors"))):
+        return _with_tokenizer(local), False
+    return resolve_model(name), weights
+
+
 def check_model_folder(path: Path) -> Path:
     """Give `path` back if it holds a config, safetensors weights and a tokenizer.
 
@@ -87,6 +104,10 @@ def check_model_folder(path: Path) -> Path:
             "formats may run code when read: convert them with save_pretrained first."
         )
     weight_files(path)
+    return _with_tokenizer(path)
+
+
+def _with_tokenizer(path: Path) -> Path:
     if not any((path / file).is_file() for file in TOKENIZER_FILES):
         raise ModelError(
             f"model folder must hold a tokenizer ({', '.join(TOKENIZER_FILES)}), {str(path)!r} "
@@ -139,21 +160,30 @@ def _download(name: str) -> Path:
 def load_tokenizer(path: Path | str) -> Any:
     """Load the fast tokenizer of a model folder.
 
+    Raises:
+        ModelError: the folder is incomplete, or has no tokenizer that can be read.
+    """
+    return read_tokenizer(check_model_folder(Path(path)))
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a folder, which may hold no weights.
+
     A tokenizer without a padding token pads with its end-of-sequence token: padding is masked
     by lengths wherever it is used, so the id has no meaning.
 
     Raises:
-        ModelError: the folder has no tokenizer that can be read.
+        ModelError: it cannot be read.
     """
     from transformers import AutoTokenizer
 
-    folder = check_model_folder(Path(path))
+    # Beside a tekken.json transformers would take Mistral's own, which has no fast form.
+    fast = {"mistral_format": False} if (folder / "tokenizer.json").is_file() else {}
     try:
-        # Beside a tekken.json transformers would take Mistral's own, which has no fast form.
-        fast = {"mistral_format": False} if (folder / "tokenizer.json").is_file() else {}
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **fast)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"tokenizer in {str(folder)!r} cannot be read: {error}") from error
+    except Exception as error:
+        # The file came with the model: its readers fail on it in any way at all.
+        raise ModelError(f"tokenizer in {str(folder)!r} cannot be read: {_cause(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -221,16 +251,33 @@ def load_config(path: Path | str) -> Any:
     """The config of a model folder.
 
     Raises:
+        ModelError: the folder is incomplete, or its config cannot be read.
+    """
+    return read_config(check_model_folder(Path(path)))
+
+
+def read_config(folder: Path) -> Any:
+    """The config of a folder, which may hold no weights.
+
+    Raises:
         ModelError: it cannot be read.
     """
     from transformers import AutoConfig
 
-    folder = check_model_folder(Path(path))
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        cause = str(error).strip().splitlines()[0]
-        raise ModelError(f"config.json in {str(folder)!r} cannot be read: {cause}") from error
+    except Exception as error:
+        # As with tokenizers: values of any type fail in ways of their own.
+        raise ModelError(
+            f"config.json in {str(folder)!r} cannot be read: {_cause(error)}"
+        ) from error
+
+
+def _cause(error: Exception) -> str:
+    """What a library says of a file, in one line; its type where the text alone says little."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    ours = isinstance(error, OSError | ValueError) and line
+    return line if ours else f"{type(error).__name__}: {line}"
 
 
 def context_length(config: Any) -> int:
@@ -278,37 +325,3 @@ def neutral_generation_config(config: Any) -> Any:
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,
     )
-
-
-def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends a completion: the model's own list and the tokenizer's.
-
-    Args:
-        model: a model, or the path of its folder.
-
-    Raises:
-        ModelError: there is none.
-    """
-    configs = _config_files(Path(model)) if isinstance(model, str | Path) else _configs(model)
-    found: set[int] = set()
-    for value in [*(config.get("eos_token_id") for config in configs), tokenizer.eos_token_id]:
-        if value is not None:
-            found.update(value if isinstance(value, list) else [value])
-    if not found:
-        raise ModelError(
-            "the model must name an end-of-sequence token in generation_config.json, config.json "
-            "or its tokenizer, it has none. Without one no completion can end."
-        )
-    return frozenset(found)
-
-
-def _config_files(folder: Path) -> list[dict[str, Any]]:
-    files = (folder / "generation_config.json", folder / "config.json")
-    trees = [json.loads(file.read_text()) for file in files if file.is_file()]
-    # That of the language model within a vision-language one.
-    return trees + [tree["text_config"] for tree in trees if tree.get("text_config")]
-
-
-def _configs(model: Any) -> list[dict[str, Any]]:
-    configs = (model.generation_config, model.config, model.config.get_text_config())
-    return [{"eos_token_id": getattr(config, "eos_token_id", None)} for config in configs]

@@ -56,6 +56,7 @@ LAYERS = {
     "rlpeft.tokenizer_digest": 1.7,
     "rlpeft.models": 1.5,
     "rlpeft.weight_files": 1.3,
+    "rlpeft.eos": 1.4,
     "rlpeft.prompts": 1.3,
     "rlpeft.chat": 1.2,
     "rlpeft.pieces": 1.2,

@@ -14,10 +14,10 @@ from transformers import (
     LlamaConfig,
 )
 
+from rlpeft.eos import eos_ids
 from rlpeft.errors import ModelError
 from rlpeft.models import (
     context_length,
-    eos_ids,
     load_base_model,
     load_tokenizer,
     neutral_generation_config,

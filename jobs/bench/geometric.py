@@ -81,7 +81,8 @@ def step_rows(
 
 def hf_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
     """Generation with transformers, policies kept in evaluation mode as in a rollout."""
-    from rlpeft.models import eos_ids, load_tokenizer, resolve_model
+    from rlpeft.eos import eos_ids
+    from rlpeft.models import load_tokenizer, resolve_model
     from rlpeft.rollout.hf_engine import HfEngine
 
     path = resolve_model(model)

@@ -15,7 +15,8 @@ from jobs.bench.sync import PROMPTS, form_floors, token_rates
 from rlpeft.adapter_state import AdapterState
 from rlpeft.build import build_state
 from rlpeft.config import Recipe, SvfAdapter, parse_recipe
-from rlpeft.models import eos_ids, load_base_model, load_tokenizer, resolve_model
+from rlpeft.eos import eos_ids
+from rlpeft.models import load_base_model, load_tokenizer, resolve_model
 from rlpeft.policy import attach_adapter
 from rlpeft.rollout.base import largest_gap
 from rlpeft.rollout.hf_engine import HfEngine

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.check_model import check
 from jobs.command import folder_to_write
 from rlpeft.typed import typeable
 
@@ -52,3 +53,6 @@ def list_models(as_json: Annotated[bool, AS_JSON] = False) -> None:
         missing = typeable(f"not here; run: rlpeft models fetch {row['name']}")
         state = row["path"] if row["ready"] else missing
         typer.echo(f"{row['name']:<14} {state}")
+
+
+app.command()(check)

@@ -18,8 +18,9 @@ from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.lora.request import LoRARequest
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.eos import eos_ids
 from rlpeft.errors import EngineError
-from rlpeft.models import eos_ids, load_tokenizer
+from rlpeft.models import load_tokenizer
 from rlpeft.rollout.base import Delivery, check_experts, check_sampling, check_tokens
 from rlpeft.rollout.ends import Stops, read_stops
 from rlpeft.rollout.text import completion_texts, prompt_ends

@@ -5,8 +5,9 @@ import pytest
 from rlpeft.checks.prompts import check_chat, check_prompts, check_specials, check_tokens
 from rlpeft.checks.row import spread
 from rlpeft.config import Recipe
+from rlpeft.eos import eos_ids
 from rlpeft.evaluate import Prompter
-from rlpeft.models import eos_ids, load_tokenizer, resolve_model
+from rlpeft.models import load_tokenizer, resolve_model
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.types import Problem
 

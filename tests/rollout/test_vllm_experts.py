@@ -14,8 +14,9 @@ from peft import PeftModel
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.config import SvfAdapter
+from rlpeft.eos import eos_ids
 from rlpeft.errors import EngineDiedError, EngineError
-from rlpeft.models import eos_ids, load_base_model, load_tokenizer, resolve_model
+from rlpeft.models import load_base_model, load_tokenizer, resolve_model
 from rlpeft.policy import adapter_state, attach_adapter
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.rollout.vllm_engine import VllmEngine

@@ -32,8 +32,9 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.chat import ChatForm
+from rlpeft.eos import eos_ids
 from rlpeft.errors import EngineError
-from rlpeft.models import eos_ids, load_tokenizer
+from rlpeft.models import load_tokenizer
 from rlpeft.rollout.ends import read_stops
 from rlpeft.rollout.hf_engine import HfEngine
 from rlpeft.rollout.vllm_plugin import register

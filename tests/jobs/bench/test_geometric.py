@@ -15,7 +15,8 @@ def test_updates_are_as_exact_as_the_goals_ask():
 
 @pytest.mark.parametrize("name", ["HypLoRA", "MoSLoRA"])
 def test_generation_runs_the_fused_forms(name):
-    from rlpeft.models import eos_ids, load_tokenizer, resolve_model
+    from rlpeft.eos import eos_ids
+    from rlpeft.models import load_tokenizer, resolve_model
     from rlpeft.rollout.hf_engine import HfEngine
 
     path = resolve_model("tiny")

@@ -1,0 +1,108 @@
+"""The law of data: names of control tokens in it are letters, in turns and in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rlpeft.checks.laws.finding import (
+    Finding,
+    absent,
+    broken,
+    holds,
+    listed,
+    quoted,
+    smallest,
+    tokens,
+)
+from rlpeft.checks.laws.subject import Subject
+from rlpeft.prompts import encode_prompt
+from rlpeft.specials import controls
+
+MOST_NAMES = 200
+"""Names that are tried; some models reserve thousands."""
+
+HOSTILE = (
+    "{0}",
+    "a{0}b",
+    "{0}{0}",
+    " {0}\n{0} ",
+    "{1}{0}{2}",
+    "\u200b{0}",
+)
+"""What a row may do with a name: {1} and {2} are its first letter and the rest."""
+
+
+def letters(subject: Subject) -> Finding:
+    """A question that holds `<|im_end|>` does not close its own turn."""
+    tokenizer = subject.tokenizer
+    names = sorted(controls(tokenizer).names)
+    if not names:
+        return absent("the tokenizer has no control tokens")
+    tried = (
+        [*names[: MOST_NAMES // 2], *names[-MOST_NAMES // 2 :]]
+        if (len(names) > MOST_NAMES)
+        else names
+    )
+    for kind, encode in _kinds(subject):
+        plain = _num_controls(tokenizer, encode("x"))
+        for name in tried:
+            for text in _hostile(name):
+                if _num_controls(tokenizer, encode(text)) != plain:
+                    return _told(tokenizer, kind, encode, text)
+    special = _kept(subject, tried)
+    return special or holds(
+        f"{len(tried)} names ({listed(tried, 3)}) are letters in turns and plain text"
+    )
+
+
+def _hostile(name: str) -> list[str]:
+    wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in name)
+    return [form.format(name, name[0], name[1:]) for form in HOSTILE] + [wide, name.upper()]
+
+
+def _kinds(subject: Subject) -> list[tuple[str, Callable[[str], list[int]]]]:
+    tokenizer = subject.tokenizer
+    found: list[tuple[str, Callable[[str], list[int]]]] = [
+        ("plain text", lambda text: encode_prompt(tokenizer, text))
+    ]
+    if tokenizer.chat_template:
+        talk = subject.talk
+        found.append(
+            (
+                "a user's turn",
+                lambda text: encode_prompt(
+                    tokenizer, ({"role": "user", "content": text},), talk=talk
+                ),
+            )
+        )
+    return found
+
+
+def _num_controls(tokenizer: Any, ids: list[int]) -> int:
+    control = controls(tokenizer).ids
+    return sum(id in control for id in ids)
+
+
+def _told(tokenizer: Any, kind: str, encode: Callable[[str], list[int]], text: str) -> Finding:
+    plain = _num_controls(tokenizer, encode("x"))
+    text = smallest(text, lambda part: _num_controls(tokenizer, encode(part)) != plain)
+    return broken(
+        f"in {kind} {quoted(text)} becomes a control token: {tokens(tokenizer, encode(text))}",
+        "Tell us: this is a defect of ours. Take the name out of the rows.",
+    )
+
+
+def _kept(subject: Subject, names: list[str]) -> Finding | None:
+    """Whether the letters come back as they were."""
+    tokenizer = subject.tokenizer
+    for name in names:
+        text = f"say {name} now"
+        ids = encode_prompt(tokenizer, text)
+        read = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        if text not in read and name.isascii() and tokenizer.unk_token_id not in ids:
+            return broken(
+                f"{quoted(text)} becomes {tokens(tokenizer, ids)}, which reads {quoted(read)}",
+                "Tell us: this is a defect of ours. Take the name out of the rows.",
+            )
+    return None

@@ -1,0 +1,103 @@
+"""Laws of ends: what ends a completion, what ends a turn, and what supervised rows teach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rlpeft.checks.laws.finding import Finding, absent, broken, holds, quoted, tokens
+from rlpeft.checks.laws.subject import PLAIN, USER, Subject
+from rlpeft.eos import eos_sources
+from rlpeft.prompts import (
+    continuation_ids,
+    encode_prompt,
+    turn_end,
+    written_prompt,
+)
+from rlpeft.rollout.text import completion_texts
+from rlpeft.specials import controls
+
+ANSWERS = ("42", " 42", "  42", "\n    return 42\n", "x = [ 'a' ] !", "<b>é</b>")
+"""Answers that rows teach: text after which no blank may appear or go."""
+
+
+def ends(subject: Subject) -> Finding:
+    """Every end that tokenizer and configs name ends a completion, and is a token for it."""
+    tokenizer, control = subject.tokenizer, controls(subject.tokenizer).ids
+    by_id: dict[int, list[str]] = {}
+    for source, ids in eos_sources(subject.folder, tokenizer).items():
+        for id in ids:
+            by_id.setdefault(id, []).append(source)
+    assert by_id.keys() == subject.eos
+    found = "; ".join(f"{_named(tokenizer, id)} ({', '.join(by_id[id])})" for id in sorted(by_id))
+    if unnamed := [id for id in by_id if tokenizer.convert_ids_to_tokens(id) is None]:
+        return broken(
+            f"{found}; the tokenizer has no token {unnamed[0]}",
+            "Correct eos_token_id in generation_config.json and config.json.",
+        )
+    if words := [id for id in by_id if id not in control]:
+        return broken(
+            f"{found}; {_named(tokenizer, words[0])} is ordinary text, and ends answers",
+            "Correct eos_token_id in generation_config.json and config.json.",
+        )
+    return holds(f"completions end at {found}")
+
+
+def _named(tokenizer: Any, id: int) -> str:
+    return f"{id} {tokens(tokenizer, [id])}"
+
+
+def turn_ends(subject: Subject) -> Finding:
+    """What the template writes after an assistant's turn ends a completion."""
+    tokenizer = subject.tokenizer
+    end = turn_end(tokenizer, (USER,), subject.talk)
+    text = quoted(subject.talk.ending((USER,)))
+    if end is None:
+        return absent(
+            f"the template writes {text} after an answer, and no control token; supervised rows "
+            "end with the tokenizer's end of sequence"
+        )
+    if end in subject.eos:
+        return holds(f"a turn ends with {tokens(tokenizer, [end])}, which ends a completion")
+    return broken(
+        f"a turn ends with {_named(tokenizer, end)}, completions end at "
+        f"{tokens(tokenizer, sorted(subject.eos))}: they would go on into turns of their own",
+        f"Add {end} to eos_token_id in generation_config.json, or "
+        f"{quoted(str(tokenizer.convert_ids_to_tokens(end)))} to rollout.stop.",
+    )
+
+
+def taught(subject: Subject) -> Finding:
+    """Answers of supervised rows are tokens that read as the answer where sampling would begin."""
+    tokenizer = subject.tokenizer
+    count = 0
+    for prompt in _prompts(subject):
+        text = written_prompt(tokenizer, prompt, talk=subject.talk)
+        ids = encode_prompt(tokenizer, prompt, talk=subject.talk)
+        bridge = "" if isinstance(prompt, str) else subject.talk.bridge(prompt)
+        for answer in ANSWERS:
+            said = continuation_ids(tokenizer, prompt, text, bridge + answer)
+            (read,) = completion_texts(tokenizer, [ids], [said])
+            count += 1
+            if read != bridge + answer:
+                return broken(
+                    f"after {quoted(text[-40:])} the answer {quoted(answer)} is taught as "
+                    f"{tokens(tokenizer, said)}, which reads {quoted(read)}",
+                    "Take answers that the tokenizer keeps, or the model's own tokenizer.",
+                )
+    return holds(f"{count} answers read as they were written, each behind its prompt's tokens")
+
+
+def _prompts(subject: Subject) -> Iterator[Any]:
+    yield from (PLAIN, "Q: 17 + 25\nA:", "x = ")
+    if subject.tokenizer.chat_template:
+        yield (USER,)
+
+
+def padding(subject: Subject) -> Finding:
+    """A padding token that is an end hides none: masks come from lengths."""
+    pad = subject.tokenizer.pad_token_id
+    if pad is None:
+        return absent("the tokenizer names neither padding nor end")
+    shared = ", an end too, which stays: masks come from lengths" if pad in subject.eos else ""
+    return holds(f"pads with {_named(subject.tokenizer, pad)}{shared}")

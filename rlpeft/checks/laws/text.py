@@ -1,0 +1,131 @@
+"""Laws of a tokenizer: text becomes tokens and comes back, and what stands before it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from rlpeft.checks.laws.finding import Finding, broken, holds, quoted, smallest, tokens
+from rlpeft.checks.laws.subject import USER, Subject
+from rlpeft.prompts import encode_prompt, encode_text, prefix_ids
+
+PROBES = (
+    "Two words, and three more.",
+    "def f(x):\n    if x > 0:\n\t\treturn [1, 2]\n\n",
+    "I have  2 dogs   and 1234567890.5 cats, 007",
+    "  blanks before and behind  ",
+    "\n\n\nlines\r\n\r\n of three kinds\n",
+    "don't , won't . isn't ! x = [ 'a' ] ?",
+    "\\boxed{\\frac{1}{2}} $x^2$ <b>&amp;</b> {{ x }} {% y %} <answer>42</answer>",
+    "naïve café, Straße, Ελληνικά, русский, עברית, العربية, हिन्दी, ไทย",
+    "中文字符，日本語テキスト、한국어 ½ ² ﬁ №",
+    "🙂 👩‍👩‍👧 🇫🇷 𝔘",
+)
+"""Text that rows hold: code, numbers, markup, scripts, and blanks of every kind."""
+
+
+def round_trip(subject: Subject) -> Finding:
+    """Text that becomes tokens and text again is the same text."""
+    tokenizer = subject.tokenizer
+
+    def breaks(text: str) -> bool:
+        return _composed(_and_back(tokenizer, text)) != _composed(text)
+
+    lost = [text for text in PROBES if breaks(text)]
+    composed = [text for text in PROBES if text not in lost and _and_back(tokenizer, text) != text]
+    if not lost:
+        note = "; letters with accents in composed form" if composed or _composes(tokenizer) else ""
+        return holds(f"{len(PROBES)} texts come back as they were{note}")
+    text = smallest(lost[0], breaks)
+    ids = encode_text(tokenizer, text)
+    found = (
+        f"{len(lost)} of {len(PROBES)} texts come back changed: {quoted(text)} becomes "
+        f"{tokens(tokenizer, ids)} and then {quoted(_and_back(tokenizer, text))}"
+    )
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+        return broken(found, "The model cannot read such text; keep it out of the rows.")
+    return broken(
+        found,
+        "Rewards see what comes back. If the model's own tokenizer keeps it, take that one; else "
+        "use rewards that do not look at it.",
+    )
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _composes(tokenizer: Any) -> bool:
+    return _and_back(tokenizer, "e\u0301") == "\u00e9"
+
+
+def _and_back(tokenizer: Any, text: str) -> str:
+    ids = encode_text(tokenizer, text)
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def prefix(subject: Subject) -> Finding:
+    """What the tokenizer itself puts before text opens every prompt, once."""
+    tokenizer = subject.tokenizer
+    start = prefix_ids(tokenizer)
+    for text in PROBES[:4]:
+        whole, ids = tokenizer(text)["input_ids"], encode_prompt(tokenizer, text)
+        if ids != whole[: len(ids)] or whole[len(ids) :] != _suffix(tokenizer):
+            return broken(
+                f"the prompt {quoted(text)} is {tokens(tokenizer, ids)}, the tokenizer itself "
+                f"makes {tokens(tokenizer, whole)}",
+                "Save the tokenizer that belongs to the model.",
+            )
+    found = (
+        f"plain prompts open with {tokens(tokenizer, start)}"
+        if start
+        else ("the tokenizer puts nothing before text")
+    )
+    if tokenizer.chat_template:
+        ids = encode_prompt(tokenizer, (USER,))
+        if (count := _doubled(ids, start, tokenizer.bos_token_id)) > 1:
+            return broken(
+                f"chat prompts open with {count} BOS tokens: {tokens(tokenizer, ids)}",
+                "Take one of them out of chat_template.jinja.",
+            )
+        found += f", chat prompts with {tokens(tokenizer, ids[:1])}"
+    if suffix := _suffix(tokenizer):
+        found += f"; what it puts behind text ({tokens(tokenizer, suffix)}) is left out of prompts"
+    return holds(found)
+
+
+def _suffix(tokenizer: Any) -> list[int]:
+    whole, bare = tokenizer("1")["input_ids"], encode_text(tokenizer, "1")
+    return list(whole[len(prefix_ids(tokenizer)) + len(bare) :])
+
+
+def _doubled(ids: Sequence[int], start: Sequence[int], bos: int | None) -> int:
+    """How many BOS tokens a prompt opens with, among other prefix tokens."""
+    opening = 0
+    while opening < len(ids) and (ids[opening] in start or ids[opening] == bos):
+        opening += 1
+    return list(ids[:opening]).count(bos) if bos is not None else 0
+
+
+NEEDLESS = 0.5
+"""Nats a token by which text must read better behind another start, to say so."""
+
+
+def reads_best(subject: Subject) -> Finding:
+    """The model reads text as its tokenizer opens it better than with BOS or without."""
+    tokenizer, reading = subject.tokenizer, subject.rollouts.reading
+    own = tuple(prefix_ids(tokenizer))
+    shown = ", ".join(
+        f"{-value:.2f} nats a token behind {tokens(tokenizer, start)}"
+        for start, value in reading.items()
+    )
+    found = f"plain English costs {shown}"
+    best = max(reading, key=lambda start: reading[start], default=own)
+    if reading and reading[best] - reading[own] > NEEDLESS:
+        return broken(
+            f"{found}; the tokenizer opens text with {tokens(tokenizer, own)}",
+            f"The model was trained on text behind {tokens(tokenizer, best)}: set add_bos_token "
+            "accordingly and save the tokenizer again, or take the model's own.",
+        )
+    return holds(found)
