@@ -51,13 +51,13 @@ def controls(tokenizer: Any) -> Controls:
 
     Some tokenizers (converted ones above all) hold the marks of turns as ordinary added tokens.
     """
-    added = getattr(tokenizer, "added_tokens_decoder", {})
-    return _controls(tokenizer, getattr(tokenizer, "chat_template", None), len(added))
+    # Its size tells that tokens were added; the list of these takes long where there are thousands.
+    return _controls(tokenizer, getattr(tokenizer, "chat_template", None), len(tokenizer))
 
 
 @lru_cache(maxsize=CACHED)
-def _controls(tokenizer: Any, template: Any, num_added: int) -> Controls:
-    added = getattr(tokenizer, "added_tokens_decoder", {}) if num_added else {}
+def _controls(tokenizer: Any, template: Any, size: int) -> Controls:
+    added = getattr(tokenizer, "added_tokens_decoder", {}) if size else {}
     turn = _one_turn(tokenizer) if template else ""
     special = {str(name) for name in getattr(tokenizer, "all_special_tokens", ())}
     found = {

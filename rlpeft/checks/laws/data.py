@@ -15,11 +15,11 @@ from rlpeft.checks.laws.finding import (
     smallest,
     tokens,
 )
-from rlpeft.checks.laws.subject import Subject
+from rlpeft.checks.laws.subject import Subject, likely_names
 from rlpeft.prompts import encode_prompt
 from rlpeft.specials import controls
 
-MOST_NAMES = 200
+MOST_NAMES = 60
 """Names that are tried; some models reserve thousands."""
 
 HOSTILE = (
@@ -36,24 +36,18 @@ HOSTILE = (
 def letters(subject: Subject) -> Finding:
     """A question that holds `<|im_end|>` does not close its own turn."""
     tokenizer = subject.tokenizer
-    names = sorted(controls(tokenizer).names)
+    names = likely_names(subject)
     if not names:
         return absent("the tokenizer has no control tokens")
-    tried = (
-        [*names[: MOST_NAMES // 2], *names[-MOST_NAMES // 2 :]]
-        if (len(names) > MOST_NAMES)
-        else names
-    )
+    tried = names[:MOST_NAMES]
     for kind, encode in _kinds(subject):
-        plain = _num_controls(tokenizer, encode("x"))
-        for name in tried:
-            for text in _hostile(name):
-                if _num_controls(tokenizer, encode(text)) != plain:
-                    return _told(tokenizer, kind, encode, text)
+        text = "\n".join(hostile for name in tried for hostile in _hostile(name))
+        if _num_controls(tokenizer, encode(text)) != _num_controls(tokenizer, encode("x")):
+            return _told(tokenizer, kind, encode, text)
     special = _kept(subject, tried)
-    return special or holds(
-        f"{len(tried)} names ({listed(tried, 3)}) are letters in turns and plain text"
-    )
+    shown = listed(tried, 3).rpartition(" … (")[0] or listed(tried, 3)
+    found = f"{len(tried)} of {len(names)} names ({shown}) are letters in plain text"
+    return special or holds(found + (" and turns" if tokenizer.chat_template else ""))
 
 
 def _hostile(name: str) -> list[str]:
@@ -96,13 +90,13 @@ def _told(tokenizer: Any, kind: str, encode: Callable[[str], list[int]], text: s
 def _kept(subject: Subject, names: list[str]) -> Finding | None:
     """Whether the letters come back as they were."""
     tokenizer = subject.tokenizer
-    for name in names:
-        text = f"say {name} now"
-        ids = encode_prompt(tokenizer, text)
-        read = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-        if text not in read and name.isascii() and tokenizer.unk_token_id not in ids:
-            return broken(
-                f"{quoted(text)} becomes {tokens(tokenizer, ids)}, which reads {quoted(read)}",
-                "Tell us: this is a defect of ours. Take the name out of the rows.",
-            )
-    return None
+    text = "".join(f"say {name} now\n" for name in names if name.isascii())
+    ids = encode_prompt(tokenizer, text)
+    read = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+    if text.strip() in read or tokenizer.unk_token_id in ids:
+        return None
+    lines = [line for line in text.splitlines() if line not in read]
+    return broken(
+        f"{quoted(lines[0] if lines else text)} does not come back as these letters",
+        "Tell us: this is a defect of ours. Take the name out of the rows.",
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlpeft.checks.laws.finding import Finding, absent, broken, holds, quoted, tokens
 from rlpeft.checks.laws.stage import Scene, Script, play, scripted_model, write_folder
-from rlpeft.checks.laws.subject import Subject
+from rlpeft.checks.laws.subject import NUM_TOKENS, Subject, likely_names
 from rlpeft.prompts import encode_text
 from rlpeft.rollout.base import RolloutEngine
 from rlpeft.rollout.ends import special_tokens
@@ -53,6 +53,19 @@ class Stage:
         for scenes in self.acts.values():
             script.add(scenes)
         return script
+
+    @cached_property
+    def samples(self) -> list[list[Completion]]:
+        """Of the model itself, to the subject's requests."""
+        subject = self.subject
+        if self.name == "hf":
+            return subject.rollouts.together
+        longest = max(len(request.prompt_ids) for request in subject.requests)
+        engine = _vllm(subject.folder, dtype=subject.dtype, max_model_len=longest + NUM_TOKENS)
+        try:
+            return engine.rollout(subject.requests, Sampling(max_tokens=NUM_TOKENS))
+        finally:
+            engine.close()
 
     @cached_property
     def engine_limits(self) -> tuple[Completion, Completion]:
@@ -105,6 +118,14 @@ class Stage:
             requests, Sampling(max_tokens=ROOM_OF_SHORT, temperature=0.0)
         )
         return long, short
+
+
+def _vllm(folder: Path, **options: Any) -> RolloutEngine:
+    from rlpeft.build import needs_vllm
+
+    with needs_vllm("--engine vllm"):
+        from rlpeft.rollout.vllm_engine import VllmEngine
+    return VllmEngine(folder, None, **options)
 
 
 ROOM_OF_SHORT = 6
@@ -205,7 +226,8 @@ def _ends(subject: Subject) -> Iterator[Scene]:
 
 def _special_stops(subject: Subject) -> Iterator[Scene]:
     word, special = _word(subject), special_tokens(subject.tokenizer)
-    names = [name for name, id in sorted(special.items()) if id not in subject.eos and name.strip()]
+    names = [name for name in likely_names(subject) if name in special]
+    names = [name for name in names if special[name] not in subject.eos]
     for name in names[:MOST_NAMES]:
         said = (word, special[name], word)
         yield Scene((word,), said, 2, FinishReason.STOP, stop=(name,), shows=quoted(name))
@@ -228,9 +250,15 @@ def _plain_stops(subject: Subject) -> Iterator[Scene]:
                 tuple(before), said, ends_at, FinishReason.STOP, stop=(stop,), shows=quoted(stop)
             )
     special = special_tokens(tokenizer)
-    for name, id in sorted(special.items()):
-        inner = name.strip("<|>[]/ \u2581")
-        if id not in subject.eos and inner != name and len(inner) > 1 and inner.isascii():
+    for name in likely_names(subject):
+        id, inner = special.get(name), name.strip("<|>[]/ \u2581")
+        if (
+            id is not None
+            and id not in subject.eos
+            and inner != name
+            and len(inner) > 1
+            and inner.isascii()
+        ):
             shows = f"{quoted(inner)}, which stands in the name of {quoted(name)} alone, ends none"
             length = FinishReason.LENGTH
             yield Scene(

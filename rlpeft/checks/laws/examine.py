@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlpeft.checks.laws.deadline import OvertimeError, deadline
 from rlpeft.checks.laws.engines import Stage
 from rlpeft.checks.laws.finding import Finding, Verdict, absent, plain, refused, unknown
-from rlpeft.checks.laws.subject import Subject
+from rlpeft.checks.laws.subject import TURN_S, Subject
 from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS, Needs
 from rlpeft.errors import RlpeftError
 
 PATIENCE_S = 120
-"""Seconds after which a law gives up: a template is a program, and may never end."""
+"""Seconds after which a law gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,11 @@ def _row(law: str, engine: str | None, found: Finding, *, optional: bool = False
 
 def _lacks(subject: Subject, needs: Needs) -> Finding | None:
     """Why a law has nothing to look at."""
+    if needs is Needs.TEMPLATE and subject.endless:
+        return unknown(
+            f"the chat template renders one turn for more than {TURN_S} s",
+            "Mend chat_template.jinja; the other laws are tried without it.",
+        )
     if needs is Needs.TEMPLATE and not subject.tokenizer.chat_template:
         return absent("the tokenizer has no chat template; tasks give plain text")
     if needs is Needs.CONFIG and not (subject.folder / "config.json").is_file():
@@ -91,8 +94,8 @@ def judged(check: Callable[[Any], Finding], on: Any) -> Finding:
             return check(on)
     except RlpeftError as error:
         return refused(_one_line(error))
-    except TimeoutError as error:
-        return unknown(_one_line(error), "A chat template that never ends, or a very large model.")
+    except OvertimeError as error:
+        return unknown(str(error), "A very large model, or a program in it that never ends.")
     except Exception as error:
         # Recovery: whatever a model does to a law is what the table is for.
         return unknown(
@@ -100,28 +103,5 @@ def judged(check: Callable[[Any], Finding], on: Any) -> Finding:
         )
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
-
-
-@contextmanager
-def deadline(seconds: int) -> Iterator[None]:
-    """Raise in the body once it takes longer, where signals can: in the main thread.
-
-    Raises:
-        TimeoutError: it took longer.
-    """
-
-    def stop(number: int, frame: object) -> None:
-        raise TimeoutError(f"it took more than {seconds} s")
-
-    usable = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGALRM")
-    former = signal.signal(signal.SIGALRM, stop) if usable else None
-    if usable:
-        signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        if usable:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, former)

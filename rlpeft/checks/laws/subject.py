@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.chat import Talk
+from rlpeft.checks.laws.deadline import OvertimeError, deadline
 from rlpeft.eos import eos_ids
 from rlpeft.errors import ModelError
 from rlpeft.models import context_length, read_config, read_tokenizer
+from rlpeft.specials import controls
 from rlpeft.types import Completion, Request, Sampling
 
 PLAIN = "The capital of France is"
@@ -22,6 +24,9 @@ ENGLISH = (
 )
 SEEDS, NUM_TOKENS, LONG_TOKENS = (0, 1), 8, 160
 """Samples of each prompt, tokens of each, and those of the prompt that is to be longest."""
+
+TURN_S = 5
+"""Seconds that a template may take for one turn."""
 
 USER = {"role": "user", "content": "What is 17 + 25?"}
 
@@ -50,13 +55,21 @@ class Subject:
         weights: whether it holds any, and laws may look at them.
         dtype: name of a torch dtype, for the weights.
 
+    Attributes:
+        endless: whether its chat template never ends; it is left out then.
+
     Raises:
-        ModelError: its tokenizer cannot be read; without one no law can look.
+        ModelError: its tokenizer or config cannot be read; without one no law can look.
     """
 
     def __init__(self, folder: Path, *, weights: bool = True, dtype: str = "float32") -> None:
         self.folder, self.weights, self.dtype = folder, weights, dtype
+        if (folder / "config.json").is_file():
+            _ = self.config  # tokenizers read it, too, and blame themselves
         self.tokenizer: Any = read_tokenizer(folder)
+        self.endless = not _ends(self.tokenizer)
+        if self.endless:
+            self.tokenizer.chat_template = None
         self.talk = Talk(self.tokenizer)
 
     @cached_property
@@ -158,3 +171,25 @@ class Subject:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def _ends(tokenizer: Any) -> bool:
+    """Whether the chat template, which is a program, comes to an end."""
+    if not tokenizer.chat_template:
+        return True
+    try:
+        with deadline(TURN_S):
+            tokenizer.apply_chat_template([USER], tokenize=False)
+    except OvertimeError:
+        return False
+    except Exception:
+        # Recovery: what else is wrong with it is told by its laws.
+        return True
+    return True
+
+
+def likely_names(subject: Subject) -> list[str]:
+    """Names of control tokens, those first that stand in a prompt; some models reserve hundreds."""
+    template = str(subject.tokenizer.chat_template or "")
+    names = controls(subject.tokenizer).names
+    return sorted(names, key=lambda name: (name not in template, "reserved" in name, name))

@@ -66,7 +66,6 @@ LAWS = (
     Law("batch neighbours", Needs.WEIGHTS, weights.neighbours),
     Law("beginning of text", Needs.WEIGHTS, text.reads_best),
     Law("learner is the model", Needs.LEARNER, weights.learner_own),
-    Law("learner is the engine", Needs.LEARNER, weights.learner_engine),
 )
 
 ENGINE_LAWS = (
@@ -75,4 +74,5 @@ ENGINE_LAWS = (
     EngineLaw("special stop strings", engines.special_stops),
     EngineLaw("plain stop strings", engines.plain_stops),
     EngineLaw("limits of a row", engines.limits),
+    EngineLaw("learner is the engine", weights.learner_engine),
 )

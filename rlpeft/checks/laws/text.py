@@ -30,13 +30,16 @@ def round_trip(subject: Subject) -> Finding:
     tokenizer = subject.tokenizer
 
     def breaks(text: str) -> bool:
-        return _composed(_and_back(tokenizer, text)) != _composed(text)
+        return _composed(_and_back(tokenizer, text)) not in (
+            _composed(text),
+            _composed(text.removeprefix(" ")),
+        )
 
     lost = [text for text in PROBES if breaks(text)]
-    composed = [text for text in PROBES if text not in lost and _and_back(tokenizer, text) != text]
     if not lost:
-        note = "; letters with accents in composed form" if composed or _composes(tokenizer) else ""
-        return holds(f"{len(PROBES)} texts come back as they were{note}")
+        notes = ["letters with accents in composed form"] if _composes(tokenizer) else []
+        notes += ["one blank at the very beginning is lost"] if _drops_first(tokenizer) else []
+        return holds("; ".join([f"{len(PROBES)} texts come back as they were", *notes]))
     text = smallest(lost[0], breaks)
     ids = encode_text(tokenizer, text)
     found = (
@@ -58,6 +61,10 @@ def _composed(text: str) -> str:
 
 def _composes(tokenizer: Any) -> bool:
     return _and_back(tokenizer, "e\u0301") == "\u00e9"
+
+
+def _drops_first(tokenizer: Any) -> bool:
+    return _and_back(tokenizer, " x") == "x"
 
 
 def _and_back(tokenizer: Any, text: str) -> str:

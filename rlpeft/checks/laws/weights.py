@@ -7,11 +7,13 @@ from typing import Any
 import torch
 
 from rlpeft.adapters.targets import counted, kind_counts, left_out, projections
+from rlpeft.checks.laws.engines import Stage
 from rlpeft.checks.laws.finding import Finding, absent, broken, holds, listed, quoted, tokens
-from rlpeft.checks.laws.subject import Rollouts, Subject
+from rlpeft.checks.laws.subject import Subject
 from rlpeft.mechanisms import read_mechanisms
 from rlpeft.packing import Sample, pack
 from rlpeft.rollout.base import largest_gap
+from rlpeft.types import Completion
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.3, "float16": 0.05}
 """Log-prob difference of one token up to which two ways of computing it agree."""
@@ -124,24 +126,23 @@ def neighbours(subject: Subject) -> Finding:
 
 def learner_own(subject: Subject) -> Finding:
     """The learner's packed forward pass gives the model's own log-probs, windows included."""
-    gap, count = _packed_gap(subject, subject.rollouts.own)
+    gap, count = _packed_gap(subject, subject.rollouts.together, subject.rollouts.own)
     found = subject.learner.forward.mechanisms.describe()
     longest = max(len(request.prompt_ids) for request in subject.rollouts.requests)
     text = f"{found}; over {count} tokens behind up to {longest} they differ by"
     return _agreed(gap, subject.dtype, text)
 
 
-def learner_engine(subject: Subject) -> Finding:
-    """The learner gives the engine's samples the log-probs that they were drawn with."""
-    sampled = [[list(c.logprobs) for c in group] for group in subject.rollouts.together]
-    gap, count = _packed_gap(subject, sampled)
-    return _agreed(
-        gap, subject.dtype, f"over {count} tokens of {_num(subject)} samples they differ by"
-    )
-
-
-def _num(subject: Subject) -> int:
-    return sum(map(len, subject.rollouts.together))
+def learner_engine(stage: Stage) -> Finding:
+    """The learner gives an engine's samples the log-probs that they were drawn with."""
+    subject = stage.subject
+    if not subject.weights:
+        return absent("no weights are looked at")
+    groups = stage.samples
+    rows = [[list(c.logprobs) for c in group] for group in groups]
+    gap, count = _packed_gap(subject, groups, rows)
+    found = f"over {count} tokens of {sum(map(len, groups))} samples they differ by"
+    return _agreed(gap, subject.dtype, found)
 
 
 def _agreed(gap: float, dtype: str, found: str) -> Finding:
@@ -154,20 +155,23 @@ def _agreed(gap: float, dtype: str, found: str) -> Finding:
     )
 
 
+Groups = list[list[Completion]]
+
+
 @torch.no_grad()
-def _packed_gap(subject: Subject, expected: list[list[list[float]]]) -> tuple[float, int]:
+def _packed_gap(
+    subject: Subject, groups: Groups, expected: list[list[list[float]]]
+) -> tuple[float, int]:
     """Largest difference between the learner's packed log-probs and others, and of how many."""
-    samples = list(_samples(subject.rollouts, expected))
-    forward, gaps = subject.learner.forward, []
+    samples = [
+        Sample(request.prompt_ids, completion.token_ids, tuple(row), 0.0)
+        for request, group, rows in zip(subject.requests, groups, expected, strict=True)
+        for completion, row in zip(group, rows, strict=True)
+    ]
+    forward, gaps = subject.learner.forward, list[float]()
     for batch in pack(samples, token_budget=BUDGET):
         batch = batch.to(subject.learner.device)
         log_pi_NV = torch.log_softmax(forward.head(forward.hidden(batch)).float(), -1)
         ours = log_pi_NV.gather(-1, batch.targets_N[:, None])[:, 0]
         gaps += (ours - batch.logprobs_N).abs().tolist()
     return largest_gap([gaps], [[0.0] * len(gaps)]), len(gaps)
-
-
-def _samples(rollouts: Rollouts, expected: list[list[list[float]]]) -> Any:
-    for request, group, rows in zip(rollouts.requests, rollouts.together, expected, strict=True):
-        for completion, row in zip(group, rows, strict=True):
-            yield Sample(request.prompt_ids, completion.token_ids, tuple(row), 0.0)

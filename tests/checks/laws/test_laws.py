@@ -1,0 +1,217 @@
+"""Laws on models with one thing wrong: the law is named, and the smallest example shown."""
+
+import contextlib
+import re
+
+import pytest
+
+from rlpeft.checks.laws import engines, examine, finding, subject, text, weights
+from rlpeft.checks.laws.finding import Verdict, smallest
+from rlpeft.checks.laws.stage import Scene
+from rlpeft.checks.laws.subject import Rollouts, Subject
+from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS
+from rlpeft.models import resolve_model
+from rlpeft.types import Completion, FinishReason, Request
+
+KEEPS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+
+
+def test_every_law_holds_or_does_not_apply_to_the_built_in_model(rows_of):
+    rows = rows_of(resolve_model("tiny"), weights=True, engines=("hf",))
+    assert rows.keys() == {law.name for law in (*LAWS, *ENGINE_LAWS)}
+    told = {law: row.evidence for law, row in rows.items() if row.blocks}
+    told.pop("plain stop strings", None)  # hf looks into the names of special tokens
+    assert told == {}
+    assert rows["date"].verdict is Verdict.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("eos", "said"),
+    [(70, "70 'a' .*; 70 'a' is ordinary text"), ([2, 5000], "the tokenizer has no token 5000")],
+)
+def test_an_end_that_is_a_letter_or_no_token_is_named(altered, rows_of, eos, said):
+    row = rows_of(altered(generation_config__json={"eos_token_id": eos}))["ends"]
+    assert row.verdict is Verdict.BROKEN
+    assert re.search(said, row.evidence)
+
+
+@pytest.mark.parametrize("eos", ["2", [[2]], True, -1, {"a": 2}])
+def test_an_end_that_is_no_id_is_refused_in_one_line(altered, rows_of, eos):
+    rows = rows_of(altered(generation_config__json={"eos_token_id": eos}))
+    assert rows["ends"].verdict is Verdict.REFUSED
+    assert "eos_token_id of generation_config.json must be a token id" in rows["ends"].evidence
+
+
+def test_a_turn_that_ends_in_what_ends_no_completion_is_named_with_its_id(altered, rows_of):
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<system>{% endfor %}<assistant>"
+    row = rows_of(altered(chat_template__jinja=template))["end of a turn"]
+    assert row.verdict is Verdict.BROKEN
+    assert "'<system>'" in row.evidence
+    assert "Add 3 to eos_token_id" in row.advice
+
+
+@pytest.mark.parametrize(
+    ("template", "law", "said"),
+    [
+        ("<user>{{ messages[-1].content[0].text }}<assistant>", "turns", "leaves out that of the"),
+        (KEEPS.replace("<assistant>", ""), "asks for an answer", "must write something that asks"),
+        ("{{ raise_exception('no') }}", "turns", "refuses"),
+        ("{% for", "turns", "TemplateSyntaxError"),
+    ],
+)
+def test_a_template_that_loses_or_fails_is_refused_and_blocks(
+    altered, rows_of, template, law, said
+):
+    row = rows_of(altered(chat_template__jinja=template))[law]
+    assert row.verdict is Verdict.REFUSED
+    assert row.blocks
+    assert said in row.evidence
+
+
+def test_a_template_without_a_system_turn_is_refused_with_the_way_out_and_blocks_nothing(
+    altered, rows_of
+):
+    template = KEEPS.replace("{{ m", "{% if m.role == 'system' %}{{ raise_exception('no') }}"
+                             "{% endif %}{{ m", 1)  # fmt: skip
+    row = rows_of(altered(chat_template__jinja=template))["system turn"]
+    assert row.verdict is Verdict.REFUSED
+    assert "chat.fold_system = true" in row.advice
+    assert not row.blocks
+
+
+def test_a_template_that_never_ends_is_a_row_that_says_so(altered, rows_of, monkeypatch):
+    monkeypatch.setattr(subject, "TURN_S", 1)
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    rows = rows_of(altered(chat_template__jinja=loop + KEEPS))
+    assert (rows["turns"].verdict, rows["turns"].blocks) == (Verdict.UNKNOWN, True)
+    assert "renders one turn for more than" in rows["turns"].evidence
+    assert rows["text survives"].verdict is Verdict.HOLDS
+
+
+def test_a_law_that_takes_too_long_is_a_row_whatever_the_program_in_it_catches(monkeypatch):
+    monkeypatch.setattr(examine, "PATIENCE_S", 0.2)
+
+    def endless(_):
+        while True:
+            with contextlib.suppress(Exception):
+                sum(range(10_000))
+
+    found = examine.judged(endless, None)
+    assert (found.verdict, found.evidence) == (Verdict.UNKNOWN, "it took more than 0.2 s")
+
+
+def test_text_that_is_folded_is_shown_by_one_letter(altered, rows_of):
+    def lowercase(tree):
+        tree["normalizer"] = {"type": "Lowercase"}
+
+    row = rows_of(altered(tokenizer__json=lowercase))["text survives"]
+    assert row.verdict is Verdict.BROKEN
+    assert "'T' becomes 't' and then 't'" in row.evidence
+
+
+def test_a_token_without_an_embedding_is_named(altered, rows_of):
+    def grow(tree):
+        token = tree["added_tokens"][0]
+        tree["added_tokens"].append({**token, "id": 280, "content": "<image>"})
+
+    row = rows_of(altered(tokenizer__json=grow))["embeddings"]
+    assert row.verdict is Verdict.BROKEN
+    assert "280 for 281 tokens: none for '<image>', from id 280 on" in row.evidence
+
+
+def test_what_a_config_cannot_express_is_refused_before_weights_are_read(altered, rows_of):
+    row = rows_of(altered(config__json={"attention_chunk_size": 8}))["windows, caps, scales"]
+    assert row.verdict is Verdict.REFUSED
+    assert "attention_chunk_size = 8" in row.evidence
+
+
+def test_a_window_that_the_model_never_reads_is_refused_by_the_learner(altered, rows_of):
+    rows = rows_of(altered(config__json={"sliding_window": 4}), weights=True)
+    assert rows["windows, caps, scales"].verdict is Verdict.HOLDS
+    assert rows["learner is the model"].verdict is Verdict.REFUSED
+
+
+def test_a_folder_of_a_tokenizer_alone_has_its_laws_tried(altered, rows_of):
+    rows = rows_of(altered(weights=False, drop=["config.json"]), engines=("hf",))
+    assert {rows[law].verdict for law in ("weights", "embeddings")} == {Verdict.ABSENT}
+    assert {rows[law].verdict for law in ("turns", "answers' text")} == {Verdict.HOLDS}
+
+
+def test_what_a_terminal_would_obey_is_shown_as_letters(altered, rows_of):
+    hostile = "<user>\x1b[31m{{ messages[0].content }}<assistant>"
+    row = rows_of(altered(chat_template__jinja=hostile))["turns"]
+    assert "\x1b" not in row.evidence
+    assert "x1b" in row.evidence
+
+
+def test_the_smallest_example_is_a_part_of_which_nothing_can_be_left_out():
+    assert smallest("some long text with b and c in it", lambda t: "b" in t and "c" in t) == "bc"
+
+
+def completion(ids, logprobs, said=""):
+    return Completion(ids, logprobs, said, FinishReason.LENGTH, 0, "")
+
+
+def subject_with(**found):
+    subject = Subject(resolve_model("tiny"))
+    empty = {"requests": (), "together": [], "alone": [], "own": [], "reading": {}}
+    subject.__dict__["rollouts"] = Rollouts(**(empty | found))
+    return subject
+
+
+def test_a_model_that_reads_better_without_the_start_its_tokenizer_writes_is_told():
+    found = text.reads_best(subject_with(reading={(): -4.3, (1,): -2.0, (3,): -1.0}))
+    assert found.verdict is Verdict.BROKEN
+    assert "behind '<system>'" in found.advice
+    close = text.reads_best(subject_with(reading={(): -2.2, (1,): -2.0}))
+    assert close.verdict is Verdict.HOLDS
+
+
+def test_an_answer_that_its_neighbours_change_is_shown_beside_the_other():
+    request = Request("0", (1, 70), (0,))
+    found = weights.neighbours(
+        subject_with(
+            requests=(request,),
+            together=[[completion((71, 72), (-1.0, -1.0))]],
+            alone=[[completion((71, 73), (-1.0, -1.0))]],
+            own=[[[-1.0, -1.0]]],
+        )
+    )
+    assert found.verdict is Verdict.BROKEN
+    assert "in a batch 'b' 'c', alone 'b' 'd'" in found.evidence
+
+
+@pytest.mark.parametrize("gap", [0.01, float("nan")])
+def test_log_probs_that_differ_are_broken_and_so_are_those_that_are_no_numbers(gap):
+    assert weights._agreed(gap, "float32", "x").verdict is Verdict.BROKEN
+    assert weights._agreed(1e-4, "float32", "x").verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize(
+    ("got", "said"),
+    [
+        (((70, 71), "stop", "ab"), "reads 'ab', due was ' ab'"),
+        (((70,), "stop", "a"), "the engine says 'a' \\(stop\\), due were 2"),
+        (((70, 71), "length", " ab"), "'b' \\(length\\), due were 2 \\(stop\\)"),
+        (((70, 71), "stop", " ab"), None),
+    ],
+)
+def test_an_engine_that_says_other_tokens_text_or_ends_is_broken(got, said):
+    class Doctored(engines.Stage):
+        def completions(self, law):
+            scene = Scene((1,), (70, 71), 2, FinishReason.STOP, text=" ab", shows="x")
+            ids, finish, read = got
+            return [(scene, Completion(ids, (0.0,) * 2, read, FinishReason(finish), 0, ""))]
+
+    found = engines.texts(Doctored(Subject(resolve_model("tiny")), "hf"))
+    assert found.verdict is (Verdict.HOLDS if said is None else Verdict.BROKEN)
+    if said is not None:
+        assert re.search(said, found.evidence)
+
+
+def test_a_law_that_raises_is_a_row_that_names_its_error():
+    def raises(subject):
+        raise RecursionError("too deep")
+
+    found = examine.judged(raises, None)
+    assert found == finding.unknown("RecursionError: too deep", "Not one of ours: see its cause.")
