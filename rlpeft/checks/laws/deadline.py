@@ -27,9 +27,9 @@ def deadline(seconds: float) -> Iterator[None]:
         yield
         return
     former = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    others = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, *others)
         signal.signal(signal.SIGALRM, former)

@@ -138,8 +138,7 @@ def test_a_folder_of_a_tokenizer_alone_has_its_laws_tried(altered, rows_of):
 
 
 def test_what_a_terminal_would_obey_is_shown_as_letters(altered, rows_of):
-    hostile = "<user>\x1b[31m{{ messages[0].content }}<assistant>"
-    row = rows_of(altered(chat_template__jinja=hostile))["turns"]
+    row = rows_of(altered(chat_template__jinja=f"\x1b[31m{KEEPS}"))["turns"]
     assert "\x1b" not in row.evidence
     assert "x1b" in row.evidence
 
