@@ -17,8 +17,9 @@ from rlpeft.checks.leak import occurrences
 from rlpeft.checks.row import Check
 from rlpeft.collect import Evidence, draw
 from rlpeft.config import Recipe
+from rlpeft.eos import eos_ids
 from rlpeft.evaluate import Prompter
-from rlpeft.models import eos_ids, resolve_model
+from rlpeft.models import resolve_model
 from rlpeft.pieces import Piece, pieces, shown
 from rlpeft.prompts import turn_end
 from rlpeft.rollout.ends import read_stops
