@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rlpeft.models import eos_ids, load_tokenizer
+from rlpeft.eos import eos_ids
+from rlpeft.models import load_tokenizer
 from rlpeft.prompts import encode_text, prefix_ids
 
 Parts = Mapping[str, Any]
