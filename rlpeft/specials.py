@@ -56,8 +56,8 @@ def controls(tokenizer: Any) -> Controls:
 
 
 @lru_cache(maxsize=CACHED)
-def _controls(tokenizer: Any, template: Any, size: int) -> Controls:
-    added = getattr(tokenizer, "added_tokens_decoder", {}) if size else {}
+def _controls(tokenizer: Any, template: Any, _size: int) -> Controls:
+    added = getattr(tokenizer, "added_tokens_decoder", {})
     turn = _one_turn(tokenizer) if template else ""
     special = {str(name) for name in getattr(tokenizer, "all_special_tokens", ())}
     found = {

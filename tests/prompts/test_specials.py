@@ -115,6 +115,9 @@ def test_a_tokenizer_without_a_fast_form_says_that_it_cannot_keep_them_apart():
         all_special_tokens = ("<eos>",)
         added_tokens_decoder = {7: type("Token", (), {"content": "<eos>", "special": True})}
 
+        def __len__(self):
+            return 8
+
         def __call__(self, text, add_special_tokens=False):
             return {"input_ids": [7 if part == "<eos>" else 1 for part in text.split()]}
 
