@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,12 +89,13 @@ def serve(
         stop: see `jobs.library.stops_of`; for requests that give none.
 
     Raises:
-        RlpeftError: no experts, ones that do not go together or not with `auto`, no vLLM, or
-            more tokens asked for than the model can attend to.
+        RlpeftError: the address is another's, no experts, ones that do not go together or not
+            with `auto`, no vLLM, or more tokens asked for than the model can attend to.
     """
     with needs_vllm("rlpeft serve"):
         from rlpeft.rollout.vllm_plugin.ends import Ends
         from rlpeft.rollout.vllm_plugin.server import Listen, Served, run
+    check_address(host, port)
     room = lengths.within(context_length(recipe))
     path = resolve_model(recipe.model.name)
     experts = read_experts(root, recipe)
@@ -111,6 +113,25 @@ def serve(
         form=form,
     )
     run(served, Listen(host, port, api_key), _hf_engine(recipe, served))
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse, before anything is loaded, an address on which nobody could listen.
+
+    Raises:
+        ConfigError: the port is taken or not allowed, or the host is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As the server itself does: a port that was left a moment ago is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"the server must be able to listen on port {port} of {host!r}, got: {error}. Choose "
+            "another --port or --host, or end what listens there."
+        ) from error
 
 
 def _hf_engine(recipe: Recipe, served: Any) -> Any:

@@ -15,20 +15,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.checkpoint import FINGERPRINT_FILE
-from rlpeft.config import Section
+from rlpeft.config import Name, Section
 from rlpeft.digests import is_base
 from rlpeft.errors import ExpertError
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.measures import Measure
+from rlpeft.rollout_config import StopStrings
 from rlpeft.tokenizer_digest import Parts, changed_parts
 
 EXPERT_FOLDER = "expert"
@@ -109,7 +110,7 @@ class ExpertCard(Section):
     # Cards written by later versions may say more; what we know must still be readable.
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
-    name: str
+    name: Name
     """The recipe's name."""
     base_model: str
     """Name of the base model as the recipe gave it."""
@@ -144,7 +145,7 @@ class ExpertCard(Section):
     """Of the base model on the same problems."""
     equals_base: bool = False
     """Whether it changes nothing: no step did better in validation than the base model."""
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    stop: StopStrings = ()
     """Strings that ended its completions in training; none in cards from before this."""
     versions: dict[str, str] = {}
     """Versions of the libraries that decide its numbers."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from rlpeft.adapter_config import Section
+from rlpeft.types import LONGEST_STOP, MOST_STOPS
 
 DECIDED_BY = {
     "model": "model.name",
@@ -22,6 +23,12 @@ DECIDED_BY = {
     "seed": "train.seed",
 }
 """Arguments of an engine that other keys of a recipe decide."""
+
+
+StopStrings = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)], ...],
+    Field(max_length=MOST_STOPS),
+]
 
 
 class RolloutConfig(Section):
@@ -41,7 +48,7 @@ class RolloutConfig(Section):
     """Must be 1 in training: truncation biases the importance ratio."""
     top_k: Annotated[int, Field(ge=0)] = 0
     """Must be 0 in training, for the same reason."""
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    stop: StopStrings = ()
     """Strings that end a completion."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Sequences generated at once; if absent, 256 in `hf`, and vLLM's own choice in `vllm`."""

@@ -39,6 +39,13 @@ class Problem:
     special_tokens: bool = False
 
 
+MOST_STOPS = 32
+"""Stop strings of a recipe, a card or a request."""
+
+LONGEST_STOP = 1024
+"""Characters of a stop string: engines keep, or read again, as many after every token."""
+
+
 class FinishReason(StrEnum):
     """Why a completion ended: an end-of-sequence token or stop string, or a length limit."""
 

@@ -173,3 +173,21 @@ def test_the_folder_of_a_run_is_answered_with_the_expert_in_it(tmp_path, make_ex
     make_expert("mine", {"z": torch.ones(2)}, folder=tmp_path / "expert")
     with pytest.raises(ExpertError, match=f"Did you mean '{tmp_path / 'expert'}'"):
         read_card(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"name": "a\r\nSet-Cookie: b=1"}, "name must be printable"),
+        ({"name": "\x1b[31mred"}, "name must be printable"),
+        ({"name": "../../a"}, "hold no slash"),
+        ({"name": "a" * 1000}, "name must have at most"),
+        ({"stop": ["a" * 1025]}, "stop.0"),
+        ({"stop": [str(n) for n in range(33)]}, "stop: Tuple should have at most 32 items"),
+    ],
+)
+def test_a_card_of_a_stranger_whose_words_would_do_harm_is_refused(expert, said, message):
+    path = expert[0] / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    with pytest.raises(ExpertError, match=message):
+        read_card(expert[0])

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.types import Completion, Request, Sampling
+from rlpeft.types import LONGEST_STOP, MOST_STOPS, Completion, Request, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,9 @@ def check_sampling(sampling: Sampling) -> None:
     """Refuse sampling that means nothing.
 
     Raises:
-        EngineError: a temperature that is no number at or above 0, or an empty stop string, which
-            every completion would contain at its start.
+        EngineError: a temperature that is no number at or above 0; an empty stop string, which
+            every completion would contain at its start; or more of them, or longer ones, than
+            anybody means.
     """
     if not (math.isfinite(sampling.temperature) and sampling.temperature >= 0):
         raise EngineError(
@@ -90,6 +91,12 @@ def check_sampling(sampling: Sampling) -> None:
         )
     if "" in sampling.stop:
         raise EngineError(f"stop strings must not be empty, got {list(sampling.stop)!r}.")
+    if (number := len(sampling.stop)) > MOST_STOPS:
+        raise EngineError(f"stop strings must be at most {MOST_STOPS}, got {number}.")
+    if (longest := max(map(len, sampling.stop), default=0)) > LONGEST_STOP:
+        raise EngineError(
+            f"a stop string must have at most {LONGEST_STOP} characters, got one of {longest}."
+        )
 
 
 def check_tokens(token_ids: Sequence[int], vocabulary: int, *, of: str) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 
 import pytest
 import typer
@@ -92,3 +93,18 @@ def test_a_run_into_a_folder_of_something_else_is_one_line(tmp_path):
     (tmp_path / "card.json").write_text(json.dumps({}))
     line = one_line("train", "quickstart", "--local", "--out", tmp_path)
     assert "must be a new or empty folder" in line
+
+
+@pytest.mark.vllm
+def test_a_port_that_another_server_has_is_one_line(tmp_path, make_expert):
+    import torch
+
+    pytest.importorskip("vllm")
+    make_expert("x", {"base_model.model.a.svf_z": torch.ones(2)}, folder=tmp_path / "x")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = one_line("serve", "--port", port, "--experts", tmp_path)
+        assert f"must be able to listen on port {port} of '127.0.0.1'" in line
+        assert "another --port" in line

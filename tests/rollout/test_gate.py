@@ -129,6 +129,9 @@ NAMES = "base, swap, auto."
         ({"prompt": ["a", ""]}, "must not be empty"),
         ({"n": MAX_SEQUENCES + 1}, f"at most {MAX_SEQUENCES}"),
         ({"n": 16384}, "got 16384 times 1"),
+        ({"n": "16384"}, "got 16384 times 1"),
+        ({"n": "2", "prompt": ["a"] * MAX_SEQUENCES}, "got 2 times"),
+        ({"n": 2.0, "prompt": ["a"] * MAX_SEQUENCES}, "got 2 times"),
         ({"n": 2, "prompt": ["a"] * (MAX_SEQUENCES // 2 + 1)}, "times"),
     ],
 )
@@ -153,6 +156,14 @@ def test_what_would_fail_or_block_others_is_refused(
 )
 def test_a_body_that_is_no_request_is_refused(client: Client, body: bytes, status: int) -> None:
     assert client(ASK, body)[0] == status
+
+
+def test_beam_search_is_for_models_that_need_no_choosing(client: Client) -> None:
+    beam = RIGHT | {"use_beam_search": True}
+    status, _, body = client(ASK, beam | {"model": "auto"})
+    assert status == 400
+    assert "`auto` would choose again at every token" in error(body)
+    assert client(ASK, beam)[0] == client(ASK, RIGHT | {"model": "auto"})[0] == 200
 
 
 def test_as_many_as_a_batch_holds_are_let_in(client: Client) -> None:

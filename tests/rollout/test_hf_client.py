@@ -103,7 +103,8 @@ def test_a_request_whose_client_left_ends_and_the_others_go_on(
 
         def counted(requests: Any, sampling: Any, **options: Any) -> Any:
             done = rollout(requests, sampling, **options)
-            lengths.update({r.id: len(c[0].token_ids) for r, c in zip(requests, done, strict=True)})
+            for request, (completion,) in zip(requests, done, strict=True):
+                lengths[request.id.partition("#")[0]] = len(completion.token_ids)
             return done
 
         monkeypatch.setattr(client.engine, "rollout", counted)
@@ -139,5 +140,21 @@ def test_a_request_that_the_engine_refuses_fails_alone(config: Any) -> None:
         assert isinstance(answers[0], list), "it shares the batch"
         assert isinstance(answers[1], VLLMValidationError), "which the server tells as a 400"
         assert "must be shorter than the model's context of 12" in str(answers[1])
+
+    with_client(config, use, endless=False)
+
+
+def test_requests_to_which_clients_gave_one_name_get_answers_of_their_own(config: Any) -> None:
+    async def use(client: HfClient) -> None:
+        async def answer(name: str, text: str) -> str:
+            asked = ask(client, name, text=text, max_tokens=8, temperature=0.0, output_kind=WHOLE)
+            (whole,) = [output async for output in asked]
+            return str(whole.outputs[0].text)
+
+        prompts = ["3714@=", "1234@=", "5678@="]
+        apart = [await answer(prompt, prompt) for prompt in prompts]
+        assert len({*apart}) == 3
+        together = asyncio.gather(*(answer("same", prompt) for prompt in prompts))
+        assert await asyncio.wait_for(together, timeout=30) == apart
 
     with_client(config, use, endless=False)

@@ -151,6 +151,8 @@ def test_a_token_that_the_model_does_not_embed_is_refused(llama, token):
         ({"temperature": math.nan}, "temperature must be finite"),
         ({"temperature": -1.0}, "at least 0, got -1"),
         ({"stop": ("x", "")}, "stop strings must not be empty"),
+        ({"stop": ("x", "y" * 1025)}, "at most 1024 characters, got one of 1025"),
+        ({"stop": tuple(map(str, range(33)))}, "must be at most 32, got 33"),
     ],
 )
 def test_sampling_that_means_nothing_is_refused(llama, sampling, message):

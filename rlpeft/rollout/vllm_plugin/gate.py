@@ -147,8 +147,7 @@ class Gate:
         prompts = _prompts(tree.get("prompt")) if path == "/v1/completions" else [None]
         for prompt in prompts:
             self._check_prompt(prompt)
-        number = tree.get("n")
-        number = number if isinstance(number, int) else 1
+        number = _whole(tree.get("n"))
         if len(prompts) * number > MAX_SEQUENCES:
             raise _bad(
                 f"n times the number of prompts must be at most {MAX_SEQUENCES}, got {number} "
@@ -163,6 +162,11 @@ class Gate:
         if model not in self.models:
             message = f"The model `{model}` does not exist. There are: {known}."
             raise Refused(404, "NotFoundError", message, "model")
+        if model == AUTO and tree.get("use_beam_search"):
+            raise _bad(
+                f"beam search must name a model: `{AUTO}` would choose again at every token.",
+                "use_beam_search",
+            )
 
     def _check_prompt(self, prompt: Any) -> None:
         if prompt == "" or prompt == []:
@@ -176,6 +180,14 @@ class Gate:
 
 def _bad(message: str, param: str) -> Refused:
     return Refused(400, "BadRequestError", message, param)
+
+
+def _whole(found: Any) -> int:
+    """A number of completions as vLLM reads it, out of text and 3.0 too; 1 if it is none."""
+    try:
+        return int(found) if isinstance(found, int | float | str) else 1
+    except (ValueError, OverflowError):
+        return 1
 
 
 def _prompts(found: Any) -> list[Any]:

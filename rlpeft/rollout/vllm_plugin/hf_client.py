@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -125,6 +126,7 @@ class HfClient(TwoPass):
         self.input_processor = InputProcessor(vllm_config, self.renderer)
         self.engine, self.vocabulary = engine, engine.vocabulary
         self._waiting: list[Waiting] = []
+        self._numbers = count()
         self._worker: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1)
 
@@ -142,7 +144,9 @@ class HfClient(TwoPass):
         ids = list(extract_prompt_components(self.model_config, prompt).token_ids or ())
         name = None if expert is None else expert.lora_name
         sampling_params = self.ends.of(name, sampling_params)
-        request = Request(request_id, tuple(ids), _seeds(sampling_params), name)
+        # Clients name requests, and two of one name may share a batch: each has a number here.
+        own_id = f"{request_id}#{next(self._numbers)}"
+        request = Request(own_id, tuple(ids), _seeds(sampling_params), name)
         tokenizer = self.renderer.tokenizer
         replies = [Reply(k, ids, sampling_params, tokenizer) for k in range(sampling_params.n)]
         kind = sampling_params.output_kind
