@@ -81,10 +81,7 @@ def latest_texts(
 
 def prompt_ends(tokenizer: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
     """The last words of each prompt as the model reads them, special tokens included."""
-    found: list[str] = tokenizer.batch_decode(
-        [list(prompt[-SHOWN:]) for prompt in prompts], clean_up_tokenization_spaces=False
-    )
-    return found
+    return _decode(tokenizer, [prompt[-SHOWN:] for prompt in prompts], special_tokens=True)
 
 
 def _behind(said: str, text: str) -> str:

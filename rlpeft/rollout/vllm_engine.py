@@ -27,7 +27,7 @@ from rlpeft.rollout.text import completion_texts, prompt_ends
 from rlpeft.rollout.vllm_plugin import register
 from rlpeft.rollout.vllm_plugin.core import Core
 from rlpeft.rollout.vllm_plugin.experts import EmptyLoras, payload, stacked_payload
-from rlpeft.rollout.vllm_plugin.internals import check_version
+from rlpeft.rollout.vllm_plugin.internals import check_version, forget_requests
 from rlpeft.rollout.vllm_plugin.options import check_compiled, check_experts_form, check_options
 from rlpeft.rollout.vllm_plugin.parameters import finish_reason, flat, sampled, scored
 from rlpeft.rollout.vllm_plugin.plan import choose_form, read_config
@@ -222,10 +222,12 @@ class VllmEngine:
                 "shorten it."
             )
         check_tokens(request.prompt_ids, self._core.vocabulary, of=f"prompt {request.id!r}")
-        if any(seed < 0 for seed in request.seeds):
-            raise EngineError(
-                f"seeds must be >= 0 (vLLM takes -1 for none), got {request.seeds!r}."
-            )
+        for seed in request.seeds:
+            if not 0 <= seed < 2**64:
+                raise EngineError(
+                    "seeds must be at least 0 (vLLM takes -1 for none) and have at most 64 bits, "
+                    f"got {seed} in request {request.id!r}."
+                )
 
     def _parameters(
         self, request: Request, seed: int, sampling: Sampling, stops: Stops
@@ -271,12 +273,16 @@ def _generate(
     given = list(experts) if any(experts) else None
     # Queued whole before any is scheduled: what shares a batch, and so how its numbers are rounded,
     # must not depend on how fast requests arrive. It also fills the first batch.
-    llm.sleep(level=0, mode="keep")
     try:
-        llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
-    finally:
-        llm.wake_up(tags=["scheduling"])
-    outputs = llm.wait_for_completion(use_tqdm=False)
+        llm.sleep(level=0, mode="keep")
+        try:
+            llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
+        finally:
+            llm.wake_up(tags=["scheduling"])
+        outputs = llm.wait_for_completion(use_tqdm=False)
+    except BaseException:  # an interrupt in a notebook too: the next call must not wait for these
+        forget_requests(llm)
+        raise
     for ids, output in zip(prompts, outputs, strict=True):
         if list(ids) != list(output.prompt_token_ids):
             raise EngineError(

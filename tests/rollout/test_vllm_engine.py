@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -367,7 +368,8 @@ def test_sequences_too_short_to_score_have_no_logprobs(
         (Request("r", PROMPT, (0,), expert="maths"), {}, "expert 'maths' of request"),
         (Request("r", (5,) * CONTEXT, (0,)), {}, "prompt 'r' must have 1 to 95 tokens"),
         (Request("r", (), (0,)), {}, "it has 0"),
-        (Request("r", PROMPT, (-1,)), {}, "seeds must be >= 0"),
+        (Request("r", PROMPT, (-1,)), {}, "seeds must be at least 0 .* got -1 in request 'r'"),
+        (Request("r", PROMPT, (0, 2**64)), {}, "at most 64 bits, got 18446744073709551616"),
         (Request("r", PROMPT, (0,)), {"temperature": 0.001}, "temperature must be 0 or at least"),
         (Request("r", PROMPT, (0,)), {"temperature": 3.0}, r"temperature must be in \[0, 2\]"),
         (Request("r", (1, 999), (0,)), {}, "0 to 43, which is what the model embeds"),
@@ -381,6 +383,49 @@ def test_a_request_vllm_would_change_quietly_is_refused(
     engine.load_adapter(states(policy, scale=0.0))
     with pytest.raises(EngineError, match=message):
         engine.rollout([request_], Sampling(max_tokens=4, **sampling))
+
+
+@pytest.mark.timeout(60)
+def test_what_was_asked_before_an_interrupt_is_neither_waited_for_nor_answered(
+    engine: VllmEngine, policy: PeftModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.load_adapter(states(policy, scale=0.0))
+    before = complete(engine)
+
+    def interrupt(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._core._llm, "wait_for_completion", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            complete(engine, LONG_PROMPT)
+    client = engine._core._llm.llm_engine.engine_core
+    encode = client.encoder.encode
+
+    def refuse(sent: Any) -> Any:
+        if hasattr(sent, "sampling_params"):
+            raise OverflowError
+        return encode(sent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client.encoder, "encode", refuse)
+        with pytest.raises(OverflowError):
+            complete(engine, LONG_PROMPT)
+    assert [c.token_ids for c in complete(engine)] == [c.token_ids for c in before]
+
+
+def test_nothing_asked_is_nothing_answered(engine: VllmEngine, policy: PeftModel) -> None:
+    engine.load_adapter(states(policy, scale=0.0))
+    assert engine.rollout([], Sampling(max_tokens=4)) == []
+    assert engine.rollout([Request("r", PROMPT, ())], Sampling(max_tokens=4)) == [[]]
+
+
+def test_a_program_that_its_own_engine_would_run_again_is_told_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(EngineError, match="below `if __name__ == '__main__':`"):
+        VllmEngine(folder, None)
 
 
 @pytest.mark.parametrize(

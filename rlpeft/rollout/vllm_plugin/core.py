@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ class Core:
     def __init__(
         self, model_path: str, arguments: Mapping[str, Any], variables: Mapping[str, str]
     ) -> None:
+        check_main()
         self.log = VllmLog()
         try:
             with environment({**variables, **self.log.variables}):
@@ -58,7 +60,7 @@ class Core:
         except Exception as error:  # of vLLM's, torch's, pydantic's classes; all end here
             cause = self.log.first_error() or reason(error)
             raise EngineError(
-                f"vLLM did not start: {cause}{_hint(cause)} Its log: {self.log.path}"
+                f"vLLM did not start: {cause.rstrip('.')}.{_hint(cause)} Its log: {self.log.path}"
             ) from error
         self._cores, self._died = core_processes(self._llm), False
         cores = [psutil.Process(process.pid) for process in self._cores]
@@ -123,7 +125,25 @@ class Core:
         return None
 
 
+GUARD = (
+    "a program must start an engine below `if __name__ == '__main__':`, for every process of "
+    "vLLM imports that program anew"
+)
+
+
+def check_main() -> None:
+    """Refuse to start vLLM in one of its own processes, which imports the program that did so.
+
+    Raises:
+        EngineError: says how to write the program.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise EngineError(f"{GUARD}. This is such a process.")
+
+
 def _hint(cause: str) -> str:
+    if "See root cause above" in cause:  # which is in no log of ours
+        return f" If it starts while it is imported: {GUARD}."
     # What vLLM advises has no effect on a CPU, where we set the size of the cache.
     if current_platform.is_cpu() and "cache" in cause:
         return " Here rollout.options.kv_cache_memory_bytes decides the size of the cache."

@@ -256,6 +256,16 @@ def core_processes(llm: Any) -> list[BaseProcess]:
     return [] if resources is None else list(resources.engine_manager.processes)
 
 
+def forget_requests(llm: Any) -> None:
+    """Drop every request of a `vllm.LLM`, waiting or running.
+
+    What an exception left behind would be waited for by the next call, for ever where it never
+    reached the core, and its answers would come among those of that call.
+    """
+    engine = llm.llm_engine
+    engine.abort_request([*engine.output_processor.request_states], internal=True)
+
+
 def wake_callers_at_death(llm: Any) -> None:
     """Wait for a core to end, then make every call that waits for it raise `EngineDeadError`.
 
