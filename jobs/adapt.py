@@ -30,7 +30,7 @@ from rlpeft.build import (
     check_inputs,
     library_versions,
 )
-from rlpeft.checkpoint import TOKENIZER
+from rlpeft.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import ChatConfig, Recipe
 from rlpeft.digests import model_digest
@@ -42,6 +42,7 @@ from rlpeft.measures import Measure
 from rlpeft.metrics import RECIPE_FILE
 from rlpeft.mixing import ExpertSet
 from rlpeft.models import resolve_model
+from rlpeft.reward_code import reward_code
 from rlpeft.rollout.fleet import Fleet, LocalFleet
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.catalogue import load_task
@@ -78,7 +79,9 @@ class Inputs:
         recipe = self.recipe.model_dump(mode="json", exclude=EXECUTION_ONLY)
         if self.recipe.chat == ChatConfig():  # as in searches from before there was such a section
             del recipe["chat"]
+        code = reward_code(reward.name for reward in self.recipe.reward)
         return {
+            **({REWARD_CODE: code} if code else {}),
             "method": "adapt",
             "recipe": recipe,
             "experts": dict(zip(self.experts.names[1:], digests, strict=True)),

@@ -18,7 +18,7 @@ from rewards.scorer import RewardSpec, Scorer
 from rlpeft import models
 from rlpeft.adapter_state import AdapterState
 from rlpeft.chat import ChatForm
-from rlpeft.checkpoint import TOKENIZER
+from rlpeft.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.config import ChatConfig, Recipe
 from rlpeft.digests import model_digest
 from rlpeft.eos import eos_ids
@@ -34,6 +34,7 @@ from rlpeft.models import (
     require_embedded,
     resolve_model,
 )
+from rlpeft.reward_code import reward_code
 from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.golds import require_golds
 from rlpeft.tokenizer_digest import tokenizer_parts
@@ -275,7 +276,7 @@ def build_card(recipe: Recipe) -> ExpertCard:
 
 
 def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
-    """What must not change under a checkpoint: recipe, data, base model and its tokenizer.
+    """What must not change under a checkpoint: recipe, data, base, tokenizer, code of rewards.
 
     With a constant schedule a longer run begins exactly as the shorter one, so its length may.
     """
@@ -288,11 +289,13 @@ def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
     if recipe.chat == ChatConfig():  # as in runs from before there was such a section
         del tree["chat"]
     path = resolve_model(recipe.model.name)
+    code = reward_code(reward.name for reward in recipe.reward)
     return {
         "recipe": tree,
         "data": task.fingerprint(),
         "base_model": model_digest(path),
         TOKENIZER: tokenizer_parts(path),
+        **({REWARD_CODE: code} if code else {}),
     }
 
 

@@ -26,8 +26,9 @@ from rlpeft.files import read_json, remove, replacing_folder, write_json
 
 FINGERPRINT_FILE = "fingerprint.json"
 
-TOKENIZER = "tokenizer"
-"""In a fingerprint: what decides tokens and prompts (`rlpeft.tokenizer_digest`)."""
+TOKENIZER, REWARD_CODE = "tokenizer", "reward_code"
+"""In a fingerprint: what decides tokens and prompts (`rlpeft.tokenizer_digest`), and what judges
+completions (`rlpeft.reward_code`)."""
 
 TENSOR_KEY = "__tensor__"
 PAIRS_KEY = "__pairs__"
@@ -111,10 +112,17 @@ def check_fingerprint(
         return []
     mend = "Restore it, or start anew with another --out."
     stored = read_json(path, CheckpointError, mend=mend)
-    # Runs of before version 0.2 do not say by which method they train, nor by which tokenizer.
-    former = {name: fingerprint.get(name) for name in ("method", TOKENIZER) if name in fingerprint}
-    unknown = [TOKENIZER] if TOKENIZER in former and TOKENIZER not in stored else []
+    # Runs of before version 0.2 do not say by which method they train, nor by which tokenizer, nor
+    # which code judges them.
+    since = ("method", TOKENIZER, REWARD_CODE)
+    former = {name: fingerprint.get(name) for name in since if name in fingerprint}
+    unknown = [name for name in since[1:] if name in former and name not in stored]
     stored = former | stored
+    if (method := fingerprint.get("method")) != stored.get("method"):
+        raise CheckpointError(
+            f"run {str(run)!r} was started by `rlpeft {stored['method']}`, this is `rlpeft "
+            f"{method}`. Choose another --out."
+        )
     differences = [
         f"{key} was {before!r}, is {now!r}"
         for key, before, now in _differences(stored, json.loads(json.dumps(fingerprint)))

@@ -15,6 +15,11 @@ from rlpeft.experts import STEPS_FOLDER, ExpertCard, save_expert
 from rlpeft.files import remove
 
 
+def step_folder(run: Path, step: int) -> Path:
+    """Where a run keeps the adapter of a step."""
+    return run / STEPS_FOLDER / f"step_{step:08d}"
+
+
 def list_steps(run: Path) -> list[Path]:
     """The kept adapters of a run, oldest first."""
     return sorted((run / STEPS_FOLDER).glob("step_*"))
@@ -22,7 +27,7 @@ def list_steps(run: Path) -> list[Path]:
 
 def keep_step(run: Path, state: AdapterState, card: ExpertCard, *, keep_bytes: int) -> None:
     """Keep the adapter of `card.step`, and as many before it as fit `keep_bytes` with it."""
-    folder = run / STEPS_FOLDER / f"step_{card.step:08d}"
+    folder = step_folder(run, card.step)
     if state.num_bytes > keep_bytes:
         return
     save_expert(folder, state, card)

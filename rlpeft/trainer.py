@@ -26,12 +26,13 @@ from rewards.verdict import VerdictKind
 from rlpeft.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.collect import Collector, collect, greedy_sampling, rollout_metrics, to_samples
 from rlpeft.config import Recipe
+from rlpeft.errors import CheckpointError, ExpertError
 from rlpeft.evaluate import Prompter, Scores, evaluate, require_scorable
-from rlpeft.experts import ExpertCard, save_expert
+from rlpeft.experts import ExpertCard, load_expert, save_expert
 from rlpeft.learner import Learner
 from rlpeft.measures import Measure
 from rlpeft.rollout.fleet import Fleet, Proof, SyncReport
-from rlpeft.steps import keep_step
+from rlpeft.steps import keep_step, step_folder
 from rlpeft.tasks.base import Task
 from rlpeft.types import Group
 
@@ -208,5 +209,28 @@ def resume(run: Run) -> Progress:
     if "best_correct" in found:  # as checkpoints named it when every reward was judged
         found["best_points"] = found.pop("best_correct")
     progress = Progress(**found)
+    require_best(run, progress)
     run.recorder.rewind(progress.step)
     return progress
+
+
+def require_best(run: Run, progress: Progress) -> None:
+    """Refuse to go on without the expert that is best so far: nothing later need be as good.
+
+    Raises:
+        CheckpointError: it is gone, damaged, or that of another step; says where it lies again.
+    """
+    try:
+        step = load_expert(run.best_folder).card.step
+        # One from behind the newest checkpoint, where a run was killed, is made anew.
+        if progress.best_step < 0 or step == progress.best_step or step > progress.step:
+            return
+        found = f"that of step {step}."
+    except ExpertError as error:
+        found = str(error)
+    again = step_folder(run.folder, progress.best_step)
+    mend = f"Put {str(again)!r} in its place" if again.is_dir() else "Start anew with another --out"
+    raise CheckpointError(
+        f"{str(run.best_folder)!r} must be the best expert of its run so far, of step "
+        f"{progress.best_step}, got: {found} {mend}."
+    )

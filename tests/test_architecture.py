@@ -72,6 +72,7 @@ LAYERS = {
     "rlpeft.rollout_config": 0.6,
     "rlpeft.task_config": 0.6,
     "rlpeft.reward_config": 0.7,
+    "rlpeft.reward_code": 0.7,
     "rlpeft.templates": 0.5,
     "rlpeft.files": 0.3,
     "rlpeft.suggest": 0,

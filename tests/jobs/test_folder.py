@@ -73,7 +73,7 @@ def test_a_finished_run_is_not_continued_by_another_recipe(copy, quick, lost):
 def test_supervised_training_does_not_continue_a_run_of_reinforcement(copy, quick):
     folder, _ = copy
     recipe = quick(train={"steps": 2}, sft={"micro_batch": 4})
-    with pytest.raises(CheckpointError, match="method was 'train', is 'sft'"):
+    with pytest.raises(CheckpointError, match="started by `rlpeft train`, this is `rlpeft sft`"):
         sft_run(recipe, folder)
 
 

@@ -1,6 +1,8 @@
 """A run is one run, however often it is cut off: the law of exact resume, and its exceptions."""
 
+import hashlib
 import json
+import shutil
 import threading
 
 import pytest
@@ -120,6 +122,63 @@ def test_a_checkpoint_is_not_continued_under_another_set_up(quick, tmp_path, cha
         local(quick(**changes), tmp_path)
     for path, changed in before.items():
         assert path.stat().st_mtime_ns == changed, path
+
+
+def test_a_checkpoint_is_not_continued_under_another_judge(quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "my_judge_of_late.py"
+    source.write_text("def judge(completions, **_):\n    return [1.0 for _ in completions]\n")
+    recipe = quick(reward=[{"name": "my_judge_of_late:judge"}])
+    with pytest.raises(CutOff):
+        local(recipe, tmp_path / "run", on_step=cut_off_at(1))
+    source.write_text(source.read_text().replace("1.0", "0.0"))
+    with pytest.raises(CheckpointError, match=r"reward_code\.my_judge_of_late:judge was"):
+        local(recipe, tmp_path / "run")
+    source.write_text(source.read_text().replace("0.0", "1.0"))
+    local(recipe, tmp_path / "run")
+
+
+def test_a_run_from_before_judges_were_noted_still_continues(quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "my_judge_of_old.py"
+    source.write_text("def judge(completions, **_):\n    return [1.0 for _ in completions]\n")
+    recipe = quick(reward=[{"name": "my_judge_of_old:judge"}], train={"steps": 2})
+    with pytest.raises(CutOff):
+        local(recipe, tmp_path / "run", on_step=cut_off_at(1))
+    path = tmp_path / "run" / "fingerprint.json"
+    written = json.loads(path.read_text())
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert written.pop("reward_code") == {"my_judge_of_old:judge": digest}
+    path.write_text(json.dumps(written))
+    local(recipe, tmp_path / "run")
+    assert "started before fingerprints held reward_code" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("loss", ["gone", "another step's"])
+def test_a_run_that_lost_its_best_expert_stops_at_once_and_says_where_it_lies(
+    quick, tmp_path, monkeypatch, loss
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_rising_judge.py").write_text(
+        "calls = [0.0]\n"
+        "def judge(completions, **_):\n"
+        "    calls.append(calls[-1] + 1)\n"
+        "    return [calls[-1] for _ in completions]\n"
+    )
+    out, reward = tmp_path / "run", [{"name": "my_rising_judge:judge"}]
+    recipe = quick(train={"steps": 3, "eval_every": 1}, reward=reward)
+    with pytest.raises(CutOff):
+        local(recipe, out, on_step=cut_off_at(2))
+    best, kept = out / "expert", out / "steps" / "step_00000002"
+    shutil.rmtree(best)
+    if loss != "gone":
+        shutil.copytree(out / "steps" / "step_00000001", best)
+    with pytest.raises(CheckpointError, match=r"best expert .* of step 2, got") as told:
+        local(recipe, out)
+    assert f"Put {str(kept)!r} in its place." in str(told.value)
+    shutil.rmtree(best, ignore_errors=True)
+    shutil.copytree(kept, best)
+    local(recipe, out)
 
 
 def test_a_run_without_a_step_may_still_be_mended(quick, tmp_path):
