@@ -35,6 +35,7 @@ from rlpeft.experts import (
     load_expert,
     other_prompts,
 )
+from rlpeft.export_config import own_config
 from rlpeft.files import replacing_folder
 from rlpeft.model_card import README_FILE, is_hub_id, model_card
 from rlpeft.models import (
@@ -166,6 +167,8 @@ def export_expert(
             f"--base-id must be owner/name, of a base on a hub, and goes with --format peft; got "
             f"{base_id!r} with --format {format}."
         )
+    if dtype is not None and format != "merged":
+        raise ExpertError(f"--dtype is of merged weights, --format {format} has none. Remove it.")
     source = open_source(folder, base, base_id, dtype)
     check_target(out, force=force)
     with replacing_folder(out) as partial:
@@ -287,9 +290,9 @@ def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:
 
 
 def write_peft(source: Source, policy: PeftModel, folder: Path) -> None:
-    """The expert's own folder, naming its base model as others know it, and a README."""
-    config = {**source.expert.config, "inference_mode": True}
-    config["base_model_name_or_path"] = source.base_id
+    """The expert's folder, naming its base model as others know it, and a README."""
+    config = own_config(source.expert, policy)
+    config |= {"inference_mode": True, "base_model_name_or_path": source.base_id}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True))
     save_file(dict(source.expert.tensors), folder / TENSOR_FILE, metadata={"format": "pt"})
     _write_card(source, folder)

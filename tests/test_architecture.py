@@ -18,6 +18,7 @@ LAYERS = {
     "rlpeft.doctor": 4.7,
     "rlpeft.checks": 4.6,
     "rlpeft.export": 4.5,
+    "rlpeft.export_config": 4.4,
     "rlpeft.report": 4.5,
     "rlpeft.report_charts": 4.4,
     "rlpeft.report_answers": 4.3,

@@ -219,8 +219,43 @@ def test_a_config_of_another_method_is_refused(trained, tmp_path):
 
 def test_targets_that_leave_tensors_out_are_refused(trained, tmp_path):
     folder = broken(trained("svf")[0], tmp_path / "broken", config={"target_modules": ["q_proj"]})
-    with pytest.raises(ExpertError, match="says something else than the card"):
+    with pytest.raises(ExpertError, match="must be of target_modules"):
         export_expert(folder, tmp_path / "out", format="peft")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"use_rslora": True},
+        {"alpha_pattern": {"q_proj": 33.0}},
+        {"rank_pattern": {"q_proj": 2}},
+        {"target_modules": "(a+)+$"},
+        {"exclude_modules": ["q_proj"]},
+        {"modules_to_save": ["lm_head"]},
+        {"init_lora_weights": "pissa"},
+        {"megatron_config": {"a": 1}},
+    ],
+    ids=lambda config: next(iter(config)),
+)
+def test_an_option_that_the_card_does_not_mean_is_refused_by_name(trained, tmp_path, config):
+    folder = broken(trained("lora")[0], tmp_path / "broken", config=config)
+    with pytest.raises(ExpertError, match=f"must be of {next(iter(config))} .*as its card means"):
+        export_expert(folder, tmp_path / "out", format="peft")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_a_stranger_are_not_passed_on(trained, tmp_path):
+    odd = {"auto_mapping": {"parent_library": "os"}, "of_a_later_version": 1, "loftq_config": None}
+    folder = broken(trained("lora")[0], tmp_path / "broken", config=odd)
+    export_expert(folder, tmp_path / "out", format="peft")
+    written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert written["auto_mapping"] is None
+    assert "of_a_later_version" not in written
+
+
+def test_a_dtype_is_refused_where_no_weights_are_merged(trained, tmp_path):
+    with pytest.raises(ExpertError, match="--dtype is of merged weights, --format peft has none"):
+        export_expert(trained("svf")[0], tmp_path / "out", format="peft", dtype="bfloat16")
 
 
 def test_a_config_that_means_another_update_is_refused(trained, tmp_path):
