@@ -40,7 +40,7 @@ from rlpeft.experts import find_experts, read_card
 from rlpeft.files import read_json, replacing, write_json
 from rlpeft.measures import Measure
 from rlpeft.metrics import RECIPE_FILE
-from rlpeft.mixing import ExpertSet
+from rlpeft.mixing import ExpertSet, require_svf
 from rlpeft.models import resolve_model
 from rlpeft.reward_code import reward_code
 from rlpeft.rollout.fleet import Fleet, LocalFleet
@@ -101,9 +101,11 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     """
     digest = model_digest(resolve_model(recipe.model.name))
     folders = expert_folders(recipe, digest)
-    engine_recipe = recipe.engine_recipe(read_card(folders[0]).adapter)
+    for card in (found := [read_card(folder) for folder in folders]):
+        require_svf(card.name, str(card.adapter.get("type", "svf")))
+    engine_recipe = recipe.engine_recipe(found[0].adapter)
     factors: Mapping[str, str] | None = None
-    is_direct = all(read_card(f).adapter.get("parametrisation") == "direct" for f in folders)
+    is_direct = all(card.adapter.get("parametrisation") == "direct" for card in found)
     if recipe.rollout.engine == "vllm" or not is_direct:  # vLLM reads the factors themselves
         with _LOADING:
             factors = build_state(engine_recipe).factors

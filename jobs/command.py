@@ -40,6 +40,18 @@ def file_to_write(path: Path | None) -> Path | None:
     return path
 
 
+def refuse_own_input(file: Path | None, out: Path | None) -> None:
+    """Refuse to write answers over what they answer.
+
+    Raises:
+        ConfigError: both are one file.
+    """
+    if file is None or out is None or not (file.exists() and out.exists()):
+        return
+    if file.samefile(out):
+        raise ConfigError(f"--out must not be the file that is read, got {str(out)!r} for both.")
+
+
 def train(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
     overrides: Overrides = None,

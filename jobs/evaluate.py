@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.library import tell_other_prompts
 from jobs.parts import Parts, loaded_scorer, open_parts
-from jobs.recipes import read_recipe
+from jobs.recipes import read_adapt_recipe, read_recipe
 from rlpeft.build import build_canary, build_prompter, check_inputs
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import Recipe, TaskConfig, parse_recipe
@@ -19,6 +19,7 @@ from rlpeft.digests import model_digest
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import Prompter, evaluate
 from rlpeft.experts import Expert, load_expert, read_card
+from rlpeft.files import read_json
 from rlpeft.measures import Accuracy, Measure
 from rlpeft.metrics import RECIPE_FILE
 from rlpeft.models import resolve_model
@@ -132,15 +133,17 @@ def recipe_for(
         task: a task in the place of the recipe's, with its default options.
         overrides: applied last.
     """
-    read_card(folder)
-    run_recipe = folder.parent / RECIPE_FILE
+    card, run_recipe = read_card(folder), folder.parent / RECIPE_FILE
     if recipe is None and not run_recipe.is_file():
         raise ConfigError(
             f"expert {str(folder)!r} must lie in the folder of its run, beside {RECIPE_FILE}, or "
             "be evaluated by a recipe of your own: --recipe RECIPE."
         )
     other = [] if task is None else [f"task={{name={json.dumps(task)}}}"]
-    return read_recipe(recipe or str(run_recipe), [*other, *overrides])
+    changes = (*other, *overrides)
+    if recipe is None and "search" in read_json(run_recipe, ConfigError):
+        return read_adapt_recipe(str(run_recipe), changes).engine_recipe(card.adapter)
+    return read_recipe(recipe or str(run_recipe), changes)
 
 
 def _may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:

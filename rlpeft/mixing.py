@@ -224,15 +224,23 @@ def _multiplier(tensor: str, expert: Expert, factors: Mapping[str, str]) -> torc
     return multiplier(parameter_R, found.singular_values, expert.config["parametrisation"])
 
 
+def require_svf(name: str, method: str) -> None:
+    """Refuse an expert that is no vector of singular values.
+
+    Raises:
+        ExpertError: it is of another method.
+    """
+    if method.upper() != "SVF":
+        raise ExpertError(f"only SVF experts can be mixed, {name!r} is {method.upper()}.")
+
+
 def _check(experts: Mapping[str, Expert]) -> None:
     if not experts:
         raise ExpertError("there must be at least one expert to mix, got none.")
     if BASE in experts:
         raise ExpertError(f"{BASE!r} names the base model; give that expert another name.")
     for name, expert in experts.items():
-        method = str(expert.config.get("peft_type")).rpartition(".")[2].upper()
-        if method != "SVF":
-            raise ExpertError(f"only SVF experts can be mixed, {name!r} is {method}.")
+        require_svf(name, str(expert.config.get("peft_type")).rpartition(".")[2])
     (first_name, first), *others = experts.items()
     for name, other in others:
         for what, (ours, theirs) in _differences(first, other).items():

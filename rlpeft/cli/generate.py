@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.command import file_to_write, quiet_libraries
+from jobs.command import file_to_write, quiet_libraries, refuse_own_input
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_text
 from rlpeft.types import Prompt
@@ -72,13 +72,11 @@ def generate(
     rlpeft generate "3714@=" --experts runs --strategy swap
     """
     from jobs.generate import generate as answer
-    from jobs.generate import read_prompts
     from jobs.library import recipe_of
 
-    if (prompt is None) == (file is None):
-        raise ConfigError("give either one PROMPT or --file FILE, not both and not neither.")
+    refuse_own_input(file, out)
     quiet_libraries()
-    given = read_prompts(file) if file is not None else [prompt or ""]
+    given = _given(prompt, file)
     prompts = [_as_turn(one) for one in given] if chat else given
     rollout = {"engine": engine.value, "max_tokens": max_tokens}
     recipe = recipe_of(experts, model=model, rollout=rollout)
@@ -88,6 +86,14 @@ def generate(
     if out is not None:
         write_text(out, "".join(json.dumps(row) + "\n" for row in rows))
     _print(rows, passes, as_json=as_json, is_written=out is not None)
+
+
+def _given(prompt: str | None, file: Path | None) -> Sequence[Prompt]:
+    from jobs.generate import read_prompts
+
+    if (prompt is None) == (file is None):
+        raise ConfigError("give either one PROMPT or --file FILE, not both and not neither.")
+    return read_prompts(file) if file is not None else [prompt or ""]
 
 
 def _print(

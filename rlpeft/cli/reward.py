@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.command import file_to_write
+from jobs.command import file_to_write, refuse_own_input
 from rlpeft.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def score(
     """
     from jobs.reward import score_file
 
+    refuse_own_input(file, out)
     scored = score_file(file, kind=kind, options=_parse(option))
     if out is not None:
         write_text(out, "".join(json.dumps(row) + "\n" for row in scored.rows))

@@ -108,3 +108,13 @@ def test_a_port_that_another_server_has_is_one_line(tmp_path, make_expert):
         line = one_line("serve", "--port", port, "--experts", tmp_path)
         assert f"must be able to listen on port {port} of '127.0.0.1'" in line
         assert "another --port" in line
+
+
+@pytest.mark.parametrize("command", [("reward", "score"), ("generate", "--file")])
+def test_answers_are_not_written_over_what_they_answer(tmp_path, command):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"gold": "3", "prediction": "3", "prompt": "3714@="}))
+    before = path.read_bytes()
+    line = one_line(*command, path, "--out", tmp_path / "." / "rows.jsonl")
+    assert "--out must not be the file that is read" in line
+    assert path.read_bytes() == before

@@ -4,13 +4,16 @@ import csv
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from jobs.adapt import run
 from rlpeft.cli import app
+from rlpeft.digests import model_digest
 from rlpeft.errors import CheckpointError, ExpertError
 from rlpeft.experts import load_expert
 from rlpeft.mixing import ExpertSet
+from rlpeft.models import resolve_model
 
 
 class CutOff(Exception):
@@ -52,6 +55,29 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(adapt_recipe, tmp_pa
     assert evaluations[0] == evaluations[1]
     # A finished search is not searched again.
     assert run(adapt_recipe(), tmp_path / "parts", on_iteration=cut) == parts
+
+
+def test_a_mixed_expert_is_evaluated_by_the_recipe_of_its_search(adapt_recipe, tmp_path):
+    summary = run(adapt_recipe(), tmp_path / "out")
+    arguments = ["evaluate", str(tmp_path / "out" / "expert"), "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["accuracy"] == summary["test"]["mixed"]
+    assert found["base_accuracy"] == summary["test"]["base"]
+
+
+def test_an_expert_that_cannot_be_mixed_is_named(adapt_recipe, tmp_path, make_expert):
+    make_expert(
+        "low",
+        {"base_model.model.a.lora_A.weight": torch.ones(2, 2)},
+        folder=tmp_path / "low",
+        config={"peft_type": "LORA"},
+        adapter={"type": "lora", "rank": 2},
+        base_digest=model_digest(resolve_model("tiny")),
+    )
+    with pytest.raises(ExpertError, match="only SVF experts can be mixed, 'low' is LORA"):
+        run(adapt_recipe(experts=[str(tmp_path / "low")]), tmp_path / "out")
 
 
 def test_a_search_is_not_continued_under_other_experts(adapt_recipe, tiny_experts, tmp_path):
