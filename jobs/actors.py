@@ -1,4 +1,4 @@
-"""What runs in the actors of a run: plain classes, made into actors where they are placed.
+"""The engines and the learner of a run: plain classes, made into actors where they are placed.
 
 Constructors only remember: an exception in an actor's constructor would reach the driver as text.
 """
@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobs.watchdog import watch_me
-from rewards.golds import GoldRule
-from rewards.scorer import ScoredBatch, Scorer
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineDiedError
 from rlpeft.packing import Sample
@@ -133,25 +131,6 @@ class LearnerActor:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.learner.load_state_dict(state)
-
-
-class RewardActor:
-    """One reward worker: a scorer on a node and a GPU of its own.
-
-    Consumes completions. Waits for the driver alone. Produces verdicts. The user's own rewards
-    live in a child process of it, which sees the actor's GPUs and no others.
-    """
-
-    def __init__(self, build: Callable[[], Scorer]) -> None:
-        self.scorer = build()
-
-    def score(self, batch: Mapping[str, Any]) -> ScoredBatch:
-        """See `Scorer.score`; `batch` holds its keywords."""
-        return self.scorer.score(**batch)
-
-    def needs(self) -> tuple[frozenset[str], list[GoldRule]]:
-        """See `rlpeft.evaluate.Needs`."""
-        return self.scorer.required_columns, self.scorer.gold_rules
 
 
 def _use_threads(number: int) -> None:

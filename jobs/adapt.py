@@ -25,7 +25,6 @@ from rlpeft.adapt.shots import load_shots
 from rlpeft.build import (
     build_engine,
     build_prompter,
-    build_scorer,
     build_state,
     check_inputs,
     library_versions,
@@ -44,6 +43,7 @@ from rlpeft.mixing import ExpertSet, require_svf
 from rlpeft.models import resolve_model
 from rlpeft.reward_code import reward_code
 from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.scorer import build_scorer
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokenizer_digest import tokenizer_parts

@@ -26,13 +26,13 @@ from jobs.two_pass_chart import write_split
 from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.adapt.strategies import make_strategy
 from rlpeft.adapt.two_pass import two_pass
-from rlpeft.build import build_scorer
 from rlpeft.collect import greedy_sampling
 from rlpeft.config import validated
 from rlpeft.evaluate import score_groups
 from rlpeft.files import write_json
 from rlpeft.measures import Accuracy, Measure, measure_of, read_measure
 from rlpeft.mixing import ExpertSet
+from rlpeft.scorer import build_scorer
 from rlpeft.types import Group
 
 SEARCHES = {

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from rewards.scorer import Scorer
-from rlpeft.build import build_engine, build_learner, build_scorer
+from rlpeft.build import build_engine, build_learner
 from rlpeft.config import Recipe
 from rlpeft.evaluate import LoadedScores, Needs
 from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.scorer import build_scorer
 
 REWARD_RETRIES = 3
 """How often a lost reward worker is started anew with the same rows."""
@@ -130,9 +131,9 @@ def remote_engines(recipe: Recipe, group: Any, *, first: int) -> list[Any]:
 def _scores(
     recipe: Recipe, group: Any, scorer: Scorer | None
 ) -> AbstractContextManager[LoadedScores]:
-    from jobs.actors import RewardActor
     from jobs.cluster import place
     from jobs.remote import RemoteScorer
+    from jobs.reward_actor import RewardActor
 
     first, number = 1 + recipe.rollout.num_engines, recipe.resources.reward_workers
     if number == 0:

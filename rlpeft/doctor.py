@@ -39,6 +39,7 @@ from rlpeft.evaluate import Prompter, Scores
 from rlpeft.models import resolve_model
 from rlpeft.rollout.base import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet, Proof
+from rlpeft.scorer import build_scorer
 from rlpeft.tasks.base import SPLITS, ProblemSet, Task
 from rlpeft.tasks.catalogue import load_task
 
@@ -54,7 +55,7 @@ class Builders:
 
     prompter: Callable[[Recipe], Prompter] = build.build_prompter
     task: Callable[[Recipe], Task] = lambda recipe: load_task(recipe.task)
-    scorer: Callable[[Recipe], Scores] = build.build_scorer
+    scorer: Callable[[Recipe], Scores] = build_scorer
     learner: Callable[[Recipe], Any] = build.build_learner
     engine: Callable[[Recipe], RolloutEngine] = build.build_engine
 

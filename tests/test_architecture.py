@@ -67,6 +67,7 @@ LAYERS = {
     "rlpeft.geometry": 1,
     "rlpeft.group_attention": 1,
     "rlpeft.measures": 1,
+    "rlpeft.scorer": 1.1,
     "rlpeft.config": 1,
     "rlpeft.mechanisms": 0.9,
     "rlpeft.adapter_config": 0.5,
@@ -133,7 +134,11 @@ def test_rewards_import_nothing_of_ours():
         assert not names & {"rlpeft", "jobs", "torch", "ray"}, path
 
 
-@pytest.mark.parametrize("package", ["rlpeft", "rewards", "rlpeft.config", "rlpeft.cli", "jobs"])
+LIGHT = ("rlpeft", "rewards", "rlpeft.config", "rlpeft.cli", "rlpeft.scorer", "jobs")
+LIGHT += ("jobs.attend", "jobs.watchdog", "jobs.reward_actor")
+
+
+@pytest.mark.parametrize("package", LIGHT)
 def test_importing_a_package_loads_no_heavy_library(package):
     code = (
         f"import sys, {package}; "

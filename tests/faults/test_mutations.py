@@ -13,11 +13,12 @@ import torch
 
 from jobs.command import in_one_line
 from jobs.train import run
-from rlpeft.build import build_prompter, build_scorer, check_inputs
+from rlpeft.build import build_prompter, check_inputs
 from rlpeft.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.config import load_recipe
 from rlpeft.experts import load_expert
 from rlpeft.report import write_report
+from rlpeft.scorer import build_scorer
 from rlpeft.tasks.catalogue import load_task
 
 SEEDS = range(25)

@@ -44,7 +44,7 @@ def batch(completions, answers):
 def workers(cluster):
     import ray
 
-    from jobs.actors import RewardActor
+    from jobs.reward_actor import RewardActor
 
     def make(build, number=2):
         return [ray.remote(RewardActor).options(num_cpus=1).remote(build) for _ in range(number)]

@@ -1,0 +1,28 @@
+"""The reward worker of a run: a plain class as in `jobs.actors`, in a process without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewards.golds import GoldRule
+from rewards.scorer import ScoredBatch, Scorer
+
+
+class RewardActor:
+    """One reward worker: a scorer on a node and a GPU of its own.
+
+    Consumes completions. Waits for the driver alone. Produces verdicts. The user's own rewards
+    live in a child process of it, which sees the actor's GPUs and no others.
+    """
+
+    def __init__(self, build: Callable[[], Scorer]) -> None:
+        self.scorer = build()
+
+    def score(self, batch: Mapping[str, Any]) -> ScoredBatch:
+        """See `Scorer.score`; `batch` holds its keywords."""
+        return self.scorer.score(**batch)
+
+    def needs(self) -> tuple[frozenset[str], list[GoldRule]]:
+        """See `rlpeft.evaluate.Needs`."""
+        return self.scorer.required_columns, self.scorer.gold_rules
