@@ -22,6 +22,9 @@ from rlpeft.shadow import is_our_program
 MISTAKE, TRY_AGAIN = 1, 75
 """Exit codes: something has to be mended; the cluster failed and the same command may succeed."""
 
+QUIETED = {"RAY_DEDUP_LOGS_SKIP_REGEX": "Raylet is terminated|has been marked dead"}
+"""Keeps what Ray prints of a lost raylet, a screen of its log, out of where the line is told."""
+
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -58,7 +61,7 @@ def attend(command: Sequence[str | os.PathLike[str]]) -> int:
             # it is what this process would have become.
             child = subprocess.Popen(
                 command,
-                env=os.environ | {VARIABLE: str(note.descriptor)},
+                env=QUIETED | os.environ | {VARIABLE: str(note.descriptor)},
                 close_fds=False,
                 process_group=0,
             )
