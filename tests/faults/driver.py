@@ -8,8 +8,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from jobs.attend import begin_anew
 from jobs.command import end_in_one_line, exit_code, in_one_line
-from jobs.train import reinforce, run
+from jobs.note import mine
 from jobs.watchdog import watch_me
 from rlpeft.config import load_recipe
 
@@ -34,8 +35,26 @@ class Announced:
 
 
 def main(recipe_path, out, mode, pipe):
+    if mode == "ray":  # as `rlpeft train` does, whose parent process imports nothing large
+        if mine() is None:
+            sys.exit(begin_anew())
+        watch_me()
+    end_in_one_line()
+    try:
+        drive(load_recipe(Path(recipe_path)), Path(out), mode, int(pipe))
+    except Exception as error:
+        line = in_one_line(error)
+        if line is None:
+            raise
+        print(line, file=sys.stderr)
+        sys.exit(exit_code(error))
+
+
+def drive(recipe, out, mode, pipe):
+    from jobs.train import reinforce, run
+
     def announce(phase):
-        os.write(int(pipe), f"{phase}\n".encode())
+        os.write(pipe, f"{phase}\n".encode())
 
     def loop(this, on_step):
         parts = {
@@ -45,18 +64,8 @@ def main(recipe_path, out, mode, pipe):
         reinforce(replace(this, **parts), on_step)
         announce("test")
 
-    end_in_one_line()
-    if mode == "ray":
-        watch_me()
     announce("start")
-    try:
-        run(load_recipe(Path(recipe_path)), Path(out), ray=mode == "ray", loop=loop)
-    except Exception as error:
-        line = in_one_line(error)
-        if line is None:
-            raise
-        print(line, file=sys.stderr)
-        sys.exit(exit_code(error))
+    run(recipe, out, ray=mode == "ray", loop=loop)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Fifty kills: of every kind of process, in every phase of a step, with Ray and without.
 
-After a kill the same command is given again until the run is done. It must then be, bit for bit,
-what it is without a kill. Where another process than the driver dies, the driver goes on or ends
-with one line that names the cause. Nothing of what it started may live on.
+They follow each other in runs: after a kill that ends the driver the same command is given again,
+until the run is done. It must then be, bit for bit, what it is without a kill. Whatever dies, the
+driver goes on or one line names the cause. Nothing of what it started may live on.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,17 @@ import psutil
 import pytest
 
 from jobs import watchdog
-from jobs.command import TRY_AGAIN
+from jobs.attend import TRY_AGAIN
 from jobs.train import run
 
 DRIVER = Path(__file__).with_name("driver.py")
+DRIVEN = f"{Path(sys.executable).name} {sys.executable} {DRIVER} "
+"""The driver itself, a child of the command where it uses Ray."""
+
 PHASES = ("start", "sync", "rollout", "score", "learn", "record", "save", "test")
 RAY_VICTIMS = {
-    "driver": None,
+    "command": None,
+    "driver": DRIVEN,
     "engine": "ray::EngineAct",
     "learner": "ray::LearnerAct",
     "reward worker": "ray::RewardAct",
@@ -35,6 +39,9 @@ RAY_VICTIMS = {
     "agent": ("ray::DashboardAg", "ray::RuntimeEnvAg"),
 }
 LOCAL_VICTIMS = {"driver": None, "reward worker": "rewards.host "}
+OUTLIVED = ("engine", "reward worker")
+"""What a driver starts anew."""
+
 ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 ENVIRONMENT["PYTHONPATH"] = os.pathsep.join(
     [str(DRIVER.parent), str(DRIVER.parents[2]), os.environ.get("PYTHONPATH", "")]
@@ -56,22 +63,33 @@ class Case:
     occurrence: int
     delay_s: float
 
+    @property
+    def code(self):
+        """How a command ends that does not go on."""
+        if self.victim == "command" or (self.mode, self.victim) == ("local", "driver"):
+            return -signal.SIGKILL
+        return 128 + signal.SIGKILL if self.victim == "driver" else TRY_AGAIN
+
     def __str__(self):
         return f"{self.number}-{self.mode}-{self.victim}-{self.phase}"
 
 
 def drawn():
-    """The fifty cases; victims and phases take turns, so that each is met three times and more."""
+    """The fifty cases: victims in random order, phases in turn."""
     draw, phases = random.Random(SEED), itertools.cycle(PHASES)
-    found = [("local", "driver") for _ in range(11)] + [("local", "reward worker")] * 4
-    found += [("ray", victim) for victim in RAY_VICTIMS for _ in range(5)]
+    local = [("local", "driver")] * 6 + [("local", "reward worker")] * 4
+    ray = [("ray", victim) for victim in RAY_VICTIMS for _ in range(5)]
+    draw.shuffle(local)
+    draw.shuffle(ray)
     return [
         Case(number, mode, victim, next(phases), draw.randrange(1, 3), draw.uniform(0, 0.4))
-        for number, (mode, victim) in enumerate(found)
+        for number, (mode, victim) in enumerate(local + ray)
     ]
 
 
 CASES = drawn()
+CHAINS = [CASES[:10], *(CASES[start : start + 8] for start in range(10, 50, 8))]
+"""Cases that follow each other; each chain meets each phase."""
 
 
 def test_each_victim_and_each_phase_is_met_three_times():
@@ -79,13 +97,15 @@ def test_each_victim_and_each_phase_is_met_three_times():
     for mode, victims in (("local", LOCAL_VICTIMS), ("ray", RAY_VICTIMS)):
         for victim in victims:
             assert sum((c.mode, c.victim) == (mode, victim) for c in CASES) >= 3
+        for phase in PHASES:
+            assert sum((c.mode, c.phase) == (mode, phase) for c in CASES) >= 1
     assert all(sum(c.phase == phase for c in CASES) >= 3 for phase in PHASES)
 
 
 @pytest.fixture(scope="module")
 def recipe(make_quick):
     return make_quick(
-        train={"steps": 3, "eval_every": 1},
+        train={"steps": 8, "eval_every": 1},
         # In a process of its own, so that there is one to kill.
         reward=[{"name": "graded:score", "correct_at": 1.0}],
         resources={
@@ -111,9 +131,10 @@ class Drive:
 
     def __init__(self, folder, mode):
         self.read, write = os.pipe()
-        self.mode, self.log, self.mark = mode, folder / "log", uuid.uuid4().hex
-        self.family, self.written = set(), 0
-        with self.log.open("ab") as output:
+        self.mode, self.mark = mode, uuid.uuid4().hex
+        self.folder, self.log = folder, folder / f"log.{self.mark}"
+        self.family = set()
+        with self.log.open("wb") as output:
             self.process = psutil.Popen(
                 [sys.executable, DRIVER, folder / "recipe.json", folder / "run", mode, str(write)],
                 pass_fds=[write],
@@ -125,20 +146,19 @@ class Drive:
         self.lines = os.fdopen(self.read)
 
     def reach(self, phase, occurrence=1):
-        """Wait until the driver is about to do something for the n-th time."""
+        """Whether the driver is now about to do something for the n-th time; `False`: it ended."""
         seen = 0
         for line in self.lines:
             seen += line.strip() == phase
             if seen == (1 if phase in ("start", "test") else occurrence):
-                return
-        raise AssertionError(f"the driver never got to {phase!r}: {self.log.read_text()}")
+                return True
+        return False
 
     def kill(self, victim, delay_s=0.0):
         """Kill every process of a kind, as soon as there is one and a delay is over."""
         found = self.find((LOCAL_VICTIMS if self.mode == "local" else RAY_VICTIMS)[victim])
         time.sleep(delay_s)
         self.family.update(self.children())
-        self.written = len(self.log.read_text())
         for process in found:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
@@ -161,34 +181,20 @@ class Drive:
             return psutil.Process(self.process.pid).children(recursive=True)
         return []
 
-    def wait(self):
-        """The exit code."""
+    def end(self):
+        """The exit code, and what was written; nothing lives on."""
         for _ in self.lines:  # a full pipe would stop the driver
             pass
         self.lines.close()
-        return self.process.wait(PATIENCE_S)
-
-    def end(self):
-        """The exit code, and what was written after the last kill; nothing lives on."""
-        code, deadline = self.wait(), time.monotonic() + 60
+        code, deadline = self.process.wait(PATIENCE_S), time.monotonic() + 60
         while left := self.left():
             assert time.monotonic() < deadline, [described(process) for process in left]
             time.sleep(0.2)
-        return code, self.log.read_text()[self.written :]
+        return code, self.log.read_text()
 
     def left(self):
         """What the driver or anything of it started and is not over."""
         return {p for p in self.family | watchdog.marked(self.mark) if not is_over(p)}
-
-
-@contextmanager
-def driving(folder, mode):
-    drive = Drive(folder, mode)
-    try:
-        yield drive
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            drive.process.kill()
 
 
 def described(process):
@@ -206,77 +212,101 @@ def is_over(process):
     return True
 
 
-def check_end(code, told):
-    """A driver that was not killed itself has gone on, or says in a line why it may be repeated."""
-    if code != 0:
-        assert code == TRY_AGAIN, told
-        assert sum(line.startswith("error: ") for line in told.splitlines()) == 1, told
-        assert "Traceback" not in told
+class Campaign:
+    """Kills one after the other, in as few lives of drivers and as few runs as they need."""
 
+    def __init__(self, mode, folder, recipe, unhurt, decided):
+        self.mode, self.folder, self.unhurt, self.decided = mode, folder, unhurt, decided
+        self.recipe = recipe.model_dump_json()
+        self.runs, self.drive, self.killed = 0, None, None
 
-def go_on(folder, mode):
-    """Give the same command again until the run is done."""
-    for _ in range(MOST_TRIES):
-        with driving(folder, mode) as drive:
-            code = drive.wait()
-        if code == 0:
-            return
-        assert code == TRY_AGAIN, (folder / "log").read_text()
-    raise AssertionError((folder / "log").read_text())
+    def meet(self, case):
+        """Make a kill; the driver lives on if it should."""
+        while not self.life().reach(case.phase, case.occurrence):
+            self.end()
+        self.drive.kill(case.victim, case.delay_s)
+        self.killed = case
+        print(f"{time.strftime('%X')} killed {case}")
+        if case.victim not in OUTLIVED:
+            self.end()
 
+    def life(self):
+        """The living driver, or a new one, which begins a run or goes on with one."""
+        if self.drive is None:
+            run = self.folder / str(self.runs)
+            run.mkdir(exist_ok=True)
+            (run / "recipe.json").write_text(self.recipe)
+            self.drive, self.killed = Drive(run, self.mode), None
+        return self.drive
 
-def survive(case, folder, recipe, unhurt, decided):
-    (folder / "recipe.json").write_text(recipe.model_dump_json())
-    with driving(folder, case.mode) as drive:
-        drive.reach(case.phase, case.occurrence)
-        drive.kill(case.victim, case.delay_s)
+    def end(self):
+        """Wait for the driver's end, which must be a good one or told in one line."""
+        drive, case = self.drive, self.killed
         code, told = drive.end()
-    if case.victim != "driver":
-        check_end(code, told)
-    if code != 0:
-        go_on(folder, case.mode)
-    assert decided(folder / "run") == unhurt
+        self.drive = None
+        if code == 0:
+            assert self.decided(drive.folder / "run") == self.unhurt
+            self.runs += 1
+        else:
+            assert case is not None, told
+            assert code == case.code, told
+            lines = [line for line in told.splitlines() if line.startswith("error: ")]
+            assert len(lines) == (code > 0), told
+            assert "Traceback" not in told
+
+    def finish(self):
+        """Give the same command again until the run is done."""
+        for _ in range(MOST_TRIES):
+            self.life()
+            self.end()
+            if not (self.folder / str(self.runs)).exists():
+                return
+        raise AssertionError("the run never ends")
+
+
+def survive(cases, *surroundings):
+    campaign = Campaign(cases[0].mode, *surroundings)
+    try:
+        for case in cases:
+            campaign.meet(case)
+        if (campaign.folder / str(campaign.runs)).exists():
+            campaign.finish()
+    finally:
+        if campaign.drive is not None:
+            campaign.drive.process.kill()
 
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(6 * PATIENCE_S)
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_run_in_which_a_process_is_killed_ends_as_one_in_which_none_is(
-    case, tmp_path, recipe, unhurt, decided
+@pytest.mark.timeout(10 * PATIENCE_S)
+@pytest.mark.parametrize("cases", CHAINS, ids=lambda cases: f"{cases[0].number}-{cases[-1].number}")
+def test_runs_in_which_processes_are_killed_end_as_one_in_which_none_is(
+    cases, tmp_path, recipe, unhurt, decided
 ):
-    survive(case, tmp_path, recipe, unhurt, decided)
+    survive(cases, tmp_path, recipe, unhurt, decided)
 
 
-@pytest.mark.parametrize("number", [4, 6, 10])
-def test_a_run_in_one_process_survives_a_kill(number, tmp_path, recipe, unhurt, decided):
-    survive(CASES[number], tmp_path, recipe, unhurt, decided)
+def test_a_run_in_one_process_survives_kills(tmp_path, recipe, unhurt, decided):
+    survive(CASES[:3], tmp_path, recipe, unhurt, decided)
 
 
-LIVES = (
-    (("engine", "rollout"), ("reward worker", "score"), ("learner", "learn")),
-    (("raylet", "rollout"),),
-    (("gcs", "score"),),
-    (("agent", "record"),),
+ONE_OF_EACH = (
+    ("engine", "rollout"),
+    ("reward worker", "score"),
+    ("learner", "learn"),
+    ("raylet", "sync"),
+    ("gcs", "rollout"),
+    ("agent", "score"),
+    ("driver", "record"),
+    ("command", "start"),
 )
-"""Kills in turn, each in its phase; the last of a life ends the driver."""
 
 
-@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(6 * PATIENCE_S)
 def test_a_run_in_which_one_of_each_kind_is_killed_in_turn_ends_as_one_in_which_none_is(
     tmp_path, recipe, unhurt, decided
 ):
-    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
-    assert {victim for life in LIVES for victim, _ in life} == RAY_VICTIMS.keys() - {"driver"}
-    for life in LIVES:
-        with driving(tmp_path, "ray") as drive:
-            for victim, phase in life:
-                drive.reach(phase)
-                drive.kill(victim)
-            code, told = drive.end()
-        assert code != 0, told
-        check_end(code, told)
-    go_on(tmp_path, "ray")
-    assert decided(tmp_path / "run") == unhurt
+    assert {victim for victim, _ in ONE_OF_EACH} == RAY_VICTIMS.keys()
+    cases = [Case(n, "ray", *each, 1, 0.0) for n, each in enumerate(ONE_OF_EACH)]
+    survive(cases, tmp_path, recipe, unhurt, decided)
