@@ -136,19 +136,25 @@ def _own_system(subject: Subject) -> str:
 
 def prefill(subject: Subject) -> Finding:
     """A prompt ends in its prefill, character for character, behind what asks for an answer."""
-    tokenizer, talk = subject.tokenizer, subject.talk
-    asking, bridge = talk.prompt((USER,)), talk.bridge((USER,))
+    asking, bridge, blanks = _read(subject, (USER,)), subject.talk.bridge((USER,)), 0
     for begun in ("", *PREFILLS):
-        talked: Prompt = (USER, {"role": "assistant", "content": begun})
-        ids = encode_prompt(tokenizer, talked, talk=talk)
-        text = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        text = _read(subject, (USER, {"role": "assistant", "content": begun}))
         wanted = asking + bridge + begun if begun else asking
-        if not text.endswith(wanted[-len(USER["content"]) :]):
+        # SentencePiece puts a blank before text behind a special token, as before sampled text.
+        blank = text == f"{asking}{bridge} {begun}"
+        blanks += blank
+        if text != wanted and not blank:
             return broken(
                 f"the prefill {quoted(begun)} ends the prompt as {quoted(text[-60:])}",
                 "Give prefills that the tokenizer keeps, or none.",
             )
-    return holds(f"{len(PREFILLS)} prefills end their prompts, and an empty one changes nothing")
+    note = "; the tokenizer puts a blank before some" if blanks else ""
+    return holds(f"{len(PREFILLS)} prefills end their prompts, an empty one changes nothing{note}")
+
+
+def _read(subject: Subject, talked: Prompt) -> str:
+    ids = encode_prompt(subject.tokenizer, talked, talk=subject.talk)
+    return str(subject.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
 def pinned_date(subject: Subject) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,15 @@ from rlpeft.eos import eos_sources
 from rlpeft.prompts import (
     continuation_ids,
     encode_prompt,
+    encode_text,
     turn_end,
     written_prompt,
 )
 from rlpeft.rollout.text import completion_texts
 from rlpeft.specials import controls
+
+MARK = re.compile(r"<\|[^|<>\s]+\|>|</?s>|<(end|start)_of_turn>|<eos>")
+"""What templates write for ends of turns: tokens, in the tokenizer that they belong to."""
 
 ANSWERS = ("42", " 42", "  42", "\n    return 42\n", "x = [ 'a' ] !", "<b>é</b>")
 """Answers that rows teach: text after which no blank may appear or go."""
@@ -52,6 +57,13 @@ def turn_ends(subject: Subject) -> Finding:
     tokenizer = subject.tokenizer
     end = turn_end(tokenizer, (USER,), subject.talk)
     text = quoted(subject.talk.ending((USER,)))
+    if end is None and (mark := MARK.search(subject.talk.ending((USER,)))):
+        ids = encode_text(tokenizer, mark[0])
+        return broken(
+            f"the template writes {quoted(mark[0])} after an answer, which is no token here but "
+            f"{tokens(tokenizer, ids)}",
+            "Take the template that belongs to the tokenizer, or add the token to both.",
+        )
     if end is None:
         return absent(
             f"the template writes {text} after an answer, and no control token; supervised rows "

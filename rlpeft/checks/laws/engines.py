@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rlpeft.checks.laws.finding import Finding, absent, broken, holds, quoted, tokens
+from rlpeft.checks.laws.remembered import remembered
 from rlpeft.checks.laws.stage import Scene, Script, play, scripted_model, write_folder
 from rlpeft.checks.laws.subject import NUM_TOKENS, Subject, likely_names
 from rlpeft.prompts import encode_text
@@ -40,13 +40,13 @@ class Stage:
     subject: Subject
     name: str
 
-    @cached_property
+    @remembered
     def acts(self) -> dict[str, list[Scene]]:
         """Scenes by the law that looks at them."""
         makers = {"text": _texts, "ends": _ends, "special": _special_stops, "plain": _plain_stops}
         return {law: list(make(self.subject)) for law, make in makers.items()}
 
-    @cached_property
+    @remembered
     def script(self) -> Script:
         """All scenes."""
         script = Script(filler=encode_text(self.subject.tokenizer, "x")[-1])
@@ -54,7 +54,7 @@ class Stage:
             script.add(scenes)
         return script
 
-    @cached_property
+    @remembered
     def samples(self) -> list[list[Completion]]:
         """Of the model itself, to the subject's requests."""
         subject = self.subject
@@ -67,7 +67,7 @@ class Stage:
         finally:
             engine.close()
 
-    @cached_property
+    @remembered
     def engine_limits(self) -> tuple[Completion, Completion]:
         """A prompt that leaves room for two tokens, and a short one in the same batch."""
         return self._played[1]
@@ -78,7 +78,7 @@ class Stage:
         at = {id(scene): n for n, scene in enumerate(self.script.scenes)}
         return [(scene, every[at[id(scene)]]) for scene in self.acts[law]]
 
-    @cached_property
+    @remembered
     def _played(self) -> tuple[list[Completion], tuple[Completion, Completion]]:
         subject = self.subject
         rows = max(*subject.eos, *subject.tokenizer.get_vocab().values()) + 1
@@ -98,7 +98,7 @@ class Stage:
             with needs_vllm("--engine vllm"):
                 from rlpeft.rollout.vllm_engine import VllmEngine
             return VllmEngine(
-                write_folder(folder, subject.folder, model, sorted(subject.eos)), None
+                write_folder(folder, subject.tokenizer, model, sorted(subject.eos)), None
             )
         from rlpeft.config import LoraFamilyAdapter
         from rlpeft.policy import attach_adapter

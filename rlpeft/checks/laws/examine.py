@@ -9,13 +9,18 @@ from typing import Any
 
 from rlpeft.checks.laws.deadline import OvertimeError, deadline
 from rlpeft.checks.laws.engines import Stage
-from rlpeft.checks.laws.finding import Finding, Verdict, absent, plain, refused, unknown
+from rlpeft.checks.laws.finding import Finding, Verdict, absent, plain, quoted, refused, unknown
 from rlpeft.checks.laws.subject import TURN_S, Subject
 from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS, Needs
 from rlpeft.errors import RlpeftError
 
-PATIENCE_S = 120
-"""Seconds after which a law gives up."""
+PATIENCE_S, LONG_PATIENCE_S = 120, 3600
+"""Seconds after which a law gives up, of text and of weights."""
+
+FOREIGN = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx")
+"""Ends of names of weights that we do not read."""
+
+WEIGHED = (Needs.CONFIG, Needs.WEIGHTS, Needs.LEARNER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +60,18 @@ def examine(
     Raises:
         ModelError: its tokenizer cannot be read.
     """
-    subject = Subject(folder, weights=weights, dtype=dtype)
+    subject, judge = Subject(folder, weights=weights, dtype=dtype), Judge()
     for law in LAWS:
-        finding = _lacks(subject, law.needs) or judged(law.check, subject)
+        patience = LONG_PATIENCE_S if law.needs in WEIGHED else PATIENCE_S
+        finding = _lacks(subject, law.needs) or judge(
+            law.name, law.check, subject, patience_s=patience
+        )
         yield _row(law.name, None, finding, optional=law.optional)
     for engine in engines:
         stage = Stage(subject, engine)
         for engine_law in ENGINE_LAWS:
-            yield _row(engine_law.name, engine, judged(engine_law.check, stage))
+            name, check = engine_law.name, engine_law.check
+            yield _row(name, engine, judge(name, check, stage, patience_s=LONG_PATIENCE_S))
 
 
 def _row(law: str, engine: str | None, found: Finding, *, optional: bool = False) -> Row:
@@ -83,24 +92,46 @@ def _lacks(subject: Subject, needs: Needs) -> Finding | None:
     if needs is Needs.CONFIG and not (subject.folder / "config.json").is_file():
         return absent("the folder holds no config.json")
     if needs in (Needs.WEIGHTS, Needs.LEARNER) and not subject.weights:
+        others = [file.name for file in sorted(subject.folder.iterdir()) if file.suffix in FOREIGN]
+        if others and not any(subject.folder.glob("*.safetensors")):
+            return unknown(
+                f"{quoted(others[0])} is no *.safetensors, and may run code when it is read",
+                "Convert the weights with save_pretrained; the laws of text are tried without.",
+            )
         return absent("no weights are looked at")
     return None
 
 
-def judged(check: Callable[[Any], Finding], on: Any) -> Finding:
-    """What a law finds; if it raises, that is what is found."""
-    try:
-        with deadline(PATIENCE_S):
-            return check(on)
-    except RlpeftError as error:
+class Judge:
+    """Asks laws for their findings; an error that is met again is told once."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, tuple[str, BaseException]] = {}
+
+    def __call__(
+        self, name: str, check: Callable[[Any], Finding], on: Any, *, patience_s: float
+    ) -> Finding:
+        """What a law finds; if it raises, that is what is found."""
+        try:
+            with deadline(patience_s):
+                return check(on)
+        except (Exception, OvertimeError) as error:
+            # Recovery: whatever a model does to a law is what the table is for.
+            if id(error) in self._told:
+                first = self._told[id(error)][0]
+                return absent(f"it needs what failed in {first!r}")
+            self._told[id(error)] = name, error  # kept, so that its id is no other's
+            return _failure(error)
+
+
+def _failure(error: BaseException) -> Finding:
+    if isinstance(error, RlpeftError):
         return refused(_one_line(error))
-    except OvertimeError as error:
+    if isinstance(error, OvertimeError):
         return unknown(str(error), "A very large model, or a program in it that never ends.")
-    except Exception as error:
-        # Recovery: whatever a model does to a law is what the table is for.
-        return unknown(
-            f"{type(error).__name__}: {_one_line(error)}"[:400], "Not one of ours: see its cause."
-        )
+    return unknown(
+        f"{type(error).__name__}: {_one_line(error)}"[:400], "Not one of ours: see its cause."
+    )
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,7 +10,6 @@ V vocabulary, S slot of the script.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,14 +125,13 @@ def scripted_model(script: Script, vocabulary: int) -> Any:
     return model
 
 
-def write_folder(folder: Path, source: Path, model: Any, eos: Sequence[int]) -> Path:
+def write_folder(folder: Path, tokenizer: Any, model: Any, eos: Sequence[int]) -> Path:
     """A model folder for engines that read one: the scripted weights and the user's tokenizer."""
     model.save_pretrained(folder)
-    taken = ("config.json", "generation_config.json", "index.json")
-    for pattern in ("*.json", "*.model", "*.jinja", "*.txt"):
-        for file in source.glob(pattern):
-            if not file.name.endswith(taken) and file.is_file():
-                shutil.copy(file, folder / file.name)
-    named = {"eos_token_id": list(eos)}
-    (folder / "generation_config.json").write_text(json.dumps(named))
+    tokenizer.save_pretrained(folder)
+    # Beside GPT-2's config transformers would make GPT-2's tokenizer of some.
+    file = folder / "tokenizer_config.json"
+    named = json.loads(file.read_text("utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    file.write_text(json.dumps(named), "utf-8")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": list(eos)}))
     return folder

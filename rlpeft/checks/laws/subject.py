@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rlpeft.chat import Talk
 from rlpeft.checks.laws.deadline import OvertimeError, deadline
+from rlpeft.checks.laws.remembered import remembered
 from rlpeft.eos import eos_ids
 from rlpeft.errors import ModelError
 from rlpeft.models import context_length, read_config, read_tokenizer
@@ -72,24 +72,24 @@ class Subject:
             self.tokenizer.chat_template = None
         self.talk = Talk(self.tokenizer)
 
-    @cached_property
+    @remembered
     def config(self) -> Any:
         """The model's config."""
         return read_config(self.folder)
 
-    @cached_property
+    @remembered
     def eos(self) -> frozenset[int]:
         """Every token that ends a completion."""
         return eos_ids(self.folder, self.tokenizer)
 
-    @cached_property
+    @remembered
     def base(self) -> Any:
         """The model with its weights."""
         from rlpeft.models import load_base_model
 
         return load_base_model(self.folder, self.dtype)
 
-    @cached_property
+    @remembered
     def policy(self) -> Any:
         """The model under a fresh adapter, which changes nothing."""
         from rlpeft.config import LoraFamilyAdapter
@@ -97,7 +97,7 @@ class Subject:
 
         return attach_adapter(self.base, LoraFamilyAdapter(type="lora", rank=1), seed=0)
 
-    @cached_property
+    @remembered
     def requests(self) -> tuple[Request, ...]:
         """Prompts of several kinds and lengths."""
         from rlpeft.prompts import encode_prompt, encode_text
@@ -107,6 +107,11 @@ class Subject:
             prompts.append((USER,))
         ids = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
         room = context_length(self.config) - NUM_TOKENS - 1
+        if room < NUM_TOKENS:
+            raise ModelError(
+                f"the model must attend to more than {2 * NUM_TOKENS} tokens, its config says "
+                f"{context_length(self.config)}. Correct its config.json."
+            )
         count, english = min(self._long(), room), encode_text(self.tokenizer, ENGLISH)
         long = [*encode_prompt(self.tokenizer, ENGLISH), *english * (count // len(english))]
         ids.append(long[:count])
@@ -126,7 +131,7 @@ class Subject:
         size = sum(parameter.numel() for parameter in self.policy.parameters())
         return window + LONG_TOKENS if size * window <= PROBE_WORK else LONG_TOKENS
 
-    @cached_property
+    @remembered
     def rollouts(self) -> Rollouts:
         """All that is asked of the engine; before the learner changes how the model attends."""
         from rlpeft.policy import sequence_logprobs
@@ -159,7 +164,7 @@ class Subject:
         found = {s: sequence_logprobs(self.policy, [[*s, *text]])[0] for s in sorted(starts)}
         return {s: _mean(row[-(len(text) - 1) :]) for s, row in found.items() if len(text) > 1}
 
-    @cached_property
+    @remembered
     def learner(self) -> Any:
         """The learner around the same model."""
         from rlpeft.config import LearnerConfig, LossConfig

@@ -129,7 +129,9 @@ def learner_own(subject: Subject) -> Finding:
     gap, count = _packed_gap(subject, subject.rollouts.together, subject.rollouts.own)
     found = subject.learner.forward.mechanisms.describe()
     longest = max(len(request.prompt_ids) for request in subject.rollouts.requests)
-    text = f"{found}; over {count} tokens behind up to {longest} they differ by"
+    windows = [w for w in subject.learner.forward.mechanisms.windows if w is not None]
+    unseen = "" if longest > max(windows, default=0) else " (the window was not reached)"
+    text = f"{found}; over {count} tokens behind up to {longest}{unseen} they differ by"
     return _agreed(gap, subject.dtype, text)
 
 

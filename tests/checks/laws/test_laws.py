@@ -20,7 +20,6 @@ def test_every_law_holds_or_does_not_apply_to_the_built_in_model(rows_of):
     rows = rows_of(resolve_model("tiny"), weights=True, engines=("hf",))
     assert rows.keys() == {law.name for law in (*LAWS, *ENGINE_LAWS)}
     told = {law: row.evidence for law, row in rows.items() if row.blocks}
-    told.pop("plain stop strings", None)  # hf looks into the names of special tokens
     assert told == {}
     assert rows["date"].verdict is Verdict.ABSENT
 
@@ -88,15 +87,13 @@ def test_a_template_that_never_ends_is_a_row_that_says_so(altered, rows_of, monk
     assert rows["text survives"].verdict is Verdict.HOLDS
 
 
-def test_a_law_that_takes_too_long_is_a_row_whatever_the_program_in_it_catches(monkeypatch):
-    monkeypatch.setattr(examine, "PATIENCE_S", 0.2)
-
+def test_a_law_that_takes_too_long_is_a_row_whatever_the_program_in_it_catches():
     def endless(_):
         while True:
             with contextlib.suppress(Exception):
                 sum(range(10_000))
 
-    found = examine.judged(endless, None)
+    found = examine.Judge()("law", endless, None, patience_s=0.2)
     assert (found.verdict, found.evidence) == (Verdict.UNKNOWN, "it took more than 0.2 s")
 
 
@@ -154,7 +151,7 @@ def completion(ids, logprobs, said=""):
 def subject_with(**found):
     subject = Subject(resolve_model("tiny"))
     empty = {"requests": (), "together": [], "alone": [], "own": [], "reading": {}}
-    subject.__dict__["rollouts"] = Rollouts(**(empty | found))
+    subject.__dict__["kept"] = {"rollouts": (Rollouts(**(empty | found)), None)}
     return subject
 
 
@@ -212,5 +209,47 @@ def test_a_law_that_raises_is_a_row_that_names_its_error():
     def raises(subject):
         raise RecursionError("too deep")
 
-    found = examine.judged(raises, None)
+    found = examine.Judge()("law", raises, None, patience_s=9)
     assert found == finding.unknown("RecursionError: too deep", "Not one of ours: see its cause.")
+
+
+def test_an_error_that_many_laws_meet_is_told_once(altered, rows_of):
+    rows = rows_of(altered(config__json={"hidden_size": 64}), weights=True)
+    assert rows["weights"].verdict is Verdict.REFUSED
+    assert "cannot be loaded" in rows["weights"].evidence
+    assert rows["tied head"].evidence == "it needs what failed in 'weights'"
+    assert rows["learner is the model"].verdict is Verdict.ABSENT
+
+
+def test_a_template_of_another_tokenizer_is_known_by_marks_that_are_letters(altered, rows_of):
+    chatml = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    row = rows_of(altered(chat_template__jinja=chatml))["end of a turn"]
+    assert row.verdict is Verdict.BROKEN
+    assert "'<|im_end|>' after an answer, which is no token here but '<' '|'" in row.evidence
+
+
+def test_a_tokenizer_that_draws_its_tokens_is_named(altered, rows_of):
+    def drop(tree):
+        tree["model"]["dropout"] = 0.5
+        tree["model"]["merges"] = [["T", "w"], ["Tw", "o"]]
+        tree["model"]["vocab"] |= {"Tw": 280, "Two": 281}
+
+    row = rows_of(altered(tokenizer__json=drop))["text survives"]
+    assert row.verdict is Verdict.BROKEN
+    assert "other tokens each time" in row.evidence
+
+
+def test_weights_of_another_format_are_not_passed_over(altered, rows_of):
+    folder = altered(weights=False)
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    row = rows_of(folder)["weights"]
+    assert (row.verdict, row.blocks) == (Verdict.UNKNOWN, True)
+    assert "'pytorch_model.bin' is no *.safetensors" in row.evidence
+
+
+def test_a_context_too_short_to_sample_in_is_refused(altered, rows_of):
+    rows = rows_of(altered(config__json={"max_position_embeddings": 9}), weights=True)
+    assert "must attend to more than 16 tokens" in rows["batch neighbours"].evidence
