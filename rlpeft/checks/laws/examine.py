@@ -10,7 +10,7 @@ from typing import Any
 from rlpeft.checks.laws.deadline import OvertimeError, deadline
 from rlpeft.checks.laws.engines import Stage
 from rlpeft.checks.laws.finding import Finding, Verdict, absent, plain, quoted, refused, unknown
-from rlpeft.checks.laws.subject import TURN_S, Subject
+from rlpeft.checks.laws.subject import MOST_WRITTEN, TURN_S, Subject
 from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS, Needs
 from rlpeft.errors import RlpeftError
 
@@ -19,6 +19,9 @@ PATIENCE_S, LONG_PATIENCE_S = 120, 3600
 
 FOREIGN = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx")
 """Ends of names of weights that we do not read."""
+
+MOST_LETTERS = 2000
+"""Of a row's evidence: what it quotes is hostile, too."""
 
 WEIGHED = (Needs.CONFIG, Needs.WEIGHTS, Needs.LEARNER)
 
@@ -76,7 +79,7 @@ def examine(
 
 def _row(law: str, engine: str | None, found: Finding, *, optional: bool = False) -> Row:
     bad = {Verdict.BROKEN, Verdict.UNKNOWN} | ({Verdict.REFUSED} if not optional else set())
-    evidence, advice = plain(found.evidence), plain(found.advice)
+    evidence, advice = plain(found.evidence[:MOST_LETTERS]), plain(found.advice)
     return Row(law, engine, found.verdict, evidence, advice, found.verdict in bad)
 
 
@@ -84,7 +87,8 @@ def _lacks(subject: Subject, needs: Needs) -> Finding | None:
     """Why a law has nothing to look at."""
     if needs is Needs.TEMPLATE and subject.endless:
         return unknown(
-            f"the chat template renders one turn for more than {TURN_S} s",
+            f"the chat template renders one turn for more than {TURN_S} s, or writes more than "
+            f"{MOST_WRITTEN:,} letters for it",
             "Mend chat_template.jinja; the other laws are tried without it.",
         )
     if needs is Needs.TEMPLATE and not subject.tokenizer.chat_template:

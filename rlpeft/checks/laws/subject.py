@@ -25,8 +25,8 @@ ENGLISH = (
 SEEDS, NUM_TOKENS, LONG_TOKENS = (0, 1), 8, 160
 """Samples of each prompt, tokens of each, and those of the prompt that is to be longest."""
 
-TURN_S = 5
-"""Seconds that a template may take for one turn."""
+TURN_S, MOST_WRITTEN = 5, 1_000_000
+"""Seconds that a template may take for one turn, and letters that it may write."""
 
 USER = {"role": "user", "content": "What is 17 + 25?"}
 
@@ -179,18 +179,18 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _ends(tokenizer: Any) -> bool:
-    """Whether the chat template, which is a program, comes to an end."""
+    """Whether the chat template, which is a program, comes to an end, and soon."""
     if not tokenizer.chat_template:
         return True
     try:
         with deadline(TURN_S):
-            tokenizer.apply_chat_template([USER], tokenize=False)
+            text = tokenizer.apply_chat_template([USER], tokenize=False)
     except OvertimeError:
         return False
     except Exception:
         # Recovery: what else is wrong with it is told by its laws.
         return True
-    return True
+    return len(text) <= MOST_WRITTEN
 
 
 def likely_names(subject: Subject) -> list[str]:

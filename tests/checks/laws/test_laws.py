@@ -78,9 +78,12 @@ def test_a_template_without_a_system_turn_is_refused_with_the_way_out_and_blocks
     assert not row.blocks
 
 
-def test_a_template_that_never_ends_is_a_row_that_says_so(altered, rows_of, monkeypatch):
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize("loop", [LOOP, "{{ 'a' * 2000000 }}"])
+def test_a_template_that_never_ends_is_a_row_that_says_so(altered, rows_of, monkeypatch, loop):
     monkeypatch.setattr(subject, "TURN_S", 1)
-    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     rows = rows_of(altered(chat_template__jinja=loop + KEEPS))
     assert (rows["turns"].verdict, rows["turns"].blocks) == (Verdict.UNKNOWN, True)
     assert "renders one turn for more than" in rows["turns"].evidence
