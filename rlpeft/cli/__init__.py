@@ -6,6 +6,7 @@ of the user is one line and exit code 1, never a traceback.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Annotated, Any
 
@@ -92,6 +93,18 @@ app.add_typer(experts.app, name="experts")
 app.add_typer(analyze.app, name="analyze")
 app.add_typer(models.app, name="models")
 app.add_typer(reward.app, name="reward")
+
+
+def let_flow(group: typer.Typer) -> None:
+    """Let paragraphs of help flow: of all but the first, Typer keeps our source's line breaks."""
+    for command in group.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(lines.split()) for lines in paragraphs)
+    for member in group.registered_groups:
+        let_flow(member.typer_instance or app)
+
+
+let_flow(app)
 
 
 def main() -> None:
