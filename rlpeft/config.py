@@ -228,6 +228,11 @@ class Recipe(Section):
             )
         if not self.reward:
             raise ValueError("reward must list at least one reward, got none.")
+        if not any(reward.weight for reward in self.reward):
+            raise ValueError(
+                "one reward at least must have a weight other than 0, all have 0: every completion "
+                "would be worth the same."
+            )
         require_reward(self, self.task)
         return self
 

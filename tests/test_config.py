@@ -125,6 +125,7 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path, override, read, exp
             "options.seed must not be set: train.seed decides it",
         ),
         ("[learner]\nwarmup_steps = 101", "warmup_steps must be at most"),
+        ('[[reward]]\nname = "math"\nweight = 0', "must have a weight other than 0, all have 0"),
         ("reward = []", "at least one reward"),
         ('[adapter]\ntype = "prefix"', "adapter.*'prefix'"),
         ('train = "long"', "train must be a section of keys"),
