@@ -22,6 +22,8 @@ class Auto(StrEnum):
     OFF = "off"
 
 
+ROOM = "Room for a prompt, one with that of --max-tokens: either may use what the other leaves."
+
 CHOICE = typer.Option(
     help="How the model `auto` chooses an expert for each request: the base model says which, or "
     "a classifier among the experts does; or no such model."
@@ -44,8 +46,10 @@ def serve(
     api_key: Annotated[
         str | None, typer.Option(envvar="RLPEFT_API_KEY", help="What clients must send.")
     ] = None,
-    max_prompt_tokens: Annotated[Length, typer.Option(min=1, help="Longest prompt.")] = None,
-    max_tokens: Annotated[Length, typer.Option(min=1, help="Longest answer.")] = None,
+    max_prompt_tokens: Annotated[Length, typer.Option(min=1, help=ROOM)] = None,
+    max_tokens: Annotated[
+        Length, typer.Option(min=1, help="Room for an answer; see --max-prompt-tokens.")
+    ] = None,
     stop: Stop = None,
 ) -> None:
     """Serve base and experts by the OpenAI protocol, many experts in one batch.
