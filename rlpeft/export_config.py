@@ -16,9 +16,10 @@ from rlpeft.policy import adapter_state
 
 SAYS_NOTHING = frozenset(
     {"auto_mapping", "base_model_name_or_path", "form", "inference_mode", "peft_version"}
-    | {"revision", "task_type"}
+    | {"factors", "revision", "task_type"}
 )
-"""Options that do not change what the tensors mean."""
+"""Options that do not change what the tensors mean; `factors` are those of the base, whose digest
+is compared, and of a base that was rounded in training they differ."""
 
 
 def own_config(expert: Expert, policy: PeftModel) -> dict[str, Any]:

@@ -157,8 +157,10 @@ def adapter_state(policy: PeftModel, version: int, name: str = "default") -> Ada
     """Copy one adapter out of a policy, ready to be sent."""
     tensors = adapter_tensors(policy, name)
     config = policy.peft_config[name].to_dict()
-    plain = {key: _plain(value) for key, value in config.items()}
-    return AdapterState(plain, tensors, version, factor_digests(policy))
+    plain, factors = {key: _plain(value) for key, value in config.items()}, factor_digests(policy)
+    if factors:
+        plain["factors"] = factors  # as they are now: the base may have got other weights
+    return AdapterState(plain, tensors, version, factors)
 
 
 def _plain(value: Any) -> Any:

@@ -13,11 +13,13 @@ from pathlib import Path
 import torch
 
 from rlpeft.adapter_state import AdapterState, module_of, svf_tensor
+from rlpeft.adapters.linear import full_weight
 from rlpeft.config import parse_recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.experts import Expert, ExpertCard, Transfer, load_expert, save_expert
-from rlpeft.models import model_skeleton, resolve_model
+from rlpeft.factors import weight_digest
+from rlpeft.models import load_base_model, model_skeleton, resolve_model
 from rlpeft.policy import peft_config
 from rlpeft.tokenizer_digest import tokenizer_parts
 
@@ -44,7 +46,8 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
     tensors = dict(expert.tensors)
     if shuffle_seed is not None:
         tensors = shuffled(tensors, shuffle_seed)
-    state = AdapterState({**expert.config, "base_model_name_or_path": str(path)}, tensors, 0)
+    here = {"base_model_name_or_path": str(path), "factors": factors(expert, path)}
+    state = AdapterState({**expert.config, **here}, tensors, 0)
     card = expert.card.model_copy(
         update={
             **dict.fromkeys(MEASURED),
@@ -77,6 +80,13 @@ def ranks(expert: Expert, model: Path) -> dict[str, int]:
         for name, module in skeleton.named_modules()
         if isinstance(module, torch.nn.Linear) and check_target_module_exists(config, name)
     }
+
+
+def factors(expert: Expert, model: Path) -> dict[str, str]:
+    """Module name -> digest of the model's factors, of the modules that the expert moves."""
+    base = load_base_model(model)
+    names = [module_of(name) for name in expert.tensors]
+    return {name: weight_digest(full_weight(base.get_submodule(name))) for name in names}
 
 
 def check_structure(expert: Expert, found: Mapping[str, int], model: str) -> None:

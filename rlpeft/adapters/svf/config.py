@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
 from peft import PeftConfig
 from peft.utils import PeftType
@@ -51,6 +53,29 @@ class SvfConfig(PeftConfig):
             "dtype, quantised bases), 'auto' takes dense for plain fp32 layers."
         },
     )
+
+    factors: dict[str, str] | None = field(
+        default=None,
+        metadata={
+            "help": "Module name -> digest of the factors that the vectors were trained on; "
+            "written by the model, and compared when a file is loaded."
+        },
+    )
+
+    from_file = False  # no field: whether `factors` are those of a file
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """See `PeftConfig.from_pretrained`; a file that names no factors is told of."""
+        config = super().from_pretrained(*args, **kwargs)
+        config.from_file = True
+        if not config.factors:
+            warnings.warn(
+                "this SVF adapter was saved before its config named the factors it was trained "
+                "on: whether it belongs to the base model cannot be told.",
+                stacklevel=2,
+            )
+        return config
 
     def __post_init__(self) -> None:
         super().__post_init__()

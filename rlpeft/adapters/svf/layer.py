@@ -101,7 +101,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         dtype = weight_MN.dtype if weight_MN.is_floating_point() else torch.float32
         self.svf_basis = factors.basis.to(weight_MN.device, dtype)
         self.svf_s = factors.singular_values.to(weight_MN.device)
-        self._stamp = Stamp.of(self.base_layer.weight) if self._plain else None
+        self._stamp = Stamp.of(self.base_layer.weight) if self.is_plain else None
         self._factored = None if self._stamp is None else self._stamp.values
 
     def _follow_base(self, *, values: bool = True, all_values: bool = True) -> None:
@@ -122,7 +122,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
 
     @torch.no_grad()
     def _renew(self) -> None:
-        if not self._plain:
+        if not self.is_plain:
             return
         self.clear_cache()
         before, self._stamp = self._stamp, Stamp.of(self.base_layer.weight.detach())
@@ -189,7 +189,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         Args:
             z: [B, 1, R] fp32.
         """
-        if not self._plain or self.base_layer.weight.dtype != torch.float32:
+        if not self.is_plain or self.base_layer.weight.dtype != torch.float32:
             return partial(self._factored_forward, change=z - 1)
         self._follow_base()
         if self._spectral_MN is None:
@@ -214,7 +214,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         )
 
     @property
-    def _plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether the base computes x Wᵀ + b with a W of its own in a usual float format."""
         base = self.base_layer
         weight_MN = getattr(base, "weight", None)
@@ -235,7 +235,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         hooked = base._forward_hooks or base._forward_pre_hooks or base._backward_hooks
         return (
             type(base) in (nn.Linear, Conv1D)
-            and self._plain
+            and self.is_plain
             and not hooked
             and "forward" not in vars(base)
         )
@@ -288,7 +288,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         names = [n for n in check_adapters_to_merge(self, adapter_names) if n in self.svf_z]
         if not names:
             return
-        if not self._plain:
+        if not self.is_plain:
             raise ModelError(
                 f"merging needs a base layer with floating-point weights, got "
                 f"{type(self.base_layer).__name__}. Load the base model unquantised to merge."

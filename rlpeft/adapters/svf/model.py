@@ -14,6 +14,7 @@ from rlpeft.adapters.linear import full_weight
 from rlpeft.adapters.rows import MixedBatches
 from rlpeft.adapters.svf.config import SvfConfig
 from rlpeft.adapters.svf.layer import SvfLinear
+from rlpeft.adapters.svf.same_base import hold_to_base
 from rlpeft.adapters.targets import DefaultTargets, check_forward_is_used
 from rlpeft.errors import ConfigError, ModelError
 from rlpeft.factors import warm_cache
@@ -75,6 +76,22 @@ class SvfModel(DefaultTargets, MixedBatches):
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
+
+    def inject_adapter(
+        self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """See `BaseTuner.inject_adapter`.
+
+        Raises:
+            ModelError: the adapter comes from a file, and was trained on another base.
+        """
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        layers = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, SvfLinear) and adapter_name in module.svf_z
+        }
+        hold_to_base(self.peft_config[adapter_name], layers)
 
     def merge_adapter(
         self, adapter_names: list[str] | None = None, safe_merge: bool = False

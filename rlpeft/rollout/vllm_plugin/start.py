@@ -70,6 +70,7 @@ def plugin_arguments(adapter_config: Mapping[str, Any], *, form: str) -> dict[st
     """Arguments of `vllm.LLM` that put the adapter into its linear layers."""
     # The adapter travels inside the model's config. A PEFT config holds sets: make them lists.
     adapter = json.loads(json.dumps(dict(adapter_config), default=sorted))
+    adapter.pop("factors", None)  # of states, which bring their own
     config = {"quant_method": METHOD, "adapter": adapter, "form": form}
     return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
 
