@@ -21,7 +21,7 @@ from rlpeft.analysis.tokens import (
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.files import write_json
 from rlpeft.models import load_base_model, load_tokenizer, resolve_model
-from rlpeft.tasks.sources import read_jsonl
+from rlpeft.tasks.jsonl import read_jsonl
 
 MIN_TOKENS = 4
 """Different tokens a question needs for a four-point condition."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rlpeft.adapt.strategies import make_strategy
 from rlpeft.adapt.two_pass import TwoPass, two_pass
 from rlpeft.config import Recipe
 from rlpeft.errors import DataError
+from rlpeft.tasks.jsonl import numbered_rows
 from rlpeft.tasks.rows import as_prompt
 from rlpeft.types import Problem, Prompt, Sampling
 
@@ -22,24 +22,19 @@ def read_prompts(path: Path) -> list[Prompt]:
     Raises:
         DataError: no such file, no line, or a line without a prompt; names the line.
     """
-    try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise DataError(f"--file must be a JSONL file, {str(path)!r} is not: {error}.") from error
-    if not lines:
+    if not path.is_file():
+        raise DataError(f"--file must be a JSONL file, {str(path)!r} is none.")
+    found = [_prompt(row, f"{path}:{number}") for number, row in numbered_rows(path)]
+    if not found:
         raise DataError(f"--file must hold one JSON object a line, {str(path)!r} is empty.")
-    return [_prompt(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    return found
 
 
-def _prompt(line: str, where: str) -> Prompt:
+def _prompt(row: Mapping[str, Any], where: str) -> Prompt:
+    if "prompt" not in row:
+        raise DataError(f"{where} must be a JSON object with a 'prompt', it has {sorted(row)}.")
     try:
-        found = json.loads(line)["prompt"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"{where} must be a JSON object with a 'prompt', got {line[:80]!r}."
-        ) from error
-    try:
-        return as_prompt(found)
+        return as_prompt(row["prompt"])
     except DataError as error:
         raise DataError(f"{where} {error}.") from error
 

@@ -15,7 +15,7 @@ from rewards.several import verify_several
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rewards.verify import VERIFIERS, verify_batch
 from rlpeft.errors import DataError
-from rlpeft.tasks.sources import read_jsonl
+from rlpeft.tasks.jsonl import read_jsonl
 
 _CHUNK_ROWS = 4096
 

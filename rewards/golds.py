@@ -7,7 +7,7 @@ be wrong or unscorable in silence.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +41,8 @@ class GoldRule:
 
     def fault(self, value: Any) -> str:
         """Why `value` cannot be a gold answer; empty if it can. `None` is a missing one."""
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"a gold answer must be a finite number, got {value}"
+        if (number := _no_number(value)) is not None:
+            return f"a gold answer must be a finite number, got {number}"
         kind = _kind(value)
         if value is None or self.types is None or kind in self.types:
             return ""
@@ -51,12 +51,25 @@ class GoldRule:
             f"{value!r:.80}"
         )
 
+    def fault_of_items(self, items: Any) -> str:
+        """Why one of several right answers cannot be one; empty if all can, and of other values."""
+        # Lists without `options.several` are for a reward of one's own to read.
+        if not isinstance(items, (list, tuple)) or not set(SEVERAL) <= set(self.types or ()):
+            return ""
+        rule = GoldRule(self.reward, self.column, TEXT)
+        if lacking := [item for item in items if is_missing(item)] or ([] if items else [items]):
+            return (
+                f"a gold answer must be there for reward {self.reward!r}, got {lacking[0]!r} among "
+                f"several right ones, {items!r:.80}"
+            )
+        return next((fault for fault in map(rule.fault, items) if fault), "")
+
     def mend(self) -> str:
         """How to make a gold answer fit, in one sentence."""
         return (
-            "Name another column with the reward's options.gold; set options.several = true where "
-            "a list holds several right answers; a reward of your own that reads lists or dicts "
-            "says so: my_reward.gold_types = (str, list)."
+            "Fill or remove the row; or name another column with the reward's options.gold; set "
+            "options.several = true where a list holds several right answers; a reward of your own "
+            "that reads lists or dicts says so: my_reward.gold_types = (str, list)."
         )
 
     def _wanted(self) -> str:
@@ -64,6 +77,23 @@ class GoldRule:
         words = ["text or a number"] if set(TEXT) <= set(types) else []
         words += [f"a {name}" for name in types if not words or name not in TEXT]
         return " or ".join(words)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a gold answer is null or blank."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _no_number(value: Any) -> float | None:
+    """A number in a value that is none: NaN or infinity, however deep."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else value
+    parts: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, (list, tuple)):
+        parts = value
+    return next((found for found in map(_no_number, parts) if found is not None), None)
 
 
 def _kind(value: Any) -> str:

@@ -35,7 +35,8 @@ from rlpeft.models import (
 )
 from rlpeft.reward_code import reward_code
 from rlpeft.tasks.base import SPLITS, Split, Task
-from rlpeft.tasks.golds import require_golds
+from rlpeft.tasks.catalogue import refuse_golds
+from rlpeft.tasks.golds import require_golds, row_of
 from rlpeft.tokenizer_digest import tokenizer_parts
 
 EXECUTION_ONLY: Any = {
@@ -184,7 +185,8 @@ def check_inputs(
         splits: those the run will ask for.
 
     Raises:
-        ConfigError: a template names a control token, and does not say what is meant.
+        ConfigError: a template names a control token, and does not say what is meant, or the
+            column of a gold answer.
         ModelError: a prompt has tokens that the model has no embedding for.
         DataError: a prompt is too long, for the recipe or for the model's context, a column that
             a reward needs is missing, or a gold answer has a type that it does not take.
@@ -192,6 +194,7 @@ def check_inputs(
     options = recipe.task.options
     if isinstance(template := options.get("template"), str):
         require_meant(prompter.tokenizer, template, option="task.options.template", options=options)
+    refuse_golds(recipe.task, [rule.column for rule in scorer.gold_rules])
     context, source = context_length(recipe), recipe.task.path or task.name
     rows = num_embeddings(recipe)
     for split in splits:
@@ -202,8 +205,12 @@ def check_inputs(
                     f"task {task.name!r} must have the columns {sorted(missing)} that a reward "
                     f"needs, {split} problem {problem.id!r} has {sorted(problem.columns)}."
                 )
-            require_embedded(prompter.ids(problem), rows, where=f"{split} problem {problem.id!r}")
-            if (length := len(prompter.ids(problem))) >= context:
+            try:
+                ids = prompter.ids(problem)
+            except DataError as error:
+                raise DataError(f"{source!r}, {row_of(problem)} ({split}): {error}") from error
+            require_embedded(ids, rows, where=f"{split} problem {problem.id!r}")
+            if (length := len(ids)) >= context:
                 raise DataError(
                     f"prompts must be shorter than the model's context of {context} tokens, "
                     f"{split} problem {problem.id!r} has {length}. Drop it or take another model."

@@ -16,8 +16,8 @@ from typing import Any
 from rlpeft.errors import DataError, ModelError
 from rlpeft.specials import short
 
-TEXT_ROLES = ("system", "user", "assistant")
-"""Turns whose text must stand in the prompt; what tools say is rewritten by templates."""
+REWRITTEN_ROLES = ("tool", "function", "ipython")
+"""Turns of tools, which templates rewrite; the text of all others must stand in the prompt."""
 
 THOUGHT_END = "</think>"
 """Templates drop what earlier turns of the assistant thought; what follows must be there."""
@@ -182,7 +182,7 @@ def _role(turn: Mapping[str, Any]) -> str:
 def _said(turn: Turn) -> str:
     """The text of a turn that must stand in the prompt."""
     text = turn.get("content")
-    if _role(turn) not in TEXT_ROLES or not isinstance(text, str):
+    if _role(turn) in REWRITTEN_ROLES or not isinstance(text, str):
         return ""
     return (text.rpartition(THOUGHT_END)[2] if _role(turn) == "assistant" else text).strip()
 

@@ -8,6 +8,7 @@ misspelt column would otherwise be a text that every prompt repeats.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,13 +64,18 @@ class Template:
         """The text for one row.
 
         Raises:
-            DataError: the row lacks a column, or has null there.
+            DataError: the row lacks a column, or has null or a number there that is none.
         """
         for name in self.columns:
             if row.get(name) is None and name in row:
                 raise DataError(
                     f"{option} names the column {name!r}, which is null there. Fill or remove the "
                     "row"
+                )
+            if isinstance(value := row.get(name), float) and not math.isfinite(value):
+                raise DataError(
+                    f"{option} names the column {name!r}, which is {value} there. Fill or remove "
+                    "the row"
                 )
             if name not in row:
                 raise DataError(

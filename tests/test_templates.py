@@ -62,3 +62,9 @@ def test_a_completion_to_learn_is_read_with_the_recipe():
 def test_a_null_in_a_row_is_told_from_a_column_that_is_not_there():
     with pytest.raises(DataError, match="t names the column 'x', which is null there"):
         Template.parse("{x}", "t").fill({"x": None}, "t")
+
+
+def test_a_number_that_is_none_is_refused():
+    template = Template.parse("{q}", "t")
+    with pytest.raises(DataError, match="names the column 'q', which is nan there"):
+        template.fill({"q": float("nan")}, "t")

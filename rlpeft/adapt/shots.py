@@ -10,8 +10,8 @@ from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.golds import gold_parts
+from rlpeft.tasks.jsonl import Row, read_jsonl
 from rlpeft.tasks.rows import as_prompt, column
-from rlpeft.tasks.sources import Row, read_jsonl
 from rlpeft.types import Problem
 
 FEWEST = 2

@@ -76,10 +76,17 @@ class ProblemSet:
             )
         if not problems:
             raise DataError(
-                f"task {self.name!r} has no {split} problems. Give task.path a source that has a "
-                f"{split} split, or rows to carve it from."
+                f"task {self.name!r} has no {split} problems, it has {self._counted()}. Give "
+                f"task.path a source with {split} rows: a folder with {split}.jsonl, or one file, "
+                "which is divided into train, validation and test."
             )
         return problems
+
+    def _counted(self) -> str:
+        counts = [
+            f"{len(self.splits[split])} {split}" for split in SPLITS if self.splits.get(split)
+        ]
+        return f"{' and '.join(counts)} problems" if counts else "none at all"
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over every problem of every split."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import Split
+from rlpeft.tasks.jsonl import Row
 from rlpeft.tasks.rows import Item, Template, column
-from rlpeft.tasks.sources import Row, Tables
+from rlpeft.tasks.sources import Tables
 
 LETTERS = "ABCDEFGHIJ"
 

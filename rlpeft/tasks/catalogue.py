@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -13,7 +13,8 @@ from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.arithmetic import arithmetic_task
 from rlpeft.tasks.base import ProblemSet, Split, Task
 from rlpeft.tasks.benchmarks import BENCHMARKS
-from rlpeft.tasks.golds import gold_parts
+from rlpeft.tasks.golds import COLUMN, gold_parts
+from rlpeft.tasks.jsonl import Row
 from rlpeft.tasks.kinds import KindOptions, kind_task
 from rlpeft.tasks.rows import (
     Item,
@@ -24,7 +25,7 @@ from rlpeft.tasks.rows import (
     instruction_prompt,
     row_task,
 )
-from rlpeft.tasks.sources import Row, read_tables
+from rlpeft.tasks.sources import read_tables
 from rlpeft.tasks.tiny import TASKS, tiny_task
 from rlpeft.templates import HINT, Template
 from rlpeft.types import Prompt
@@ -77,6 +78,9 @@ class RowOptions(Section):
     """System turn; needs `chat`."""
     chat: bool = False
     """Give a text prompt as a user turn."""
+    last_turn: Literal["prefill", "answer"] | None = None
+    """What a last turn by the assistant is: `prefill`, how the model's answer begins, or `answer`,
+    which is taken out of the prompt, and is the gold answer where the row has no column of one."""
     special_tokens: bool = False
     """Take names of control tokens in prompts for those tokens (rows that bring their own chat
     template, fill-in-the-middle); otherwise they are letters."""
@@ -213,17 +217,66 @@ def _refuse_gold(options: RowOptions, read: Sequence[str]) -> None:
         )
 
 
+def refuse_golds(config: TaskConfig, columns: Iterable[str]) -> None:
+    """Refuse rows whose prompts are made of a column that a reward compares with.
+
+    Args:
+        columns: where rewards find gold answers; dots read into dicts.
+
+    Raises:
+        ConfigError: names the column.
+    """
+    if config.name not in ("jsonl", "hub"):
+        return
+    options = _options(config, RowOptions)
+    # Under this name rewards get the task's own gold answer, whatever its column is called.
+    names = {name.partition(".")[0] for name in columns} - {COLUMN}
+    read: Sequence[str] = (options.prompt,)
+    if options.template is not None:
+        read = Template.parse(options.template, TEMPLATE).columns
+    for name in sorted(names):
+        _refuse_gold(options.model_copy(update={"answer": name}), read)
+
+
 def _row_item(row: Row, options: RowOptions, template: Template | None) -> Item:
-    answer, columns = gold_parts("")
-    if options.answer:
-        answer, columns = gold_parts(column(row, options.answer, option="task.options.answer"))
     user: Prompt
     if template is None:
         where = "task.options.prompt, or build the prompt by task.options.template"
         user = as_prompt(column(row, options.prompt, option=where))
     else:
         user = template.fill(row, TEMPLATE)
+    user, said = _without_answer(user, options)
+    answer, columns = gold_parts("")
+    if said is not None and row.get(options.answer) is None:
+        answer = said
+    elif options.answer:
+        answer, columns = gold_parts(column(row, options.answer, option="task.options.answer"))
     return Item(user=user, answer=answer, system=options.system, columns=columns)
+
+
+def _without_answer(user: Prompt, options: RowOptions) -> tuple[Prompt, str | None]:
+    """The prompt, and what a last turn by the assistant says where that is the gold answer.
+
+    Raises:
+        DataError: there is such a turn and `last_turn` does not say what it is, or no such turn
+            where it shall be the answer.
+    """
+    turns = () if isinstance(user, str) else user
+    said = str(turns[-1]["content"]) if turns and turns[-1]["role"] == "assistant" else None
+    if said is not None and options.last_turn is None:
+        raise DataError(
+            f"must have a prompt that the model is to answer, it ends in a turn by the assistant, "
+            f"{said!r:.60}. Set task.options.last_turn = 'answer' to take it out as the gold "
+            "answer, or 'prefill' where the model's answer begins so"
+        )
+    if options.last_turn != "answer":
+        return user, None
+    if said is None or len(turns) < 2:
+        raise DataError(
+            "must have a prompt of chat turns, the last by the assistant, since "
+            "task.options.last_turn = 'answer'"
+        )
+    return turns[:-1], said
 
 
 _BUILDERS: dict[str, Callable[[TaskConfig, Split | None], ProblemSet]] = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewards.golds import GoldRule, gold_in
+from rewards.golds import GoldRule, gold_in, is_missing
 from rlpeft.errors import DataError
 from rlpeft.types import Problem
 
@@ -57,21 +57,36 @@ def require_golds(
         DataError: names the first row with such a gold answer.
     """
     for rule in rules:
-        for problem in problems:
-            try:
-                value = gold_in({**problem.columns, COLUMN: gold_of(problem)}, rule.column)
-            except KeyError:
-                fault = f"reward {rule.reward!r} reads {rule.column!r}, which is not there"
-            else:
-                fault = rule.fault(value)
-            if fault:
+        columns = [{**problem.columns, COLUMN: gold_of(problem)} for problem in problems]
+        # Where no row at all has an answer the task has none, and its rewards are to need none.
+        has_some = not all(is_missing(_gold(row, rule.column)) for row in columns)
+        for problem, row in zip(problems, columns, strict=True):
+            if fault := _fault(rule, row, has_some=has_some):
                 raise DataError(
-                    f"{source!r}, {_row(problem)} ({split} problem {problem.id!r}): {fault}. "
+                    f"{source!r}, {row_of(problem)} ({split} problem {problem.id!r}): {fault}. "
                     f"{rule.mend()}"
                 )
 
 
-def _row(problem: Problem) -> str:
+def _gold(row: Mapping[str, Any], column: str) -> Any:
+    try:
+        return gold_in(row, column)
+    except KeyError:
+        return None
+
+
+def _fault(rule: GoldRule, row: Mapping[str, Any], *, has_some: bool) -> str:
+    try:
+        value = gold_in(row, rule.column)
+    except KeyError:
+        return f"reward {rule.reward!r} reads {rule.column!r}, which is not there"
+    # What a reward in another trainer's form is handed may be null: it does not judge that row.
+    if rule.types is not None and is_missing(value) and (has_some or value is None):
+        return f"a gold answer must be there for reward {rule.reward!r}, got {value!r}"
+    return rule.fault(value) or rule.fault_of_items(value)
+
+
+def row_of(problem: Problem) -> str:
     """The row it was made of: ids of problems from rows end in the row's index."""
     index = problem.id.rpartition("/")[2]
     return f"row {int(index) + 1}" if index.isdecimal() else "a row"

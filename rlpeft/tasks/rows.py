@@ -10,7 +10,8 @@ from typing import Any
 
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split, carve
-from rlpeft.tasks.sources import Row, Tables
+from rlpeft.tasks.jsonl import Row
+from rlpeft.tasks.sources import Tables
 from rlpeft.types import Problem, Prompt
 
 
@@ -39,7 +40,7 @@ def as_prompt(value: object) -> Prompt:
     Raises:
         DataError: it is neither, or empty.
     """
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, list) and value and all(_is_turn(turn) for turn in value):
         return tuple(value)

@@ -6,19 +6,16 @@ scripts are not run.
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rlpeft.errors import DataError
-from rlpeft.files import reason
 from rlpeft.tasks.base import SPLITS, Split
+from rlpeft.tasks.jsonl import Row, read_jsonl
 
-Row = dict[str, Any]
 Tables = dict[Split, list[Row]]
 
 FILE_SPLITS: dict[Split, tuple[str, ...]] = {
@@ -27,6 +24,15 @@ FILE_SPLITS: dict[Split, tuple[str, ...]] = {
     "test": ("test",),
 }
 SUFFIXES = (".jsonl", ".jsonl.gz")
+NAMED = re.compile(
+    rf"(?:(?P<stem>.+)_)?(?:{'|'.join(a for names in FILE_SPLITS.values() for a in names)})"
+    r"\.jsonl(?:\.gz)?"
+)
+"""A file of rows that its name says the split of, and maybe the dataset."""
+
+LISTED = 5
+"""Files of a folder that an error shows."""
+
 ENDINGS = (*SUFFIXES, ".json", ".csv", ".tsv", ".parquet")
 """Of files that people keep rows in."""
 
@@ -42,7 +48,8 @@ def read_tables(
     Args:
         path: a JSONL file (`.gz` too), a folder of `train.jsonl`, `validation.jsonl` and
             `test.jsonl` (or `<stem>_train.jsonl` …), or a Hub dataset id.
-        stem: prefix of the file names in a folder that holds several datasets.
+        stem: prefix of the file names in a folder that holds several datasets; otherwise it may
+            hold one, of whatever name.
         lone: the split that a single file is.
         config: Hub dataset configuration.
 
@@ -62,72 +69,9 @@ def read_tables(
     return _read_hub(path, config)
 
 
-def read_jsonl(path: Path) -> list[Row]:
-    """Read a file of one JSON object a line; blank lines are skipped."""
-    rows = []
-    try:
-        with _open(path) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    rows.append(_parse(line, path, number))
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{str(path)!r} must be UTF-8 JSONL: {error}. Convert it, such as by "
-            f"iconv -f ENCODING -t UTF-8."
-        ) from error
-    except OSError as error:
-        raise DataError(f"{str(path)!r} must be readable: {error.strerror}.") from error
-    if not rows:
-        raise DataError(f"{str(path)!r} must hold at least one row, it is empty.")
-    return rows
-
-
-def _open(path: Path) -> IO[str]:
-    # Whatever the machine's locale says. Editors on Windows put a mark before the first line.
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    return path.open(encoding="utf-8-sig")
-
-
-def _parse(line: str, path: Path, number: int) -> Row:
-    try:
-        row = json.loads(line, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{str(path)!r} line {number} must be one JSON object: {reason(error)}, got "
-            f"{line.strip()[:60]!r}. {_mend(line, number)}"
-        ) from error
-    if not isinstance(row, dict):
-        raise DataError(
-            f"{str(path)!r} line {number} must be a JSON object, got {type(row).__name__}."
-        )
-    return row
-
-
-def _mend(line: str, number: int) -> str:
-    """What to do about a line that is no JSON: is it of another format, or damaged?"""
-    first = line.strip()[:1]
-    if number > 1 and first == "{":
-        return "Mend the line, or remove it."
-    if first in ("[", "{"):
-        return "Write one object a line (JSONL), not one array or an object over several lines."
-    return (
-        "Rows are read from JSONL, one object a line; pandas writes a CSV file so: "
-        "pandas.read_csv(FILE, dtype=str).to_json('rows.jsonl', orient='records', lines=True)."
-    )
-
-
-def _object(pairs: list[tuple[str, Any]]) -> Row:
-    """A JSON object; Python's own reader keeps the last of two values without a word."""
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        twice = next(key for key in row if [name for name, _ in pairs].count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands there twice")
-    return row
-
-
 def _read_folder(folder: Path, stem: str) -> Tables:
     tables: Tables = {}
+    is_shared, stem = bool(stem), stem or _stem_of(folder)
     for split in SPLITS:
         names = [f"{prefix}{alias}" for prefix in ("", f"{stem}_") for alias in FILE_SPLITS[split]]
         files = [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
@@ -139,31 +83,57 @@ def _read_folder(folder: Path, stem: str) -> Tables:
             )
         if found:
             tables[split] = read_jsonl(found[0])
-        else:
-            _refuse_misspelt(folder, names, stem)
+        elif not is_shared:
+            _refuse_misspelt(folder, names, f"{stem}_{split}" if stem else split)
     if not tables.keys() & {"train", "test"}:
-        own = f", {stem}_train.jsonl or {stem}_test.jsonl" if stem else ""
+        own = f" (or {stem}_train.jsonl, {stem}_test.jsonl)" if stem else ""
         raise DataError(
-            f"{str(folder)!r} must hold train.jsonl or test.jsonl{own}; it has none of them."
+            f"{str(folder)!r} must hold train.jsonl or test.jsonl{own}, of one JSON object a "
+            f"line; it holds {_listed(folder)}. Name its files so, or give task.path one of them."
         )
     return tables
 
 
-def _refuse_misspelt(folder: Path, names: list[str], stem: str) -> None:
+def _stem_of(folder: Path) -> str:
+    """What all splits in a folder are called by, as `mawps` in `mawps_train.jsonl`.
+
+    Empty where splits have plain names.
+
+    Raises:
+        DataError: there are files of several datasets, or of one beside plain names.
+    """
+    named = [(file.name, NAMED.fullmatch(file.name)) for file in sorted(folder.iterdir())]
+    found = {name: match["stem"] or "" for name, match in named if match}
+    if len(stems := set(found.values())) > 1:
+        raise DataError(
+            f"{str(folder)!r} must hold the splits of one dataset, it has {', '.join(found)}: "
+            "which of them are meant cannot be known. Give each dataset a folder of its own, or "
+            "give task.path one file."
+        )
+    return stems.pop() if stems else ""
+
+
+def _listed(folder: Path) -> str:
+    """What a folder holds, for an error."""
+    names = sorted(path.name for path in folder.iterdir())
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(names[:LISTED])}{more}" if names else "nothing"
+
+
+def _refuse_misspelt(folder: Path, names: list[str], wanted: str) -> None:
     """Refuse a file that seems to be a split by a name that is not read.
 
     Its rows would be left out without a word, and rows of another split taken in their place.
     """
-    read = {alias for aliases in FILE_SPLITS.values() for alias in aliases}
-    for file in () if stem else sorted(folder.iterdir()):
+    for file in sorted(folder.iterdir()):
         ending = next((ending for ending in ENDINGS if file.name.endswith(ending)), "")
         name = file.name.removesuffix(ending)
-        if not ending or (name in read and ending in SUFFIXES):
+        if not ending or NAMED.fullmatch(file.name):
             continue
         if get_close_matches(name.casefold(), names, n=1, cutoff=ALIKE):
             raise DataError(
-                f"{str(folder)!r} has no {names[0]}.jsonl; {file.name!r}, which would not be read, "
-                f"seems to be it. Make it {names[0]}.jsonl (one JSON object a line), or move it "
+                f"{str(folder)!r} has no {wanted}.jsonl; {file.name!r}, which would not be read, "
+                f"seems to be it. Make it {wanted}.jsonl (one JSON object a line), or move it "
                 "elsewhere."
             )
 

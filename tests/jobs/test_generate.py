@@ -72,22 +72,26 @@ def test_an_answer_ends_where_its_expert_was_trained_to_end_unless_told_otherwis
 
 
 def test_a_file_of_prompts_becomes_a_file_of_answers(experts, tmp_path):
-    rows = ['{"prompt": "3714@="}', "", '{"prompt": [{"role": "user", "content": "1234:="}]}']
-    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    # U+2028 within a text is a letter of it, and ends no line.
+    rows = ['{"prompt": "37\u202814@="}', "", '{"prompt": [{"role": "user", "content": "1234:="}]}']
+    (tmp_path / "in.jsonl").write_text("\n".join(rows), encoding="utf-8-sig")
     out = tmp_path / "out.jsonl"
     result = cli(
         "--file", tmp_path / "in.jsonl", "--out", out, "--experts", experts, "--strategy", "prompt"
     )
     assert result.exit_code == 0, result.output
     written = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["prompt"] for row in written] == ["3714@=", [{"role": "user", "content": "1234:="}]]
+    assert [row["prompt"] for row in written] == [
+        "37\u202814@=",
+        [{"role": "user", "content": "1234:="}],
+    ]
     assert all({"expert", "why", "text", "finish_reason"} <= set(row) for row in written)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("no json", "must be a JSON object with a 'prompt'"),
+        ("no json", "in.jsonl' line 1 must be one JSON object"),
         ('{"question": "x"}', "must be a JSON object with a 'prompt'"),
         ('{"prompt": 3}', "non-empty text or a list of"),
         ("", "is empty"),

@@ -60,6 +60,13 @@ def test_a_template_that_loses_a_turns_text_is_refused(byte_level, user, kind, q
         encode_prompt(tokenizer, turns)
 
 
+def test_a_template_that_drops_turns_of_a_role_that_it_does_not_know_is_refused(byte_level, user):
+    known = "{% for m in messages if m.role in ['user', 'assistant'] %}{{ m.content }}{% endfor %}?"
+    tokenizer = byte_level(known + ASKS)
+    with pytest.raises(DataError, match="leaves out that of the human, tell me"):
+        encode_prompt(tokenizer, ({"role": "human", "content": "tell me"}, *user("q")))
+
+
 def test_a_template_that_drops_one_text_alone_is_refused(byte_level, user):
     tokenizer = byte_level(
         HEADERS.replace("m.content", "m.content | replace('<image>', '')") + ASKS

@@ -12,6 +12,8 @@ import pytest
 from rlpeft.config import TaskConfig
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.tasks import load_task
+from rlpeft.tasks.catalogue import refuse_golds
+from rlpeft.tasks.jsonl import read_jsonl
 
 ROWS = [{"prompt": f"question {i}", "answer": str(i), "topic": i % 3} for i in range(20)]
 
@@ -159,6 +161,51 @@ def test_a_prompt_does_not_reach_the_gold_answer_unless_it_is_asked_to(tmp_path,
     assert problem.prompt.endswith(problem.answer) or f"{{{problem.answer}}}" in problem.prompt
 
 
+def test_a_prompt_does_not_reach_the_column_that_a_reward_compares_with(tmp_path):
+    write(tmp_path / "a.jsonl", [{**row, "gold": {"x": row["answer"]}} for row in ROWS])
+    options = {"template": "{prompt} {gold}", "answer": ""}
+    config = TaskConfig(name="jsonl", path=str(tmp_path / "a.jsonl"), options=options)
+    with pytest.raises(ConfigError, match="made of the column 'gold'"):
+        refuse_golds(config, ["answer", "gold.x"])
+    refuse_golds(config, ["answer", "topic"])  # under `answer` rewards get the task's own gold
+    asked = config.model_copy(update={"options": options | {"answer_in_prompt": True}})
+    refuse_golds(asked, ["gold.x"])
+
+
+ANSWERED = [
+    {"prompt": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": f"a{i}"}]}
+    for i in range(20)
+]
+
+
+def test_chat_rows_that_hold_the_answer_are_refused_until_it_is_said_what_it_is(tmp_path):
+    rows = [{**row, "answer": "x"} for row in ANSWERED]
+    with pytest.raises(DataError, match=r"row 1: .*ends in a turn by the assistant, 'a0'.*answer"):
+        load(write(tmp_path / "a.jsonl", rows))
+    prefill = load(write(tmp_path / "a.jsonl", rows), last_turn="prefill").split("train")[0]
+    assert [turn["role"] for turn in prefill.prompt] == ["user", "assistant"]
+
+
+def test_the_answer_of_chat_rows_is_taken_out_as_the_gold_answer(tmp_path):
+    problems = load(write(tmp_path / "a.jsonl", ANSWERED), last_turn="answer").split("train")
+    for problem in problems:
+        (turn,) = problem.prompt
+        assert turn["content"][1:] == problem.answer[1:]
+        assert (turn["content"][0], problem.answer[0]) == ("q", "a")
+    rows = [{**row, "answer": "x"} for row in ANSWERED]
+    own = load(write(tmp_path / "b.jsonl", rows), last_turn="answer").split("train")[0]
+    assert (own.answer, len(own.prompt)) == ("x", 1)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["q", [{"role": "user", "content": "q"}], ANSWERED[0]["prompt"][1:]]
+)
+def test_rows_without_the_turn_that_shall_be_the_answer_are_refused(tmp_path, prompt):
+    rows = [{"prompt": prompt, "answer": "x"}]
+    with pytest.raises(DataError, match="the last by the assistant, since"):
+        load(write(tmp_path / "a.jsonl", rows), last_turn="answer")
+
+
 def test_another_column_may_be_called_answer_where_the_gold_has_its_own(tmp_path):
     rows = [{"answer": f"{i} is even", "gold": "yes" if i % 2 == 0 else "no"} for i in range(20)]
     task = load(write(tmp_path / "a.jsonl", rows), template="True? {answer}", answer="gold")
@@ -222,6 +269,10 @@ def test_the_fingerprint_follows_the_content_not_the_path(tmp_path):
             "row 1: must have a value in column 'prompt', got nul",
         ),
         ('{"prompt": "", "answer": "b"}\n', "must have a prompt that is non-empty"),
+        ('{"prompt": " \\n", "answer": "b"}\n', "must have a prompt that is non-empty"),
+        ('{"prompt": "a\\ud800", "answer": "b"}\n', "line 1 .* column 'prompt' holds the lone"),
+        ('{"prompt": "a", "answer": {"x": ["\\udc00"]}}\n', "line 1 .* column 'answer' holds"),
+        ('{"prompt": "a", "answer": "b"}\n\0\0\n', r"line 2 must be .*Mend the line, or remove it"),
         ('{"prompt": [{"role": "user"}], "answer": "b"}\n', "must have a prompt that is"),
         ('{"prompt": "a", "answer": "b"}\n', "Give a larger source"),
         ('{"prompt": 7, "answer": "b"}\n', "or a list of .* turns, got 7"),
@@ -245,27 +296,40 @@ def test_two_files_of_one_split_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        b"\xff\xfe\x00",
-        '{"prompt": "Käse", "answer": "1"}\n'.encode("latin-1"),
-        '{"prompt": "a", "answer": "1"}\n'.encode("utf-16"),
-        b"PAR1\x15\x04\x15\x80\x9c",
+        (b"\xff\xfe\x00", "UTF-16: iconv -f UTF-16 -t UTF-8"),
+        (
+            '{"prompt": "a"}\n{"prompt": "K\u00e4se", "answer": "1"}\n'.encode("latin-1"),
+            r"line 2 must be UTF-8: .* b'\\xe4'.*iconv -f ENCODING",
+        ),
+        ('{"prompt": "a", "answer": "1"}\n'.encode("utf-16"), "UTF-16: iconv"),
+        ('{"prompt": "a", "answer": "1"}\n'.encode("utf-32"), "UTF-32: iconv"),
+        (b"PAR1\x15\x04\x15\x80\x9c", "a Parquet file: pandas.read_parquet"),
+        (gzip.compress(b'{"prompt": "a", "answer": "1"}\n'), "name it FILE.jsonl.gz"),
     ],
 )
-def test_a_file_in_another_encoding_is_refused(tmp_path, content):
+def test_a_file_in_another_encoding_is_refused_with_what_it_is(tmp_path, content, message):
     path = tmp_path / "bad.jsonl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"must be UTF-8 JSONL.*iconv -f ENCODING"):
+    with pytest.raises(DataError, match=message):
         load(path)
 
 
 def test_a_damaged_archive_is_refused(tmp_path):
     path = tmp_path / "bad.jsonl.gz"
     packed = bytearray(gzip.compress(b'{"prompt": "a", "answer": "1"}\n' * 500))
+    path.write_bytes(packed[:-9])
+    with pytest.raises(
+        DataError, match=r"whole gzip file, it is damaged after line \d+: .*fetch it"
+    ):
+        load(path)
     packed[20:40] = bytes(20)
     path.write_bytes(packed)
-    with pytest.raises(DataError, match="must be UTF-8 JSONL"):
+    with pytest.raises(DataError, match="must be a whole gzip file, it is damaged"):
+        load(path)
+    path.write_bytes(b'{"prompt": "a", "answer": "1"}\n')
+    with pytest.raises(DataError, match=r"as its name says, it is none\. Name it bad\.jsonl"):
         load(path)
 
 
@@ -275,7 +339,7 @@ def test_utf_8_is_read_whatever_the_locale_and_with_a_mark_before_it(tmp_path):
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8-sig")
     code = (
-        "import sys; from pathlib import Path; from rlpeft.tasks.sources import read_jsonl; "
+        "import sys; from pathlib import Path; from rlpeft.tasks.jsonl import read_jsonl; "
         "print(read_jsonl(Path(sys.argv[1]))[3]['prompt'] == 'gr\\xf6\\xdfer 3')"
     )
     ascii_only = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -285,10 +349,34 @@ def test_utf_8_is_read_whatever_the_locale_and_with_a_mark_before_it(tmp_path):
     assert done.stdout == "True\n", done.stderr
 
 
+def test_separators_of_lines_within_a_text_and_marks_of_joined_files_are_read(tmp_path):
+    rows = [{"prompt": f"a\u2028b\u2029c\x85\x0b\x0c\x1c{i}", "answer": "1"} for i in range(10)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path = tmp_path / "a.jsonl"
+    path.write_text("\ufeff" + text + "\ufeff" + text.replace("a", "A"), encoding="utf-8")
+    read = read_jsonl(path)
+    assert read[:10] == rows
+    assert len(read) == 20
+    pair = tmp_path / "pair.jsonl"
+    pair.write_text('{"prompt": "\\ud83d\\ude00"}\n')
+    assert read_jsonl(pair) == [{"prompt": "\U0001f600"}]
+
+
+def test_a_source_without_train_rows_says_which_it_has(tmp_path):
+    write(tmp_path / "test.jsonl", ROWS)
+    with pytest.raises(
+        DataError, match=r"no train problems, it has 4 validation and 6 test problems\. .* one file"
+    ):
+        load(tmp_path).split("train")
+
+
 def test_a_missing_path_is_refused(tmp_path):
     with pytest.raises(DataError, match="must be an existing file, folder or Hub id"):
         load(tmp_path / "missing.jsonl")
-    with pytest.raises(DataError, match=r"must hold train.jsonl or test.jsonl"):
+    with pytest.raises(DataError, match=r"must hold train.jsonl or test.jsonl.*it holds nothing"):
+        load(tmp_path)
+    (tmp_path / "rows.jsonl").touch()
+    with pytest.raises(DataError, match=r"it holds rows\.jsonl\. Name its files so, or give"):
         load(tmp_path)
     with pytest.raises(DataError, match=r"task.path must be given for 'jsonl'"):
         load(None)

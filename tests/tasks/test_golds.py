@@ -11,7 +11,7 @@ from rlpeft.errors import DataError
 from rlpeft.evaluate import score_groups
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.golds import gold_of, require_golds
-from rlpeft.types import Completion, FinishReason, Group
+from rlpeft.types import Completion, FinishReason, Group, Problem
 
 COUNTS = {"num_validation": 1, "num_test": 1}
 
@@ -84,6 +84,34 @@ def test_a_gold_answer_of_another_type_is_named_with_file_and_row(tmp_path):
     with pytest.raises(DataError, match=r"'rows.jsonl', row 3 .*got the list \['0010'\]"):
         require_golds(lists, [rule], source="rows.jsonl", split="train")
     require_golds(problems, [GoldRule("exact", "answer", SEVERAL)], source="r", split="train")
+
+
+@pytest.mark.parametrize("gold", [None, "", " \n"])
+def test_a_gold_answer_that_is_missing_among_others_is_refused_by_its_row(gold):
+    rows = [Problem(f"t/train/{n}", "p", "", {"gold": g}) for n, g in enumerate(["7", gold])]
+    with pytest.raises(DataError, match=r"'r', row 2 .*must be there for reward 'math', got"):
+        require_golds(rows, [GoldRule("math", "gold", TEXT)], source="r", split="train")
+    # Another trainer's reward may be handed null: it does not judge that row.
+    require_golds(rows, [GoldRule("theirs", "gold", None)], source="r", split="train")
+
+
+def test_a_task_without_gold_answers_may_have_a_reward_that_needs_none():
+    rows = [Problem("t/train/0", "p", "")]
+    require_golds(rows, [GoldRule("f", "answer", TEXT)], source="r", split="train")
+
+
+@pytest.mark.parametrize("gold", [["7", None], ["7", ""], [], ["7", float("nan")], ["7", ["8"]]])
+def test_each_of_several_right_answers_must_be_one(gold):
+    rows = [Problem("t/train/0", "p", "7", {"answer": gold})]
+    with pytest.raises(DataError, match=r"'r', row 1 .*a gold answer must be"):
+        require_golds(rows, [GoldRule("math", "answer", SEVERAL)], source="r", split="train")
+
+
+@pytest.mark.parametrize("gold", [{"a": [1.0, float("inf")]}, [[float("nan")]]])
+def test_a_number_that_is_none_is_found_however_deep(gold):
+    rows = [Problem("t/train/0", "p", "7", {"answer": gold})]
+    with pytest.raises(DataError, match=r"must be a finite number, got (nan|inf)"):
+        require_golds(rows, [GoldRule("f", "answer", ("list", "dict"))], source="r", split="train")
 
 
 def test_a_gold_answer_inside_another_column_is_looked_up_there(tmp_path):

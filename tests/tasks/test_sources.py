@@ -5,7 +5,8 @@ import json
 import pytest
 
 from rlpeft.errors import DataError
-from rlpeft.tasks.sources import _read_hub, read_jsonl, read_tables
+from rlpeft.tasks.jsonl import read_jsonl
+from rlpeft.tasks.sources import _read_hub, read_tables
 
 
 def dataset(folder, **splits):
@@ -45,6 +46,23 @@ def test_a_split_by_a_name_that_is_not_read_is_refused_and_not_carved_anew(tmp_p
     folder = dataset(tmp_path, train=[{"q": "a"}])
     (tmp_path / name).write_text('{"q": "b"}\n')
     with pytest.raises(DataError, match=f"'{name}', which would not be read.*Make it [a-z]+.jsonl"):
+        read_tables(folder)
+
+
+def test_the_splits_of_a_folder_may_carry_the_name_of_their_dataset(tmp_path):
+    folder = dataset(tmp_path, mawps_train=[{"q": "a"}], mawps_dev=[{"q": "b"}])
+    assert read_tables(folder) == {"train": [{"q": "a"}], "validation": [{"q": "b"}]}
+    (tmp_path / "mawps_tests.jsonl").write_text('{"q": "c"}\n')
+    with pytest.raises(DataError, match=r"has no mawps_test\.jsonl; 'mawps_tests\.jsonl'"):
+        read_tables(folder)
+
+
+@pytest.mark.parametrize("other", ["train", "svamp_test"])
+def test_splits_of_two_datasets_in_a_folder_are_refused(tmp_path, other):
+    folder = dataset(tmp_path, mawps_train=[{"q": "a"}], **{other: [{"q": "b"}]})
+    with pytest.raises(
+        DataError, match=f"splits of one dataset, it has mawps_train.jsonl, {other}"
+    ):
         read_tables(folder)
 
 
