@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import svf_tensor
 from rlpeft.adapters.svf import SvfLinear
+from rlpeft.adapters.tied import untie_adapted
 from rlpeft.config import AdapterConfig, SvfAdapter
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError, ModelError
@@ -39,7 +40,6 @@ from rlpeft.export_config import own_config
 from rlpeft.files import replacing_folder
 from rlpeft.model_card import README_FILE, is_hub_id, model_card
 from rlpeft.models import (
-    context_length,
     exact_attention,
     load_base_model,
     load_config,
@@ -47,15 +47,13 @@ from rlpeft.models import (
     resolve_model,
 )
 from rlpeft.policy import attach_adapter, load_tensors
+from rlpeft.probe import logprobs, probe_rows
 from rlpeft.rollout.base import largest_gap
 from rlpeft.tokenizer_digest import tokenizer_parts
 
 Format = Literal["peft", "merged", "z"]
 
 RECEIPT_FILE, Z_FILE = "export.json", "z.safetensors"
-
-PROBE_ROWS, PROBE_TOKENS = 4, 32
-"""Random token sequences on which the export must agree with the expert."""
 
 ROUNDING = 1e-3
 """Log-prob difference that is always accepted: fp32 merging and other orders of summation."""
@@ -75,6 +73,12 @@ ADVICE = {
 UNKNOWN_BASE = (
     "the base model has no name that others can resolve, so adapter_config.json names its folder "
     "here; --base-id OWNER/NAME names it on a hub"
+)
+
+
+UNTIED = (
+    "head and input embedding, one matrix of the base, are two in it, since the expert moves one "
+    "of them (tie_word_embeddings = false)"
 )
 
 
@@ -252,19 +256,25 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         gap=gap,
         effect=effect,
         num_tokens=sum(len(row) - 1 for row in probe),
-        note=_note(source, format),
+        note=_note(source, format, partial),
     )
 
 
-def _note(source: Source, format: Format) -> str:
+def _note(source: Source, format: Format, folder: Path) -> str:
     card, notes = source.expert.card, []
     if format == "peft" and not is_hub_id(source.base_id):
         notes.append(UNKNOWN_BASE)
     if format == "merged" and source.attention != "sdpa":
         notes.append(f"load it with attn_implementation={source.attention!r}, as its base wants")
+    if format == "merged" and _is_tied(source.base_path) and not _is_tied(folder):
+        notes.append(UNTIED)
     if card.tokenizer:  # cards from before this are common, and nothing is known to be wrong
         notes.append(other_prompts(card.name, card, tokenizer_parts(source.base_path)))
     return "; ".join(filter(None, notes))
+
+
+def _is_tied(folder: Path) -> bool:
+    return bool(load_config(folder).get_text_config().tie_word_embeddings)
 
 
 def _adapter(expert: Expert) -> AdapterConfig:
@@ -308,6 +318,7 @@ def read_peft(source: Source, folder: Path) -> Any:
 
 def write_merged(source: Source, policy: PeftModel, folder: Path) -> None:
     """The base model with the expert in its weights, tokenizer included."""
+    untie_adapted(policy.get_base_model())
     merged = policy.merge_and_unload(safe_merge=True)
     merged.to(getattr(torch, source.dtype)).save_pretrained(folder)
     load_tokenizer(source.base_path).save_pretrained(folder)
@@ -375,22 +386,3 @@ def _z(layer: SvfLinear) -> torch.Tensor:
 
 def _write_card(source: Source, folder: Path) -> None:
     (folder / CARD_FILE).write_text(source.expert.card.model_dump_json(indent=2))
-
-
-def probe_rows(config: Any) -> list[list[int]]:
-    """Seeded random token ids: no text suits every tokenizer."""
-    length = min(PROBE_TOKENS, context_length(config))
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(
-        0, int(config.get_text_config().vocab_size), (PROBE_ROWS, length), generator=generator
-    )
-    return ids.tolist()
-
-
-@torch.no_grad()
-def logprobs(model: Any, rows: Sequence[Sequence[int]]) -> list[list[float]]:
-    """Log-prob (temperature 1, fp32) of each token after the first; rows of one length."""
-    ids_BT = torch.tensor(rows, device=model.device)
-    logits_BTV = model(input_ids=ids_BT, use_cache=False).logits[:, :-1].float()
-    log_pi_BTV = torch.log_softmax(logits_BTV, -1)
-    return log_pi_BTV.gather(-1, ids_BT[:, 1:, None]).squeeze(-1).tolist()

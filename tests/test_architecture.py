@@ -56,6 +56,7 @@ LAYERS = {
     "rlpeft.digests": 1.7,
     "rlpeft.tokenizer_digest": 1.7,
     "rlpeft.models": 1.5,
+    "rlpeft.probe": 1.6,
     "rlpeft.weight_files": 1.3,
     "rlpeft.eos": 1.4,
     "rlpeft.prompts": 1.3,

@@ -32,6 +32,12 @@ ADAPTERS = {
     "dora": LoraFamilyAdapter(type="dora", targets=TARGETS, rank=2),
     "ia3": Ia3Adapter(type="ia3"),
 }
+TIED = {
+    "head": LoraFamilyAdapter(type="lora", targets=("lm_head", "q_proj"), rank=2),
+    "embedding": LoraFamilyAdapter(type="lora", targets=("embed_tokens", "q_proj"), rank=2),
+    "head in svf": SvfAdapter(targets=("lm_head", "q_proj")),
+}
+"""Of what the base has once, as head and as embedding."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,7 @@ def trained(make_expert):
     """A maker of experts on the tiny base, with the logits of the policy they were taken from."""
 
     def make(kind, scale=0.3):
-        adapter = ADAPTERS[kind]
+        adapter = (ADAPTERS | TIED)[kind]
         policy = attach_adapter(load_base_model(TINY), adapter, seed=0)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
@@ -317,6 +323,24 @@ def test_an_export_says_which_attention_its_base_wants(tiny_model, make_expert, 
         exec(code.replace('"."', repr(str(out))), names)
         model = names["model"]
     torch.testing.assert_close(logits_of(model.eval()), logits_of(policy.eval()))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Model has `tie_word_embeddings=True`", "ignore:You have added a"
+)
+@pytest.mark.parametrize("kind", TIED)
+def test_a_matrix_that_the_base_ties_is_merged_into_its_own_place_alone(trained, tmp_path, kind):
+    """The head of `tiny` is its embedding, which must stay as it is where the head is merged."""
+    folder, logits = trained(kind, scale=0.05)
+    receipt = export_expert(folder, tmp_path / "out", format="merged", dtype="float32")
+    assert "tie_word_embeddings = false" in receipt.note
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    torch.testing.assert_close(logits_of(merged), logits, atol=1e-3, rtol=1e-4)
+    base = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32)
+    embedding, head = merged.get_input_embeddings().weight, merged.lm_head.weight
+    untouched = head if kind == "embedding" else embedding
+    assert torch.equal(untouched, base.get_input_embeddings().weight)
+    assert not torch.equal(embedding, head)
 
 
 def test_a_base_is_named_as_others_find_it(trained, tmp_path):
