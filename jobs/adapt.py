@@ -111,7 +111,7 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
             factors = build_state(engine_recipe).factors
     experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
-    tell_other_prompts(cards, resolve_model(recipe.model.name))
+    tell_other_prompts(cards, recipe.model, recipe.chat)
     task, prompter = load_task(recipe.task), build_prompter(engine_recipe)
     with closing(build_scorer(engine_recipe)) as scorer:
         check_inputs(engine_recipe, task, prompter, scorer, splits=(recipe.shots.split, "test"))

@@ -95,7 +95,7 @@ def evaluate_expert(
     """
     digest = model_digest(path := resolve_model(recipe.model.name))
     expert = load_expert(folder, base_digest=digest)
-    tell_other_prompts({str(folder): expert.card}, path)
+    tell_other_prompts({str(folder): expert.card}, recipe.model, recipe.chat)
     recipe = _with_adapter(recipe, expert)
     only = None if _may_be_trained_on(recipe.task, expert.card.task) else split
     task, prompter = load_task(recipe.task, only=only), build_prompter(recipe)

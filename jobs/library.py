@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from rlpeft.build import build_engine, build_prompter, build_state
-from rlpeft.config import Recipe, parse_recipe
+from rlpeft.config import ChatConfig, ModelConfig, Recipe, parse_recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
@@ -43,17 +43,23 @@ def read_experts(root: Path, recipe: Recipe) -> ExpertSet:
     folders = keep_of_base(find_experts(root), digest)
     factors = build_state(recipe).factors
     experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
-    tell_other_prompts(
-        dict(zip(experts.names[1:], experts.cards, strict=True)), resolve_model(recipe.model.name)
-    )
+    # The recipe's [chat] is that of their cards (`recipe_of`).
+    tell_other_prompts(dict(zip(experts.names[1:], experts.cards, strict=True)), recipe.model)
     return experts
 
 
-def tell_other_prompts(cards: Mapping[str, ExpertCard], model_path: Path) -> None:
-    """Name, on the error stream, the experts that were trained under another tokenizer."""
-    now = tokenizer_parts(model_path)
+def tell_other_prompts(
+    cards: Mapping[str, ExpertCard], model: ModelConfig, chat: ChatConfig | None = None
+) -> None:
+    """Name, on the error stream, the experts that read other prompts than in their training.
+
+    Args:
+        chat: the section under which they are used, where that is not their own.
+    """
+    now = tokenizer_parts(resolve_model(model.name))
+    used = None if chat is None else chat.model_dump(mode="json", exclude_defaults=True)
     for name, card in cards.items():
-        if note := other_prompts(name, card, now):
+        for note in other_prompts(name, card, now, used):
             typer.echo(f"note: {note}", err=True)
 
 

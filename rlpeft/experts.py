@@ -296,28 +296,39 @@ def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list
     return (kept, notes) if kept else (list(folders), [])
 
 
-def other_prompts(expert: str, card: ExpertCard, now: Parts) -> str:
-    """A line about an expert that reads other tokens or prompts than in its training.
+def other_prompts(
+    expert: str, card: ExpertCard, now: Parts, chat: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Lines about an expert that reads other tokens or prompts than in its training.
 
     Args:
         expert: its name or folder.
         now: of the base model's folder (`rlpeft.tokenizer_digest`).
-
-    Returns:
-        Nothing where they are the same.
+        chat: the `[chat]` section under which it is used, without its defaults; `None` where it is
+            the card's.
     """
+    lines = []
     if not card.tokenizer:
-        return (
+        lines.append(
             f"the card of expert {expert!r} is from before tokenizer and chat template were "
             "written down: whether it reads the prompts of its training cannot be told."
         )
-    if changed := changed_parts(card.tokenizer, now):
-        return (
+    elif changed := changed_parts(card.tokenizer, now):
+        lines.append(
             f"expert {expert!r} was trained under another tokenizer or template than base model "
             f"{card.base_model} has now, and reads other prompts than in training; what differs: "
             f"{', '.join(changed)}. Take the model folder that it was trained on, or train it anew."
         )
-    return ""
+    if chat is not None and (trained := _undated(card.chat)) != (used := _undated(chat)):
+        lines.append(
+            f"expert {expert!r} was trained with [chat] {trained}, here it is {used}: it reads "
+            "other chat turns than in training. Give the recipe the section of its card."
+        )
+    return lines
+
+
+def _undated(chat: Mapping[str, Any]) -> str:
+    return json.dumps({k: v for k, v in chat.items() if k != "date"}, sort_keys=True)
 
 
 def _inside(folder: Path) -> str:

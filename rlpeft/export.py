@@ -269,8 +269,8 @@ def _note(source: Source, format: Format, folder: Path) -> str:
     if format == "merged" and _is_tied(source.base_path) and not _is_tied(folder):
         notes.append(UNTIED)
     if card.tokenizer:  # cards from before this are common, and nothing is known to be wrong
-        notes.append(other_prompts(card.name, card, tokenizer_parts(source.base_path)))
-    return "; ".join(filter(None, notes))
+        notes += other_prompts(card.name, card, tokenizer_parts(source.base_path))
+    return "; ".join(notes)
 
 
 def _is_tied(folder: Path) -> bool:

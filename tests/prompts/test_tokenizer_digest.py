@@ -140,8 +140,19 @@ def test_an_expert_says_what_it_was_trained_under():
         name="e", base_model="tiny", base_digest="b", adapter={}, task={}, rewards=(), seed=0,
         step=0, digest="d", tokenizer={"chat_template": "x", "ends": [2]},
     )  # fmt: skip
-    assert other_prompts("e", card, {"chat_template": "x", "ends": [2], "later": 1}) == ""
-    line = other_prompts("e", card, {"chat_template": "y", "ends": [2, 7]})
+    assert other_prompts("e", card, {"chat_template": "x", "ends": [2], "later": 1}) == []
+    (line,) = other_prompts("e", card, {"chat_template": "y", "ends": [2, 7]})
     assert "chat template, ends of sequence (were [2], are [2, 7])" in line
     old = card.model_copy(update={"tokenizer": {}})
-    assert "cannot be told" in other_prompts("e", old, {"ends": [2]})
+    assert "cannot be told" in other_prompts("e", old, {"ends": [2]})[0]
+
+
+def test_an_expert_says_that_it_is_used_under_another_chat_section():
+    folded = {"fold_system": True, "date": "2024-01-01"}
+    card = ExpertCard(
+        name="e", base_model="tiny", base_digest="b", adapter={}, task={}, rewards=(), seed=0,
+        step=0, digest="d", tokenizer={"ends": [2]}, chat=folded,
+    )  # fmt: skip
+    assert other_prompts("e", card, {"ends": [2]}, folded | {"date": "2025-01-01"}) == []
+    (line,) = other_prompts("e", card, {"ends": [2]}, {})
+    assert 'trained with [chat] {"fold_system": true}, here it is {}' in line
