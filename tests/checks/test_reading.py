@@ -42,7 +42,8 @@ def chat(quick, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     sizes = {"num_validation": 4, "num_test": 4}
-    return quick(task={"name": "jsonl", "path": str(path), **sizes}, rollout={"stop": ["\n\n"]})
+    task = {"name": "jsonl", "path": str(path), "options": {"last_turn": "prefill"}, **sizes}
+    return quick(task=task, rollout={"stop": ["\n\n"]})
 
 
 def test_prompts_are_those_of_the_first_step_in_its_order(quick):
