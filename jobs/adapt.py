@@ -46,6 +46,7 @@ from rlpeft.rollout.fleet import Fleet, LocalFleet
 from rlpeft.scorer import build_scorer
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.catalogue import load_task
+from rlpeft.tasks.golds import require_golds
 from rlpeft.tokenizer_digest import tokenizer_parts
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
@@ -115,7 +116,14 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     task, prompter = load_task(recipe.task), build_prompter(engine_recipe)
     with closing(build_scorer(engine_recipe)) as scorer:
         check_inputs(engine_recipe, task, prompter, scorer, splits=(recipe.shots.split, "test"))
-    return Inputs(recipe, engine_recipe, experts, task, load_shots(recipe, task), prompter)
+        shots = load_shots(recipe, task)
+        if recipe.shots.path:  # rows of a file of their own
+            require_golds(
+                shots, scorer.gold_rules, source=recipe.shots.path, split="shot", counted_from=1
+            )
+            for shot in shots:
+                prompter.ids(shot)
+    return Inputs(recipe, engine_recipe, experts, task, shots, prompter)
 
 
 def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:

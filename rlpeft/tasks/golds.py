@@ -46,12 +46,18 @@ def gold_text(value: Any) -> str:
 
 
 def require_golds(
-    problems: Sequence[Problem], rules: Sequence[GoldRule], *, source: str, split: str
+    problems: Sequence[Problem],
+    rules: Sequence[GoldRule],
+    *,
+    source: str,
+    split: str,
+    counted_from: int = 0,
 ) -> None:
     """Refuse a gold answer of a type that its reward does not take.
 
     Args:
         source: the file or dataset, for the error.
+        counted_from: what the first row's problem is numbered by.
 
     Raises:
         DataError: names the first row with such a gold answer.
@@ -62,10 +68,8 @@ def require_golds(
         has_some = not all(is_missing(_gold(row, rule.column)) for row in columns)
         for problem, row in zip(problems, columns, strict=True):
             if fault := _fault(rule, row, has_some=has_some):
-                raise DataError(
-                    f"{source!r}, {row_of(problem)} ({split} problem {problem.id!r}): {fault}. "
-                    f"{rule.mend()}"
-                )
+                where = f"{row_of(problem, counted_from)} ({split} problem {problem.id!r})"
+                raise DataError(f"{source!r}, {where}: {fault}. {rule.mend()}")
 
 
 def _gold(row: Mapping[str, Any], column: str) -> Any:
@@ -86,7 +90,7 @@ def _fault(rule: GoldRule, row: Mapping[str, Any], *, has_some: bool) -> str:
     return rule.fault(value) or rule.fault_of_items(value)
 
 
-def row_of(problem: Problem) -> str:
+def row_of(problem: Problem, counted_from: int = 0) -> str:
     """The row it was made of: ids of problems from rows end in the row's index."""
     index = problem.id.rpartition("/")[2]
-    return f"row {int(index) + 1}" if index.isdecimal() else "a row"
+    return f"row {int(index) + 1 - counted_from}" if index.isdecimal() else "a row"

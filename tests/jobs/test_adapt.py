@@ -7,10 +7,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from jobs.adapt import run
+from jobs.adapt import read_inputs, run
 from rlpeft.cli import app
 from rlpeft.digests import model_digest
-from rlpeft.errors import CheckpointError, ExpertError
+from rlpeft.errors import CheckpointError, DataError, ExpertError
 from rlpeft.experts import load_expert
 from rlpeft.mixing import ExpertSet
 from rlpeft.models import resolve_model
@@ -90,6 +90,15 @@ def test_a_search_is_not_continued_under_other_experts(adapt_recipe, tiny_expert
         run(adapt_recipe(experts=[str(tiny_experts / "up")]), tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"recipe\.search\.iterations was 3, is 4"):
         run(adapt_recipe(search={"population_size": 4, "iterations": 4}), tmp_path / "out")
+
+
+@pytest.mark.parametrize("gold", [["21"], " "])
+def test_a_shot_whose_gold_answer_its_reward_does_not_take_is_named(adapt_recipe, tmp_path, gold):
+    path = tmp_path / "shots.jsonl"
+    rows = [{"prompt": "12@=", "answer": "21"}, {"prompt": "34@=", "answer": gold}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"shots\.jsonl', row 2 .*a gold answer must be"):
+        read_inputs(adapt_recipe(shots={"path": str(path)}))
 
 
 def test_experts_of_another_base_are_refused(adapt_recipe, tiny_experts, tmp_path, make_expert):
