@@ -6,12 +6,16 @@ import shutil
 import pytest
 
 from jobs.library import recipe_of
+from jobs.serve import FirstPass
 from rlpeft import build
+from rlpeft.adapt.strategies import Question
 from rlpeft.build import build_prompter, fingerprint, pinned
+from rlpeft.chat import ChatForm, Talk
 from rlpeft.config import Recipe
 from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
-from rlpeft.models import resolve_model
+from rlpeft.models import load_tokenizer, resolve_model
+from rlpeft.prompts import encode_prompt
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.types import Problem
 
@@ -82,3 +86,12 @@ def test_experts_answer_under_the_section_they_were_trained_under(make_expert, t
     make_expert("c", tensors, folder=tmp_path / "c", base_digest=digest)
     with pytest.raises(ExpertError, match=r"must have one \[chat\] section"):
         recipe_of(tmp_path, model=None, rollout={})
+
+
+def test_the_question_of_auto_is_written_under_the_section_of_the_experts():
+    tokenizer, turn = load_tokenizer(TINY), {"role": "user", "content": "3"}
+    talk = Talk(tokenizer, ChatForm(fold_system=True))
+    ask = FirstPass(Question({"swap": "a"}), talk).ask
+    text = tokenizer.decode(ask(encode_prompt(tokenizer, (turn,), talk=talk)))
+    assert text.startswith("<bos><user>You sort questions into kinds.")
+    assert text.endswith("\n\n3<assistant>")
