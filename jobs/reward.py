@@ -62,7 +62,7 @@ def score_file(path: Path, *, kind: str, options: Mapping[str, Any]) -> ScoredFi
         raise DataError(f"the file of predictions must exist, got {str(path)!r}.")
     if kind in VERIFIERS:
         load(kind, options)  # names an option that the verifier does not take
-    table = read_jsonl(path)
+    table = read_jsonl(path, any_text=True)
     several = bool(options.get("several"))
     chosen = {name: value for name, value in options.items() if name != "several"}
     rule = GoldRule(kind, "gold", SEVERAL if several else TEXT)

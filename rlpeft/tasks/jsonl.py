@@ -32,20 +32,23 @@ BEGINNINGS = {
 """First bytes of what people take for JSONL, and what to do."""
 
 
-def read_jsonl(path: Path) -> list[Row]:
+def read_jsonl(path: Path, *, any_text: bool = False) -> list[Row]:
     """Read a file of one JSON object a line (`.gz` too); blank lines are skipped.
+
+    Args:
+        any_text: let halves of surrogate pairs pass, which models write.
 
     Raises:
         DataError: it cannot be read, is empty, or holds a line that is no object of Unicode text.
     """
-    rows = [row for _, row in numbered_rows(path)]
+    rows = [row for _, row in numbered_rows(path, any_text=any_text)]
     if not rows:
         raise DataError(f"{str(path)!r} must hold at least one row, it is empty.")
     return rows
 
 
-def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """The rows with the numbers of their lines.
+def numbered_rows(path: Path, *, any_text: bool = False) -> Iterator[tuple[int, Row]]:
+    """The rows with the numbers of their lines; see `read_jsonl`.
 
     Raises:
         DataError: as `read_jsonl`, but for an empty file.
@@ -57,7 +60,10 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
             for number, line in enumerate(lines, start=1):
                 text = line.removeprefix(MARK)
                 if text.strip():
-                    yield number, _parse(text, path, number)
+                    row = _parse(text, path, number)
+                    if not any_text and SURROGATE.search(text):
+                        _require_unicode(row, f"{str(path)!r} line {number}")
+                    yield number, row
     except UnicodeDecodeError as error:
         raise DataError(_undecodable(path, error)) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -120,8 +126,6 @@ def _parse(line: str, path: Path, number: int) -> Row:
         ) from error
     if not isinstance(row, dict):
         raise DataError(f"{where} must be a JSON object, got {type(row).__name__}.")
-    if SURROGATE.search(line):
-        _require_unicode(row, where)
     return row
 
 
