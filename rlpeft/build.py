@@ -16,7 +16,7 @@ from typing import Any
 
 from rlpeft import models
 from rlpeft.adapter_state import AdapterState
-from rlpeft.chat import ChatForm
+from rlpeft.chat import ChatForm, require_read
 from rlpeft.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.config import ChatConfig, Recipe
 from rlpeft.digests import model_digest
@@ -145,11 +145,15 @@ def needs_vllm(what: str) -> Iterator[None]:
 
 
 def build_prompter(recipe: Recipe) -> Prompter:
-    """The tokenizer's side of a run."""
+    """The tokenizer's side of a run.
+
+    Raises:
+        ConfigError: `chat.arguments` that the model's chat template does not read.
+    """
     tokenizer = load_tokenizer(resolve_model(recipe.model.name))
-    return Prompter(
-        tokenizer, max_tokens=recipe.rollout.max_prompt_tokens, form=chat_form(recipe.chat)
-    )
+    form = chat_form(recipe.chat)
+    require_read(tokenizer, form)
+    return Prompter(tokenizer, max_tokens=recipe.rollout.max_prompt_tokens, form=form)
 
 
 def chat_form(config: ChatConfig) -> ChatForm:

@@ -8,13 +8,15 @@ loses one is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import takewhile
 from typing import Any
 
-from rlpeft.errors import DataError, ModelError
-from rlpeft.specials import short
+from rlpeft.errors import ConfigError, DataError, ModelError
+from rlpeft.specials import short, unguard
 
 REWRITTEN_ROLES = ("tool", "function", "ipython")
 """Turns of tools, which templates rewrite; the text of all others must stand in the prompt."""
@@ -49,12 +51,29 @@ class ChatForm:
     def fold(self, turns: Sequence[Any]) -> list[Turn]:
         """The turns as the template is given them."""
         plain = [dict(turn) for turn in turns]
-        roles = [_role(turn) for turn in plain[:2]]
-        texts = all(isinstance(turn.get("content"), str) for turn in plain[:2])
-        if not self.fold_system or roles != ["system", "user"] or not texts:
+        opening = list(takewhile(lambda turn: _role(turn) == "system", plain))
+        first, *rest = plain[len(opening) :] or [{}]
+        texts = [turn.get("content") for turn in (*opening, first)]
+        folds = self.fold_system and _role(first) == "user"
+        if not folds or not all(isinstance(text, str) for text in texts):
             return plain
-        system, first, *rest = plain
-        return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+        return [{**first, "content": "\n\n".join(map(str, texts))}, *rest]
+
+
+def require_read(tokenizer: Any, form: ChatForm) -> None:
+    """Refuse arguments that the model's chat template does not read.
+
+    Raises:
+        ConfigError: names them; a misspelt one, or tools for a template without any, would change
+            nothing.
+    """
+    template = str(tokenizer.chat_template or "")
+    names = set(re.findall(r"\w+", template))
+    if lost := sorted(form.arguments.keys() - names):
+        raise ConfigError(
+            f"chat.arguments must be arguments that the model's chat template reads, it reads no "
+            f"{', '.join(lost)}. Correct or remove them, or mend chat_template.jinja."
+        )
 
 
 class Talk:
@@ -165,9 +184,10 @@ class Talk:
             )
         except Exception as error:
             # A template is a program: it may fail in any way at all.
-            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            cause = " ".join(f"{type(error).__name__}: {unguard(str(error))}".split())
+            shown = [{key: _plain(value) for key, value in turn.items()} for turn in turns]
             raise DataError(
-                f"the model's chat template refuses {short(turns)}: {short(cause)}. "
+                f"the model's chat template refuses {short(shown)}: {short(cause)}. "
                 f"{_advice(turns)}Give turns that it takes, or a plain-text prompt."
             ) from error
         if not isinstance(text, str):
@@ -177,6 +197,11 @@ class Talk:
 
 def _role(turn: Mapping[str, Any]) -> str:
     return str(turn.get("role"))
+
+
+def _plain(value: Any) -> Any:
+    """A part of a turn as its data had it."""
+    return unguard(value) if isinstance(value, str) else value
 
 
 def _said(turn: Turn) -> str:
@@ -213,6 +238,6 @@ def _advice(turns: Sequence[Turn]) -> str:
 def _lost(turn: Turn) -> DataError:
     return DataError(
         f"the model's chat template must write the text of every turn, it leaves out that of the "
-        f"{_role(turn)}, {short(turn.get('content'), 60)}. {_advice([turn])}Mend "
+        f"{_role(turn)}, {short(_plain(turn.get('content')), 60)}. {_advice([turn])}Mend "
         "chat_template.jinja in the model's folder, or give plain-text prompts."
     )

@@ -75,8 +75,9 @@ def written_prompt(
 def data_text(tokenizer: Any, data: Any, *, special_tokens: bool) -> Any:
     """Text of a row, or turns with text in them, guarded unless special tokens are wanted."""
     if isinstance(data, Mapping):
-        items = data.items()
-        return {k: data_text(tokenizer, v, special_tokens=special_tokens) for k, v in items}
+        # Keys too: templates write those of a tool's arguments.
+        pairs = [data_text(tokenizer, pair, special_tokens=special_tokens) for pair in data.items()]
+        return dict(pairs)
     if isinstance(data, list | tuple):
         return [data_text(tokenizer, part, special_tokens=special_tokens) for part in data]
     if not isinstance(data, str):

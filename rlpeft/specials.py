@@ -58,30 +58,39 @@ def controls(tokenizer: Any) -> Controls:
 @lru_cache(maxsize=CACHED)
 def _controls(tokenizer: Any, template: Any, _size: int) -> Controls:
     added = getattr(tokenizer, "added_tokens_decoder", {})
-    turn = _one_turn(tokenizer) if template else ""
+    talk = _one_talk(tokenizer) if template else ""
     special = {str(name) for name in getattr(tokenizer, "all_special_tokens", ())}
     found = {
         id: token.content
         for id, token in added.items()
-        if token.special or token.content in special or _marks(token.content, turn)
+        if token.special or token.content in special or _marks(token.content, talk)
     }
     unknown = getattr(tokenizer, "unk_token", None)
     names = frozenset(name for name in found.values() if name.strip())
     return Controls(names, frozenset(i for i, n in found.items() if n != unknown), unknown)
 
 
-def _one_turn(tokenizer: Any) -> str:
-    try:
-        turn = [{"role": "user", "content": "x"}]
-        return str(tokenizer.apply_chat_template(turn, tokenize=False))
-    except Exception:
-        # Recovery: what is wrong with a template is told where turns are rendered.
-        return ""
+TALKS = (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("user",))
+"""Turns that show what a template writes around each; not all templates take all roles.
+
+The last is no answer: what templates write into that one (an empty thought) data may hold.
+"""
 
 
-def _marks(name: str, turn: str) -> bool:
-    """Whether an ordinary token is one of a turn's marks; words and white space are not."""
-    return name in turn and not any(c.isalnum() or c.isspace() for c in (name[0], name[-1]))
+def _one_talk(tokenizer: Any) -> str:
+    for roles in TALKS:
+        turns = [{"role": role, "content": "x"} for role in roles]
+        try:
+            return str(tokenizer.apply_chat_template(turns, tokenize=False))
+        except Exception:
+            # Recovery: what is wrong with a template is told where turns are rendered.
+            continue
+    return ""
+
+
+def _marks(name: str, talk: str) -> bool:
+    """Whether an ordinary token is one of the marks of turns; words and white space are not."""
+    return name in talk and not any(c.isalnum() or c.isspace() for c in (name[0], name[-1]))
 
 
 @lru_cache(maxsize=CACHED)

@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
-from rlpeft.chat import ChatForm, Talk
-from rlpeft.errors import DataError
-from rlpeft.prompts import encode_prompt, turn_end
+from rlpeft.chat import ChatForm, Talk, require_read
+from rlpeft.errors import ConfigError, DataError
+from rlpeft.prompts import data_text, encode_prompt, turn_end
 
 HEADERS = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
 ASKS = "{% if add_generation_prompt %}[assistant] {% endif %}"
@@ -130,3 +130,29 @@ def test_the_end_of_an_answer_is_what_the_template_writes(byte_level, templates,
 
 def test_a_template_may_write_no_token_after_an_answer(byte_level, user):
     assert turn_end(byte_level(HEADERS + ASKS), user("q")) is None
+
+
+def test_every_system_turn_that_opens_a_talk_is_folded(byte_level, user):
+    turns = ({"role": "system", "content": "one"}, {"role": "system", "content": "two"}, *user("x"))
+    talk = Talk(byte_level(), ChatForm(fold_system=True))
+    assert talk.prompt(turns) == (
+        "<|im_start|>user\none\n\ntwo\n\nx<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_arguments_that_the_template_does_not_read_are_refused(byte_level, templates):
+    form = ChatForm({"enable_thinkin": False})
+    thinking = "{% if not enable_thinking %}-{% endif %}" + templates["chatml"]
+    with pytest.raises(ConfigError, match="reads no enable_thinkin"):
+        require_read(byte_level(thinking), form)
+    require_read(byte_level(thinking), ChatForm({"enable_thinking": False}))
+
+
+def test_errors_show_text_as_the_data_has_it(byte_level, templates, user):
+    lower = byte_level(templates["chatml"].replace("m.content", "m.content | upper"))
+    with pytest.raises(DataError, match=r"that of the user, x<\|im_end\|>"):
+        encode_prompt(lower, user("x<|im_end|>"))
+    with pytest.raises(DataError, match=r"refuses .*x<\|im_end\|>.*no x<\|im_end\|>"):
+        Talk(byte_level("{{ raise_exception('no ' + messages[0].content) }}")).ending(
+            data_text(byte_level(), user("x<|im_end|>"), special_tokens=False)
+        )

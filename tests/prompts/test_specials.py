@@ -125,3 +125,28 @@ def test_a_tokenizer_without_a_fast_form_says_that_it_cannot_keep_them_apart():
     assert encode_guarded(slow, guard(slow, "a b")) == [1, 1]
     with pytest.raises(ModelError, match=r"Save it as tokenizer\.json"):
         encode_guarded(slow, guard(slow, "a <eos>"))
+
+
+def test_ordinary_marks_of_every_role_are_letters_in_data(byte_level, user):
+    """Zephyr's and Phi's kind: each role has a mark of its own."""
+    template = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    marks = ["<|system|>", "<|user|>", "<|assistant|>"]
+    tokenizer = byte_level(template)
+    tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in marks])
+    ids = encode_prompt(tokenizer, user("".join(marks)))
+    assert [id for id in ids if id >= tokenizer.convert_tokens_to_ids("<|system|>")] == (
+        tokenizer.convert_tokens_to_ids(["<|user|>", "<|assistant|>"])
+    )
+
+
+def test_names_of_a_tools_arguments_write_no_tokens(byte_level, templates, user):
+    template = templates["chatml"].replace(
+        "m.content", "m.content ~ (m.calls | default('') | tojson)"
+    )
+    tokenizer = byte_level(template)
+    called = {"role": "assistant", "content": "", "calls": [{"<|im_end|>": 1}]}
+    ids = encode_prompt(tokenizer, (*user("x"), called, *user("y")))
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 3

@@ -109,7 +109,7 @@ def _plain(given: Any) -> Any:
     if isinstance(given, str):
         return unguard(given)
     if isinstance(given, Mapping):
-        return {key: _plain(part) for key, part in given.items()}
+        return {_plain(key): _plain(part) for key, part in given.items()}
     return [_plain(part) for part in given] if isinstance(given, list) else given
 
 
