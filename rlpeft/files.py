@@ -13,6 +13,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -85,9 +86,11 @@ def plain_errors(path: Path) -> Iterator[None]:
         raise FileError(f"a path must hold no null byte, got {str(path)!r}.") from error
     except Exception as error:
         # safetensors tells of the disk in words alone.
-        if type(error).__name__ != "SafetensorError" or "os error" not in str(error):
+        told = re.search(r"os error (\d+)", str(error))
+        if type(error).__name__ != "SafetensorError" or told is None:
             raise
-        raise FileError(f"{str(path)!r} cannot be written: {error}.") from error
+        line = describe(OSError(int(told[1]), ""), path)
+        raise FileError(line or f"{str(path)!r} cannot be written: {error}.") from error
 
 
 def check_place(path: Path, *, folder: bool) -> None:

@@ -107,7 +107,7 @@ def test_what_the_file_system_refuses_is_one_line_with_the_path(tmp_path, number
 def test_a_full_disk_under_safetensors_is_one_line_too(tmp_path):
     safetensors = pytest.importorskip("safetensors")
     words = "Error while serializing: I/O error: No space left on device (os error 28)"
-    with pytest.raises(FileError, match="No space left"), replacing(tmp_path / "x"):
+    with pytest.raises(FileError, match=r"Free some space .* again"), replacing(tmp_path / "x"):
         raise safetensors.SafetensorError(words)
 
 
