@@ -194,7 +194,15 @@ def _copy(tokenizer: Any, found: Controls) -> Any:
         token["content"] = new.get(token["content"], token["content"])
     _rename_vocabulary(document["model"], new)
     document["post_processor"] = None
-    copy = Tokenizer.from_str(json.dumps(document))
+    try:
+        copy = Tokenizer.from_str(json.dumps(document))
+    except Exception as error:
+        # The library raises nothing narrower. Words are merged from a name that was renamed.
+        raise ModelError(
+            "control tokens of the model's tokenizer must be no parts of its words, one is "
+            f"({error}): data could not be kept from writing it. Correct the special tokens in "
+            "tokenizer_config.json."
+        ) from error
     copy.no_truncation()
     copy.no_padding()
     if any(copy.token_to_id(new[name]) != fast.token_to_id(name) for name in new):

@@ -6,6 +6,7 @@ hold what four have: special tokens, prefix tokens that are no BOS, and a templa
 
 import pytest
 
+from rlpeft.checks.laws import engines
 from rlpeft.checks.laws.engines import Stage
 from rlpeft.checks.laws.finding import Verdict
 from rlpeft.checks.laws.subject import Subject
@@ -16,6 +17,7 @@ TRIMMING = (
     "{% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}[/INST]{% endif %}"
 )
+TEXT_LAWS = (engines.texts, engines.ends, engines.special_stops, engines.plain_stops)
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +64,24 @@ def test_prompts_text_and_ends_are_right_for_every_kind_in_hf(kind_of, kind, pre
     ascii_alone = {"text survives", "taught as sampled"}
     assert bad.keys() == (ascii_alone if kind == "letters" else set()), bad
     assert found["plain stop strings"].verdict is Verdict.HOLDS
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "prefix"), KINDS[:2], ids=[kind for kind, _ in KINDS[:2]])
+def test_both_engines_give_the_same_text_and_the_same_ends(kind_of, kind, prefix):
+    pytest.importorskip("vllm")
+    subject = kind_of(kind, prefix)
+    by_engine = {name: Stage(subject, name) for name in ("hf", "vllm")}
+    given = {}
+    for name, stage in by_engine.items():
+        bad = [law(stage) for law in TEXT_LAWS if law(stage).verdict is not Verdict.HOLDS]
+        assert bad == []
+        assert engines.limits(stage).verdict is Verdict.HOLDS
+        given[name] = [
+            (got.token_ids, got.text, got.finish_reason, got.prompt_end)
+            for act in stage.acts
+            for _, got in stage.completions(act)
+        ]
+    assert given["hf"] == given["vllm"]
+    assert len(given["hf"]) > 8

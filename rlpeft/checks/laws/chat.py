@@ -9,6 +9,7 @@ from typing import Any
 from rlpeft.chat import ChatForm, Talk
 from rlpeft.checks.laws.finding import Finding, absent, broken, holds, quoted, refused, tokens
 from rlpeft.checks.laws.subject import USER, Subject
+from rlpeft.checks.laws.text import and_back
 from rlpeft.errors import DataError
 from rlpeft.prompts import encode_prompt, prefix_ids
 from rlpeft.types import Prompt
@@ -56,7 +57,7 @@ def turns(subject: Subject) -> Finding:
             return broken(
                 f"{quoted(text)} is {tokens(tokenizer, ours)}, transformers makes "
                 f"{tokens(tokenizer, theirs)}",
-                "Tell us: this is a defect of ours.",
+                "Where tokenizer_config.json sets split_special_tokens, remove it; else tell us.",
             )
     return holds(f"one turn and three stand there, as in {quoted(talk.prompt((USER,)))}")
 
@@ -77,7 +78,15 @@ def contents(subject: Subject) -> Finding:
     """The text of a turn reaches the model letter for letter."""
     talk, trimmed = subject.talk, []
     for content in CONTENTS:
-        text = talk.prompt(({"role": "user", "content": content},))
+        turn = {"role": "user", "content": content}
+        text = talk.prompt((turn,))
+        kept = content if content in text else content.strip()
+        read = _read(subject, (turn,))
+        if kept in text and kept not in read and and_back(subject.tokenizer, kept) == kept:
+            return broken(
+                f"{quoted(kept)} stands in the prompt, whose tokens read {quoted(read)}",
+                "Set lstrip and rstrip of the template's tokens to false in tokenizer.json.",
+            )
         if content in text:
             continue
         if content.strip() not in text:

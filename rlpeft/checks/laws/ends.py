@@ -30,10 +30,11 @@ def ends(subject: Subject) -> Finding:
     """Every end that tokenizer and configs name ends a completion, and is a token for it."""
     tokenizer, control = subject.tokenizer, controls(subject.tokenizer).ids
     by_id: dict[int, list[str]] = {}
+    named = subject.eos
     for source, ids in eos_sources(subject.folder, tokenizer).items():
         for id in ids:
             by_id.setdefault(id, []).append(source)
-    assert by_id.keys() == subject.eos
+    assert by_id.keys() == named
     found = "; ".join(f"{_named(tokenizer, id)} ({', '.join(by_id[id])})" for id in sorted(by_id))
     if unnamed := [id for id in by_id if tokenizer.convert_ids_to_tokens(id) is None]:
         return broken(

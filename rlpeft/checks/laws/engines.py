@@ -227,7 +227,7 @@ def _ends(subject: Subject) -> Iterator[Scene]:
 def _special_stops(subject: Subject) -> Iterator[Scene]:
     word, special = _word(subject), special_tokens(subject.tokenizer)
     names = [name for name in likely_names(subject) if name in special]
-    names = [name for name in names if special[name] not in subject.eos]
+    names = [name for name in names if special[name] not in {*subject.eos, word}]
     for name in names[:MOST_NAMES]:
         said = (word, special[name], word)
         yield Scene((word,), said, 2, FinishReason.STOP, stop=(name,), shows=quoted(name))

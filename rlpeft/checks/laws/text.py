@@ -9,6 +9,7 @@ from typing import Any
 from rlpeft.checks.laws.finding import Finding, broken, holds, quoted, smallest, tokens
 from rlpeft.checks.laws.subject import USER, Subject
 from rlpeft.prompts import encode_prompt, encode_text, prefix_ids
+from rlpeft.specials import controls
 
 PROBES = (
     "Two words, and three more.",
@@ -20,6 +21,7 @@ PROBES = (
     "\\boxed{\\frac{1}{2}} $x^2$ <b>&amp;</b> {{ x }} {% y %} <answer>42</answer>",
     "naïve café, Straße, Ελληνικά, русский, עברית, العربية, हिन्दी, ไทย",
     "中文字符，日本語テキスト、한국어 ½ ² ﬁ №",
+    "“quoted” – a dash — ‘single’ … € £ × ÷ ≤ →",
     "🙂 👩‍👩‍👧 🇫🇷 𝔘",
 )
 """Text that rows hold: code, numbers, markup, scripts, and blanks of every kind."""
@@ -31,23 +33,24 @@ def round_trip(subject: Subject) -> Finding:
 
     def breaks(text: str) -> bool:
         kept = (text, text.removeprefix(" "), f" {text}")
-        return _composed(_and_back(tokenizer, text)) not in map(_composed, kept)
+        return _composed(and_back(tokenizer, text)) not in map(_composed, kept)
 
     if random := next((text for text in PROBES if _varies(tokenizer, text)), None):
         return broken(
             f"{quoted(random)} becomes other tokens each time",
             "Take the dropout of its model out of tokenizer.json.",
         )
-    lost = [text for text in PROBES if breaks(text)]
+    probes = [*PROBES, *_around_added(tokenizer)]
+    lost = [text for text in probes if breaks(text)]
     if not lost:
         notes = ["letters with accents in composed form"] if _composes(tokenizer) else []
         notes += [_edge(tokenizer)] if _edge(tokenizer) else []
-        return holds("; ".join([f"{len(PROBES)} texts come back as they were", *notes]))
+        return holds("; ".join([f"{len(probes)} texts come back as they were", *notes]))
     text = smallest(lost[0], breaks)
     ids = encode_text(tokenizer, text)
     found = (
-        f"{len(lost)} of {len(PROBES)} texts come back changed: {quoted(text)} becomes "
-        f"{tokens(tokenizer, ids)} and then {quoted(_and_back(tokenizer, text))}"
+        f"{len(lost)} of {len(probes)} texts come back changed: {quoted(text)} becomes "
+        f"{tokens(tokenizer, ids)} and then {quoted(and_back(tokenizer, text))}"
     )
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
         return broken(found, "The model cannot read such text; keep it out of the rows.")
@@ -63,7 +66,18 @@ def _composed(text: str) -> str:
 
 
 def _composes(tokenizer: Any) -> bool:
-    return _and_back(tokenizer, "e\u0301") == "\u00e9"
+    return and_back(tokenizer, "e\u0301") == "\u00e9"
+
+
+MOST_ADDED = 64
+
+
+def _around_added(tokenizer: Any) -> list[str]:
+    """Text with words that were added to the tokenizer: some eat the blanks beside them."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    control = controls(tokenizer).ids
+    words = [token.content for id, token in added.items() if id not in control]
+    return [f"x {word} y" for word in words[:MOST_ADDED] if word.strip()]
 
 
 def _varies(tokenizer: Any, text: str) -> bool:
@@ -73,12 +87,12 @@ def _varies(tokenizer: Any, text: str) -> bool:
 
 def _edge(tokenizer: Any) -> str:
     """What happens to blanks at the very beginning of a text."""
-    if _and_back(tokenizer, "x") == " x":
+    if and_back(tokenizer, "x") == " x":
         return "a blank is put before it"
-    return "one blank at the very beginning is lost" if _and_back(tokenizer, " x") == "x" else ""
+    return "one blank at the very beginning is lost" if and_back(tokenizer, " x") == "x" else ""
 
 
-def _and_back(tokenizer: Any, text: str) -> str:
+def and_back(tokenizer: Any, text: str) -> str:
     ids = encode_text(tokenizer, text)
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 

@@ -256,3 +256,37 @@ def test_weights_of_another_format_are_not_passed_over(altered, rows_of):
 def test_a_context_too_short_to_sample_in_is_refused(altered, rows_of):
     rows = rows_of(altered(config__json={"max_position_embeddings": 9}), weights=True)
     assert "must attend to more than 16 tokens" in rows["batch neighbours"].evidence
+
+
+def strips(names):
+    def change(tree):
+        for token in tree["added_tokens"]:
+            token["rstrip"] = token["rstrip"] or token["content"] in names
+
+    return change
+
+
+def test_a_token_of_the_template_that_eats_the_blanks_of_a_turn_is_told(altered, rows_of):
+    row = rows_of(altered(tokenizer__json=strips(["<user>"])))["turns' text"]
+    assert row.verdict is Verdict.BROKEN
+    assert "'  two blanks before and behind  ' stands in the prompt" in row.evidence
+
+
+def test_an_added_word_that_eats_the_blanks_beside_it_is_told(altered, rows_of):
+    def add(tree):
+        word = {**tree["added_tokens"][0], "id": 280, "content": "theorem", "special": False}
+        tree["added_tokens"].append({**word, "rstrip": True})
+
+    row = rows_of(altered(tokenizer__json=add))["text survives"]
+    assert row.verdict is Verdict.BROKEN
+    assert "'theorem ' becomes 'theorem' and then 'theorem'" in row.evidence
+
+
+def test_a_control_token_that_words_are_made_of_is_one_line(altered, rows_of):
+    def merge(tree):
+        tree["model"]["merges"] = [["a", "b"]]
+        tree["model"]["vocab"] |= {"ab": 280}
+
+    folder = altered(tokenizer__json=merge, tokenizer_config__json={"eos_token": "a"})
+    told = [row.evidence for row in rows_of(folder).values() if row.verdict is Verdict.REFUSED]
+    assert any("must be no parts of its words" in evidence for evidence in told)
