@@ -16,7 +16,13 @@ from typing import Any
 from rlpeft.errors import ModelError
 from rlpeft.mechanisms import ATTENTION_CAP
 from rlpeft.suggest import did_you_mean
-from rlpeft.weight_files import check_finite, check_formats, check_keys, weight_files
+from rlpeft.weight_files import (
+    check_finite,
+    check_formats,
+    check_keys,
+    check_no_adapter,
+    weight_files,
+)
 
 PACKAGED = {"tiny": Path(__file__).parent / "assets" / "tiny"}
 """Base models that ship with the package."""
@@ -94,7 +100,7 @@ def check_model_folder(path: Path) -> Path:
     """Give `path` back if it holds a config, safetensors weights and a tokenizer.
 
     Raises:
-        ModelError: one of them is missing, or there are two sets of weights.
+        ModelError: one of them is missing, there are two sets of weights, or an adapter is there.
     """
     if not (path / "config.json").is_file():
         raise ModelError(f"model folder must hold config.json, {str(path)!r} does not.")
@@ -103,6 +109,7 @@ def check_model_folder(path: Path) -> Path:
             f"model folder must hold *.safetensors weights, {str(path)!r} does not. Other weight "
             "formats may run code when read: convert them with save_pretrained first."
         )
+    check_no_adapter(path)
     weight_files(path)
     return _with_tokenizer(path)
 
@@ -219,7 +226,7 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         cause = str(error).strip().splitlines()[0]
         raise ModelError(f"base model in {str(folder)!r} cannot be loaded: {cause}") from error
-    check_keys(folder, loaded["missing_keys"], loaded["unexpected_keys"])
+    check_keys(folder, config, loaded["missing_keys"], loaded["unexpected_keys"])
     check_finite(model.named_parameters(), where=f"the base model in {str(folder)!r}")
     model.generation_config = neutral_generation_config(model.generation_config)
     return model.to(device).eval().requires_grad_(False)

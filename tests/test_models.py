@@ -104,7 +104,7 @@ def test_layers_that_the_config_leaves_out_are_refused_and_not_dropped(folder):
     config.pop("layer_types", None)
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(
-        ModelError, match=r"no layer that its config.json leaves out, .*layers\.3\."
+        ModelError, match=r"no weight that its config.json leaves out, .*layers\.3\."
     ):
         load_base_model(folder)
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig
 
 from rlpeft.digests import model_digest
 from rlpeft.errors import ModelError
@@ -98,3 +98,85 @@ def test_an_index_of_the_whole_model_alone_is_no_second_set(folder):
     names = dict.fromkeys(load_file(folder / WEIGHTS), WEIGHTS)
     (folder / INDEX).write_text(json.dumps({"weight_map": names}))
     assert model_digest(folder) == model_digest(TINY)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("model.layers.0.self_attn.q_proj.bias", (4,)),
+        ("lm_head.bias", (4,)),
+        ("model.embed_norm.weight", (4,)),
+        ("model.layers.0.self_attn.q_norm.weight", (4,)),
+        ("model.layers.0.self_attn.sinks", (4,)),
+        ("model.layers.0.attn.bias", (4,)),
+        ("v_head.summary.weight", (1, 4)),
+        ("model.logit_scale", ()),
+    ],
+)
+def test_a_weight_that_the_architecture_does_not_read_is_refused_by_its_name(folder, name, shape):
+    """transformers drops it with a warning, and the model that computes is another."""
+    rewrite(folder, lambda t: t | {name: torch.ones(shape)})
+    with pytest.raises(ModelError, match=f"no weight that its config.json leaves out.*{name} "):
+        load_base_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", (4,)),
+        ("model.layers.0.self_attn.rotary.inv_freq", (4,)),
+        ("model.layers.0.self_attn.rotary_emb.cos_cached", (1, 1, 4, 4)),
+        ("model.layers.0.attn.masked_bias", ()),
+        ("model.layers.0.attn.bias", (1, 1, 4, 4)),
+    ],
+)
+def test_tables_that_old_files_hold_beside_the_weights_are_no_weights(folder, name, shape):
+    rewrite(folder, lambda t: t | {name: torch.ones(shape)})
+    assert load_base_model(folder).num_parameters() == load_base_model(TINY).num_parameters()
+
+
+def test_masks_of_a_gpt2_file_are_passed_over_with_and_without_their_prefix(tmp_path):
+    """Its first files name `h.0.attn.bias` what the model calls `transformer.h.0.attn.bias`."""
+    folder = shutil.copytree(TINY, tmp_path / "gpt2", ignore=lambda *_: [WEIGHTS, "config.json"])
+    config = GPT2Config(vocab_size=8, n_embd=4, n_layer=1, n_head=1, n_positions=8)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    mask = {"h.0.attn.bias": torch.ones(1, 1, 8, 8), "h.0.attn.masked_bias": torch.ones(())}
+    rewrite(folder, lambda t: {k.removeprefix("transformer."): v for k, v in t.items()} | mask)
+    assert load_base_model(folder).config.model_type == "gpt2"
+
+
+def test_a_stale_copy_of_a_weight_in_another_shard_is_refused(sharded):
+    """The index names one shard, transformers and vLLM load the tensors of all of them."""
+    last = sorted(sharded.glob("model-*.safetensors"))[-1]
+    tensors = load_file(last)
+    first = next(key for key in load_file(TINY / WEIGHTS) if key not in tensors)
+    save_file(tensors | {first: torch.ones(4, 4)}, last, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"each weight once.*'{first}'.*lies in {last.name}"):
+        resolve_model(str(sharded))
+
+
+def test_an_index_that_names_another_shard_than_the_weight_lies_in_is_refused(sharded):
+    index = json.loads((sharded / INDEX).read_text())
+    places = index["weight_map"]
+    one, other = sorted(set(places.values()))[:2]
+    moved = next(key for key, file in places.items() if file == one)
+    (sharded / INDEX).write_text(json.dumps({"weight_map": places | {moved: other}}))
+    with pytest.raises(ModelError, match=f"'{moved}' of {other} lies in {one}"):
+        resolve_model(str(sharded))
+
+
+def test_a_copy_of_the_weights_under_another_name_without_an_index_is_refused(folder):
+    """transformers reads model.safetensors, vLLM every file, the last of a weight wins."""
+    shutil.copy(folder / WEIGHTS, folder / "old.safetensors")
+    with pytest.raises(ModelError, match=r"each weight once.*lies in old\.safetensors"):
+        resolve_model(str(folder))
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_beside_a_model_is_refused_and_not_put_into_it(folder, name):
+    """transformers would load it into the base of every run, vLLM would not."""
+    (folder / name).write_text("{}")
+    with pytest.raises(
+        ModelError, match=rf"an adapter \({name}\) beside {WEIGHTS}: .*Move the adapter"
+    ):
+        resolve_model(str(folder))
