@@ -20,6 +20,9 @@ class Characters:
     def __call__(self, text, add_special_tokens=False):
         return {"input_ids": [ord(c) for c in text]}
 
+    def __len__(self):
+        return 0x110000
+
 
 @pytest.mark.parametrize(
     ("correct", "total", "low", "high"),
