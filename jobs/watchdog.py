@@ -33,6 +33,9 @@ INTERVAL_S = 0.3
 LOOKS = 3
 """Looks in a row that must find nobody: one that is being killed may just be starting another."""
 
+END_S = 10.0
+"""How long a process that is killed may take to end."""
+
 VARIABLE = "RLPEFT_WATCHED_BY"
 
 
@@ -71,9 +74,20 @@ def watch(pid: int, mark: str, note: NoteFile | None = None, attendant: int = 0)
     while os.getppid() == pid and (note is None or _lives(keeper)):
         seen.update(_descendants(pid))
         time.sleep(INTERVAL_S)
+    if parent is not None:
+        _end_first(parent)
     _end(seen, mark)
     if note is not None:
         _tell_for(keeper, note)
+
+
+def _end_first(parent: psutil.Process) -> None:
+    """Kill one whose attendant is gone: it would take the end of the others for a cause."""
+    with suppress(psutil.NoSuchProcess):
+        parent.kill()
+    deadline = time.monotonic() + END_S
+    while _lives(parent) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _tell_for(attendant: psutil.Process | None, file: NoteFile) -> None:

@@ -158,3 +158,25 @@ def test_a_cluster_that_is_gone_with_the_command_and_its_driver_is_told_of(gone,
     process.stdout.read()  # until the watchdog has ended, too
     (line,) = told(tmp_path)
     assert line.startswith("error: this machine's raylet must answer at ")
+
+
+FAMILY = """
+import subprocess
+family = [subprocess.Popen(["sleep", "300"]) for _ in range(50)]
+keep(Note((raylet,), True))
+print("on", flush=True)
+os.wait()
+keep(Note(line="error: something of mine has ended."), last=True)
+os._exit(75)
+"""
+
+
+def test_a_driver_does_not_tell_of_what_its_watchdog_ends(raylet, tmp_path):
+    process = started(FAMILY, raylet.getsockname()[1], tmp_path)
+    process.stdout.readline()
+    process.stdout.readline()
+    time.sleep(2)  # until the watchdog has seen them all
+    process.kill()
+    process.stdout.read()  # until the watchdog has ended, too
+    process.wait()
+    assert told(tmp_path) == []
