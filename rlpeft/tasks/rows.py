@@ -38,11 +38,13 @@ def as_prompt(value: object) -> Prompt:
     """Check that a column's value is text or chat turns.
 
     Raises:
-        DataError: it is neither, or empty.
+        DataError: it is neither, or empty, or a turn's role has another name than templates know.
     """
     if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, list) and value and all(_is_turn(turn) for turn in value):
+        for turn in value:
+            _require_role(turn["role"])
         return tuple(value)
     raise DataError(
         "must have a prompt that is non-empty text or a list of {'role', 'content'} turns, got "
@@ -53,6 +55,23 @@ def as_prompt(value: object) -> Prompt:
 def _is_turn(turn: object) -> bool:
     return isinstance(turn, dict) and all(isinstance(turn.get(k), str) for k in ("role", "content"))
 
+
+def _require_role(role: str) -> None:
+    """Refuse a role by another name: many templates write any, and an answer would stay unseen."""
+    known = role.strip().casefold()
+    known = OTHER_NAMES.get(known, known)
+    if role != known and known in ("system", "user", "assistant"):
+        raise DataError(
+            f"must have chat turns by the roles system, user and assistant, got {role!r}. Write "
+            f"{known!r} in its place"
+        )
+
+
+OTHER_NAMES = {
+    **dict.fromkeys(("human", "prompter", "question"), "user"),
+    **dict.fromkeys(("gpt", "model", "bot", "chatbot", "ai", "answer"), "assistant"),
+}
+"""What data sets call the roles of chat templates."""
 
 Template = Callable[[Row], Item]
 

@@ -407,3 +407,13 @@ def test_a_task_may_ask_for_control_tokens_in_its_prompts(tmp_path, special):
     task = load(write(tmp_path / "rows.jsonl", ROWS), special_tokens=special)
     found = [p for split in ("train", "validation", "test") for p in task.split(split)]
     assert {problem.special_tokens for problem in found} == {special}
+
+
+@pytest.mark.parametrize(
+    ("role", "right"), [("gpt", "assistant"), ("model", "assistant"), ("Assistant", "assistant")]
+)
+def test_an_answer_under_another_name_of_the_role_stays_in_no_prompt(tmp_path, role, right):
+    turns = [{"role": "user", "content": "3 + 4?"}, {"role": role, "content": "7"}]
+    rows = [{"prompt": turns, "answer": "7"}] * 4
+    with pytest.raises(DataError, match=f"row 1: .*got '{role}'. Write '{right}'"):
+        load(write(tmp_path / "a.jsonl", rows))
