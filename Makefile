@@ -5,6 +5,8 @@ BIN = $(VENV)/bin
 LOCK = requirements-cpu.lock
 QUANTISED = $(VENV)/quantised
 TORCH = $(shell grep '^torch==' $(LOCK))
+# Two tests at a time: engines need 2 to 4 GiB each. `make test WORKERS=` runs one after the other.
+WORKERS = -n 2 --dist loadgroup
 TORCH_CPU_INDEX = https://download.pytorch.org/whl/cpu
 # Threads that spin for a core another process holds cost more than they bring.
 export OMP_NUM_THREADS ?= 1
@@ -35,7 +37,7 @@ quickstart: venv ## Train an expert on the built-in tiny model in a few minutes
 	@echo "To type rlpeft alone, in this shell and every new one: source $(VENV)/bin/activate"
 
 test: venv $(QUANTISED) ## Run the tests
-	$(BIN)/python -m pytest --ignore=tests/faults
+	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults
 	$(BIN)/python -m pytest tests/faults -m "not slow"
 	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_quantised.py \
 	  tests/adapters/lowrank/test_quantised.py

@@ -15,6 +15,20 @@ settings.load_profile("steady")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def pytest_collection_modifyitems(items):
+    """Deal tests out to the workers of `pytest -n 2 --dist loadgroup`, the dearest first.
+
+    A file stays whole, for it shares engines and experts; files that start Ray stay together, for
+    they share its cluster and look for its processes on the whole machine.
+    """
+    starts_ray = {item.path for item in items if item.get_closest_marker("ray")}
+    starts_vllm = {item.path for item in items if item.get_closest_marker("vllm")}
+    items.sort(key=lambda item: (item.path not in starts_ray, item.path not in starts_vllm))
+    for item in items:
+        group = "ray" if item.path in starts_ray else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def shared_path() -> Path:
     """Folder of public benchmark files beside the repository; tests that need it skip without."""
