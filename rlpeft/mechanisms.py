@@ -9,7 +9,9 @@ row in `tests/test_architectures.py`.
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -115,6 +117,29 @@ def read_mechanisms(config: Any) -> Mechanisms:
             raise _refusal(text, name, value)
     scale, cap = _logits(text, fields)
     return Mechanisms(_windows(text, fields), _number(text, fields, ATTENTION_CAP), scale, cap)
+
+
+def check_window_is_read(model: Any) -> None:
+    """Refuse a window that stands in a model's config and that its architecture never reads.
+
+    transformers drops keys from the cache of any model whose config names a window, whether its
+    layers mask them or not: generation would see less than the model's own pass does.
+
+    Raises:
+        ModelError: no class of the model's comes from a file that speaks of `sliding_window`.
+    """
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
+    if not window or not slides:
+        return
+    files = {type(module).__module__ for module in model.modules()}
+    if not any("sliding_window" in inspect.getsource(sys.modules[name]) for name in files):
+        raise ModelError(
+            f"a base model must do what its config says, but sliding_window = {window!r} stands in "
+            f"the config of {type(model).__name__}, which has no windows. Take the line out of its "
+            "config.json, or name the model_type that reads it."
+        )
 
 
 def _windows(config: Any, fields: Mapping[str, Any]) -> tuple[int | None, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ModelError
-from rlpeft.mechanisms import ATTENTION_CAP
+from rlpeft.mechanisms import ATTENTION_CAP, check_window_is_read
 from rlpeft.suggest import did_you_mean
 from rlpeft.weight_files import (
     check_finite,
@@ -203,7 +203,8 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
         dtype: name of a torch dtype, as in `model.dtype` of a recipe.
 
     Raises:
-        ModelError: the folder is incomplete, its weights do not fit its config, or are not finite.
+        ModelError: the folder is incomplete, its weights or its architecture do not fit its config,
+            or weights are not finite.
     """
     import torch
     from safetensors import SafetensorError
@@ -227,6 +228,7 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
         cause = str(error).strip().splitlines()[0]
         raise ModelError(f"base model in {str(folder)!r} cannot be loaded: {cause}") from error
     check_keys(folder, config, loaded["missing_keys"], loaded["unexpected_keys"])
+    check_window_is_read(model)
     check_finite(model.named_parameters(), where=f"the base model in {str(folder)!r}")
     model.generation_config = neutral_generation_config(model.generation_config)
     return model.to(device).eval().requires_grad_(False)

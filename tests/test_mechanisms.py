@@ -1,10 +1,15 @@
 """What a config says of windows, caps and scales, and what of it is not understood."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 from transformers import AutoConfig, Gemma2Config, GraniteConfig, LlamaConfig, MistralConfig
 
 from rlpeft.errors import ModelError
-from rlpeft.mechanisms import Mechanisms, read_mechanisms
+from rlpeft.mechanisms import Mechanisms, check_window_is_read, read_mechanisms
+from rlpeft.models import load_base_model, resolve_model
 
 
 def test_a_plain_model_has_none():
@@ -71,3 +76,21 @@ def test_layer_types_for_another_number_of_layers_are_refused():
     config.layer_types = ["full_attention"] * 3
     with pytest.raises(ModelError, match="each of the 2 layers, it names 3"):
         read_mechanisms(config)
+
+
+def test_a_window_that_the_architecture_never_reads_is_refused(tiny_model):
+    with pytest.raises(ModelError, match="LlamaForCausalLM, which has no windows"):
+        check_window_is_read(tiny_model("llama", sliding_window=4))
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma2", "gemma3_text", "phi3", "cohere2", "gpt_oss"])
+def test_a_window_that_the_architecture_reads_is_kept(tiny_model, kind):
+    check_window_is_read(tiny_model(kind, sliding_window=4))
+
+
+def test_a_base_with_a_window_that_nothing_reads_is_not_loaded(tmp_path):
+    folder = Path(shutil.copytree(resolve_model("tiny"), tmp_path / "base"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sliding_window": 4}))
+    with pytest.raises(ModelError, match=r"Take the line out of its config\.json"):
+        load_base_model(folder)
