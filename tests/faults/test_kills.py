@@ -306,10 +306,10 @@ ONE_OF_EACH = (
     ("gcs", "rollout"),
     ("agent", "score"),
     ("driver", "sync"),
-    ("raylet", "start"),
+    ("raylet", "sync"),
     ("command", "start"),
 )
-"""Each in its phase, the first three in one life; what dies at the start costs little."""
+"""Each in its phase, the first three in one life."""
 
 
 @pytest.mark.ray
