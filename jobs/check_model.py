@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,9 @@ COLOURS = {
     "does not hold": "bold red",
     "could not be checked": "bold red",
 }
+
+
+COLUMNS = 80
 
 
 class Engine(StrEnum):
@@ -62,16 +66,24 @@ def check(
     """
     from jobs.command import quiet_libraries
     from rlpeft.checks.laws.examine import examine
+    from rlpeft.errors import ModelError, RlpeftError
     from rlpeft.models import model_parts
 
     quiet_libraries()
-    folder, weights = model_parts(model, weights=not tokenizer_only)
-    engines = tuple(dict.fromkeys(("hf", engine.value)))
-    rows = []
-    with Console(stderr=True).status("examining the tokenizer") as status:
-        for row in examine(folder, weights=weights, engines=engines, dtype=dtype.value):
-            rows.append(row)
-            status.update(f"examined {row.law}")
+    rows: list[Row] = []
+    try:
+        if not model.strip():
+            raise ModelError("MODEL must be a folder, a Hub id or a name, got ''.")
+        folder, weights = model_parts(model, weights=not tokenizer_only)
+        engines = tuple(dict.fromkeys(("hf", engine.value)))
+        with Console(stderr=True).status("examining the tokenizer") as status:
+            for row in examine(folder, weights=weights, engines=engines, dtype=dtype.value):
+                rows.append(row)
+                status.update(f"examined {row.law}")
+    except RlpeftError as error:
+        if as_json:
+            typer.echo(json.dumps({**document(model, False, rows), "error": str(error)}))
+        raise
     sound = not any(row.blocks for row in rows)
     if as_json:
         typer.echo(json.dumps(document(model, sound, rows)))
@@ -101,8 +113,13 @@ def table(rows: Sequence[Row]) -> RenderableType:
 
 
 def conclusion(rows: Sequence[Row]) -> str:
-    """What the table says, in one line."""
+    """What the table says, in a sentence."""
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in COLOURS}
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    several = {"holds": "hold", "does not apply": "do not apply", "does not hold": "do not hold"}
+    told = ", ".join(
+        f"{count} {verdict if count == 1 else several.get(verdict, verdict)}"
+        for verdict, count in counts.items()
+        if count
+    )
     end = "see the rows above before you train" if any(row.blocks for row in rows) else "sound"
-    return f"{len(rows)} laws: {told}: {end}"
+    return fill(f"{len(rows)} laws: {told}: {end}", COLUMNS)

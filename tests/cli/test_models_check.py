@@ -73,3 +73,16 @@ def test_a_config_that_cannot_be_read_is_one_line_that_blames_it(tmp_path, conte
     assert result.exit_code == 1
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith(f"error: config.json in '{folder}' cannot be read: ")
+
+
+def test_no_name_is_not_the_working_folder():
+    result = check("")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: MODEL must be a folder, a Hub id or a name, got ''.\n"
+
+
+def test_json_is_printed_of_a_model_that_is_not_there(tmp_path):
+    result = check(tmp_path, "--json")
+    document = json.loads(result.stdout)
+    assert (document["ok"], document["laws"]) == (False, [])
+    assert f"error: {document['error']}" == result.stderr.strip()

@@ -33,6 +33,12 @@ HOSTILE = (
 """What a row may do with a name: {1} and {2} are its first letter and the rest."""
 
 
+ADVICE = (
+    "Mend what rows above name first: a token that ordinary text holds must be none of the special "
+    "ones. If they all hold, take the name out of the rows, and tell us."
+)
+
+
 def letters(subject: Subject) -> Finding:
     """A question that holds `<|im_end|>` does not close its own turn."""
     tokenizer = subject.tokenizer
@@ -83,7 +89,7 @@ def _told(tokenizer: Any, kind: str, encode: Callable[[str], list[int]], text: s
     text = smallest(text, lambda part: _num_controls(tokenizer, encode(part)) != plain)
     return broken(
         f"in {kind} {quoted(text)} becomes a control token: {tokens(tokenizer, encode(text))}",
-        "Tell us: this is a defect of ours. Take the name out of the rows.",
+        ADVICE,
     )
 
 
@@ -98,5 +104,5 @@ def _kept(subject: Subject, names: list[str]) -> Finding | None:
     lines = [line for line in text.splitlines() if line not in read]
     return broken(
         f"{quoted(lines[0] if lines else text)} does not come back as these letters",
-        "Tell us: this is a defect of ours. Take the name out of the rows.",
+        ADVICE,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -41,12 +42,34 @@ def ends(subject: Subject) -> Finding:
             f"{found}; the tokenizer has no token {unnamed[0]}",
             "Correct eos_token_id in generation_config.json and config.json.",
         )
-    if words := [id for id in by_id if id not in control]:
+    if words := [id for id in by_id if id not in control or _is_text(tokenizer, id)]:
         return broken(
             f"{found}; {_named(tokenizer, words[0])} is ordinary text, and ends answers",
             "Correct eos_token_id in generation_config.json and config.json.",
         )
     return holds(f"completions end at {found}")
+
+
+ENCLOSED = re.compile(r"[<\[{|｜].*[>\]}|｜]", re.DOTALL)
+"""How names of control tokens are written."""
+
+
+def _is_text(tokenizer: Any, id: int) -> bool:
+    """Whether ordinary text holds the token: without added tokens the same piece is made of it.
+
+    A word that is named as an end or as padding is made special by that, and so lost in text.
+    """
+    from tokenizers import Tokenizer
+
+    name = str(tokenizer.convert_ids_to_tokens(id))
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if ENCLOSED.fullmatch(name) or not isinstance(fast, Tokenizer):
+        return False
+    if fast.get_vocab(with_added_tokens=False).get(name) != id:
+        return False
+    bare = Tokenizer.from_str(json.dumps({**json.loads(fast.to_str()), "added_tokens": []}))
+    text = name if fast.decoder is None else fast.decoder.decode([name])
+    return list(bare.encode(text, add_special_tokens=False).ids) == [id]
 
 
 def _named(tokenizer: Any, id: int) -> str:
@@ -112,5 +135,11 @@ def padding(subject: Subject) -> Finding:
     pad = subject.tokenizer.pad_token_id
     if pad is None:
         return absent("the tokenizer names neither padding nor end")
+    if _is_text(subject.tokenizer, pad):
+        return broken(
+            f"pads with {_named(subject.tokenizer, pad)}, which is ordinary text: as a special "
+            "token it is lost where text is read, and taken out of words that are made of it",
+            "Name a token that no text holds as pad_token, or the end of sequence.",
+        )
     shared = ", an end too, which stays: masks come from lengths" if pad in subject.eos else ""
     return holds(f"pads with {_named(subject.tokenizer, pad)}{shared}")

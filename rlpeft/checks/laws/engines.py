@@ -167,7 +167,7 @@ def limits(stage: Stage) -> Finding:
     )
 
 
-DEFECT = "Tell us: this is a defect of ours. Take the other engine meanwhile."
+DEFECT = "Mend what rows above name first. If they all hold, take the other engine, and tell us."
 
 
 def _judged(stage: Stage, law: str, missing: str, good: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ from rlpeft.checks.laws.engines import Stage
 from rlpeft.checks.laws.finding import Finding, Verdict, absent, plain, quoted, refused, unknown
 from rlpeft.checks.laws.subject import MOST_WRITTEN, TURN_S, Subject
 from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS, Needs
-from rlpeft.errors import RlpeftError
+from rlpeft.errors import DataError, RlpeftError
 
 PATIENCE_S, LONG_PATIENCE_S = 120, 3600
 """Seconds after which a law gives up, of text and of weights."""
+
+TEXT_S = 240
+"""Seconds for all laws of text together: a template that is slow is so in each of them."""
 
 FOREIGN = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx")
 """Ends of names of weights that we do not read."""
@@ -64,11 +68,15 @@ def examine(
         ModelError: its tokenizer cannot be read.
     """
     subject, judge = Subject(folder, weights=weights, dtype=dtype), Judge()
+    spent = 0.0
     for law in LAWS:
-        patience = LONG_PATIENCE_S if law.needs in WEIGHED else PATIENCE_S
+        of_text, begun = law.needs not in WEIGHED, time.monotonic()
+        left = max(TEXT_S - spent, 0.1)  # zero would be no limit at all
+        patience = min(PATIENCE_S, left) if of_text else LONG_PATIENCE_S
         finding = _lacks(subject, law.needs) or judge(
             law.name, law.check, subject, patience_s=patience
         )
+        spent += (time.monotonic() - begun) if of_text else 0.0
         yield _row(law.name, None, finding, optional=law.optional)
     for engine in engines:
         stage = Stage(subject, engine)
@@ -107,10 +115,11 @@ def _lacks(subject: Subject, needs: Needs) -> Finding | None:
 
 
 class Judge:
-    """Asks laws for their findings; an error that is met again is told once."""
+    """Asks laws for their findings; a cause that is met again is told once."""
 
     def __init__(self) -> None:
-        self._told: dict[int, tuple[str, BaseException]] = {}
+        self._told: dict[object, str] = {}
+        self._kept: list[BaseException] = []
 
     def __call__(
         self, name: str, check: Callable[[Any], Finding], on: Any, *, patience_s: float
@@ -121,11 +130,29 @@ class Judge:
                 return check(on)
         except (Exception, OvertimeError) as error:
             # Recovery: whatever a model does to a law is what the table is for.
-            if id(error) in self._told:
-                first = self._told[id(error)][0]
+            first = self._told.get(_cause(error))
+            if first is None and isinstance(error, DataError):
+                first = self._told.get(TURNS)
+            if first is not None:
                 return absent(f"it needs what failed in {first!r}")
-            self._told[id(error)] = name, error  # kept, so that its id is no other's
+            self._kept.append(error)  # so that its id is no other's
+            self._told[_cause(error)] = name
+            if name == TURNS:
+                self._told[TURNS] = name
             return _failure(error)
+
+
+TURNS = "turns"
+"""The law without which those of a template have nothing to look at."""
+
+
+def _cause(error: BaseException) -> object:
+    """What tells causes apart: laws render different turns, the template's own error is one."""
+    if isinstance(error, OvertimeError):
+        return id(error)
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error), _one_line(error)
 
 
 def _failure(error: BaseException) -> Finding:

@@ -46,12 +46,12 @@ class EngineLaw:
 
 LAWS = (
     Law("text survives", Needs.TOKENIZER, text.round_trip),
+    Law("turns", Needs.TEMPLATE, chat.turns),
     Law("prefix tokens", Needs.TOKENIZER, text.prefix),
     Law("ends", Needs.TOKENIZER, ends.ends),
     Law("padding", Needs.TOKENIZER, ends.padding),
     Law("data writes no control token", Needs.TOKENIZER, data.letters),
     Law("taught as sampled", Needs.TOKENIZER, ends.taught),
-    Law("turns", Needs.TEMPLATE, chat.turns),
     Law("turns' text", Needs.TEMPLATE, chat.contents),
     Law("system turn", Needs.TEMPLATE, chat.system, optional=True),
     Law("asks for an answer", Needs.TEMPLATE, chat.asks),

@@ -53,7 +53,7 @@ def test_a_turn_that_ends_in_what_ends_no_completion_is_named_with_its_id(altere
     ("template", "law", "said"),
     [
         ("<user>{{ messages[-1].content[0].text }}<assistant>", "turns", "leaves out that of the"),
-        (KEEPS.replace("<assistant>", ""), "asks for an answer", "must write something that asks"),
+        (KEEPS.replace("<assistant>", ""), "turns", "must write something that asks"),
         ("{{ raise_exception('no') }}", "turns", "refuses"),
         ("{% for", "turns", "TemplateSyntaxError"),
     ],
@@ -270,16 +270,6 @@ def test_a_token_of_the_template_that_eats_the_blanks_of_a_turn_is_told(altered,
     row = rows_of(altered(tokenizer__json=strips(["<user>"])))["turns' text"]
     assert row.verdict is Verdict.BROKEN
     assert "'  two blanks before and behind  ' stands in the prompt" in row.evidence
-
-
-def test_an_added_word_that_eats_the_blanks_beside_it_is_told(altered, rows_of):
-    def add(tree):
-        word = {**tree["added_tokens"][0], "id": 280, "content": "theorem", "special": False}
-        tree["added_tokens"].append({**word, "rstrip": True})
-
-    row = rows_of(altered(tokenizer__json=add))["text survives"]
-    assert row.verdict is Verdict.BROKEN
-    assert "'theorem ' becomes 'theorem' and then 'theorem'" in row.evidence
 
 
 def test_a_control_token_that_words_are_made_of_is_one_line(altered, rows_of):
