@@ -15,19 +15,11 @@ from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTa
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from jobs.heads import REACH_TIMEOUT_S, TOKEN_COMMANDS, head_of, speaks_http
 from jobs.lifelines import end_without_raylet, watched
 from jobs.note import dependent
 from rlpeft.config import ResourceConfig
-from rlpeft.errors import ClusterError, ConfigError
-
-TOKEN_COMMANDS = (
-    "On the cluster's head: `ray get-auth-token --generate`. Here: "
-    "`export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=<that token>`, and run this command again."
-)
-"""How to mend a missing or wrong token, as Ray 2.60 wants it."""
-
-REACH_TIMEOUT_S = 10.0
-
+from rlpeft.errors import ClusterError
 
 REFUSALS = (ConnectionError, ValueError, RuntimeError)
 """What Ray raises where it cannot connect or start; other errors are defects."""
@@ -38,23 +30,17 @@ def connected(address: str | None) -> Iterator[None]:
     """Be connected to a cluster; what was connected or started here ends here.
 
     Args:
-        address: `host:port` of the cluster's head, or `auto`. If absent: the cluster this process
-            was submitted to, or one running on this machine, or a new one on this machine.
+        address: of the cluster's head, `host:port`, or of its dashboard, `http://host:port`, or
+            `auto`. If absent: the cluster this process was submitted to, or one running on this
+            machine, or a new one on this machine.
 
     Raises:
-        ClusterError: no cluster there, or it wants a token.
+        ClusterError: no cluster there, it wants a token, or it has no node on this machine.
     """
-    if address is not None and address.startswith("http"):
-        raise ConfigError(
-            f"--address must be the head's HOST:PORT here (6379 unless it was started with "
-            f"another), got {address!r}, the dashboard's, which takes jobs. To train there, run: "
-            f"rlpeft submit RECIPE --address {address}"
-        )
     if ray.is_initialized():
         yield
         return
-    _reach(address)
-    with dependent(), _joined(address):
+    with dependent(), _joined(_head(address)):
         yield
 
 
@@ -84,15 +70,18 @@ def _joined(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _reach(address: str | None) -> None:
-    """Fail at once where nobody listens: Ray itself would try for minutes."""
+def _head(address: str | None) -> str | None:
+    """The head's address; fails at once where nobody listens: Ray itself would try for minutes."""
+    if address is not None and address.startswith(("http://", "https://")):
+        return head_of(address)
     place = (address or "").removeprefix("ray://")
     if not place.rpartition(":")[2].isdigit():
-        return
+        return address
     try:
         _touch(place)
     except OSError as error:
         raise ClusterError(_no_cluster(place, error)) from error
+    return head_of(f"http://{place}") if speaks_http(place) else address
 
 
 def is_listening(place: str) -> bool:

@@ -64,7 +64,7 @@ def train(
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Head of a Ray cluster, HOST:PORT. Default: one on this machine."),
+        typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: one here."),
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,

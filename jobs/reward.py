@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rewards.golds import SEVERAL, TEXT, GoldRule, gold_text
+from rewards.golds import GoldRule, gold_text, several_types, text_types
 from rewards.plugins import load
 from rewards.several import verify_several
 from rewards.verdict import Verdict, VerdictKind, count_kinds
@@ -65,7 +65,7 @@ def score_file(path: Path, *, kind: str, options: Mapping[str, Any]) -> ScoredFi
     table = read_jsonl(path, any_text=True)
     several = bool(options.get("several"))
     chosen = {name: value for name, value in options.items() if name != "several"}
-    rule = GoldRule(kind, "gold", SEVERAL if several else TEXT)
+    rule = GoldRule(kind, "gold", several_types(kind) if several else text_types(kind))
     predictions = [_prediction(row, path, n) for n, row in enumerate(table, start=1)]
     golds = [_gold(row, rule, path, n) for n, row in enumerate(table, start=1)]
     verify = verify_several if several else verify_batch

@@ -21,7 +21,8 @@ from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobSubmissionClient
 
-from jobs.cluster import REACH_TIMEOUT_S, TOKEN_COMMANDS, first_line, is_listening
+from jobs.cluster import first_line, is_listening
+from jobs.heads import TOKEN_COMMANDS, speaks_http
 from jobs.recipes import PACKAGED, find_recipe, read_recipe
 from jobs.travel import check_relative
 from rlpeft.errors import ClusterError, ConfigError
@@ -152,7 +153,7 @@ def dashboard_of(address: str) -> str:
             f"head's HOST:6379, got {address!r}."
         )
     url = f"http://{address}"
-    if _speaks_http(url) or not is_listening(address):
+    if speaks_http(address) or not is_listening(address):
         return url  # what does not answer is told when it is asked
     try:
         return str(ray_address_to_api_server_url(address))
@@ -161,14 +162,6 @@ def dashboard_of(address: str) -> str:
             f"the head at {address!r} must have a dashboard, got: {first_line(error)}. Start it "
             f"by `ray start --head --include-dashboard true`; a token is given so: {TOKEN_COMMANDS}"
         ) from error
-
-
-def _speaks_http(url: str) -> bool:
-    try:
-        requests.get(f"{url}/api/version", timeout=REACH_TIMEOUT_S)
-    except requests.RequestException:
-        return False
-    return True
 
 
 def _run_folder(out: Path | None, name: str, address: str) -> Path:

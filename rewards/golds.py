@@ -16,8 +16,8 @@ from rewards.errors import RewardError
 TEXT = ("str", "int", "float", "bool")
 """What reads as text."""
 
-SEVERAL = (*TEXT, "list")
-"""For `options.several`: each item of a list is a right answer."""
+COMPARED = frozenset({"exact", "label"})
+"""Rewards that compare texts letter by letter: a number such as 1e16 has several texts."""
 
 _TYPES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
 
@@ -45,7 +45,10 @@ class GoldRule:
             return f"a gold answer must be a finite number, got {number}"
         kind = _kind(value)
         if value is None or self.types is None or kind in self.types:
-            return ""
+            items = value if kind == "list" and self._compares_letters() else []
+            return next((self._unwritten(i) for i in items if isinstance(i, float)), "")
+        if kind == "float" and self._compares_letters():
+            return self._unwritten(value)
         return (
             f"a gold answer must be {self._wanted()} for reward {self.reward!r}, got the {kind} "
             f"{value!r:.80}"
@@ -54,15 +57,29 @@ class GoldRule:
     def fault_of_items(self, items: Any) -> str:
         """Why one of several right answers cannot be one; empty if all can, and of other values."""
         # Lists without `options.several` are for a reward of one's own to read.
-        if not isinstance(items, (list, tuple)) or not set(SEVERAL) <= set(self.types or ()):
+        types = text_types(self.reward)
+        several = {*types, "list"} <= set(self.types or ())
+        if not isinstance(items, (list, tuple)) or not several:
             return ""
-        rule = GoldRule(self.reward, self.column, TEXT)
+        rule = GoldRule(self.reward, self.column, types)
         if lacking := [item for item in items if is_missing(item)] or ([] if items else [items]):
             return (
                 f"a gold answer must be there for reward {self.reward!r}, got {lacking[0]!r} among "
                 f"several right ones, {items!r:.80}"
             )
         return next((fault for fault in map(rule.fault, items) if fault), "")
+
+    def _compares_letters(self) -> bool:
+        return self.types in (text_types(self.reward), several_types(self.reward)) and (
+            self.reward in COMPARED
+        )
+
+    def _unwritten(self, value: float) -> str:
+        return (
+            f"a gold answer must be text for reward {self.reward!r}, which compares letters, got "
+            f"the number {value!r}, which has several forms. Write it as text in the data, as an "
+            "answer shall be written, or take reward 'math', which compares numbers"
+        )
 
     def mend(self) -> str:
         """How to make a gold answer fit, in one sentence."""
@@ -74,7 +91,7 @@ class GoldRule:
 
     def _wanted(self) -> str:
         types = list(self.types or ())
-        words = ["text or a number"] if set(TEXT) <= set(types) else []
+        words = ["text or a number"] if {"str", "int", "bool"} <= set(types) else []
         words += [f"a {name}" for name in types if not words or name not in TEXT]
         return " or ".join(words)
 
@@ -94,6 +111,16 @@ def _no_number(value: Any) -> float | None:
     elif isinstance(value, (list, tuple)):
         parts = value
     return next((found for found in map(_no_number, parts) if found is not None), None)
+
+
+def text_types(reward: str) -> tuple[str, ...]:
+    """What reads as text for one of our own rewards."""
+    return tuple(kind for kind in TEXT if kind != "float" or reward not in COMPARED)
+
+
+def several_types(reward: str) -> tuple[str, ...]:
+    """The same under `options.several`, where each item of a list is a right answer."""
+    return (*text_types(reward), "list")
 
 
 def _kind(value: Any) -> str:
@@ -138,5 +165,7 @@ def gold_in(row: Mapping[str, Any], column: str) -> Any:
 
 
 def gold_text(value: Any) -> str:
-    """A gold answer as text; a missing one is empty, which is unscorable."""
+    """A gold answer as text, as JSON writes it; a missing one is empty, which is unscorable."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return "" if value is None else str(value)

@@ -20,7 +20,15 @@ from typing import Any
 from rewards.blame import one_line
 from rewards.dialects import NAMED_ONLY, Call, Dialect, Log, Rollouts
 from rewards.errors import RewardError
-from rewards.golds import SEVERAL, TEXT, GoldRule, declared_types, gold_in, gold_text
+from rewards.golds import (
+    TEXT,
+    GoldRule,
+    declared_types,
+    gold_in,
+    gold_text,
+    several_types,
+    text_types,
+)
 from rewards.reading import to_verdict
 from rewards.several import verify_several
 from rewards.signatures import Parameters, dialect_of, is_open, parameters_of
@@ -287,9 +295,10 @@ def _gold_types(
 ) -> tuple[str, ...] | None:
     """What a reward says it takes, or what its convention does."""
     if function is verify_several:
-        return SEVERAL
+        return several_types(name)
     declared = declared_types(function) or GOLD_TYPES.get(name)
-    return declared if declared or dialect.any_gold else TEXT
+    built_in = function is verify_batch
+    return declared if declared or dialect.any_gold else text_types(name if built_in else "")
 
 
 def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:

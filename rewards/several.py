@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.errors import RewardError
-from rewards.golds import TEXT, GoldRule, gold_text
+from rewards.golds import GoldRule, gold_text, text_types
 from rewards.verdict import UNSCORED_KINDS, Verdict, VerdictKind
 from rewards.verify import verify_batch
 
@@ -44,7 +44,7 @@ def verify_several(
 
 
 def _texts(gold: Any, kind: str) -> list[str]:
-    rule = GoldRule(kind, "", TEXT)
+    rule = GoldRule(kind, "", text_types(kind))
     items = list(gold) if isinstance(gold, (list, tuple)) else [gold]
     for item in items:
         if fault := rule.fault(item):

@@ -8,6 +8,7 @@ misspelt column would otherwise be a text that every prompt repeats.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -82,7 +83,23 @@ class Template:
                     f"{option} names the column {name!r}, the row has "
                     f"{', '.join(sorted(map(str, row)))}. Correct the name. {HINT}"
                 )
-        return "".join(str(row[text]) if is_column else text for text, is_column in self.pieces)
+        if self.columns and not any(as_text(row[name]).strip() for name in self.columns):
+            raise DataError(
+                f"{option} must find text in {' or '.join(map(repr, self.columns))}, which is "
+                "empty there. Fill or remove the row"
+            )
+        return "".join(as_text(row[text]) if is_column else text for text, is_column in self.pieces)
+
+
+def as_text(value: Any) -> str:
+    """A value of a row: text as it is, everything else as JSON writes it.
+
+    >>> as_text(["a", True, None, 0.5])
+    '["a", true, null, 0.5]'
+    """
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _piece(match: re.Match[str], text: str, option: str) -> tuple[str, bool]:

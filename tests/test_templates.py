@@ -30,8 +30,24 @@ def test_columns_are_filled_in_and_doubled_braces_are_braces(text, expected):
     assert fill(text, q="1+1", r="{r!s}", **{"the question": "2+2"}) == expected
 
 
-def test_a_value_that_is_no_text_is_written_as_python_does():
-    assert fill("{n}", n=7) == "7"
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (7, "7"),
+        (0.5, "0.5"),
+        (True, "true"),
+        (["a", "it's", None], '["a", "it\'s", null]'),
+        ({"b": False, "é": 1.0}, '{"b": false, "é": 1.0}'),
+    ],
+)
+def test_a_value_that_is_no_text_is_written_as_json_does(value, written):
+    assert fill("{n}", n=value) == written
+
+
+def test_one_of_several_columns_may_be_empty_but_not_all():
+    assert fill("{q}\n{more}", q="1+1", more="") == "1+1\n"
+    with pytest.raises(DataError, match="must find text in 'q' or 'more', which is empty there"):
+        fill("{q}\n{more}", q=" ", more="")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True)
 
 Address = Annotated[
     str | None,
-    typer.Option(help="Head of the Ray cluster, HOST:PORT. Default: the one on this machine."),
+    typer.Option(help="The Ray cluster: http://HOST:8265 or HOST:6379. Default: the one here."),
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="What `rlpeft cem submit` gave back.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -30,7 +30,8 @@ def evaluate(
     split: Annotated[SplitName, typer.Option(help="Which problems.")] = SplitName.TEST,
     num: Annotated[int | None, typer.Option(min=1, help="How many problems at most.")] = None,
     address: Annotated[
-        str | None, typer.Option(help="Head of a Ray cluster. Default: this process does it.")
+        str | None,
+        typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: this process."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

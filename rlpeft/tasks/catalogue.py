@@ -176,6 +176,7 @@ def _benchmark(config: TaskConfig, only: Split | None) -> ProblemSet:
         counts=_counts(config),
         seed=options.seed,
         only=only,
+        source=path,
     )
 
 
@@ -203,6 +204,7 @@ def _rows(config: TaskConfig, only: Split | None) -> ProblemSet:
         seed=options.seed,
         only=only,
         special_tokens=options.special_tokens,
+        source=config.path,
     )
 
 

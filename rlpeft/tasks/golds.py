@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewards.golds import GoldRule, gold_in, is_missing
 from rlpeft.errors import DataError
+from rlpeft.templates import as_text
 from rlpeft.types import Problem
 
 COLUMN = "answer"
@@ -40,9 +40,7 @@ def gold_text(value: Any) -> str:
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise DataError(f"must have a gold answer that is text or a finite number, got {value}")
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
+    return as_text(value)
 
 
 def require_golds(

@@ -127,6 +127,7 @@ def row_task(
     seed: int,
     only: Split | None = None,
     special_tokens: bool = False,
+    source: str = "",
 ) -> ProblemSet:
     """Make a task of rows.
 
@@ -139,6 +140,7 @@ def row_task(
         counts: `validation` and `test` problems.
         only: the one split that is needed; where the source has it, nothing is carved from it.
         special_tokens: see `rlpeft.types.Problem`.
+        source: where the rows came from, for errors.
 
     Raises:
         DataError: a row the template cannot read, or too few rows to carve from.
@@ -148,7 +150,8 @@ def row_task(
         tables, wanted = {only: tables[only]}, tuple({only} & set(CARVED))
     problems = {
         split: [
-            _problem(name, split, index, row, template, prompt) for index, row in enumerate(rows)
+            _problem(name, split, index, template, prompt, row=row, source=source)
+            for index, row in enumerate(rows)
         ]
         for split, rows in tables.items()
     }
@@ -171,14 +174,17 @@ def _problem(
     name: str,
     split: Split,
     index: int,
-    row: Row,
     template: Template,
     prompt: Callable[[Item], Prompt],
+    *,
+    row: Row,
+    source: str,
 ) -> Problem:
     try:
         item = template(row)
     except DataError as error:
-        raise DataError(f"task {name!r}, {split} row {index + 1}: {error}.") from error
+        where = f" of {source!r}" if source else ""
+        raise DataError(f"task {name!r}{where}, {split} row {index + 1}: {error}.") from error
     columns = {key: value for key, value in row.items() if key != "answer"}
     columns.update(item.columns or {})
     return Problem(f"{name}/{split}/{index}", prompt(item), item.answer, columns)

@@ -1,8 +1,13 @@
 """Reserving what a run asks for, or saying what is missing."""
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from jobs.cluster import bundles_of, connected, reserved
+from jobs.heads import head_of
 from rlpeft.config import ResourceConfig
 from rlpeft.errors import ClusterError, ConfigError
 
@@ -38,12 +43,63 @@ def test_a_reservation_ends_with_its_context(cluster, wait_for):
     wait_for(lambda: ray.available_resources().get("CPU") == 4)
 
 
-def test_the_address_of_a_dashboard_is_told_from_that_of_a_head():
-    with (
-        pytest.raises(ConfigError, match="rlpeft submit RECIPE --address http://host:8265"),
-        connected("http://host:8265"),
-    ):
+@pytest.fixture
+def dashboard():
+    """A maker of servers that answer every question of a dashboard's; gives its host:port."""
+    servers = []
+
+    def serve(document, status=200):
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(document).encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        threading.Thread(target=server.serve_forever).start()
+        servers.append(server)
+        return f"127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_dashboard_of_a_cluster_that_has_no_node_here_is_told_what_to_do(
+    dashboard, scheme, monkeypatch
+):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    place = dashboard({"session_name": "session_elsewhere"})
+    wanted = f"a node of, .*rlpeft submit RECIPE --address http://{place}; .*ray start --address"
+    with pytest.raises(ClusterError, match=wanted), connected(f"{scheme}{place}"):
         pass
+
+
+def test_a_dashboard_that_wants_a_token_says_how_to_give_one(dashboard):
+    with pytest.raises(ClusterError, match=r"wants a token\. On the cluster's head"):
+        head_of(f"http://{dashboard({}, status=401)}")
+
+
+@pytest.mark.parametrize("document", [{}, [], 3])
+def test_another_server_is_no_dashboard(dashboard, document):
+    with pytest.raises(ConfigError, match=r"is no dashboard of Ray's"):
+        head_of(f"http://{dashboard(document)}")
+
+
+def test_a_dashboard_that_does_not_answer_is_named():
+    with pytest.raises(ClusterError, match=r"must answer at 'http://127\.0\.0\.1:9', none does"):
+        head_of("http://127.0.0.1:9")
+
+
+@pytest.mark.ray
+def test_the_head_of_a_dashboard_is_known_by_its_node_on_this_machine(cluster):
+    assert head_of(cluster["dashboard"]) == cluster["head"]
+    assert head_of(cluster["dashboard"] + "/") == cluster["head"]
 
 
 def test_an_address_where_nobody_listens_is_named_at_once(monkeypatch):

@@ -54,3 +54,30 @@ def test_several_right_answers_are_each_text_or_a_number(score):
         score(
             [RewardSpec("exact", options={"several": True})], ["7"], columns={"answer": [[["7"]]]}
         )
+
+
+@pytest.mark.parametrize("name", ["exact", "label"])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("gold", [5.0, 1e16, 0.5])
+def test_a_number_of_several_forms_is_no_gold_answer_where_letters_are_compared(
+    score, name, several, gold
+):
+    spec = RewardSpec(name, options={"several": True} if several else {})
+    golds = [[gold, "x"]] if several else [gold]
+    with pytest.raises(RewardError, match=r"compares letters, got the number .* row 1|row 0"):
+        score([spec], ["5"], columns={"answer": golds})
+
+
+def test_truth_values_and_whole_numbers_are_compared_as_json_writes_them(score):
+    batch = score(["exact"], ["true", "True", "7"], columns={"answer": [True, True, 7]})
+    assert kinds(batch) == ["correct", "wrong", "correct"]
+
+
+def test_a_reward_that_compares_numbers_takes_any(score):
+    batch = score(["math"], ["5", "10^16"], columns={"answer": [5.0, 1e16]})
+    assert kinds(batch) == ["correct", "correct"]
+
+
+def test_a_reward_of_ones_own_of_a_built_in_name_takes_what_it_did(module, score):
+    name = module("def exact(completion, gold): return float(completion) == gold\n")
+    assert kinds(score([f"{name}:exact"], ["5.0"], columns={"answer": [5.0]})) == ["correct"]

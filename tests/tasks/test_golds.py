@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rewards.golds import SEVERAL, TEXT, GoldRule
+from rewards.golds import TEXT, GoldRule, several_types
 from rewards.scorer import RewardSpec, Scorer
 from rlpeft.config import TaskConfig
 from rlpeft.errors import DataError
@@ -40,7 +40,7 @@ def test_rewards_get_the_gold_answer_that_the_row_holds_in_its_own_type(tmp_path
     seen = Seen()
     score_groups([Group(by_row[n], (), (done,)) for n in range(6)], seen, step=0)
     assert [(type(answer), answer) for answer in seen.answers] == [(type(g), g) for g in golds]
-    assert [by_row[n].answer for n in (1, 3, 4)] == ["7", "False", '["x", "y"]']
+    assert [by_row[n].answer for n in (1, 3, 4)] == ["7", "false", '["x", "y"]']
 
 
 def test_a_run_judges_a_number_or_truth_value_as_reward_check_does(tmp_path, monkeypatch):
@@ -83,7 +83,9 @@ def test_a_gold_answer_of_another_type_is_named_with_file_and_row(tmp_path):
     rule = GoldRule("math", "answer", TEXT)
     with pytest.raises(DataError, match=r"'rows.jsonl', row 3 .*got the list \['0010'\]"):
         require_golds(lists, [rule], source="rows.jsonl", split="train")
-    require_golds(problems, [GoldRule("exact", "answer", SEVERAL)], source="r", split="train")
+    require_golds(
+        problems, [GoldRule("exact", "answer", several_types("exact"))], source="r", split="train"
+    )
 
 
 @pytest.mark.parametrize("gold", [None, "", " \n"])
@@ -104,7 +106,9 @@ def test_a_task_without_gold_answers_may_have_a_reward_that_needs_none():
 def test_each_of_several_right_answers_must_be_one(gold):
     rows = [Problem("t/train/0", "p", "7", {"answer": gold})]
     with pytest.raises(DataError, match=r"'r', row 1 .*a gold answer must be"):
-        require_golds(rows, [GoldRule("math", "answer", SEVERAL)], source="r", split="train")
+        require_golds(
+            rows, [GoldRule("math", "answer", several_types("math"))], source="r", split="train"
+        )
 
 
 @pytest.mark.parametrize("gold", [{"a": [1.0, float("inf")]}, [[float("nan")]]])
@@ -120,3 +124,14 @@ def test_a_gold_answer_inside_another_column_is_looked_up_there(tmp_path):
         require_golds(
             problems, [GoldRule("f", "reward_model.gold", None)], source="r", split="test"
         )
+
+
+@pytest.mark.parametrize("template", [None, "{prompt}"])
+@pytest.mark.parametrize("prompt", ["", "  "])
+def test_an_empty_question_is_refused_by_file_and_row(tmp_path, template, prompt):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": text, "answer": "1"} for text in ("p", "q", prompt)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    config = TaskConfig(name="jsonl", path=str(path), options={"template": template}, **COUNTS)
+    with pytest.raises(DataError, match=r"of '.*rows.jsonl', train row 3: .*(empty|text)"):
+        load_task(config)
