@@ -18,6 +18,7 @@ from jobs.travel import run_folder
 from rewards.errors import RewardError
 from rlpeft.errors import ClusterError, ConfigError, RlpeftError
 from rlpeft.files import check_place, describe
+from rlpeft.models import resolve_model
 from rlpeft.typed import typeable
 
 Overrides = Annotated[
@@ -74,6 +75,7 @@ def train(
     if local and address is not None:
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
     folder = run_folder(out, found.name)
+    resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
     if not local:
         go_on_attended()
     from jobs.train import run

@@ -19,6 +19,7 @@ from rlpeft import build
 from rlpeft.checks.adapter import check_forward, check_start, check_targets, check_trainable
 from rlpeft.checks.leak import check_leak
 from rlpeft.checks.memory import check_memory
+from rlpeft.checks.programs import CODE_REWARDS, check_programs
 from rlpeft.checks.prompts import (
     check_chat,
     check_embeddings,
@@ -83,6 +84,8 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
         yield from guarded("gold answers in prompts", check_leak(task))
     if scorer is not None and task is not None:
         yield from guarded("reward", check_reward(task.split("train"), scorer))
+        if any(reward.name in CODE_REWARDS for reward in recipe.reward):
+            yield from guarded("modules", check_programs(task.split("train")))
     if prompter is not None and task is not None:
         found = Found(prompter, task, scorer, look)
         yield from _policy_checks(recipe, builders, found)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.code.extract import extract_code, names_in, open_block
-from rewards.code.pairs import PREAMBLE, Pairs, read_pairs
+from rewards.code.pairs import ANNOTATIONS, PREAMBLE, Pairs, free_functions, read_pairs
 from rewards.code.sandbox import Job, Outcome, shared_sandbox
 from rewards.errors import RewardError
 from rewards.verdict import Verdict, VerdictKind
@@ -149,7 +149,7 @@ def _tests(gold: Any) -> Tests:
 def _names(tests: Tests) -> frozenset[str]:
     """Return the names that a program for these tests may have to define."""
     if isinstance(tests, Pairs):
-        return frozenset({tests.function, "Solution"} if tests.function else ())
+        return frozenset({tests.function, "Solution"} - {""} if tests.calls else ())
     return names_in("\n".join(tests)) if isinstance(tests, tuple) else frozenset()
 
 
@@ -193,10 +193,15 @@ def _job(code: str | None, tests: Tests, time_limit_s: int, **parts: Any) -> Job
     source = textwrap.dedent(code) if code.lstrip("\n")[:1].isspace() else code
     limits: dict[str, Any] = {"cpu_s": time_limit_s, "wall_s": 3.0 * time_limit_s}
     if not isinstance(tests, Pairs):
-        return Job(source, tests, **limits, **parts)
-    if tests.function:
-        return Job(source, (tests.test_program(),), preamble=PREAMBLE, **limits)
-    return Job(source, scripts=tests.cases, preamble=PREAMBLE, **limits)
+        return Job(source, tests, preamble=ANNOTATIONS, **limits, **parts)
+    if not tests.calls:
+        return Job(source, scripts=tests.cases, preamble=PREAMBLE, **limits)
+    names = [tests.function] if tests.function else free_functions(source)
+    if len(names) < 2:  # one without any is wrong: it has nothing to call
+        test = tests.test_program(*names or ["solve"])
+        return Job(source, (test,), preamble=PREAMBLE, **limits)
+    reason = "pairs name no function (fn_name), and it is not plain which of the program's is meant"
+    return Verdict(None, VerdictKind.UNSCORABLE, reason)
 
 
 def _verdicts(codes: Sequence[str | None], rows: Sequence[Job | Verdict]) -> list[Verdict]:

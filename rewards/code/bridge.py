@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from rewards.code.codec import Codec
-from rewards.code.wire import Channel, WireError
+from rewards.code.wire import Channel, OverLimit, WireError
 
 
 class Bridge(Codec):
@@ -73,7 +73,8 @@ class Bridge(Codec):
                     raise WireError("what was raised is no exception")
                 raise self.raised(error, operation, arguments)
             elif "broken" in message:
-                raise WireError(str(message["broken"])[:300])
+                kind = OverLimit if message.get("limit") else WireError
+                raise kind(str(message["broken"])[:300])
             else:
                 return self.decode(message.get("value"))
 
@@ -91,7 +92,8 @@ class Bridge(Codec):
             parts = self.parts()
             reply = {"value": self.encode(value)}
         except WireError as error:
-            parts, reply = {}, {"broken": str(error)}
+            self.caught(error)
+            parts, reply = {}, {"broken": str(error), "limit": isinstance(error, OverLimit)}
         except BaseException as error:
             self.caught(error)
             parts = self.parts()

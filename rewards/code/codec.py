@@ -22,7 +22,7 @@ from rewards.code.values import (
     standard_type,
     to_data,
 )
-from rewards.code.wire import WireError
+from rewards.code.wire import OverLimit, WireError
 
 _MAX_DEPTH = 150
 
@@ -103,7 +103,7 @@ class Codec:
         if isinstance(value, types.TracebackType):
             return None  # the frames of the tests are nobody else's
         if depth > _MAX_DEPTH:
-            raise WireError(f"a value is nested deeper than {_MAX_DEPTH}")
+            raise OverLimit(f"a value is nested deeper than {_MAX_DEPTH}")
         kind = type(value)
         if kind is slice:
             return {"slice": self._contents([value.start, value.stop, value.step], depth + 1)}
@@ -186,7 +186,7 @@ class Codec:
         for argument in error.args:
             try:
                 arguments.append(self.encode(argument, depth + 1))
-            except WireError:
+            except WireError:  # it is shown alone
                 arguments.append(repr(argument)[:300])
         cause = error.__cause__
         cause_data = None if cause is None or depth > 9 else self.encode(cause, depth + 1)

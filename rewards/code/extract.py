@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import bisect
 import builtins
 import re
 import symtable
+import textwrap
+import warnings
 
 from rewards.code.checks import free_names
 from rewards.regions import answer_region
@@ -18,6 +21,10 @@ _CODE_LINE = re.compile(
 # A fence that closes on the last line of the code.
 _INLINE_END = re.compile(r"(?<=[^\s`~])(?:```|~~~)[ \t]*$", re.MULTILINE)
 _DEFINITION = re.compile(r"^[ \t]{0,40}(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+# Where a program may begin, at the left edge.
+_START = re.compile(r"(?:async[ \t]+def|def|class|import|from)[ \t]|@\w|[A-Za-z_]\w{0,60}[ \t]?=")
+_MAX_PARSED = 1 << 20
+"""Characters that are parsed at most in search of programs without fences."""
 _NAME = re.compile(r"[^\W\d]\w*")
 _MAX_HELPERS = 16
 _PYTHON = frozenset({"", "python", "python3", "py"})
@@ -41,10 +48,45 @@ def extract_code(completion: str, wanted: frozenset[str] = frozenset()) -> str |
     if region is None:
         return None
     blocks = _blocks(region)
-    if blocks:
-        program = max(reversed(blocks), key=lambda block: _num_defined(block, wanted))
-        return _with_helpers(program, blocks[: blocks.index(program)])
-    return region if _looks_like_code(region) else None
+    if not blocks and not _looks_like_code(region):
+        return None
+    blocks = blocks or _bare_blocks(region)
+    program = max(reversed(blocks), key=lambda block: _num_defined(block, wanted))
+    return _with_helpers(program, blocks[: blocks.index(program)])
+
+
+def _bare_blocks(text: str) -> list[str]:
+    """Return the runs of lines that are Python in a text without fences, or all of the text.
+
+    Prose before and after a program, or between its parts, is no part of it.
+    """
+    budget = _MAX_PARSED
+    if _error_line(textwrap.dedent(text)) == 0:
+        return [text]
+    lines, found, start = text.splitlines(keepends=True), [], 0
+    while start < len(lines) and budget > 0:
+        end = len(lines) if _START.match(lines[start]) else start
+        while end > start and budget > 0:
+            block = "".join(lines[start:end])
+            budget -= len(block)
+            if (wrong := _error_line(block)) == 0:
+                found.append(block)
+                break
+            end = min(end - 1, start + wrong - 1)
+        start = max(end, start + 1)
+    return found or [text]
+
+
+def _error_line(code: str) -> int:
+    """Return the line, from 1, of the first error of syntax, 0 if there is none."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            ast.parse(code)
+    except SyntaxError as error:
+        return max(error.lineno or 1, 1)
+    except (ValueError, RecursionError, MemoryError):
+        return 1
+    return 0
 
 
 def _with_helpers(program: str, earlier: list[str]) -> str:

@@ -16,15 +16,11 @@ from typing import Any
 from rewards.code import checks, pytest_names
 from rewards.code.collect import run_collected
 from rewards.code.errors import Refuted, Unjudged
+from rewards.code.imports import SOLUTION_NAMES
 from rewards.code.judge_bridge import TESTS, JudgeBridge, Solution
 from rewards.code.libraries import teach
 from rewards.code.wire import Channel, WireError
 
-# Names under which test programs import the program under test.
-_SOLUTION = (
-    *("solution", "main", "program", "submission", "candidate", "answer"),
-    *("your_module", "your_solution", "my_solution"),
-)
 _COMPARERS = {"isclose": ("math", "isclose"), "approx": ("pytest", "approx")}
 
 
@@ -51,7 +47,7 @@ class Judge:
             checks.ENTERED: self.entered.add,
         }
         sys.modules[TESTS] = self.module
-        for name in _SOLUTION:
+        for name in SOLUTION_NAMES:
             sys.modules[name] = Solution(bridge)
         sys.modules["pytest"] = pytest_names.module(self)
 

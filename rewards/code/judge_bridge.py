@@ -14,7 +14,7 @@ from rewards.code.errors import Refuted, Unjudged
 from rewards.code.loop import install
 from rewards.code.trust import Trust
 from rewards.code.values import standard_name
-from rewards.code.wire import Channel
+from rewards.code.wire import Channel, OverLimit
 
 TESTS = "__main__"
 """Name of the module that the tests are."""
@@ -48,7 +48,10 @@ class JudgeBridge(Bridge):
         """Ask the program."""
         self.asked = True
         self.collect()
-        return super().request(operation, *arguments)
+        try:
+            return super().request(operation, *arguments)
+        except OverLimit as error:
+            raise self.final(Unjudged(str(error))) from None
 
     def encode(self, value: Any, depth: int = 0) -> Any:
         """Return `value` as data for the program."""
@@ -114,6 +117,8 @@ class JudgeBridge(Bridge):
         """Keep verdicts here."""
         if isinstance(error, (Unjudged, Refuted)):
             raise error
+        if isinstance(error, OverLimit):
+            raise self.final(Unjudged(str(error)))
 
     def perform(self, operation: str, arguments: list[Any]) -> Any:
         """Answer the program: it may use what it was given, not look into it."""

@@ -7,6 +7,7 @@ APPS (Hendrycks et al., arXiv 2105.09938) holds `{"inputs": [...], "outputs": [.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from collections.abc import Sequence
@@ -28,6 +29,16 @@ from math import ceil, comb, factorial, floor, gcd, inf, log, sqrt
 from typing import *
 """
 """What the harnesses of these benchmarks have imported before a program begins."""
+
+ANNOTATIONS = """
+from typing import (
+    Any, Callable, Dict, FrozenSet, Generator, Iterable, Iterator, List, Mapping, Optional,
+    Sequence, Set, Tuple, Union,
+)
+"""
+"""What every program has: names of annotations, which benchmarks' prompts use and harnesses import.
+They compute nothing, so that a program that lacks the import is not wrong for its answers.
+"""
 
 _CALL = """
 import json, math, solution
@@ -59,15 +70,45 @@ class Pairs:
     Attributes:
         cases: an input and its output each: texts, or where a function is called, the list of
             its arguments and a JSON value.
-        function: the function to call, "" where the program is a script.
+        function: the function to call, "" if the rows do not name it.
+        calls: whether a function is called; otherwise the program is a script.
     """
 
     cases: tuple[tuple[Any, Any], ...]
     function: str = ""
+    calls: bool = False
 
-    def test_program(self) -> str:
-        """Return a test program that calls the function."""
-        return _CALL.format(cases=json.dumps(self.cases), name=self.function)
+    def test_program(self, name: str) -> str:
+        """Return a test program that calls the function `name`."""
+        return _CALL.format(cases=json.dumps(self.cases), name=name)
+
+
+def free_functions(source: str) -> list[str]:
+    """Return the functions of a program that nothing else in it uses, or all if each is used.
+
+    LiveCodeBench's rows name no function: a method of `Solution` is meant, or a function.
+    """
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []  # what is wrong with it is told when it runs
+    owners = [node for node in body if isinstance(node, ast.ClassDef) and node.name == "Solution"]
+    functions = {
+        node.name: node
+        for node in (owners[-1].body if owners else body)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name[:1] != "_"
+    }
+    used = {
+        name for own, function in functions.items() for name in names_used(function) if name != own
+    }
+    return [name for name in functions if name not in used] or list(functions)
+
+
+def names_used(tree: ast.AST) -> set[str]:
+    """Return all names and attributes that code reads."""
+    nodes = list(ast.walk(tree))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
 def read_pairs(gold: object) -> Pairs | str | None:
@@ -108,25 +149,33 @@ def _live_code_bench(rows: list[dict[str, Any]]) -> Pairs | str:
     kinds = {row.get("testtype", "stdin") for row in rows}
     if kinds == {"stdin"}:
         return _usable([(_text(row["input"]), _text(row["output"])) for row in rows])
-    names = {row.get("fn_name") or (row.get("metadata") or {}).get("func_name") for row in rows}
-    name = names.pop() if len(names) == 1 else None
-    if kinds != {"functional"} or not name:
-        return "pairs for a function need its name in every row: fn_name"
+    names = {_function_of(row) for row in rows}
+    if kinds != {"functional"} or len(names) > 1:
+        return "pairs for a function need the same name in every row, or in none: fn_name"
     cases = [
         ([json.loads(line) for line in row["input"].splitlines()], json.loads(row["output"]))
         for row in rows
     ]
-    return _usable(cases, name)
+    return _usable(cases, names.pop(), calls=True)
+
+
+def _function_of(row: dict[str, Any]) -> str:
+    """The name of the function that a row calls; LiveCodeBench's metadata is JSON in JSON."""
+    about = row.get("metadata") or {}
+    about = json.loads(about) if isinstance(about, str) else about
+    return row.get("fn_name") or about.get("func_name") or ""
 
 
 def _rows(inputs: Any, outputs: Any) -> Any:
     return zip(inputs, outputs, strict=True)
 
 
-def _usable(cases: Sequence[tuple[Any, Any]], name: str = "") -> Pairs | str:
+def _usable(
+    cases: Sequence[tuple[Any, Any]], name: str = "", *, calls: bool = False
+) -> Pairs | str:
     if not isinstance(name, str) or (name and not name.isidentifier()):
         return f"fn_name must be the name of a function, got {name!r}"[:100]
-    return Pairs(tuple(cases), name) if cases else "there are no pairs"
+    return Pairs(tuple(cases), name, calls or bool(name)) if cases else "there are no pairs"
 
 
 def _text(value: Any) -> str:

@@ -14,6 +14,10 @@ class WireError(Exception):
     """The other side is gone, or sent something that cannot be read."""
 
 
+class OverLimit(WireError):
+    """A value cannot travel by a limit of ours, which says nothing about it."""
+
+
 class Channel:
     """JSON messages over a pair of file descriptors, each preceded by its length."""
 

@@ -86,3 +86,28 @@ def test_hostile_repetition_is_read_at_once(piece):
     extract_code(piece * 100_000)
 
     assert time.process_time() - start < 1.0
+
+
+F, G = "def f(x):\n    return g(x) + 1\n", "def g(x):\n    return 2 * x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        (f"Here is the program:\n\n{F}\nIt adds one.", f"{F}\n"),
+        (f"{F}\nThis works, since g doubles.", f"{F}\n"),
+        (f"First a helper.\n{G}\nThen the function itself:\n{F}Done!", f"{G}{F}"),
+        (f"Sure!\nimport math\n\n{F}", f"import math\n\n{F}"),
+        (f"from the task we know:\n{F}", F),
+        (f"x = 3 is given.\n@cache\n{F}", f"@cache\n{F}"),
+        (f"{G}{F}print(f(2))", f"{G}{F}print(f(2))"),
+        ("def f(x:\n    return", "def f(x:\n    return"),
+    ],
+)
+def test_a_program_without_a_fence_stands_apart_from_prose(text, program):
+    assert extract_code(text, frozenset({"f"})) == program
+
+
+def test_a_long_text_that_begins_a_program_at_each_line_is_given_up():
+    hostile = "def f(:\n" * 20_000
+    assert extract_code(hostile) == hostile

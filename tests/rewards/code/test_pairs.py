@@ -151,7 +151,10 @@ def test_rows_of_live_code_bench_run_as_scripts():
         {"input": "1"},
         [1, 2],
         [],
-        [{"input": "1", "output": "1", "testtype": "functional"}],
+        [
+            {"input": "1", "output": "1", "testtype": "functional", "fn_name": "f"},
+            {"input": "1", "output": "1", "testtype": "functional"},
+        ],
         [{"input": "1"}],
         '{"valid": "json"}',
     ],
@@ -169,3 +172,62 @@ def test_pairs_are_a_gold_answer_of_the_code_reward():
     verdicts = code_reward(["```python\nprint(4)\n```"] * 2, golds, ["Double it."] * 2, [False] * 2)
 
     assert [verdict.score for verdict in verdicts] == [1.0, 1.0]
+
+
+NAMELESS = [{"input": "[3, 1]\n2", "output": "[1, 3, 2]", "testtype": "functional"}]
+SORTED = (
+    "def first(self, xs: List[int], last: int) -> List[int]:\n        return sorted(xs) + [last]"
+)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        f"class Solution:\n    {SORTED}",
+        f"class Solution:\n    {SORTED}\n    def _other(self): return 1",
+        f"class Solution:\n    {SORTED.replace('sorted(', 'self.order(')}\n"
+        "    def order(self, xs): return sorted(xs)",
+        "def order(xs): return sorted(xs)\ndef solve(xs, last): return order(xs) + [last]",
+    ],
+)
+def test_a_function_that_no_row_names_is_the_programs_one(program):
+    """As LiveCodeBench's rows come, whose metadata stand apart from the tests."""
+    assert score(program, NAMELESS) == 1.0
+    assert score(program.replace("+ [last]", "+ [0]"), NAMELESS) == 0.0
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def a(xs, n): return 1\ndef b(xs, n): return 2",
+        "def a(xs, n): return b(xs, n)\ndef b(xs, n): return a(xs, n)",
+    ],
+)
+def test_which_function_is_meant_is_not_guessed(program):
+    verdict = verify_code(f"```python\n{program}\n```", NAMELESS)
+    assert (verdict.kind.value, "name no function" in verdict.reason) == ("unscorable", True)
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"),
+    [("x = 1", "wrong"), ("class Solution: pass", "wrong"), ("def", "unparsable")],
+)
+def test_a_program_that_has_no_function_to_call_is_wrong(program, kind):
+    assert verify_code(f"```python\n{program}\n```", NAMELESS).kind.value == kind
+
+
+def test_metadata_that_is_json_in_json_names_the_function():
+    row = NAMELESS[0] | {"metadata": json.dumps({"func_name": "b"})}
+    assert score("def a(xs, n): return 1\ndef b(xs, n): return sorted(xs) + [n]", [row]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"), [("List[int]", 1.0), ("Optional[Dict[str, int]]", 1.0), ("Lisst", 0.0)]
+)
+def test_annotations_need_no_import_under_any_tests(annotation, value):
+    program = f"def f(x: {annotation}) -> Tuple[int, ...]:\n    return x"
+    assert score(program, "assert f(3) == 3") == value
+
+
+def test_nothing_that_computes_comes_without_its_import():
+    assert score("def f(x): return dict(Counter(x))", "assert f('a') == {'a': 1}") == 0.0

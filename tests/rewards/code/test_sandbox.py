@@ -304,8 +304,34 @@ def test_a_program_that_floods_the_judge_fails(sandbox):
     assert (
         run(sandbox, "def f(): return 'x' * (40 << 20)", "assert f() is None").outcome == "failed"
     )
-    deep = "def f():\n    x = ()\n    for _ in range(10**5): x = (x,)\n    return x"
-    assert run(sandbox, deep, "assert f() is None").outcome == "failed"
+
+
+NEST = "def nest(depth):\n    x = []\n    for _ in range(depth):\n        x = [x]\n    return x\n"
+
+
+@pytest.mark.parametrize("depth", [160, 900, 10**5])
+@pytest.mark.parametrize(
+    ("program", "tests"),
+    [
+        (NEST, "assert nest({depth}) is None"),
+        (NEST, "try:\n    nest({depth})\nexcept Exception:\n    assert nest(1) == []"),
+        ("def f(x): return 1", NEST + "assert f(nest({depth})) == 2"),
+        ("def f(give): return len(give())", NEST + "assert f(lambda: nest({depth})) == 3"),
+    ],
+    ids=["returned", "caught", "handed over", "given when asked"],
+)
+def test_a_value_deeper_than_our_limit_is_nobodys_mistake(sandbox, depth, program, tests):
+    found = run(sandbox, program, tests.replace("{depth}", str(depth)))
+    assert (found.outcome, "nested deeper than" in found.detail) == ("unjudged", True)
+
+
+def test_a_value_within_our_limit_is_compared(sandbox):
+    assert run(
+        sandbox, NEST, NEST.replace("nest", "same") + "assert nest(99) == same(99)"
+    ).outcome == ("passed")
+    assert run(
+        sandbox, NEST, NEST.replace("nest", "same") + "assert nest(98) == same(99)"
+    ).outcome == ("failed")
 
 
 def test_a_raised_exception_reaches_the_test_as_the_built_in_one(sandbox):
