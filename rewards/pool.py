@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -29,6 +30,9 @@ from rewards.errors import RewardError
 
 _START_DEADLINE_S = 60.0
 _MAX_REPLY_BYTES = 2**20
+_MOST_WAITING = 30
+"""Deadlines that a request may take by the clock, however long it waits for a processor."""
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
@@ -49,7 +53,8 @@ class WorkerPool:
     Args:
         handler: "module:function"; the function takes and returns what JSON can hold.
         num_workers: processes, started on first use.
-        deadline_s: seconds one request may take, from its dispatch to a warm worker.
+        deadline_s: seconds one request may take, from its dispatch to a warm worker: of processor
+            time where the worker computes and has to wait for a processor.
         memory_mb: address space of each worker.
         recycle_after: requests after which a worker is replaced, because caches only grow.
     """
@@ -119,52 +124,49 @@ class WorkerPool:
             self._reset()
         waiting = deque(enumerate(requests))
         replies = [Reply("error")] * len(requests)
-        at_work: dict[int, tuple[int, _Worker, float]] = {}
+        at_work: dict[int, _Task] = {}
         try:
             while waiting or at_work:
                 self._dispatch(waiting, at_work, replies)
                 self._collect(at_work, replies)
         finally:
-            for _, worker, _ in at_work.values():  # only after an exception
-                self._give_back(worker, usable=False)
+            for task in at_work.values():  # only after an exception
+                self._give_back(task.worker, usable=False)
         return replies
 
     def _dispatch(
         self,
         waiting: deque[tuple[int, Any]],
-        at_work: dict[int, tuple[int, _Worker, float]],
+        at_work: dict[int, _Task],
         replies: list[Reply],
     ) -> None:
         while waiting and (worker := self._borrow(wait=not at_work)):
             index, request = waiting.popleft()
             line = json.dumps({"request": request, "deadline_s": self.deadline_s}).encode()
-            due = time.monotonic() + self.deadline_s
-            if worker.send(line + b"\n", due):
-                at_work[worker.descriptor] = (index, worker, due)
+            task = _Task.begun(index, worker, self.deadline_s)
+            if worker.send(line + b"\n", task.due):
+                at_work[worker.descriptor] = task
             else:
                 replies[index] = Reply("error", "the worker died before it took the request")
                 self._give_back(worker, usable=False)
 
-    def _collect(
-        self, at_work: dict[int, tuple[int, _Worker, float]], replies: list[Reply]
-    ) -> None:
+    def _collect(self, at_work: dict[int, _Task], replies: list[Reply]) -> None:
         """Wait for the next reply or the next deadline."""
         if not at_work:
             return
-        left = min(due for _, _, due in at_work.values()) - time.monotonic()
+        left = min(task.due for task in at_work.values()) - time.monotonic()
         for descriptor in _readable(list(at_work), max(left, 0.0)):
-            index, worker, _ = at_work[descriptor]
-            reply = worker.receive()
+            task = at_work[descriptor]
+            reply = task.worker.receive()
             if reply is not None:
-                replies[index] = reply
+                replies[task.index] = reply
                 del at_work[descriptor]
-                self._give_back(worker, usable=not worker.dead)
-        now = time.monotonic()
-        for descriptor, (index, worker, due) in list(at_work.items()):
-            if due <= now:
-                replies[index] = Reply("timeout", f"killed after {self.deadline_s:g} s")
+                self._give_back(task.worker, usable=not task.worker.dead)
+        for descriptor, task in list(at_work.items()):
+            if task.is_over():
+                replies[task.index] = Reply("timeout", f"killed after {self.deadline_s:g} s")
                 del at_work[descriptor]
-                self._give_back(worker, usable=False)
+                self._give_back(task.worker, usable=False)
 
     def _borrow(self, *, wait: bool) -> _Worker | None:
         """A warm worker; without one, `None` unless there is nothing else to wait for."""
@@ -207,6 +209,40 @@ class WorkerPool:
             else:
                 self._idle.appendleft(worker)
             self._changed.notify()
+
+
+@dataclass(slots=True)
+class _Task:
+    """A request at work.
+
+    Attributes:
+        due: when it is looked at again; after `latest` it is over whatever it waits for.
+        end_s: the processor time of its worker at which it is over.
+    """
+
+    index: int
+    worker: _Worker
+    due: float
+    latest: float
+    end_s: float
+
+    @classmethod
+    def begun(cls, index: int, worker: _Worker, deadline_s: float) -> _Task:
+        """One that is about to be sent."""
+        now, (spent_s, _) = time.monotonic(), worker.processor()
+        latest = now + _MOST_WAITING * deadline_s
+        return cls(index, worker, now + deadline_s, latest, spent_s + deadline_s)
+
+    def is_over(self) -> bool:
+        """Whether its time is up; one that has had to wait for a processor gets the rest of it."""
+        now = time.monotonic()
+        if now < self.due:
+            return False
+        spent_s, computes = self.worker.processor()
+        if not computes or spent_s >= self.end_s or now >= self.latest:
+            return True
+        self.due = now + max(self.end_s - spent_s, _TICK_S)
+        return False
 
 
 class _Worker:
@@ -275,6 +311,19 @@ class _Worker:
             return None
         self._buffer = rest
         return line
+
+    def processor(self) -> tuple[float, bool]:
+        """Processor seconds it has used, and whether it computes or waits to: it does not sleep.
+
+        Where there is no /proc it cannot be told, and seconds by the clock count.
+        """
+        try:
+            text = Path(f"/proc/{self.process.pid}/stat").read_text()
+        except OSError:
+            return 0.0, False
+        fields = text.rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        return ticks * _TICK_S, fields[0] in ("R", "D")
 
     def kill(self) -> None:
         """Kill the whole process group and reap it."""

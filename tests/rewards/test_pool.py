@@ -23,6 +23,10 @@ def act(request):
             pass
     if request == "sleep":
         time.sleep(60)
+    if request == "compute":
+        begun = time.process_time()
+        while time.process_time() - begun < 0.4:
+            pass
     if request == "raise":
         raise KeyError("no such thing")
     if request == "exit":
@@ -78,6 +82,23 @@ def test_a_hanging_request_is_killed_at_its_deadline_and_costs_only_itself(pool)
     kinds = [reply.kind for reply in pool.map(["a", "hang", "b", "sleep", "c"])]
     assert kinds == ["value", "timeout", "value", "timeout", "value"]
     assert time.monotonic() - start < 5.0
+
+
+@pytest.fixture
+def one_processor():
+    """Leaves this process, and what it starts, one processor."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+def test_a_request_that_waits_for_a_processor_is_given_its_time(handlers, one_processor):
+    """Six share one processor: each needs 0.4 of its 0.5 s, and ends after 2.4 by the clock."""
+    with WorkerPool(f"{handlers}:act", num_workers=6, deadline_s=0.5) as pool:
+        pool.map(["warm"] * 6)
+        kinds = [reply.kind for reply in pool.map(["compute"] * 5 + ["hang"])]
+    assert kinds == ["value"] * 5 + ["timeout"]
 
 
 def test_killed_workers_are_replaced_and_leave_no_zombie(pool):
