@@ -24,7 +24,9 @@ CONFIGS = {
 
 @pytest.fixture(params=CONFIGS)
 def model(request, llama, perturb):
-    return perturb(get_peft_model(llama(), CONFIGS[request.param]())).train()
+    with torch.random.fork_rng():  # else A depends on the tests that came before
+        torch.manual_seed(0)
+        return perturb(get_peft_model(llama(), CONFIGS[request.param]())).train()
 
 
 def loss_of(model, ids):
@@ -91,7 +93,10 @@ def test_accumulated_micro_batches_equal_one_batch(model):
     loss_of(model, IDS).backward()
     for part in IDS.chunk(2):
         (loss_of(twin, part) / 2).backward()
-    assert_same(gradients(twin), gradients(model))
+    whole = gradients(model)
+    # Sums in another order differ by a rounding of their terms, however small the sum is.
+    scale = max(gradient.abs().max() for gradient in whole.values())
+    assert_same(gradients(twin), whole, atol=1e-5 * float(scale))
 
 
 def test_a_step_of_adamw_lowers_the_loss(model):
