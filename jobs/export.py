@@ -42,6 +42,7 @@ def export(
     """Write an expert for use elsewhere; it is read back and compared before it is there."""
     from jobs.command import quiet_libraries
     from rlpeft.export import export_expert
+    from rlpeft.layout import paragraph, terminal_width
 
     quiet_libraries()
     receipt = export_expert(
@@ -52,10 +53,11 @@ def export(
         return
     for name, size in receipt.files.items():
         typer.echo(f"{size:>14,}  {name}")
-    typer.echo(
-        f"wrote {receipt.folder} ({receipt.format})\n"
+    typer.echo(f"wrote {receipt.folder} ({receipt.format})")
+    proof = (
         f"read back, its log-probs differ from the expert's by at most {receipt.gap:.2g} over "
         f"{receipt.num_tokens} tokens; the base model's differ by {receipt.effect:.2g}"
     )
-    if receipt.note:
-        typer.echo(f"note: {receipt.note}")
+    for line in (proof, f"note: {receipt.note}" if receipt.note else ""):
+        if line:
+            typer.echo(paragraph(line, width=terminal_width()))

@@ -7,6 +7,7 @@ most one a second beside those of validations.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlpeft.checkpoint import list_checkpoints
+from rlpeft.layout import labelled, near_path, paragraph, terminal_width
 from rlpeft.typed import this_command, typeable
 
 RATE_WINDOW = 20
@@ -149,19 +151,21 @@ def run_shown(folder: Path, total_steps: int, *, unit: str = "step") -> Iterator
     Args:
         folder: the run's.
     """
-    display = RunDisplay(total_steps, unit=unit)
     folders = list_checkpoints(folder)
     done = int(folders[-1].name.rpartition("_")[2]) if folders else 0
+    display = RunDisplay(total_steps, unit=unit, done=done)
     if 0 < done < total_steps:
-        display.say(f"continuing from {unit} {done} of {folder}")
+        display.say(f"continuing from {unit} {done} of", near_path(str(folder)))
     try:
         with display:
             yield display
     except KeyboardInterrupt:
-        display.say(f"stopped; to go on from the last {unit}: {this_command()}")
+        display.say(f"stopped; to go on from the last {unit}:", this_command())
         raise SystemExit(INTERRUPTED) from None
     if not display.has_stepped:
-        display.say(f"nothing ran: {folder} holds the finished run, whose figures these are")
+        display.say(
+            "nothing ran: these are the figures of the finished run in", near_path(str(folder))
+        )
 
 
 class RunDisplay:
@@ -170,6 +174,7 @@ class RunDisplay:
     Args:
         total_steps: `train.steps`.
         unit: what one step is called.
+        done: steps that the run took before.
         console: standard error if absent, so that `--json` output stays clean.
     """
 
@@ -178,12 +183,13 @@ class RunDisplay:
         total_steps: int,
         *,
         unit: str = "step",
+        done: int = 0,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total_steps, self.unit = total_steps, unit
         self.console = console or Console(stderr=True)
-        self._clock, self._rate = clock, Rate(clock)
+        self._done, self._clock, self._rate = done, clock, Rate(clock)
         self._best: Validation | None = None
         self._printed_at = float("-inf")
         self._bar: ProgressBar | None = None
@@ -200,7 +206,9 @@ class RunDisplay:
                 TextColumn("{task.fields[figures]}", markup=False),
                 console=self.console,
             )
-            self._task = self._bar.add_task("", total=self.total_steps, figures="")
+            self._task = self._bar.add_task(
+                "", total=self.total_steps, completed=self._done, figures=""
+            )
             self._bar.start()
         return self
 
@@ -211,6 +219,7 @@ class RunDisplay:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar is not None:
+            self._bar.live.transient = not self.has_stepped  # nothing ran: nothing is left to see
             self._bar.stop()
 
     def step(self, progress: Counted, metrics: Mapping[str, float]) -> None:
@@ -232,9 +241,19 @@ class RunDisplay:
         elif self._is_due(progress.step, metrics):
             self.say(GAP.join(part for part in (place, fitted(shown, paced, room)) if part))
 
-    def say(self, line: str) -> None:
-        """Print one line, which is never wrapped."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def say(self, line: str, whole: str = "") -> None:
+        """Print one line, which is never wrapped.
+
+        Args:
+            whole: a path or command to end it with; on a narrow terminal on a line of its own.
+        """
+        too_long = self.console.is_terminal and len(line) + len(whole) >= self.console.width
+        self.console.print(
+            f"{line}{chr(10) if too_long else ' '}{whole}" if whole else line,
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
     def _is_due(self, step: int, metrics: Mapping[str, float]) -> bool:
         """A second has passed, or the line says what no later one will."""
@@ -247,23 +266,25 @@ class RunDisplay:
 
 
 def print_closing(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print `closing`; lines are never wrapped, so that paths and commands can be copied."""
-    (console or Console()).print(closing(summary), soft_wrap=True)
+    """Print `closing`; paths and commands are never broken, so that they can be copied."""
+    width = terminal_width() if console is None else console.width
+    (console or Console()).print(closing(summary, width=width), soft_wrap=True)
 
 
-def closing(summary: Mapping[str, Any]) -> RenderableType:
+def closing(summary: Mapping[str, Any], *, width: int) -> RenderableType:
     """What a finished run ends with.
 
     Args:
         summary: what `summary.json` of the run folder holds.
+        width: columns that sentences and lists are broken to.
     """
     base, expert = summary["base_test"], summary["test"]
     return Group(
         Text(),
         accuracy_table({"base": base, "expert": expert}, title=f"{summary['name']}: test {{}}"),
-        Text(EQUALS_BASE if summary.get("equals_base") else compared(base, expert)),
+        Text(paragraph(_sentence(summary), width=width)),
         Text(),
-        _facts(summary),
+        _facts(summary, width),
     )
 
 
@@ -295,26 +316,33 @@ def compared(base: Mapping[str, Any], expert: Mapping[str, Any]) -> str:
     return "The intervals overlap: these problems do not tell the expert from its base."
 
 
-def _facts(summary: Mapping[str, Any]) -> Group:
+def _sentence(summary: Mapping[str, Any]) -> str:
+    found = compared(summary["base_test"], summary["test"])
+    return EQUALS_BASE if summary.get("equals_base") else found
+
+
+def _facts(summary: Mapping[str, Any], width: int) -> Group:
     form = summary.get("export_format", "merged")  # runs of before had no other
-    export = f"rlpeft export {summary['expert']} --format {form} --out {summary['name']}-{form}"
+    expert, report = near_path(summary["expert"]), summary.get("report")
+    export = f"rlpeft export {shlex.quote(expert)} --format {form} --out {summary['name']}-{form}"
     rows = {
         "adapted modules": _counts(summary.get("modules")),
         "left out": _counts(summary.get("left_out")),
         "trainable parameters": f"{summary['trainable_parameters']:,}",
         "weight sync": _sync_text(summary["sync_bytes"], summary["sync_ms"]),
         "best step": str(summary["best_step"]),
-        "expert": summary["expert"],
-        "report": summary.get("report"),
+        "expert": expert,
+        "report": None if report is None else near_path(report),
         "next": typeable(export),
     }
-    return Group(
-        *(
-            Text.assemble((f"{name:<22}", "dim"), value)
-            for name, value in rows.items()
-            if value is not None
-        )
-    )
+    return Group(*(_fact(name, value, width) for name, value in rows.items() if value is not None))
+
+
+def _fact(name: str, value: str, width: int) -> Text:
+    whole = name in ("expert", "report", "next")
+    text = Text(labelled(name, value, column=22, width=width, whole=whole))
+    text.stylize("dim", 0, len(name))
+    return text
 
 
 def _counts(kinds: Mapping[str, int] | None) -> str | None:

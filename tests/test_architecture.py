@@ -78,6 +78,7 @@ LAYERS = {
     "rlpeft.reward_code": 0.7,
     "rlpeft.templates": 0.5,
     "rlpeft.files": 0.3,
+    "rlpeft.layout": 0,
     "rlpeft.suggest": 0,
     "rlpeft.typed": 0,
     "rlpeft.shadow": -1,

@@ -146,6 +146,15 @@ def test_a_finished_run_says_that_nothing_ran(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("nothing ran: ")
 
 
+def test_a_terminal_shows_no_steps_of_a_run_that_was_finished():
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    with RunDisplay(60, console=console, done=60):
+        assert " 0/60" not in out.getvalue()
+    shown = re.sub(r"\x1b\[2K|\x1b\[\?25[lh]", "", out.getvalue())
+    assert shown.endswith("\x1b[1A")  # what was drawn is taken back
+
+
 def test_ctrl_c_is_answered_with_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["rlpeft", "train", "quickstart", "--set", "name=a b"])
 
@@ -257,3 +266,28 @@ def test_the_end_of_a_run_counts_the_modules_that_were_moved_and_left_out():
     assert re.search(r"adapted modules +q_proj 2, o_proj 2\n", text)
     assert re.search(r"left out +experts.down_proj 2\n", text)
     assert "left out" not in closing_text(SUMMARY)
+
+
+MODULES = {f"{name}_proj": 32 for name in ("q", "k", "v", "o", "gate", "up", "down")}
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_end_of_a_run_fits_the_terminal_but_for_what_is_copied(width, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "tiny-swap"
+    places = {"expert": str(run / "expert"), "report": str(run / "report.html")}
+    out, summary = io.StringIO(), SUMMARY | places | {"modules": MODULES, "left_out": MODULES}
+    for equal in (False, True):
+        print_closing(summary | {"equals_base": equal}, Console(file=out, width=width))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    command = "  rlpeft export runs/tiny-swap/expert --format merged --out tiny-swap-merged"
+    assert {line for line in lines if len(line) > width} <= {command}
+    assert command in lines
+    assert "expert                runs/tiny-swap/expert" in lines
+
+
+def test_words_to_a_run_that_goes_on_fit_the_terminal():
+    out = io.StringIO()
+    console = Console(file=out, width=40, force_terminal=True, color_system=None)
+    RunDisplay(60, console=console).say("continuing from step 40 of", "runs/" + 30 * "x")
+    assert out.getvalue().splitlines() == ["continuing from step 40 of", "runs/" + 30 * "x"]

@@ -86,3 +86,19 @@ def test_a_misspelt_task_option_is_answered_with_the_one_that_is_near(tmp_path):
 def test_a_misspelt_model_is_answered_with_the_one_that_is_near():
     with pytest.raises(ModelError, match="Did you mean 'smollm2-135m'"):
         resolve_model("smollm-135m")
+
+
+@pytest.mark.parametrize("typed", ["mine.tml", "./mine.toml1", "mine"])
+def test_a_recipe_file_is_found_by_a_name_that_is_near(typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").touch()
+    (tmp_path / "mine.tm").touch()  # no recipe
+    with pytest.raises(ConfigError, match=r"Did you mean 'mine\.toml'\?"):
+        find_recipe(typed)
+
+
+def test_a_file_of_rows_is_found_by_a_name_that_is_near(tmp_path):
+    (tmp_path / "rows.jsonl").touch()
+    config = TaskConfig(name="jsonl", path=str(tmp_path / "row.jsonl"))
+    with pytest.raises(DataError, match=r"Did you mean '.*rows\.jsonl'\?"):
+        load_task(config)

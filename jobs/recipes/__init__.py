@@ -8,7 +8,7 @@ from pathlib import Path
 from rlpeft.adapt.config import AdaptRecipe
 from rlpeft.config import Recipe, load_recipe, read_tree, validated
 from rlpeft.errors import ConfigError
-from rlpeft.suggest import did_you_mean
+from rlpeft.suggest import did_you_mean, paths_beside
 
 PACKAGED = Path(__file__).parent
 ADAPT = PACKAGED / "adapt"
@@ -35,7 +35,7 @@ def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
         raise ConfigError(f"{name!r} is a recipe of another command. Run: rlpeft {verb} {name}")
     raise ConfigError(
         f"a recipe must be a TOML file or one of {', '.join(names)}, got {name!r}."
-        f"{did_you_mean(name, names)}"
+        f"{did_you_mean(str(Path(name)), [*names, *paths_beside(Path(name), '.toml')])}"
     )
 
 

@@ -64,6 +64,7 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
     from rich.console import Console
 
     from rlpeft.console import accuracy_table
+    from rlpeft.layout import labelled, near_path, terminal_width
 
     table = accuracy_table(summary["test"], title=f"{summary['name']}: test {{}}")
     Console().print(table)
@@ -71,12 +72,15 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
         typer.echo("The mixture found is the base model: none did better on the shots.")
     weights = ", ".join(f"{name} {value:.3f}" for name, value in summary["coefficients"].items())
     shots = summary["shots"]
-    typer.echo(f"coefficients   {weights} ({summary['arm']})")
-    typer.echo(f"shots          {_fitness(shots)} of {shots['number']}")
-    for arm, fitness in summary["cross_validation"].items():
-        typer.echo(f"on folds       {_fitness(fitness)} {arm}")
-    typer.echo(f"expert         {summary['expert']}")
-    typer.echo(f"history        {summary['history']}")
+    rows = [
+        ("coefficients", f"{weights} ({summary['arm']})"),
+        ("shots", f"{_fitness(shots)} of {shots['number']}"),
+        *(("on folds", f"{_fitness(f)} {arm}") for arm, f in summary["cross_validation"].items()),
+        ("expert", near_path(summary["expert"])),
+        ("history", near_path(summary["history"])),
+    ]
+    for label, value in rows:
+        typer.echo(labelled(label, value, column=15, width=terminal_width()))
 
 
 def _fitness(found: Mapping[str, Any]) -> str:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from jobs.command import folder_to_write
 from rlpeft.errors import ExpertError
+from rlpeft.layout import UNLIMITED, labelled, paragraph, terminal_width
 from rlpeft.typed import program, typeable
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def list_experts(
         where = ", ".join(map(str, roots))
         typer.echo(typeable(f"no experts in {where}; make one with: rlpeft train quickstart"))
     else:
-        _print(_list_table(rows))
+        _print(_listed(rows, terminal_width()))
 
 
 @app.command()
@@ -75,14 +76,14 @@ def show(
         if as_json:
             typer.echo(json.dumps({"card": card, "change": None, "refusal": str(error)}))
             return
-        _print(_card_table(card))
-        _print(Text(f"\n{error}"))
+        _print(_card(card, terminal_width()))
+        _print(Text(f"\n{paragraph(str(error), width=terminal_width())}"))
         return
     if as_json:
         typer.echo(json.dumps({"card": card, "change": stats}))
         return
-    _print(_card_table(card))
-    _print(Text(f"\n{_CHANGE}"))
+    _print(_card(card, terminal_width()))
+    _print(Text(f"\n{paragraph(_CHANGE, width=terminal_width())}"))
     _print(_stats_table(stats))
 
 
@@ -105,9 +106,11 @@ def compare(
     if as_json:
         typer.echo(json.dumps(_compare_document(found, pairs)))
         return
-    _print(_list_table([_card_row(name, e.card.model_dump()) for name, e in found.items()]))
+    cards = [_card_row(name, e.card.model_dump()) for name, e in found.items()]
+    _print(_listed(cards, terminal_width()))
     for (first, second), each in pairs.items():
-        _print(Text(f"{first} and {second}: cosine of their changes {each.cosine:+.3f}"))
+        said = f"{first} and {second}: cosine of their changes {each.cosine:+.3f}"
+        _print(Text(paragraph(said, width=terminal_width())))
         _print(_difference_table(each))
 
 
@@ -164,6 +167,23 @@ def _card_row(path: str, card: Mapping[str, Any]) -> dict[str, Any]:
     return {"path": path, **row, "method": method, "task": task, **accuracies}
 
 
+def _listed(rows: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
+    """A table, or where it is too wide a few lines for each expert."""
+    table = _list_table(rows)
+    if Console(width=UNLIMITED).measure(table).maximum <= width:
+        return table
+    return Group(*(Text(line) for row in rows for line in _expert_lines(row, width)))
+
+
+def _expert_lines(row: Mapping[str, Any], width: int) -> list[str]:
+    if "error" in row:
+        return [row["path"], paragraph(row["error"], width=width, indent="  ", hanging="  ")]
+    what = f"{row['method']} on {row['base_model']}, {row['task']}, step {row['step']}"
+    test, base = (_accuracy(row[key]).plain for key in ("test", "base_test"))
+    each = (what, f"test {test}, base {base}")
+    return [row["path"], *(paragraph(t, width=width, indent="  ", hanging="    ") for t in each)]
+
+
 def _list_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD)
     for heading in ("expert", "method", "base", "task", "step", "test", "base test"):
@@ -188,21 +208,24 @@ def _accuracy(found: Mapping[str, Any] | None) -> Text:
     return Text("{value:.1%} [{low:.1%}, {high:.1%}]".format(**found))
 
 
+LABEL_COLUMN = 15
+"""Where the values of a card begin."""
+
 FIRST_ROWS = ("name", "test", "base_test", "validation", "task", "rewards", "base_model", "adapter")
 """Rows of a card that tell most; the others follow in the card's own order."""
 
 
-def _card_table(card: Mapping[str, Any]) -> Table:
-    table = Table.grid(padding=(0, 3))
+def _card(card: Mapping[str, Any], width: int) -> RenderableType:
+    shown: list[RenderableType] = []
     for key in (*FIRST_ROWS, *(key for key in card if key not in FIRST_ROWS)):
         value = card[key]
-        if key in ("validation", "test", "base_test"):
-            table.add_row(key.replace("_", " "), _accuracy(value))
-            if value and value.get("confusion"):
-                table.add_row("", _confusion_table(value["confusion"]))
-        elif text := _plain(value):
-            table.add_row(key.replace("_", " "), Text(text))
-    return table
+        is_measure = key in ("validation", "test", "base_test")
+        if text := _accuracy(value).plain if is_measure else _plain(value):
+            name = key.replace("_", " ")
+            shown.append(Text(labelled(name, text, column=LABEL_COLUMN, width=width)))
+        if is_measure and value and value.get("confusion"):
+            shown.append(_confusion_table(value["confusion"]))
+    return Group(*shown)
 
 
 def _plain(value: Any) -> str:
@@ -277,4 +300,4 @@ def _difference_table(found: Difference) -> Table:
 
 def _print(shown: RenderableType) -> None:
     # As wide as it needs to be, never folded: paths are there to be copied.
-    Console(width=1000).print(shown)
+    Console(width=UNLIMITED).print(shown)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import DataError
+from rlpeft.suggest import did_you_mean, paths_beside
 from rlpeft.tasks.base import SPLITS, Split
 from rlpeft.tasks.jsonl import Row, read_jsonl
 
@@ -65,6 +66,7 @@ def read_tables(
         raise DataError(
             f"task.path must be an existing file, folder or Hub id, got {path!r}, looked for in "
             f"{str(Path.cwd())!r}. Relative paths count from where the command is typed."
+            f"{did_you_mean(path, paths_beside(local))}"
         )
     return _read_hub(path, config)
 

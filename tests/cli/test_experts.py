@@ -1,6 +1,7 @@
 """`rlpeft experts`: what it prints and what it refuses."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -139,3 +140,17 @@ def test_compare_of_three_has_three_pairs(runs, make_expert):
 def test_compare_of_one_is_our_error(runs):
     result = CliRunner().invoke(app, ["compare", str(runs / "swap" / "expert")])
     assert isinstance(result.exception, ExpertError)
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("command", ["list", "show", "compare"])
+def test_what_is_printed_of_experts_fits_the_terminal(runs, command, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.chdir(runs)
+    folders = {"list": ["."], "show": ["swap/expert"], "compare": ["swap/expert", "plus/expert"]}
+    text = printed(command, *folders[command])
+    digests = re.compile(r" {2}[0-9a-f]{64}$")  # are there to be copied, too
+    lines = [line for line in text.splitlines() if not digests.match(line)]
+    assert max(len(line.rstrip()) for line in lines) <= columns
+    assert "swap/expert" in text or command == "show"
+    assert "90.0% [82.6%, 94.5%]" in text
