@@ -92,14 +92,21 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(experts: Path, engine: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def log(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Path:
+    """What the server writes to standard error."""
+    return tmp_path_factory.mktemp("log") / f"{engine}.txt"
+
+
+@pytest.fixture(scope="module")
+def server(experts: Path, engine: str, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from rlpeft.cli import main; main()", "serve"]
     command += ["--experts", str(experts), "--auto", "classifier", "--port", str(port)]
     command += ["--engine", engine]  # and the default lengths, which are four times the context
-    server = subprocess.Popen(command, env=os.environ | {"RLPEFT_API_KEY": KEY})
+    with log.open("wb") as stream:
+        server = subprocess.Popen(command, env=os.environ | {"RLPEFT_API_KEY": KEY}, stderr=stream)
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}", server)
         yield f"http://127.0.0.1:{port}", server
@@ -290,7 +297,7 @@ def running(address: str) -> float:
 
 
 def test_a_server_that_is_told_to_end_answers_who_is_waiting(  # keep it last
-    client: Any, server: tuple[str, subprocess.Popen[bytes]]
+    client: Any, server: tuple[str, subprocess.Popen[bytes]], log: Path
 ) -> None:
     options = {"model": "sort", "prompt": "3714@=", "max_tokens": 300, "temperature": 2.0}
     streams = [
@@ -303,3 +310,7 @@ def test_a_server_that_is_told_to_end_answers_who_is_waiting(  # keep it last
         ended = {c.index for chunk in chunks for c in chunk.choices if c.finish_reason}
         assert ended == {0, 1, 2, 3}
     assert server[1].wait(60) == 0
+    said = log.read_text()
+    assert "Application shutdown complete" in said
+    assert "nanobind" not in said
+    assert "Triton is installed" not in said

@@ -12,6 +12,13 @@ processes, and says why one died.
 
 from __future__ import annotations
 
+import logging
+
+# On a machine without a GPU there is nothing to do about it; other lines of this logger stay.
+logging.getLogger("vllm.triton_utils.importing").addFilter(
+    lambda record: "doesn't include CPU backend" not in str(record.msg)
+)
+
 METHOD = "rlpeft"
 """Name of the quantization method."""
 
