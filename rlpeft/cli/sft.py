@@ -10,6 +10,7 @@ import typer
 
 from jobs.command import Overrides, folder_to_write, quiet_libraries
 from jobs.travel import run_folder
+from rlpeft.models import resolve_model
 
 
 def sft(
@@ -34,11 +35,13 @@ def sft(
     Batch, steps and optimizer are train.prompts_per_step, train.steps and the learner section.
     """
     from jobs.recipes import read_recipe
+
+    found = read_recipe(recipe, overrides or ())
+    resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
     from jobs.sft import run
     from rlpeft.console import print_closing, run_shown
     from rlpeft.report import write_report
 
-    found = read_recipe(recipe, overrides or ())
     folder = run_folder(out, f"{found.name}-sft")
     quiet_libraries()
     with run_shown(folder, found.train.steps) as display:

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -118,3 +120,21 @@ def test_answers_are_not_written_over_what_they_answer(tmp_path, command):
     line = one_line(*command, path, "--out", tmp_path / "." / "rows.jsonl")
     assert "--out must not be the file that is read" in line
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["train", "sft"])
+def test_a_model_that_is_not_fetched_is_told_before_libraries_are_loaded(command, tmp_path):
+    code = (
+        "import sys\nfrom rlpeft.cli import app\n"
+        "try:\n    app()\nfinally:\n    print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    words = [command, "smollm2-mawps", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.strip()) == (1, "[]")
+    assert done.stderr.count("\n") == 1
+    assert "models fetch smollm2-135m" in done.stderr
