@@ -161,13 +161,19 @@ def row_task(
             for split, found in problems.items()
         }
     chosen = _choose(name, problems, {split: counts[split] for split in wanted}, seed)
+    kept = _apart(chosen)
+    left_out = {split: len(chosen.get(split, [])) - len(kept[split]) for split in kept}
+    return ProblemSet(name, kept, left_out)
+
+
+def _apart(problems: Mapping[Split, list[Problem]]) -> dict[Split, tuple[Problem, ...]]:
+    """The problems of each split whose prompt stands in no later one."""
     seen: set[str] = set()
     kept: dict[Split, tuple[Problem, ...]] = {}
     for split in reversed(SPLITS):
-        kept[split] = tuple(p for p in chosen.get(split, []) if _key(p) not in seen)
+        kept[split] = tuple(p for p in problems.get(split, []) if _key(p) not in seen)
         seen.update(_key(problem) for problem in kept[split])
-    left_out = {split: len(chosen.get(split, [])) - len(kept[split]) for split in kept}
-    return ProblemSet(name, kept, left_out)
+    return kept
 
 
 def _problem(
