@@ -297,7 +297,7 @@ def running(address: str) -> float:
 
 
 def test_a_server_that_is_told_to_end_answers_who_is_waiting(  # keep it last
-    client: Any, server: tuple[str, subprocess.Popen[bytes]], log: Path
+    client: Any, server: tuple[str, subprocess.Popen[bytes]], log: Path, engine: str
 ) -> None:
     options = {"model": "sort", "prompt": "3714@=", "max_tokens": 300, "temperature": 2.0}
     streams = [
@@ -313,4 +313,5 @@ def test_a_server_that_is_told_to_end_answers_who_is_waiting(  # keep it last
     said = log.read_text()
     assert "Application shutdown complete" in said
     assert "nanobind" not in said
-    assert "Triton is installed" not in said
+    # vLLM's own processes import it before they know of us.
+    assert engine == "vllm" or "Triton is installed" not in said
