@@ -44,6 +44,7 @@ from rlpeft.models import (
     load_base_model,
     load_config,
     load_tokenizer,
+    read_whole_tokenizer,
     resolve_model,
 )
 from rlpeft.policy import attach_adapter, load_tensors
@@ -321,7 +322,7 @@ def write_merged(source: Source, policy: PeftModel, folder: Path) -> None:
     untie_adapted(policy.get_base_model())
     merged = policy.merge_and_unload(safe_merge=True)
     merged.to(getattr(torch, source.dtype)).save_pretrained(folder)
-    load_tokenizer(source.base_path).save_pretrained(folder)
+    read_whole_tokenizer(source.base_path).save_pretrained(folder)
     defaults = source.base_path / "generation_config.json"
     if defaults.is_file():
         shutil.copy(defaults, folder)

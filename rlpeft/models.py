@@ -15,6 +15,7 @@ from typing import Any
 
 from rlpeft.errors import ModelError
 from rlpeft.mechanisms import ATTENTION_CAP, check_window_is_read
+from rlpeft.specials import require_marks
 from rlpeft.suggest import did_you_mean
 from rlpeft.weight_files import (
     check_finite,
@@ -168,16 +169,38 @@ def load_tokenizer(path: Path | str) -> Any:
     """Load the fast tokenizer of a model folder.
 
     Raises:
-        ModelError: the folder is incomplete, or has no tokenizer that can be read.
+        ModelError: the folder is incomplete, or has no tokenizer that can be read, or one whose
+            special tokens are pieces of text.
     """
-    return read_tokenizer(check_model_folder(Path(path)))
+    tokenizer = read_tokenizer(check_model_folder(Path(path)))
+    require_marks(tokenizer)
+    return tokenizer
 
 
 def read_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a folder, which may hold no weights.
 
     A tokenizer without a padding token pads with its end-of-sequence token: padding is masked
-    by lengths wherever it is used, so the id has no meaning.
+    by lengths wherever it is used, so the id has no meaning. Of several chat templates it has the
+    one named default, which transformers would take.
+
+    Raises:
+        ModelError: it cannot be read, or none of its templates is the default.
+    """
+    tokenizer = read_whole_tokenizer(folder)
+    if isinstance(templates := tokenizer.chat_template, dict):
+        tokenizer.chat_template = templates.get("default")
+        if not isinstance(tokenizer.chat_template, str):
+            raise ModelError(
+                f"of several chat templates in {str(folder)!r} one must be named default, they "
+                f"are {', '.join(sorted(map(str, templates)))}. Save the one that is meant as "
+                "chat_template.jinja."
+            )
+    return tokenizer
+
+
+def read_whole_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder with all its chat templates, to be saved again.
 
     Raises:
         ModelError: it cannot be read.

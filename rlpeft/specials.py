@@ -90,7 +90,36 @@ def _one_talk(tokenizer: Any) -> str:
 
 def _marks(name: str, talk: str) -> bool:
     """Whether an ordinary token is one of the marks of turns; words and white space are not."""
-    return name in talk and not any(c.isalnum() or c.isspace() for c in (name[0], name[-1]))
+    return name in talk and not _is_word(name)
+
+
+def _is_word(name: str) -> bool:
+    return any(c.isalnum() or c.isspace() for c in (name[:1], name[-1:]))
+
+
+def require_marks(tokenizer: Any) -> None:
+    """Refuse special tokens that are ordinary pieces: they would be taken out of every text.
+
+    Raises:
+        ModelError: a special token is a word or a single letter that text is made of.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    model = getattr(backend, "model", None)
+    if backend is None or model is None or type(model).__name__ not in ("BPE", "Unigram"):
+        return  # others hold words and marks in one list, and nothing tells them apart
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    special = {token.content for token in added.values() if token.special}
+    for name in sorted({*special, *map(str, tokenizer.all_special_tokens)}):
+        ordinary = len(name) == 1 or (name and _is_word(name))
+        if ordinary and [t.id for t in model.tokenize(name)] == [backend.token_to_id(name)]:
+            roles = [role for role, n in tokenizer.special_tokens_map.items() if n == name]
+            raise ModelError(
+                "special tokens of a tokenizer must be marks that no text is made of, "
+                f"{name!r} ({', '.join(roles) or 'special in tokenizer.json'}) is an ordinary "
+                "piece: it would be taken out of every answer. Name another in "
+                "tokenizer_config.json (for padding the eos_token will do), and take it out of "
+                "added_tokens in tokenizer.json."
+            )
 
 
 @lru_cache(maxsize=CACHED)
@@ -217,6 +246,10 @@ def _rename_vocabulary(model: dict[str, Any], new: dict[str, str]) -> None:
         model["vocab"] = {new.get(name, name): id for name, id in vocabulary.items()}
     else:  # Unigram: pieces with their scores, by id
         model["vocab"] = [[new.get(name, name), score] for name, score in vocabulary]
+    if "merges" in model:
+        # Letters may spell a mark: without the merges they are shorter pieces, and stay letters.
+        marks = {name for name in new if len(name) > 1 and not _is_word(name)}
+        model["merges"] = [m for m in model["merges"] if marks.isdisjoint({*m, "".join(m)})]
     if model.get("unk_token") in new:
         model["unk_token"] = new[model["unk_token"]]
 

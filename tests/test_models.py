@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     AutoConfig,
     BloomConfig,
@@ -21,10 +25,13 @@ from rlpeft.models import (
     load_base_model,
     load_tokenizer,
     neutral_generation_config,
+    read_tokenizer,
+    read_whole_tokenizer,
     require_embedded,
     resolve_model,
 )
 from rlpeft.prompts import encode_prompt
+from rlpeft.specials import encode_guarded, guard
 from rlpeft.tasks.tiny import SKILLS, tiny_task
 
 TINY = resolve_model("tiny")
@@ -115,6 +122,68 @@ def test_a_quantised_checkpoint_without_its_library_is_one_line(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"cannot be loaded: .*bitsandbytes"):
         load_base_model(folder)
+
+
+def _with_tokenizer(folder, **config):
+    """A tokenizer of bytes with the pieces `a` and `ab`, and the mark `<end>`, in the folder."""
+    letters = [*sorted(ByteLevel.alphabet()), "ab"]
+    backend = Tokenizer(BPE({piece: i for i, piece in enumerate(letters)}, [("a", "b")]))
+    backend.pre_tokenizer, backend.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+    backend.add_special_tokens(["<end>"])
+    backend.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<end>"} | config
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ["a", "ab", "!", "\u010a"])
+@pytest.mark.parametrize("role", ["pad_token", "eos_token", "bos_token"])
+def test_a_special_token_that_text_is_made_of_is_refused(folder, role, name):
+    """Decoding without special tokens takes every `a` out of what the model said."""
+    _with_tokenizer(folder, **{role: name})
+    with pytest.raises(ModelError, match=rf"marks that no text is made of, '{name}' \(.*{role}"):
+        load_tokenizer(folder)
+
+
+def test_marks_and_new_words_may_be_special(folder):
+    _with_tokenizer(folder, pad_token="pad", extra_special_tokens=["<think>"])
+    tokenizer = load_tokenizer(folder)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<end>", "pad")
+
+
+def test_letters_that_merges_would_make_a_mark_of_stay_letters(folder):
+    """Files converted from SentencePiece hold the merges of every piece, those of marks too."""
+    _with_tokenizer(folder, pad_token="<>")
+    tree = json.loads((folder / "tokenizer.json").read_text())
+    tree["model"]["merges"].append(["<", ">"])
+    tree["model"]["vocab"]["<>"] = 258
+    (folder / "tokenizer.json").write_text(json.dumps(tree))
+    tokenizer = load_tokenizer(folder)
+    ids = encode_guarded(tokenizer, guard(tokenizer, "ab<>"))
+    assert tokenizer.convert_ids_to_tokens(ids) == ["ab", "<", ">"]
+
+
+def test_of_named_chat_templates_the_default_is_taken(folder):
+    named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "talk"}]
+    _with_tokenizer(folder, chat_template=named)
+    assert read_tokenizer(folder).chat_template == "talk"
+    assert encode_prompt(read_tokenizer(folder), "ab") == [256]
+
+
+def test_chat_templates_in_files_of_their_own_are_named_ones(folder):
+    _with_tokenizer(folder)
+    (folder / "chat_template.jinja").write_text("talk")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
+    assert read_tokenizer(folder).chat_template == "talk"
+    assert read_whole_tokenizer(folder).chat_template == {"default": "talk", "tool_use": "tools"}
+
+
+def test_chat_templates_without_a_default_are_refused(folder):
+    named = [{"name": "rag", "template": "a"}, {"name": "tool_use", "template": "b"}]
+    _with_tokenizer(folder, chat_template=named)
+    with pytest.raises(ModelError, match="must be named default, they are rag, tool_use"):
+        read_tokenizer(folder)
 
 
 def test_a_broken_tokenizer_is_refused(folder):
