@@ -81,7 +81,7 @@ def test_a_recipe_of_levels_without_end_is_one_line(tmp_path):
 
 def test_prompts_of_levels_without_end_are_one_line(tmp_path):
     (tmp_path / "deep.jsonl").write_text("[" * 100_000)
-    assert "deep.jsonl:1" in one_line("generate", "--file", tmp_path / "deep.jsonl")
+    assert "deep.jsonl' line 1" in one_line("generate", "--file", tmp_path / "deep.jsonl")
 
 
 def test_a_card_that_says_nothing_is_one_line(tmp_path):
