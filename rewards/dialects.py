@@ -189,6 +189,7 @@ def _batch_verifier(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
             "truncated": list(rollouts.truncated),
             "completion_ids": list(rollouts.completion_ids),
             "prompts": list(rollouts.prompts),
+            "prompt_ends": list(rollouts.prompt_ends) or [""] * len(rollouts.completions),
         }
     ]
 
@@ -322,7 +323,7 @@ DIALECTS = (
     _dialect(
         "batch verifier",
         "completions golds",
-        "completions golds truncated completion_ids prompts",
+        "completions golds truncated completion_ids prompts prompt_ends",
         "golds",
         calls=_batch_verifier,
         read=_read_batch,

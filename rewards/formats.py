@@ -10,6 +10,7 @@ from typing import Any
 
 from rewards.math.boxes import find_boxes
 from rewards.pool import Reply, WorkerPool
+from rewards.regions import CLOSED, OPENED, is_thinking
 from rewards.verdict import Verdict, VerdictKind
 from rewards.verify import verify_batch
 
@@ -85,9 +86,6 @@ def _text(completion: Any) -> str:
     return completion if isinstance(completion, str) else str(completion[0]["content"])
 
 
-OPENED, CLOSED = "<think>", "</think>"
-
-
 def think_format_reward(
     completions: Sequence[Any],
     prompts: Sequence[Any] | None = None,
@@ -101,7 +99,7 @@ def think_format_reward(
     ends = prompt_ends if prompt_ends is not None else [""] * len(completions)
     return [
         # Behind a prompt, SentencePiece writes a space first, which TRL's decoding drops.
-        _thinks(_text(completion).removeprefix(" " if end else ""), _is_open(end, prompt))
+        _thinks(_text(completion).removeprefix(" " if end else ""), is_thinking(end, prompt))
         for completion, prompt, end in zip(completions, held, ends, strict=True)
     ]
 
@@ -111,26 +109,13 @@ def _thinks(text: str, is_open: bool) -> bool:
     return opens and text.count(OPENED) == (not is_open) and CLOSED in text
 
 
-def _is_open(end: str, prompt: Any) -> bool:
-    """Whether a prompt ends within reasoning, to be told from one that speaks of the tag.
-
-    Args:
-        end: of the prompt as the model read it.
-        prompt: text, or chat turns.
-    """
-    if end.rstrip().endswith(OPENED):
-        return True
-    if not isinstance(prompt, str):
-        last = prompt[-1] if len(prompt) else {}
-        prompt = str(last.get("content", "")) if last.get("role") == "assistant" else ""
-    before, found, after = prompt.rpartition(OPENED)
-    speaker = before.rpartition("\n")[2].split()
-    begins = not speaker or (len(speaker) == 1 and speaker[0].endswith(":"))
-    return bool(found) and CLOSED not in after and (begins or not after.strip())
-
-
 def accuracy_reward(
-    completions: Sequence[str], golds: Sequence[str], truncated: Sequence[bool], **options: Any
+    completions: Sequence[str],
+    golds: Sequence[str],
+    truncated: Sequence[bool],
+    prompts: Sequence[Any] | None = None,
+    prompt_ends: Sequence[str] | None = None,
+    **options: Any,
 ) -> list[Verdict]:
     r"""Verify mathematics as TRL's reward of this name.
 
@@ -138,7 +123,15 @@ def accuracy_reward(
     Options are those of the `math` verifier.
     """
     answers = [final_answer(gold) for gold in golds]
-    return verify_batch(completions, answers, kind="math", truncated=truncated, **options)
+    return verify_batch(
+        completions,
+        answers,
+        kind="math",
+        truncated=truncated,
+        prompts=prompts,
+        prompt_ends=prompt_ends,
+        **options,
+    )
 
 
 def reasoning_accuracy_reward(

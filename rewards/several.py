@@ -15,6 +15,8 @@ def verify_several(
     completions: Sequence[str],
     golds: Sequence[Any],
     truncated: Sequence[bool],
+    prompts: Sequence[Any] | None = None,
+    prompt_ends: Sequence[str] | None = None,
     *,
     kind: str,
     **options: Any,
@@ -35,6 +37,8 @@ def verify_several(
         [text for texts in lists for text in texts],
         kind=kind,
         truncated=[truncated[row] for row in rows],
+        prompts=[prompts[row] for row in rows] if prompts is not None else None,
+        prompt_ends=[prompt_ends[row] for row in rows] if prompt_ends else None,
         **options,
     )
     by_row: list[list[Verdict]] = [[] for _ in completions]

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from rewards.errors import RewardError, UnknownKindError
+from rewards.regions import behind_prompts
 from rewards.verdict import Verdict, VerdictKind
 
 VERIFIERS: dict[str, str] = {
@@ -31,6 +32,9 @@ BATCH_VERIFIERS: dict[str, str] = {
     "regex": "rewards.formats:verify_regex_batch",
     "code": "rewards.code:verify_code_batch",
 }
+
+AFTER_THINKING = frozenset({"math", "choice", "label", "code"})
+"""Verifiers that look for an answer behind a completion's thinking."""
 
 _CUT_OFF = Verdict(0.0, VerdictKind.TRUNCATED, "the completion was cut off before a final answer")
 
@@ -67,9 +71,15 @@ def verify_batch(
     *,
     kind: str = "math",
     truncated: Sequence[bool] | None = None,
+    prompts: Sequence[Any] | None = None,
+    prompt_ends: Sequence[str] | None = None,
     **options: Any,
 ) -> list[Verdict]:
     """Verify many completions; same order, same verdicts as `verify` gives one by one.
+
+    Args:
+        prompts: texts or chat turns, and `prompt_ends` what each ends with as the model read it:
+            one may have opened the thinking that the completion has to close.
 
     Raises:
         RewardError: the lengths differ, or one call of `verify` would raise.
@@ -84,6 +94,8 @@ def verify_batch(
         )
     for completion, gold in zip(completions, golds, strict=True):
         _require_texts(completion, gold)
+    if kind in AFTER_THINKING:
+        completions = behind_prompts(completions, prompts, prompt_ends)
     verdicts = _batch_of(kind, completions, golds, options)
     return [
         _after_cut(verdict, completion) if cut else verdict

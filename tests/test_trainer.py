@@ -1,6 +1,7 @@
 """The loop, with a real learner on a small model and a scripted engine."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -354,7 +355,10 @@ def test_a_checkpoint_from_before_graded_rewards_continues(llama, tmp_path):
     run = make(llama, tmp_path)
     list(train(run))
     tree = {"learner": run.learner.state_dict()}
-    old = {"step": 3, "cursor": 9, "best_step": 0, "best_correct": 2, "best_total": 5, "stale": 1}
+    best = load_expert(run.best_folder).card.step
+    old = {"step": 3, "cursor": 9, "best_step": best, "best_correct": 2, "best_total": 5}
+    old["stale"] = 1
+    shutil.copytree(run.best_folder, tmp_path / "old" / "expert")
     save_checkpoint(tmp_path / "old", 3, tree | {"progress": old}, keep=2)
     found = resume(replace(run, folder=tmp_path / "old"))
     assert (found.best_points, found.best_total, found.step) == (2, 5, 3)

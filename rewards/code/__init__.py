@@ -16,6 +16,7 @@ from rewards.code.extract import extract_code, names_in, open_block
 from rewards.code.pairs import ANNOTATIONS, PREAMBLE, Pairs, free_functions, read_pairs
 from rewards.code.sandbox import Job, Outcome, shared_sandbox
 from rewards.errors import RewardError
+from rewards.regions import behind_prompts
 from rewards.verdict import Verdict, VerdictKind
 
 
@@ -54,6 +55,7 @@ def code_reward(
     golds: Sequence[Any],
     prompts: Sequence[Any],
     truncated: Sequence[bool],
+    prompt_ends: Sequence[str] | None = None,
     *,
     time_limit_s: int = 5,
 ) -> list[Verdict]:
@@ -63,12 +65,11 @@ def code_reward(
     stand in it are the tests' own, its last function is the one under test.
     """
     heads = [open_block(_last_text(prompt)) for prompt in prompts]
+    texts = behind_prompts([_text(completion) for completion in completions], prompts, prompt_ends)
     tests = [_tests(gold) for gold in golds]
     codes = [
-        extract_code(
-            _text(text) if head is None else f"```python\n{head}{_text(text)}", _names(test)
-        )
-        for text, head, test in zip(completions, heads, tests, strict=True)
+        extract_code(text if head is None else f"```python\n{head}{text}", _names(test))
+        for text, head, test in zip(texts, heads, tests, strict=True)
     ]
     jobs = [
         _job(code, test, time_limit_s, **_prelude(head or ""))

@@ -102,6 +102,26 @@ def test_a_scorer_hands_the_ends_of_prompts_to_rewards_of_ours_and_of_the_users(
     assert [verdict.score for verdict in second] == [11.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("reward", "column", "gold", "answer"),
+    [
+        ("math", "answer", "7", r"I guess \boxed{7}"),
+        ("choice", "answer", "B", "The answer is B."),
+        ("label", "answer", "positive", "positive"),
+        ("accuracy_reward", "solution", "7", r"I guess \boxed{7}"),
+    ],
+)
+def test_thinking_that_a_prompt_opens_must_end_before_an_answer_counts(
+    score, reward, column, gold, answer
+):
+    options = {"labels": ["positive", "negative"]} if reward == "label" else {}
+    texts, ends = [answer, f"hm</think>{answer}", answer], ["<think>\n", "<think>\n", "<a>"]
+    batch = score(
+        [RewardSpec(reward, options=options)], texts, prompt_ends=ends, columns={column: [gold] * 3}
+    )
+    assert [verdict.score for verdict in batch.verdicts] == [0.0, 1.0, 1.0]
+
+
 @pytest.mark.slow
 def test_named_rewards_agree_with_trls_own_on_plain_cases(score):
     from trl.rewards import accuracy_reward, reasoning_accuracy_reward, think_format_reward
