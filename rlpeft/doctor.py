@@ -25,6 +25,7 @@ from rlpeft.checks.prompts import (
     check_embeddings,
     check_prompts,
     check_specials,
+    check_tags,
     check_tokens,
 )
 from rlpeft.checks.reading import Look
@@ -164,6 +165,7 @@ def _prompt_checks(recipe: Recipe, task: Task, prompter: Prompter) -> Checks:
     yield from check_tokens(prompter, problem, eos)
     yield check_chat(prompter, problem, eos)
     yield check_specials(task, prompter)
+    yield from check_tags(prompter.tokenizer, recipe)
     yield check_embeddings(build.num_embeddings(recipe), task, prompter)
     yield from check_prompts(recipe, task, prompter)
 

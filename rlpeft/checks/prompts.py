@@ -10,9 +10,13 @@ from rlpeft.checks.row import Check, fail, ok, spread, warn
 from rlpeft.config import Recipe
 from rlpeft.evaluate import Prompter
 from rlpeft.prompts import adds_bos, turn_end
+from rlpeft.rollout.ends import special_tokens
 from rlpeft.specials import control_names
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.types import Problem, Prompt
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+"""What the rewards that come with us read in an answer beside its text."""
 
 NUM_PROMPTS = 512
 """Prompts of each split whose length is measured."""
@@ -65,6 +69,23 @@ def check_chat(prompter: Prompter, problem: Problem, eos: frozenset[int]) -> Che
             "Add it to eos_token_id in the model's generation_config.json, or to rollout.stop.",
         )
     return ok(name, "prompts are chat turns; an assistant's turn ends a completion")
+
+
+def check_tags(tokenizer: Any, recipe: Recipe) -> Iterator[Check]:
+    """Tags that a reward may read and never sees: special tokens are no part of an answer's text.
+
+    As with TRL. Models that write such tags hold them as ordinary added tokens, so that they stay.
+    """
+    options = str([reward.options for reward in recipe.reward])
+    roles = {n for n in tokenizer.special_tokens_map.values() if isinstance(n, str)}
+    special = special_tokens(tokenizer)
+    if hidden := [n for n in special if n in TAGS or (n in options and n not in roles)]:
+        yield warn(
+            "answer's tags",
+            f"{', '.join(hidden)}: special tokens, which rewards do not see in an answer",
+            "If the model is to write them, set special to false in tokenizer.json's added_tokens "
+            "and in tokenizer_config.json.",
+        )
 
 
 def check_embeddings(rows: int, task: Task, prompter: Prompter) -> Check:

@@ -2,12 +2,20 @@
 
 import pytest
 
-from rlpeft.checks.prompts import check_chat, check_prompts, check_specials, check_tokens
+from rlpeft.checks.prompts import (
+    check_chat,
+    check_prompts,
+    check_specials,
+    check_tags,
+    check_tokens,
+)
 from rlpeft.checks.row import spread
 from rlpeft.config import Recipe
 from rlpeft.eos import eos_ids
 from rlpeft.evaluate import Prompter
 from rlpeft.models import load_tokenizer, resolve_model
+from rlpeft.reward_config import RewardConfig
+from rlpeft.rollout.text import completion_texts
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.types import Problem
 
@@ -117,6 +125,30 @@ def test_names_of_control_tokens_in_prompts_are_told(prompter, prompt, special, 
     check = check_specials(ProblemSet("given", rows), prompter)
     assert check.status == status
     assert found in check.found
+
+
+@pytest.mark.parametrize(
+    ("special", "options", "hidden"),
+    [
+        (["<think>", "</think>"], {}, "<think>, </think>: special tokens"),
+        (["<sum>"], {"pattern": "<sum>.*"}, "<sum>: special tokens"),
+        (["<sum>"], {}, ""),
+        ([], {"pattern": "<think>"}, ""),
+    ],
+)
+def test_tags_that_rewards_never_see_in_an_answer_are_told(special, options, hidden):
+    tokenizer = load_tokenizer(TINY)
+    tokenizer.add_tokens(special, special_tokens=True)
+    tokenizer.add_tokens(["<answer>"])
+    said = [tokenizer.convert_tokens_to_ids(name) for name in [*special, "<answer>"]]
+    (text,) = completion_texts(tokenizer, [[5]], [said])
+    assert text.strip() == "<answer>"
+    given = recipe().model_copy(
+        update={"reward": [RewardConfig(name="exact", options=options)]},
+    )
+    found = [check.found for check in check_tags(tokenizer, given)]
+    assert bool(found) == bool(hidden)
+    assert all(row.startswith(hidden) for row in found)
 
 
 @pytest.mark.parametrize(
