@@ -121,7 +121,34 @@ def taught(subject: Subject) -> Finding:
                     f"{tokens(tokenizer, said)}, which reads {quoted(read)}",
                     "Take answers that the tokenizer keeps, or the model's own tokenizer.",
                 )
+    if found := _hidden_tags(subject):
+        return found
     return holds(f"{count} answers read as they were written, each behind its prompt's tokens")
+
+
+TAG = re.compile(
+    r"</?(think|thinking|thoughts?|reason|reasoning|answer|solution|final|result|output|step"
+    r"|scratchpad|reflection|search|tool_call)>"
+)
+"""Tags that rewards of a form look for in answers."""
+
+
+def _hidden_tags(subject: Subject) -> Finding | None:
+    """Tags in answers that are special tokens, if text without special tokens lacks them."""
+    tokenizer = subject.tokenizer
+    prompt = encode_prompt(tokenizer, PLAIN)
+    for id, token in sorted(getattr(tokenizer, "added_tokens_decoder", {}).items()):
+        if not TAG.fullmatch(token.content) or id in subject.eos:
+            continue
+        said = [id, *encode_text(tokenizer, "2")]
+        (read,) = completion_texts(tokenizer, [prompt], [said])
+        if token.content not in read:
+            return broken(
+                f"an answer of {tokens(tokenizer, said)} reads {quoted(read)}: the tag is a "
+                "special token, and rewards that look for it never see it",
+                'Set "special": false for it in tokenizer.json and tokenizer_config.json.',
+            )
+    return None
 
 
 def _prompts(subject: Subject) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from rlpeft.checks.laws.deadline import OvertimeError, deadline
 from rlpeft.checks.laws.engines import Stage
 from rlpeft.checks.laws.finding import Finding, Verdict, absent, plain, quoted, refused, unknown
 from rlpeft.checks.laws.subject import MOST_WRITTEN, TURN_S, Subject
-from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS, Needs
+from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS, Law, Needs
 from rlpeft.errors import DataError, RlpeftError
 
 PATIENCE_S, LONG_PATIENCE_S = 120, 3600
@@ -73,9 +73,7 @@ def examine(
         of_text, begun = law.needs not in WEIGHED, time.monotonic()
         left = max(TEXT_S - spent, 0.1)  # zero would be no limit at all
         patience = min(PATIENCE_S, left) if of_text else LONG_PATIENCE_S
-        finding = _lacks(subject, law.needs) or judge(
-            law.name, law.check, subject, patience_s=patience
-        )
+        finding = _lacks(subject, law) or judge(law.name, law.check, subject, patience_s=patience)
         spent += (time.monotonic() - begun) if of_text else 0.0
         yield _row(law.name, None, finding, optional=law.optional)
     for engine in engines:
@@ -91,8 +89,11 @@ def _row(law: str, engine: str | None, found: Finding, *, optional: bool = False
     return Row(law, engine, found.verdict, evidence, advice, found.verdict in bad)
 
 
-def _lacks(subject: Subject, needs: Needs) -> Finding | None:
+def _lacks(subject: Subject, law: Law) -> Finding | None:
     """Why a law has nothing to look at."""
+    needs = law.needs
+    if needs is Needs.TEMPLATE and subject.endless and law.name != TURNS:
+        return absent(f"it needs what failed in {TURNS!r}")
     if needs is Needs.TEMPLATE and subject.endless:
         return unknown(
             f"the chat template renders one turn for more than {TURN_S} s, or writes more than "

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlpeft.checks.laws.finding import Finding, broken, holds, quoted, smallest, tokens
-from rlpeft.checks.laws.subject import USER, Subject
+from rlpeft.checks.laws.subject import ENGLISH, USER, Subject
 from rlpeft.prompts import encode_prompt, encode_text, prefix_ids
 from rlpeft.specials import controls
 
@@ -38,6 +38,9 @@ PROBES = (
 
 BLANK = "\u2581"
 """How SentencePiece writes a blank: where text holds the sign itself, a blank comes back."""
+
+DRAWS = 16
+"""Times that a text is encoded again: a dropout of tokens spares some texts now and then."""
 
 MOST_ADDED = 500
 """Of a tokenizer's own added tokens that are tried."""
@@ -114,7 +117,7 @@ def _composes(tokenizer: Any) -> bool:
 
 def _varies(tokenizer: Any, text: str) -> bool:
     ids = encode_text(tokenizer, text)
-    return any(encode_text(tokenizer, text) != ids for _ in range(4))
+    return any(encode_text(tokenizer, text) != ids for _ in range(DRAWS))
 
 
 def _edge(tokenizer: Any) -> str:
@@ -192,4 +195,30 @@ def reads_best(subject: Subject) -> Finding:
             f"The model was trained on text behind {tokens(tokenizer, best)}: set add_bos_token "
             "accordingly and save the tokenizer again, or take the model's own.",
         )
+    if reading and len(ENGLISH) >= LETTERS * len(encode_text(tokenizer, ENGLISH)):
+        return _judged_loss(subject, -reading[own], found)
+    return holds(found)
+
+
+LETTERS = 2
+"""Letters that a token of English has at least, where the tokenizer is made for words."""
+
+SURE, SURPRISED = 0.7, 3.0
+"""Share of a uniform guess's entropy below which weights are no random ones, and the nats a token
+that text may cost beyond what the model itself expects."""
+
+
+def _judged_loss(subject: Subject, loss: float, found: str) -> Finding:
+    """What English costs beside a uniform guess, and beside what the model expects it to cost."""
+    uniform, expected = subject.expected
+    found = f"{found}; a uniform guess {uniform:.2f}, the model itself expects {expected:.2f}"
+    if expected > SURE * uniform:
+        return holds(f"{found}, as weights do that are random")
+    if not loss <= uniform:
+        return broken(
+            f"{found}: the model is sure of itself and reads English worse than a guess",
+            "Look whether tokenizer, config.json and weights belong together.",
+        )
+    if loss > expected + SURPRISED:
+        return holds(f"{found}: look at it, a model that is trained on such text is less surprised")
     return holds(found)

@@ -31,7 +31,13 @@ def mechanisms(subject: Subject) -> Finding:
 
 def loads(subject: Subject) -> Finding:
     """The weights are those of the config, all of them."""
-    size = sum(parameter.numel() for parameter in subject.base.parameters())
+    named = list(subject.base.named_parameters())
+    if zero := [name for name, weight in named if weight.dim() > 1 and not weight.any()]:
+        return broken(
+            f"every number is zero in {listed(zero)}",
+            "Save the model again from the place where it was whole; zeros compute nothing.",
+        )
+    size = sum(weight.numel() for _, weight in named)
     kind = subject.config.get_text_config().model_type
     return holds(f"{type(subject.base).__name__} ({kind}), {size:,} parameters in {subject.dtype}")
 

@@ -67,3 +67,17 @@ def test_an_end_that_the_tokenizer_itself_makes_special_is_ordinary_text_all_the
     row = rows_of(folder)["ends"]
     assert row.verdict is Verdict.BROKEN
     assert "70 'a' is ordinary text" in row.evidence
+
+
+def test_tags_that_a_reward_would_never_see_are_named(altered, rows_of, monkeypatch):
+    def add(tree):
+        tree["added_tokens"].append({**added("<answer>"), "special": True})
+
+    # However answers are read elsewhere: this law is for where special tokens are left out.
+    def without(tokenizer, prompts, completions):
+        return [tokenizer.decode(ids, skip_special_tokens=True) for ids in completions]
+
+    monkeypatch.setattr("rlpeft.checks.laws.ends.completion_texts", without)
+    row = rows_of(altered(tokenizer__json=add))["taught as sampled"]
+    assert row.verdict is Verdict.BROKEN
+    assert "an answer of '<answer>' '2' reads '2'" in row.evidence
