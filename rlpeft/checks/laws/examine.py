@@ -105,14 +105,23 @@ def _lacks(subject: Subject, law: Law) -> Finding | None:
     if needs is Needs.CONFIG and not (subject.folder / "config.json").is_file():
         return absent("the folder holds no config.json")
     if needs in (Needs.WEIGHTS, Needs.LEARNER) and not subject.weights:
-        others = [file.name for file in sorted(subject.folder.iterdir()) if file.suffix in FOREIGN]
-        if others and not any(subject.folder.glob("*.safetensors")):
+        if law.name != WEIGHTS and _foreign(subject) is not None:
+            return absent(f"it needs what failed in {WEIGHTS!r}")
+        if (other := _foreign(subject)) is not None:
             return unknown(
-                f"{quoted(others[0])} is no *.safetensors, and may run code when it is read",
+                f"{quoted(other)} is no *.safetensors, and may run code when it is read",
                 "Convert the weights with save_pretrained; the laws of text are tried without.",
             )
         return absent("no weights are looked at")
     return None
+
+
+def _foreign(subject: Subject) -> str | None:
+    """Weights that we do not read, where there are no others."""
+    if any(subject.folder.glob("*.safetensors")):
+        return None
+    names = (file.name for file in sorted(subject.folder.iterdir()) if file.suffix in FOREIGN)
+    return next(names, None)
 
 
 class Judge:
@@ -143,8 +152,8 @@ class Judge:
             return _failure(error)
 
 
-TURNS = "turns"
-"""The law without which those of a template have nothing to look at."""
+TURNS, WEIGHTS = "turns", "weights"
+"""Laws without which those of a template and of numbers have nothing to look at."""
 
 
 def _cause(error: BaseException) -> object:

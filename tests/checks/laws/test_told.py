@@ -21,6 +21,14 @@ def test_what_is_wrong_with_a_template_is_told_by_one_row(altered, rows_of, temp
     assert rows["prefill"].evidence == "it needs what failed in 'turns'"
 
 
+def test_weights_of_another_format_are_told_once(altered, rows_of):
+    folder = altered(weights=False)
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    rows = rows_of(folder)
+    assert [law for law, row in rows.items() if row.blocks] == ["weights"]
+    assert rows["tied head"].evidence == "it needs what failed in 'weights'"
+
+
 def test_laws_of_text_share_one_time(monkeypatch):
     def slow(_):
         time.sleep(60)
