@@ -29,6 +29,13 @@ from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokenizer_digest import tokenizer_digest
 from rlpeft.types import Problem
 
+DECIDED = {
+    "adapter": "the adapter is the expert's own",
+    "loss": "nothing is learnt",
+    "rollout.temperature": "answers are greedy",
+}
+"""Options that an evaluation never reads, and why."""
+
 
 @dataclass(frozen=True)
 class Examiner:
@@ -132,7 +139,11 @@ def recipe_for(
     Args:
         task: a task in the place of the recipe's, with its default options.
         overrides: applied last.
+
+    Raises:
+        ConfigError: no recipe is there, or one of the overrides would change nothing.
     """
+    _refuse_unread(overrides)
     card, run_recipe = read_card(folder), folder.parent / RECIPE_FILE
     if recipe is None and not run_recipe.is_file():
         raise ConfigError(
@@ -144,6 +155,16 @@ def recipe_for(
     if recipe is None and "search" in read_json(run_recipe, ConfigError):
         return read_adapt_recipe(str(run_recipe), changes).engine_recipe(card.adapter)
     return read_recipe(recipe or str(run_recipe), changes)
+
+
+def _refuse_unread(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        name = override.partition("=")[0].strip()
+        for decided, why in DECIDED.items():
+            if f"{name}.".startswith(f"{decided}."):
+                raise ConfigError(
+                    f"--set must name what an evaluation reads, got {name!r}: {why}. Leave it out."
+                )
 
 
 def _may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ def open_parts(
 @contextmanager
 def local_parts(recipe: Recipe, scorer: Scorer | None = None) -> Iterator[Parts]:
     """Everything in this process, with as many threads as an actor would have."""
+    if (asked := recipe.rollout.num_engines) > 1:
+        note = f"note: one engine in this process; rollout.num_engines = {asked} is for Ray"
+        print(note, file=sys.stderr, flush=True)
     cpus = max(recipe.resources.learner_cpus, recipe.resources.engine_cpus)
     with (
         torch_threads(num_threads(cpus)),

@@ -2,8 +2,9 @@
 
 import pytest
 
-from jobs.evaluate import evaluate_expert
+from jobs.evaluate import evaluate_expert, recipe_for
 from rlpeft.build import build_card, build_state
+from rlpeft.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,20 @@ def test_an_expert_ends_where_it_was_trained_to_unless_the_recipe_says_where(
     folder = make_expert("e", state.tensors, config=dict(state.config), **fields)
     found = evaluate_expert(folder, quick(rollout=rollout), num=2)
     assert found["stop"] == stop
+
+
+def test_several_engines_are_one_in_this_process_which_is_said(quick, make_expert, capsys):
+    state, card = build_state(quick()), build_card(quick())
+    fields = card.model_dump(exclude={"name", "digest", "step"})
+    folder = make_expert("many", state.tensors, config=dict(state.config), **fields)
+    evaluate_expert(folder, quick(rollout={"num_engines": 3}), num=1)
+    assert "rollout.num_engines = 3 is for Ray" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "override", ["rollout.temperature=0.7", "adapter.type=lora", "adapter={}", "loss.kl=0.1"]
+)
+def test_what_an_evaluation_never_reads_is_refused(make_expert, override):
+    folder = make_expert("unread", {})
+    with pytest.raises(ConfigError, match="must name what an evaluation reads"):
+        recipe_for(folder, "quickstart", None, [override])
