@@ -22,8 +22,11 @@ from rlpeft.shadow import is_our_program
 MISTAKE, TRY_AGAIN = 1, 75
 """Exit codes: something has to be mended; the cluster failed and the same command may succeed."""
 
-QUIETED = {"RAY_DEDUP_LOGS_SKIP_REGEX": "Raylet is terminated|has been marked dead"}
-"""Keeps what Ray prints of a lost raylet, a screen of its log, out of where the line is told."""
+QUIETED = {
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "Raylet is terminated|has been marked dead|A worker died or was"
+}
+"""Keeps what Ray prints of a lost raylet or worker off the driver's output: we tell it ourselves,
+on the error stream, and `--json` prints nothing but its document."""
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 

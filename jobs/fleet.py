@@ -7,6 +7,7 @@ engine's own code would come again with the same requests, so it ends the run.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -90,6 +91,12 @@ class RemoteEngine:
                 f"with: {cause}. Look at memory and at Ray's logs on its node; the run continues "
                 "from its last checkpoint when started again."
             ) from cause
+        print(
+            f"note: {self.name} died and is started anew (time {self._deaths} of at most "
+            f"{self.max_deaths} in a row)",
+            file=sys.stderr,
+            flush=True,
+        )
         self.kill()
         self._actor = self._spawn()
         self.call("start", proof, experts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,10 @@ class RewardActor:
     """
 
     def __init__(self, build: Callable[[], Scorer]) -> None:
+        import ray
+
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            print("note: a reward worker died and is started anew", file=sys.stderr, flush=True)
         self.scorer = build()
 
     def score(self, batch: Mapping[str, Any]) -> ScoredBatch:

@@ -235,7 +235,9 @@ def test_an_engine_that_cannot_be_built_says_why(fleet_of):
 
 
 @pytest.mark.ray
-def test_no_process_of_an_engine_outlives_its_actor(fleet_of, tmp_path, engines, wait_for):
+def test_no_process_of_an_engine_outlives_its_actor_and_its_death_is_told(
+    fleet_of, tmp_path, engines, wait_for, capsys
+):
     def build():
         import subprocess
 
@@ -252,6 +254,7 @@ def test_no_process_of_an_engine_outlives_its_actor(fleet_of, tmp_path, engines,
     time.sleep(3)  # let it look once
     engine.kill()
     fleet.sync(proof())
+    assert "engine 0 died and is started anew (time 1 of at most" in capsys.readouterr().err
     [successor] = engines()
     wait_for(lambda: any("jobs.watchdog" in c.cmdline() for c in successor.children()))
     time.sleep(3)
