@@ -22,6 +22,7 @@ from rlpeft.weight_files import (
     check_formats,
     check_keys,
     check_no_adapter,
+    check_tied,
     weight_files,
 )
 
@@ -252,6 +253,7 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
         raise ModelError(f"base model in {str(folder)!r} cannot be loaded: {cause}") from error
     check_keys(folder, config, loaded["missing_keys"], loaded["unexpected_keys"])
     check_window_is_read(model)
+    check_tied(model, where=f"the base model in {str(folder)!r}")
     check_finite(model.named_parameters(), where=f"the base model in {str(folder)!r}")
     model.generation_config = neutral_generation_config(model.generation_config)
     return model.to(device).eval().requires_grad_(False)

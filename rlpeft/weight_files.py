@@ -207,6 +207,27 @@ def check_keys(
         )
 
 
+def check_tied(model: Any, *, where: str) -> None:
+    """Refuse a head of its own under a config that ties it: vLLM would take the embedding for it.
+
+    Raises:
+        ModelError: the files hold another head than the embedding.
+    """
+    import torch
+
+    configs = (model.config, model.config.get_text_config())
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    says = all(getattr(config, "tie_word_embeddings", False) for config in configs)
+    if not says or head is None or head.weight.data_ptr() == embedding.weight.data_ptr():
+        return
+    if not torch.equal(head.weight, embedding.weight):
+        raise ModelError(
+            f"{where} must hold one weight for head and embedding, as its config.json says "
+            "(tie_word_embeddings), it holds two that differ: some loaders would take one of "
+            "them, others both. Set tie_word_embeddings to false, or take out the head."
+        )
+
+
 def _harmless(key: str, folder: Path, config: Any) -> bool:
     """Whether a name that is not read is of a table, or of what a quantisation's library reads."""
     if getattr(config, "quantization_config", None) is not None:

@@ -180,3 +180,17 @@ def test_an_adapter_beside_a_model_is_refused_and_not_put_into_it(folder, name):
         ModelError, match=rf"an adapter \({name}\) beside {WEIGHTS}: .*Move the adapter"
     ):
         resolve_model(str(folder))
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_head_beside_a_tied_embedding_must_be_its_copy(folder, factor):
+    """transformers would compute with both, vLLM with the embedding."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    embedding = load_file(TINY / WEIGHTS)["model.embed_tokens.weight"]
+    rewrite(folder, lambda t: t | {"lm_head.weight": embedding * factor})
+    if factor == 1:
+        assert load_base_model(folder).lm_head.weight.equal(embedding.float())
+    else:
+        with pytest.raises(ModelError, match=r"one weight for head and embedding.*two that differ"):
+            load_base_model(folder)
