@@ -38,9 +38,15 @@ def as_prompt(value: object) -> Prompt:
     """Check that a column's value is text or chat turns.
 
     Raises:
-        DataError: it is neither, or empty, or a turn's role has another name than templates know.
+        DataError: it is neither, or empty, or turns written as text, or a turn's role has another
+            name than templates know.
     """
     if isinstance(value, str) and value.strip():
+        if _is_written_turns(value):
+            raise DataError(
+                "must have a prompt of chat turns as a list, it holds their JSON as text, which "
+                f"would be read letter by letter, got {value!r:.80}. Parse the column first"
+            )
         return value
     if isinstance(value, list) and value and all(_is_turn(turn) for turn in value):
         for turn in value:
@@ -50,6 +56,16 @@ def as_prompt(value: object) -> Prompt:
         "must have a prompt that is non-empty text or a list of {'role', 'content'} turns, got "
         f"{value!r:.80}"
     )
+
+
+def _is_written_turns(text: str) -> bool:
+    if not text.lstrip().startswith("[") or '"role"' not in text or '"content"' not in text:
+        return False
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, list) and bool(found) and all(_is_turn(turn) for turn in found)
 
 
 def _is_turn(turn: object) -> bool:

@@ -274,6 +274,10 @@ def test_the_fingerprint_follows_the_content_not_the_path(tmp_path):
         ('{"prompt": "a", "answer": {"x": ["\\udc00"]}}\n', "line 1 .* column 'answer' holds"),
         ('{"prompt": "a", "answer": "b"}\n\0\0\n', r"line 2 must be .*Mend the line, or remove it"),
         ('{"prompt": [{"role": "user"}], "answer": "b"}\n', "must have a prompt that is"),
+        (
+            '{"prompt": "[{\\"role\\": \\"user\\", \\"content\\": \\"q\\"}]", "answer": "b"}\n',
+            "chat turns as a list, it holds their JSON as text",
+        ),
         ('{"prompt": "a", "answer": "b"}\n', "Give a larger source"),
         ('{"prompt": 7, "answer": "b"}\n', "or a list of .* turns, got 7"),
         ('{"prompt": "a", "answer": "1", "answer": "2"}\n', "'answer' stands there twice"),
