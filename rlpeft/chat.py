@@ -8,6 +8,7 @@ loses one is refused.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ from typing import Any
 from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.specials import short, unguard
 
-REWRITTEN_ROLES = ("tool", "function", "ipython")
-"""Turns of tools, which templates rewrite; the text of all others must stand in the prompt."""
+TOOL_ROLES = ("tool", "function", "ipython")
+"""Turns whose text templates may write as JSON has it; that of all others stands as it is."""
 
 THOUGHT_END = "</think>"
 """Templates drop what earlier turns of the assistant thought; what follows must be there."""
@@ -107,7 +108,9 @@ class Talk:
             DataError: names the turn.
         """
         for turn in turns:
-            if _said(turn) not in text:
+            said = _said(turn)
+            as_json = json.dumps(said, ensure_ascii=False)[1:-1]
+            if said not in text and not (_role(turn) in TOOL_ROLES and as_json in text):
                 raise _lost(turn)
 
     def bridge(self, turns: Sequence[Any]) -> str:
@@ -207,7 +210,7 @@ def _plain(value: Any) -> Any:
 def _said(turn: Turn) -> str:
     """The text of a turn that must stand in the prompt."""
     text = turn.get("content")
-    if _role(turn) in REWRITTEN_ROLES or not isinstance(text, str):
+    if not isinstance(text, str):
         return ""
     return (text.rpartition(THOUGHT_END)[2] if _role(turn) == "assistant" else text).strip()
 

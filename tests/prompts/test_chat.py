@@ -41,6 +41,30 @@ def test_the_prefill_follows_what_the_template_opens_an_answer_with(byte_level, 
     assert Talk(tokenizer).prompt(turns) == "[user] q\n[assistant] <think>Let "
 
 
+TOOL_TURNS = {
+    "as it is": "{{ m.content }}",
+    "as JSON": "{{ m.content | tojson }}",
+    "not at all": "",
+}
+
+
+@pytest.mark.parametrize("kind", TOOL_TURNS)
+@pytest.mark.parametrize("answer", ["42", '{"sum": "4\\n2"}'])
+def test_a_tools_answer_stands_in_the_prompt_as_text_or_as_json(byte_level, user, kind, answer):
+    tokenizer = byte_level(
+        "{% for m in messages %}[{{ m.role }}] {% if m.role == 'tool' %}"
+        + TOOL_TURNS[kind]
+        + "{% else %}{{ m.content }}{% endif %}\n{% endfor %}"
+        + ASKS
+    )
+    turns = (*user("add"), {"role": "tool", "content": answer})
+    if kind == "not at all":
+        with pytest.raises(DataError, match="leaves out that of the tool"):
+            encode_prompt(tokenizer, turns)
+    else:
+        assert "[tool] " in tokenizer.decode(encode_prompt(tokenizer, turns))
+
+
 LOSING = {
     "reads lists": "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}"
     "{% endfor %}?",
