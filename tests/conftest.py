@@ -15,6 +15,7 @@ settings.load_profile("steady")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Deal tests out to the workers of `pytest -n 2 --dist loadgroup`, the dearest first.
 
