@@ -6,7 +6,7 @@ LOCK = requirements-cpu.lock
 QUANTISED = $(VENV)/quantised
 TORCH = $(shell grep '^torch==' $(LOCK))
 # Two tests at a time: engines need 2 to 4 GiB each. `make test WORKERS=` runs one after the other.
-WORKERS = -n 2 --dist loadgroup
+WORKERS = -n 2 --no-loadscope-reorder
 TORCH_CPU_INDEX = https://download.pytorch.org/whl/cpu
 # Threads that spin for a core another process holds cost more than they bring.
 export OMP_NUM_THREADS ?= 1

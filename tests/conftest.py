@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,19 +16,33 @@ settings.load_profile("steady")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """Deal tests out to the workers of `pytest -n 2 --dist loadgroup`, the dearest first.
+@cache
+def _marked(path: Path, mark: str) -> bool:
+    return f"mark.{mark}" in path.read_text(encoding="utf-8")
 
-    A file stays whole, for it shares engines and experts; files that start Ray stay together, for
-    they share its cluster and look for its processes on the whole machine.
+
+def pytest_collection_modifyitems(items):
+    """The dearest first: of two workers none is left alone with them in the end."""
+    files = {item.path for item in items}
+    dear = {path: (not _marked(path, "ray"), not _marked(path, "vllm")) for path in files}
+    items.sort(key=lambda item: dear[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Deal files out whole, for they share engines; those that start Ray to one worker.
+
+    They share its cluster, and look for its processes on the whole machine. (Marks `xdist_group`
+    would say this, but pytest 9.2 does not keep the names that pytest-xdist 3.8 gives to items.)
     """
-    starts_ray = {item.path for item in items if item.get_closest_marker("ray")}
-    starts_vllm = {item.path for item in items if item.get_closest_marker("vllm")}
-    items.sort(key=lambda item: (item.path not in starts_ray, item.path not in starts_vllm))
-    for item in items:
-        group = "ray" if item.path in starts_ray else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneRay(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "ray" if _marked(config.rootpath / file, "ray") else file
+
+    return OneRay(config, log)
 
 
 @pytest.fixture(scope="session")
