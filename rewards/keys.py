@@ -73,7 +73,8 @@ def _keys(anywhere: str, listed: str, *, is_name: bool) -> Keys:
     )
     if is_name:  # Options read "Answer2: text": no text may follow the key of a name.
         text = r"\s*$"
-    others = rf"(?:[ .,;)\]]{{0,4}}+[(\[]?+(?:{listed})){{0,12}}+[ .)\]]{{0,4}}+$"
+    # Not {0,12}+: before 3.11.5 Python loses matches of possessive groups (gh-106052).
+    others = rf"(?:[ .,;)\]]{{0,4}}+[(\[]?+(?:{listed})){{0,12}}[ .)\]]{{0,4}}+$"
     beside = rf"[.:;)]?\s{{0,3}}(?=[(\[]?(?:{listed})[)\]]?{others})"  # "A. B.", one a line
     return Keys(
         mention=re.compile(

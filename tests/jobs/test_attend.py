@@ -58,6 +58,8 @@ def started(then, port, tmp_path, **options):
             ],
             stdout=subprocess.PIPE,
             stderr=told,
+            # Tests that run behind a shell inherit a SIGINT that is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **options,
         )
 

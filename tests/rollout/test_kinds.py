@@ -15,7 +15,7 @@ from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS, Needs
 TRIMMING = (
     "<s>{% for m in messages %}{{ m.role }}:{{ m.content | trim }}"
     "{% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}[/INST]{% endif %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 TEXT_LAWS = (engines.texts, engines.ends, engines.special_stops, engines.plain_stops)
 
