@@ -309,7 +309,7 @@ def test_a_server_that_is_told_to_end_answers_who_is_waiting(  # keep it last
         chunks = [first, *stream]
         ended = {c.index for chunk in chunks for c in chunk.choices if c.finish_reason}
         assert ended == {0, 1, 2, 3}
-    assert server[1].wait(60) == 0
+    assert server[1].wait(180) == 0  # it may wait a minute for who is inside
     said = log.read_text()
     assert "Application shutdown complete" in said
     assert "nanobind" not in said
