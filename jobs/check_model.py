@@ -10,12 +10,9 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from rlpeft.typed import typeable
+from jobs.examined import examined
 
 if TYPE_CHECKING:
     from rlpeft.checks.laws.examine import Row
@@ -100,16 +97,12 @@ def document(model: str, sound: bool, rows: Sequence[Row]) -> dict[str, Any]:
 
 def table(rows: Sequence[Row]) -> RenderableType:
     """A row for each law; what to do stands below what was found."""
-    shown = Table(box=SIMPLE_HEAD)
-    for heading in ("law", "", "evidence"):
-        shown.add_column(heading, overflow="fold")
-    for row in rows:
-        found = Text(typeable(row.evidence))
-        if row.advice:
-            found.append(typeable(f"\n→ {row.advice}"), style="bold")
-        law = row.law if row.engine is None else f"{row.law} ({row.engine})"
-        shown.add_row(Text(law), Text(row.verdict, style=COLOURS[row.verdict]), found)
-    return shown
+    named = ((_named(row), row.verdict, row.evidence, row.advice) for row in rows)
+    return examined(("law", "evidence"), named, COLOURS)
+
+
+def _named(row: Row) -> str:
+    return row.law if row.engine is None else f"{row.law} ({row.engine})"
 
 
 def conclusion(rows: Sequence[Row]) -> str:

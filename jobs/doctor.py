@@ -8,15 +8,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from jobs.command import Overrides
+from jobs.examined import examined
 from jobs.readings import print_readings
 from jobs.recipes import read_recipe
-from rlpeft.typed import typeable
 
 if TYPE_CHECKING:
     from rlpeft.checks.row import Check
@@ -66,15 +63,8 @@ def doctor(
 
 def table(checks: Sequence[Check]) -> RenderableType:
     """A row for each check; what to do stands below what was found."""
-    shown = Table(box=SIMPLE_HEAD)
-    for heading in ("check", "", "found"):
-        shown.add_column(heading, overflow="fold")
-    for check in checks:
-        found = Text(typeable(check.found))
-        if check.advice:
-            found.append(typeable(f"\n→ {check.advice}"), style="bold")
-        shown.add_row(check.name, Text(check.status, style=COLOURS[check.status]), found)
-    return shown
+    rows = ((check.name, check.status, check.found, check.advice) for check in checks)
+    return examined(("check", "found"), rows, COLOURS)
 
 
 def conclusion(checks: Sequence[Check]) -> str:

@@ -109,8 +109,12 @@ class Talk:
         """
         for turn in turns:
             said = _said(turn)
-            as_json = json.dumps(said, ensure_ascii=False)[1:-1]
-            if said not in text and not (_role(turn) in TOOL_ROLES and as_json in text):
+            if said in text:
+                continue
+            if (
+                _role(turn) not in TOOL_ROLES
+                or json.dumps(said, ensure_ascii=False)[1:-1] not in text
+            ):
                 raise _lost(turn)
 
     def bridge(self, turns: Sequence[Any]) -> str:
