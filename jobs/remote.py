@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -85,30 +86,9 @@ class RemoteScorer:
     def __init__(self, workers: Sequence[Any], *, error_limit: float) -> None:
         self._workers, self._error_limit = workers, error_limit
 
-    def score(
-        self,
-        *,
-        prompts: Sequence[Any],
-        completions: Sequence[str],
-        completion_ids: Sequence[Sequence[int]],
-        truncated: Sequence[bool],
-        columns: Mapping[str, Sequence[Any]],
-        step: int,
-        trainer_state: object = None,
-        prompt_ends: Sequence[str] = (),
-    ) -> ScoredBatch:
+    def score(self, rollouts: Rollouts) -> ScoredBatch:
         """Score N completions; see `rewards.scorer.Scorer.score`."""
-        rollouts = Rollouts(
-            prompts,
-            completions,
-            completion_ids,
-            truncated,
-            columns,
-            step,
-            trainer_state,
-            prompt_ends,
-        )
-        parts = slices(len(completions), len(self._workers))
+        parts = slices(len(rollouts.completions), len(self._workers))
         batches = zip(self._workers, parts, strict=False)
         started = [send(worker.score, cut(rollouts, part)) for worker, part in batches]
         scored = joined([self._result(reference) for reference in started])
@@ -142,18 +122,17 @@ def slices(num_rows: int, num_parts: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-def cut(rollouts: Rollouts, rows: slice) -> dict[str, Any]:
-    """Some rows of a batch, as the keywords of `Scorer.score`."""
-    return {
-        "prompts": rollouts.prompts[rows],
-        "completions": rollouts.completions[rows],
-        "completion_ids": rollouts.completion_ids[rows],
-        "truncated": rollouts.truncated[rows],
-        "columns": {name: values[rows] for name, values in rollouts.columns.items()},
-        "step": rollouts.step,
-        "trainer_state": rollouts.trainer_state,
-        "prompt_ends": rollouts.prompt_ends[rows],
-    }
+def cut(rollouts: Rollouts, rows: slice) -> Rollouts:
+    """Some rows of a batch."""
+    return replace(
+        rollouts,
+        prompts=rollouts.prompts[rows],
+        completions=rollouts.completions[rows],
+        completion_ids=rollouts.completion_ids[rows],
+        truncated=rollouts.truncated[rows],
+        columns={name: values[rows] for name, values in rollouts.columns.items()},
+        prompt_ends=rollouts.prompt_ends[rows],
+    )
 
 
 def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:

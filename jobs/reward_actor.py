@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+from rewards.dialects import Rollouts
 from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch, Scorer
 
@@ -24,9 +24,9 @@ class RewardActor:
             print("note: a reward worker died and is started anew", file=sys.stderr, flush=True)
         self.scorer = build()
 
-    def score(self, batch: Mapping[str, Any]) -> ScoredBatch:
-        """See `Scorer.score`; `batch` holds its keywords."""
-        return self.scorer.score(**batch)
+    def score(self, rollouts: Rollouts) -> ScoredBatch:
+        """See `Scorer.score`."""
+        return self.scorer.score(rollouts)
 
     def needs(self) -> tuple[frozenset[str], list[GoldRule]]:
         """See `rlpeft.evaluate.Needs`."""

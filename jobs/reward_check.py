@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rewards.dialects import Rollouts
 from rewards.formats import final_answer
 from rewards.golds import gold_in
 from rewards.plugins import Reward
@@ -171,14 +172,15 @@ class Trial:
     def run(self, sort: str, texts: Sequence[str], *, cut: bool = False) -> float | None:
         """Score one completion a row; the mean score, `None` if none could be scored."""
         start = time.perf_counter()
-        verdicts = self._scorer.score(
+        rollouts = Rollouts(
             prompts=self._rows.prompts,
             completions=texts,
             completion_ids=[list(range(len(text.split()))) for text in texts],
             truncated=[cut] * len(texts),
             columns=self._rows.columns,
             step=0,
-        ).verdicts
+        )
+        verdicts = self._scorer.score(rollouts).verdicts
         self.ms_per_row[sort] = 1000 * (time.perf_counter() - start) / len(texts)
         self.printed = self.printed or bool(self._scorer.printed)
         self.summaries[sort] = found = _summary(verdicts)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from rewards.dialects import Log, Rollouts
 from rewards.errors import RewardError
@@ -118,40 +117,19 @@ class Scorer:
         """The end of what the user's own rewards printed in the last batch."""
         return self._process.printed() if self._process else ""
 
-    def score(
-        self,
-        *,
-        prompts: Sequence[Any],
-        completions: Sequence[str],
-        completion_ids: Sequence[Sequence[int]],
-        truncated: Sequence[bool],
-        columns: Mapping[str, Sequence[Any]],
-        step: int,
-        trainer_state: object = None,
-        prompt_ends: Sequence[str] = (),
-    ) -> ScoredBatch:
-        """Score N completions; see `Rollouts` for the arguments.
+    def score(self, rollouts: Rollouts) -> ScoredBatch:
+        """Score N completions.
 
         Raises:
             RewardError: a missing column, lists of unequal length, a function that raised or
                 returned something else than one finite number or `None` per completion, or a
                 share of failures above `error_limit`.
         """
-        rollouts = Rollouts(
-            prompts,
-            completions,
-            completion_ids,
-            truncated,
-            columns,
-            step,
-            trainer_state,
-            prompt_ends,
-        )
         self._check(rollouts)
-        if not completions:
+        if not rollouts.completions:
             return ScoredBatch([], {name: [] for name in self._rewards}, {}, {})
         hosted = self._process.score(rollouts) if self._process else Batch([], {}, {})
-        remaining, log = iter(hosted.verdicts), Log(len(completions))
+        remaining, log = iter(hosted.verdicts), Log(len(rollouts.completions))
         by_reward = {
             name: reward.score(rollouts, log) if isinstance(reward, Reward) else next(remaining)
             for name, reward in self._rewards.items()

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from rewards.dialects import Rollouts
 from rewards.errors import RewardError
 from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch
@@ -23,18 +24,7 @@ from rlpeft.types import Completion, Group, Problem, Request, Sampling
 class Scores(Protocol):
     """What scores completions: `rewards.scorer.Scorer`, or actors that hold one."""
 
-    def score(
-        self,
-        *,
-        prompts: Sequence[Any],
-        completions: Sequence[str],
-        completion_ids: Sequence[Sequence[int]],
-        truncated: Sequence[bool],
-        columns: Any,
-        step: int,
-        trainer_state: object = None,
-        prompt_ends: Sequence[str] = (),
-    ) -> ScoredBatch:
+    def score(self, rollouts: Rollouts) -> ScoredBatch:
         """See `rewards.scorer.Scorer.score`."""
         ...
 
@@ -145,7 +135,7 @@ def score_groups(groups: Sequence[Group], scorer: Scores, *, step: int) -> Score
     names = {name for problem, _ in pairs for name in problem.columns}
     columns = {name: [problem.columns.get(name) for problem, _ in pairs] for name in sorted(names)}
     columns[COLUMN] = [gold_of(problem) for problem, _ in pairs]
-    return scorer.score(
+    rollouts = Rollouts(
         prompts=[_plain_prompt(problem) for problem, _ in pairs],
         completions=[completion.text for _, completion in pairs],
         completion_ids=[list(completion.token_ids) for _, completion in pairs],
@@ -154,6 +144,7 @@ def score_groups(groups: Sequence[Group], scorer: Scores, *, step: int) -> Score
         columns=columns,
         step=step,
     )
+    return scorer.score(rollouts)
 
 
 def _plain_prompt(problem: Problem) -> Any:

@@ -286,10 +286,11 @@ class Says:
     def __init__(self, scores, correct_at=None):
         self.scores, self.correct_at = scores, correct_at
 
-    def score(self, *, completions, step, **_):
+    def score(self, rollouts):
+        step = rollouts.step
         verdicts = [
             to_verdict(self.scores[text], name="says", step=step, row=0, correct_at=self.correct_at)
-            for text in completions
+            for text in rollouts.completions
         ]
         return ScoredBatch(verdicts, {"says": verdicts}, {}, {})
 

@@ -27,8 +27,8 @@ def test_a_reward_that_tells_right_from_wrong_passes():
 class MarkedOnly:
     """Scores only what stands behind the mark that GSM8K uses."""
 
-    def score(self, *, completions, columns, **_):
-        pairs = zip(completions, columns["answer"], strict=True)
+    def score(self, rollouts):
+        pairs = zip(rollouts.completions, rollouts.columns["answer"], strict=True)
         right = [text == f"#### {answer}" for text, answer in pairs]
         kinds = [VerdictKind.CORRECT if found else VerdictKind.WRONG for found in right]
         verdicts = [Verdict(float(r), kind) for r, kind in zip(right, kinds, strict=True)]
@@ -80,8 +80,8 @@ class Partial:
     def __init__(self, rest=0.7):
         self.rest = rest
 
-    def score(self, *, completions, columns, **_):
-        pairs = zip(completions, columns["answer"], strict=True)
+    def score(self, rollouts):
+        pairs = zip(rollouts.completions, rollouts.columns["answer"], strict=True)
         verdicts = [
             Verdict(0.3 + self.rest * text.endswith(answer), VerdictKind.GRADED)
             for text, answer in pairs

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.remote import RemoteScorer, joined, slices
+from rewards.dialects import Rollouts
 from rewards.errors import RewardError
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rewards.verdict import Verdict, VerdictKind
@@ -30,14 +31,14 @@ def test_a_column_of_some_parts_is_empty_in_the_rows_of_the_others():
 
 
 def batch(completions, answers):
-    return {
-        "prompts": ["p"] * len(completions),
-        "completions": completions,
-        "completion_ids": [[1]] * len(completions),
-        "truncated": [False] * len(completions),
-        "columns": {"answer": answers},
-        "step": 3,
-    }
+    return Rollouts(
+        prompts=["p"] * len(completions),
+        completions=completions,
+        completion_ids=[[1]] * len(completions),
+        truncated=[False] * len(completions),
+        columns={"answer": answers},
+        step=3,
+    )
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def test_workers_score_as_one_scorer_does(workers):
         return Scorer([RewardSpec("exact")])
 
     rows = batch(["1", "2", "3", "4", "5"], ["1", "0", "3", "0", "5"])
-    scored = RemoteScorer(workers(build), error_limit=0.1).score(**rows)
-    assert scored == build().score(**rows)
+    scored = RemoteScorer(workers(build), error_limit=0.1).score(rows)
+    assert scored == build().score(rows)
     assert [verdict.score for verdict in scored.verdicts] == [1, 0, 1, 0, 1]
 
 
@@ -69,7 +70,7 @@ def test_the_limit_of_failures_is_a_share_of_the_whole_batch(workers):
         from rewards.scorer import Scorer
 
         class Failing(Scorer):
-            def score(self, **rows):
+            def score(self, rows):
                 from rewards.scorer import ScoredBatch
                 from rewards.verdict import Verdict, VerdictKind
 
@@ -77,7 +78,7 @@ def test_the_limit_of_failures_is_a_share_of_the_whole_batch(workers):
                     Verdict(None, VerdictKind.ERROR, "seven", None)
                     if text == "7"
                     else Verdict(1.0, VerdictKind.CORRECT, "", None)
-                    for text in rows["completions"]
+                    for text in rows.completions
                 ]
                 return ScoredBatch(verdicts, {"r": verdicts}, {}, {})
 
@@ -86,6 +87,6 @@ def test_the_limit_of_failures_is_a_share_of_the_whole_batch(workers):
     actors = workers(build)
     rows = batch(["1", "7", "1", "1"], ["1"] * 4)
     # One of two rows of a worker, one of four rows of the batch.
-    assert RemoteScorer(actors, error_limit=0.3).score(**rows).verdicts[1].score is None
+    assert RemoteScorer(actors, error_limit=0.3).score(rows).verdicts[1].score is None
     with pytest.raises(RewardError, match=r"got 1 of 4 at step 3\. First: row 1, error"):
-        RemoteScorer(actors, error_limit=0.2).score(**rows)
+        RemoteScorer(actors, error_limit=0.2).score(rows)

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from rewards.dialects import Rollouts
 from rewards.scorer import RewardSpec, Scorer
 
 _numbers = itertools.count()
@@ -40,7 +41,7 @@ def score():
             "truncated": [False] * len(completions),
             "columns": {},
         }
-        return scorer.score(completions=completions, step=step, **(batch | changes))
+        return scorer.score(Rollouts(completions=completions, step=step, **(batch | changes)))
 
     yield run
     for scorer in scorers:

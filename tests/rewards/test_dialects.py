@@ -3,6 +3,7 @@
 import pytest
 
 from rewards import RewardError, VerdictKind
+from rewards.dialects import Rollouts
 from rewards.scorer import RewardSpec
 
 CHAT = [[{"role": "user", "content": "What is 3 + 4?"}]]
@@ -103,7 +104,7 @@ def test_an_async_client_meets_the_same_loop_at_every_step(module):
     scorer = Scorer([RewardSpec(f"{name}:reward")])
     row = {"prompts": ["p"], "completions": ["a"], "completion_ids": [[1]], "truncated": [False]}
 
-    steps = [scorer.score(**row, columns={}, step=step) for step in range(3)]
+    steps = [scorer.score(Rollouts(**row, columns={}, step=step)) for step in range(3)]
 
     scorer.close()
     assert [scores(batch) for batch in steps] == [[1.0]] * 3

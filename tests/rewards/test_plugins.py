@@ -3,6 +3,7 @@ import importlib
 import pytest
 
 from rewards import RewardError
+from rewards.dialects import Rollouts
 from rewards.plugins import NAMED, import_path, load
 from rewards.scorer import RewardSpec, Scorer
 from rewards.verify import BATCH_VERIFIERS, VERIFIERS
@@ -124,7 +125,7 @@ def test_two_rewards_of_one_name_are_kept_apart():
     specs = [RewardSpec("length", options={"target_len": n}) for n in (1, 2)]
     scorer = Scorer(specs)
 
-    batch = scorer.score(
+    rollouts = Rollouts(
         prompts=["p"],
         completions=["x"],
         completion_ids=[[1]],
@@ -132,6 +133,7 @@ def test_two_rewards_of_one_name_are_kept_apart():
         columns={},
         step=0,
     )
+    batch = scorer.score(rollouts)
 
     assert {name: v[0].score for name, v in batch.by_reward.items()} == {
         "length": 1.0,

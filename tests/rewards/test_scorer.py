@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from rewards import RewardError, Verdict, VerdictKind
+from rewards.dialects import Rollouts
 from rewards.scorer import RewardSpec, Scorer, combine
 
 RIGHT = Verdict(1.0, VerdictKind.CORRECT, "right", "7")
@@ -169,7 +170,7 @@ def test_a_ray_actor_gives_the_same_verdicts():
         def score(self, kind, golds):
             scorer = Scorer([RewardSpec(kind)], error_limit=1.0)
             n = len(golds)
-            batch = scorer.score(
+            rollouts = Rollouts(
                 prompts=[""] * n,
                 completions=completions,
                 completion_ids=[[1]] * n,
@@ -177,6 +178,7 @@ def test_a_ray_actor_gives_the_same_verdicts():
                 columns={"answer": golds},
                 step=0,
             )
+            batch = scorer.score(rollouts)
             return [(v.score, v.kind.value, v.extracted) for v in batch.verdicts]
 
         async def score_async(self, kind, golds):

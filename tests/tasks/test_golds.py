@@ -28,8 +28,8 @@ def all_problems(task):
 
 
 class Seen:
-    def score(self, *, columns, **_):
-        self.answers = columns["answer"]
+    def score(self, rollouts):
+        self.answers = rollouts.columns["answer"]
 
 
 def test_rewards_get_the_gold_answer_that_the_row_holds_in_its_own_type(tmp_path):
