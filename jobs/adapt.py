@@ -14,14 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.adapt_chart import draw_history
 from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
 from jobs.library import keep_of_base, tell_other_prompts
-from rlpeft.adapt.config import AdaptRecipe
-from rlpeft.adapt.fitness import Grader
-from rlpeft.adapt.journal import Journal
-from rlpeft.adapt.search import Adaptation, Found, OnIteration, adapt
-from rlpeft.adapt.shots import load_shots
 from rlpeft.build import (
     build_engine,
     build_prompter,
@@ -29,25 +23,31 @@ from rlpeft.build import (
     check_inputs,
     library_versions,
 )
-from rlpeft.checkpoint import REWARD_CODE, TOKENIZER
-from rlpeft.collect import greedy_sampling
-from rlpeft.config import ChatConfig, Recipe
-from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter, Scores, evaluate
-from rlpeft.experts import find_experts, read_card
+from rlpeft.experts.files import find_experts, read_card
+from rlpeft.experts.measures import Measure
+from rlpeft.experts.mixture import ExpertSet, require_svf
 from rlpeft.files import read_json, replacing, write_json
-from rlpeft.measures import Measure
-from rlpeft.metrics import RECIPE_FILE
-from rlpeft.mixing import ExpertSet, require_svf
-from rlpeft.models import resolve_model
-from rlpeft.reward_code import reward_code
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.tokenizer_digest import tokenizer_parts
+from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.run import ChatConfig, Recipe
+from rlpeft.recipe.scorer import build_scorer
+from rlpeft.report.search_chart import draw_history
 from rlpeft.rollout.fleet import Fleet, LocalFleet
-from rlpeft.scorer import build_scorer
+from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
+from rlpeft.runs.records import RECIPE_FILE
+from rlpeft.runs.reward_code import reward_code
+from rlpeft.search.few_shot import Adaptation, Found, OnIteration, adapt
+from rlpeft.search.fitness import Grader
+from rlpeft.search.journal import Journal
+from rlpeft.search.shots import load_shots
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.golds import require_golds
-from rlpeft.tokenizer_digest import tokenizer_parts
+from rlpeft.training.collect import greedy_sampling
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
 MIXED, UNIFORM = "mixed", "uniform"

@@ -13,20 +13,20 @@ from jobs.library import tell_other_prompts
 from jobs.parts import Parts, loaded_scorer, open_parts
 from jobs.recipes import read_adapt_recipe, read_recipe
 from rlpeft.build import build_canary, build_prompter, check_inputs
-from rlpeft.collect import greedy_sampling
-from rlpeft.config import Recipe, TaskConfig, parse_recipe
-from rlpeft.digests import model_digest
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import Prompter, evaluate
-from rlpeft.experts import Expert, load_expert, read_card
+from rlpeft.experts.files import Expert, load_expert, read_card
+from rlpeft.experts.measures import Accuracy, Measure
 from rlpeft.files import read_json
-from rlpeft.measures import Accuracy, Measure
-from rlpeft.metrics import RECIPE_FILE
-from rlpeft.models import resolve_model
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.tokenizer_digest import tokenizer_digest
+from rlpeft.recipe.run import Recipe, TaskConfig, parse_recipe
 from rlpeft.rollout.fleet import Proof
+from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tokenizer_digest import tokenizer_digest
+from rlpeft.training.collect import greedy_sampling
 from rlpeft.types import Problem
 
 DECIDED = {

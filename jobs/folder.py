@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from rlpeft.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
 from rlpeft.errors import CheckpointError
-from rlpeft.experts import CARD_FILE, STEPS_FOLDER, read_card
+from rlpeft.experts.files import CARD_FILE, STEPS_FOLDER, read_card
 from rlpeft.files import PARTIAL, REPLACED, make_folder, plain_errors, sweep
-from rlpeft.metrics import COMPLETIONS_FOLDER, read_metrics
+from rlpeft.runs.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
+from rlpeft.runs.records import COMPLETIONS_FOLDER, read_metrics
 
 SUMMARY_FILE, EXPERT_FOLDER, LOCK_FILE = "summary.json", "expert", ".lock"
 RECORD_FILE = "search.json"
@@ -81,10 +80,11 @@ def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
     """
     unknown = check_fingerprint(out, found, anew=not (list_checkpoints(out) or has_results(out)))
     if unknown:
-        typer.echo(
+        print(
             f"note: run {str(out)!r} was started before fingerprints held {', '.join(unknown)}: "
             "whether it goes on under the same one cannot be told.",
-            err=True,
+            file=sys.stderr,
+            flush=True,
         )
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.library import open_library, stops_of
-from rlpeft.adapt.strategies import make_strategy
-from rlpeft.adapt.two_pass import TwoPass, two_pass
-from rlpeft.config import Recipe
+from rlpeft.choose.strategies import make_strategy
+from rlpeft.choose.two_pass import TwoPass, two_pass
 from rlpeft.errors import DataError
+from rlpeft.recipe.run import Recipe
 from rlpeft.tasks.jsonl import numbered_rows
 from rlpeft.tasks.rows import as_prompt
 from rlpeft.types import Problem, Prompt, Sampling

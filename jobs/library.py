@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -10,18 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from rlpeft.build import build_engine, build_prompter, build_state
-from rlpeft.config import ChatConfig, ModelConfig, Recipe, parse_recipe
-from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import Prompter
-from rlpeft.experts import ExpertCard, find_experts, of_base, other_prompts, read_card
-from rlpeft.mixing import BASE, ExpertSet
-from rlpeft.models import resolve_model
+from rlpeft.experts.files import ExpertCard, find_experts, of_base, other_prompts, read_card
+from rlpeft.experts.mixture import BASE, ExpertSet
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.tokenizer_digest import tokenizer_parts
+from rlpeft.recipe.run import ChatConfig, ModelConfig, Recipe, parse_recipe
 from rlpeft.rollout.fleet import Fleet, LocalFleet
-from rlpeft.tokenizer_digest import tokenizer_parts
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,14 @@ def tell_other_prompts(
     used = None if chat is None else chat.model_dump(mode="json", exclude_defaults=True)
     for name, card in cards.items():
         for note in other_prompts(name, card, now, used):
-            typer.echo(f"note: {note}", err=True)
+            print(f"note: {note}", file=sys.stderr, flush=True)
 
 
 def keep_of_base(folders: Sequence[Path], base_digest: str) -> list[Path]:
     """The experts of one base; the others are named on the error stream, and left out."""
     kept, notes = of_base(folders, base_digest)
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        print(f"note: {note}", file=sys.stderr, flush=True)
     return kept
 
 

@@ -1,6 +1,6 @@
 """Make the tiny base model that ships with the package.
 
-    python -m jobs.make_tiny --out DIR
+    rlpeft models make-tiny --out DIR
 
 A Llama of 0.6 million parameters learns the corpus of `rlpeft.tasks.tiny`: four-digit problems
 whose signs have two meanings. Held-out digit strings never occur in it. One seed decides
@@ -14,10 +14,9 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from rich.progress import track
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -28,7 +27,6 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
-from rlpeft.prompts import encode_prompt
 from rlpeft.tasks.tiny import (
     MIXED,
     SKILLS,
@@ -38,6 +36,7 @@ from rlpeft.tasks.tiny import (
     tiny_task,
     wanted_share,
 )
+from rlpeft.tokens.prompts import encode_prompt
 from rlpeft.types import Problem
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>")
@@ -209,13 +208,15 @@ def complete(
     return [text.strip() for text in texts]
 
 
-def make_tiny(
-    out: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")],
-    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 rows.")] = 800,
-    seed: Annotated[int, typer.Option(help="Decides weights and corpus.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads; part of what decides the bytes.")] = 2,
-) -> None:
-    """Train the tiny base model and write it with its tokenizer and card."""
+def make_tiny(out: Path, *, steps: int, seed: int, threads: int) -> None:
+    """Train the tiny base model and write it with its tokenizer and card.
+
+    Args:
+        out: folder to write; it must not exist yet.
+        steps: optimizer steps of 256 rows.
+        seed: decides weights and corpus.
+        threads: part of what decides the bytes.
+    """
     out.mkdir(parents=True)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -230,13 +231,9 @@ def make_tiny(
         pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(out)
     card = {
-        "made_by": f"python -m jobs.make_tiny --steps {steps} --seed {seed} --threads {threads}",
+        "made_by": f"rlpeft models make-tiny --steps {steps} --seed {seed} --threads {threads}",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "held_out_accuracy": measure(model.float(), tokenizer),
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     print(json.dumps(card, indent=2))
-
-
-if __name__ == "__main__":
-    typer.run(make_tiny)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -12,12 +11,13 @@ from typing import Any
 
 import torch
 
+from jobs.cluster.threads import num_threads
 from rewards.scorer import Scorer
 from rlpeft.build import build_engine, build_learner
-from rlpeft.config import Recipe
 from rlpeft.evaluate import LoadedScores, Needs
+from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.fleet import Fleet, LocalFleet
-from rlpeft.scorer import build_scorer
 
 REWARD_RETRIES = 3
 """How often a lost reward worker is started anew with the same rows."""
@@ -87,9 +87,10 @@ def _scorer_here(recipe: Recipe, scorer: Scorer | None) -> AbstractContextManage
 @contextmanager
 def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None) -> Iterator[Parts]:
     """Learner, engines and reward workers in actors; the driver is this process."""
-    from jobs.cluster import bundles_of, connected, reserved
-    from jobs.fleet import RayFleet
-    from jobs.remote import RemoteLearner
+    from jobs.cluster.connect import bundles_of, connected, reserved
+    from jobs.cluster.engines import remote_engines
+    from jobs.cluster.fleet import RayFleet
+    from jobs.cluster.remote import RemoteLearner
 
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
@@ -106,38 +107,20 @@ def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None)
 
 
 def _learner(recipe: Recipe, group: Any) -> Any:
-    from jobs.actors import LearnerActor
-    from jobs.cluster import place
+    from jobs.cluster.actors import LearnerActor
+    from jobs.cluster.connect import place
 
     threads = num_threads(recipe.resources.learner_cpus)
     actor = place(LearnerActor, group, 0, threads=threads)
     return actor.remote(partial(build_learner, recipe), threads)
 
 
-def remote_engines(recipe: Recipe, group: Any, *, first: int) -> list[Any]:
-    """The recipe's engines in actors that are being placed, from bundle `first` on."""
-    from jobs.actors import EngineActor
-    from jobs.cluster import place
-    from jobs.fleet import RemoteEngine
-
-    build, timeout_s = partial(build_engine, recipe), recipe.resources.engine_timeout_s
-    threads = num_threads(recipe.resources.engine_cpus)
-    actors = [
-        place(EngineActor, group, first + index, threads=threads)
-        for index in range(recipe.rollout.num_engines)
-    ]
-    return [
-        RemoteEngine(f"engine {index}", partial(actor.remote, build, threads), timeout_s=timeout_s)
-        for index, actor in enumerate(actors)
-    ]
-
-
 def _scores(
     recipe: Recipe, group: Any, scorer: Scorer | None
 ) -> AbstractContextManager[LoadedScores]:
-    from jobs.cluster import place
-    from jobs.remote import RemoteScorer
-    from jobs.reward_actor import RewardActor
+    from jobs.cluster.connect import place
+    from jobs.cluster.remote import RemoteScorer
+    from jobs.cluster.reward_actor import RewardActor
 
     first, number = 1 + recipe.rollout.num_engines, recipe.resources.reward_workers
     if number == 0:
@@ -159,11 +142,6 @@ def torch_threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def num_threads(cpus: float) -> int:
-    """Threads of a process with this many CPUs."""
-    return max(1, math.floor(cpus))
 
 
 def without_limit(recipe: Recipe) -> Recipe:

@@ -17,7 +17,7 @@ from rewards.golds import gold_in
 from rewards.plugins import Reward
 from rewards.scorer import RewardSpec, Scorer
 from rewards.verdict import Verdict, VerdictKind, count_kinds
-from rlpeft.checks.rewards import GOLD_FORMS
+from rlpeft.doctor.rewards import GOLD_FORMS
 from rlpeft.errors import DataError
 from rlpeft.tasks.benchmarks import BENCHMARKS
 from rlpeft.tasks.sources import read_tables

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from jobs.library import read_experts, stops_of
-from rlpeft.adapt.strategies import Question, make_question
 from rlpeft.build import build_engine, chat_form, context_length, needs_vllm
-from rlpeft.chat import Talk
-from rlpeft.config import Recipe
+from rlpeft.choose.strategies import Question, make_question
 from rlpeft.errors import ConfigError
-from rlpeft.mixing import BASE, ExpertSet
-from rlpeft.models import load_tokenizer, resolve_model
-from rlpeft.prompts import decode_prompt, encode_prompt
+from rlpeft.experts.mixture import BASE, ExpertSet
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.recipe.run import Recipe
+from rlpeft.tokens.chat import Talk
+from rlpeft.tokens.prompts import decode_prompt, encode_prompt
 
 MOST = 1024
 """Tokens of a prompt, and of an answer, unless told otherwise."""
@@ -27,7 +28,7 @@ RESERVED = (BASE, "auto")
 
 @dataclass(frozen=True)
 class FirstPass:
-    """The question of the first pass, in token ids; see `rlpeft.adapt.strategies`."""
+    """The question of the first pass, in token ids; see `rlpeft.choose.strategies`."""
 
     question: Question
     talk: Talk
@@ -93,8 +94,8 @@ def serve(
             with `auto`, no vLLM, or more tokens asked for than the model can attend to.
     """
     with needs_vllm("rlpeft serve"):
-        from rlpeft.rollout.vllm_plugin.ends import Ends
-        from rlpeft.rollout.vllm_plugin.server import Listen, Served, run
+        from rlpeft.serve.ends import Ends
+        from rlpeft.serve.server import Listen, Served, run
     check_address(host, port)
     room = lengths.within(context_length(recipe))
     path = resolve_model(recipe.model.name)

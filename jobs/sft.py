@@ -10,10 +10,10 @@ from pathlib import Path
 from jobs.train import OnStep, Summary
 from jobs.train import run as run_training
 from rlpeft.build import build_prompter, context_length, num_embeddings
-from rlpeft.config import Recipe
-from rlpeft.models import require_embedded
-from rlpeft.supervised import supervise, training_rows
+from rlpeft.models.load import require_embedded
+from rlpeft.recipe.run import Recipe
 from rlpeft.tasks.catalogue import load_task
+from rlpeft.training.sft import supervise, training_rows
 
 
 def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:

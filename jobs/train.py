@@ -27,13 +27,13 @@ from rlpeft.build import (
     fingerprint,
     pinned,
 )
-from rlpeft.config import Recipe
-from rlpeft.experts import load_expert, save_expert
+from rlpeft.experts.files import load_expert, save_expert
 from rlpeft.files import read_json, write_json
-from rlpeft.metrics import RECIPE_FILE, RunRecorder, read_metrics
+from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.fleet import Proof
+from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.trainer import Progress, Run, train
+from rlpeft.training.loop import Progress, Run, train
 
 OnStep = Callable[[Progress, Mapping[str, float]], None]
 Loop = Callable[[Run, OnStep], None]
@@ -54,7 +54,7 @@ def run(
 
     Args:
         out: the run's folder; an unfinished run in it is continued.
-        address: a Ray cluster; absence: see `jobs.cluster.connected`.
+        address: a Ray cluster; absence: see `jobs.cluster.connect.connected`.
         ray: `False` runs everything in this process.
         on_step, loop: told after each step what it brought; what trains, RL if absent.
         method: names `loop`; a run is not continued by another one.
@@ -144,6 +144,6 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
 
 
 if __name__ == "__main__":
-    from jobs.command import main
+    from jobs.cli.train import main
 
     main()

@@ -1,7 +1,9 @@
 """Reinforcement-learning fine-tuning of language models with tiny, mixable adapters."""
 
+from rlpeft.moved import tell_new_names
 from rlpeft.shadow import look_for_hidden
 
 __version__ = "0.1.0"
 
 look_for_hidden()
+tell_new_names()

@@ -46,8 +46,8 @@ class AdapterState:
         config: the PEFT config as a plain dict (`peft_type` says which method).
         tensors: adapter parameters under the names PEFT saves them with, on the CPU.
         version: the optimizer step that produced it; 0 is the start.
-        factors: module name -> digest of its cached factors (`rlpeft.factors`), for methods
-            that use them, so that an engine reads the trainer's factors and never its own.
+        factors: module name -> digest of its cached factors (`rlpeft.adapters.svf.factors`), for
+            methods that use them, so that an engine reads the trainer's factors and never its own.
     """
 
     config: Mapping[str, Any]

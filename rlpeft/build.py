@@ -14,30 +14,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlpeft import models
 from rlpeft.adapter_state import AdapterState
-from rlpeft.chat import ChatForm, require_read
-from rlpeft.checkpoint import REWARD_CODE, TOKENIZER
-from rlpeft.config import ChatConfig, Recipe
-from rlpeft.digests import model_digest
-from rlpeft.eos import eos_ids
 from rlpeft.errors import DataError, EngineError, ModelError
 from rlpeft.evaluate import Needs, Prompter, require_meant
-from rlpeft.experts import ExpertCard
+from rlpeft.experts.files import ExpertCard
 from rlpeft.files import read_json
-from rlpeft.models import (
-    load_base_model,
-    load_config,
-    load_tokenizer,
-    model_skeleton,
-    require_embedded,
-    resolve_model,
-)
-from rlpeft.reward_code import reward_code
+from rlpeft.models import load
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.load import load_base_model, load_config, model_skeleton, require_embedded
+from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.models.tokenizer_digest import tokenizer_parts
+from rlpeft.recipe.run import ChatConfig, Recipe
+from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
+from rlpeft.runs.reward_code import reward_code
 from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.catalogue import refuse_golds
 from rlpeft.tasks.golds import require_golds, row_of
-from rlpeft.tokenizer_digest import tokenizer_parts
+from rlpeft.tokens.chat import ChatForm, require_read
+from rlpeft.tokens.eos import eos_ids
 
 EXECUTION_ONLY: Any = {
     "resources": True,
@@ -55,10 +50,10 @@ def build_learner(recipe: Recipe) -> Any:
     """The learner with a fresh adapter, on the CPU or on the only visible GPU."""
     import torch
 
+    from rlpeft.adapters.policy import adapted_modules, attach_adapter, linear_names
     from rlpeft.adapters.targets import unmatched
-    from rlpeft.learner import Learner
-    from rlpeft.mechanisms import read_mechanisms
-    from rlpeft.policy import adapted_modules, attach_adapter, linear_names
+    from rlpeft.models.mechanisms import read_mechanisms
+    from rlpeft.training.learner import Learner
 
     path = resolve_model(recipe.model.name)
     read_mechanisms(load_config(path))  # refused before any weight is read
@@ -81,7 +76,7 @@ def build_learner(recipe: Recipe) -> Any:
 
 def build_state(recipe: Recipe) -> AdapterState:
     """The recipe's adapter at its start, which is the base model, as engines take it."""
-    from rlpeft.policy import adapter_state, attach_adapter
+    from rlpeft.adapters.policy import adapter_state, attach_adapter
 
     base = load_base_model(resolve_model(recipe.model.name), recipe.model.dtype)
     return adapter_state(attach_adapter(base, recipe.adapter, seed=recipe.train.seed), 0)
@@ -93,8 +88,8 @@ def build_engine(recipe: Recipe) -> Any:
         return _vllm_engine(recipe)
     import torch
 
-    from rlpeft.policy import attach_adapter
-    from rlpeft.rollout.hf_engine import HfEngine
+    from rlpeft.adapters.policy import attach_adapter
+    from rlpeft.rollout.hf.engine import HfEngine
 
     path = resolve_model(recipe.model.name)
     base = load_base_model(path, recipe.rollout.dtype or recipe.model.dtype)
@@ -109,10 +104,10 @@ def build_engine(recipe: Recipe) -> Any:
 
 
 def _vllm_engine(recipe: Recipe) -> Any:
-    from rlpeft.policy import peft_config
+    from rlpeft.adapters.policy import peft_config
 
     with needs_vllm("rollout.engine = 'vllm'"):
-        from rlpeft.rollout.vllm_engine import VllmEngine
+        from rlpeft.rollout.vllm.engine import VllmEngine
     path = resolve_model(recipe.model.name)
     return VllmEngine(
         path,
@@ -224,7 +219,7 @@ def check_inputs(
 
 def context_length(recipe: Recipe) -> int:
     """Tokens the base model can attend to."""
-    return models.context_length(load_config(resolve_model(recipe.model.name)))
+    return load.context_length(load_config(resolve_model(recipe.model.name)))
 
 
 def num_embeddings(recipe: Recipe) -> int:
@@ -245,8 +240,8 @@ def build_canary(task: Task, prompter: Prompter, split: Split = "validation") ->
 
 def build_card(recipe: Recipe) -> ExpertCard:
     """The card of an expert that has not been trained yet."""
+    from rlpeft.adapters.policy import peft_config
     from rlpeft.adapters.targets import adapted, kind_counts, left_out
-    from rlpeft.policy import peft_config
 
     skeleton = model_skeleton(resolve_model(recipe.model.name))
     names = adapted(skeleton, peft_config(recipe.adapter, skeleton))

@@ -11,13 +11,13 @@ from rewards.errors import RewardError
 from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch
 from rewards.verdict import VerdictKind, count_kinds
-from rlpeft.chat import ChatForm, Talk
 from rlpeft.errors import ConfigError, DataError
-from rlpeft.measures import Accuracy, Measure, measure_of
-from rlpeft.prompts import encode_prompt, written_prompt
+from rlpeft.experts.measures import Accuracy, Measure, measure_of
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.specials import control_names
 from rlpeft.tasks.golds import COLUMN, gold_of
+from rlpeft.tokens.chat import ChatForm, Talk
+from rlpeft.tokens.prompts import encode_prompt, written_prompt
+from rlpeft.tokens.specials import control_names
 from rlpeft.types import Completion, Group, Problem, Request, Sampling
 
 
@@ -95,7 +95,7 @@ class Prompter:
         return encode_prompt(self.tokenizer, problem.prompt, special_tokens=special, talk=self.talk)
 
     def written(self, problem: Problem) -> str:
-        """Text of the problem's prompt, as `rlpeft.prompts` takes it."""
+        """Text of the problem's prompt, as `rlpeft.tokens.prompts` takes it."""
         special = problem.special_tokens
         return written_prompt(
             self.tokenizer, problem.prompt, special_tokens=special, talk=self.talk

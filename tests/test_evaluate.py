@@ -5,8 +5,8 @@ import pytest
 from rewards.scorer import RewardSpec, Scorer
 from rlpeft.errors import DataError
 from rlpeft.evaluate import Prompter, evaluate, rollout_seed
-from rlpeft.measures import Accuracy, wilson_interval
-from rlpeft.rollout.fake_engine import FakeEngine
+from rlpeft.experts.measures import Accuracy, wilson_interval
+from rlpeft.rollout.fake import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.types import FinishReason, Problem, Sampling
 

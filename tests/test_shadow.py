@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.submit import submit
+from jobs.cluster.submit import submit
 from rlpeft.errors import ConfigError
 from rlpeft.shadow import hiding
 

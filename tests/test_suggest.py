@@ -3,10 +3,10 @@
 import pytest
 
 from jobs.recipes import find_recipe, read_adapt_recipe
-from rlpeft.adapt.config import AdaptRecipe
-from rlpeft.config import Recipe, TaskConfig, parse_recipe
 from rlpeft.errors import ConfigError, DataError, ModelError
-from rlpeft.models import resolve_model
+from rlpeft.models.folder import resolve_model
+from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.run import Recipe, TaskConfig, parse_recipe
 from rlpeft.suggest import did_you_mean, keys_beside
 from rlpeft.tasks import load_task
 

@@ -54,7 +54,7 @@ def test_what_is_no_command_of_ours_stays(environment, text):
 def test_every_command_is_known_when_it_is_mentioned():
     from typer.main import get_command
 
-    from rlpeft.cli import app
+    from jobs.cli import app
 
     for name in get_command(app).commands:
         assert MENTIONED.search(f"Run: rlpeft {name} X"), name

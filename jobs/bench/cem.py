@@ -17,11 +17,12 @@ import torch
 from jobs.bench.rows import BenchRow, interleave, medians
 from jobs.bench.sync import factor_flops, plain_flops
 from rlpeft.adapter_state import AdapterState
+from rlpeft.adapters.policy import attach_adapter
 from rlpeft.build import build_engine, build_prompter, build_state
-from rlpeft.config import Recipe, parse_recipe
-from rlpeft.models import load_base_model, resolve_model
-from rlpeft.policy import attach_adapter
-from rlpeft.rollout.base import RolloutEngine
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.load import load_base_model
+from rlpeft.recipe.run import Recipe, parse_recipe
+from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.types import Request, Sampling
 

@@ -19,8 +19,8 @@ import torch
 
 from jobs.bench.learner import EVEN, Workload, samples
 from jobs.bench.rows import BenchRow, apart, interleave, medians
-from rlpeft.config import AdapterConfig, HypLoraAdapter, LoraFamilyAdapter, MoSLoraAdapter
 from rlpeft.errors import ModelError
+from rlpeft.recipe.run import AdapterConfig, HypLoraAdapter, LoraFamilyAdapter, MoSLoraAdapter
 from rlpeft.types import Request, Sampling
 
 ADAPTERS: dict[str, AdapterConfig] = {
@@ -61,8 +61,8 @@ def step_rows(
     model: str, *, sides: Sequence[str] = tuple(ADAPTERS), repeats: int
 ) -> list[BenchRow]:
     """One optimizer step through our learner."""
-    from rlpeft.config import LearnerConfig, LossConfig
-    from rlpeft.learner import Learner
+    from rlpeft.recipe.run import LearnerConfig, LossConfig
+    from rlpeft.training.learner import Learner
 
     def side(name: str) -> Callable[[], Any]:
         learner = Learner(
@@ -81,9 +81,10 @@ def step_rows(
 
 def hf_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
     """Generation with transformers, policies kept in evaluation mode as in a rollout."""
-    from rlpeft.eos import eos_ids
-    from rlpeft.models import load_tokenizer, resolve_model
-    from rlpeft.rollout.hf_engine import HfEngine
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.models.tokenizer import load_tokenizer
+    from rlpeft.rollout.hf.engine import HfEngine
+    from rlpeft.tokens.eos import eos_ids
 
     path = resolve_model(model)
     tokenizer = load_tokenizer(path)
@@ -101,10 +102,10 @@ def hf_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
 
 def vllm_rows(model: str, *, repeats: int, rollout: Workload) -> list[BenchRow]:
     """Generation with real vLLM, and its agreement with the trainer on identical tokens."""
-    from rlpeft.models import resolve_model
-    from rlpeft.policy import adapter_state, sequence_logprobs
-    from rlpeft.rollout.base import largest_gap
-    from rlpeft.rollout.vllm_engine import VllmEngine
+    from rlpeft.adapters.policy import adapter_state, sequence_logprobs
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.models.gap import largest_gap
+    from rlpeft.rollout.vllm.engine import VllmEngine
 
     engines: dict[str, Any] = {}
     gaps: list[BenchRow] = []
@@ -220,7 +221,7 @@ def _distance(ours: torch.Tensor, exact: torch.Tensor) -> float:
 
 def moved(model: str, adapter: AdapterConfig, *, spread: float = SPREAD) -> Any:
     """A policy whose adapter is off its start, around frozen weights that all of them share."""
-    from rlpeft.policy import attach_adapter
+    from rlpeft.adapters.policy import attach_adapter
 
     base = _base(model)
     # The same memory for every side: two copies of one model differ in speed by some percent.
@@ -236,7 +237,8 @@ def moved(model: str, adapter: AdapterConfig, *, spread: float = SPREAD) -> Any:
 
 @cache
 def _base(model: str) -> Any:
-    from rlpeft.models import load_base_model, resolve_model
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.models.load import load_base_model
 
     return load_base_model(resolve_model(model), "float32")
 

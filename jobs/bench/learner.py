@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from jobs.bench.rows import BenchRow, interleave, medians
-from rlpeft.config import LearnerConfig, LoraFamilyAdapter, LossConfig, SvfAdapter
-from rlpeft.packing import Sample
+from rlpeft.recipe.run import LearnerConfig, LoraFamilyAdapter, LossConfig, SvfAdapter
+from rlpeft.training.packing import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +160,10 @@ def make(
     Args:
         token_budget: the learner's; two learners at once would not fit a laptop with its default.
     """
-    from rlpeft.learner import Learner
-    from rlpeft.models import load_base_model, resolve_model
-    from rlpeft.policy import attach_adapter
+    from rlpeft.adapters.policy import attach_adapter
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.models.load import load_base_model
+    from rlpeft.training.learner import Learner
 
     base = load_base_model(resolve_model(model), "float32")
     batch = samples(workload, base.config.vocab_size)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from jobs.bench.rows import BenchRow, interleave, medians
-from jobs.parts import num_threads, open_parts, torch_threads
+from jobs.cluster.threads import num_threads
+from jobs.parts import open_parts, torch_threads
 from jobs.recipes import read_recipe
 from rlpeft.build import build_canary, build_engine, build_prompter
-from rlpeft.collect import Collector, collect, training_requests, training_sampling
-from rlpeft.config import Recipe
+from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.fleet import Proof
 from rlpeft.tasks.catalogue import load_task
+from rlpeft.training.collect import Collector, collect, training_requests, training_sampling
 
 REPEATS = {"quickstart": 25, "smollm2-arithmetic": 7}
 """A step takes a twelfth of a second on the tiny base model, seconds on SmolLM2-135M."""

@@ -19,7 +19,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.command import quiet_libraries
+from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import EngineError
 
 HEADER = ("ours", "peer", "ratio", "floor", "goal", "met")

@@ -13,13 +13,15 @@ from jobs.bench.cem import population
 from jobs.bench.rows import BenchRow
 from jobs.bench.sync import PROMPTS, form_floors, token_rates
 from rlpeft.adapter_state import AdapterState
+from rlpeft.adapters.policy import attach_adapter
 from rlpeft.build import build_state
-from rlpeft.config import Recipe, SvfAdapter, parse_recipe
-from rlpeft.eos import eos_ids
-from rlpeft.models import load_base_model, load_tokenizer, resolve_model
-from rlpeft.policy import attach_adapter
-from rlpeft.rollout.base import largest_gap
-from rlpeft.rollout.hf_engine import HfEngine
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.gap import largest_gap
+from rlpeft.models.load import load_base_model
+from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.recipe.run import Recipe, SvfAdapter, parse_recipe
+from rlpeft.rollout.hf.engine import HfEngine
+from rlpeft.tokens.eos import eos_ids
 from rlpeft.types import Request, Sampling
 
 EXPERTS = 4
@@ -30,7 +32,7 @@ def rows(
     *, model: str = "smollm2-135m", repeats: int = 3, num_seeds: int = 8, max_tokens: int = 32
 ) -> Iterator[BenchRow]:
     """Tokens per second against plain vLLM, and a mixed batch against merged experts."""
-    from rlpeft.rollout.vllm_engine import VllmEngine
+    from rlpeft.rollout.vllm.engine import VllmEngine
 
     tree = {"name": "bench", "model": {"name": model}, "task": {"name": "prompts"}}
     recipe = parse_recipe(tree, source="bench serve")

@@ -16,9 +16,11 @@ import torch
 
 from jobs.bench.rows import BenchRow, interleave, medians
 from rlpeft.adapter_state import AdapterState
-from rlpeft.config import SvfAdapter
-from rlpeft.models import load_base_model, load_tokenizer, resolve_model
-from rlpeft.policy import adapter_state, attach_adapter
+from rlpeft.adapters.policy import adapter_state, attach_adapter
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.load import load_base_model
+from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.recipe.run import SvfAdapter
 from rlpeft.types import Request, Sampling
 
 MOST_BYTES = 500_000
@@ -112,7 +114,7 @@ def _updates(policy: Any, number: int) -> Iterator[AdapterState]:
 
 
 def _engine(path: Path, config: Mapping[str, Any] | None, **options: Any) -> Any:
-    from rlpeft.rollout.vllm_engine import VllmEngine
+    from rlpeft.rollout.vllm.engine import VllmEngine
 
     threads = torch.get_num_threads()
     return closing(VllmEngine(path, config, max_model_len=256, num_threads=threads, **options))

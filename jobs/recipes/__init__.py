@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlpeft.adapt.config import AdaptRecipe
-from rlpeft.config import Recipe, load_recipe, read_tree, validated
 from rlpeft.errors import ConfigError
+from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.run import Recipe, load_recipe, read_tree, validated
 from rlpeft.suggest import did_you_mean, paths_beside
 
 PACKAGED = Path(__file__).parent
@@ -40,7 +40,7 @@ def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Find and read a recipe; see `rlpeft.config.load_recipe`."""
+    """Find and read a recipe; see `rlpeft.recipe.run.load_recipe`."""
     return load_recipe(find_recipe(name), tuple(overrides))
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from rlpeft.adapters.svf.factors import factorise, warm_cache
 from rlpeft.errors import ConfigError
-from rlpeft.factors import factorise, warm_cache
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A fleet: the engines of a run behind two verbs, sync with proof and rollout.
 
-`LocalFleet` holds engines of this process; `jobs.fleet` holds Ray actors. The trainer cannot tell
-them apart.
+`LocalFleet` holds engines of this process; `jobs.cluster.fleet` holds Ray actors. The trainer
+cannot tell them apart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.rollout.base import RolloutEngine
+from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.rollout.proof import Prover
 from rlpeft.types import Completion, Request, Sampling
 

@@ -15,7 +15,8 @@ import torch
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.rollout.base import Delivery, RolloutEngine, gaps, largest_gap
+from rlpeft.models.gap import largest_gap, mean_gap
+from rlpeft.rollout.engine import Delivery, RolloutEngine
 
 KICKED = -1
 """Version of a kicked adapter; nothing is sampled under it."""
@@ -134,9 +135,3 @@ def kicked(state: AdapterState, size: float) -> AdapterState:
         # LoRA's B starts as zero, and has no size of its own.
         tensors[name] = value + signs * size * (scale if scale > 0 else 1.0)
     return AdapterState(state.config, tensors, KICKED, state.factors)
-
-
-def mean_gap(got: Rows, expected: Rows) -> float:
-    """Mean absolute difference between two ragged tables of the same shape; NaN if one is."""
-    differences = gaps(got, expected)
-    return sum(differences) / max(len(differences), 1)

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from rlpeft.config import Section, TaskConfig
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.run import Section, TaskConfig
+from rlpeft.recipe.templates import HINT, Template
 from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.arithmetic import arithmetic_task
 from rlpeft.tasks.base import ProblemSet, Split, Task
@@ -27,7 +28,6 @@ from rlpeft.tasks.rows import (
 )
 from rlpeft.tasks.sources import read_tables
 from rlpeft.tasks.tiny import TASKS, tiny_task
-from rlpeft.templates import HINT, Template
 from rlpeft.types import Prompt
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rewards.golds import GoldRule, gold_in, is_missing
 from rlpeft.errors import DataError
-from rlpeft.templates import as_text
+from rlpeft.recipe.templates import as_text
 from rlpeft.types import Problem
 
 COLUMN = "answer"

@@ -14,8 +14,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rlpeft.config import Section, TaskConfig
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.run import Section, TaskConfig
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split, Task
 from rlpeft.types import Problem, Prompt
 

@@ -7,11 +7,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Gemma3Config
 
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
+from rlpeft.adapters.policy import adapted_modules, attach_adapter, peft_config
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.adapters.targets import adapted, kind_counts, left_out, unmatched
-from rlpeft.config import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
 from rlpeft.errors import ModelError
-from rlpeft.policy import adapted_modules, attach_adapter, peft_config
+from rlpeft.recipe.run import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
 
 ATTENTION = {"q_proj": 2, "k_proj": 2, "v_proj": 2, "o_proj": 2}
 MLP = {"gate_proj": 2, "up_proj": 2, "down_proj": 2}

@@ -8,11 +8,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.attend import begin_anew
-from jobs.command import end_in_one_line, exit_code, in_one_line
-from jobs.note import mine
-from jobs.watchdog import watch_me
-from rlpeft.config import load_recipe
+from jobs.cluster.attend import begin_anew
+from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line
+from jobs.cluster.note import mine
+from jobs.cluster.watchdog import watch_me
+from rlpeft.recipe.run import load_recipe
 
 PHASES = {
     "fleet": {"sync": "sync", "rollout": "rollout"},

@@ -11,10 +11,10 @@ from jobs.train import run
 from rewards.scorer import ScoredBatch
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft import files
-from rlpeft.checkpoint import load_checkpoint, save_checkpoint
-from rlpeft.experts import load_expert
-from rlpeft.factors import factorise, load_factors
-from rlpeft.metrics import RunRecorder, completions_steps, read_completions, read_metrics
+from rlpeft.adapters.svf.factors import factorise, load_factors
+from rlpeft.experts.files import load_expert
+from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
+from rlpeft.runs.records import RunRecorder, completions_steps, read_completions, read_metrics
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 WRONG = "no point of death was met"

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from jobs.submit import submit
+from jobs.cluster.submit import submit
 from rlpeft.errors import ClusterError
 
 HOST = """

@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs import watchdog
-from jobs.attend import MISTAKE, TRY_AGAIN
+from jobs.cluster import watchdog
+from jobs.cluster.attend import MISTAKE, TRY_AGAIN
 from jobs.train import run
 
 DRIVER = Path(__file__).with_name("driver.py")

@@ -11,14 +11,14 @@ import warnings
 import pytest
 import torch
 
-from jobs.command import in_one_line
+from jobs.cluster.ending import in_one_line
 from jobs.train import run
 from rlpeft.build import build_prompter, check_inputs
-from rlpeft.checkpoint import load_checkpoint, save_checkpoint
-from rlpeft.config import load_recipe
-from rlpeft.experts import load_expert
-from rlpeft.report import write_report
-from rlpeft.scorer import build_scorer
+from rlpeft.experts.files import load_expert
+from rlpeft.recipe.run import load_recipe
+from rlpeft.recipe.scorer import build_scorer
+from rlpeft.report.page import write_report
+from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.tasks.catalogue import load_task
 
 SEEDS = range(25)

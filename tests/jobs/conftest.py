@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlpeft.config import parse_recipe
+from rlpeft.recipe.run import parse_recipe
 
 # Ray reads these when it is imported. Given a token it need not write one into the home folder.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def tiny_experts(tmp_path_factory, make_expert):
     """Two experts of the tiny base, each turning its multipliers a little."""
     from rlpeft.build import build_state
-    from rlpeft.digests import model_digest
-    from rlpeft.models import resolve_model
+    from rlpeft.models.digest import model_digest
+    from rlpeft.models.folder import resolve_model
 
     root = tmp_path_factory.mktemp("experts")
     state = build_state(
@@ -47,7 +47,7 @@ def tiny_experts(tmp_path_factory, make_expert):
 @pytest.fixture
 def adapt_recipe(tiny_experts):
     """A maker of small searches over `tiny_experts`; sections are replaced by name."""
-    from rlpeft.adapt.config import AdaptRecipe
+    from rlpeft.recipe.adapt import AdaptRecipe
 
     def make(**changes):
         sections = {

@@ -8,12 +8,12 @@ import torch
 from typer.testing import CliRunner
 
 from jobs.adapt import read_inputs, run
-from rlpeft.cli import app
-from rlpeft.digests import model_digest
+from jobs.cli import app
 from rlpeft.errors import CheckpointError, DataError, ExpertError
-from rlpeft.experts import load_expert
-from rlpeft.mixing import ExpertSet
-from rlpeft.models import resolve_model
+from rlpeft.experts.files import load_expert
+from rlpeft.experts.mixture import ExpertSet
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
 
 
 class CutOff(Exception):

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from rlpeft.cli import app
-from rlpeft.models import PACKAGED
+from jobs.cli import app
+from rlpeft.models.folder import PACKAGED
 
 RECIPE = """
 name = "quick"

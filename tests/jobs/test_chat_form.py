@@ -8,15 +8,16 @@ import pytest
 from jobs.library import recipe_of
 from jobs.serve import FirstPass
 from rlpeft import build
-from rlpeft.adapt.strategies import Question
 from rlpeft.build import build_prompter, fingerprint, pinned
-from rlpeft.chat import ChatForm, Talk
-from rlpeft.config import Recipe
-from rlpeft.digests import model_digest
+from rlpeft.choose.strategies import Question
 from rlpeft.errors import ExpertError
-from rlpeft.models import load_tokenizer, resolve_model
-from rlpeft.prompts import encode_prompt
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.recipe.run import Recipe
 from rlpeft.tasks.base import ProblemSet
+from rlpeft.tokens.chat import ChatForm, Talk
+from rlpeft.tokens.prompts import encode_prompt
 from rlpeft.types import Problem
 
 TINY = resolve_model("tiny")

@@ -10,7 +10,7 @@ from jobs.sft import run as sft_run
 from jobs.train import run
 from rlpeft.errors import CheckpointError, FileError
 from rlpeft.files import PARTIAL
-from rlpeft.metrics import OWN_METRICS, OWN_PREFIXES, read_metrics
+from rlpeft.runs.records import OWN_METRICS, OWN_PREFIXES, read_metrics
 
 
 def contents(folder):

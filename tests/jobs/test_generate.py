@@ -6,12 +6,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from jobs.cli import app
 from rlpeft.build import build_state
-from rlpeft.cli import app
-from rlpeft.config import parse_recipe
-from rlpeft.digests import model_digest
-from rlpeft.experts import load_expert
-from rlpeft.models import resolve_model
+from rlpeft.experts.files import load_expert
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.recipe.run import parse_recipe
 
 
 @pytest.fixture(scope="module")

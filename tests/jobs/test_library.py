@@ -7,9 +7,9 @@ import torch
 
 from jobs.adapt import expert_folders
 from jobs.library import read_experts, recipe_of
-from rlpeft.digests import model_digest
 from rlpeft.errors import ExpertError
-from rlpeft.models import resolve_model
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
 
 TINY = model_digest(resolve_model("tiny"))
 FOREIGN = {"q.svf_z": torch.ones(4)}

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from jobs.make_tiny import corpus_batch, corpus_row, make_model, make_tokenizer, train
-from rlpeft.models import load_tokenizer, resolve_model
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.tasks.tiny import SKILLS, digit_strings
 
 TRAINABLE, HELD_OUT = digit_strings()

@@ -10,11 +10,11 @@ from jobs.evaluate import evaluate_expert
 from jobs.folder import start_or_continue
 from jobs.library import read_experts, recipe_of
 from rlpeft.build import build_card, build_state, fingerprint
-from rlpeft.checkpoint import save_checkpoint
-from rlpeft.digests import model_digest
 from rlpeft.errors import CheckpointError
-from rlpeft.export import export_expert
-from rlpeft.models import resolve_model
+from rlpeft.experts.export import export_expert
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.runs.checkpoint import save_checkpoint
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.types import Problem
 

@@ -24,10 +24,11 @@ from jobs.library import open_library, recipe_of
 from jobs.recipes import read_recipe
 from jobs.train import run
 from rlpeft.build import build_state
-from rlpeft.config import parse_recipe
-from rlpeft.digests import model_digest
-from rlpeft.models import load_tokenizer, resolve_model
-from rlpeft.prompts import encode_prompt
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.recipe.run import parse_recipe
+from rlpeft.tokens.prompts import encode_prompt
 from rlpeft.types import Problem, Sampling
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -102,7 +103,7 @@ def server(experts: Path, engine: str, log: Path) -> Iterator[tuple[str, subproc
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from rlpeft.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from jobs.cli import main; main()", "serve"]
     command += ["--experts", str(experts), "--auto", "classifier", "--port", str(port)]
     command += ["--engine", engine]  # and the default lengths, which are four times the context
     with log.open("wb") as stream:

@@ -10,10 +10,11 @@ import pytest
 from jobs.folder import lone_run
 from jobs.train import run
 from rlpeft.errors import CheckpointError
-from rlpeft.experts import load_expert
-from rlpeft.metrics import completions_steps, read_completions
-from rlpeft.models import load_tokenizer, resolve_model
-from rlpeft.report import write_report
+from rlpeft.experts.files import load_expert
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.report.page import write_report
+from rlpeft.runs.records import completions_steps, read_completions
 
 
 class CutOff(Exception):

@@ -97,9 +97,9 @@ def chain_engine():
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from rlpeft.config import SvfAdapter
-    from rlpeft.policy import attach_adapter
-    from rlpeft.rollout.hf_engine import HfEngine
+    from rlpeft.adapters.policy import attach_adapter
+    from rlpeft.recipe.run import SvfAdapter
+    from rlpeft.rollout.hf.engine import HfEngine
 
     def make(tokenizer, steps, *, eos_ids=(2,), context=64):
         size = len(tokenizer)

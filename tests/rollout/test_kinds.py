@@ -6,11 +6,11 @@ hold what four have: special tokens, prefix tokens that are no BOS, and a templa
 
 import pytest
 
-from rlpeft.checks.laws import engines
-from rlpeft.checks.laws.engines import Stage
-from rlpeft.checks.laws.finding import Verdict
-from rlpeft.checks.laws.subject import Subject
-from rlpeft.checks.laws.table import ENGINE_LAWS, LAWS, Needs
+from rlpeft.laws import engines
+from rlpeft.laws.engines import Stage
+from rlpeft.laws.finding import Verdict
+from rlpeft.laws.subject import Subject
+from rlpeft.laws.table import ENGINE_LAWS, LAWS, Needs
 
 TRIMMING = (
     "<s>{% for m in messages %}{{ m.role }}:{{ m.content | trim }}"

@@ -7,11 +7,11 @@ import torch
 
 from jobs.recipes import find_recipe, recipe_names
 from rlpeft.adapter_state import AdapterState
-from rlpeft.config import LoraFamilyAdapter, SvfAdapter, load_recipe
+from rlpeft.adapters.policy import adapter_state, attach_adapter
 from rlpeft.errors import EngineError
-from rlpeft.policy import adapter_state, attach_adapter
-from rlpeft.rollout.base import Delivery
-from rlpeft.rollout.hf_engine import HfEngine
+from rlpeft.recipe.run import LoraFamilyAdapter, SvfAdapter, load_recipe
+from rlpeft.rollout.engine import Delivery
+from rlpeft.rollout.hf.engine import HfEngine
 from rlpeft.rollout.proof import Prover, kicked
 
 CANARY = [[1, 7, 9, 22, 31, 4], [1, 8, 40, 12]]

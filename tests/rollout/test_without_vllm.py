@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-WITHOUT = "import sys; sys.modules['vllm'] = None; from rlpeft.cli import main; main()"
+WITHOUT = "import sys; sys.modules['vllm'] = None; from jobs.cli import main; main()"
 
 
 @pytest.mark.parametrize("engine", ["hf", "vllm"])
@@ -28,8 +28,8 @@ def tiny_expert(make_expert):
     """An expert that changes nothing: it is not to be loaded."""
     import torch
 
-    from rlpeft.digests import model_digest
-    from rlpeft.models import resolve_model
+    from rlpeft.models.digest import model_digest
+    from rlpeft.models.folder import resolve_model
 
     tensors = {"base_model.model.model.layers.0.self_attn.q_proj.svf_z": torch.ones(128)}
     return make_expert("same", tensors, base_digest=model_digest(resolve_model("tiny")))

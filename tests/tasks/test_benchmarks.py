@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlpeft.config import TaskConfig
 from rlpeft.errors import DataError
+from rlpeft.recipe.run import TaskConfig
 from rlpeft.tasks import load_task
 from rlpeft.tasks.benchmarks import (
     aqua,

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from rlpeft.config import TaskConfig
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.run import TaskConfig
 from rlpeft.tasks import load_task
 from rlpeft.tasks.catalogue import refuse_golds
 from rlpeft.tasks.jsonl import read_jsonl

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from rlpeft.config import TaskConfig
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.run import TaskConfig
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.kinds import ask_kind
 

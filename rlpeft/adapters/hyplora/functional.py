@@ -16,8 +16,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from rlpeft.adapters.lowrank.functional import image_norm2, image_rows, squared_norm, wide
-from rlpeft.geometry import (
+from rlpeft.adapters.geometry import (
     SMALLEST_RADIUS,
     Bound,
     arcsine_ratio,
@@ -27,6 +26,7 @@ from rlpeft.geometry import (
     saturation,
     time_coordinate,
 )
+from rlpeft.adapters.lowrank.functional import image_norm2, image_rows, squared_norm, wide
 
 LARGEST_UNIT_RADIUS = 10.0
 SMALLEST_NORM2 = 1e-12

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from peft.utils import PeftType
 
+from rlpeft.adapters.geometry import MAPS, Map
 from rlpeft.adapters.lowrank.config import LowRankConfig
 from rlpeft.adapters.moslora.spaces import SPACES
 from rlpeft.errors import ConfigError
-from rlpeft.geometry import MAPS, Map
 
 ROUTERS = ("linear", "mlp", "z")
 HIDDEN = 8

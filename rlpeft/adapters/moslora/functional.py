@@ -16,9 +16,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from rlpeft.adapters.geometry import MARGIN, SMALLEST_RADIUS, Bound, Map, saturated
 from rlpeft.adapters.lowrank.functional import image_rows, squared_norm, wide
 from rlpeft.adapters.moslora.spaces import CONSTANT, SPACES
-from rlpeft.geometry import MARGIN, SMALLEST_RADIUS, Bound, Map, saturated
 
 
 class RouterWeights(NamedTuple):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from rlpeft.adapters.geometry import Map, gain
 from rlpeft.adapters.lowrank.functional import image_norm2
-from rlpeft.geometry import Map, gain
 
 MAX_RADIUS = 4.0
 """Bound of sqrt(-kappa) ‖x̃‖ under map 'ambient', whose hyperbolic gain grows like sinh."""

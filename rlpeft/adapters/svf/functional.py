@@ -1,6 +1,7 @@
 """Singular-value fine-tuning, W' = U diag(s * z) Vᵀ (Transformer², arXiv 2501.06252, §3.1).
 
-Nothing here forms U diag(s z) Vᵀ. With the square factor B (`rlpeft.factors`) the *change* is
+Nothing here forms U diag(s z) Vᵀ. With the square factor B (`rlpeft.adapters.svf.factors`) the
+*change* is
 
     output side (M <= N):  W' = W + B diag(z - 1) Bᵀ W      y' = y + B((z - 1) * Bᵀ y)
     input side  (M >  N):  W' = W + W B diag(z - 1) Bᵀ      y' = W(x + B((z - 1) * Bᵀ x))
@@ -27,7 +28,7 @@ import torch
 import torch.nn.functional as F
 
 from rlpeft.adapters.autocast import without_autocast
-from rlpeft.factors import Factors
+from rlpeft.adapters.svf.factors import Factors
 
 SMALLEST_DIVISOR = 0.05
 """Below this |z| the dense backward forms G instead of dividing, which would lose digits."""

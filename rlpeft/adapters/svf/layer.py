@@ -16,6 +16,7 @@ from rlpeft.adapters.linear import full_weight, linear_shape, turned
 from rlpeft.adapters.rows import check_rows
 from rlpeft.adapters.svf.base_weight import Stamp
 from rlpeft.adapters.svf.config import SvfConfig
+from rlpeft.adapters.svf.factors import Factors, factorise
 from rlpeft.adapters.svf.functional import (
     dense_linear,
     dense_weight,
@@ -25,7 +26,6 @@ from rlpeft.adapters.svf.functional import (
     spectral_weight,
 )
 from rlpeft.errors import ModelError
-from rlpeft.factors import Factors, factorise
 
 PLAIN_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 

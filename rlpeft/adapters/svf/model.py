@@ -13,11 +13,11 @@ from transformers.pytorch_utils import Conv1D
 from rlpeft.adapters.linear import full_weight
 from rlpeft.adapters.rows import MixedBatches
 from rlpeft.adapters.svf.config import SvfConfig
+from rlpeft.adapters.svf.factors import warm_cache
 from rlpeft.adapters.svf.layer import SvfLinear
 from rlpeft.adapters.svf.same_base import hold_to_base
 from rlpeft.adapters.targets import DefaultTargets, check_forward_is_used
 from rlpeft.errors import ConfigError, ModelError
-from rlpeft.factors import warm_cache
 
 LLAMA_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

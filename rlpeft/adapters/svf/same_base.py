@@ -13,9 +13,9 @@ import torch
 
 from rlpeft.adapters.linear import full_weight
 from rlpeft.adapters.svf.config import SvfConfig
+from rlpeft.adapters.svf.factors import weight_digest
 from rlpeft.adapters.svf.layer import SvfLinear
 from rlpeft.errors import ModelError
-from rlpeft.factors import weight_digest
 
 ROUNDED = (torch.bfloat16, torch.float16)
 """Types that a base in fp32 may have had in training, when its weights were rounded to them."""

@@ -6,10 +6,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from rlpeft.adapters import HypLoraConfig
+from rlpeft.adapters.geometry import saturation
 from rlpeft.adapters.hyplora import HypLoraLinear
 from rlpeft.adapters.lowrank.functional import gram, image_norm2
 from rlpeft.errors import ConfigError
-from rlpeft.geometry import saturation
 
 N, M, R = 24, 20, 6
 

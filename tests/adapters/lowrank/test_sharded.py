@@ -12,10 +12,10 @@ from peft import get_peft_model
 from torch import nn
 
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig
+from rlpeft.adapters.geometry import gain
 from rlpeft.adapters.hyplora import functional as hyplora
 from rlpeft.adapters.lowrank.functional import gram
 from rlpeft.adapters.moslora import functional as moslora
-from rlpeft.geometry import gain
 
 SHARDS = 4
 

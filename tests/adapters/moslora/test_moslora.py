@@ -6,10 +6,10 @@ from peft import PeftModel, get_peft_model
 from torch import nn
 
 from rlpeft.adapters import MoSLoraConfig
+from rlpeft.adapters.geometry import gain
 from rlpeft.adapters.lowrank.functional import image_norm2
 from rlpeft.adapters.moslora import SPACES, MoSLoraLinear, Space
 from rlpeft.errors import ConfigError, ModelError
-from rlpeft.geometry import gain
 
 N, M = 24, 20
 PROMPT = torch.tensor([[5, 9, 12, 7, 33, 2], [8, 8, 41, 3, 59, 10]])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from rlpeft.adapters.svf.factors import Factors, factorise
 from rlpeft.adapters.svf.functional import (
     dense_linear,
     dense_weight,
@@ -17,7 +18,6 @@ from rlpeft.adapters.svf.functional import (
     spectral_linear,
     spectral_weight,
 )
-from rlpeft.factors import Factors, factorise
 
 W = torch.tensor([[3.0, 0.0], [4.0, 5.0]])
 

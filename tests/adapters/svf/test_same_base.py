@@ -8,8 +8,8 @@ import torch
 from peft import PeftModel, get_peft_model
 
 from rlpeft.adapters import SvfConfig
+from rlpeft.adapters.svf.factors import weight_digest
 from rlpeft.errors import ModelError
-from rlpeft.factors import weight_digest
 
 IDS = torch.tensor([[5, 9, 12, 7, 33, 2]])
 Q = "model.layers.0.self_attn.q_proj"

@@ -15,9 +15,10 @@ def test_updates_are_as_exact_as_the_goals_ask():
 
 @pytest.mark.parametrize("name", ["HypLoRA", "MoSLoRA"])
 def test_generation_runs_the_fused_forms(name):
-    from rlpeft.eos import eos_ids
-    from rlpeft.models import load_tokenizer, resolve_model
-    from rlpeft.rollout.hf_engine import HfEngine
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.models.tokenizer import load_tokenizer
+    from rlpeft.rollout.hf.engine import HfEngine
+    from rlpeft.tokens.eos import eos_ids
 
     path = resolve_model("tiny")
     tokenizer, policy = load_tokenizer(path), moved("tiny", ADAPTERS[name])

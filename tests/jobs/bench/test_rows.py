@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.bench.rows import BenchRow, apart
-from rlpeft.cli import app
+from jobs.cli import app
 from rlpeft.errors import EngineError
 
 

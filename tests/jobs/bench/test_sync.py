@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from jobs.bench.sync import factor_flops, plain_flops
-from rlpeft.config import SvfAdapter
-from rlpeft.models import load_base_model, resolve_model
-from rlpeft.policy import adapter_state, attach_adapter
+from rlpeft.adapters.policy import adapter_state, attach_adapter
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.load import load_base_model
+from rlpeft.recipe.run import SvfAdapter
 
 
 def test_flops_of_a_token_are_those_counted_by_hand() -> None:

@@ -1,0 +1,116 @@
+"""The command line: what each command is called, and how a mistake is told.
+
+Commands import what they need when they run, so that `rlpeft --help` answers at once. A mistake
+of the user is one line and exit code 1, never a traceback.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from jobs.cli import analyze, cem, compare, experts, models, ray_jobs, reward
+from jobs.cli.adapt import adapt
+from jobs.cli.bench import bench
+from jobs.cli.doctor import doctor
+from jobs.cli.env import env
+from jobs.cli.evaluate import evaluate
+from jobs.cli.export import export
+from jobs.cli.generate import generate
+from jobs.cli.report import report
+from jobs.cli.serve import serve
+from jobs.cli.sft import sft
+from jobs.cli.train import train
+from jobs.cluster.ending import in_one_line
+from rlpeft import __version__
+from rlpeft.shadow import exit_if_hidden
+from rlpeft.typed import typeable
+
+EPILOG = typeable("Begin with: rlpeft train quickstart")
+
+
+class OneLineErrors(TyperGroup):
+    """A group whose commands end in one line where the user made a mistake."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; turn a user's mistake into a line and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            line = in_one_line(error)
+            if line is None:
+                raise
+            typer.echo(line, err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def print_version(is_asked: bool) -> None:
+    """Print the version and end, if it is asked for."""
+    if is_asked:
+        typer.echo(f"rlpeft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Reinforcement-learning fine-tuning of language models with tiny, mixable adapters."""
+
+
+app.command()(train)
+app.command()(sft)
+for job_command in (ray_jobs.submit, ray_jobs.status, ray_jobs.logs, ray_jobs.stop):
+    app.command()(job_command)
+app.command()(doctor)
+app.command()(evaluate)
+app.command()(adapt)
+app.command()(generate)
+app.command()(serve)
+app.command()(export)
+app.command()(report)
+app.command()(bench)
+app.command()(env)
+app.add_typer(cem.app, name="cem")
+app.add_typer(experts.app, name="experts")
+app.add_typer(analyze.app, name="analyze")
+app.add_typer(compare.app, name="compare")
+app.add_typer(models.app, name="models")
+app.add_typer(reward.app, name="reward")
+
+
+def let_flow(group: typer.Typer) -> None:
+    """Let paragraphs of help flow: of all but the first, Typer keeps our source's line breaks."""
+    for command in group.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(lines.split()) for lines in paragraphs)
+    for member in group.registered_groups:
+        let_flow(member.typer_instance or app)
+
+
+let_flow(app)
+
+
+def main() -> None:
+    """Entry point of the `rlpeft` command."""
+    # Rewards named by dotted path are looked up where the command is run, as TRL's CLI does.
+    sys.path.insert(0, "")
+    exit_if_hidden()
+    app()

@@ -1,0 +1,77 @@
+"""The command that examines a recipe, as `rlpeft doctor` knows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+
+from jobs.cli.examined import examined
+from jobs.cli.options import Overrides
+from jobs.cli.readings import print_readings
+from jobs.recipes import read_recipe
+
+if TYPE_CHECKING:
+    from rlpeft.doctor.row import Check
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    overrides: Overrides = None,
+    prompts: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Show the first N prompts token by token, and what would be trained.",
+        ),
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Look for what would stop a run or spoil it, before any long work; exit 1 if it is there."""
+    found = read_recipe(recipe, overrides or ())
+    from jobs.cluster.ending import quiet_libraries
+    from rlpeft.doctor.examine import examine
+    from rlpeft.doctor.reading import Look, as_tree
+
+    quiet_libraries()
+    checks, look = [], Look(prompts) if prompts else None
+    with Console(stderr=True).status("examining the recipe") as status:
+        for check in examine(found, look=look):
+            checks.append(check)
+            status.update(f"examined {check.name}")
+    healthy = all(check.status != "fail" for check in checks)
+    if as_json:
+        tree: dict[str, Any] = {"ok": healthy, "checks": [asdict(check) for check in checks]}
+        if look:
+            tree |= {"ends": look.ends and as_tree(look.ends)}
+            tree |= {"prompts": [as_tree(reading) for reading in look.readings]}
+        typer.echo(json.dumps(tree))
+    else:
+        Console().print(table(checks))
+        if look:
+            print_readings(look, Console())
+        typer.echo(conclusion(checks))
+    raise typer.Exit(0 if healthy else 1)
+
+
+def table(checks: Sequence[Check]) -> RenderableType:
+    """A row for each check; what to do stands below what was found."""
+    rows = ((check.name, check.status, check.found, check.advice) for check in checks)
+    return examined(("check", "found"), rows, COLOURS)
+
+
+def conclusion(checks: Sequence[Check]) -> str:
+    """What the table says, in one line."""
+    counts = {status: sum(check.status == status for check in checks) for status in COLOURS}
+    if counts["fail"]:
+        return f"{counts['fail']} to mend, {counts['warn']} to know of: do not start this run yet"
+    if counts["warn"]:
+        return f"nothing to mend, {counts['warn']} to know of"
+    return "nothing to mend"

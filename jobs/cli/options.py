@@ -1,0 +1,42 @@
+"""Options that several commands take, and what they refuse before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlpeft.errors import ConfigError
+from rlpeft.files import check_place
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe; may be repeated."),
+]
+
+
+def folder_to_write(path: Path | None) -> Path | None:
+    """Refuse an `--out` in which no folder can be written, before any work; a Typer callback."""
+    if path is not None:
+        check_place(path.expanduser(), folder=True)
+    return path
+
+
+def file_to_write(path: Path | None) -> Path | None:
+    """Refuse an `--out` to which no file can be written, before any work; a Typer callback."""
+    if path is not None:
+        check_place(path.expanduser(), folder=False)
+    return path
+
+
+def refuse_own_input(file: Path | None, out: Path | None) -> None:
+    """Refuse to write answers over what they answer.
+
+    Raises:
+        ConfigError: both are one file.
+    """
+    if file is None or out is None or not (file.exists() and out.exists()):
+        return
+    if file.samefile(out):
+        raise ConfigError(f"--out must not be the file that is read, got {str(out)!r} for both.")

@@ -1,0 +1,96 @@
+"""`rlpeft serve`."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from jobs.cli.generate import EngineName, Stop
+from jobs.cluster.ending import quiet_libraries
+
+Length = int | None
+
+
+class Auto(StrEnum):
+    """First passes of the model `auto`."""
+
+    PROMPT = "prompt"
+    CLASSIFIER = "classifier"
+    OFF = "off"
+
+
+ROOM = "Room for a prompt, one with that of --max-tokens: either may use what the other leaves."
+
+CHOICE = typer.Option(
+    help="How the model `auto` chooses an expert for each request: the base model says which, or "
+    "a classifier among the experts does; or no such model."
+)
+
+
+def serve(
+    experts: Annotated[
+        Path, typer.Option(help="Folder with experts, at any depth.", metavar="DIR")
+    ] = Path("runs"),
+    auto: Annotated[Auto, CHOICE] = Auto.PROMPT,
+    model: Annotated[
+        str | None, typer.Option(help="Base model. Default: that of the experts.")
+    ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="What generates, behind the same server.")
+    ] = EngineName.VLLM,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="RLPEFT_API_KEY", help="What clients must send.")
+    ] = None,
+    max_prompt_tokens: Annotated[Length, typer.Option(min=1, help=ROOM)] = None,
+    max_tokens: Annotated[
+        Length, typer.Option(min=1, help="Room for an answer; see --max-prompt-tokens.")
+    ] = None,
+    stop: Stop = None,
+) -> None:
+    """Serve base and experts by the OpenAI protocol, many experts in one batch.
+
+    A request's `model` is `base`, the name of an expert (a mixture is one too), or `auto`: two
+    passes, choosing the expert first; the header `x-rlpeft-expert` tells which one answered.
+    Answers end at the stop strings that the expert was trained with, unless the request has its
+    own. Lengths are 1024 each unless given, or what the model has. Needs vLLM, with either engine.
+
+    curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
+    'Content-Type: application/json'
+    """
+    from jobs.library import recipe_of
+    from jobs.serve import Lengths
+    from jobs.serve import serve as run
+
+    quiet_libraries()
+    recipe = recipe_of(experts, model=model, rollout={"engine": engine.value})
+    run(
+        experts,
+        recipe,
+        host=host,
+        port=port,
+        api_key=api_key,
+        auto=None if auto is Auto.OFF else auto.value,
+        lengths=Lengths(max_prompt_tokens, max_tokens),
+        stop=stop,
+    )
+    leave()
+
+
+def leave() -> NoReturn:
+    """End this process, in order, but for the interpreter's own clean-up.
+
+    That would print what Triton's bindings hold for ever, forty lines of "leaked". By now the
+    engine is closed, and every answer is given.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

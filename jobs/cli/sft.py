@@ -1,0 +1,54 @@
+"""`rlpeft sft`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.options import Overrides, folder_to_write
+from jobs.cluster.ending import quiet_libraries
+from jobs.cluster.travel import run_folder
+from rlpeft.models.folder import resolve_model
+
+
+def sft(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            callback=folder_to_write,
+            help="Run folder; an unfinished run in it continues. Default: runs/NAME-sft.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Train an expert on written answers (trl.SFTTrainer), then test it against its base model.
+
+    The recipe is one of `rlpeft train`, and any adapter will do: --set adapter.type=hyplora.
+
+    sft.completion says what the model shall write, from columns of the data: {answer} by default,
+    {output} for Math-10K, {solution} for GSM8K.
+
+    Batch, steps and optimizer are train.prompts_per_step, train.steps and the learner section.
+    """
+    from jobs.recipes import read_recipe
+
+    found = read_recipe(recipe, overrides or ())
+    resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
+    from jobs.cli.console import print_closing, run_shown
+    from jobs.sft import run
+    from rlpeft.report.page import write_report
+
+    folder = run_folder(out, f"{found.name}-sft")
+    quiet_libraries()
+    with run_shown(folder, found.train.steps) as display:
+        summary = run(found, folder, on_step=display.step)
+    summary["report"] = str(write_report(folder))
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        print_closing(summary)

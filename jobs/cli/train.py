@@ -1,0 +1,70 @@
+"""The command that trains, as `rlpeft train` and as `python -m jobs.train` know it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.options import Overrides, folder_to_write
+from jobs.cluster.attend import go_on_attended
+from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
+from jobs.cluster.travel import run_folder
+from jobs.recipes import read_recipe
+from rlpeft.errors import ConfigError
+from rlpeft.models.folder import resolve_model
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            callback=folder_to_write,
+            help="Run folder; an unfinished run in it continues. Default: runs/NAME.",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: one here."),
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Train an expert by reinforcement learning, then test it against its base model."""
+    found = read_recipe(recipe, overrides or ())
+    if local and address is not None:
+        raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
+    folder = run_folder(out, found.name)
+    resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
+    if not local:
+        go_on_attended()
+    from jobs.cli.console import print_closing, run_shown
+    from jobs.train import run
+    from rlpeft.report.page import write_report
+
+    quiet_libraries()
+    end_in_one_line()
+    with run_shown(folder, found.train.steps) as display:
+        summary = run(found, folder, address=address, ray=not local, on_step=display.step)
+    summary["report"] = str(write_report(folder))
+    if as_json:
+        typer.echo(json.dumps(summary))
+    else:
+        print_closing(summary)
+
+
+def main() -> None:
+    """Run `train` from the command line; an error is one line and an exit code."""
+    try:
+        typer.run(train)
+    except Exception as error:
+        line = in_one_line(error)
+        if line is None:
+            raise
+        typer.echo(line, err=True)
+        sys.exit(exit_code(error))

@@ -1,0 +1,207 @@
+"""Ray, as far as a run needs it: connect, reserve with a deadline, fetch with plain errors."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from jobs.cluster.heads import REACH_TIMEOUT_S, TOKEN_COMMANDS, head_of, speaks_http
+from jobs.cluster.lifelines import end_without_raylet, watched
+from jobs.cluster.note import dependent
+from rlpeft.errors import ClusterError
+from rlpeft.recipe.run import ResourceConfig
+
+REFUSALS = (ConnectionError, ValueError, RuntimeError)
+"""What Ray raises where it cannot connect or start; other errors are defects."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be connected to a cluster; what was connected or started here ends here.
+
+    Args:
+        address: of the cluster's head, `host:port`, or of its dashboard, `http://host:port`, or
+            `auto`. If absent: the cluster this process was submitted to, or one running on this
+            machine, or a new one on this machine.
+
+    Raises:
+        ClusterError: no cluster there, it wants a token, or it has no node on this machine.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    with dependent(), _joined(_head(address)):
+        yield
+
+
+@contextmanager
+def _joined(address: str | None) -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    except AuthenticationError as error:
+        raise ClusterError(f"the Ray cluster wants a token. {TOKEN_COMMANDS}") from error
+    except Exception as error:  # Ray raises that class itself where a node is slow to start
+        if type(error) is not Exception and not isinstance(error, REFUSALS):
+            raise
+        raise ClusterError(_no_cluster(address or "this machine", error)) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler, in C++, ends the process with a stack of machine addresses.
+        signal.signal(signal.SIGTERM, before)
+    try:
+        with watched():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _head(address: str | None) -> str | None:
+    """The head's address; fails at once where nobody listens: Ray itself would try for minutes."""
+    if address is not None and address.startswith(("http://", "https://")):
+        return head_of(address)
+    place = (address or "").removeprefix("ray://")
+    if not place.rpartition(":")[2].isdigit():
+        return address
+    try:
+        _touch(place)
+    except OSError as error:
+        raise ClusterError(_no_cluster(place, error)) from error
+    return head_of(f"http://{place}") if speaks_http(place) else address
+
+
+def is_listening(place: str) -> bool:
+    """Whether anything listens at `host:port`."""
+    try:
+        _touch(place)
+    except OSError:
+        return False
+    return True
+
+
+def _touch(place: str) -> None:
+    host, _, port = place.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_TIMEOUT_S).close()
+
+
+def _no_cluster(where: str, error: Exception) -> str:
+    return (
+        f"a Ray cluster must answer at {where}, got: {first_line(error)}. Start one with "
+        "`ray start --head`, correct --address, or run without a cluster: train --local, or adapt."
+    )
+
+
+def bundles_of(resources: ResourceConfig, num_engines: int) -> list[dict[str, float]]:
+    """What to reserve: the learner, then each engine, then each reward worker."""
+    learner = _bundle(resources.learner_cpus, resources.learner_gpus)
+    engine = _bundle(resources.engine_cpus, resources.engine_gpus)
+    reward = _bundle(1, resources.reward_gpus)
+    return [learner, *[engine] * num_engines, *[reward] * resources.reward_workers]
+
+
+def _bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+
+
+@contextmanager
+def reserved(bundles: Sequence[dict[str, float]], *, timeout_s: float) -> Iterator[PlacementGroup]:
+    """Hold resources on the cluster.
+
+    Raises:
+        ClusterError: they were not free within `timeout_s`; says what is asked and what there is.
+    """
+    group = placement_group(list(bundles), strategy="PACK")
+    try:
+        started = time.monotonic()
+        if not group.wait(timeout_s):
+            raise ClusterError(_unplaced(bundles, time.monotonic() - started))
+        yield group
+    finally:
+        remove_placement_group(group)
+
+
+def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
+    asked = {kind: sum(bundle.get(kind, 0) for bundle in bundles) for kind in ("CPU", "GPU")}
+    has, free = ray.cluster_resources(), ray.available_resources()
+    kinds = [
+        f"{kind}: {asked[kind]:g} asked, {has.get(kind, 0):g} there, {free.get(kind, 0):g} free"
+        for kind in ("CPU", "GPU")
+        if asked[kind]
+    ]
+    return (
+        f"the cluster must have room for {len(bundles)} actors within "
+        f"resources.placement_timeout_s; after {waited_s:.0f} s it has none ({'; '.join(kinds)}). "
+        "Lower rollout.num_engines or the numbers in [resources], wait for other jobs, add nodes, "
+        "or run without a cluster: train --local, or adapt."
+    )
+
+
+def place(
+    actor: type, group: PlacementGroup, bundle: int, *, threads: int = 1, **options: Any
+) -> Any:
+    """Wrap a plain class as an actor that takes one bundle; call `.remote(...)` on what comes."""
+    resources = group.bundle_specs[bundle]
+    return ray.remote(actor).options(
+        num_cpus=resources["CPU"],
+        num_gpus=resources.get("GPU", 0),
+        scheduling_strategy=PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=bundle
+        ),
+        # Read when OpenMP loads, so it must be set before the process imports torch.
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
+        **options,
+    )
+
+
+def send(method: Any, *arguments: Any) -> Any:
+    """Call an actor's method; a reference to its answer. Large arguments go by the object store."""
+    end_without_raylet()
+    return method.remote(*arguments)
+
+
+def put(value: Any) -> Any:
+    """Lay a value into the object store; a reference to it."""
+    end_without_raylet()
+    return ray.put(value)
+
+
+def fetch(reference: Any, *, timeout_s: float | None = None) -> Any:
+    """Wait for a remote result; an exception raised by remote code is raised here as itself.
+
+    Raises:
+        ActorLostError: the process that should have answered is gone or did not answer in time.
+    """
+    end_without_raylet()
+    try:
+        return ray.get(reference, timeout=timeout_s)
+    except RayTaskError as error:
+        raise error.cause from error
+    except GetTimeoutError as error:
+        raise ActorLostError(f"no answer within {timeout_s:g} s") from error
+    except RayError as error:
+        end_without_raylet(ask_head=True)  # its actors are lost first
+        raise ActorLostError(first_line(error)) from error
+
+
+class ActorLostError(ClusterError):
+    """An actor's process, its node or its answer is gone: nothing is known of the work itself."""
+
+
+def first_line(error: Exception) -> str:
+    """The line of a message that says most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,87 @@
+"""What a recipe needs beside itself, and whether a job on another machine will find it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rlpeft.errors import ConfigError
+from rlpeft.models.folder import PACKAGED
+from rlpeft.recipe.run import Recipe
+from rlpeft.tasks.sources import SUFFIXES
+
+RAY_COPIES = "runtime_resources"
+"""Part of the path of every working folder that Ray makes for a job, and deletes in time."""
+
+
+def check_relative(recipe: Recipe, working_dir: Path | None) -> None:
+    """Refuse relative paths and modules that do not travel with the job.
+
+    Args:
+        working_dir: the folder that travels; the recipe alone does if absent.
+
+    Raises:
+        ConfigError: names the first that would not be found, and what sends it along.
+    """
+    for said, path in _named(recipe):
+        if working_dir is None:
+            raise ConfigError(
+                f"{said} is relative: a job looks for it in a folder of its own, to "
+                "which the recipe alone travels. Send the folder along: --working-dir . (with the "
+                "recipe in it), or name a path that the cluster's machines have."
+            )
+        if not (working_dir / path).exists():
+            raise ConfigError(
+                f"{said} must lie in the folder that travels with the job, {str(working_dir)!r} "
+                f"has no {path!r}. Copy it there, or write it relative to that folder."
+            )
+
+
+def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What names local things by a relative path, as it is said, and the path."""
+    if recipe.model.name not in PACKAGED and _is_relative(recipe.model.name):
+        yield f"model.name = {recipe.model.name!r}", recipe.model.name
+    yield from _task_paths(recipe.task.model_dump(mode="json"), "task")
+    for reward in recipe.reward:
+        module = reward.name.partition(":")[0] if ":" in reward.name else ""
+        file = Path(*(module or reward.name.rpartition(".")[0]).split("."))
+        for place in (file.with_suffix(".py"), file / "__init__.py") if file.name else ():
+            if place.is_file():
+                yield f"reward.name = {reward.name!r} ({place})", str(place)
+
+
+def _task_paths(task: dict[str, Any], name: str) -> Iterator[tuple[str, str]]:
+    path = task.get("path")
+    if path is not None and (_is_relative(path) or _looks_local(path)):
+        yield f"{name}.path = {path!r}", path
+    for option in ("tasks", "others"):  # of task `kind`
+        for number, inner in enumerate(task.get("options", {}).get(option, ())):
+            if isinstance(inner, dict):
+                yield from _task_paths(inner, f"{name}.options.{option}.{number}")
+
+
+def _is_relative(path: str) -> bool:
+    """Whether this names something here, and would not name it from another folder."""
+    return not Path(path).expanduser().is_absolute() and Path(path).exists()
+
+
+def _looks_local(path: str) -> bool:
+    """Whether this is relative and cannot be a Hub id, though it is not here."""
+    is_local = path.endswith(SUFFIXES) or path.startswith(("./", "../"))
+    return is_local and not Path(path).expanduser().is_absolute()
+
+
+def run_folder(out: Path | None, name: str) -> Path:
+    """The folder of a run, absolute; `runs/NAME` if none is named.
+
+    Raises:
+        ConfigError: it would lie in Ray's copy of a job's working folder, which does not last.
+    """
+    folder = (out or Path("runs") / name).expanduser().absolute()
+    if RAY_COPIES in folder.parts:
+        raise ConfigError(
+            f"--out must be an absolute path in a Ray job, where the run is kept: {str(folder)!r} "
+            f"lies in Ray's copy of the working folder, which Ray deletes. Add --out /DIR/{name}."
+        )
+    return folder

@@ -1,1 +1,0 @@
-"""Trained experts on tasks nobody trained for: which one, or which mixture (Transformer²)."""

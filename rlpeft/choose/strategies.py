@@ -1,0 +1,204 @@
+"""The first pass: which expert shall answer a prompt (Transformer², arXiv 2501.06252, §3.2).
+
+Three of the paper's ways, and the plainest:
+
+    prompt      the base model is asked what kind of problem it is (A)
+    classifier  an expert trained to tell kinds apart is asked (B)
+    few-shot    the mixture that `rlpeft adapt` found for the task answers everything (C)
+    NAME        one expert answers everything
+
+The question is neutral: it goes through no task's template, whose wording would give the kind
+away. `others`, and an answer without exactly one known label, mean the base model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from rewards.label import verify_label
+from rlpeft.errors import ExpertError
+from rlpeft.evaluate import Prompter
+from rlpeft.experts.files import ExpertCard
+from rlpeft.experts.mixture import BASE, ExpertSet
+from rlpeft.rollout.fleet import Fleet
+from rlpeft.suggest import did_you_mean
+from rlpeft.tasks.kinds import OTHERS, ask_kind, label_of
+from rlpeft.types import Problem, Prompt, Sampling
+
+FIRST_PASSES = ("prompt", "classifier")
+"""Strategies that ask before they answer."""
+
+FIRST_PASS = Sampling(max_tokens=24, temperature=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which expert answers, and what decided it."""
+
+    expert: str
+    why: str
+
+
+class Strategy(Protocol):
+    """The first pass."""
+
+    def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
+        """One choice a prompt; all prompts share one batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """One expert for everything: there is no first pass."""
+
+    expert: str
+    why: str = "named"
+
+    def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
+        """The same choice for each."""
+        return [Choice(self.expert, self.why) for _ in prompts]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of whom to learn the kind of a prompt, and how the answer is read.
+
+    Attributes:
+        kinds: label -> expert.
+        asked: expert that is asked; `None` for the base model.
+        task: the task that expert was trained on, whose wording is used.
+        passed_over: expert -> others of its kind, to which it is preferred.
+        stop: strings that end the answer.
+    """
+
+    kinds: Mapping[str, str]
+    asked: str | None = None
+    task: str | None = None
+    passed_over: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+
+    def ask(self, prompt: Prompt) -> Prompt:
+        """The question about this prompt."""
+        return ask_kind(prompt, [*self.kinds, OTHERS], self.task)
+
+    def read(self, answer: str) -> Choice:
+        """The expert that an answer means."""
+        labels = [*self.kinds, OTHERS]
+        label = verify_label(answer, OTHERS, labels=labels).extracted
+        who = self.asked or "the base model"
+        known = {label.casefold(): label for label in self.kinds}
+        if label in known:
+            expert = self.kinds[known[label]]
+            others = ", ".join(self.passed_over.get(expert, ()))
+            preferred = f"; {expert} is preferred to {others}" if others else ""
+            return Choice(expert, f"{who} says {known[label]!r}{preferred}")
+        said = f"says {label!r}" if label else f"gives no known kind: {answer.strip()[:40]!r}"
+        return Choice(BASE, f"{who} {said}")
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Ask for the kind of each prompt, on engines that hold the experts."""
+
+    question: Question
+    fleet: Fleet
+    prompter: Prompter
+
+    def choose(self, prompts: Sequence[Prompt]) -> list[Choice]:
+        """Ask for each prompt, greedily."""
+        asked = [Problem(f"kind/{k}", self.question.ask(p)) for k, p in enumerate(prompts)]
+        # A prompter remembers problems by id, and these ids stand for other questions next time.
+        prompter = self.prompter.afresh()
+        requests = [prompter.request(p, [0], expert=self.question.asked) for p in asked]
+        groups = self.fleet.rollout(requests, replace(FIRST_PASS, stop=self.question.stop))
+        return [self.question.read(group[0].text) for group in groups]
+
+
+def kinds_of(experts: ExpertSet) -> dict[str, list[str]]:
+    """Label -> experts: the last part of the name of each expert's task (`tiny/swap`: swap).
+
+    Of several experts of one task the one that validated best comes first, and the first by name
+    of equals. Mixtures and classifiers answer for no kind of their own.
+
+    Raises:
+        ExpertError: one label stands for different tasks, or none has a kind.
+    """
+    kinds: dict[str, dict[str, ExpertCard]] = {}
+    for name, card in zip(experts.names[1:], experts.cards, strict=True):
+        if card.mixture is None and not _is_classifier(card):
+            kinds.setdefault(label_of(str(card.task["name"])), {})[name] = card
+    if not kinds:
+        raise ExpertError("there must be an expert trained on a task to choose from, got none.")
+    return {label: _ranked(label, cards) for label, cards in kinds.items()}
+
+
+def _ranked(label: str, cards: Mapping[str, ExpertCard]) -> list[str]:
+    if len({(card.task["name"], card.task.get("path")) for card in cards.values()}) > 1:
+        tasks = ", ".join(
+            f"{name!r} on {card.task.get('path') or card.task['name']!r}"
+            for name, card in cards.items()
+        )
+        raise ExpertError(
+            f"the kind {label!r} must stand for one task, it stands for several: {tasks}. Leave "
+            "all but one out, or name one: --strategy NAME."
+        )
+
+    def order(name: str) -> tuple[float, str]:
+        found = cards[name].validation
+        return (math.inf if found is None else -found.value), name
+
+    return sorted(cards, key=order)
+
+
+def make_question(name: str, experts: ExpertSet) -> Question:
+    """The question of one of `FIRST_PASSES`.
+
+    Raises:
+        ExpertError: the experts have not what it needs.
+    """
+    ranked = kinds_of(experts)
+    kinds = {label: names[0] for label, names in ranked.items()}
+    others = {names[0]: names[1:] for names in ranked.values()}
+    if name == "prompt":
+        return Question(kinds, passed_over=others)
+    asked = _only(experts, name, "classifier (task `kind` or `tiny/kind`)", _is_classifier)
+    card = experts.cards[experts.names.index(asked) - 1]
+    return Question(kinds, asked, str(card.task["name"]), others, card.stop)
+
+
+def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompter) -> Strategy:
+    """The strategy of this name.
+
+    Raises:
+        ExpertError: no such strategy or expert, or the experts have not what it needs.
+    """
+    if name in FIRST_PASSES:
+        return Classify(make_question(name, experts), fleet, prompter)
+    if name == "few-shot":
+        mixed = _only(experts, name, "mixture (`rlpeft adapt`)", lambda c: c.mixture is not None)
+        return Fixed(mixed, "found for this task by rlpeft adapt")
+    if name not in experts.names:
+        raise ExpertError(
+            "--strategy must be prompt, classifier, few-shot or one of the experts "
+            f"{', '.join(experts.names)}, got {name!r}."
+            f"{did_you_mean(name, (*FIRST_PASSES, 'few-shot', *experts.names))}"
+        )
+    return Fixed(name)
+
+
+def _is_classifier(card: ExpertCard) -> bool:
+    return label_of(str(card.task["name"])) == "kind"
+
+
+def _only(experts: ExpertSet, strategy: str, what: str, fits: object) -> str:
+    assert callable(fits)
+    found = [n for n, c in zip(experts.names[1:], experts.cards, strict=True) if fits(c)]
+    if len(found) != 1:
+        raise ExpertError(
+            f"--strategy {strategy} needs exactly one {what} among the experts, got "
+            f"{', '.join(found) or 'none'}."
+        )
+    return found[0]

@@ -1,5 +1,0 @@
-"""`rlpeft doctor`."""
-
-from jobs.doctor import doctor
-
-__all__ = ["doctor"]

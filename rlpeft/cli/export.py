@@ -1,5 +1,0 @@
-"""`rlpeft export`."""
-
-from jobs.export import export
-
-__all__ = ["export"]

@@ -1,5 +1,0 @@
-"""`rlpeft report`."""
-
-from jobs.report import report
-
-__all__ = ["report"]

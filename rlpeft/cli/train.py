@@ -1,5 +1,0 @@
-"""`rlpeft train`."""
-
-from jobs.command import train
-
-__all__ = ["train"]

@@ -1,0 +1,174 @@
+"""Prompts as the model reads them: every token that an engine is given, and what follows.
+
+What is trained is shown of what was really sampled after the prompt; of recipes with `[sft]`, of
+the row that supervision learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rewards.verdict import Verdict
+from rlpeft.build import context_length
+from rlpeft.doctor.leak import occurrences
+from rlpeft.doctor.row import Check
+from rlpeft.evaluate import Prompter
+from rlpeft.models.folder import resolve_model
+from rlpeft.recipe.run import Recipe
+from rlpeft.rollout.ends import read_stops
+from rlpeft.tasks.base import Task
+from rlpeft.tokens.eos import eos_ids
+from rlpeft.tokens.pieces import Piece, pieces, shown
+from rlpeft.tokens.prompts import turn_end
+from rlpeft.training.collect import Evidence, draw
+from rlpeft.types import Completion, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One prompt, and what would be trained after it.
+
+    Attributes:
+        problem: its id.
+        gold: the gold answer; empty if there is none.
+        gold_count: how often the prompt holds it, as words of its own.
+        answer: tokens after the prompt: sampled ones, or those that supervision learns.
+        training: what of them is trained, and how they ended; why there are none.
+    """
+
+    problem: str
+    prompt: Sequence[Piece]
+    gold: str
+    gold_count: int
+    answer: Sequence[Piece]
+    training: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What ends an answer.
+
+    Attributes:
+        tokens: end-of-sequence tokens, and stop strings that are tokens.
+        strings: the other stop strings, shown.
+        written: the token that the chat template writes after an answer, of chat prompts.
+    """
+
+    tokens: Sequence[Piece]
+    strings: Sequence[str]
+    written: Piece | None
+
+
+@dataclass
+class Look:
+    """Sees the first prompts of a run as its model does.
+
+    Attributes:
+        num_prompts: how many are wanted.
+        readings, ends: what was seen, once the recipe is examined; none where it cannot be written.
+        seen: the rollout of these prompts.
+    """
+
+    num_prompts: int
+    readings: list[Reading] = field(default_factory=list)
+    ends: Ends | None = None
+    seen: Evidence | None = None
+
+    def over(self, recipe: Recipe, task: Task, prompter: Prompter) -> Iterator[Check]:
+        """Read the prompts; gives no row.
+
+        Raises: as `readings`.
+        """
+        self.ends = ends(recipe, task, prompter)
+        self.readings = readings(recipe, task, prompter, self.num_prompts, self.seen)
+        yield from ()
+
+
+def readings(
+    recipe: Recipe, task: Task, prompter: Prompter, count: int, seen: Evidence | None
+) -> list[Reading]:
+    """The first prompts of a run, in the order of its first step.
+
+    Args:
+        seen: a rollout of these problems; `None` where there was none.
+
+    Raises:
+        DataError, ModelError: a prompt, or its completion by supervision, cannot be written.
+    """
+    problems = task.split("train")
+    answers = _answers(recipe, seen) if recipe.sft is None else {}
+    found = []
+    for problem in draw(problems, 0, min(count, len(problems)), recipe.train.seed):
+        ids = prompter.encode(problem)
+        if recipe.sft is None:
+            answer, training = answers.get(problem.id, ((), "nothing was sampled: see above"))
+        else:
+            answer = _taught(recipe, problem, prompter)
+            training = f"{len(answer):,} tokens, all trained by supervision, the end included"
+        found.append(
+            Reading(
+                problem.id,
+                pieces(prompter.tokenizer, ids),
+                problem.answer,
+                occurrences(problem, problem.answer),
+                pieces(prompter.tokenizer, answer),
+                training,
+            )
+        )
+    return found
+
+
+def ends(recipe: Recipe, task: Task, prompter: Prompter) -> Ends:
+    """What ends an answer of this recipe, as the engines are told."""
+    tokenizer, problem = prompter.tokenizer, task.split("train")[0]
+    stops = read_stops(tokenizer, recipe.rollout.stop)
+    eos = eos_ids(resolve_model(recipe.model.name), tokenizer)
+    tokens = pieces(tokenizer, [*sorted(eos), *(id for id in stops.token_ids if id not in eos)])
+    written = None
+    if not isinstance(problem.prompt, str):
+        written = turn_end(tokenizer, problem.prompt, prompter.talk)
+    last = None if written is None else pieces(tokenizer, [written])[0]
+    return Ends(tokens, [shown(text).replace("\n", "") for text in stops.strings], last)
+
+
+def _answers(recipe: Recipe, seen: Evidence | None) -> Mapping[str, tuple[Sequence[int], str]]:
+    """Problem -> the ids of its first completion, and what became of them."""
+    if seen is None:
+        return {}
+    verdicts = iter(seen.scored.verdicts)
+    found = {}
+    for group in seen.groups:
+        judged = [next(verdicts) for _ in group.completions]
+        done = group.completions[0]
+        found[group.problem.id] = (done.token_ids, _training(recipe, done, judged[0]))
+    return found
+
+
+def _training(recipe: Recipe, done: Completion, verdict: Verdict) -> str:
+    count = f"{len(done.token_ids):,} sampled tokens, judged {verdict.kind}"
+    if not recipe.loss.trains(done):
+        return f"{count}; cut off by a limit, and left out of the loss (loss.mask_truncated)"
+    if done.truncated:
+        return f"{count}; all trained, and no end among them: a limit cut them off"
+    return f"{count}; all trained, the end included"
+
+
+def _taught(recipe: Recipe, problem: Problem, prompter: Prompter) -> list[int]:
+    from rlpeft.training.sft import IGNORED, training_rows  # TRL takes seconds to import
+
+    (row,) = training_rows(recipe, [problem], prompter, context=context_length(recipe))
+    pairs = zip(row["input_ids"], row["labels"], strict=True)
+    return [id for id, label in pairs if label != IGNORED]
+
+
+def as_tree(found: Reading | Ends) -> dict[str, Any]:
+    """For JSON: tokens are objects with `id` and `text`."""
+    return {name: _tree(getattr(found, name)) for name in type(found).__slots__}
+
+
+def _tree(value: Any) -> Any:
+    if isinstance(value, Piece):
+        return value._asdict()
+    return [_tree(part) for part in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,63 @@
+"""What a short rollout shows: delivery, lengths, signal, gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rlpeft.doctor.row import Check, fail, ok, spread, warn
+from rlpeft.recipe.run import Recipe
+from rlpeft.rollout.fleet import SyncReport
+from rlpeft.training.collect import Evidence
+
+COMMON_CUT, HOPELESS_CUT = 0.1, 0.9
+"""Shares of completions cut off above which to warn and to fail."""
+
+LARGE_GAP = 0.1
+"""Log-prob difference between engine and trainer above which the ratio needs its cap."""
+
+
+def check_sync(report: SyncReport) -> Check:
+    """One proven weight sync."""
+    return ok(
+        "engine and weight sync",
+        f"delivery proven: canary gap {report.gap:.2g}, {report.num_bytes:,} bytes in "
+        f"{1e3 * report.load_s:.1f} ms",
+    )
+
+
+def check_completions(recipe: Recipe, seen: Evidence) -> Check:
+    """Completion lengths against the limit, on real completions."""
+    every = [c for group in seen.groups for c in group.completions]
+    cut = sum(c.truncated for c in every) / len(every)
+    lengths = [len(c.token_ids) for c in every]
+    found = f"{spread(lengths)} tokens; limit {recipe.rollout.max_tokens}, {cut:.0%} cut off"
+    advice = "Raise rollout.max_tokens, or check that the model's end-of-sequence tokens are known."
+    if cut > HOPELESS_CUT:
+        return fail("completion lengths", found, advice)
+    if cut > COMMON_CUT:
+        return warn("completion lengths", found, advice)
+    return ok("completion lengths", found)
+
+
+def check_signal(metrics: Mapping[str, float]) -> Check:
+    """Whether there is anything to learn from."""
+    found = (
+        f"mean reward {metrics['reward']:.2f}; {metrics['frac_reward_zero_std']:.0%} of groups "
+        "have all rewards equal"
+    )
+    if metrics["frac_reward_zero_std"] < 1:
+        return ok("reward signal", found)
+    advice = "Raise train.group_size, take easier problems, or look at the reward rows above."
+    return warn("reward signal", found, advice)
+
+
+def check_gradient(metrics: Mapping[str, float]) -> Check:
+    """One backward pass, and the importance ratio between trainer and engine."""
+    if "sampling/sampling_logp_difference/max" not in metrics:
+        return warn("gradient", "no completion carried loss", "See the rows above.")
+    gap = metrics["sampling/sampling_logp_difference/max"]
+    found = f"loss {metrics['loss']:.3g}; log-probs of engine and trainer differ by {gap:.2g}"
+    if gap < LARGE_GAP:
+        return ok("gradient and importance ratio", found)
+    advice = "Set rollout.dtype to model.dtype, or keep loss.ratio_cap."
+    return warn("gradient and importance ratio", found, advice)

@@ -1,0 +1,384 @@
+"""Take an expert out of rlpeft, with proof that what was written is the expert.
+
+    peft    a PEFT folder for `PeftModel.from_pretrained`
+    merged  an ordinary `transformers` folder, tokenizer included, for formats that merge
+    z       one safetensors file: module name -> multiplier z of its singular values (SVF)
+
+What was written is read back, put on the base model afresh and compared with the expert; only then
+does the folder appear under its name, whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
+
+from rlpeft.adapter_state import svf_tensor
+from rlpeft.adapters.policy import attach_adapter, load_tensors
+from rlpeft.adapters.svf import SvfLinear
+from rlpeft.adapters.tied import untie_adapted
+from rlpeft.errors import ExpertError, ModelError
+from rlpeft.experts.export_config import own_config
+from rlpeft.experts.files import (
+    CARD_FILE,
+    CONFIG_FILE,
+    TENSOR_FILE,
+    Expert,
+    load_expert,
+    other_prompts,
+)
+from rlpeft.experts.model_card import README_FILE, is_hub_id, model_card
+from rlpeft.files import replacing_folder
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.gap import largest_gap
+from rlpeft.models.load import exact_attention, load_base_model, load_config
+from rlpeft.models.probe import logprobs, probe_rows
+from rlpeft.models.tokenizer import load_tokenizer, read_whole_tokenizer
+from rlpeft.models.tokenizer_digest import tokenizer_parts
+from rlpeft.recipe.run import AdapterConfig, SvfAdapter
+
+Format = Literal["peft", "merged", "z"]
+
+RECEIPT_FILE, Z_FILE = "export.json", "z.safetensors"
+
+ROUNDING = 1e-3
+"""Log-prob difference that is always accepted: fp32 merging and other orders of summation."""
+
+LARGEST_SHARE = 0.5
+"""Beyond that, largest difference as a share of what the expert itself changes: an export must be
+nearer to the expert than half the way to the base model."""
+
+
+ADVICE = {
+    "merged": "Weights rounded too coarsely need --dtype float32, or --format peft.",
+    "peft": f"{CONFIG_FILE} says something else than the card: restore it, or train again.",
+    "z": "The card says something else than the files: restore them, or train again.",
+}
+"""How to mend an export that is another policy, by format."""
+
+UNKNOWN_BASE = (
+    "the base model has no name that others can resolve, so adapter_config.json names its folder "
+    "here; --base-id OWNER/NAME names it on a hub"
+)
+
+
+UNTIED = (
+    "head and input embedding, one matrix of the base, are two in it, since the expert moves one "
+    "of them (tie_word_embeddings = false)"
+)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an export wrote, and how far it is from the expert.
+
+    Attributes:
+        files: name -> bytes.
+        note: what a user of the export should know; empty if nothing.
+        gap: largest difference of log-probs between the export, read back, and the expert, over
+            `num_tokens` tokens.
+        effect: the same between the base model and the expert.
+    """
+
+    format: str
+    folder: str
+    expert: str
+    digest: str
+    base_digest: str
+    files: dict[str, int]
+    gap: float
+    effect: float
+    num_tokens: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An expert with the base model it stands on.
+
+    Attributes:
+        dtype: that merged weights are written in.
+        base_id: what a PEFT folder calls the base; others find it by that name, or by none.
+    """
+
+    expert: Expert
+    base_path: Path
+    dtype: str
+    base_id: str
+
+    @property
+    def attention(self) -> str:
+        """The implementation of attention that computes what the base's config says."""
+        return exact_attention(load_config(self.base_path))
+
+    def base(self) -> Any:
+        """The base model, loaded afresh. Everything is compared in fp32."""
+        return load_base_model(self.base_path)
+
+    def policy(self) -> PeftModel:
+        """The expert on its base, built from its card and not from its PEFT config.
+
+        Raises:
+            ExpertError: its tensors are not those of the adapter on its card.
+        """
+        try:
+            return attach(self.base(), _adapter(self.expert), self.expert.tensors)
+        except ModelError as error:
+            raise ExpertError(
+                f"expert {self.expert.card.name!r} does not fit its card: {error}"
+            ) from error
+
+
+def export_expert(
+    folder: Path,
+    out: Path,
+    *,
+    format: Format,
+    base: str | None = None,
+    base_id: str | None = None,
+    dtype: str | None = None,
+    force: bool = False,
+) -> Receipt:
+    """Write an expert to `out` in one of the formats.
+
+    Args:
+        base: name of the base model; the one on the expert's card if absent.
+        base_id: `owner/name` by which others find the base, for format `peft`; if absent, its
+            name where that is one, else its folder.
+        dtype: of merged weights; that of the base model's files if absent.
+        force: replace `out` if it is an earlier export.
+
+    Raises:
+        ExpertError: `out` exists, the base is another one, the method does not have this format,
+            or what was written differs from the expert. `out` is then as it was.
+    """
+    if base_id is not None and (format != "peft" or not is_hub_id(base_id)):
+        raise ExpertError(
+            f"--base-id must be owner/name, of a base on a hub, and goes with --format peft; got "
+            f"{base_id!r} with --format {format}."
+        )
+    if dtype is not None and format != "merged":
+        raise ExpertError(f"--dtype is of merged weights, --format {format} has none. Remove it.")
+    source = open_source(folder, base, base_id, dtype)
+    check_target(out, force=force)
+    with replacing_folder(out) as partial:
+        receipt = write_and_compare(source, partial, format, str(out))
+        (partial / RECEIPT_FILE).write_text(json.dumps(asdict(receipt), indent=2))
+    return receipt
+
+
+def open_source(
+    folder: Path,
+    base: str | None = None,
+    base_id: str | None = None,
+    dtype: str | None = None,
+) -> Source:
+    """Load an expert and find its base model.
+
+    Raises:
+        ExpertError: no expert there, its files contradict each other, or the base model is
+            another one.
+    """
+    card = load_expert(folder).card
+    path = resolve_model(base or card.base_model)
+    expert = load_expert(folder, base_digest=model_digest(path))
+    config = json.loads((path / "config.json").read_text())
+    stored = config.get("dtype") or config.get("torch_dtype") or "float32"
+    name = base or card.base_model
+    named = base_id or (name if is_hub_id(name) else str(path.resolve()))
+    return Source(expert, path, dtype or str(stored), named)
+
+
+def check_target(out: Path, *, force: bool) -> None:
+    """Refuse to overwrite, unless asked to and only what an export wrote.
+
+    Raises:
+        ExpertError: `out` is in the way.
+    """
+    if not out.exists():
+        return
+    if not force:
+        raise ExpertError(
+            f"--out must not exist yet, {str(out)!r} does. Choose another, or add --force."
+        )
+    if not (out / RECEIPT_FILE).is_file():
+        raise ExpertError(
+            f"--force replaces earlier exports only, and {str(out)!r} has no {RECEIPT_FILE}. "
+            "Remove it by hand, or choose another --out."
+        )
+
+
+def write_and_compare(source: Source, partial: Path, format: Format, out: str) -> Receipt:
+    """Write one format into `partial`, read it back and compare.
+
+    Raises:
+        ExpertError: the difference is too large.
+    """
+    write, read_back = FORMATS[format]
+    policy = source.policy()
+    probe = probe_rows(policy.get_base_model().config)
+    expected = logprobs(policy, probe)
+    with policy.disable_adapter():
+        effect = largest_gap(logprobs(policy, probe), expected)
+    write(source, policy, partial)
+    del policy  # two models of fp32 weights need not be in memory at once
+    gap = largest_gap(logprobs(read_back(source, partial), probe), expected)
+    # Only a merge rounds anything: any other difference is a mistake.
+    share = LARGEST_SHARE if format == "merged" else 0.0
+    if not gap <= max(ROUNDING, share * effect):
+        raise ExpertError(
+            f"the export, read back, must be nearer to the expert than to its base: its log-probs "
+            f"differ from the expert's by {gap:.3g}, the base's by {effect:.3g}. Nothing was "
+            f"written. {ADVICE[format]}"
+        )
+    card = source.expert.card
+    return Receipt(
+        format=format,
+        folder=out,
+        expert=card.name,
+        digest=card.digest,
+        base_digest=card.base_digest,
+        files={f.name: f.stat().st_size for f in sorted(partial.iterdir())},
+        gap=gap,
+        effect=effect,
+        num_tokens=sum(len(row) - 1 for row in probe),
+        note=_note(source, format, partial),
+    )
+
+
+def _note(source: Source, format: Format, folder: Path) -> str:
+    card, notes = source.expert.card, []
+    if format == "peft" and not is_hub_id(source.base_id):
+        notes.append(UNKNOWN_BASE)
+    if format == "merged" and source.attention != "sdpa":
+        notes.append(f"load it with attn_implementation={source.attention!r}, as its base wants")
+    if format == "merged" and _is_tied(source.base_path) and not _is_tied(folder):
+        notes.append(UNTIED)
+    if card.tokenizer:  # cards from before this are common, and nothing is known to be wrong
+        notes += other_prompts(card.name, card, tokenizer_parts(source.base_path))
+    return "; ".join(notes)
+
+
+def _is_tied(folder: Path) -> bool:
+    return bool(load_config(folder).get_text_config().tie_word_embeddings)
+
+
+def _adapter(expert: Expert) -> AdapterConfig:
+    try:
+        adapter: AdapterConfig = TypeAdapter(AdapterConfig).validate_python(expert.card.adapter)
+    except ValidationError as error:
+        raise ExpertError(
+            f"card of expert {expert.card.name!r} must hold a known adapter, got "
+            f"{expert.card.adapter!r}: {error.errors()[0]['msg']}."
+        ) from error
+    return adapter
+
+
+def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:
+    """Put given adapter tensors, under PEFT's names, around a base model.
+
+    Raises:
+        ModelError: they are not the tensors of this adapter on this base.
+    """
+    policy = attach_adapter(base, adapter, seed=0).eval()
+    load_tensors(policy, tensors)
+    return policy
+
+
+def write_peft(source: Source, policy: PeftModel, folder: Path) -> None:
+    """The expert's folder, naming its base model as others know it, and a README."""
+    config = own_config(source.expert, policy)
+    config |= {"inference_mode": True, "base_model_name_or_path": source.base_id}
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True))
+    save_file(dict(source.expert.tensors), folder / TENSOR_FILE, metadata={"format": "pt"})
+    _write_card(source, folder)
+    (folder / README_FILE).write_text(
+        model_card(source.expert.card, source.base_id, source.attention), encoding="utf-8"
+    )
+
+
+def read_peft(source: Source, folder: Path) -> Any:
+    """As a user of PEFT loads it."""
+    return PeftModel.from_pretrained(source.base(), folder).eval()
+
+
+def write_merged(source: Source, policy: PeftModel, folder: Path) -> None:
+    """The base model with the expert in its weights, tokenizer included."""
+    untie_adapted(policy.get_base_model())
+    merged = policy.merge_and_unload(safe_merge=True)
+    merged.to(getattr(torch, source.dtype)).save_pretrained(folder)
+    read_whole_tokenizer(source.base_path).save_pretrained(folder)
+    defaults = source.base_path / "generation_config.json"
+    if defaults.is_file():
+        shutil.copy(defaults, folder)
+
+
+def read_merged(source: Source, folder: Path) -> Any:
+    """As a user of `transformers` loads it."""
+    load_tokenizer(folder)
+    return load_base_model(folder)
+
+
+def write_z(source: Source, policy: PeftModel, folder: Path) -> None:
+    """One vector [R] fp32 a module, whatever the expert's parametrisation.
+
+    Raises:
+        ExpertError: the expert is not of SVF.
+    """
+    layers = dict(_svf_layers(policy))
+    if not layers:
+        raise ExpertError(
+            f"--format z needs an SVF expert, {source.expert.card.name!r} is of "
+            f"{source.expert.card.adapter.get('type')!r}. Use --format peft."
+        )
+    card = source.expert.card
+    about = {"base_digest": card.base_digest, "digest": card.digest, "name": card.name}
+    with torch.no_grad():
+        tensors = {name: _z(layer).contiguous() for name, layer in layers.items()}
+    save_file(tensors, folder / Z_FILE, metadata=about)
+    _write_card(source, folder)
+
+
+def read_z(source: Source, folder: Path) -> Any:
+    """The vectors as a `direct` SVF adapter on a fresh base."""
+    adapter = _adapter(source.expert)
+    assert isinstance(adapter, SvfAdapter)  # `write_z` refuses all others
+    tensors = load_file(folder / Z_FILE)
+    named = {svf_tensor(module): z_R for module, z_R in tensors.items()}
+    return attach(source.base(), adapter.model_copy(update={"parametrisation": "direct"}), named)
+
+
+FORMATS: dict[
+    Format,
+    tuple[Callable[[Source, PeftModel, Path], None], Callable[[Source, Path], Any]],
+] = {
+    "peft": (write_peft, read_peft),
+    "merged": (write_merged, read_merged),
+    "z": (write_z, read_z),
+}
+"""How each format is written, and how it is read back."""
+
+
+def _svf_layers(policy: PeftModel) -> list[tuple[str, SvfLinear]]:
+    named = policy.get_base_model().named_modules()
+    return [(name, module) for name, module in named if isinstance(module, SvfLinear)]
+
+
+def _z(layer: SvfLinear) -> torch.Tensor:
+    z_R = layer.multiplier()
+    assert z_R is not None  # the adapter is active: it was just attached
+    return z_R.detach().cpu().clone()
+
+
+def _write_card(source: Source, folder: Path) -> None:
+    (folder / CARD_FILE).write_text(source.expert.card.model_dump_json(indent=2))

@@ -1,0 +1,353 @@
+"""Expert files: a PEFT folder and a card that says where it comes from and what it is worth.
+
+    expert/
+      adapter_config.json        PEFT's config
+      adapter_model.safetensors  the trained vectors
+      card.json                  this module's record
+
+Only JSON and safetensors are read. Loading against another base model is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.errors import ExpertError
+from rlpeft.experts.measures import Measure
+from rlpeft.files import read_json, replacing_folder
+from rlpeft.models.digest import is_base
+from rlpeft.models.tokenizer_digest import Parts, changed_parts
+from rlpeft.recipe.rollout import StopStrings
+from rlpeft.recipe.run import Name, Section
+from rlpeft.runs.checkpoint import FINGERPRINT_FILE
+
+EXPERT_FOLDER = "expert"
+"""Where the folder of a run keeps its expert."""
+
+CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "card.json",
+)
+
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""What adapter tensors may be: others would be cast, and cut, by whoever loads them."""
+
+SAME_OPTIONS = {
+    "type": "peft_type",
+    "dora": "use_dora",
+    "parametrisation": "parametrisation",
+    "rank": "r",
+    "alpha": "lora_alpha",
+    "layers": "layers_to_transform",
+    "feedforward": "feedforward_modules",
+    "variant": "variant",
+    "norm_mode": "norm_mode",
+    "spaces": "spaces",
+    "map": "map",
+    "router": "router",
+    "curvature": "curvature",
+    "learn_curvature": "learn_curvature",
+    "curvature_bounds": "curvature_bounds",
+}
+"""Options of a card's adapter -> the same in PEFT's config. Engines and mixtures read the one,
+exports and the learner the other."""
+
+PEFT_DEFAULTS = {"parametrisation": "direct", "use_dora": False}
+"""How PEFT reads a config without them."""
+
+UNORDERED = frozenset({"layers_to_transform", "feedforward_modules"})
+
+STEPS_FOLDER = "steps"
+"""In a run's folder: the adapter of every step. A search for experts passes them over."""
+
+
+class Mixture(Section):
+    """How an expert was mixed from others."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    parents: dict[str, str]
+    """Name of each parent in the order of the coefficients -> digest of its tensors."""
+    coefficients: tuple[float, ...] | tuple[tuple[float, ...], ...]
+    """One for each parent, or for each parent and matrix."""
+    matrices: tuple[str, ...]
+    """Modules in the order of the coefficients' second axis."""
+    normalise: bool
+    """Whether coefficients were divided by their sum."""
+    search: dict[str, Any] = {}
+    """How they were found: configuration, shots and history; empty if they were given."""
+
+
+class Transfer(Section):
+    """From which base an expert was brought to this one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    parent: str
+    """Digest of the expert on its own base."""
+    base_digest: str
+    """Digest of that base."""
+    shuffle_seed: int | None = None
+    """Seed by which each vector was permuted, in the control."""
+
+
+class ExpertCard(Section):
+    """What an expert is, where it comes from, and how good it was found to be."""
+
+    # Cards written by later versions may say more; what we know must still be readable.
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    name: Name
+    """The recipe's name."""
+    base_model: str
+    """Name of the base model as the recipe gave it."""
+    base_digest: str
+    """`rlpeft.models.digest.model_digest` of the base model."""
+    tokenizer: dict[str, Any] = {}
+    """What decides its tokens and prompts (`rlpeft.models.tokenizer_digest`); empty in cards from
+    before this."""
+    adapter: dict[str, Any]
+    """The recipe's `[adapter]` section."""
+    modules: dict[str, int] = {}
+    """The modules it moves: kind -> how many; empty in cards that were written before this."""
+    left_out: dict[str, int] = {}
+    """The other matrices of the decoder layers: kind -> how many."""
+    task: dict[str, Any]
+    """The recipe's `[task]` section."""
+    chat: dict[str, Any] = {}
+    """The recipe's `[chat]` section, where it says anything."""
+    rewards: tuple[str, ...]
+    """Names of the rewards it was trained with."""
+    seed: int
+    """`train.seed` of the run."""
+    step: int
+    """Optimizer step it was taken at."""
+    digest: str
+    """Digest of its tensors."""
+    validation: Measure | None = None
+    """Validation accuracy it was chosen by; a mean score where the rewards judge nothing."""
+    test: Measure | None = None
+    """The same on the test problems, measured once at the end."""
+    base_test: Measure | None = None
+    """Of the base model on the same problems."""
+    equals_base: bool = False
+    """Whether it changes nothing: no step did better in validation than the base model."""
+    stop: StopStrings = ()
+    """Strings that ended its completions in training; none in cards from before this."""
+    versions: dict[str, str] = {}
+    """Versions of the libraries that decide its numbers."""
+    mixture: Mixture | None = None
+    """Its parents, if it was mixed instead of trained."""
+    transfer: Transfer | None = None
+    """Where it comes from, if it was trained on another base."""
+
+
+@dataclass(frozen=True)
+class Expert:
+    """An expert in memory."""
+
+    card: ExpertCard
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+
+    def state(self, version: int = 0, factors: Mapping[str, str] | None = None) -> AdapterState:
+        """The policy update that loads it into an engine."""
+        return AdapterState(self.config, self.tensors, version, factors or {})
+
+
+def save_expert(folder: Path, state: AdapterState, card: ExpertCard) -> None:
+    """Write an expert folder; it appears whole or not at all, replacing an older one.
+
+    Raises:
+        ExpertError: something else than an expert is there.
+        FileError: it cannot be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
+        raise ExpertError(
+            f"an expert replaces nothing but an older one, {str(folder)!r} holds something else. "
+            "Choose another folder."
+        )
+    tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
+    config = json.dumps(dict(state.config), indent=2, sort_keys=True, default=str)
+    with replacing_folder(folder) as partial:
+        save_file(tensors, partial / TENSOR_FILE, metadata={"format": "pt"})
+        (partial / CONFIG_FILE).write_text(config)
+        (partial / CARD_FILE).write_text(card.model_dump_json(indent=2))
+
+
+def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
+    """Read an expert folder.
+
+    Args:
+        base_digest: digest of the base model it shall run on; `None` skips the check.
+
+    Raises:
+        ExpertError: no expert there, a damaged file, numbers that are none, a card and a config
+            that contradict each other, or another base model.
+    """
+    card = read_card(folder)
+    try:
+        config = read_json(folder / CONFIG_FILE, ExpertError)
+        tensors = load_file(folder / TENSOR_FILE)
+    except (OSError, SafetensorError) as error:
+        raise ExpertError(f"expert {str(folder)!r} must be readable, got {error}.") from error
+    found = tensors_digest(tensors)
+    if found != card.digest:
+        raise ExpertError(
+            f"expert {str(folder)!r} is damaged: its card names tensors {card.digest[:12]}…, the "
+            f"file holds {found[:12]}…. Restore it or train it again."
+        )
+    _check_numbers(folder, tensors)
+    _check_config(folder, card, config)
+    if base_digest is not None and not is_base(card.base_digest, base_digest):
+        raise ExpertError(
+            f"expert {str(folder)!r} was trained on base model sha256:{card.base_digest[:12]}… "
+            f"({card.base_model}), this is sha256:{base_digest[:12]}…. "
+            "Load the matching base model or retrain the expert."
+        )
+    if base_digest is not None:  # a card may have it as it was taken once
+        card = card.model_copy(update={"base_digest": base_digest})
+    return Expert(card, config, tensors)
+
+
+def _check_numbers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in sorted(tensors.items()):
+        if tensor.dtype not in FLOATS:
+            raise ExpertError(
+                f"expert {str(folder)!r} must hold float16, bfloat16, float32 or float64, {name!r} "
+                f"is {str(tensor.dtype).removeprefix('torch.')}. Restore it, or train it again."
+            )
+        if not tensor.isfinite().all():
+            raise ExpertError(
+                f"expert {str(folder)!r} must hold finite numbers, {name!r} has NaN or infinity. "
+                "Train it again, or take an earlier step."
+            )
+
+
+def _check_config(folder: Path, card: ExpertCard, config: Mapping[str, Any]) -> None:
+    """Refuse a card and a PEFT config that mean different updates of the same tensors."""
+    adapter = dict(card.adapter)
+    method = str(adapter.get("type", "")).upper()
+    found = {**PEFT_DEFAULTS, **config}
+    found["peft_type"] = str(config.get("peft_type")).rpartition(".")[2].upper()
+    if method:
+        adapter |= {"type": "LORA" if method == "DORA" else method, "dora": method == "DORA"}
+    for ours, theirs in SAME_OPTIONS.items():
+        if ours not in adapter or theirs not in found:
+            continue
+        wanted, got = (_plain(each, theirs) for each in (adapter[ours], found[theirs]))
+        if wanted != got:
+            raise ExpertError(
+                f"{CONFIG_FILE} of expert {str(folder)!r} must be of {theirs} {wanted!r}, as its "
+                f"card says, got {got!r}: which of the two it was trained with cannot be known. "
+                "Restore it, or train it again."
+            )
+
+
+def _plain(value: Any, option: str) -> Any:
+    """A JSON value in which tuples are lists, and names are in order where PEFT keeps a set."""
+    if isinstance(value, list | tuple):
+        return sorted(value, key=str) if option in UNORDERED else list(value)
+    return value
+
+
+def find_experts(root: Path) -> list[Path]:
+    """Every expert folder at or below `root`, sorted.
+
+    Hidden folders are passed over, and so are the steps of runs unless `root` names one.
+    """
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        steps = {STEPS_FOLDER} if FINGERPRINT_FILE in files else set()
+        subfolders[:] = [n for n in subfolders if not n.startswith(".") and n not in steps]
+        if {CARD_FILE, CONFIG_FILE} <= set(files):
+            found.append(Path(folder))
+    return sorted(found)
+
+
+def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list[str]]:
+    """The experts of one base, and a line about each that is left out.
+
+    Where none is of it all are given back: to load one says what is wrong.
+    """
+    kept, notes = [], []
+    for folder in folders:
+        card = read_card(folder)
+        if is_base(card.base_digest, base_digest):
+            kept.append(folder)
+        else:
+            notes.append(
+                f"left out {str(folder)!r}: it is of base {card.base_model} "
+                f"sha256:{card.base_digest[:12]}…, not of sha256:{base_digest[:12]}…."
+            )
+    return (kept, notes) if kept else (list(folders), [])
+
+
+def other_prompts(
+    expert: str, card: ExpertCard, now: Parts, chat: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Lines about an expert that reads other tokens or prompts than in its training.
+
+    Args:
+        expert: its name or folder.
+        now: of the base model's folder (`rlpeft.models.tokenizer_digest`).
+        chat: the `[chat]` section under which it is used, without its defaults; `None` where it is
+            the card's.
+    """
+    lines = []
+    if not card.tokenizer:
+        lines.append(
+            f"the card of expert {expert!r} is from before tokenizer and chat template were "
+            "written down: whether it reads the prompts of its training cannot be told."
+        )
+    elif changed := changed_parts(card.tokenizer, now):
+        lines.append(
+            f"expert {expert!r} was trained under another tokenizer or template than base model "
+            f"{card.base_model} has now, and reads other prompts than in training; what differs: "
+            f"{', '.join(changed)}. Take the model folder that it was trained on, or train it anew."
+        )
+    if chat is not None and (trained := _undated(card.chat)) != (used := _undated(chat)):
+        lines.append(
+            f"expert {expert!r} was trained with [chat] {trained}, here it is {used}: it reads "
+            "other chat turns than in training. Give the recipe the section of its card."
+        )
+    return lines
+
+
+def _undated(chat: Mapping[str, Any]) -> str:
+    return json.dumps({k: v for k, v in chat.items() if k != "date"}, sort_keys=True)
+
+
+def _inside(folder: Path) -> str:
+    """A question to add to an error: the expert in a run's folder was meant."""
+    expert = folder / EXPERT_FOLDER
+    return f" Did you mean {str(expert)!r}?" if (expert / CARD_FILE).is_file() else ""
+
+
+def read_card(folder: Path) -> ExpertCard:
+    """Read an expert's card alone."""
+    path = folder / CARD_FILE
+    try:
+        if path.exists():
+            return ExpertCard.model_validate(read_json(path, ExpertError))
+        raise ExpertError(
+            f"an expert is a folder with {CARD_FILE}, {str(folder)!r} has none.{_inside(folder)} "
+            "`rlpeft experts list` shows those there are."
+        )
+    except ValidationError as error:
+        first, *more = [".".join(map(str, e["loc"])) + ": " + e["msg"] for e in error.errors()]
+        rest = f" and {len(more)} more" if more else ""
+        raise ExpertError(f"card {str(path)!r} cannot be read: {first}{rest}.") from error

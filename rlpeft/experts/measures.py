@@ -1,0 +1,144 @@
+"""What a set of verdicts amounts to: an accuracy where answers were judged, else a mean score.
+
+A score above zero makes no answer correct. Where a reward says what is correct (a verdict of its
+own, `True` or `False`, a recipe's `correct_at`), experts are chosen and compared by accuracy;
+where it gives numbers alone, by their mean, and no accuracy is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist, fmean, stdev
+from typing import Any, Self
+
+from pydantic import TypeAdapter
+
+from rewards.verdict import Verdict, VerdictKind, count_kinds
+from rlpeft.recipe.adapter import Section
+
+LEVEL = 0.95
+"""Of every interval."""
+
+
+class Accuracy(Section):
+    """Share of correct answers with its 95 % Wilson interval.
+
+    >>> Accuracy.of(60, 100).low < 0.6 < Accuracy.of(60, 100).high
+    True
+    """
+
+    value: float
+    """Correct / scored."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+    correct: int
+    """Completions judged correct."""
+    total: int
+    """Completions that could be scored."""
+    verdicts: dict[str, int] = {}
+    """Count of every verdict kind, unscored ones included."""
+    confusion: dict[str, dict[str, int]] = {}
+    """For labels: gold -> said -> how often; what names no label counts as `UNREAD`."""
+
+    @classmethod
+    def of(cls, correct: int, total: int, verdicts: dict[str, int] | None = None) -> Self:
+        """The accuracy of `correct` out of `total`."""
+        low, high = wilson_interval(correct, total)
+        value = correct / total if total else 0.0
+        return cls(
+            value=value, low=low, high=high, correct=correct, total=total, verdicts=verdicts or {}
+        )
+
+    @property
+    def fraction(self) -> tuple[float, int]:
+        """Numerator and denominator, by which two measures are compared exactly."""
+        return self.correct, self.total
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As a run records it at a validation."""
+        return _metrics("eval_accuracy", self)
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+class MeanScore(Section):
+    """Mean score with its 95 % interval (normal approximation), where nothing is judged.
+
+    >>> str(MeanScore.of([0.25, 0.25, 0.75, 0.75]))
+    '0.500 [0.217, 0.783]'
+    """
+
+    value: float
+    """Mean over what could be scored."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+    total: int
+    """Completions that could be scored."""
+    verdicts: dict[str, int] = {}
+    """Count of every verdict kind, unscored ones included."""
+
+    @classmethod
+    def of(cls, scores: Sequence[float], verdicts: dict[str, int] | None = None) -> Self:
+        """The mean of at least one score."""
+        mean, z = fmean(scores), NormalDist().inv_cdf((1 + LEVEL) / 2)
+        half = z * stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
+        return cls(
+            value=mean,
+            low=mean - half,
+            high=mean + half,
+            total=len(scores),
+            verdicts=verdicts or {},
+        )
+
+    @property
+    def fraction(self) -> tuple[float, int]:
+        """As `Accuracy.fraction`."""
+        return self.value, 1
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As a run records it at a validation."""
+        return _metrics("eval_score", self)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+Measure = Accuracy | MeanScore
+
+_READER: TypeAdapter[Measure] = TypeAdapter(Measure)
+
+
+def read_measure(tree: Mapping[str, Any]) -> Measure:
+    """A measure from what `model_dump` wrote; an accuracy is what counts correct answers."""
+    return _READER.validate_python(dict(tree))
+
+
+def measure_of(verdicts: Sequence[Verdict]) -> Measure:
+    """The accuracy of these verdicts, or their mean score if one of them is graded alone."""
+    counts = count_kinds(verdict.kind for verdict in verdicts)
+    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+    if counts.get(VerdictKind.GRADED):
+        return MeanScore.of(scores, counts)
+    return Accuracy.of(counts[VerdictKind.CORRECT], len(scores), counts)
+
+
+def wilson_interval(correct: int, total: int, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927)."""
+    if total == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p, scale = correct / total, 1 + z * z / total
+    centre = (p + z * z / (2 * total)) / scale
+    half = z / scale * (p * (1 - p) / total + z * z / (4 * total * total)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _metrics(name: str, found: Measure) -> dict[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

@@ -1,0 +1,129 @@
+"""Give an expert to another base model (Transformer², arXiv 2501.06252, §4.3, Table 9).
+
+SVF's vectors are aligned by layer, module and place of the singular value, so they can be read on
+any base with the same modules and ranks. Whether they mean anything there is an experiment; its
+control is the same numbers in shuffled places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from rlpeft.adapter_state import AdapterState, module_of, svf_tensor
+from rlpeft.adapters.linear import full_weight
+from rlpeft.adapters.policy import peft_config
+from rlpeft.adapters.svf.factors import weight_digest
+from rlpeft.errors import ExpertError
+from rlpeft.experts.files import Expert, ExpertCard, Transfer, load_expert, save_expert
+from rlpeft.models.digest import model_digest
+from rlpeft.models.folder import resolve_model
+from rlpeft.models.load import load_base_model, model_skeleton
+from rlpeft.models.tokenizer_digest import tokenizer_parts
+from rlpeft.recipe.run import parse_recipe
+
+MEASURED = ("validation", "test", "base_test", "mixture")
+"""What a card says of the expert on its own base."""
+
+
+def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -> ExpertCard:
+    """Write an expert's vectors as an expert of another base.
+
+    Args:
+        model: the other base, as in a recipe's `model.name`.
+        shuffle_seed: permute each vector, by this seed: the control.
+
+    Raises:
+        ExpertError: not SVF, or the other base has other modules or ranks; names the first.
+    """
+    expert = load_expert(folder)
+    method = str(expert.config.get("peft_type")).rpartition(".")[2].upper()
+    if method != "SVF":
+        raise ExpertError(f"only SVF experts can be transferred, {str(folder)!r} is {method}.")
+    path = resolve_model(model)
+    check_structure(expert, ranks(expert, path), model)
+    tensors = dict(expert.tensors)
+    if shuffle_seed is not None:
+        tensors = shuffled(tensors, shuffle_seed)
+    here = {"base_model_name_or_path": str(path), "factors": factors(expert, path)}
+    state = AdapterState({**expert.config, **here}, tensors, 0)
+    card = expert.card.model_copy(
+        update={
+            **dict.fromkeys(MEASURED),
+            "base_model": model,
+            "base_digest": model_digest(path),
+            "tokenizer": tokenizer_parts(path),
+            "digest": state.digest,
+            "transfer": Transfer(
+                parent=expert.card.digest,
+                base_digest=expert.card.base_digest,
+                shuffle_seed=shuffle_seed,
+            ),
+        }
+    )
+    save_expert(out, state, card)
+    return card
+
+
+def ranks(expert: Expert, model: Path) -> dict[str, int]:
+    """Tensor name -> rank of each matrix of a model that the expert's config adapts."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    tree = {"name": "x", "model": {"name": str(model)}, "task": dict(expert.card.task)}
+    tree["adapter"] = dict(expert.card.adapter)
+    recipe = parse_recipe(tree, source="the card")
+    skeleton = model_skeleton(model)
+    config = peft_config(recipe.adapter, skeleton)
+    return {
+        svf_tensor(name): min(module.weight.shape)
+        for name, module in skeleton.named_modules()
+        if isinstance(module, torch.nn.Linear) and check_target_module_exists(config, name)
+    }
+
+
+def factors(expert: Expert, model: Path) -> dict[str, str]:
+    """Module name -> digest of the model's factors, of the modules that the expert moves."""
+    base = load_base_model(model)
+    names = [module_of(name) for name in expert.tensors]
+    return {name: weight_digest(full_weight(base.get_submodule(name))) for name in names}
+
+
+def check_structure(expert: Expert, found: Mapping[str, int], model: str) -> None:
+    """Refuse a base with other modules or ranks than the expert's own.
+
+    Raises:
+        ExpertError: names the first module that differs, and both ranks.
+    """
+    has = {name: tuple(vector.shape) for name, vector in expert.tensors.items()}
+    for name in sorted(has.keys() | found.keys(), key=_natural):
+        rank = found.get(name)
+        if has.get(name) != (None if rank is None else (rank,)):
+            module = module_of(name)
+            ours, theirs = _said(has.get(name)), _said(None if rank is None else (rank,))
+            raise ExpertError(
+                "an expert can only be transferred to a base with the same modules and ranks: "
+                f"{module!r} is {ours} in expert {expert.card.name!r}, {theirs} in model "
+                f"{model!r}. Choose a base of the same shape."
+            )
+
+
+def shuffled(tensors: Mapping[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+    """Each vector's numbers in another order, by seed: the multiset stays."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: vector[torch.randperm(len(vector), generator=generator)]
+        for name, vector in sorted(tensors.items())
+    }
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Layer 2 comes before layer 10."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in name.split(".")]
+
+
+def _said(shape: tuple[int, ...] | None) -> str:
+    if shape is None:
+        return "absent"
+    return f"of rank {shape[0]}" if len(shape) == 1 else f"of shape {list(shape)}"

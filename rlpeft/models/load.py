@@ -1,0 +1,171 @@
+"""Base weights and configs, read from a model's folder.
+
+No sampling default of a model survives: every sampling parameter is ours
+(`rlpeft.types.Sampling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rlpeft.errors import ModelError
+from rlpeft.models.folder import check_model_folder
+from rlpeft.models.mechanisms import ATTENTION_CAP, check_window_is_read
+from rlpeft.models.weight_files import (
+    check_finite,
+    check_formats,
+    check_keys,
+    check_tied,
+)
+
+CONTEXT_FIELDS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "max_sequence_length",
+    "seq_length",
+)
+"""Names that configs give to the tokens a model can attend to."""
+
+
+def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
+    """Load frozen base weights in evaluation mode, with a generation config of token ids alone.
+
+    Args:
+        dtype: name of a torch dtype, as in `model.dtype` of a recipe.
+
+    Raises:
+        ModelError: the folder is incomplete, its weights or its architecture do not fit its config,
+            or weights are not finite.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    folder = check_model_folder(Path(path))
+    config = load_config(folder)
+    attention = exact_attention(config)
+    check_formats(folder, config)
+    try:
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    # ImportError: a quantised checkpoint whose library is not installed.
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ModelError(f"base model in {str(folder)!r} cannot be loaded: {cause}") from error
+    check_keys(folder, config, loaded["missing_keys"], loaded["unexpected_keys"])
+    check_window_is_read(model)
+    check_tied(model, where=f"the base model in {str(folder)!r}")
+    check_finite(model.named_parameters(), where=f"the base model in {str(folder)!r}")
+    model.generation_config = neutral_generation_config(model.generation_config)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def exact_attention(config: Any) -> str:
+    """An attention of transformers that computes what the config says."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as classes
+
+    # `sdpa` leaves a cap of scores out, and says nothing.
+    if getattr(config.get_text_config(), ATTENTION_CAP, None) is not None:
+        return "eager"
+    # Some architectures have no other than eager: GPT-OSS, for its sinks.
+    has_sdpa = type(config) not in classes or classes[type(config)]._supports_sdpa
+    return "sdpa" if has_sdpa else "eager"
+
+
+def model_skeleton(path: Path | str) -> Any:
+    """A model's modules with their shapes, and no weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(path)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def load_config(path: Path | str) -> Any:
+    """The config of a model folder.
+
+    Raises:
+        ModelError: the folder is incomplete, or its config cannot be read.
+    """
+    return read_config(check_model_folder(Path(path)))
+
+
+def read_config(folder: Path) -> Any:
+    """The config of a folder, which may hold no weights.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        # As with tokenizers: values of any type fail in ways of their own.
+        raise ModelError(
+            f"config.json in {str(folder)!r} cannot be read: {cause(error)}"
+        ) from error
+
+
+def cause(error: Exception) -> str:
+    """What a library says of a file, in one line; its type where the text alone says little."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    ours = isinstance(error, OSError | ValueError) and line
+    return line if ours else f"{type(error).__name__}: {line}"
+
+
+def context_length(config: Any) -> int:
+    """Tokens that a model can attend to, of the language model in a vision-language one.
+
+    Raises:
+        ModelError: its config does not say.
+    """
+    text = config.get_text_config()
+    found = [getattr(text, name, None) for name in CONTEXT_FIELDS]
+    for value in found:
+        if isinstance(value, int) and value > 0:
+            return value
+    raise ModelError(
+        f"the model's config must say how many tokens it can attend to ({CONTEXT_FIELDS[0]}), that "
+        f"of model type {text.model_type!r} does not. Add {CONTEXT_FIELDS[0]} to its config.json."
+    )
+
+
+def require_embedded(ids: Iterable[int], rows: int, *, where: str) -> None:
+    """Refuse tokens that the model has no embedding for.
+
+    Args:
+        rows: of the embedding.
+        where: names the tokens' text, for the error.
+
+    Raises:
+        ModelError: the tokenizer knows tokens that the model does not.
+    """
+    largest = max(ids, default=0)
+    if largest >= rows:
+        raise ModelError(
+            f"the tokenizer must know no more tokens than the model has embeddings ({rows}), "
+            f"{where} holds token {largest}. Take the tokenizer that belongs to the model, or "
+            "resize its embeddings (resize_token_embeddings) and save it again."
+        )
+
+
+def neutral_generation_config(config: Any) -> Any:
+    """A generation config that holds the token ids of `config` and no sampling default."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+    )

@@ -1,0 +1,158 @@
+"""The `[adapter]` section of a recipe: which PEFT method is trained, and how it starts.
+
+The string under each field is its documentation. PEFT itself is not imported here:
+`rlpeft.adapters.policy.peft_config` says what a section means to it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ATTENTION_AND_MLP = "attention-and-mlp"
+"""Default targets: all attention and MLP projections of the base model, whatever their names
+(`rlpeft.adapters.targets`)."""
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, no unknown keys, finite numbers, documented fields."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class SvfAdapter(Section):
+    """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3)."""
+
+    export_format: ClassVar[str] = "merged"
+    type: Literal["svf"] = "svf"
+    parametrisation: Literal["direct", "sigmoid_renorm"] = "direct"
+    """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: the reference code's form."""
+    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
+    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
+    expression, as PEFT's `target_modules`."""
+    layers: tuple[int, ...] | None = None
+    """Layer indices to adapt; all if absent."""
+
+
+class LoraFamilyAdapter(Section):
+    """LoRA and DoRA from PEFT (the baselines)."""
+
+    export_format: ClassVar[str] = "merged"
+    type: Literal["lora", "dora"]
+    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
+    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
+    expression, as PEFT's `target_modules`."""
+    layers: tuple[int, ...] | None = None
+    """Layer indices to adapt; all if absent."""
+    rank: Annotated[int, Field(ge=1)] = 16
+    """LoRA rank."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """LoRA alpha; the update is scaled by alpha / rank."""
+
+
+class Ia3Adapter(Section):
+    """IA3 from PEFT (a baseline)."""
+
+    export_format: ClassVar[str] = "merged"
+    type: Literal["ia3"]
+    targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
+    """Module names, or one regular expression, as PEFT's `target_modules`."""
+    feedforward: tuple[str, ...] = ("down_proj",)
+    """The targets whose input, not output, is scaled."""
+
+
+SpaceName = Literal["euclidean", "hyperbolic", "spherical"]
+
+
+class GeometricAdapter(Section):
+    """What the two geometric methods share; sized by the plain LoRA of the same rank."""
+
+    export_format: ClassVar[str] = "peft"  # no matrix is their update
+    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
+    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
+    expression, as PEFT's `target_modules`."""
+    layers: tuple[int, ...] | None = None
+    """Layer indices to adapt; all if absent."""
+    rank: Annotated[int, Field(ge=1)] = 16
+    """LoRA rank; for MoSLoRA, that of the LoRA whose parameter count is not exceeded."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """LoRA alpha; the update is scaled by alpha / rank."""
+    learn_curvature: bool = True
+    """Learn the curvatures, within `curvature_bounds`."""
+    curvature_bounds: tuple[float, float] = (1e-3, 4.0)
+    """Bounds of a learned |kappa|; a start on or beyond them is refused."""
+    curvature_reg: Annotated[float, Field(ge=0)] = 1e-3
+    """Weight of (kappa - its start)² in the loss."""
+
+    def check_start(self, magnitude: float) -> None:
+        """Refuse a learned |kappa| that starts outside its bounds."""
+        low, high = self.curvature_bounds
+        if not 0 < low < high <= 100:
+            raise ValueError(
+                "adapter.curvature_bounds must be two numbers with 0 < low < high <= 100, got "
+                f"{self.curvature_bounds!r}."
+            )
+        if self.learn_curvature and not low < magnitude < high:
+            raise ValueError(
+                f"adapter.curvature must start with a size strictly between {low} and {high} "
+                f"(adapter.curvature_bounds) to be learned, got {magnitude!r}. Widen the bounds, "
+                "move the start, or set adapter.learn_curvature = false."
+            )
+
+
+class HypLoraAdapter(GeometricAdapter):
+    """Hyperbolic LoRA (arXiv 2410.04010): log₀(B A exp₀(x)) in the Lorentz model."""
+
+    type: Literal["hyplora"]
+    variant: Literal["rotation", "boost"] = "rotation"
+    """`rotation` (the paper): LoRA times one gain a token. `boost`: A and B also read time."""
+    norm_mode: Literal["scale", "unit", "none"] = "scale"
+    """What enters exp₀: `scale`: x / s, s learned. `unit`: e^a x/‖x‖. `none`: x itself."""
+    curvature: Annotated[float, Field(ge=-100, le=0)] = -1.0
+    """Sectional curvature kappa = -1/R²; its start where learned. 0 and fixed: plain LoRA."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.check_start(-self.curvature)
+        return self
+
+
+class MoSLoraAdapter(GeometricAdapter):
+    """Mixture-of-Space LoRA (arXiv 2602.14490): one low-rank expert a space, routed by token."""
+
+    type: Literal["moslora"]
+    spaces: Annotated[tuple[SpaceName, ...], Field(min_length=1)] = (
+        "euclidean",
+        "hyperbolic",
+        "spherical",
+    )
+    """The space of each expert; a space may come more than once."""
+    map: Literal["ambient", "stereo", "proj"] = "proj"
+    """`proj`: stereographic projection alone. `stereo`: ball. `ambient`: Lorentz and sphere."""
+    router: Literal["linear", "mlp", "z"] = "linear"
+    """`linear` and `mlp` read the input, `z` the middle coordinates. All start uniform."""
+    curvature: Annotated[float, Field(ge=0, le=100)] = 0.25
+    """|kappa| of every curved expert; its start where learned."""
+    balance_coef: Annotated[float, Field(ge=0)] = 1e-2
+    """Weight of E Σ p̄² in the loss (p̄: mean router shares of a micro-batch's tokens)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(space != "euclidean" for space in self.spaces):
+            self.check_start(self.curvature)
+        if self.rank <= len(self.spaces):
+            raise ValueError(
+                f"adapter.rank must exceed the number of adapter.spaces ({len(self.spaces)}): each "
+                f"expert needs a rank of at least 1 beside the router, got {self.rank!r}. Raise "
+                "it, or list fewer spaces."
+            )
+        return self
+
+
+AdapterConfig = Annotated[
+    SvfAdapter | LoraFamilyAdapter | Ia3Adapter | HypLoraAdapter | MoSLoraAdapter,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,86 @@
+"""The `[rollout]` section of a recipe: how completions are generated.
+
+The string under each field is its documentation.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rlpeft.recipe.adapter import Section
+from rlpeft.types import LONGEST_STOP, MOST_STOPS
+
+DECIDED_BY = {
+    "model": "model.name",
+    "model_path": "model.name",
+    "adapter_config": "[adapter]",
+    "dtype": "rollout.dtype",
+    "max_model_len": "rollout.max_prompt_tokens + rollout.max_tokens",
+    "max_num_seqs": "rollout.batch_size",
+    "batch_size": "rollout.batch_size",
+    "seed": "train.seed",
+}
+"""Arguments of an engine that other keys of a recipe decide."""
+
+
+StopStrings = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)], ...],
+    Field(max_length=MOST_STOPS),
+]
+
+
+class RolloutConfig(Section):
+    """How completions are generated."""
+
+    engine: Literal["hf", "vllm"] = "hf"
+    """`hf`: transformers, runs anywhere. `vllm`: real vLLM with the rlpeft plugin."""
+    num_engines: Annotated[int, Field(ge=1)] = 1
+    """Engine actors; groups are spread over them."""
+    max_prompt_tokens: Annotated[int, Field(ge=1)] = 512
+    """A longer prompt is an error, never cut."""
+    max_tokens: Annotated[int, Field(ge=1)] = 256
+    """New tokens a completion may have."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Sampling temperature in training. Evaluation is greedy unless it says otherwise."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Must be 1 in training: truncation biases the importance ratio."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Must be 0 in training, for the same reason."""
+    stop: StopStrings = ()
+    """Strings that end a completion."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Sequences generated at once; if absent, 256 in `hf`, and vLLM's own choice in `vllm`."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Dtype of the engine's weights; that of the learner if absent."""
+    canary_bound: Annotated[float, Field(gt=0)] = 1e-3
+    """Largest canary log-prob difference between engine and trainer accepted at a sync. However
+    loose, the mean must stay below a quarter of what moving the adapter by 5 % was seen to move."""
+    options: dict[str, Any] = {}
+    """For `vllm`: further arguments of `vllm.LLM` (`gpu_memory_utilization` …) and of our engine
+    (`form`, `max_experts`, `num_threads`). What other keys of a recipe decide is refused here."""
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if self.options and self.engine != "vllm":
+            raise ValueError(
+                f"rollout.options are for rollout.engine = 'vllm', the {self.engine!r} engine has "
+                f"none, got {', '.join(self.options)}. Remove them, or change the engine."
+            )
+        for name, decided_by in DECIDED_BY.items():
+            if name in self.options:
+                raise ValueError(
+                    f"rollout.options.{name} must not be set: {decided_by} decides it. Set that."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_truncation(self) -> Self:
+        if self.top_p < 1 or self.top_k > 0:
+            raise ValueError(
+                "rollout.top_p must be 1 and rollout.top_k 0 in training, got "
+                f"top_p={self.top_p} and top_k={self.top_k}: a truncated sampler biases the "
+                "importance ratio by the mass it cuts. Lower rollout.temperature instead."
+            )
+        return self

@@ -1,0 +1,355 @@
+"""A recipe: everything that decides a run, as one frozen tree read from TOML.
+
+The string under each field is its documentation, in `--help`, in errors and here. Bad
+combinations die at construction, before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+
+from rlpeft.errors import ConfigError
+from rlpeft.files import read_json, read_text, reason
+from rlpeft.recipe.adapter import AdapterConfig as AdapterConfig
+from rlpeft.recipe.adapter import GeometricAdapter as GeometricAdapter
+from rlpeft.recipe.adapter import HypLoraAdapter as HypLoraAdapter
+from rlpeft.recipe.adapter import Ia3Adapter as Ia3Adapter
+from rlpeft.recipe.adapter import LoraFamilyAdapter as LoraFamilyAdapter
+from rlpeft.recipe.adapter import MoSLoraAdapter as MoSLoraAdapter
+from rlpeft.recipe.adapter import Section as Section
+from rlpeft.recipe.adapter import SvfAdapter as SvfAdapter
+from rlpeft.recipe.reward import RewardConfig as RewardConfig
+from rlpeft.recipe.rollout import RolloutConfig as RolloutConfig
+from rlpeft.recipe.task import ChatConfig as ChatConfig
+from rlpeft.recipe.task import TaskConfig as TaskConfig
+from rlpeft.recipe.templates import Template
+from rlpeft.suggest import did_you_mean, elsewhere, keys_beside
+from rlpeft.types import Completion
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+MISSING = {
+    "model": " Name the base model, such as model.name = 'smollm2-135m'; 'tiny' ships with us.",
+    "task": " Name a task, such as task.name = 'gsm8k', or rows of your own by task.path.",
+    "reward": " Name one, such as reward = [{ name = 'math' }], or a function of your own by "
+    "'module:function'.",
+}
+"""What to write in the place of a section that has no default: a wrong guess would cost a run."""
+
+LISTS = {"reward": "[{ name = 'math' }], or a section [[reward]] in double brackets"}
+"""How lists of sections are written."""
+
+OWN_ROWS = ("jsonl", "hub")
+"""Tasks of the user's own rows: which reward judges them, nobody else can know."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator in use takes: NumPy's old one has 32 bits."""
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+LONGEST_NAME = 100
+"""Bytes of a name that becomes a folder's, or a part of one."""
+
+
+class ModelConfig(Section):
+    """The base model, which is never changed."""
+
+    name: str
+    """A local folder, a Hub id, or `tiny`: the base model shipped with the package."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Dtype of the base weights in the learner; adapters stay float32."""
+
+
+class LossConfig(Section):
+    """The objective (Transformer², eq. 2, and what the field adds to it)."""
+
+    advantage: Literal["none", "batch_mean", "rloo", "group_norm"] = "rloo"
+    """`none`: reward mapped to ±1 (paper). `rloo`: leave-one-out baseline over the group."""
+    kl_coef: Annotated[float, Field(ge=0)] = 0.0
+    """λ of the KL penalty to the base model (adapter disabled)."""
+    kl: Literal["full", "full_reverse", "k1", "k3"] = "k3"
+    """`full`: KL(π‖base) over the vocabulary; `full_reverse`: KL(base‖π); `k1`, `k3`: sampled."""
+    normalise: Literal["sequence", "token"] = "sequence"
+    """`sequence`: token sum per completion, mean over completions (paper). `token`: token mean."""
+    ratio_cap: Annotated[float, Field(ge=0)] = 2.0
+    """Cap of the importance ratio trainer/engine per token; 0: no correction."""
+    mask_truncated: bool = False
+    """Leave truncated completions out of the loss instead of scoring them."""
+
+    def trains(self, completion: Completion) -> bool:
+        """Whether a completion is in the loss: one that a limit cut off may be left out."""
+        return not (completion.truncated and self.mask_truncated)
+
+
+class LearnerConfig(Section):
+    """The optimizer step."""
+
+    lr: Annotated[float, Field(gt=0)] = 1e-2
+    """Peak learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay."""
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """AdamW's betas."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Linear warm-up."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After warm-up; cosine reaches zero at the last step."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Global gradient norm is clipped to this."""
+    token_budget: Annotated[int, Field(ge=1)] = 8192
+    """Tokens in one micro-batch; the gradient does not depend on it, MoSLoRA's balance aside."""
+    logit_chunk: Annotated[int, Field(ge=1)] = 1024
+    """Completion tokens whose full logits exist at once."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass."""
+
+
+class TrainConfig(Section):
+    """The loop."""
+
+    steps: Annotated[int, Field(ge=1)] = 100
+    """Optimizer steps."""
+    prompts_per_step: Annotated[int, Field(ge=1)] = 32
+    """Problems per step."""
+    group_size: Annotated[int, Field(ge=1)] = 8
+    """Completions per problem."""
+    resample_budget: Annotated[int, Field(ge=0)] = 0
+    """Extra problems a step may draw to replace groups whose rewards are all equal."""
+    eval_every: Annotated[int, Field(ge=1)] = 10
+    """Steps between validations."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Validations without improvement before stopping; absent: never stop early."""
+    seed: Seed = 0
+    """Decides problem order, sampling and initialisation."""
+    error_limit: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of reward errors and timeouts in a step that stops the run."""
+    unscorable_limit: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of unscorable completions in a step or a validation that stops the run."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Newest checkpoints kept, to continue from."""
+    keep_bytes: Annotated[int, Field(ge=0)] = 1_000_000_000
+    """Bytes that the adapters of all steps may take, in `steps`; the oldest are pruned. 0: none."""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    """Trackers beside the JSON lines."""
+
+
+class SftConfig(Section):
+    """Supervised training, `rlpeft sft`; optimizer, steps and batch are those of RL."""
+
+    completion: str = "{answer}"
+    """What the model shall write: columns of the row, and the gold answer, in braces."""
+    micro_batch: Annotated[int, Field(ge=1)] = 8
+    """Rows of one forward pass; divides train.prompts_per_step, and the gradient is the same."""
+
+    @field_validator("completion")
+    @classmethod
+    def _names_columns(cls, text: str) -> str:
+        Template.parse(text, "sft.completion")
+        return text
+
+
+class ResourceConfig(Section):
+    """What the Ray actors ask for."""
+
+    engine_cpus: Annotated[float, Field(gt=0)] = 1
+    """CPUs per engine actor; also its thread count."""
+    engine_gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs per engine actor."""
+    learner_cpus: Annotated[float, Field(gt=0)] = 1
+    """CPUs of the learner; also its thread count."""
+    learner_gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs of the learner."""
+    reward_workers: Annotated[int, Field(ge=0)] = 0
+    """Reward actors; 0 scores beside the driver."""
+    reward_gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs per reward actor, for rewards that load a model."""
+    placement_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long to wait for the cluster before saying what was asked and what it has."""
+    engine_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    """How long one engine call may take before the engine is named as stalled."""
+
+
+def _check_name(name: str) -> str:
+    """A name that can be a folder's, in one place and nowhere else."""
+    if not name.isprintable() or not name.strip() or name[0] == "." or set(name) & set("/\\"):
+        raise ValueError(
+            "name must be printable, begin with no dot and hold no slash: it names a folder, got "
+            f"{name!r:.80}."
+        )
+    if (length := len(name.encode("utf-8", "replace"))) > LONGEST_NAME:
+        raise ValueError(f"name must have at most {LONGEST_NAME} bytes, got {length}.")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    name: Name
+    """Names the expert and the default run folder."""
+    model: ModelConfig
+    task: TaskConfig
+    chat: ChatConfig = ChatConfig()
+    adapter: AdapterConfig = SvfAdapter()
+    rollout: RolloutConfig = RolloutConfig()
+    reward: tuple[RewardConfig, ...] = (RewardConfig(),)
+    loss: LossConfig = LossConfig()
+    learner: LearnerConfig = LearnerConfig()
+    train: TrainConfig = TrainConfig()
+    resources: ResourceConfig = ResourceConfig()
+    sft: SftConfig | None = None
+    """Read by `rlpeft sft` alone; its defaults if absent."""
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _svf_unless_named(cls, section: Any) -> Any:
+        return {"type": "svf"} | section if isinstance(section, dict) else section
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        if self.loss.advantage in ("rloo", "group_norm") and self.train.group_size < 2:
+            raise ValueError(
+                f"train.group_size must be at least 2 for loss.advantage = "
+                f"{self.loss.advantage!r}, got {self.train.group_size}. "
+                "Raise it, or use loss.advantage = 'batch_mean'."
+            )
+        if self.learner.warmup_steps > self.train.steps:
+            raise ValueError(
+                f"learner.warmup_steps must be at most train.steps = {self.train.steps}, "
+                f"got {self.learner.warmup_steps}."
+            )
+        if self.resources.reward_gpus and not self.resources.reward_workers:
+            raise ValueError(
+                "resources.reward_gpus are given to reward actors, and resources.reward_workers is "
+                "0. Raise it; without actors, rewards see the GPUs of the driver."
+            )
+        if not self.reward:
+            raise ValueError("reward must list at least one reward, got none.")
+        if not any(reward.weight for reward in self.reward):
+            raise ValueError(
+                "one reward at least must have a weight other than 0, all have 0: every completion "
+                "would be worth the same."
+            )
+        require_reward(self, self.task)
+        return self
+
+
+def require_reward(recipe: Section, task: TaskConfig) -> None:
+    """Refuse the default reward for rows of the user's own.
+
+    Raises:
+        ValueError: the recipe names none.
+    """
+    if task.name in OWN_ROWS and "reward" not in recipe.model_fields_set:
+        raise ValueError(f"reward must be given for rows of your own.{MISSING['reward']}")
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe and apply `section.key=value` overrides (values in TOML syntax).
+
+    Args:
+        path: a TOML file, or the `recipe.json` of a run.
+
+    Raises:
+        ConfigError: no such file, bad TOML, an unknown key or a value out of bounds.
+    """
+    return parse_recipe(read_tree(path, overrides), source=str(path))
+
+
+def read_tree(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The plain tree of a recipe file with its overrides, not yet validated."""
+    if not path.exists():
+        raise ConfigError(f"recipe must be an existing TOML file, got {str(path)!r}.")
+    if path.suffix == ".json":
+        tree = read_json(path, ConfigError)
+    else:
+        text = read_text(path, ConfigError)
+        try:
+            tree = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"recipe {str(path)!r} must be TOML: {reason(error)}.") from error
+    for override in overrides:
+        _apply_override(tree, override)
+    return tree
+
+
+def parse_recipe(tree: dict[str, Any], *, source: str) -> Recipe:
+    """Validate a recipe given as a plain tree; `source` names it in errors."""
+    return validated(Recipe, tree, source=source)
+
+
+def validated(schema: type[AnySection], tree: dict[str, Any], *, source: str) -> AnySection:
+    """A recipe of any kind from a plain tree; each mistake in it is told in words."""
+    try:
+        json.dumps(tree, ensure_ascii=False, default=str).encode()
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"recipe {source!r} must be plain values in Unicode, got {reason(error)}."
+        ) from error
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        problems = "; ".join(_one_line(item, schema) for item in error.errors())
+        raise ConfigError(f"recipe {source!r}: {problems}") from error
+
+
+def _one_line(item: Any, schema: type[Section]) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {where!r}. Remove it or correct its spelling.{_meant(item, schema)}"
+    if item["type"] == "missing":
+        return f"{where} must be given.{MISSING.get(where.removesuffix('.name'), '')}"
+    if item["type"] == "model_type":
+        return f"{where} must be a section of keys, got {item['input']!r:.200}."
+    if item["type"] == "tuple_type":
+        form = LISTS.get(where, "['a', 'b']")
+        return f"{where} must be a list, such as {form}, got {item['input']!r:.200}."
+    message = item["msg"].removeprefix("Value error, ")
+    return (
+        message
+        if item["type"] == "value_error"
+        else f"{where}: {message}, got {item['input']!r:.200}."
+    )
+
+
+def _meant(item: Any, schema: type[Section]) -> str:
+    """What an unknown key may have been meant to be."""
+    *sections, key = map(str, item["loc"])
+    known = keys_beside(schema, item["loc"])
+    if near := did_you_mean(key, known):
+        return near
+    there = elsewhere(schema, key)
+    if there and not sections:
+        return there
+    options = f" Options of its own go under {'.'.join(sections)}.options." * ("options" in known)
+    return f"{there}{options} Known are {', '.join(known)}."
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set must be section.key=value, got {override!r}.")
+    *sections, leaf = key.strip().split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section.")
+    tree[leaf] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    """A TOML value; a bare word is taken as a string, as people type it in a shell."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--set must give a TOML value, got {reason(error)}.") from error

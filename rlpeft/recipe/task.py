@@ -1,0 +1,77 @@
+"""The `[task]` and `[chat]` sections of a recipe: where problems come from and how they are put.
+
+The string under each field is its documentation.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from rlpeft.recipe.adapter import Section
+
+OUR_ARGUMENTS = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "max_length",
+        "messages",
+        "padding",
+        "processor_kwargs",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "strftime_now",
+        "tokenize",
+        "tokenizer_kwargs",
+        "truncation",
+    }
+)
+"""Of `apply_chat_template`, and set by us."""
+
+
+class ChatConfig(Section):
+    """How the model's own template writes chat turns."""
+
+    arguments: dict[str, Any] = {}
+    """Arguments of the template, such as `enable_thinking` or `tools`."""
+    fold_system: bool = False
+    """Put a system turn's text before that of the first user turn, for models that take none."""
+    date: datetime.date | None = None
+    """The date that templates may write into prompts; absent: that of the run's start."""
+
+    @field_validator("arguments")
+    @classmethod
+    def _are_the_templates(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(arguments.keys() & OUR_ARGUMENTS):
+            raise ValueError(
+                f"chat.arguments must be arguments of the model's chat template, "
+                f"{', '.join(taken)} are ours. Remove them."
+            )
+        return arguments
+
+
+class TaskConfig(Section):
+    """Where problems come from."""
+
+    name: str
+    """A built-in task, or `jsonl` / `hub` with `path`; a path without a name means `jsonl`."""
+    path: str | None = None
+    """Rows of your own or a benchmark's: a JSONL file, a folder of splits, or a Hub dataset id."""
+    options: dict[str, Any] = {}
+    """Passed to the task: columns, template, number of shots, seed …"""
+    num_validation: Annotated[int, Field(ge=1)] = 256
+    """Validation problems, used to choose the best expert."""
+    num_test: Annotated[int, Field(ge=1)] = 500
+    """Test problems, used once, at the end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rows_if_only_a_path(cls, section: Any) -> Any:
+        if isinstance(section, dict) and section.get("path") and "name" not in section:
+            return section | {"name": "jsonl"}
+        return section

@@ -1,0 +1,329 @@
+"""The pictures of a report, each an SVG image made of records, or `None` where there are none.
+
+Rows are those of `metrics.jsonl`: a dict a step, in which a figure may be missing or null.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from rlpeft.experts.change import kind_order, place, rms
+
+Rows = Sequence[Mapping[str, Any]]
+
+INK, FAINT, BLUE, ORANGE, GREEN = "#1f2733", "#8a94a3", "#2563c9", "#d9731a", "#2f8f4e"
+SMALL, WIDE = (5.2, 2.7), (10.8, 3.2)
+"""Sizes in inches: half and full width of the report."""
+
+VERDICT_COLOURS = {
+    "correct": GREEN,
+    "wrong": "#c8553d",
+    "unparsable": "#e3a857",
+    "truncated": "#8f7ac6",
+    "graded": BLUE,
+    "timeout": "#5b6675",
+    "error": "#1f2733",
+    "unscorable": "#c3cad4",
+}
+"""By verdict kind, the unscored ones in greys."""
+
+STYLE = {
+    "axes.edgecolor": "#c3cad4",
+    "axes.grid": True,
+    "axes.labelcolor": FAINT,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 9,
+    "grid.color": "#e9edf2",
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "rlpeft",  # the same records give the same bytes
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+}
+
+
+@dataclass
+class Canvas:
+    """One picture being drawn; `uri` holds it afterwards."""
+
+    figure: Figure
+    axes: Axes
+    uri: str = field(default="")
+
+
+@contextmanager
+def canvas(size: tuple[float, float] = SMALL) -> Iterator[Canvas]:
+    """A figure in the report's style, over steps unless it is told otherwise."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        drawn = Canvas(figure, figure.add_subplot())
+        drawn.axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
+        drawn.axes.ticklabel_format(axis="y", useOffset=False)
+        drawn.axes.set_axisbelow(True)
+        yield drawn
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        drawn.uri = svg_uri(text.getvalue())
+
+
+def svg_uri(svg: str) -> str:
+    """An image that lies in the page itself."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def series(rows: Rows, name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one figure, where it was recorded."""
+    found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Mean of each value and those before it, a twentieth of them but at least seven."""
+    window = max(7, len(values) // 20)
+    starts = [max(0, end - window) for end in range(1, len(values) + 1)]
+    return [
+        sum(values[s:e]) / (e - s) for s, e in zip(starts, range(1, len(values) + 1), strict=True)
+    ]
+
+
+def line_chart(
+    rows: Rows, name: str, *, colour: str = BLUE, scale: float = 1.0, from_zero: bool = False
+) -> str | None:
+    """One figure over steps, with its running mean where it is long enough to be noisy."""
+    steps, values = series(rows, name)
+    if not steps:
+        return None
+    values = [scale * value for value in values]
+    noisy = len(values) > 10
+    with canvas() as drawn:
+        drawn.axes.plot(steps, values, color=colour, alpha=0.3 if noisy else 1.0)
+        if noisy:
+            drawn.axes.plot(steps, smooth(values), color=colour)
+        if from_zero:
+            drawn.axes.set_ylim(0, 1.1 * max(values) or 1.0)
+        drawn.axes.set_xlabel("step")
+    return drawn.uri
+
+
+def band_chart(
+    rows: Rows, middle: str, low: str, high: str, *, colour: str = BLUE, percent: bool = False
+) -> str | None:
+    """A figure with the band between two others."""
+    steps, values = series(rows, middle)
+    lows, highs = series(rows, low)[1], series(rows, high)[1]
+    if not steps or not len(values) == len(lows) == len(highs):
+        return None
+    with canvas() as drawn:
+        drawn.axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        marker = "o" if len(steps) < 25 else ""
+        drawn.axes.plot(steps, values, color=colour, marker=marker, markersize=4)
+        drawn.axes.set_xlabel("step")
+        if percent:
+            drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return drawn.uri
+
+
+def interval_chart(rows: Rows, name: str, *, percent: bool = False) -> str | None:
+    """A figure of validations with its interval, which is recorded as `_low` and `_high`."""
+    return band_chart(rows, name, f"{name}_low", f"{name}_high", colour=GREEN, percent=percent)
+
+
+def stacked_chart(rows: Rows, names: Mapping[str, tuple[str, str]], *, unit: str) -> str | None:
+    """Figures that add up, over steps.
+
+    Args:
+        names: metric name -> (label, colour), from the bottom up; those that are 0 throughout
+            are left out.
+    """
+    steps = [row["step"] for row in rows if any(name in row for name in names)]
+    table = {
+        name: [row.get(name) or 0.0 for row in rows if any(n in row for n in names)]
+        for name in names
+    }
+    seen = [name for name, values in table.items() if any(values)]
+    if not seen:
+        return None
+    with canvas() as drawn:
+        drawn.axes.stackplot(
+            steps,
+            [table[name] for name in seen],
+            labels=[names[name][0] for name in seen],
+            colors=[names[name][1] for name in seen],
+            alpha=0.85,
+        )
+        drawn.axes.set_xlabel("step")
+        drawn.axes.set_ylabel(unit)
+        drawn.axes.margins(x=0, y=0)
+        drawn.figure.legend(loc="outside upper center", ncols=4)
+    return drawn.uri
+
+
+def time_chart(rows: Rows) -> str | None:
+    """Rollout and learner seconds, and what is left of each step."""
+    parts = [
+        {**row, "rest": row["step_time"] - row["perf/rollout_s"] - row["perf/learner_s"]}
+        for row in rows
+        if {"step_time", "perf/rollout_s", "perf/learner_s"} <= row.keys()
+    ]
+    names = {
+        "perf/rollout_s": ("rollout and rewards", BLUE),
+        "perf/learner_s": ("learner", ORANGE),
+        "rest": ("sync and validation", FAINT),
+    }
+    return stacked_chart(parts, names, unit="seconds")
+
+
+def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> str | None:
+    """Share of completions by length, side by side for at most three labels."""
+    every = [length for lengths in lengths_by_label.values() for length in lengths]
+    if not every:
+        return None
+    low, high = min(every), max(every)
+    width = max(1, math.ceil((high - low + 1) / 16))
+    bins = [edge - 0.5 for edge in range(low, high + width + 1, width)]
+    with canvas() as drawn:
+        drawn.axes.hist(
+            list(lengths_by_label.values()),
+            bins,
+            weights=[[1 / len(each)] * len(each) for each in lengths_by_label.values()],
+            label=list(lengths_by_label),
+            color=[FAINT, BLUE, ORANGE][: len(lengths_by_label)],
+        )
+        drawn.axes.set_xlabel("tokens")
+        drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        drawn.figure.legend(loc="outside upper center", ncols=3)
+    return drawn.uri
+
+
+def change_map(change: Mapping[str, Any]) -> str:
+    """Root mean square of the change by layer (down) and kind of module (across)."""
+    table, layers, kinds = change_grid(change)
+    with canvas((SMALL[0], min(4.4, 1.2 + 0.24 * max(len(layers), 4)))) as drawn:
+        axes = drawn.axes
+        image = axes.imshow(table, cmap="Blues", aspect="auto", vmin=0)
+        axes.set_xticks(range(len(kinds)), [kind.removesuffix("_proj") for kind in kinds])
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+        axes.set_ylabel("layer")
+        axes.grid(visible=False)
+        if len(layers) <= 12:
+            _annotate(axes, table)
+        else:
+            drawn.figure.colorbar(image, ax=axes, aspect=30)
+    return drawn.uri
+
+
+def confusion_map(confusion: Mapping[str, Mapping[str, int]]) -> str:
+    """Counts of gold labels (down) by what was said (across)."""
+    said = list(next(iter(confusion.values())))
+    table = np.array([[row[label] for label in said] for row in confusion.values()], float)
+    with canvas((SMALL[0], 1.2 + 0.34 * max(len(confusion), 3))) as drawn:
+        axes = drawn.axes
+        axes.imshow(table, cmap="Blues", aspect="auto", vmin=0)
+        axes.set_xticks(range(len(said)), said)
+        axes.set_yticks(range(len(confusion)), list(confusion))
+        axes.set_xlabel("said")
+        axes.set_ylabel("gold")
+        axes.grid(visible=False)
+        _annotate(axes, table, "{:.0f}")
+    return drawn.uri
+
+
+def _annotate(axes: Axes, table: np.ndarray, form: str = "{:.2g}") -> None:
+    middle = np.nanmax(table) / 2
+    for (row, column), value in np.ndenumerate(table):
+        if not np.isnan(value):
+            colour = "white" if value > middle else INK
+            axes.text(
+                column, row, form.format(value), ha="center", va="center", color=colour, size=8
+            )
+
+
+def change_grid(change: Mapping[str, Any]) -> tuple[np.ndarray, list[int], list[str]]:
+    """Root mean square by layer and kind; NaN where a layer has no such module.
+
+    A layer may have many modules of a kind: experts, and those that they share.
+    """
+    squares: dict[tuple[int, str], float] = {}
+    counts: dict[tuple[int, str], int] = {}
+    for module, values in change.items():
+        cell = place(module)
+        counts[cell] = counts.get(cell, 0) + values.numel()
+        squares[cell] = squares.get(cell, 0.0) + values.numel() * rms(values) ** 2
+    layers = sorted({layer for layer, _ in counts})
+    kinds = sorted({kind for _, kind in counts}, key=kind_order)
+    table = np.full((len(layers), len(kinds)), math.nan)
+    for (layer, kind), count in counts.items():
+        value = math.sqrt(squares[layer, kind] / count)
+        table[layers.index(layer), kinds.index(kind)] = value
+    return table, layers, kinds
+
+
+def spectrum_rows(change: Mapping[str, Any]) -> dict[str, tuple[list[int], np.ndarray]]:
+    """Kind -> layers of its modules, and z of one module a row, NaN beyond its own rank."""
+    by_kind: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for module, values in change.items():
+        layer, kind = place(module)
+        by_kind.setdefault(kind, []).append((layer, values.numpy() + 1))
+    found = {}
+    for kind in sorted(by_kind, key=kind_order):
+        rows = sorted(by_kind[kind], key=lambda row: row[0])
+        table = np.full((len(rows), max(len(z) for _, z in rows)), math.nan)
+        for row, (_, z) in zip(table, rows, strict=True):
+            row[: len(z)] = z
+        found[kind] = ([layer for layer, _ in rows], table)
+    return found
+
+
+def spectrum(change: Mapping[str, Any]) -> str:
+    """z by module (down) and singular value (across, largest first), a panel for each kind."""
+    kinds = spectrum_rows(change)
+    reach = max(float(values.abs().max()) for values in change.values()) or 1e-6
+    rows = math.ceil(len(kinds) / 4)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE[0], 0.5 + 1.9 * rows), layout="constrained")
+        panels = figure.subplots(rows, min(4, len(kinds)), squeeze=False).flatten()
+        norm = TwoSlopeNorm(1.0, 1 - reach, 1 + reach)
+        for axes, (kind, (layers, table)) in zip(panels, kinds.items(), strict=False):
+            image = _panel(axes, kind, layers, table, norm)
+        for axes in panels[len(kinds) :]:
+            axes.set_axis_off()
+        figure.colorbar(image, ax=list(panels), label="z", shrink=0.8, aspect=30, pad=0.01)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return svg_uri(text.getvalue())
+
+
+def _panel(
+    axes: Axes, kind: str, layers: Sequence[int], table: np.ndarray, norm: TwoSlopeNorm
+) -> Any:
+    axes.set_title(kind, fontsize=9, loc="left")
+    axes.grid(visible=False)
+    names = dict(enumerate(map(str, layers)))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda row, _: names.get(round(row), "")))
+    axes.set_ylabel("layer")
+    return axes.imshow(
+        np.ma.masked_invalid(table),
+        cmap="RdBu_r",
+        aspect="auto",
+        norm=norm,
+        interpolation="nearest",
+        rasterized=True,
+    )

@@ -1,0 +1,127 @@
+"""One HTML file that tells a whole run: curves, verdicts, completions, what the expert changed.
+
+It needs nothing but itself: pictures lie in the page, and its own policy forbids it to fetch or
+run anything. Completions are what a model wrote, so they are escaped, their invisible characters
+are shown, and long ones are cut.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from rewards.verdict import VerdictKind
+from rlpeft.errors import DataError
+from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER, Expert, ExpertCard, load_expert
+from rlpeft.files import read_json, write_text
+from rlpeft.report.answers import examples, visible
+from rlpeft.report.charts import VERDICT_COLOURS, Rows
+from rlpeft.report.run_charts import answer_charts, change_of, learning_charts, trust_charts
+from rlpeft.report.tokens import legend
+from rlpeft.runs.records import RECIPE_FILE, read_metrics
+from rlpeft.tokens.pieces import LEGEND
+
+REPORT_FILE, SUMMARY_FILE = "report.html", "summary.json"
+TEMPLATES = Path(__file__).parent
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` of a run, finished or not, into its folder.
+
+    Raises:
+        DataError: the folder holds no records of a run.
+    """
+    rows = read_metrics(folder)
+    if not rows:
+        raise DataError(
+            f"a report needs a run folder with metrics.jsonl, {str(folder)!r} has none or an "
+            "empty one. Name the folder that `rlpeft train` wrote."
+        )
+    expert = load_expert(folder / EXPERT_FOLDER) if _has_expert(folder) else None
+    page = render(folder, rows, expert)
+    path = folder / REPORT_FILE
+    write_text(path, page)
+    return path
+
+
+def _has_expert(folder: Path) -> bool:
+    return (folder / EXPERT_FOLDER / CARD_FILE).exists()
+
+
+def render(folder: Path, rows: Rows, expert: Expert | None) -> str:
+    """The page."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["visible"] = visible
+    card = expert.card if expert else None
+    return environment.get_template("page.html.jinja").render(
+        name=card.name if card else folder.name,
+        card=card.model_dump(mode="json") if card else None,
+        accuracies=accuracies(card),
+        facts=facts(rows, _read_json(folder / SUMMARY_FILE), card),
+        learning=learning_charts(rows),
+        trust=trust_charts(rows),
+        answers=answer_charts(rows, folder, card),
+        verdicts=verdict_totals(rows),
+        change=change_of(expert),
+        examples=examples(folder, card),
+        legend=legend(),
+        marks=LEGEND,
+        recipe=_pretty(_read_json(folder / RECIPE_FILE)),
+        card_text=_pretty(card.model_dump(mode="json")) if card else "none yet",
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return read_json(path, DataError, mend="Delete it.") if path.exists() else {}
+
+
+def _pretty(tree: Mapping[str, Any]) -> str:
+    return json.dumps(tree, indent=2, ensure_ascii=False)
+
+
+def accuracies(card: ExpertCard | None) -> list[tuple[str, Any]]:
+    """Labelled accuracies, or mean scores, that are known, those of the test split first."""
+    if card is None:
+        return []
+    known = {
+        "base, test": card.base_test,
+        "expert, test": card.test,
+        "expert, validation": card.validation,
+    }
+    return [(label, accuracy) for label, accuracy in known.items() if accuracy is not None]
+
+
+def facts(rows: Rows, summary: Mapping[str, Any], card: ExpertCard | None) -> dict[str, str]:
+    """The run in a few words."""
+    found = {"steps": f"{rows[-1]['step']:,}"}
+    if card:
+        equal = " (the expert is the base model: no step did better)" if card.equals_base else ""
+        found["best step"] = f"{card.step:,}{equal}"
+    if "trainable_parameters" in summary:
+        found["trainable parameters"] = f"{summary['trainable_parameters']:,}"
+    synced = [row for row in rows if row.get("sync/bytes") is not None]
+    if synced:
+        seconds = sorted(row["sync/seconds"] for row in synced)
+        found["bytes per sync"] = f"{synced[-1]['sync/bytes']:,.0f}"
+        found["ms per sync, median"] = f"{1e3 * seconds[len(seconds) // 2]:.1f}"
+    times = [row["step_time"] for row in rows if row.get("step_time") is not None]
+    if times:
+        found["s per step, mean"] = f"{sum(times) / len(times):.2f}"
+    tokens = sum(row.get("num_tokens") or 0 for row in rows)
+    return found | {"completion tokens": f"{tokens:,.0f}"}
+
+
+def verdict_totals(rows: Rows) -> list[tuple[str, int, float]]:
+    """Kind, count and share over the whole run."""
+    counts = {
+        kind: int(sum(row.get(f"verdicts/{kind}") or 0 for row in rows)) for kind in VERDICT_COLOURS
+    }
+    total = sum(counts.values())
+    shown = [kind for kind in counts if counts[kind] or kind != VerdictKind.GRADED]
+    return [(kind, counts[kind], counts[kind] / total) for kind in shown] if total else []

@@ -1,0 +1,35 @@
+"""The picture of a search: accuracy on the shots and spread of the population, by iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from rlpeft.report.charts import BLUE, FAINT, ORANGE, STYLE
+
+
+def draw_history(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the picture; the last stage alone, which saw all shots."""
+    rows = [row for row in history if row["stage"] == history[-1]["stage"]]
+    iterations = range(1, len(rows) + 1)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot(iterations, [row["best"] for row in rows], color=BLUE, label="best so far")
+        left.plot(iterations, [row["mean"] for row in rows], color=FAINT, label="mean")
+        graded = any(row.get("graded") for row in rows)
+        if not graded:
+            left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        left.set_title(f"{'mean score' if graded else 'accuracy'} on the shots")
+        left.legend()
+        right.plot(iterations, [row["spread"] for row in rows], color=ORANGE)
+        right.set_title("spread of the coefficients")
+        right.set_ylim(bottom=0)
+        for axes in (left, right):
+            axes.set_xlabel("iteration")
+        figure.savefig(path, metadata={"Date": None})

@@ -1,0 +1,156 @@
+"""The `hf` engine: transformers' models, runs anywhere, seeded per completion.
+
+Every completion draws from its own generator, so a completion does not depend on which others
+share its batch, nor on which engine it was sent to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from peft import PeftModel
+
+from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.adapters.policy import adapter_tensors, load_tensors, sequence_logprobs
+from rlpeft.errors import EngineError, ModelError
+from rlpeft.models.load import context_length
+from rlpeft.rollout.engine import Delivery, check_experts, check_sampling, check_tokens
+from rlpeft.rollout.hf.decoding import Draft, Ending, Row, decode
+from rlpeft.rollout.hf.row_experts import RowExperts
+from rlpeft.rollout.text import completion_texts, prompt_ends
+from rlpeft.types import Completion, FinishReason, Request, Sampling
+
+Watch = Callable[[str, int, Draft], bool]
+"""Is told a request's id, which of its completions, and what that has so far; false gives it up."""
+
+BATCH_SIZE = 256
+
+
+class HfEngine:
+    """A rollout engine in this process.
+
+    Args:
+        policy: a PEFT model of this engine's own; its adapter's values will be replaced.
+        tokenizer: decodes completions and stop strings.
+        eos_ids: every id that ends a completion.
+        batch_size: sequences generated at once; `BATCH_SIZE` if absent.
+    """
+
+    def __init__(
+        self,
+        policy: PeftModel,
+        tokenizer: Any,
+        *,
+        eos_ids: Iterable[int],
+        batch_size: int | None = None,
+    ) -> None:
+        self.policy, self.tokenizer = policy.eval(), tokenizer
+        self.eos_ids, self.batch_size = sorted(eos_ids), batch_size or BATCH_SIZE
+        self.context = context_length(policy.get_base_model().config)
+        self.vocabulary = len(policy.get_base_model().get_input_embeddings().weight)
+        self._current = Delivery(0, tensors_digest(adapter_tensors(policy)), 0.0)
+        self._experts = RowExperts(policy, {})
+
+    def load_adapter(self, state: AdapterState) -> Delivery:
+        """Copy the state into the policy; the receipt's digest is taken from the policy itself."""
+        started = time.perf_counter()
+        try:
+            load_tensors(self.policy, state.tensors)
+        except ModelError as error:
+            raise EngineError(str(error)) from error
+        digest = tensors_digest(adapter_tensors(self.policy))
+        self._current = Delivery(state.version, digest, time.perf_counter() - started)
+        return self._current
+
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
+        """Keep the experts' multipliers beside the policy; SVF alone can differ by row."""
+        self._experts = RowExperts(self.policy, experts)
+        return self._experts.deliveries
+
+    def rollout(
+        self, requests: Sequence[Request], sampling: Sampling, *, watch: Watch | None = None
+    ) -> list[list[Completion]]:
+        """Complete each request once per seed, in request order then seed order.
+
+        Args:
+            watch: is shown every completion after each of its tokens; what it gives up ends there.
+        """
+        self.check(requests, sampling)
+        rows = [Row(r.prompt_ids, seed, r.expert) for r in requests for seed in r.seeds]
+        places = [(r.id, k) for r in requests for k in range(len(r.seeds))]
+        # Rows of like length share a batch: less padding.
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index].prompt))
+        done: dict[int, Completion] = {}
+        for start in range(0, len(order), self.batch_size):
+            indices = order[start : start + self.batch_size]
+            drafts: dict[int, Draft] = {}
+            for fresh in self._decode([rows[i] for i in indices], sampling):
+                drafts |= fresh
+                if watch is not None:
+                    _show(watch, {places[indices[b]]: draft for b, draft in fresh.items()})
+            ordered = [drafts[b] for b in range(len(indices))]
+            completions = self._completions([rows[i] for i in indices], ordered)
+            done.update(zip(indices, completions, strict=True))
+        in_order = iter(done[index] for index in range(len(rows)))
+        return [[next(in_order) for _ in request.seeds] for request in requests]
+
+    def check(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        """Refuse what `rollout` would.
+
+        Raises:
+            EngineError: names the request and what is wrong with it.
+        """
+        check_sampling(sampling)
+        check_experts(requests, self._experts.deliveries)
+        for request in requests:
+            if not 0 < len(request.prompt_ids) < self.context:
+                raise EngineError(
+                    f"prompt {request.id!r} must be shorter than the model's context of "
+                    f"{self.context} tokens, and not empty, it has {len(request.prompt_ids)}."
+                )
+            check_tokens(request.prompt_ids, self.vocabulary, of=f"prompt {request.id!r}")
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob (temperature 1, fp32) of each token after the first."""
+        return sequence_logprobs(self.policy, sequences)
+
+    def close(self) -> None:
+        """Nothing outlives this object."""
+
+    def _decode(self, rows: Sequence[Row], sampling: Sampling) -> Iterator[dict[int, Draft]]:
+        return decode(
+            self.policy.get_base_model(),
+            rows,
+            sampling,
+            ending=Ending(self.eos_ids, sampling.stop, self.tokenizer),
+            limits=[min(sampling.max_tokens, self.context - len(row.prompt)) for row in rows],
+            running=self._experts.run,
+        )
+
+    def _completions(self, rows: Sequence[Row], drafts: Sequence[Draft]) -> list[Completion]:
+        prompts, made = [row.prompt for row in rows], [draft.token_ids for draft in drafts]
+        texts = completion_texts(self.tokenizer, prompts, made)
+        ends = prompt_ends(self.tokenizer, prompts)
+        ran = [self._experts.deliveries[r.expert] if r.expert else self._current for r in rows]
+        return [_completion(*parts) for parts in zip(drafts, texts, ends, ran, strict=True)]
+
+
+def _completion(draft: Draft, text: str, prompt_end: str, policy: Delivery) -> Completion:
+    assert draft.finish_reason is not None  # `decode` goes on until every row has ended
+    return Completion(
+        token_ids=tuple(draft.token_ids),
+        logprobs=tuple(draft.logprobs),
+        text=text,
+        finish_reason=draft.finish_reason,
+        version=policy.version,
+        digest=policy.digest,
+        prompt_end=prompt_end,
+    )
+
+
+def _show(watch: Watch, fresh: Mapping[tuple[str, int], Draft]) -> None:
+    for (request_id, index), draft in fresh.items():
+        if not watch(request_id, index, draft) and draft.finish_reason is None:
+            draft.finish_reason = FinishReason.LENGTH

@@ -1,0 +1,292 @@
+"""The `vllm` engine: real vLLM, with the adapter run by our plugin inside it.
+
+Only the adapter's values travel (a few hundred KB); the base weights are never written. Token ids
+go in and come out. Every sampling parameter is sent, so no default of vLLM or of the model's
+generation config decides anything.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vllm import LLM, SamplingParams, TokensPrompt
+from vllm.lora.request import LoRARequest
+
+from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.errors import EngineError
+from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.rollout.ends import Stops, read_stops
+from rlpeft.rollout.engine import Delivery, check_experts, check_sampling, check_tokens
+from rlpeft.rollout.text import completion_texts, prompt_ends
+from rlpeft.rollout.vllm import register
+from rlpeft.rollout.vllm.core import Core
+from rlpeft.rollout.vllm.experts import EmptyLoras, payload, stacked_payload
+from rlpeft.rollout.vllm.internals import check_version, forget_requests
+from rlpeft.rollout.vllm.options import check_compiled, check_experts_form, check_options
+from rlpeft.rollout.vllm.parameters import finish_reason, flat, sampled, scored
+from rlpeft.rollout.vllm.plan import choose_form, read_config
+from rlpeft.rollout.vllm.start import (
+    child_variables,
+    expert_arguments,
+    llm_arguments,
+    model_context,
+    plugin_arguments,
+)
+from rlpeft.tokens.eos import eos_ids
+from rlpeft.types import Completion, Request, Sampling
+
+
+class VllmEngine:
+    """A rollout engine that runs vLLM in child processes.
+
+    Args:
+        model_path: folder of the base model, unquantised.
+        adapter_config: the PEFT config as a plain dict, as in `AdapterState.config`; `None` for
+            the base model alone, without our plugin.
+        dtype: dtype of the base weights in the engine.
+        max_model_len: context limit, prompt included; at most, and if absent, the model's own.
+        seed: vLLM's own seed. Completions depend on their requests' seeds alone.
+        num_threads: OpenMP threads on a CPU; if absent, OMP_NUM_THREADS or else vLLM's choice.
+        form: `factored`: a sync is nearly free, and each token pays for the adapter. `spectral`:
+            the same at half the price, for SVF in float32. `dense`: a sync builds one matrix for
+            each layer, and a token costs what it costs in the base. `auto`: the cheapest for each
+            token whose sync is nearly free.
+        max_experts: experts that may share a batch; 0: requests name none. Any number may be
+            loaded.
+        batch_size: sequences generated at once; vLLM's own choice if absent.
+        options: further arguments of `vllm.LLM`.
+
+    Raises:
+        EngineError: adapter, base model, options and vLLM's version do not go together, or vLLM
+            did not start.
+    """
+
+    def __init__(
+        self,
+        model_path: Path | str,
+        adapter_config: Mapping[str, Any] | None,
+        *,
+        dtype: str = "float32",
+        max_model_len: int | None = None,
+        seed: int = 0,
+        num_threads: int | None = None,
+        form: str = "auto",
+        max_experts: int = 0,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        check_version()
+        check_options(options, form, batch_size)
+        check_experts_form(max_experts, form)
+        limit = model_context(Path(model_path))
+        self.context = min(max_model_len or limit, limit)
+        # One token more than the context: vLLM cannot score a sequence without room to go on.
+        arguments = llm_arguments(min(self.context + 1, limit), batch_size) | options
+        arguments |= {"dtype": dtype, "seed": seed}
+        if adapter_config is not None:
+            config = read_config(adapter_config)
+            form = choose_form(config, form, dtype)
+            if not arguments["enforce_eager"]:
+                check_compiled(config.peft_type.value, form, max_experts)
+            register()
+            arguments |= plugin_arguments(adapter_config, form=form)
+        if max_experts:
+            arguments |= expert_arguments(max_experts)
+        self.tokenizer = load_tokenizer(model_path)
+        self.eos_ids = sorted(eos_ids(Path(model_path), self.tokenizer))
+        self._sent_factors: dict[str, str] = {}
+        base = Delivery(0, tensors_digest({}), 0.0)
+        self._current: Delivery | None = base if adapter_config is None else None
+        self._experts: dict[str, tuple[LoRARequest, Delivery]] = {}
+        self._loras: EmptyLoras | None = None
+        self._core = Core(str(model_path), arguments, child_variables(num_threads))
+
+    def load_adapter(self, state: AdapterState) -> Delivery:
+        """Write the state into vLLM's layers and drop every cached prefix of older policies."""
+        started = time.perf_counter()
+        news = {k: v for k, v in state.factors.items() if self._sent_factors.get(k) != v}
+        sent = payload(state)
+        with self._core.alive() as llm:
+            replies = llm.collective_rpc("rlpeft_load", args=(sent, json.dumps(news)))
+            answer = json.loads(replies[0])
+            if "error" in answer:
+                raise EngineError(answer["error"])
+            self._current = None  # neither policy, until nothing of the old one is cached
+            if not llm.reset_prefix_cache():
+                raise EngineError("vLLM must drop its prefix cache at a sync, it refused to.")
+        self._sent_factors = dict(state.factors)
+        self._current = Delivery(state.version, answer["digest"], time.perf_counter() - started)
+        return self._current
+
+    def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
+        """Send the experts to vLLM's workers; each becomes a LoRA request with a name of its own.
+
+        The name holds the digest: another version is another name, so that no cached prefix of
+        one serves the other.
+        """
+        if not experts:
+            self._experts = {}
+            return {}
+        started = time.perf_counter()
+        loras = self._loras = self._loras or EmptyLoras(next(iter(_first(experts).tensors)))
+        ids = loras.new_ids(len(experts))
+        factors = {k: v for state in experts.values() for k, v in state.factors.items()}
+        with self._core.alive() as llm:
+            arguments = (stacked_payload(experts), json.dumps(ids), json.dumps(factors))
+            answer = json.loads(llm.collective_rpc("rlpeft_experts", args=arguments)[0])
+        if "error" in answer:
+            raise EngineError(answer["error"])
+        seconds, digests = time.perf_counter() - started, answer["digests"]
+        self._experts = {
+            name: (
+                loras.request(name, number, digest),
+                Delivery(state.version, digest, seconds),
+            )
+            for (name, state), number, digest in zip(experts.items(), ids, digests, strict=True)
+        }
+        return {name: delivery for name, (_, delivery) in self._experts.items()}
+
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed, in request order then seed order."""
+        if not all(request.expert for request in requests):
+            self._policy()  # the others need none
+        check_experts(requests, self._experts)
+        check_sampling(sampling)
+        for request in requests:
+            self._check(request)
+        found = read_stops(self.tokenizer, sampling.stop)
+        stops = replace(found, token_ids=(*self.eos_ids, *found.token_ids))
+        with self._core.alive() as llm:
+            rows = [
+                (r.prompt_ids, self._parameters(r, seed, sampling, stops))
+                for r in requests
+                for seed in r.seeds
+            ]
+            named = [self._experts.get(r.expert or "") for r in requests for _ in r.seeds]
+            outputs = _generate(
+                llm,
+                [ids for ids, _ in rows],
+                [given for _, given in rows],
+                [None if found is None else found[0] for found in named],
+            )
+        policies = [self._policy() if found is None else found[1] for found in named]
+        completions = iter(self._completions(outputs, policies))
+        return [[next(completions) for _ in request.seeds] for request in requests]
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob (temperature 1, fp32) of each token after the first.
+
+        Raises:
+            EngineError: a sequence is as long as the model's context, where vLLM scores none.
+        """
+        self._policy()
+        longest = min(self.context, self._core.room - 1)
+        for sequence in sequences:
+            if len(sequence) > longest:
+                raise EngineError(
+                    f"a sequence to score must have at most {longest} tokens, got "
+                    f"{len(sequence)}. Raise max_model_len or shorten it."
+                )
+            check_tokens(sequence, self._core.vocabulary, of="a sequence to score")
+        usable = [sequence for sequence in sequences if len(sequence) > 1]
+        with self._core.alive() as llm:
+            outputs = iter(_generate(llm, usable, [scored() for _ in usable], [None] * len(usable)))
+        return [flat(next(outputs).prompt_logprobs) if len(s) > 1 else [] for s in sequences]
+
+    def base_digest(self) -> str:
+        """SHA-256 (hex) of the frozen weights under the adapter, as the workers hold them."""
+        with self._core.alive() as llm:
+            return llm.collective_rpc("rlpeft_base_digest")[0]
+
+    def close(self) -> None:
+        """End vLLM and every process it started."""
+        self._core.close()
+        if self._loras is not None:
+            self._loras.close()
+
+    def _policy(self) -> Delivery:
+        if self._current is None:
+            raise EngineError("the vllm engine must be given an adapter first (load_adapter).")
+        return self._current
+
+    def _check(self, request: Request) -> None:
+        if not 0 < len(request.prompt_ids) < self.context:
+            raise EngineError(
+                f"prompt {request.id!r} must have 1 to {self.context - 1} tokens to fit the "
+                f"engine's context, it has {len(request.prompt_ids)}. Raise max_model_len or "
+                "shorten it."
+            )
+        check_tokens(request.prompt_ids, self._core.vocabulary, of=f"prompt {request.id!r}")
+        for seed in request.seeds:
+            if not 0 <= seed < 2**64:
+                raise EngineError(
+                    "seeds must be at least 0 (vLLM takes -1 for none) and have at most 64 bits, "
+                    f"got {seed} in request {request.id!r}."
+                )
+
+    def _parameters(
+        self, request: Request, seed: int, sampling: Sampling, stops: Stops
+    ) -> SamplingParams:
+        room = self.context - len(request.prompt_ids)
+        limit = min(sampling.max_tokens, room)
+        return sampled(sampling, seed, max_tokens=limit, stops=stops)
+
+    def _completions(
+        self, outputs: Sequence[Any], policies: Sequence[Delivery]
+    ) -> list[Completion]:
+        kept = [output.outputs[0] for output in outputs]
+        prompts = [output.prompt_token_ids for output in outputs]
+        texts = completion_texts(self.tokenizer, prompts, [output.token_ids for output in kept])
+        ends = prompt_ends(self.tokenizer, prompts)
+        return [
+            Completion(
+                token_ids=tuple(output.token_ids),
+                logprobs=tuple(flat(output.logprobs)),
+                text=text,
+                finish_reason=finish_reason(output.finish_reason),
+                version=policy.version,
+                digest=policy.digest,
+                prompt_end=end,
+            )
+            for output, text, end, policy in zip(kept, texts, ends, policies, strict=True)
+        ]
+
+
+def _first(experts: Mapping[str, AdapterState]) -> AdapterState:
+    return next(iter(experts.values()))
+
+
+def _generate(
+    llm: LLM,
+    prompts: Sequence[Sequence[int]],
+    parameters: Sequence[SamplingParams],
+    experts: Sequence[LoRARequest | None],
+) -> list[Any]:
+    if not prompts:
+        return []
+    inputs = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
+    given = list(experts) if any(experts) else None
+    # Queued whole before any is scheduled: what shares a batch, and so how its numbers are rounded,
+    # must not depend on how fast requests arrive. It also fills the first batch.
+    try:
+        llm.sleep(level=0, mode="keep")
+        try:
+            llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
+        finally:
+            llm.wake_up(tags=["scheduling"])
+        outputs = llm.wait_for_completion(use_tqdm=False)
+    except BaseException:  # an interrupt in a notebook too: the next call must not wait for these
+        forget_requests(llm)
+        raise
+    for ids, output in zip(prompts, outputs, strict=True):
+        if list(ids) != list(output.prompt_token_ids):
+            raise EngineError(
+                f"vLLM must run the token ids it was given, {list(ids)[:8]!r} became "
+                f"{list(output.prompt_token_ids)[:8]!r}."
+            )
+    return outputs

@@ -1,0 +1,120 @@
+"""What vLLM is started with: arguments and environment; `options` says what a user may add."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vllm.platforms import current_platform
+
+from rlpeft.errors import EngineError
+from rlpeft.models.load import context_length, load_config
+from rlpeft.rollout.vllm import METHOD
+
+WORKER = "rlpeft.rollout.vllm.worker.AdapterWorker"
+CPU_KV_CACHE_BYTES = 1 << 30
+"""KV cache on a CPU unless an option says otherwise; vLLM's default is nearly all memory."""
+CPU_BATCH_TOKENS = 4096
+"""Tokens of one step on a CPU, as vLLM's own default; more where one prompt may be longer, or each
+of a batch's sequences would not get one."""
+
+
+def model_context(model_path: Path) -> int:
+    """Longest sequence the base model takes.
+
+    Raises:
+        EngineError: the model is quantised.
+        ModelError: its config does not say.
+    """
+    config = json.loads((model_path / "config.json").read_text())
+    if "quantization_config" in config:
+        raise EngineError(
+            f"the vllm engine needs an unquantised base model, {str(model_path)!r} has a "
+            "quantization_config. Use rollout.engine = 'hf' or an unquantised base."
+        )
+    return context_length(load_config(model_path))
+
+
+def llm_arguments(context: int, batch_size: int | None = None) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for every engine, with or without adapter.
+
+    Args:
+        context: longest sequence, in tokens.
+        batch_size: sequences generated at once; vLLM's own choice if absent.
+    """
+    arguments: dict[str, Any] = {
+        "max_model_len": context,
+        "worker_extension_cls": WORKER,
+        "generation_config": "vllm",
+        "logprobs_mode": "processed_logprobs",
+        "trust_remote_code": False,
+        "disable_log_stats": True,
+        "enforce_eager": True,
+    }
+    if current_platform.is_cpu():
+        arguments["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+        # A seeded request whose prompt is split over two steps kills vLLM there: it would wind a
+        # generator back by `set_offset`, which those of CPUs have not.
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(CPU_BATCH_TOKENS, context, batch_size or 0)
+    if batch_size is not None:
+        arguments["max_num_seqs"] = batch_size
+    return arguments
+
+
+def plugin_arguments(adapter_config: Mapping[str, Any], *, form: str) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` that put the adapter into its linear layers."""
+    # The adapter travels inside the model's config. A PEFT config holds sets: make them lists.
+    adapter = json.loads(json.dumps(dict(adapter_config), default=sorted))
+    adapter.pop("factors", None)  # of states, which bring their own
+    config = {"quant_method": METHOD, "adapter": adapter, "form": form}
+    return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
+
+
+def expert_arguments(max_experts: int) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` for requests that name experts, `max_experts` of them in one batch.
+
+    vLLM's own LoRA routing brings them to their slots and keeps their prefix caches apart. The
+    LoRAs themselves are empty, and only the input embedding, which is cheapest, can hold one.
+    """
+    return {
+        "enable_lora": True,
+        "max_loras": max_experts,
+        "max_lora_rank": 1,
+        "lora_target_modules": ["embed_tokens"],
+    }
+
+
+def child_variables(num_threads: int | None) -> dict[str, str]:
+    """Environment variables for vLLM's processes; what the user has set himself stays.
+
+    For each of them vLLM has no other door.
+    """
+    # One line a sync from the core would bury the run's own progress.
+    variables = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+    # A worker that gets less is killed on a busy machine, and what it shared is left behind.
+    variables["VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS"] = "15"
+    # A forked process has loaded our plugin already, and would not find its log.
+    variables["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+    threads = {} if num_threads is None else {"OMP_NUM_THREADS": str(num_threads)}
+    if current_platform.is_cpu() and (threads or "OMP_NUM_THREADS" in os.environ):
+        # Left alone, vLLM ignores the number and pins its worker to all cores but one: two
+        # engines on one machine would share the same cores.
+        variables["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    return {name: os.environ.get(name, value) for name, value in variables.items()} | threads
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the children started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,0 +1,259 @@
+"""A run's records: one line of metrics and one table of completions for every step.
+
+    run/recipe.json                        what was asked for
+    run/metrics.jsonl                      {"step": 3, "reward": 0.6, ...}, one line a step
+    run/completions/step_00000003.parquet  every completion with its verdict and advantage
+
+Column and metric names are TRL's where TRL has one. A line is whole or is dropped: a crash in the
+middle of writing one costs that step's line alone, and the step is run again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rewards.scorer import ScoredBatch
+from rlpeft.errors import DataError
+from rlpeft.files import append, read_text, reason, replacing, write_text
+from rlpeft.recipe.run import Recipe
+from rlpeft.runs.specimen import TOKENS, specimens
+from rlpeft.runs.trackers import TRACKERS, Tracker
+from rlpeft.types import Group, Problem
+
+METRICS_FILE, RECIPE_FILE, COMPLETIONS_FOLDER = "metrics.jsonl", "recipe.json", "completions"
+TOKENS_COLUMN = "tokens"
+"""Of completion files: one rollout of the step token by token, null in all other rows."""
+
+
+class RunRecorder:
+    """Fulfils `rlpeft.training.loop.Recorder` in a run folder, and in the recipe's trackers.
+
+    Args:
+        folder: the run folder; records already there are kept until `rewind`.
+        tokenizer: the model's; absent: no rollout is recorded token by token.
+
+    Raises:
+        ConfigError: a tracker of `train.report_to` is not installed.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, tokenizer: Any = None) -> None:
+        self.folder, self._loss, self._tokenizer = folder, recipe.loss, tokenizer
+        self._trackers: list[Tracker] = [
+            TRACKERS[n](folder, recipe) for n in recipe.train.report_to
+        ]
+        write_text(folder / RECIPE_FILE, recipe.model_dump_json(indent=2))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line; NaN and infinity become `null`, which JSON has."""
+        row = {"step": step, **{name: _finite(value) for name, value in values.items()}}
+        append(self.folder / METRICS_FILE, (json.dumps(row) + "\n").encode())
+        for tracker in self._trackers:
+            tracker.log(step, values)
+
+    def completions(
+        self, step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
+    ) -> None:
+        """Write one Parquet file; see `completions_table` for its columns."""
+        table = completions_table(step, groups, scored, advantages)
+        if self._tokenizer is not None:
+            tokens = specimens(groups, advantages, loss=self._loss, tokenizer=self._tokenizer)
+            table = table.append_column(TOKENS_COLUMN, pa.array(tokens, TOKENS))
+        with replacing(completions_path(self.folder, step)) as partial:
+            pq.write_table(table, partial)
+
+    def rewind(self, step: int) -> None:
+        """Forget every later step, and a last line that was cut off; warn of steps without one."""
+        kept = [row for row in read_metrics(self.folder) if row["step"] <= step]
+        self._warn_of_gaps({row["step"] for row in kept}, step)
+        write_text(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
+        for path in completions_steps(self.folder):
+            if path > completions_path(self.folder, step):
+                path.unlink()
+        for tracker in self._trackers:
+            tracker.rewind(step)
+
+    def close(self) -> None:
+        """Close the trackers. May be called twice."""
+        while self._trackers:
+            self._trackers.pop().close()
+
+    def _warn_of_gaps(self, known: Set[int], step: int) -> None:
+        missing = [number for number in range(step + 1) if number not in known]
+        if missing:
+            warnings.warn(
+                f"{str(self.folder / METRICS_FILE)!r} has lost the lines of {len(missing)} of "
+                f"{step + 1} steps, the first of step {missing[0]}. The run continues exactly, "
+                "from its checkpoint; its report will lack them.",
+                stacklevel=3,
+            )
+
+
+def completions_table(
+    step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
+) -> pa.Table:
+    """Every completion of a step, a row each, in order of groups and members.
+
+    Columns: `step`, `problem`, `prompt`, `completion`, one score for each reward, `advantage` and
+    what rewards recorded with `log_extra`, as TRL has them; then `reward` (the weighted sum),
+    `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`. A reward
+    or an extra column of one of these names, or `tokens`, is kept as `extra/<name>`.
+    """
+    pairs = [(group.problem, done) for group in groups for done in group.completions]
+    verdicts = scored.verdicts
+    columns: dict[str, list[Any]] = {
+        "step": [step] * len(pairs),
+        "problem": [problem.id for problem, _ in pairs],
+        "prompt": [prompt_text(problem) for problem, _ in pairs],
+        "completion": [done.text for _, done in pairs],
+        "advantage": list(advantages),
+        "reward": [verdict.score for verdict in verdicts],
+        "verdict": [verdict.kind.value for verdict in verdicts],
+        "reason": [verdict.reason for verdict in verdicts],
+        "extracted": [verdict.extracted for verdict in verdicts],
+        "answer": [problem.answer for problem, _ in pairs],
+        "finish_reason": [done.finish_reason.value for _, done in pairs],
+        "num_tokens": [len(done.token_ids) for _, done in pairs],
+        "version": [done.version for _, done in pairs],
+    }
+    own = {*columns, TOKENS_COLUMN}
+    recorded: dict[str, list[Any]] = dict(scored.columns)
+    recorded |= {name: [v.score for v in each] for name, each in scored.by_reward.items()}
+    for name, values in recorded.items():
+        columns[f"extra/{name}" if name in own else name] = values
+    return pa.table({name: _array(values) for name, values in columns.items()})
+
+
+def prompt_text(problem: Problem) -> str:
+    """A prompt for a person to read; chat turns as `role: content`."""
+    if isinstance(problem.prompt, str):
+        return problem.prompt
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in problem.prompt)
+
+
+def completions_path(folder: Path, step: int) -> Path:
+    """Where the completions of a step lie; names sort as steps do."""
+    return folder / COMPLETIONS_FOLDER / f"step_{step:08d}.parquet"
+
+
+def completions_steps(folder: Path) -> list[Path]:
+    """The completion files of a run, oldest first."""
+    return sorted((folder / COMPLETIONS_FOLDER).glob("step_*.parquet"))
+
+
+def read_completions(path: Path) -> list[dict[str, Any]]:
+    """The rows of one step's file.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        return pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        cause = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{str(path)!r} must be a whole Parquet file, got: {cause:.200}. Delete it: what it "
+            "holds is for reading alone."
+        ) from error
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, a dict each step; a last line that was cut off is left out.
+
+    Raises:
+        DataError: another line cannot be read.
+    """
+    path = folder / METRICS_FILE
+    text = read_text(path, DataError) if path.exists() else ""
+    rows = []
+    # What follows the last newline was cut off in writing.
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"line {number} of {str(path)!r} must be JSON, got {line[:60]!r} "
+                f"({reason(error)}). Remove that line."
+            ) from error
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            raise DataError(
+                f"line {number} of {str(path)!r} must be an object with a whole 'step', got "
+                f"{line[:60]!r}. Remove that line."
+            )
+        rows.append(row)
+    return rows
+
+
+OWN_METRICS = frozenset(
+    (
+        "step",
+        "epoch",
+        "step_time",
+        "reward",
+        "reward_std",
+        "frac_reward_zero_std",
+        "resampled_groups",
+        "num_tokens",
+        "loss",
+        "auxiliary_loss",
+        "entropy",
+        "kl",
+        "grad_norm",
+        "learning_rate",
+        "mean_token_accuracy",
+    )
+)
+OWN_PREFIXES = (
+    "completions/",
+    "curvature/",
+    "eval_",
+    "extra/",
+    "gain/",
+    "perf/",
+    "rewards/",
+    "router/",
+    "sample/",
+    "sampling/",
+    "sync/",
+    "verdicts/",
+)
+"""Names of ours, whether a step has them or not: a column must not change its meaning."""
+
+
+def recorded_metrics(values: Mapping[str, float]) -> dict[str, float]:
+    """What rewards recorded with `log_metric`; one of our names is kept as `extra/<name>`."""
+    return {
+        f"extra/{name}" if name in OWN_METRICS or name.startswith(OWN_PREFIXES) else name: value
+        for name, value in values.items()
+    }
+
+
+def _finite(value: float) -> float | None:
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _array(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        # Mixed kinds, huge integers or broken Unicode: rewards may record anything.
+        return pa.array([None if value is None else _text(value) for value in values])
+
+
+def _text(value: Any) -> str:
+    try:
+        text = str(value)
+    except ValueError:  # Python refuses to print integers beyond 4300 digits
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,49 @@
+"""One rollout of each step, token by token: small enough to be recorded, and enough to see all.
+
+That of the largest advantage in the loss, either way, stands for its step: it moved most.
+What tokens say is recorded beside their ids, so that a run can be read without its tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from rlpeft.recipe.run import LossConfig
+from rlpeft.tokens.pieces import pieces
+from rlpeft.types import Group
+
+PART = pa.struct([("ids", pa.list_(pa.int64())), ("texts", pa.list_(pa.string()))])
+TOKENS = pa.struct(
+    [
+        ("prompt", PART),
+        ("sampled", PART),
+        ("logprobs", pa.list_(pa.float32())),
+        ("trained", pa.bool_()),
+    ]
+)
+"""Ids and texts (`rlpeft.tokens.pieces`) of a prompt and of what was sampled after it; log-probs of
+the latter under the distribution it was drawn from; whether it was in the loss."""
+
+
+def specimens(
+    groups: Sequence[Group], advantages: Sequence[float], *, loss: LossConfig, tokenizer: Any
+) -> list[dict[str, Any] | None]:
+    """A `TOKENS` for the step's specimen, `None` for all other completions, in their order."""
+    pairs = [(group, done) for group in groups for done in group.completions]
+    in_loss = [loss.trains(done) for _, done in pairs]
+    chosen = max(range(len(pairs)), key=lambda row: (in_loss[row], abs(advantages[row])))
+    group, done = pairs[chosen]
+    tokens = {
+        "prompt": _part(tokenizer, group.prompt_ids),
+        "sampled": _part(tokenizer, done.token_ids),
+        "logprobs": list(done.logprobs),
+        "trained": in_loss[chosen],
+    }
+    return [tokens if row == chosen else None for row in range(len(pairs))]
+
+
+def _part(tokenizer: Any, ids: Sequence[int]) -> dict[str, Any]:
+    return {"ids": list(ids), "texts": [piece.text for piece in pieces(tokenizer, ids)]}

@@ -1,0 +1,152 @@
+"""What a mixture is worth: its accuracy on the shots, and how sure it is of its correct answers.
+
+Where rewards judge nothing, their mean score stands for the accuracy, and each answer's likelihood
+counts by its score. Accuracy on ten shots ties often. Ties go to the mixture that gives its own
+correct answers the higher mean log-likelihood (Transformer², arXiv 2501.06252, App. A); one with no
+correct answer has none, and wins no tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Self
+
+from rewards.verdict import Verdict, VerdictKind
+from rlpeft.adapter_state import AdapterState
+from rlpeft.evaluate import Prompter, Scores, rollout_seed, score_groups
+from rlpeft.rollout.fleet import Fleet
+from rlpeft.search.journal import Journal, Key, Outcome
+from rlpeft.types import Completion, Group, Problem, Request, Sampling
+
+DECIMALS = 4
+"""Of log-likelihoods that are compared: what is beyond is the rounding of a batch, and a search
+must not depend on how many engines share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """Higher is better, `value` first.
+
+    >>> Fitness.of([Outcome(True, -0.5), Outcome(False, -0.1)])
+    Fitness(value=0.5, likelihood=-0.5, graded=False)
+
+    Attributes:
+        value: accuracy, or mean score, over what was scored; NaN if nothing could be.
+        likelihood: mean over the correct answers of their mean token log-prob, rounded to
+            `DECIMALS`; -inf if none is.
+        graded: whether `value` is a mean score.
+    """
+
+    value: float
+    likelihood: float
+    graded: bool = False
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Self:
+        """The fitness that these outcomes make."""
+        scored = [(found.worth, found.logprob) for found in outcomes if found.worth is not None]
+        worths = [float(worth) for worth, _ in scored]
+        weights = [max(worth, 0.0) for worth in worths]
+        logprobs = [logprob for _, logprob in scored]
+        return cls(
+            fmean(worths) if worths else float("nan"),
+            round(fmean(logprobs, weights), DECIMALS) if any(weights) else float("-inf"),
+            any(not isinstance(worth, bool) for worth, _ in scored),
+        )
+
+    def as_dict(self) -> dict[str, float]:
+        """For a card or a summary; the value's key says what it is."""
+        return {"score" if self.graded else "accuracy": self.value, "likelihood": self.likelihood}
+
+
+@dataclass(frozen=True)
+class Grader:
+    """Answers problems with mixtures, none of them twice.
+
+    Attributes:
+        fleet: its engines hold whatever mixtures are asked for.
+        sampling: greedy, as the mixtures will be judged.
+        seed: of the completions.
+        journal: what is known already.
+        parallel: batches that are asked for at once, for a fleet that takes several; each is
+            written down as soon as it is answered.
+    """
+
+    fleet: Fleet
+    scorer: Scores
+    prompter: Prompter
+    sampling: Sampling
+    seed: int
+    journal: Journal
+    parallel: int = 1
+
+    def fitness(self, mixes: Sequence[AdapterState], problems: Sequence[Problem]) -> list[Fitness]:
+        """Fitness of each mixture on these problems; all of them share one batch."""
+        self._answer({mix.digest: mix for mix in mixes}, problems)
+        return [
+            Fitness.of(self.journal[self._key(mix.digest, problem)] for problem in problems)
+            for mix in mixes
+        ]
+
+    def _answer(self, mixes: Mapping[str, AdapterState], problems: Sequence[Problem]) -> None:
+        pairs = [(self._key(digest, problem), problem) for digest in mixes for problem in problems]
+        # Shared out before what is known is left out: a search that was cut off asks for just the
+        # batches that it lacks. Answers are rounded by the company they are computed in.
+        shares = [pairs[start :: self.parallel] for start in range(self.parallel)]
+        parts = [part for share in shares if (part := self._missing(share))]
+        wanted = dict.fromkeys(key.digest for part in parts for key, _ in part)
+        if not wanted:
+            return
+        self.fleet.load_experts({digest: mixes[digest] for digest in wanted})
+        if len(parts) == 1:
+            self._record(parts[0], self._rollout(parts[0]))
+            return
+        with ThreadPoolExecutor(self.parallel) as threads:
+            asked = {threads.submit(self._rollout, part): part for part in parts}
+            for answer in as_completed(asked):
+                self._record(asked[answer], answer.result())
+
+    def _missing(self, pairs: Sequence[tuple[Key, Problem]]) -> list[tuple[Key, Problem]]:
+        return [(key, problem) for key, problem in pairs if key not in self.journal]
+
+    def _rollout(self, part: Sequence[tuple[Key, Problem]]) -> list[Completion]:
+        requests = [
+            Request(
+                f"{key.digest[:16]}/{key.problem}",
+                self.prompter.ids(problem),
+                (key.seed,),
+                key.digest,
+            )
+            for key, problem in part
+        ]
+        return [group[0] for group in self.fleet.rollout(requests, self.sampling)]
+
+    def _record(self, part: Sequence[tuple[Key, Problem]], answers: Sequence[Completion]) -> None:
+        groups = [
+            Group(problem, self.prompter.ids(problem), (answer,))
+            for (_, problem), answer in zip(part, answers, strict=True)
+        ]
+        verdicts = score_groups(groups, self.scorer, step=0).verdicts
+        self.journal.add(
+            {
+                key: Outcome(_worth(verdict), mean_logprob(answer))
+                for (key, _), verdict, answer in zip(part, verdicts, answers, strict=True)
+            }
+        )
+
+    def _key(self, digest: str, problem: Problem) -> Key:
+        return Key(digest, problem.id, rollout_seed(self.seed, problem.id, 0))
+
+
+def mean_logprob(completion: Completion) -> float:
+    """Mean log-prob of a completion's tokens; 0 for one without any."""
+    return fmean(completion.logprobs) if completion.logprobs else 0.0
+
+
+def _worth(verdict: Verdict) -> bool | float | None:
+    if verdict.score is None or verdict.kind is VerdictKind.GRADED:
+        return verdict.score
+    return verdict.kind is VerdictKind.CORRECT

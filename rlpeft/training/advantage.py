@@ -1,0 +1,68 @@
+"""Advantages: how much better than expected each completion was.
+
+P problem, G group member. Rewards are lists because groups may differ in size; `None` marks a
+completion that could not be scored: it has advantage 0 and is in no baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean, stdev
+
+Rewards = Sequence[Sequence[float | None]]
+
+STD_FLOOR = 1e-4
+"""Added to the group's standard deviation, as TRL's GRPO does."""
+
+
+def none(rewards_PG: Rewards) -> list[list[float]]:
+    """r itself, mapped from [0, 1] to [-1, 1] (Transformer², §3.2: r in {-1, +1}, no baseline)."""
+    return [[0.0 if r is None else 2 * r - 1 for r in group] for group in rewards_PG]
+
+
+def batch_mean(rewards_PG: Rewards) -> list[list[float]]:
+    """r - mean over all scored completions of the batch (REINFORCE with a constant baseline)."""
+    scored = [r for group in rewards_PG for r in group if r is not None]
+    baseline = fmean(scored) if scored else 0.0
+    return [[0.0 if r is None else r - baseline for r in group] for group in rewards_PG]
+
+
+def rloo(rewards_PG: Rewards) -> list[list[float]]:
+    """r - mean of the other scored members of its group (leave-one-out, arXiv 2402.14740)."""
+    return [_leave_one_out(group) for group in rewards_PG]
+
+
+def group_norm(rewards_PG: Rewards) -> list[list[float]]:
+    """(r - mean) / (std + 1e-4) within the group (GRPO, arXiv 2402.03300, §4.1.2)."""
+    return [_normalised(group) for group in rewards_PG]
+
+
+def _leave_one_out(group: Sequence[float | None]) -> list[float]:
+    scored = [r for r in group if r is not None]
+    if len(scored) < 2:
+        return [0.0] * len(group)
+    total = sum(scored)
+    return [0.0 if r is None else r - (total - r) / (len(scored) - 1) for r in group]
+
+
+def _normalised(group: Sequence[float | None]) -> list[float]:
+    scored = [r for r in group if r is not None]
+    if len(scored) < 2:
+        return [0.0] * len(group)
+    mean, std = fmean(scored), stdev(scored)
+    return [0.0 if r is None else (r - mean) / (std + STD_FLOOR) for r in group]
+
+
+ADVANTAGES: dict[str, Callable[[Rewards], list[list[float]]]] = {
+    "none": none,
+    "batch_mean": batch_mean,
+    "rloo": rloo,
+    "group_norm": group_norm,
+}
+"""By the name used in `loss.advantage`."""
+
+
+def carries_signal(group: Sequence[float | None]) -> bool:
+    """Whether a group's scored rewards differ at all; without that it moves nothing."""
+    scored = {r for r in group if r is not None}
+    return len(scored) > 1

@@ -1,0 +1,292 @@
+"""The learner: REINFORCE with KL on an adapter's parameters, four verbs and no loop.
+
+`forward_backward` adds the gradient of a batch, `optim_step` moves the adapter, `state_dict` and
+`load_state_dict` carry everything that decides the next step. `step` is the first two.
+
+Only hidden states are kept for whole batches; logits exist for `logit_chunk` tokens at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
+
+from rlpeft.adapter_state import AdapterState
+from rlpeft.adapters.groups import parameter_groups
+from rlpeft.adapters.lowrank import LowRankModel
+from rlpeft.adapters.policy import adapter_state, load_tensors, sequence_logprobs
+from rlpeft.errors import CheckpointError, ModelError
+from rlpeft.recipe.run import LearnerConfig, LossConfig
+from rlpeft.training.forward import GroupForward
+from rlpeft.training.loss import importance_ratio, reinforce, token_terms
+from rlpeft.training.packing import MicroBatch, Sample, pack
+
+CHOSEN = re.compile(r"\.experts\.\d+\.")
+"""In the names of modules that only the tokens of their choice pass through."""
+
+
+class Learner:
+    """Moves the trainable parameters of one policy.
+
+    Args:
+        policy: a PEFT model with one trainable adapter.
+        config: optimizer and memory options.
+        loss: the objective.
+        total_steps: length of the run, for the schedule.
+        temperature: the sampling temperature; log-probs are taken at it.
+
+    Raises:
+        ModelError: the base model attends or makes its logits in a way that the learner cannot
+            express, or the adapter trains the output head.
+    """
+
+    def __init__(
+        self,
+        policy: PeftModel,
+        config: LearnerConfig,
+        loss: LossConfig,
+        *,
+        total_steps: int,
+        temperature: float,
+    ) -> None:
+        self.policy, self.config, self.loss = policy, config, loss
+        self.temperature = temperature
+        self.forward = GroupForward(policy)
+        if any(p.requires_grad for p in self.forward.output_embeddings.parameters()):
+            raise ModelError(
+                "the output head must be frozen: its gradient would need the logits of a whole "
+                "batch. Take it (lm_head) out of adapter.targets."
+            )
+        if config.gradient_checkpointing:
+            policy.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        # Only gradient checkpointing needs training mode; dropout would make scoring random.
+        policy.train(config.gradient_checkpointing)
+        self.parameters = {n: p for n, p in policy.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(policy, lr=config.lr, weight_decay=config.weight_decay),
+            betas=config.betas,
+        )
+        self.schedule = _schedule(self.optimizer, config, total_steps)
+        self.num_steps, self._all_reached = 0, False
+        self.forward.check()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy is."""
+        return next(self.policy.parameters()).device
+
+    def step(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """One optimizer step on a batch; returns its metrics."""
+        metrics = self.forward_backward(samples)
+        return metrics | self.optim_step()
+
+    def forward_backward(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """Add the gradient of the objective on these samples.
+
+        Raises:
+            ModelError: the loss is not finite; gradients are cleared, the adapter has not moved.
+        """
+        batches = pack(
+            samples, token_budget=self.config.token_budget, normalise=self.loss.normalise
+        )
+        num_tokens = sum(len(batch.tokens_T) for batch in batches)
+        records = [
+            self._micro_batch(batch.to(self.device), len(batch.tokens_T) / num_tokens)
+            for batch in batches
+        ]
+        return _metrics(records) | self.adapter_metrics() if records else {"loss": 0.0}
+
+    def optim_step(self) -> dict[str, float]:
+        """Clip, move, advance the schedule, clear the gradient.
+
+        Raises:
+            ModelError: a gradient is not finite; the adapter has not moved.
+        """
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.check_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.num_steps += 1
+        return {"grad_norm": float(norm), "learning_rate": float(lr)}
+
+    def check_gradients(self) -> None:
+        """Refuse gradients that would spoil the adapter; they are cleared.
+
+        Raises:
+            ModelError: one of them, or an activation before it, is not finite; or, the first time
+                that there are any, a trainable tensor has none.
+        """
+        grads = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+        if grads and not self._all_reached:
+            self._check_reach(grads)
+        if _finite(torch.nn.utils.get_total_norm(grads.values())):
+            return
+        bad = [name for name, grad in grads.items() if not _finite(grad)]
+        self.optimizer.zero_grad()
+        self._name_broken_module()
+        raise ModelError(
+            f"gradients must be finite, got NaN or infinity first in {bad[:1]} at step "
+            f"{self.num_steps + 1}; the adapter has not moved. Lower learner.lr."
+        )
+
+    def _check_reach(self, grads: Mapping[str, torch.Tensor]) -> None:
+        # An expert that no token of the batch chose has no gradient yet.
+        missing = [n for n in self.parameters if n not in grads and not CHOSEN.search(n)]
+        if missing:
+            self.optimizer.zero_grad()
+            raise ModelError(
+                f"every trainable tensor must get a gradient, {len(missing)} of "
+                f"{len(self.parameters)} have none, first {missing[0]!r}; the adapter has not "
+                "moved. Take modules that the base model does not use, or that cut gradients, "
+                "out of adapter.targets."
+            )
+        self._all_reached = True
+
+    def auxiliary_loss(
+        self, share: torch.Tensor | float, token_mask: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """What the adapter's method itself adds to the loss, after the forward it is about.
+
+        Args:
+            share: the micro-batch's part of the step.
+            token_mask: [B, T], nonzero at tokens that count; ours are packed without padding.
+        """
+        if self._geometric is None:
+            return {}
+        return {"auxiliary_loss": self._geometric.auxiliary_loss(token_mask) * share}
+
+    def adapter_metrics(self) -> dict[str, float]:
+        """Of the last micro-batch: gains and their histogram, curvatures, router."""
+        if self._geometric is None:
+            return {}
+        return self._geometric.adapter_metrics() | self._geometric.gain_shares()
+
+    def adapter_state(self) -> AdapterState:
+        """The adapter as it is now; its version is the number of steps taken."""
+        return adapter_state(self.policy, self.num_steps)
+
+    def load_adapter(self, state: AdapterState) -> None:
+        """Take over another adapter's values; optimizer and step count stay as they are.
+
+        Raises:
+            ModelError: the policy has no place for one of its tensors.
+        """
+        load_tensors(self.policy, state.tensors)
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-prob (temperature 1, fp32) of each token after the first, sequence by sequence."""
+        return sequence_logprobs(self.policy, sequences)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adapter parameters, optimizer, schedule and step count."""
+        return {
+            "parameters": {n: p.detach().clone() for n, p in self.parameters.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "num_steps": self.num_steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`.
+
+        Raises:
+            CheckpointError: it belongs to an adapter with other parameters.
+        """
+        if state["parameters"].keys() != self.parameters.keys():
+            odd = sorted(state["parameters"].keys() ^ self.parameters.keys())
+            raise CheckpointError(
+                f"checkpoint and adapter must have the same parameters, they differ in {odd[:3]}. "
+                "Continue with the recipe the checkpoint was made with."
+            )
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state["parameters"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.num_steps = state["num_steps"]
+
+    def _micro_batch(self, batch: MicroBatch, share: float) -> dict[str, torch.Tensor]:
+        """Add one micro-batch's gradient; `share` is its part of the step's tokens."""
+        loss = self.loss
+        base_hidden_ND = self._base_hidden(batch) if loss.kl_coef else None
+        terms = token_terms(
+            self.forward.hidden(batch),
+            base_hidden_ND,
+            batch.targets_N,
+            head=self.forward.head,
+            temperature=self.temperature,
+            kl=loss.kl,
+            chunk=self.config.logit_chunk,
+        )
+        ratio_N = importance_ratio(terms.logprobs_N, batch.logprobs_N, loss.ratio_cap)
+        objective = reinforce(terms, ratio_N, batch.advantages_N, batch.weights_N, loss.kl_coef)
+        auxiliary = self.auxiliary_loss(share)
+        objective = objective + sum(auxiliary.values())
+        if not torch.isfinite(objective):
+            self.optimizer.zero_grad()
+            self._name_broken_module()
+            raise ModelError(
+                f"the loss must be finite, got {objective.item()} at step {self.num_steps + 1}; "
+                "the adapter has not moved. Lower learner.lr or check the base model's dtype."
+            )
+        objective.backward()
+        difference_N = terms.logprobs_N.detach() - batch.logprobs_N
+        kl = {"kl": terms.kl_N.detach()} if loss.kl_coef else {}
+        return {
+            **kl,
+            **{name: value.detach()[None] for name, value in auxiliary.items()},
+            "loss": objective.detach()[None],
+            "entropy": terms.entropy_N,
+            "ratio": torch.exp(difference_N),
+            "gap": difference_N.abs(),
+        }
+
+    @torch.no_grad()
+    def _base_hidden(self, batch: MicroBatch) -> torch.Tensor:
+        with self.policy.disable_adapter():
+            return self.forward.hidden(batch)
+
+    @property
+    def _geometric(self) -> LowRankModel | None:
+        tuner = self.policy.base_model
+        return tuner if isinstance(tuner, LowRankModel) else None
+
+    def _name_broken_module(self) -> None:
+        """Raise where a geometric adapter can tell in which module NaN or inf began."""
+        if self._geometric is not None:
+            self._geometric.check_finite()
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, config: LearnerConfig, total_steps: int
+) -> LRScheduler:
+    if config.schedule == "cosine":
+        return get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, total_steps)
+    return get_constant_schedule_with_warmup(optimizer, config.warmup_steps)
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def _metrics(records: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:
+    joined = {key: torch.cat([record[key] for record in records]) for key in records[0]}
+    ratio_N, gap_N = joined["ratio"], joined["gap"]
+    means, sums = ("kl", "entropy"), ("loss", "auxiliary_loss")
+    found: dict[str, float] = {n: float(joined[n].mean()) for n in means if n in joined}
+    found |= {n: float(joined[n].sum()) for n in sums if n in joined}
+    return found | {
+        "sampling/importance_sampling_ratio/min": float(ratio_N.min()),
+        "sampling/importance_sampling_ratio/mean": float(ratio_N.mean()),
+        "sampling/importance_sampling_ratio/max": float(ratio_N.max()),
+        "sampling/sampling_logp_difference/mean": float(gap_N.mean()),
+        "sampling/sampling_logp_difference/max": float(gap_N.max()),
+    }

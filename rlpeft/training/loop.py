@@ -1,0 +1,236 @@
+"""The RL loop, in the paper's order; every collaborator is passed in.
+
+    problems  = next(batches)                     x_i and gold answers
+    sync      engine <- z_t, proven               a few hundred KB
+    groups    = fleet.rollout(problems)           y ~ π_t(·|x)
+    scored    = score(groups)                     verdicts
+    samples   = advantages(scored)                A
+    metrics   = learner.step(samples)             ∇ of A log π - λ KL(π ‖ base)
+    record, checkpoint                            one of each a step
+
+All randomness is a function of `train.seed`, the step and the problem: a step that was cut off
+and is run again gives the same completions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from rewards.scorer import ScoredBatch
+from rewards.verdict import VerdictKind
+from rlpeft.errors import CheckpointError, ExpertError
+from rlpeft.evaluate import Prompter, Scores, evaluate, require_scorable
+from rlpeft.experts.files import ExpertCard, load_expert, save_expert
+from rlpeft.experts.measures import Measure
+from rlpeft.experts.steps import keep_step, step_folder
+from rlpeft.recipe.run import Recipe
+from rlpeft.rollout.fleet import Fleet, Proof, SyncReport
+from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
+from rlpeft.tasks.base import Task
+from rlpeft.training.collect import Collector, collect, greedy_sampling, rollout_metrics, to_samples
+from rlpeft.training.learner import Learner
+from rlpeft.types import Group
+
+
+class Recorder(Protocol):
+    """Where a run's figures go."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of one step."""
+        ...
+
+    def completions(
+        self, step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
+    ) -> None:
+        """Every completion of one step with its verdict and advantage, in order."""
+        ...
+
+    def rewind(self, step: int) -> None:
+        """Forget what was recorded after `step`: those steps are run again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What decides the next step beside the learner.
+
+    Attributes:
+        step: optimizer steps taken.
+        cursor: problems drawn so far, over all epochs.
+        best_step: the step of the expert that is kept; -1 before any validation.
+        best_points, best_total: `Measure.fraction` of its validation.
+        stale: validations since then.
+    """
+
+    step: int = 0
+    cursor: int = 0
+    best_step: int = -1
+    best_points: float = 0
+    best_total: int = 0
+    stale: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The collaborators of one run."""
+
+    recipe: Recipe
+    folder: Path
+    task: Task
+    learner: Learner
+    fleet: Fleet
+    scorer: Scores
+    prompter: Prompter
+    recorder: Recorder
+    card: ExpertCard
+    canary: Sequence[Sequence[int]]
+
+    @cached_property
+    def collector(self) -> Collector:
+        """Draws this run's training batches."""
+        problems = self.task.split("train")
+        return Collector(self.recipe, problems, self.fleet, self.scorer, self.prompter)
+
+    @property
+    def best_folder(self) -> Path:
+        """Where the best expert so far lies."""
+        return self.folder / "expert"
+
+
+def train(run: Run) -> Iterator[tuple[Progress, dict[str, float]]]:
+    """Run to the end, one step at a time, from the newest checkpoint if there is one.
+
+    Yields:
+        After each step: the progress and the step's metrics. Stopping the iteration stops the
+        run; the next call continues it.
+    """
+    progress = resume(run)
+    if progress.step == 0 and progress.best_step < 0:
+        run.recorder.rewind(-1)
+        progress, metrics = validate(run, progress, sync(run))
+        run.recorder.metrics(0, metrics)
+        yield progress, metrics
+    while not finished(run, progress):
+        progress, metrics = train_step(run, progress)
+        save(run, progress)
+        yield progress, metrics
+
+
+def train_step(run: Run, progress: Progress) -> tuple[Progress, dict[str, float]]:
+    """One step: sync, roll out, score, learn, record; validate when it is time."""
+    started, step = time.perf_counter(), progress.step + 1
+    synced = sync(run)
+    seen = collect(run.collector, progress.cursor, step=step, version=progress.step)
+    rolled_out = time.perf_counter()
+    samples, advantages = to_samples(seen, run.recipe)
+    metrics = run.learner.step(samples)
+    learned = time.perf_counter()
+    metrics |= rollout_metrics(seen, progress.step) | synced.metrics()
+    metrics["epoch"] = seen.cursor / len(run.collector.problems)
+    progress = replace(progress, step=step, cursor=seen.cursor)
+    if step % run.recipe.train.eval_every == 0 or step == run.recipe.train.steps:
+        progress, validation = validate(run, progress, sync(run))
+        metrics |= validation
+    metrics |= {
+        "perf/rollout_s": rolled_out - started,
+        "perf/learner_s": learned - rolled_out,
+        "step_time": time.perf_counter() - started,
+    }
+    run.recorder.completions(step, seen.groups, seen.scored, advantages)
+    run.recorder.metrics(step, metrics)
+    return progress, metrics
+
+
+def sync(run: Run) -> SyncReport:
+    """Make the learner's adapter the policy of every engine, with proof."""
+    state = run.learner.adapter_state()
+    expected = run.learner.logprobs(run.canary)
+    return run.fleet.sync(Proof(state, run.canary, expected, run.recipe.rollout.canary_bound))
+
+
+def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress, dict[str, float]]:
+    """Greedy answers to the validation split; keep the expert if they are the best so far."""
+    found, groups, scored = evaluate(
+        run.task.split("validation"),
+        run.fleet,
+        run.scorer,
+        prompter=run.prompter,
+        sampling=greedy_sampling(run.recipe),
+        step=progress.step,
+    )
+    limit, what = run.recipe.train.unscorable_limit, "the validation completions"
+    require_scorable(groups, scored, limit=limit, step=progress.step, what=what)
+    metrics = found.metrics | synced.metrics()
+    if unscorable := found.verdicts[VerdictKind.UNSCORABLE]:
+        metrics["eval_unscorable"] = float(unscorable)
+    points, total = found.fraction
+    if progress.best_step >= 0 and points * progress.best_total <= progress.best_points * total:
+        return replace(progress, stale=progress.stale + 1), metrics
+    keep_best(run, progress.step, found)
+    best = {"best_step": progress.step, "best_total": total}
+    return replace(progress, **best, best_points=points, stale=0), metrics
+
+
+def keep_best(run: Run, step: int, found: Measure) -> None:
+    """Write the learner's adapter as the run's expert."""
+    state = run.learner.adapter_state()
+    card = run.card.model_copy(update={"step": step, "digest": state.digest, "validation": found})
+    save_expert(run.best_folder, state, card)
+
+
+def finished(run: Run, progress: Progress) -> bool:
+    """Whether all steps are done, or validation has not improved for `train.patience` times."""
+    train = run.recipe.train
+    tired = train.patience is not None and progress.stale >= train.patience
+    return progress.step >= train.steps or tired
+
+
+def save(run: Run, progress: Progress) -> None:
+    """Keep the adapter of this step, and checkpoint everything that decides the next one."""
+    train, state = run.recipe.train, run.learner.adapter_state()
+    card = run.card.model_copy(update={"step": progress.step, "digest": state.digest})
+    keep_step(run.folder, state, card, keep_bytes=train.keep_bytes)
+    tree = {"progress": asdict(progress), "learner": run.learner.state_dict()}
+    save_checkpoint(run.folder, progress.step, tree, keep=train.keep_checkpoints)
+
+
+def resume(run: Run) -> Progress:
+    """Continue from the newest checkpoint, or from the start."""
+    tree = load_checkpoint(run.folder)
+    if tree is None:
+        return Progress()
+    run.learner.load_state_dict(tree["learner"])
+    found = dict(tree["progress"])
+    if "best_correct" in found:  # as checkpoints named it when every reward was judged
+        found["best_points"] = found.pop("best_correct")
+    progress = Progress(**found)
+    require_best(run, progress)
+    run.recorder.rewind(progress.step)
+    return progress
+
+
+def require_best(run: Run, progress: Progress) -> None:
+    """Refuse to go on without the expert that is best so far: nothing later need be as good.
+
+    Raises:
+        CheckpointError: it is gone, damaged, or that of another step; says where it lies again.
+    """
+    try:
+        step = load_expert(run.best_folder).card.step
+        # One from behind the newest checkpoint, where a run was killed, is made anew.
+        if progress.best_step < 0 or step == progress.best_step or step > progress.step:
+            return
+        found = f"that of step {step}."
+    except ExpertError as error:
+        found = str(error)
+    again = step_folder(run.folder, progress.best_step)
+    mend = f"Put {str(again)!r} in its place" if again.is_dir() else "Start anew with another --out"
+    raise CheckpointError(
+        f"{str(run.best_folder)!r} must be the best expert of its run so far, of step "
+        f"{progress.best_step}, got: {found} {mend}."
+    )

@@ -1,0 +1,228 @@
+"""Supervised fine-tuning with `trl.SFTTrainer`, for comparison with RL under equal conditions.
+
+TRL drives the loop and computes the loss (on completions alone); policy, optimizer, schedule and
+state are the learner's, validation, records and checkpoints the trainer's. So a supervised run
+leaves what a run of RL leaves, and continues as exactly.
+
+Rows are tokenised as rollouts are: the prompt as the engine is given it, then the completion and
+the token that ends it. Their order is a function of `train.seed`, as in RL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from rlpeft.errors import ConfigError, DataError, ModelError
+from rlpeft.evaluate import Prompter, require_meant
+from rlpeft.models.load import context_length
+from rlpeft.recipe.run import Recipe, SftConfig
+from rlpeft.recipe.templates import Template
+from rlpeft.tokens.prompts import continuation_ids, turn_end
+from rlpeft.training.collect import draw
+from rlpeft.training.learner import Learner
+from rlpeft.training.loop import Progress, Run, finished, resume, save, sync, validate
+from rlpeft.types import Problem
+
+OnStep = Callable[[Progress, Mapping[str, float]], None]
+
+IGNORED = -100
+"""Label of a token that is not learned, as in transformers."""
+
+Row = dict[str, list[int]]
+"""`input_ids`, and `labels`: the same, with -100 at the prompt."""
+
+
+def supervise(run: Run, on_step: OnStep) -> None:
+    """Train to the end, from the newest checkpoint if there is one.
+
+    Raises:
+        ModelError: a loss, an activation or a gradient is not finite; the adapter has not moved.
+    """
+    progress = resume(run)
+    if progress.step == 0 and progress.best_step < 0:
+        run.recorder.rewind(-1)
+        progress, metrics = validate(run, progress, sync(run))
+        run.recorder.metrics(0, metrics)
+        on_step(progress, metrics)
+    if not finished(run, progress):
+        with torch.random.fork_rng():
+            Teacher(run, progress, on_step).train()
+        run.learner.policy.eval()
+
+
+def training_rows(
+    recipe: Recipe, problems: Sequence[Problem], prompter: Prompter, *, context: int
+) -> list[Row]:
+    """Prompts with their completions, as token ids.
+
+    Args:
+        context: tokens the model can attend to.
+
+    Raises:
+        ConfigError: `sft.completion` names a control token, and does not say what is meant.
+        DataError: a column that `sft.completion` names is missing, or a row is too long.
+    """
+    require_meant(
+        prompter.tokenizer,
+        sft_config(recipe).completion,
+        option="sft.completion",
+        options=recipe.task.options,
+    )
+    rows, form = [], Template.parse(sft_config(recipe).completion, "sft.completion")
+    for problem in problems:
+        prompt_ids = list(prompter.ids(problem))
+        completion_ids = _completion_ids(form, problem, prompter)
+        if len(prompt_ids) + len(completion_ids) > context:
+            raise DataError(
+                f"a row must fit the model's context of {context} tokens, problem {problem.id!r} "
+                f"has {len(prompt_ids)} + {len(completion_ids)}. Drop it; rows are never cut."
+            )
+        labels = [IGNORED] * len(prompt_ids) + completion_ids
+        rows.append({"input_ids": prompt_ids + completion_ids, "labels": labels})
+    return rows
+
+
+def _completion_ids(form: Template, problem: Problem, prompter: Prompter) -> list[int]:
+    columns = {**problem.columns, "answer": problem.answer}
+    try:
+        text = form.fill(columns, "sft.completion")
+    except DataError as error:
+        raise DataError(f"problem {problem.id!r}: {error}.") from error
+    if not isinstance(problem.prompt, str):
+        text = prompter.talk.bridge(problem.prompt) + text
+    ids = continuation_ids(
+        prompter.tokenizer,
+        problem.prompt,
+        prompter.written(problem),
+        text,
+        special_tokens=problem.special_tokens,
+    )
+    return [*ids, _end(problem, prompter)]
+
+
+def _end(problem: Problem, prompter: Prompter) -> int:
+    """The token that ends an answer: the template's after chat turns, else the tokenizer's EOS."""
+    end = None
+    if not isinstance(problem.prompt, str):
+        end = turn_end(prompter.tokenizer, problem.prompt, prompter.talk)
+    if end is None:
+        end = prompter.tokenizer.eos_token_id
+    if end is None:
+        raise ModelError(
+            "the model's tokenizer must name an end-of-sequence token (eos_token), it names none: "
+            "sft could not teach answers to end. Add it to tokenizer_config.json."
+        )
+    return int(end)
+
+
+def sft_config(recipe: Recipe) -> SftConfig:
+    """The recipe's `[sft]`, or its defaults.
+
+    Raises:
+        ConfigError: its micro-batches do not make up a batch.
+    """
+    found, batch = recipe.sft or SftConfig(), recipe.train.prompts_per_step
+    if batch % found.micro_batch:
+        raise ConfigError(
+            f"sft.micro_batch must divide train.prompts_per_step = {batch}, got "
+            f"{found.micro_batch}."
+        )
+    return found
+
+
+class Teacher(SFTTrainer):
+    """`SFTTrainer` on a run's learner: rows in our order, and what the adapter's method adds."""
+
+    def __init__(self, run: Run, progress: Progress, on_step: OnStep) -> None:
+        self.learner: Learner = run.learner
+        super().__init__(
+            self.learner.policy,
+            args=_arguments(run, progress.step),
+            train_dataset=Dataset.from_list(_remaining_rows(run, progress)),
+            processing_class=run.prompter.tokenizer,
+            optimizers=(self.learner.optimizer, self.learner.schedule),
+            callbacks=[EachStep(run, progress, on_step)],
+        )
+        self.remove_callback(PrinterCallback)  # standard output is the user's
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """TRL's loss, plus the adapter's own, weighted by the micro-batch's share of the step."""
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        share = inputs["labels"][:, 1:].ne(IGNORED).sum() / num_items_in_batch
+        added = self.learner.auxiliary_loss(share, inputs["attention_mask"])
+        return loss + sum(added.values())
+
+
+class EachStep(TrainerCallback):
+    """What follows each optimizer step: records, validation, checkpoint."""
+
+    def __init__(self, run: Run, progress: Progress, on_step: OnStep) -> None:
+        self.run, self.progress, self.on_step = run, progress, on_step
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Refuse a gradient that is not finite."""
+        self.run.learner.check_gradients()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """One step is done; TRL also logs a summary at the end, which has no loss."""
+        if "loss" not in logs:
+            return
+        run, train = self.run, self.run.recipe.train
+        run.learner.num_steps += 1
+        step = run.learner.num_steps
+        progress = replace(self.progress, step=step, cursor=step * train.prompts_per_step)
+        metrics = {name: float(value) for name, value in logs.items()}
+        metrics["epoch"] = progress.cursor / len(run.task.split("train"))
+        metrics |= run.learner.adapter_metrics()
+        if step % train.eval_every == 0 or step == train.steps:
+            run.learner.policy.eval()
+            progress, validation = validate(run, progress, sync(run))
+            run.learner.policy.train()
+            metrics |= validation
+        run.recorder.metrics(step, metrics)
+        save(run, progress)
+        self.progress = progress
+        self.on_step(progress, metrics)
+        control.should_training_stop = finished(run, progress)
+
+
+def _arguments(run: Run, done: int) -> SFTConfig:
+    """Everything that TRL's defaults would decide otherwise."""
+    recipe = run.recipe
+    micro_batch = sft_config(recipe).micro_batch
+    return SFTConfig(
+        output_dir=str(run.folder),
+        max_steps=recipe.train.steps - done,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=recipe.train.prompts_per_step // micro_batch,
+        max_grad_norm=recipe.learner.max_grad_norm,
+        gradient_checkpointing=recipe.learner.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        seed=recipe.train.seed,
+        use_cpu=run.learner.device.type == "cpu",
+        bf16=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def _remaining_rows(run: Run, progress: Progress) -> list[Row]:
+    recipe = run.recipe
+    count = (recipe.train.steps - progress.step) * recipe.train.prompts_per_step
+    problems = draw(run.task.split("train"), progress.cursor, count, recipe.train.seed)
+    context = context_length(run.learner.policy.config)
+    return training_rows(recipe, problems, run.prompter, context=context)

@@ -1,0 +1,66 @@
+"""Every step's adapter is kept while there is room, and is an expert like any other."""
+
+import pytest
+import torch
+
+from jobs.train import run
+from rlpeft.adapter_state import AdapterState
+from rlpeft.experts.files import ExpertCard, find_experts, load_expert
+from rlpeft.experts.steps import keep_step, list_steps
+from rlpeft.runs.checkpoint import FINGERPRINT_FILE, load_checkpoint
+
+CARD = ExpertCard(
+    name="x",
+    base_model="tiny",
+    base_digest="b",
+    adapter={"type": "svf"},
+    task={},
+    rewards=(),
+    seed=0,
+    step=0,
+    digest="",
+)
+
+
+def write(folder, step, keep_bytes):
+    state = AdapterState({"peft_type": "SVF"}, {"a.svf_z": torch.full((1000,), float(step))}, step)
+    card = CARD.model_copy(update={"step": step, "digest": state.digest})
+    keep_step(folder, state, card, keep_bytes=keep_bytes)
+
+
+def size(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(("keep_bytes", "expected"), [(10**9, 5), (14_000, 3), (3999, 0), (0, 0)])
+def test_the_newest_that_fit_are_kept(tmp_path, keep_bytes, expected):
+    for step in range(1, 6):
+        write(tmp_path, step, keep_bytes)
+    steps = [load_expert(folder).card.step for folder in list_steps(tmp_path)]
+    assert steps == list(range(6 - expected, 6))
+    assert size(tmp_path) <= keep_bytes
+
+
+def test_a_search_for_experts_passes_over_steps_unless_it_is_for_them(tmp_path):
+    write(tmp_path / "run", 1, 10**9)
+    (tmp_path / "run" / FINGERPRINT_FILE).write_text("{}")
+    assert find_experts(tmp_path) == []
+    assert find_experts(tmp_path / "run" / "steps") == list_steps(tmp_path / "run")
+
+
+def test_a_run_keeps_each_of_its_steps_whatever_it_keeps_of_checkpoints(quick, tmp_path):
+    recipe = quick(train={"steps": 3, "keep_checkpoints": 1})
+    run(recipe, tmp_path, ray=False)
+    steps = [load_expert(folder) for folder in list_steps(tmp_path)]
+    assert [expert.card.step for expert in steps] == [1, 2, 3]
+    assert len({expert.card.digest for expert in steps}) == 3
+    last = load_checkpoint(tmp_path)["learner"]["parameters"]
+    for mine, checkpointed in zip(
+        sorted(steps[-1].tensors.items()), sorted(last.items()), strict=True
+    ):
+        assert torch.equal(mine[1], checkpointed[1])
+
+
+def test_a_run_that_may_keep_nothing_keeps_nothing(quick, tmp_path):
+    run(quick(train={"steps": 1, "keep_bytes": 0}), tmp_path, ray=False)
+    assert list_steps(tmp_path) == []

@@ -1,0 +1,294 @@
+"""What a person sees of a run, from its records."""
+
+import io
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from jobs.cli.console import (
+    RunDisplay,
+    Validation,
+    clock_time,
+    compared,
+    figures,
+    fitted,
+    pace,
+    print_closing,
+    run_shown,
+)
+from rlpeft.experts.measures import Accuracy
+
+SUMMARY = {
+    "name": "tiny-swap",
+    "expert": "/runs/" + "long/" * 30 + "expert",
+    "best_step": 40,
+    "test": Accuracy.of(90, 100).model_dump(),
+    "base_test": Accuracy.of(50, 100).model_dump(),
+    "trainable_parameters": 3072,
+    "sync_bytes": 12288,
+    "sync_ms": 3.26,
+}
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def shown(metrics_by_step, *, total, seconds):
+    """The lines of a run whose steps take `seconds` each."""
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, width=60)
+    with RunDisplay(total, console=console, clock=clock) as display:
+        for step, metrics in metrics_by_step.items():
+            display.step(SimpleNamespace(step=step), metrics)
+            clock.now += seconds
+    return out.getvalue().splitlines()
+
+
+def test_a_log_gets_one_plain_line_a_step():
+    lines = shown({1: {"reward": 0.5, "kl": 0.01}, 2: {"reward": 0.75}}, total=4, seconds=2)
+    assert lines == [
+        "step 1/4  reward 0.500  kl 0.01",
+        "step 2/4  reward 0.750  2.0 s/step  0:04 left",
+    ]
+
+
+def test_a_log_gets_at_most_one_line_a_second_beside_validations():
+    steps = {step: {"reward": 0.5} for step in range(1, 31)}
+    steps[12] = {"reward": 0.5, "eval_accuracy": 0.25}
+    lines = shown(steps, total=40, seconds=0.125)
+    assert [line.split()[1] for line in lines] == ["1/40", "9/40", "12/40", "20/40", "28/40"]
+
+
+def test_the_last_step_is_always_shown():
+    lines = shown({step: {"reward": 0.5} for step in (1, 2, 3)}, total=3, seconds=0.1)
+    assert [line.split()[1] for line in lines] == ["1/3", "3/3"]
+
+
+def test_the_best_validation_stays_in_sight():
+    steps = {
+        0: {"eval_accuracy": 0.5},
+        1: {"reward": 0.1, "eval_accuracy": 0.25},
+        2: {"reward": 0.2},
+    }
+    assert "best validation 50.0%" in shown(steps, total=9, seconds=2)[-1]
+
+
+def test_the_rate_of_a_continued_run_counts_its_own_steps_only():
+    lines = shown({101: {"reward": 0.5}, 102: {"reward": 0.5}}, total=112, seconds=0.5 + 1)
+    assert lines[-1].endswith("1.5 s/step  0:15 left")
+
+
+def test_a_terminal_shows_the_same_figures():
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    with RunDisplay(2, console=console) as display:
+        display.step(SimpleNamespace(step=2), {"reward": 0.625})
+    assert "reward 0.625" in out.getvalue()
+    assert "2/2" in out.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("width", [60, 80, 109, 110, 200])
+def test_a_long_runs_line_fits_the_terminal(is_terminal, width):
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, width=width, force_terminal=is_terminal, color_system=None)
+    with RunDisplay(12000, console=console, clock=clock) as display:
+        for step in (1, 2):
+            found = {"reward": 0.123, "kl": 1.2e-05, "eval_accuracy": 0.981}
+            display.step(SimpleNamespace(step=step), found)
+            clock.now += 61
+    assert "…" not in out.getvalue()
+    plain = re.sub(r"\x1b\[[0-9?;]*[a-zA-Z]", "", out.getvalue())
+    lines = [line.strip() for line in re.split(r"[\r\n]", plain)]
+    assert max(map(len, lines)) <= width
+    assert "validation 98.1%" in lines[-1] or "validation 98.1%" in lines[-2]
+
+
+def test_a_narrow_terminal_loses_what_is_least_needed_first():
+    shown, paced = "reward 0.500  kl 0.01  best validation 50.0%", "2.0 s/step  0:04 left"
+    assert fitted(shown, paced, 80) == f"{shown}  {paced}"
+    assert fitted(shown, paced, 60) == "reward 0.500  best validation 50.0%  2.0 s/step  0:04 left"
+    assert fitted(shown, paced, 50) == "reward 0.500  best validation 50.0%  0:04 left"
+
+
+def checkpoint(folder, step):
+    (folder / "checkpoints" / f"step_{step:06d}").mkdir(parents=True)
+
+
+def test_a_run_that_goes_on_says_from_where(tmp_path, capsys):
+    checkpoint(tmp_path, 20)
+    checkpoint(tmp_path, 40)
+    with run_shown(tmp_path, 60) as display:
+        display.step(SimpleNamespace(step=41), {})
+    assert f"continuing from step 40 of {tmp_path}" in capsys.readouterr().err.splitlines()[0]
+
+
+def test_a_new_run_continues_nothing(tmp_path, capsys):
+    with run_shown(tmp_path, 60) as display:
+        display.step(SimpleNamespace(step=0), {})
+    assert capsys.readouterr().err == "step 0/60\n"
+
+
+def test_a_finished_run_says_that_nothing_ran(tmp_path, capsys):
+    checkpoint(tmp_path, 60)
+    with run_shown(tmp_path, 60):
+        pass
+    assert capsys.readouterr().err.startswith("nothing ran: ")
+
+
+def test_a_terminal_shows_no_steps_of_a_run_that_was_finished():
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    with RunDisplay(60, console=console, done=60):
+        assert " 0/60" not in out.getvalue()
+    shown = re.sub(r"\x1b\[2K|\x1b\[\?25[lh]", "", out.getvalue())
+    assert shown.endswith("\x1b[1A")  # what was drawn is taken back
+
+
+def test_ctrl_c_is_answered_with_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["rlpeft", "train", "quickstart", "--set", "name=a b"])
+
+    def interrupted():
+        with run_shown(tmp_path, 60) as display:
+            display.step(SimpleNamespace(step=1), {})
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        interrupted()
+    assert caught.value.code == 130
+    assert "rlpeft train quickstart --set 'name=a b'\n" in capsys.readouterr().err
+
+
+def test_fast_steps_are_counted_by_the_second():
+    assert pace(4.0, 480) == "4.0 steps/s  2:00 left"
+    assert pace(0.5, 20, "iteration") == "2.0 s/iteration  0:40 left"
+
+
+def test_no_pace_is_shown_before_there_is_one():
+    assert pace(None, 10) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7, "0:07"), (59.7, "1:00"), (750, "12:30"), (11100, "3:05:00")]
+)
+def test_time_reads_as_a_clock(seconds, text):
+    assert clock_time(seconds) == text
+
+
+def test_a_step_without_rewards_shows_none():
+    assert figures({"loss": 0.0}, None) == ""
+
+
+def closing_text(summary):
+    out = io.StringIO()
+    print_closing(summary, Console(file=out, width=60))
+    return out.getvalue()
+
+
+def test_the_closing_table_compares_base_and_expert_with_intervals():
+    text = closing_text(SUMMARY)
+    base, expert = (line for line in text.splitlines() if " of 100" in line)
+    assert base.split() == ["base", "50.0%", "40.4%", "to", "59.6%", "50", "of", "100"]
+    assert expert.split() == ["expert", "90.0%", "82.6%", "to", "94.5%", "90", "of", "100"]
+
+
+def test_paths_and_commands_can_be_copied_whole_from_a_narrow_terminal():
+    command = f"rlpeft export {SUMMARY['expert']} --format merged --out tiny-swap-merged"
+    assert command in closing_text(SUMMARY)
+
+
+def test_the_next_command_is_one_that_the_method_has():
+    """HypLoRA and MoSLoRA are no matrices: `--format merged` refuses them."""
+    assert "--format peft --out tiny-swap-peft" in closing_text(SUMMARY | {"export_format": "peft"})
+
+
+def test_a_name_is_text_and_not_markup():
+    assert "[red]x[/red]: test" in closing_text(SUMMARY | {"name": "[red]x[/red]"})
+
+
+@pytest.mark.parametrize(
+    ("base", "expert", "sentence"),
+    [
+        (50, 90, "better"),
+        (90, 50, "worse"),
+        (50, 55, "overlap: these"),
+    ],
+)
+def test_the_verdict_on_an_expert_is_that_of_its_intervals(base, expert, sentence):
+    assert sentence in compared(
+        Accuracy.of(base, 100).model_dump(), Accuracy.of(expert, 100).model_dump()
+    )
+
+
+def test_a_supervised_step_shows_its_loss():
+    supervised = {"loss": 0.25, "mean_token_accuracy": 0.9}
+    assert figures(supervised, Validation(0.5, True)) == "loss 0.250  best validation 50.0%"
+
+
+def test_a_validation_that_judges_nothing_shows_its_score_and_what_could_not_be_scored():
+    metrics = {"reward": 0.25, "eval_score": 0.5, "verdicts/unscorable": 3, "eval_unscorable": 2}
+    assert figures(metrics, None) == "reward 0.250  validation score 0.500  5 unscorable"
+
+
+def test_rewards_that_fail_are_counted_in_the_line():
+    metrics = {"reward": 0.25, "verdicts/error": 1, "verdicts/timeout": 2}
+    assert figures(metrics, None) == "reward 0.250  3 failed to be scored"
+
+
+def test_a_search_by_scores_shows_no_percent():
+    row = {"best": 0.5, "mean": 0.25, "spread": 0.125, "graded": 1.0}
+    assert figures(row, None) == "best 0.500  mean 0.250  spread 0.125"
+
+
+def test_a_closing_by_scores_shows_no_accuracy_and_says_that_nothing_was_found():
+    score = {"value": 0.25, "low": 0.2, "high": 0.3, "total": 40, "verdicts": {}}
+    summary = SUMMARY | {"test": score, "base_test": score, "equals_base": True}
+    text = closing_text(summary)
+    assert "test mean score" in text
+    assert "accuracy" not in text
+    assert "%" not in text.replace("95 % interval", "")
+    assert "The expert kept is the base model" in text
+
+
+def test_the_end_of_a_run_counts_the_modules_that_were_moved_and_left_out():
+    counts = {"modules": {"q_proj": 2, "o_proj": 2}, "left_out": {"experts.down_proj": 2}}
+    text = closing_text(SUMMARY | counts)
+    assert re.search(r"adapted modules +q_proj 2, o_proj 2\n", text)
+    assert re.search(r"left out +experts.down_proj 2\n", text)
+    assert "left out" not in closing_text(SUMMARY)
+
+
+MODULES = {f"{name}_proj": 32 for name in ("q", "k", "v", "o", "gate", "up", "down")}
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_end_of_a_run_fits_the_terminal_but_for_what_is_copied(width, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "tiny-swap"
+    places = {"expert": str(run / "expert"), "report": str(run / "report.html")}
+    out, summary = io.StringIO(), SUMMARY | places | {"modules": MODULES, "left_out": MODULES}
+    for equal in (False, True):
+        print_closing(summary | {"equals_base": equal}, Console(file=out, width=width))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    command = "rlpeft export runs/tiny-swap/expert --format merged --out tiny-swap-merged"
+    copied = [line for line in lines if line.endswith(command)]
+    assert copied
+    assert [line for line in lines if len(line) > width and line not in copied] == []
+    assert "expert                runs/tiny-swap/expert" in lines
+
+
+def test_words_to_a_run_that_goes_on_fit_the_terminal():
+    out = io.StringIO()
+    console = Console(file=out, width=40, force_terminal=True, color_system=None)
+    RunDisplay(60, console=console).say("continuing from step 40 of", "runs/" + 30 * "x")
+    assert out.getvalue().splitlines() == ["continuing from step 40 of", "runs/" + 30 * "x"]

@@ -1,0 +1,264 @@
+"""The fleet of actors: work shared out, deaths mended, mistakes passed on."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from functools import partial
+
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.cluster.fleet import RayFleet, RemoteEngine, share
+from rlpeft.adapter_state import AdapterState
+from rlpeft.errors import ClusterError, EngineError
+from rlpeft.rollout.fleet import Proof
+from rlpeft.types import Request, Sampling
+
+SAMPLING = Sampling(max_tokens=4)
+REQUESTS = [Request(f"r/{i}", (1,) * (i + 1), (10 * i, 10 * i + 1)) for i in range(7)]
+
+
+def proof(version=1):
+    state = AdapterState({"peft_type": "SVF"}, {"z": torch.ones(3) * version}, version)
+    return Proof(state, [[1, 2, 3]], [[0.0, 0.0]], bound=1e-3)
+
+
+@pytest.fixture
+def fleet_of(cluster):
+    """A maker of fleets of fake engines; `build` runs in the actors."""
+    import ray
+
+    from jobs.cluster.actors import EngineActor
+
+    fleets = []
+
+    def make(build, num_engines=1, **limits):
+        spawn = partial(ray.remote(EngineActor).options(num_cpus=1).remote, build, 1)
+        limits = {"timeout_s": 60.0} | limits
+        engines = [RemoteEngine(f"engine {i}", spawn, **limits) for i in range(num_engines)]
+        fleets.append(RayFleet(engines))
+        fleets[-1].ready()
+        return fleets[-1]
+
+    yield make
+    for fleet in fleets:
+        fleet.close()
+
+
+def builder(tmp_path, *, when="rollout", fate=None, times=1):
+    """A `build` of fake engines; the first `times` that come to `when` meet `fate`.
+
+    Nested, so that it travels by value: workers cannot import this file.
+    """
+
+    def build():
+        from rlpeft.rollout.fake import FakeEngine
+        from rlpeft.types import FinishReason
+
+        def script(request, seed):
+            text = f"{request.id}:{seed}"
+            return (seed,), (-0.5,), text, FinishReason.STOP
+
+        class Doomed(FakeEngine):
+            def rollout(self, requests, sampling):
+                for request in requests:
+                    with (tmp_path / "asked").open("a") as file:
+                        file.write(f"{request.id}\n")
+                meet("rollout")
+                return super().rollout(requests, sampling)
+
+            def load_adapter(self, state):
+                meet("sync")
+                return super().load_adapter(state)
+
+        def meet(moment):
+            if moment != when or fate is None:
+                return
+            for number in range(times):
+                try:
+                    (tmp_path / f"fate-{number}").touch(exist_ok=False)
+                except FileExistsError:
+                    continue
+                fate()
+
+        return Doomed(script)
+
+    return build
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def answers(fleet):
+    return [[c.text for c in group] for group in fleet.rollout(REQUESTS, SAMPLING)]
+
+
+EXPECTED = [[f"{r.id}:{seed}" for seed in r.seeds] for r in REQUESTS]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 9)), max_size=40),
+    st.integers(1, 6),
+)
+def test_every_request_is_in_one_part_and_parts_weigh_about_the_same(sizes, num_parts):
+    requests = [Request(str(i), (0,) * n, (0,) * g) for i, (n, g) in enumerate(sizes)]
+    parts = share(requests, num_parts, 10)
+    assert sorted(index for part in parts for index in part) == list(range(len(requests)))
+    costs = [(n + 10) * g for n, g in sizes]
+    loads = [sum(costs[i] for i in part) for part in parts]
+    if loads:  # the bound of greedy sharing: no part exceeds the mean by more than one request
+        assert max(loads) <= sum(costs) / num_parts + max(costs)
+
+
+@pytest.mark.ray
+def test_answers_come_in_request_order_then_seed_order(fleet_of, tmp_path):
+    fleet = fleet_of(builder(tmp_path), num_engines=2)
+    fleet.sync(proof())
+    assert answers(fleet) == EXPECTED
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_engines", [1, 2])  # the lost part goes to a successor, or a survivor
+def test_a_killed_engine_loses_and_repeats_no_sample(fleet_of, tmp_path, num_engines):
+    fleet = fleet_of(builder(tmp_path, fate=killed), num_engines=num_engines)
+    fleet.sync(proof(version=5))
+    done = fleet.rollout(REQUESTS, SAMPLING)
+    assert [[c.text for c in group] for group in done] == EXPECTED
+    # The successor answers under the policy its predecessor had proven.
+    assert {c.version for group in done for c in group} == {5}
+    asked = (tmp_path / "asked").read_text().split()
+    assert set(asked) == {r.id for r in REQUESTS}
+    assert len(asked) > len(REQUESTS)  # the lost part was asked for again
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_engines", [1, 2])
+def test_the_successor_of_a_killed_engine_has_its_experts(fleet_of, tmp_path, num_engines):
+    fleet = fleet_of(builder(tmp_path, fate=killed), num_engines=num_engines)
+    expert = AdapterState({"peft_type": "SVF"}, {"z": torch.zeros(3)}, version=9)
+    fleet.load_experts({"swap": expert})
+    requests = [replace(request, expert="swap") for request in REQUESTS]
+    done = fleet.rollout(requests, SAMPLING)
+    assert {(c.version, c.digest) for group in done for c in group} == {(9, expert.digest)}
+
+
+@pytest.mark.ray
+def test_an_engine_killed_during_a_sync_is_replaced_and_proven(fleet_of, tmp_path):
+    fleet = fleet_of(builder(tmp_path, when="sync", fate=killed))
+    report = fleet.sync(proof(version=2))
+    assert report.num_bytes == 12
+    assert {c.version for group in fleet.rollout(REQUESTS, SAMPLING) for c in group} == {2}
+
+
+@pytest.mark.ray
+def test_an_engine_that_keeps_dying_stops_the_run_by_name(fleet_of, tmp_path):
+    fleet = fleet_of(builder(tmp_path, fate=killed, times=99), max_deaths=1)
+    fleet.sync(proof())
+    with pytest.raises(ClusterError, match="engine 0 must stay alive, it died 2 times"):
+        fleet.rollout(REQUESTS, SAMPLING)
+
+
+@pytest.mark.ray
+def test_an_engine_that_stalls_is_replaced(fleet_of, tmp_path):
+    fleet = fleet_of(builder(tmp_path, fate=partial(time.sleep, 90)), timeout_s=15)
+    fleet.sync(proof())
+    started = time.monotonic()
+    assert answers(fleet) == EXPECTED
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.ray
+def test_an_error_of_the_engine_itself_is_raised_once_and_as_itself(fleet_of, tmp_path):
+    def mistaken():
+        from rlpeft.errors import EngineError
+
+        raise EngineError("this prompt cannot be.")
+
+    fleet = fleet_of(builder(tmp_path, fate=mistaken, times=99))
+    fleet.sync(proof())
+    with pytest.raises(EngineError, match=r"^this prompt cannot be\.$"):
+        fleet.rollout(REQUESTS, SAMPLING)
+    assert not (tmp_path / "fate-1").exists()
+
+
+@pytest.mark.ray
+def test_an_engine_that_reports_its_own_death_is_replaced(fleet_of, tmp_path):
+    def reported():
+        from rlpeft.errors import EngineDiedError
+
+        raise EngineDiedError("the engine's core is gone.")
+
+    fleet = fleet_of(builder(tmp_path, fate=reported))
+    fleet.sync(proof())
+    assert answers(fleet) == EXPECTED
+
+
+@pytest.mark.ray
+def test_an_engine_that_dies_too_often_tells_its_own_cause(fleet_of, tmp_path):
+    def reported():
+        from rlpeft.errors import EngineDiedError
+
+        raise EngineDiedError("vLLM's process died (KeyError: 'z'): its log: /tmp/x.log.")
+
+    fleet = fleet_of(builder(tmp_path, fate=reported, times=99))
+    fleet.sync(proof())
+    with pytest.raises(ClusterError, match=r"at last with: vLLM's process died \(KeyError: 'z'\)"):
+        fleet.rollout(REQUESTS, SAMPLING)
+
+
+@pytest.mark.ray
+def test_a_sync_that_cannot_be_proven_stops_the_run(fleet_of):
+    def build():
+        from rlpeft.rollout.fake import FakeEngine, Faults
+
+        return FakeEngine(lambda request, seed: None, faults=Faults(digest="0" * 64))
+
+    fleet = fleet_of(build)
+    with pytest.raises(EngineError, match="was not delivered"):
+        fleet.sync(proof())
+
+
+@pytest.mark.ray
+def test_an_engine_that_cannot_be_built_says_why(fleet_of):
+    def build():
+        from rlpeft.errors import ModelError
+
+        raise ModelError("no such model.")
+
+    with pytest.raises(EngineError.__base__, match=r"^no such model\.$"):
+        fleet_of(build)
+
+
+@pytest.mark.ray
+def test_no_process_of_an_engine_outlives_its_actor_and_its_death_is_told(
+    fleet_of, tmp_path, engines, wait_for, capsys
+):
+    def build():
+        import subprocess
+
+        from rlpeft.rollout.fake import FakeEngine
+
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        (tmp_path / f"child-{child.pid}").touch()
+        return FakeEngine(lambda request, seed: None)
+
+    fleet = fleet_of(build)
+    fleet.sync(proof())
+    [engine] = engines()
+    wait_for(lambda: any("jobs.cluster.watchdog" in c.cmdline() for c in engine.children()))
+    time.sleep(3)  # let it look once
+    engine.kill()
+    fleet.sync(proof())
+    assert "engine 0 died and is started anew (time 1 of at most" in capsys.readouterr().err
+    [successor] = engines()
+    wait_for(lambda: any("jobs.cluster.watchdog" in c.cmdline() for c in successor.children()))
+    time.sleep(3)
+    fleet.close()
+    children = [int(path.name.removeprefix("child-")) for path in tmp_path.glob("child-*")]
+    assert len(children) == 2
+    wait_for(lambda: not any(psutil.pid_exists(child) for child in children))

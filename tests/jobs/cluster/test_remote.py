@@ -1,0 +1,92 @@
+"""Reward workers: rows shared out and put together again, judged as one batch."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.cluster.remote import RemoteScorer, joined, slices
+from rewards.dialects import Rollouts
+from rewards.errors import RewardError
+from rewards.scorer import RewardSpec, ScoredBatch, Scorer
+from rewards.verdict import Verdict, VerdictKind
+
+
+@given(st.integers(0, 200), st.integers(1, 9))
+def test_slices_cover_all_rows_in_order_and_differ_by_one_at_most(num_rows, num_parts):
+    parts = slices(num_rows, num_parts)
+    rows = list(range(num_rows))
+    assert [row for part in parts for row in rows[part]] == rows
+    sizes = [len(rows[part]) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_column_of_some_parts_is_empty_in_the_rows_of_the_others():
+    one = Verdict(1.0, VerdictKind.CORRECT, "", None)
+    first = ScoredBatch([one, one], {"r": [one, one]}, {"length": [3, 4]}, {"m": 1.0})
+    second = ScoredBatch([one], {"r": [one]}, {}, {"m": 3.0})
+    both = joined([first, second])
+    assert both.columns == {"length": [3, 4, None]}
+    assert both.metrics == {"m": 2.0}
+    assert both.by_reward == {"r": [one, one, one]}
+
+
+def batch(completions, answers):
+    return Rollouts(
+        prompts=["p"] * len(completions),
+        completions=completions,
+        completion_ids=[[1]] * len(completions),
+        truncated=[False] * len(completions),
+        columns={"answer": answers},
+        step=3,
+    )
+
+
+@pytest.fixture
+def workers(cluster):
+    import ray
+
+    from jobs.cluster.reward_actor import RewardActor
+
+    def make(build, number=2):
+        return [ray.remote(RewardActor).options(num_cpus=1).remote(build) for _ in range(number)]
+
+    return make
+
+
+@pytest.mark.ray
+def test_workers_score_as_one_scorer_does(workers):
+    def build():
+        return Scorer([RewardSpec("exact")])
+
+    rows = batch(["1", "2", "3", "4", "5"], ["1", "0", "3", "0", "5"])
+    scored = RemoteScorer(workers(build), error_limit=0.1).score(rows)
+    assert scored == build().score(rows)
+    assert [verdict.score for verdict in scored.verdicts] == [1, 0, 1, 0, 1]
+
+
+@pytest.mark.ray
+def test_the_limit_of_failures_is_a_share_of_the_whole_batch(workers):
+    def build():
+        from rewards.scorer import Scorer
+
+        class Failing(Scorer):
+            def score(self, rows):
+                from rewards.scorer import ScoredBatch
+                from rewards.verdict import Verdict, VerdictKind
+
+                verdicts = [
+                    Verdict(None, VerdictKind.ERROR, "seven", None)
+                    if text == "7"
+                    else Verdict(1.0, VerdictKind.CORRECT, "", None)
+                    for text in rows.completions
+                ]
+                return ScoredBatch(verdicts, {"r": verdicts}, {}, {})
+
+        return Failing([RewardSpec("exact")], error_limit=1.0)
+
+    actors = workers(build)
+    rows = batch(["1", "7", "1", "1"], ["1"] * 4)
+    # One of two rows of a worker, one of four rows of the batch.
+    assert RemoteScorer(actors, error_limit=0.3).score(rows).verdicts[1].score is None
+    with pytest.raises(RewardError, match=r"got 1 of 4 at step 3\. First: row 1, error"):
+        RemoteScorer(actors, error_limit=0.2).score(rows)

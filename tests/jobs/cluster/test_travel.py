@@ -1,0 +1,95 @@
+"""What a job would not find on its machine is told before it is sent."""
+
+import pytest
+
+from jobs.cluster.submit import submit
+from jobs.cluster.travel import check_relative, run_folder
+from rlpeft.errors import ConfigError
+from rlpeft.recipe.run import parse_recipe
+
+TINY = {
+    "name": "a",
+    "model": {"name": "tiny"},
+    "task": {"name": "tiny/swap"},
+    "reward": [{"name": "math"}],
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with data, a model and a reward of the user's."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.jsonl").touch()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "my_rewards.py").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+RELATIVE = [
+    {"task": {"path": "data/rows.jsonl"}},
+    {"task": {"path": "data"}},
+    {"task": {"path": "elsewhere.jsonl"}},
+    {"task": {"name": "kind", "options": {"tasks": [{"path": "data"}, {"name": "gsm8k"}]}}},
+    {"model": {"name": "base"}},
+    {"reward": [{"name": "my_rewards:f"}]},
+    {"reward": [{"name": "my_rewards.f"}]},
+]
+
+
+@pytest.mark.parametrize("sections", RELATIVE)
+def test_a_relative_path_that_does_not_travel_is_refused(here, sections):
+    recipe = parse_recipe(TINY | sections, source="test")
+    with pytest.raises(ConfigError, match=r"is relative: a job.*--working-dir \."):
+        check_relative(recipe, None)
+
+
+def test_what_lies_in_the_folder_that_travels_is_sent(here):
+    for sections in RELATIVE[:2] + RELATIVE[3:]:
+        check_relative(parse_recipe(TINY | sections, source="test"), here)
+
+
+def test_what_lies_beside_the_folder_that_travels_is_refused(here, tmp_path):
+    (here / "sent").mkdir()
+    recipe = parse_recipe(TINY | {"task": {"path": "data/rows.jsonl"}}, source="test")
+    with pytest.raises(ConfigError, match=r"must lie in the folder that travels.*no 'data/rows"):
+        check_relative(recipe, here / "sent")
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"task": {"name": "hub", "path": "openai/gsm8k"}},
+        {"task": {"path": "/shared/rows.jsonl"}},
+        {"model": {"name": "owner/model"}},
+        {"reward": [{"name": "math"}, {"name": "installed.package:f"}]},
+    ],
+)
+def test_what_the_cluster_can_have_itself_may_be_named(here, sections):
+    check_relative(parse_recipe(TINY | sections, source="test"), None)
+
+
+def test_a_packaged_model_is_no_folder_of_that_name(here):
+    (here / "tiny").mkdir()
+    check_relative(parse_recipe(TINY, source="test"), None)
+
+
+def test_submit_looks_before_it_sends(here):
+    text = 'name="a"\n[model]\nname="tiny"\n[task]\npath="data/rows.jsonl"\n[[reward]]\n'
+    (here / "recipe.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"task\.path = 'data/rows\.jsonl' is relative"):
+        submit("recipe.toml", address="http://127.0.0.1:9")
+
+
+def test_a_relative_run_folder_on_another_machine_is_refused(here):
+    with pytest.raises(ConfigError, match="by its absolute path"):
+        submit("quickstart", address="http://cluster.example:8265", out=here.relative_to("/"))
+
+
+def test_a_run_folder_in_rays_copy_of_a_working_folder_is_refused(tmp_path, monkeypatch):
+    copy = tmp_path / "session" / "runtime_resources" / "working_dir_files" / "_ray_pkg_0"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(ConfigError, match=r"Add --out /DIR/quickstart"):
+        run_folder(None, "quickstart")
+    assert run_folder(tmp_path / "run", "quickstart") == tmp_path / "run"

@@ -1,0 +1,48 @@
+"""The [adapter] section: geometric methods, and mistakes named before a model is loaded."""
+
+import pytest
+
+from rlpeft.errors import ConfigError
+from rlpeft.recipe.run import parse_recipe
+
+
+def adapter(**section):
+    tree = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+    return parse_recipe(tree | {"adapter": section}, source="a").adapter
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"type": "hyplora", "variant": "spiral"}, r"variant.*'rotation' or 'boost'.*'spiral'"),
+        ({"type": "hyplora", "norm_mode": "max"}, r"norm_mode.*'scale'.*'max'"),
+        ({"type": "hyplora", "curvature": 1.0}, r"curvature.*less than or equal to 0, got 1\.0"),
+        ({"type": "hyplora", "curvature": -9.0}, r"between 0\.001 and 4\.0.*got 9\.0"),
+        (
+            {"type": "hyplora", "curvature": 0.0},
+            r"between 0\.001 and 4\.0.*learn_curvature = false",
+        ),
+        ({"type": "hyplora", "curvature_bounds": [2.0, 1.0]}, r"0 < low < high.*\(2\.0, 1\.0\)"),
+        ({"type": "hyplora", "curvature_reg": -1.0}, r"curvature_reg.*greater than or equal to 0"),
+        ({"type": "moslora", "map": "mercator"}, r"map.*'ambient', 'stereo' or 'proj'.*'mercator'"),
+        ({"type": "moslora", "router": "hash"}, r"router.*'linear', 'mlp' or 'z'.*'hash'"),
+        ({"type": "moslora", "spaces": ["flat"]}, r"spaces.*'euclidean'.*'flat'"),
+        ({"type": "moslora", "spaces": []}, r"spaces.*at least 1"),
+        ({"type": "moslora", "rank": 3}, r"rank must exceed the number of adapter\.spaces \(3\)"),
+        ({"type": "moslora", "curvature": 4.0}, r"between 0\.001 and 4\.0.*got 4\.0"),
+        ({"type": "moslora", "balance_coef": -1}, r"balance_coef.*greater than or equal to 0"),
+        ({"type": "moslora", "variant": "boost"}, r"unknown key 'adapter\.moslora\.variant'"),
+    ],
+)
+def test_a_mistake_is_named(section, message):
+    with pytest.raises(ConfigError, match=message):
+        adapter(**section)
+
+
+def test_a_fixed_curvature_may_be_anything_the_map_can_take():
+    assert adapter(type="hyplora", curvature=0.0, learn_curvature=False).curvature == 0.0
+    assert adapter(type="moslora", curvature=9.0, learn_curvature=False).curvature == 9.0
+
+
+def test_flat_experts_alone_need_no_curvature():
+    assert adapter(type="moslora", spaces=["euclidean"], curvature=0.0).spaces == ("euclidean",)

@@ -1,0 +1,103 @@
+"""Trackers are imported only when asked for, and say how to get them."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from rlpeft.errors import ConfigError
+from rlpeft.recipe.run import Recipe
+from rlpeft.runs.records import RunRecorder
+
+NAMES = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+
+
+def recipe(*report_to):
+    return Recipe.model_validate({**NAMES, "train": {"report_to": report_to}})
+
+
+def scalars(folder, name):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulators.EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def test_tensorboard_gets_every_number(tmp_path):
+    recorder = RunRecorder(tmp_path, recipe("tensorboard"))
+    recorder.metrics(1, {"reward": 0.5})
+    recorder.metrics(2, {"reward": 0.75})
+    recorder.close()
+    assert scalars(tmp_path, "reward") == [(1, 0.5), (2, 0.75)]
+
+
+def test_tensorboard_forgets_steps_that_are_run_again(tmp_path):
+    recorder = RunRecorder(tmp_path, recipe("tensorboard"))
+    for step in (0, 1, 2, 3):
+        recorder.metrics(step, {"reward": float(step)})
+    recorder.rewind(1)
+    recorder.metrics(2, {"reward": 20.0})
+    recorder.close()
+    assert scalars(tmp_path, "reward") == [(0, 0.0), (1, 1.0), (2, 20.0)]
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_its_pip_command(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        RunRecorder(tmp_path, recipe("wandb"))
+
+
+def test_no_tracker_is_imported_unless_asked_for():
+    code = (
+        "import sys, rlpeft.runs.records; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'tensorboard', 'wandb', 'trackio')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+TWICE = """
+import sys
+from pathlib import Path
+from rlpeft.recipe.run import Recipe
+from rlpeft.runs.records import RunRecorder
+name, folder = sys.argv[1:]
+names = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+recipe = Recipe.model_validate(names | {"train": {"report_to": [name]}})
+for step in (1, 2):
+    recorder = RunRecorder(Path(folder), recipe)
+    recorder.rewind(step - 1)
+    recorder.metrics(step, {"reward": step / 4})
+    recorder.close()
+"""
+
+
+def run_twice(name, folder, **environment):
+    """A run of one step and its continuation, in a process of its own; what it printed."""
+    pytest.importorskip(name)
+    command = [sys.executable, "-c", TWICE, name, str(folder)]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_trackio_goes_on_with_the_run_it_began_and_leaves_standard_output_alone(tmp_path):
+    assert run_twice("trackio", tmp_path / "run", TRACKIO_DIR=str(tmp_path / "store")) == ""
+    with sqlite3.connect(tmp_path / "store" / "rlpeft.db") as store:
+        rows = store.execute("SELECT run_name, step, metrics FROM metrics ORDER BY step").fetchall()
+    assert [(step, json.loads(metrics)) for _, step, metrics in rows] == [
+        (1, {"reward": 0.25}),
+        (2, {"reward": 0.5}),
+    ]
+    assert len({name for name, _, _ in rows}) == 1
+
+
+@pytest.mark.slow
+def test_wandb_goes_on_with_the_run_it_began_without_a_network(tmp_path):
+    assert run_twice("wandb", tmp_path / "run", WANDB_MODE="offline", WANDB_SILENT="true") == ""
+    ids = {path.name.split("-")[-1] for path in (tmp_path / "run" / "wandb").glob("offline-run-*")}
+    assert len({name[:8] for name in ids if len(name) >= 8}) == 1

@@ -1,0 +1,95 @@
+"""Packing loses nothing, invents nothing, and answers sharing a prompt never see each other."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlpeft.training.packing import Sample, pack
+
+samples = st.lists(
+    st.tuples(st.sampled_from([(1,), (1, 2), (3, 3, 3)]), st.lists(st.integers(0, 5), max_size=6)),
+    min_size=1,
+    max_size=12,
+).map(
+    lambda rows: [
+        Sample(prompt, tuple(completion), tuple(-0.5 * i for i in range(len(completion))), float(n))
+        for n, (prompt, completion) in enumerate(rows)
+    ]
+)
+
+
+def recover(batch):
+    """(prompt, completion, logprobs, advantage) of every completion, read back from the tensors."""
+    groups, found, n = batch.groups, [], 0
+    for keys, mask in zip(groups.keys_SK, groups.mask_S1CK[:, 0], strict=True):
+        seen = keys[mask[-1]]  # the last query sees the prompt and the longest completion
+        length = int((batch.positions_T[seen].diff() == 1).cumprod(0).sum()) + 1
+        tokens = batch.tokens_T[seen[:length]].tolist()
+        size = int(mask[0].sum()) - 1
+        completion = tuple(tokens[size:])
+        span = slice(n, n + len(completion))
+        assert batch.targets_N[span].tolist() == list(completion)
+        advantage = float(batch.advantages_N[n])
+        prompt, logprobs = tuple(tokens[:size]), tuple(batch.logprobs_N[span].tolist())
+        found.append((prompt, completion, logprobs, advantage))
+        n += len(completion)
+    assert n == len(batch.targets_N)
+    return found
+
+
+@given(rows=samples, budget=st.integers(1, 60))
+def test_every_completion_is_packed_exactly_once(rows, budget):
+    found = [item for batch in pack(rows, token_budget=budget) for item in recover(batch)]
+    expected = [
+        (s.prompt_ids, s.completion_ids, s.logprobs, s.advantage) for s in rows if s.completion_ids
+    ]
+    assert sorted(found) == sorted(expected)
+
+
+@given(rows=samples, budget=st.integers(1, 60))
+def test_micro_batches_keep_the_token_budget(rows, budget):
+    for batch in pack(rows, token_budget=budget):
+        assert len(batch.tokens_T) <= budget or len(batch.groups.completions_SC) == 1
+
+
+@given(rows=samples, budget=st.integers(1, 60))
+def test_sources_are_the_positions_before_their_targets(rows, budget):
+    for batch in pack(rows, token_budget=budget):
+        is_prompt = [True] * len(batch.tokens_T)
+        for completion in batch.groups.completions_SC.tolist():
+            for place in completion:
+                is_prompt[place] = place == 0  # padding points at token 0, a prompt's
+        own = [place for place, prompt in enumerate(is_prompt) if not prompt]
+        for source, place in zip(batch.sources_N.tolist(), own, strict=True):
+            assert batch.positions_T[source] == batch.positions_T[place] - 1
+            assert source == place - 1 or is_prompt[source]
+
+
+@given(rows=samples, budget=st.integers(1, 60), kind=st.sampled_from(["sequence", "token"]))
+def test_weights_are_fixed_over_the_whole_step(rows, budget, kind):
+    batches = pack(rows, token_budget=budget, normalise=kind)
+    count = len(rows) if kind == "sequence" else sum(len(s.completion_ids) for s in rows)
+    for batch in batches:
+        assert batch.weights_N.tolist() == pytest.approx([1 / count] * len(batch.weights_N))
+
+
+def test_a_group_pays_for_its_prompt_once():
+    rows = [Sample(tuple(range(40)), (1,) * 5, (0.0,) * 5, 1.0)] * 8
+    (batch,) = pack(rows, token_budget=10_000)
+    assert len(batch.tokens_T) == 80
+
+
+def test_a_group_above_the_budget_is_split():
+    rows = [Sample((1, 2), (1,) * 400, (0.0,) * 400, 1.0)] * 5
+    assert [len(batch.tokens_T) for batch in pack(rows, token_budget=1024)] == [802, 802, 402]
+
+
+def test_groups_of_like_length_share_a_micro_batch():
+    rows = [Sample((n,), (1,) * n, (0.0,) * n, 1.0) for n in (2, 9, 3, 8)]
+    assert [len(batch.tokens_T) for batch in pack(rows, token_budget=20)] == [19, 7]
+
+
+def test_end_of_sequence_keeps_its_weight_when_it_is_also_the_padding_token():
+    rows = [Sample((0, 0, 0), (4, 4, 0), (0.0,) * 3, 1.0), Sample((0,), (4, 0), (0.0, 0.0), 1.0)]
+    (batch,) = pack(rows, token_budget=100)
+    assert batch.targets_N.tolist() == [4, 4, 0, 4, 0]
