@@ -1,4 +1,4 @@
-"""Make the tables of `rlpeft/models` from what `rlpeft models check MODEL --json` printed for some models.
+"""Make the tables of rlpeft/models/README.md from what `rlpeft models check` printed.
 
 python -m jobs.law_table SmolLM2=smollm2.json Qwen2.5=qwen.json … > table.md
 """

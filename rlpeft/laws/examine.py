@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import DataError, RlpeftError
-from rlpeft.laws.deadline import OvertimeError, deadline
 from rlpeft.laws.engines import Stage
 from rlpeft.laws.finding import Finding, Verdict, absent, plain, quoted, refused, unknown
 from rlpeft.laws.subject import MOST_WRITTEN, TURN_S, Subject
 from rlpeft.laws.table import ENGINE_LAWS, LAWS, Law, Needs
+from rlpeft.tokens.deadline import OvertimeError, deadline
 
 PATIENCE_S, LONG_PATIENCE_S = 120, 3600
 """Seconds after which a law gives up, of text and of weights."""

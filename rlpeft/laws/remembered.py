@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rlpeft.laws.deadline import OvertimeError
+from rlpeft.tokens.deadline import OvertimeError
 
 
 def remembered(make: Callable[[Any], Any]) -> Any:

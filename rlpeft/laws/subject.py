@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ModelError
-from rlpeft.laws.deadline import OvertimeError, deadline
 from rlpeft.laws.remembered import remembered
 from rlpeft.models.load import context_length, read_config
 from rlpeft.models.tokenizer import read_tokenizer
 from rlpeft.tokens.chat import ChatForm, Talk
+from rlpeft.tokens.deadline import OvertimeError, deadline
 from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.specials import controls
 from rlpeft.types import Completion, Request, Sampling

@@ -17,7 +17,8 @@ from itertools import takewhile
 from typing import Any
 
 from rlpeft.errors import ConfigError, DataError, ModelError
-from rlpeft.tokens.specials import short, unguard
+from rlpeft.tokens.deadline import OvertimeError, deadline
+from rlpeft.tokens.specials import TEMPLATE_S, endless, short, unguard
 
 TOOL_ROLES = ("tool", "function", "ipython")
 """Turns whose text templates may write as JSON has it; that of all others stands as it is."""
@@ -92,7 +93,7 @@ class Talk:
 
         Raises:
             DataError: the template refuses the turns, fails on them or loses the text of one.
-            ModelError: there is no template.
+            ModelError: there is no template, or one that does not end.
         """
         given = self.form.fold(turns)
         prefill = given.pop()["content"] if given and _role(given[-1]) == "assistant" else ""
@@ -186,9 +187,12 @@ class Talk:
             )
         arguments = self.form.template_arguments()
         try:
-            text = self.tokenizer.apply_chat_template(
-                list(turns), tokenize=False, add_generation_prompt=asks, **arguments
-            )
+            with deadline(TEMPLATE_S):
+                text = self.tokenizer.apply_chat_template(
+                    list(turns), tokenize=False, add_generation_prompt=asks, **arguments
+                )
+        except OvertimeError as error:
+            raise endless(error) from error
         except Exception as error:
             # A template is a program: it may fail in any way at all.
             cause = " ".join(f"{type(error).__name__}: {unguard(str(error))}".split())

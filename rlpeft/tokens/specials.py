@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from rlpeft.errors import DataError, ModelError
+from rlpeft.tokens.deadline import OvertimeError, deadline
 
 OPEN, CLOSE, NAME_OPEN, NAME_CLOSE = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
 """Noncharacters of Unicode: never part of text that is exchanged, so free for use within."""
@@ -70,6 +71,24 @@ def _controls(tokenizer: Any, template: Any, _size: int) -> Controls:
     return Controls(names, frozenset(i for i, n in found.items() if n != unknown), unknown)
 
 
+TEMPLATE_S = 10.0
+"""Seconds that a chat template may take for one prompt; it takes less than a thousandth of it."""
+
+
+def endless(error: OvertimeError) -> ModelError:
+    """What to tell of a chat template that does not end, or that writes without end.
+
+    Raises:
+        OvertimeError: the limit that was passed is another's.
+    """
+    if error.limit != TEMPLATE_S:
+        raise error
+    return ModelError(
+        f"the model's chat template must end, it takes more than {TEMPLATE_S:g} s for one prompt. "
+        "Mend chat_template.jinja in the model's folder, or take the tokenizer of its publisher."
+    )
+
+
 TALKS = (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("user",))
 """Turns that show what a template writes around each; not all templates take all roles.
 
@@ -81,7 +100,10 @@ def _one_talk(tokenizer: Any) -> str:
     for roles in TALKS:
         turns = [{"role": role, "content": "x"} for role in roles]
         try:
-            return str(tokenizer.apply_chat_template(turns, tokenize=False))
+            with deadline(TEMPLATE_S):
+                return str(tokenizer.apply_chat_template(turns, tokenize=False))
+        except OvertimeError as error:
+            raise endless(error) from error
         except Exception:
             # Recovery: what is wrong with a template is told where turns are rendered.
             continue

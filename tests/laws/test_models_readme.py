@@ -1,4 +1,4 @@
-"""The page of `rlpeft/models` says what the command finds, where that can be made without a download."""
+"""The page of rlpeft/models says what the command finds, as far as no download is needed."""
 
 import json
 from dataclasses import asdict
