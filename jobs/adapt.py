@@ -24,7 +24,7 @@ from rlpeft.build import (
     library_versions,
 )
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Prompter, Scores, evaluate
+from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import find_experts, read_card
 from rlpeft.experts.measures import Measure
 from rlpeft.experts.mixture import ExpertSet, require_svf
@@ -37,9 +37,11 @@ from rlpeft.recipe.run import ChatConfig, Recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
 from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.rollout.groups import greedy_sampling
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.runs.reward_code import reward_code
+from rlpeft.scoring import Scores
 from rlpeft.search.few_shot import Adaptation, Found, OnIteration, adapt
 from rlpeft.search.fitness import Grader
 from rlpeft.search.journal import Journal
@@ -47,7 +49,7 @@ from rlpeft.search.shots import load_shots
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.golds import require_golds
-from rlpeft.training.collect import greedy_sampling
+from rlpeft.tokens.prompter import Prompter
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
 MIXED, UNIFORM = "mixed", "uniform"

@@ -14,7 +14,7 @@ from jobs.parts import Parts, loaded_scorer, open_parts
 from jobs.recipes import read_adapt_recipe, read_recipe
 from rlpeft.build import build_canary, build_prompter, check_inputs
 from rlpeft.errors import ConfigError, DataError
-from rlpeft.evaluate import Prompter, evaluate
+from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import Expert, load_expert, read_card
 from rlpeft.experts.measures import Accuracy, Measure
 from rlpeft.files import read_json
@@ -23,10 +23,11 @@ from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer_digest import tokenizer_digest
 from rlpeft.recipe.run import Recipe, TaskConfig, parse_recipe
 from rlpeft.rollout.fleet import Proof
+from rlpeft.rollout.groups import greedy_sampling
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.training.collect import greedy_sampling
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.types import Problem
 
 DECIDED = {

@@ -13,7 +13,6 @@ from typing import Any
 
 from rlpeft.build import build_engine, build_prompter, build_state
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Prompter
 from rlpeft.experts.files import ExpertCard, find_experts, of_base, other_prompts, read_card
 from rlpeft.experts.mixture import BASE, ExpertSet
 from rlpeft.models.digest import model_digest
@@ -21,6 +20,7 @@ from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer_digest import tokenizer_parts
 from rlpeft.recipe.run import ChatConfig, ModelConfig, Recipe, parse_recipe
 from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.tokens.prompter import Prompter
 
 
 @dataclass(frozen=True)

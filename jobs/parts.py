@@ -14,10 +14,10 @@ import torch
 from jobs.cluster.threads import num_threads
 from rewards.scorer import Scorer
 from rlpeft.build import build_engine, build_learner
-from rlpeft.evaluate import LoadedScores, Needs
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.scoring import LoadedScores, Needs
 
 REWARD_RETRIES = 3
 """How often a lost reward worker is started anew with the same rows."""

@@ -16,7 +16,6 @@ from typing import Any
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import DataError, EngineError, ModelError
-from rlpeft.evaluate import Needs, Prompter, require_meant
 from rlpeft.experts.files import ExpertCard
 from rlpeft.files import read_json
 from rlpeft.models import load
@@ -28,11 +27,14 @@ from rlpeft.models.tokenizer_digest import tokenizer_parts
 from rlpeft.recipe.run import ChatConfig, Recipe
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
+from rlpeft.scoring import Needs
 from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.catalogue import refuse_golds
 from rlpeft.tasks.golds import require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.eos import eos_ids
+from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.specials import require_meant
 
 EXECUTION_ONLY: Any = {
     "resources": True,

@@ -16,8 +16,9 @@ from jobs.recipes import read_recipe
 from rlpeft.build import build_canary, build_engine, build_prompter
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.fleet import Proof
+from rlpeft.rollout.groups import training_sampling
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.training.collect import Collector, collect, training_requests, training_sampling
+from rlpeft.training.collect import Collector, collect, training_requests
 
 REPEATS = {"quickstart": 25, "smollm2-arithmetic": 7}
 """A step takes a twelfth of a second on the tiny base model, seconds on SmolLM2-135M."""

@@ -75,7 +75,7 @@ class RemoteLearner:
 
 
 class RemoteScorer:
-    """Fulfils `rlpeft.evaluate.Scores`: rows shared out over workers, order kept.
+    """Fulfils `rlpeft.scoring.Scores`: rows shared out over workers, order kept.
 
     Args:
         workers: handles of `RewardActor`, whose own limit of failures is 1: the limit of a run is

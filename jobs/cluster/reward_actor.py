@@ -29,5 +29,5 @@ class RewardActor:
         return self.scorer.score(rollouts)
 
     def needs(self) -> tuple[frozenset[str], list[GoldRule]]:
-        """See `rlpeft.evaluate.Needs`."""
+        """See `rlpeft.scoring.Needs`."""
         return self.scorer.required_columns, self.scorer.gold_rules

@@ -19,14 +19,14 @@ from statistics import fmean
 from jobs.adapt import Inputs, expert_folders, local_fleet, read_inputs, run
 from rlpeft.choose.strategies import make_strategy
 from rlpeft.choose.two_pass import two_pass
-from rlpeft.evaluate import score_groups
 from rlpeft.experts.measures import Accuracy, Measure, measure_of, read_measure
 from rlpeft.experts.mixture import ExpertSet
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import validated
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.two_pass_chart import write_split
-from rlpeft.training.collect import greedy_sampling
+from rlpeft.rollout.groups import greedy_sampling
+from rlpeft.scoring import score_groups
 from rlpeft.types import Group
 
 SEARCHES = {

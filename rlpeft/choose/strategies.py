@@ -20,12 +20,12 @@ from typing import Protocol
 
 from rewards.label import verify_label
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Prompter
 from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.mixture import BASE, ExpertSet
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.kinds import OTHERS, ask_kind, label_of
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.types import Problem, Prompt, Sampling
 
 FIRST_PASSES = ("prompt", "classifier")

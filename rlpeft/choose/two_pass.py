@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rlpeft.choose.strategies import Choice, Strategy
-from rlpeft.evaluate import Prompter, rollout_seed
 from rlpeft.experts.mixture import BASE
 from rlpeft.rollout.fleet import Fleet
+from rlpeft.rollout.groups import rollout_seed
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.types import Completion, Problem, Request, Sampling
 
 

@@ -33,16 +33,17 @@ from rlpeft.doctor.rewards import check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.doctor.row import Check, fail, ok
 from rlpeft.errors import RlpeftError
-from rlpeft.evaluate import Prompter, Scores
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet, Proof
+from rlpeft.scoring import Scores
 from rlpeft.tasks.base import SPLITS, ProblemSet, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.eos import eos_ids
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.training.collect import Collector, collect, rollout_metrics, to_samples
 
 NUM_PROBLEMS, GROUP_SIZE = 8, 4

@@ -7,10 +7,10 @@ from typing import Any
 
 from rlpeft.build import context_length
 from rlpeft.doctor.row import Check, fail, ok, spread, warn
-from rlpeft.evaluate import Prompter
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.ends import special_tokens
 from rlpeft.tasks.base import SPLITS, Task
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import adds_bos, turn_end
 from rlpeft.tokens.specials import control_names
 from rlpeft.types import Problem, Prompt

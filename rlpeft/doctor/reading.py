@@ -14,13 +14,13 @@ from rewards.verdict import Verdict
 from rlpeft.build import context_length
 from rlpeft.doctor.leak import occurrences
 from rlpeft.doctor.row import Check
-from rlpeft.evaluate import Prompter
 from rlpeft.models.folder import resolve_model
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.ends import read_stops
 from rlpeft.tasks.base import Task
 from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.pieces import Piece, pieces, shown
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import turn_end
 from rlpeft.training.collect import Evidence, draw
 from rlpeft.types import Completion, Problem

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.doctor.row import Check, fail, ok, warn
-from rlpeft.evaluate import Scores, score_groups
+from rlpeft.scoring import Scores, score_groups
 from rlpeft.tasks.golds import gold_of
 from rlpeft.types import Completion, FinishReason, Group, Problem
 

@@ -19,6 +19,9 @@ from rlpeft.recipe.adapter import Section
 LEVEL = 0.95
 """Of every interval."""
 
+UNREAD = "-"
+"""Column of a confusion matrix for answers that give no label."""
+
 
 class Accuracy(Section):
     """Share of correct answers with its 95 % Wilson interval.

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlpeft.errors import RlpeftError
-from rlpeft.evaluate import UNREAD
 from rlpeft.experts.change import KindStats, changes, kind_stats
 from rlpeft.experts.files import Expert, ExpertCard
-from rlpeft.experts.measures import Accuracy
+from rlpeft.experts.measures import UNREAD, Accuracy
 from rlpeft.report import charts
 from rlpeft.report.answers import chosen_steps
 from rlpeft.report.charts import FAINT, ORANGE, VERDICT_COLOURS, Rows

@@ -16,9 +16,11 @@ from typing import Self
 
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.adapter_state import AdapterState
-from rlpeft.evaluate import Prompter, Scores, rollout_seed, score_groups
 from rlpeft.rollout.fleet import Fleet
+from rlpeft.rollout.groups import rollout_seed
+from rlpeft.scoring import Scores, score_groups
 from rlpeft.search.journal import Journal, Key, Outcome
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.types import Completion, Group, Problem, Request, Sampling
 
 DECIMALS = 4

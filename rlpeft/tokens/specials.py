@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rlpeft.errors import DataError, ModelError
+from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.tokens.deadline import OvertimeError, deadline
 
 OPEN, CLOSE, NAME_OPEN, NAME_CLOSE = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
@@ -180,6 +181,25 @@ def control_names(tokenizer: Any, text: str) -> list[str]:
     """Names of control tokens in a text, each once."""
     found = [name for name in _whole(controls(tokenizer)).findall(text) if name]
     return list(dict.fromkeys(found))
+
+
+def require_meant(tokenizer: Any, text: str, *, option: str, options: Mapping[str, Any]) -> None:
+    """Refuse a recipe's own text that names a control token, and does not say what is meant.
+
+    Args:
+        option: names the text, such as `task.options.template`.
+        options: those of the task.
+
+    Raises:
+        ConfigError: names of control tokens are letters unless `task.options.special_tokens`.
+    """
+    names = control_names(tokenizer, text)
+    if names and "special_tokens" not in options:
+        raise ConfigError(
+            f"{option} writes {', '.join(names)}, a name of the model's control tokens. Set "
+            "task.options.special_tokens = true if it shall be that token (names in the rows are "
+            "tokens then, too), or false if it shall be letters."
+        )
 
 
 def guard(tokenizer: Any, text: str) -> str:

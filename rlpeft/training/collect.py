@@ -17,13 +17,15 @@ from typing import Any
 from rewards.scorer import ScoredBatch
 from rewards.verdict import count_kinds
 from rlpeft.errors import EngineError
-from rlpeft.evaluate import Prompter, Scores, require_scorable, rollout_seed, score_groups
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.fleet import Fleet
+from rlpeft.rollout.groups import roll_out, rollout_seed, training_sampling
 from rlpeft.runs.records import recorded_metrics
+from rlpeft.scoring import Scores, require_scorable, score_groups
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.training.advantage import ADVANTAGES, carries_signal
 from rlpeft.training.packing import Sample
-from rlpeft.types import Group, Problem, Request, Sampling
+from rlpeft.types import Group, Problem, Request
 
 MOST_TRUNCATED = 0.5
 """Share of truncated completions above which a step warns."""
@@ -94,11 +96,7 @@ def _roll_and_score(
     source: Collector, cursor: int, count: int, step: int
 ) -> tuple[list[Group], ScoredBatch]:
     problems, requests = training_requests(source, cursor, count, step=step)
-    answers = source.fleet.rollout(requests, training_sampling(source.recipe))
-    groups = [
-        Group(problem, request.prompt_ids, tuple(completions))
-        for problem, request, completions in zip(problems, requests, answers, strict=True)
-    ]
+    groups = roll_out(problems, requests, source.fleet, training_sampling(source.recipe))
     return groups, score_groups(groups, source.scorer, step=step)
 
 
@@ -130,17 +128,6 @@ def draw(problems: Sequence[Problem], cursor: int, count: int, seed: int) -> lis
 @lru_cache(maxsize=2)
 def _order(size: int, epoch: int, seed: int) -> list[int]:
     return random.Random(f"{seed}/{epoch}").sample(range(size), size)
-
-
-def training_sampling(recipe: Recipe) -> Sampling:
-    """How training completions are drawn."""
-    rollout = recipe.rollout
-    return Sampling(rollout.max_tokens, temperature=rollout.temperature, stop=rollout.stop)
-
-
-def greedy_sampling(recipe: Recipe) -> Sampling:
-    """How validation and test completions are drawn."""
-    return replace(training_sampling(recipe), temperature=0.0)
 
 
 def _refuse_stale(groups: Sequence[Group], version: int) -> None:

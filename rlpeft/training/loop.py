@@ -24,15 +24,18 @@ from typing import Protocol
 from rewards.scorer import ScoredBatch
 from rewards.verdict import VerdictKind
 from rlpeft.errors import CheckpointError, ExpertError
-from rlpeft.evaluate import Prompter, Scores, evaluate, require_scorable
+from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import Measure
 from rlpeft.experts.steps import keep_step, step_folder
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.fleet import Fleet, Proof, SyncReport
+from rlpeft.rollout.groups import greedy_sampling
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
+from rlpeft.scoring import Scores, require_scorable
 from rlpeft.tasks.base import Task
-from rlpeft.training.collect import Collector, collect, greedy_sampling, rollout_metrics, to_samples
+from rlpeft.tokens.prompter import Prompter
+from rlpeft.training.collect import Collector, collect, rollout_metrics, to_samples
 from rlpeft.training.learner import Learner
 from rlpeft.types import Group
 

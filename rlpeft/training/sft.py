@@ -20,11 +20,12 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from rlpeft.errors import ConfigError, DataError, ModelError
-from rlpeft.evaluate import Prompter, require_meant
 from rlpeft.models.load import context_length
 from rlpeft.recipe.run import Recipe, SftConfig
 from rlpeft.recipe.templates import Template
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import continuation_ids, turn_end
+from rlpeft.tokens.specials import require_meant
 from rlpeft.training.collect import draw
 from rlpeft.training.learner import Learner
 from rlpeft.training.loop import Progress, Run, finished, resume, save, sync, validate

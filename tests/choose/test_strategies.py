@@ -13,13 +13,13 @@ from rlpeft.choose.strategies import (
 )
 from rlpeft.choose.two_pass import two_pass
 from rlpeft.errors import ExpertError
-from rlpeft.evaluate import Prompter
 from rlpeft.experts.mixture import ExpertSet
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.rollout.fake import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.tasks.kinds import ask_kind
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.types import FinishReason, Problem, Sampling
 
 Z = {"base_model.model.q.svf_z": torch.tensor([1.0, 2.0])}

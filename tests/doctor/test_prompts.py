@@ -10,7 +10,6 @@ from rlpeft.doctor.prompts import (
     check_tokens,
 )
 from rlpeft.doctor.row import spread
-from rlpeft.evaluate import Prompter
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.recipe.reward import RewardConfig
@@ -18,6 +17,7 @@ from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.text import completion_texts
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.tokens.eos import eos_ids
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.types import Problem
 
 TINY = resolve_model("tiny")

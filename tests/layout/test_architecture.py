@@ -23,6 +23,7 @@ FLOORS = {
     "rlpeft.tasks": 3,
     "rlpeft.adapters": 4,
     "rlpeft.runs": 4,
+    "rlpeft.scoring": 4,
     "rlpeft.analysis": 5,
     "rlpeft.experts": 5,
     "rlpeft.rollout": 5,

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from rewards.scorer import RewardSpec, Scorer
-from rlpeft.evaluate import Prompter
 from rlpeft.experts.mixture import ExpertSet
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
@@ -14,6 +13,7 @@ from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.search.few_shot import Adaptation
 from rlpeft.search.fitness import Grader
 from rlpeft.search.journal import Journal
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.types import FinishReason, Problem, Sampling
 
 A, B = "base_model.model.a.svf_z", "base_model.model.b.svf_z"

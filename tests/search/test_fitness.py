@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rlpeft.evaluate import rollout_seed
+from rlpeft.rollout.groups import rollout_seed
 from rlpeft.search.fitness import Fitness, mean_logprob
 from rlpeft.search.journal import Key, Outcome
 from rlpeft.types import Completion, FinishReason

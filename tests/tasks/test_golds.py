@@ -7,8 +7,8 @@ import pytest
 from rewards.golds import TEXT, GoldRule, several_types
 from rewards.scorer import RewardSpec, Scorer
 from rlpeft.errors import DataError
-from rlpeft.evaluate import score_groups
 from rlpeft.recipe.run import TaskConfig
+from rlpeft.scoring import score_groups
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.golds import gold_of, require_golds
 from rlpeft.types import Completion, FinishReason, Group, Problem

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rlpeft.errors import ConfigError
-from rlpeft.evaluate import Prompter
 from rlpeft.recipe.run import Recipe
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import continuation_ids, encode_prompt, written_prompt
 from rlpeft.training.sft import training_rows
 from rlpeft.types import Problem

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from rlpeft.errors import DataError, ModelError
-from rlpeft.evaluate import Prompter
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import adds_bos, decode_prompt, encode_prompt
 from rlpeft.types import Problem
 

@@ -12,7 +12,6 @@ from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.policy import attach_adapter
 from rlpeft.errors import EngineError
-from rlpeft.evaluate import Prompter
 from rlpeft.experts.files import ExpertCard, load_expert
 from rlpeft.experts.measures import MeanScore
 from rlpeft.recipe.run import parse_recipe
@@ -20,6 +19,7 @@ from rlpeft.rollout.fake import FakeEngine, Faults
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.runs.checkpoint import save_checkpoint
 from rlpeft.tasks.base import ProblemSet
+from rlpeft.tokens.prompter import Prompter
 from rlpeft.training.collect import draw
 from rlpeft.training.learner import Learner
 from rlpeft.training.loop import Run, resume, train
