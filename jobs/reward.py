@@ -11,9 +11,10 @@ from typing import Any
 
 from rewards.golds import GoldRule, gold_text, several_types, text_types
 from rewards.plugins import load
+from rewards.registry import is_verifier, runs_programs
 from rewards.several import verify_several
 from rewards.verdict import Verdict, VerdictKind, count_kinds
-from rewards.verify import VERIFIERS, verify_batch
+from rewards.verify import verify_batch
 from rlpeft.errors import DataError
 from rlpeft.tasks.jsonl import read_jsonl
 
@@ -60,7 +61,7 @@ def score_file(path: Path, *, kind: str, options: Mapping[str, Any]) -> ScoredFi
     """
     if not path.is_file():
         raise DataError(f"the file of predictions must exist, got {str(path)!r}.")
-    if kind in VERIFIERS:
+    if is_verifier(kind):
         load(kind, options)  # names an option that the verifier does not take
     table = read_jsonl(path, any_text=True)
     several = bool(options.get("several"))
@@ -103,7 +104,7 @@ def _prediction(row: Mapping[str, Any], path: Path, number: int) -> str | None:
 
 def _gold(row: Mapping[str, Any], rule: GoldRule, path: Path, number: int) -> Any:
     value = _present(row, "gold", path, number)
-    if rule.reward == "code" and isinstance(value, (list, dict)):
+    if runs_programs(rule.reward) and isinstance(value, (list, dict)):
         is_program = isinstance(value, list) and all(isinstance(x, str) for x in value)
         return "\n".join(value) if is_program else json.dumps(value)
     if fault := rule.fault(value):

@@ -15,6 +15,7 @@ from rewards.dialects import Rollouts
 from rewards.formats import final_answer
 from rewards.golds import gold_in
 from rewards.plugins import Reward
+from rewards.registry import REWARDS, BuiltIn, runs_programs
 from rewards.scorer import RewardSpec, Scorer
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.doctor.rewards import GOLD_FORMS
@@ -24,17 +25,8 @@ from rlpeft.tasks.sources import read_tables
 
 _PROMPTS = ("prompt", "question", "problem", "text", "Question")
 
-# How a completion states the gold answer, by kind, tried before all other forms.
-_STATEMENTS = {
-    "choice": "So the answer is ({}).",
-    "label": "Label: {}",
-    "exact": "{}",
-    "gsm8k_legacy": "#### {}",
-}
-_BOXED = "Thinking it through step by step, the answer is $\\boxed{{{}}}$."
 # Columns that hold gold answers by their names, for rewards that read columns as they are.
 _GOLDS = ("answer", "solution", "gold", "ground_truth", "target", "label")
-_CODE_REWARDS = frozenset({"code", "mbpp", "humaneval"})
 _PROGRAM = "```python\n{}\n```"
 _HOSTILE = (
     "\\boxed{9**9**9**9}",
@@ -252,10 +244,10 @@ def _as_text(gold: Any) -> str:
 
 def _forms(name: str, rows: Rows) -> tuple[list[str], list[str] | None]:
     """Forms to try right answers in; and whole programs, where the rows have solutions."""
-    programs = _programs(rows.columns) if name in _CODE_REWARDS else None
+    programs = _programs(rows.columns) if runs_programs(name) else None
     if programs is not None:
         return [_PROGRAM], programs
-    return list(dict.fromkeys([_STATEMENTS.get(name, _BOXED), *GOLD_FORMS])), None
+    return list(dict.fromkeys([REWARDS.get(name, BuiltIn()).form, *GOLD_FORMS])), None
 
 
 def _stated(form: str, rows: Rows, programs: list[str] | None) -> list[str]:

@@ -11,4 +11,4 @@ class RewardError(ValueError):
 
 
 class UnknownKindError(RewardError):
-    """No verifier of that name is registered in `rewards.verify.VERIFIERS`."""
+    """No verifier of that name stands in `rewards.registry.REWARDS`."""

@@ -12,12 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewards.errors import RewardError
-
-TEXT = ("str", "int", "float", "bool")
-"""What reads as text."""
-
-COMPARED = frozenset({"exact", "label"})
-"""Rewards that compare texts letter by letter: a number such as 1e16 has several texts."""
+from rewards.registry import LETTERS, REWARDS, TEXT
 
 _TYPES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
 
@@ -70,9 +65,8 @@ class GoldRule:
         return next((fault for fault in map(rule.fault, items) if fault), "")
 
     def _compares_letters(self) -> bool:
-        return self.types in (text_types(self.reward), several_types(self.reward)) and (
-            self.reward in COMPARED
-        )
+        types = text_types(self.reward)
+        return types == LETTERS and self.types in (types, several_types(self.reward))
 
     def _unwritten(self, value: float) -> str:
         return (
@@ -115,7 +109,8 @@ def _no_number(value: Any) -> float | None:
 
 def text_types(reward: str) -> tuple[str, ...]:
     """What reads as text for one of our own rewards."""
-    return tuple(kind for kind in TEXT if kind != "float" or reward not in COMPARED)
+    taken = REWARDS[reward].gold_types if reward in REWARDS else TEXT
+    return tuple(kind for kind in taken if kind in TEXT)
 
 
 def several_types(reward: str) -> tuple[str, ...]:

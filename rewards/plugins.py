@@ -21,7 +21,6 @@ from rewards.blame import one_line
 from rewards.dialects import NAMED_ONLY, Call, Dialect, Log, Rollouts
 from rewards.errors import RewardError
 from rewards.golds import (
-    TEXT,
     GoldRule,
     declared_types,
     gold_in,
@@ -30,31 +29,13 @@ from rewards.golds import (
     text_types,
 )
 from rewards.reading import to_verdict
+from rewards.registry import REWARDS, TEXT, imported, is_verifier
 from rewards.several import verify_several
 from rewards.signatures import Parameters, dialect_of, is_open, parameters_of
 from rewards.verdict import Verdict
-from rewards.verify import VERIFIERS, verify_batch
+from rewards.verify import verify_batch
 
 ENTRY_POINT_GROUP = "rlpeft.rewards"
-
-# Names beside the verifier kinds: where the function is, and the column its gold answer is in.
-NAMED = {
-    "accuracy_reward": ("rewards.formats:accuracy_reward", "solution"),
-    "reasoning_accuracy_reward": ("rewards.formats:reasoning_accuracy_reward", "solution"),
-    "think_format_reward": ("rewards.formats:think_format_reward", "answer"),
-    "get_soft_overlong_punishment": ("rewards.shaping:soft_overlong_punishment", "answer"),
-    "get_cosine_scaled_reward": ("rewards.shaping:CosineScaledReward", "solution"),
-    "get_repetition_penalty_reward": ("rewards.shaping:repetition_penalty", "answer"),
-    "length": ("rewards.shaping:length_reward", "answer"),
-    "regex_format": ("rewards.formats:regex_format_reward", "answer"),
-    # In training the prompt may begin the program, which `verify_batch` knows nothing of.
-    "code": ("rewards.code:code_reward", "answer"),
-    "mbpp": ("rewards.code:mbpp_reward", "test_list"),
-    "humaneval": ("rewards.code:humaneval_reward", "test"),
-}
-
-# Built-in rewards whose gold answers are more than text.
-GOLD_TYPES: dict[str, tuple[str, ...]] = {"code": (*TEXT, "list", "dict")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +185,7 @@ def load(name: str, options: Mapping[str, Any], correct_at: float | None = None)
         RewardError: the name leads nowhere, the signature speaks no known dialect, or an option
             is not a parameter, or `correct_at` is given to a verifier that judges by itself.
     """
-    if correct_at is not None and name in VERIFIERS:
+    if correct_at is not None and is_verifier(name):
         raise RewardError(
             f"reward {name!r} says itself what is correct, so correct_at must be absent, got "
             f"{correct_at:g}. Remove it; it is for rewards that give numbers."
@@ -214,19 +195,22 @@ def load(name: str, options: Mapping[str, Any], correct_at: float | None = None)
 
 def _resolved(name: str, options: dict[str, Any]) -> Reward:
     gold = options.pop("gold", None)
-    if name in NAMED:
-        path, default_gold = NAMED[name]
-        return _bind(name, import_path(path), options, gold or default_gold)
-    if name in VERIFIERS:
-        verify = verify_several if options.pop("several", False) else verify_batch
-        _check_options(name, import_path(VERIFIERS[name]), options)
-        return _bind(name, verify, {"kind": name} | options, gold or "answer")
-    return _bind(_short(name), _find(name), options, gold or "answer")
+    if name not in REWARDS:
+        return _bind(_short(name), _find(name), options, gold or "answer")
+    record = REWARDS[name]
+    gold = gold or record.gold
+    if record.reward:
+        return _bind(name, imported(record.reward), options, gold, record.gold_types)
+    several = options.pop("several", False)
+    _check_options(name, imported(record.verify), options)
+    verify: Callable[..., Any] = verify_several if several else verify_batch
+    gold_types = several_types(name) if several else text_types(name)
+    return _bind(name, verify, {"kind": name} | options, gold, gold_types)
 
 
 def is_built_in(name: str) -> bool:
     """Whether a reward is ours: it then runs in this process, and keeps its own limits."""
-    return name in VERIFIERS or name in NAMED
+    return name in REWARDS
 
 
 def _find(name: str) -> Callable[..., Any]:
@@ -234,8 +218,8 @@ def _find(name: str) -> Callable[..., Any]:
     if ":" not in name and "." not in name:
         for entry_point in entry_points(group=ENTRY_POINT_GROUP, name=name):
             return import_path(entry_point.value)
-        known = ", ".join(sorted({*VERIFIERS, *NAMED}))
-        near = get_close_matches(name, {*VERIFIERS, *NAMED}, n=1)
+        known = ", ".join(sorted(REWARDS))
+        near = get_close_matches(name, REWARDS, n=1)
         raise RewardError(
             f"a reward must be a built-in ({known}), an entry point of group "
             f"{ENTRY_POINT_GROUP!r}, or 'package.module:function', got {name!r}."
@@ -282,23 +266,26 @@ def _why_not(error: BaseException, module_name: str, attribute: str) -> str:
     return f"{one_line(error)}. Check the path, or start from the folder that holds the module."
 
 
-def _bind(name: str, function: Callable[..., Any], options: Mapping[str, Any], gold: str) -> Reward:
+def _bind(
+    name: str,
+    function: Callable[..., Any],
+    options: Mapping[str, Any],
+    gold: str,
+    gold_types: tuple[str, ...] = TEXT,
+) -> Reward:
+    """Bind options to a function that speaks a dialect, or to what a factory makes of them.
+
+    Args:
+        gold_types: what gold answers may be, unless the function says so itself or its trainer
+            hands over anything.
+    """
     dialect = dialect_of(function, parameters_of(function))
     if dialect is None:
-        return _bind(name, _build(name, function, options), {}, gold)
+        return _bind(name, _build(name, function, options), {}, gold, gold_types)
     _check_options(name, function, options)
-    return Reward(name, function, dialect, options, gold, _gold_types(name, function, dialect))
-
-
-def _gold_types(
-    name: str, function: Callable[..., Any], dialect: Dialect
-) -> tuple[str, ...] | None:
-    """What a reward says it takes, or what its convention does."""
-    if function is verify_several:
-        return several_types(name)
-    declared = declared_types(function) or GOLD_TYPES.get(name)
-    built_in = function is verify_batch
-    return declared if declared or dialect.any_gold else text_types(name if built_in else "")
+    declared = declared_types(function)
+    types = declared if declared or dialect.any_gold else gold_types
+    return Reward(name, function, dialect, options, gold, types)
 
 
 def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -1,40 +1,18 @@
 """One door to every verifier: `verify` for one completion, `verify_batch` for many.
 
-A verifier is a plain function `fn(completion, gold, **options) -> Verdict`. The dict literals
-below name each one as `"module:function"`, imported on first use, so that `import rewards`
-stays light.
+A verifier is a plain function `fn(completion, gold, **options) -> Verdict`; the built-in ones stand
+in `rewards.registry`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from importlib import import_module
+from collections.abc import Sequence
 from typing import Any
 
 from rewards.errors import RewardError, UnknownKindError
 from rewards.regions import behind_prompts
+from rewards.registry import REWARDS, BuiltIn, imported, is_verifier
 from rewards.verdict import Verdict, VerdictKind
-
-VERIFIERS: dict[str, str] = {
-    "math": "rewards.math.verifier:verify_math",
-    "gsm8k_legacy": "rewards.math.legacy:verify_gsm8k_legacy",
-    "choice": "rewards.choice:verify_choice",
-    "label": "rewards.label:verify_label",
-    "exact": "rewards.formats:verify_exact",
-    "regex": "rewards.formats:verify_regex",
-    "code": "rewards.code:verify_code",
-}
-
-# Verifiers that do better on many rows at once: `fn(completions, golds, **options)`.
-BATCH_VERIFIERS: dict[str, str] = {
-    "math": "rewards.math.verifier:verify_math_batch",
-    "regex": "rewards.formats:verify_regex_batch",
-    "code": "rewards.code:verify_code_batch",
-}
-
-AFTER_THINKING = frozenset({"math", "choice", "label", "code"})
-"""Verifiers that look for an answer behind a completion's thinking."""
 
 _CUT_OFF = Verdict(0.0, VerdictKind.TRUNCATED, "the completion was cut off before a final answer")
 
@@ -51,7 +29,7 @@ def verify(
         completion: the model's text, first, as everywhere in this package.
         gold: the reference answer alone, not a text that contains it. One that cannot be read
             gives `UNSCORABLE`, so a swapped call is counted, not rewarded.
-        kind: a key of `VERIFIERS`.
+        kind: a verifier of `rewards.registry.REWARDS`.
         truncated: the completion hit a length limit. It then scores only if its final answer
             was complete before the cut.
         options: passed to the verifier; "math" takes `policy` ("strict", "lenient" or a
@@ -61,7 +39,7 @@ def verify(
         RewardError: the call is wrong (types, unknown kind, unknown option).
     """
     _require_texts(completion, gold)
-    verdict = _resolve(VERIFIERS, kind)(completion, gold, **options)
+    verdict: Verdict = imported(_verifier(kind).verify)(completion, gold, **options)
     return _after_cut(verdict, completion) if truncated else verdict
 
 
@@ -94,22 +72,25 @@ def verify_batch(
         )
     for completion, gold in zip(completions, golds, strict=True):
         _require_texts(completion, gold)
-    if kind in AFTER_THINKING:
+    verifier = _verifier(kind)
+    if verifier.after_thinking:
         completions = behind_prompts(completions, prompts, prompt_ends)
-    verdicts = _batch_of(kind, completions, golds, options)
+    verdicts = _batch(verifier, completions, golds, options)
     return [
         _after_cut(verdict, completion) if cut else verdict
         for verdict, completion, cut in zip(verdicts, completions, cuts, strict=True)
     ]
 
 
-def _batch_of(
-    kind: str, completions: Sequence[str], golds: Sequence[str], options: dict[str, Any]
+def _batch(
+    verifier: BuiltIn, completions: Sequence[str], golds: Sequence[str], options: dict[str, Any]
 ) -> list[Verdict]:
-    if kind in BATCH_VERIFIERS:
-        return _resolve(BATCH_VERIFIERS, kind)(completions, golds, **options)
-    verifier = _resolve(VERIFIERS, kind)
-    return [verifier(text, gold, **options) for text, gold in zip(completions, golds, strict=True)]
+    if verifier.batch:
+        verdicts: list[Verdict] = imported(verifier.batch)(completions, golds, **options)
+        return verdicts
+    verify_one = imported(verifier.verify)
+    rows = zip(completions, golds, strict=True)
+    return [verify_one(text, gold, **options) for text, gold in rows]
 
 
 def _after_cut(verdict: Verdict, completion: str) -> Verdict:
@@ -122,19 +103,14 @@ def _after_cut(verdict: Verdict, completion: str) -> Verdict:
     return verdict
 
 
-def _resolve(table: dict[str, str], kind: str) -> Callable[..., Any]:
-    if kind not in table:
+def _verifier(kind: str) -> BuiltIn:
+    if not is_verifier(kind):
+        known = ", ".join(sorted(filter(is_verifier, REWARDS)))
         raise UnknownKindError(
-            f"kind must be one of {', '.join(sorted(VERIFIERS))}, got {kind!r}. "
+            f"kind must be one of {known}, got {kind!r}. "
             "A verifier of your own goes through rewards.scorer (dotted path or entry point)."
         )
-    return _load(table[kind])
-
-
-@cache
-def _load(path: str) -> Callable[..., Any]:
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    return REWARDS[kind]
 
 
 def _require_texts(completion: object, gold: object) -> None:

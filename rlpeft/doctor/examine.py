@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewards.errors import RewardError
+from rewards.registry import runs_programs
 from rewards.scorer import Scorer
 from rlpeft import build
 from rlpeft.doctor.adapter import check_forward, check_start, check_targets, check_trainable
 from rlpeft.doctor.leak import check_leak
 from rlpeft.doctor.memory import check_memory
-from rlpeft.doctor.programs import CODE_REWARDS, check_programs
+from rlpeft.doctor.programs import check_programs
 from rlpeft.doctor.prompts import (
     check_chat,
     check_embeddings,
@@ -86,7 +87,7 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
         yield from guarded("gold answers in prompts", check_leak(task))
     if scorer is not None and task is not None:
         yield from guarded("reward", check_reward(task.split("train"), scorer))
-        if any(reward.name in CODE_REWARDS for reward in recipe.reward):
+        if any(runs_programs(reward.name) for reward in recipe.reward):
             yield from guarded("modules", check_programs(task.split("train")))
     if prompter is not None and task is not None:
         found = Found(prompter, task, scorer, look)

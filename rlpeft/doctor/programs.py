@@ -11,9 +11,6 @@ from rlpeft.doctor.row import Check, ok, warn
 from rlpeft.tasks.golds import gold_of
 from rlpeft.types import Problem
 
-CODE_REWARDS = frozenset({"code", "mbpp", "humaneval"})
-"""Rewards that run programs."""
-
 
 def check_programs(problems: Sequence[Problem]) -> Iterator[Check]:
     """Look for imports of what a sandbox lacks in all that a row holds as text: tests, solutions.

@@ -4,19 +4,8 @@ import pytest
 
 from rewards import RewardError
 from rewards.dialects import Rollouts
-from rewards.plugins import NAMED, import_path, load
+from rewards.plugins import load
 from rewards.scorer import RewardSpec, Scorer
-from rewards.verify import BATCH_VERIFIERS, VERIFIERS
-
-
-@pytest.mark.parametrize("path", [path for path, _ in NAMED.values()])
-def test_every_named_reward_is_there(path):
-    assert callable(import_path(path))
-
-
-@pytest.mark.parametrize("path", [*VERIFIERS.values(), *BATCH_VERIFIERS.values()])
-def test_every_verifier_is_there(path):
-    assert callable(import_path(path))
 
 
 def test_required_columns_are_the_parameters_nobody_else_fills(module):

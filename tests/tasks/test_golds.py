@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from rewards.golds import TEXT, GoldRule, several_types
+from rewards.golds import GoldRule, several_types
+from rewards.registry import TEXT
 from rewards.scorer import RewardSpec, Scorer
 from rlpeft.errors import DataError
 from rlpeft.recipe.run import TaskConfig
