@@ -21,6 +21,7 @@ from jobs.cli.env import env
 from jobs.cli.evaluate import evaluate
 from jobs.cli.export import export
 from jobs.cli.generate import generate
+from jobs.cli.recipe import recipe
 from jobs.cli.report import report
 from jobs.cli.serve import serve
 from jobs.cli.sft import sft
@@ -79,6 +80,7 @@ app.command()(train)
 app.command()(sft)
 for job_command in (ray_jobs.submit, ray_jobs.status, ray_jobs.logs, ray_jobs.stop):
     app.command()(job_command)
+app.command()(recipe)
 app.command()(doctor)
 app.command()(evaluate)
 app.command()(adapt)

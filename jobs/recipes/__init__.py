@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import Recipe, load_recipe, read_tree, validated
+from rlpeft.recipe.run import Recipe, load_recipe, parse_recipe, read_tree, validated
 from rlpeft.suggest import did_you_mean, paths_beside
 
 PACKAGED = Path(__file__).parent
@@ -48,3 +48,13 @@ def read_adapt_recipe(name: str, overrides: Sequence[str] = ()) -> AdaptRecipe:
     """Find and read a recipe of `rlpeft adapt`, as `read_recipe` does one of `rlpeft train`."""
     path = find_recipe(name, ADAPT)
     return validated(AdaptRecipe, read_tree(path, tuple(overrides)), source=str(path))
+
+
+def read_either_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe | AdaptRecipe:
+    """Find and read a recipe of any command: one that names experts is of `rlpeft adapt`."""
+    folder = ADAPT if name in recipe_names(ADAPT) else PACKAGED
+    path = find_recipe(name, folder)
+    tree = read_tree(path, tuple(overrides))
+    if "experts" in tree:
+        return validated(AdaptRecipe, tree, source=str(path))
+    return parse_recipe(tree, source=str(path))

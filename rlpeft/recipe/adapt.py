@@ -95,7 +95,7 @@ SearchConfig = Annotated[CemSearch | CmaSearch | RandomSearch, Field(discriminat
 
 
 class AdaptRecipe(Section):
-    """A whole adaptation."""
+    """An adaptation: a recipe of `rlpeft adapt`."""
 
     name: Name
     """Names the mixed expert and the default run folder."""

@@ -49,7 +49,7 @@ class RolloutConfig(Section):
     top_k: Annotated[int, Field(ge=0)] = 0
     """Must be 0 in training, for the same reason."""
     stop: StopStrings = ()
-    """Strings that end a completion."""
+    """Strings that end a completion. `rlpeft evaluate` takes the expert's where this is absent."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Sequences generated at once; if absent, 256 in `hf`, and vLLM's own choice in `vllm`."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None

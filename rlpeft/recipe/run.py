@@ -1,6 +1,6 @@
 """A recipe: everything that decides a run, as one frozen tree read from TOML.
 
-The string under each field is its documentation, in `--help`, in errors and here. Bad
+The string under each field is its documentation, here, in `rlpeft recipe` and in editors. Bad
 combinations die at construction, before any model is loaded.
 """
 
@@ -191,7 +191,7 @@ Name = Annotated[str, AfterValidator(_check_name)]
 
 
 class Recipe(Section):
-    """A whole run."""
+    """A run: a recipe of `rlpeft train` and `rlpeft sft`."""
 
     name: Name
     """Names the expert and the default run folder."""

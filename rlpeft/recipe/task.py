@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from rlpeft.recipe.adapter import Section
 
@@ -55,8 +55,15 @@ class ChatConfig(Section):
         return arguments
 
 
+def _name_or_path(schema: dict[str, Any]) -> None:
+    del schema["required"]
+    schema["anyOf"] = [{"required": ["name"]}, {"required": ["path"]}]
+
+
 class TaskConfig(Section):
     """Where problems come from."""
+
+    model_config = ConfigDict(json_schema_extra=_name_or_path)
 
     name: str
     """A built-in task, or `jsonl` / `hub` with `path`; a path without a name means `jsonl`."""

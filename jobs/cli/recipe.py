@@ -1,0 +1,96 @@
+"""`rlpeft recipe`: which options there are, and a recipe with all of them written out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.options import Overrides
+from jobs.cli.terminal import paragraph, terminal_width
+from rlpeft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rlpeft.recipe.options import Option, OptionTable
+
+WIDTH = 80
+"""Columns of a listing where nobody looks: it is text to be read, in a pipe too."""
+
+
+def recipe(
+    name: Annotated[
+        str | None, typer.Argument(help="A TOML file, or the name of a packaged recipe.")
+    ] = None,
+    overrides: Overrides = None,
+    section: Annotated[
+        str | None, typer.Option(help="List the options of this section alone.")
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema that editors read.")
+    ] = False,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="List or schema of recipes of `rlpeft adapt` alone.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List every option of a recipe, or print a recipe with its defaults filled in.
+
+    Editors that check TOML (taplo, Even Better TOML) read the schema where the first line of a
+    recipe names it: write it by `rlpeft recipe --schema > recipe.schema.json` and begin the recipe
+    with `#:schema ./recipe.schema.json`.
+
+    rlpeft recipe quickstart --set train.steps=50
+    """
+    from rlpeft.recipe.adapt import AdaptRecipe
+    from rlpeft.recipe.options import all_option_tables, of_section, option_tables, recipe_schema
+    from rlpeft.recipe.run import Recipe
+
+    if name is not None:
+        if section is not None or schema or adapt:
+            raise ConfigError(f"--section, --schema and --adapt take no recipe, got {name!r}.")
+        typer.echo(_filled_in(name, overrides or (), as_json=as_json))
+        return
+    if overrides or (schema and section is not None):
+        raise ConfigError("--set changes a recipe: name one; and a schema is of all sections.")
+    if schema:
+        command = "adapt" if adapt else "train"
+        tree = recipe_schema(AdaptRecipe if adapt else Recipe, title=f"Recipe of rlpeft {command}")
+        typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
+        return
+    tables = option_tables(AdaptRecipe) if adapt else all_option_tables()
+    if section is not None:
+        tables = of_section(tables, section)
+    if as_json:
+        typer.echo(json.dumps([asdict(table) for table in tables], ensure_ascii=False))
+    else:
+        typer.echo("\n".join(listing(tables, width=min(terminal_width(), WIDTH))))
+
+
+def _filled_in(name: str, overrides: Iterable[str], *, as_json: bool) -> str:
+    from jobs.recipes import read_either_recipe
+    from rlpeft.recipe.toml import filled_in
+
+    found = read_either_recipe(name, tuple(overrides))
+    return found.model_dump_json() if as_json else filled_in(found)
+
+
+def listing(tables: Iterable[OptionTable], *, width: int) -> Iterator[str]:
+    """The lines of a listing: each option as a recipe has it, and below it what it does."""
+    for number, table in enumerate(tables):
+        if number:
+            yield ""
+        if table.section:
+            yield f"{table.header}  {table.given}".rstrip()
+        yield paragraph(table.doc, width=width)
+        for option in table.options:
+            yield paragraph(_declared(option), width=width, indent="  ", hanging="      ")
+            yield paragraph(option.doc, width=width, indent="      ", hanging="      ")
+
+
+def _declared(option: Option) -> str:
+    facts = [option.type, option.bounds, "must be given" if option.required else ""]
+    value = f" = {option.default}" if option.default else ""
+    return f"{option.name}{value}  ({', '.join(filter(None, facts))})"
