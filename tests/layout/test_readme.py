@@ -1,21 +1,58 @@
-"""The README is true: every Python block runs, every command of a `bash` block runs, in order."""
+"""The READMEs are true: blocks of `python` and `bash` run, `toml` is read, `console` is parsed."""
 
+import ast
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+from jobs.cli import app
+from jobs.recipes import ADAPT, PACKAGED, read_adapt_recipe, read_recipe, recipe_names
+from rlpeft.recipe.run import parse_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+ROOMS = ("jobs", "rewards", "rlpeft", "tests")
+MAIN = ROOT / "README.md"
+BESIDE = sorted(path for room in ROOMS for path in (ROOT / room).rglob("README.md"))
+PAGES = [MAIN, *BESIDE]
+
+A_PATH = re.compile(r"^[A-Z]+$")
+"""What the reader puts something of his own for, such as RECIPE."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.S | re.M)
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), flags=re.S | re.M)
+
+
+def each(language: str) -> list:
+    return [
+        pytest.param(block, id=f"{named(page)}-{number}")
+        for page in PAGES
+        for number, block in enumerate(blocks(page, language))
+    ]
+
+
+def shown_commands(page: Path) -> list[list[str]]:
+    """The words of every `rlpeft` command that is shown and not run."""
+    lines = [line for block in blocks(page, "console") for line in block.splitlines()]
+    typed = [line[2:] for line in lines if line.startswith("$ ")]
+    found = [part for line in typed for part in re.findall(r"\brlpeft [^;]*", line)]
+    return [shlex.split(command, comments=True)[1:] for command in found]
+
+
+# --- what is run ---------------------------------------------------------------------------------
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -25,67 +62,168 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def run_all(page: Path, folder: Path) -> dict[str, str]:
+    """What each command of a page printed, in order."""
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    return {line: run(shlex.split(line, comments=True), folder) for line in lines}
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory):
+    """A folder in which the main page was followed, and what its commands printed."""
+    folder = tmp_path_factory.mktemp("worked")
+    [row] = map(json.loads, blocks(MAIN, "json"))
+    numbers = [f"{n}" for n in range(1111, 9999) if "0" not in str(n)]
+    rows = [{"question": f"{n}@", "answer": n[2:] + n[:2]} for n in numbers]
+    assert row in rows
+    lines = [json.dumps(row) + "\n" for row in rows[::13]]
+    (folder / "rows.jsonl").write_text("".join(lines[:300]))
+    (folder / "test.jsonl").write_text("".join(lines[300:340]))
+    for block in [*blocks(MAIN, "python"), *blocks(MAIN, "toml")]:
+        name = re.match(r"# ([\w.]+\.(?:py|toml))\b", block)
+        (folder / name[1]).write_text(block)
+    return folder, run_all(MAIN, folder)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_python_blocks_run(number, tmp_path):
-    (tmp_path / "block.py").write_text(blocks("python")[number])
+def test_the_commands_of_the_main_page_run_in_order(worked):
+    folder, printed = worked
+    trained = {line: text for line, text in printed.items() if line.startswith("rlpeft train")}
+    assert {line.split()[2] for line in trained} == {"quickstart", "mine.toml"}
+    for text in trained.values():
+        assert "The intervals do not overlap: the expert is better" in text
+    assert (folder / "runs/quickstart/report.html").is_file()
+    assert (folder / "exported/merged/model.safetensors").is_file()
+    [doctor] = [text for line, text in printed.items() if line.startswith("rlpeft doctor")]
+    assert "fail" not in doctor
+    [check] = [text for line, text in printed.items() if line.startswith("rlpeft reward check")]
+    assert check.startswith("halves")
+    [own] = [text for line, text in printed.items() if "task.path=test.jsonl" in line]
+    assert "of 40" in own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in BESIDE if blocks(page, "bash")], ids=named)
+def test_the_commands_of_a_page_run_where_the_main_page_was_followed(worked, page):
+    folder, _ = worked
+    run_all(page, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", each("python"))
+def test_python_blocks_run(block, tmp_path):
+    (tmp_path / "block.py").write_text(block)
     run([sys.executable, "block.py"], tmp_path)
 
 
-@pytest.mark.slow
-def test_commands_run_in_order(tmp_path):
-    printed = {}
-    for block in blocks("bash"):
-        for line in block.splitlines():
-            printed[line] = run(shlex.split(line), tmp_path)
-    trained = next(text for line, text in printed.items() if line.startswith("rlpeft train"))
-    assert "The intervals do not overlap" in trained
-    assert (tmp_path / "runs/quickstart/report.html").is_file()
-    assert (tmp_path / "exported/merged/model.safetensors").is_file()
+# --- what is read --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_task_of_ones_own_runs_from_the_files_shown(tmp_path):
-    [row], [recipe, *_] = blocks("json"), blocks("toml")
-    [reward] = [block for block in blocks("python") if "my_rewards.py" in block]
-    given = json.loads(row)
-    numbers = [f"{n}" for n in range(1111, 9999) if "0" not in str(n)]
-    rows = [{"question": f"{n}@", "answer": n[2:] + n[:2]} for n in numbers[::13]]
-    assert given in [{"question": f"{n}@", "answer": n[2:] + n[:2]} for n in numbers]
-    text = "".join(json.dumps(each) + "\n" for each in rows[:300])
-    for name, content in {
-        "rows.jsonl": text,
-        "test.jsonl": "".join(json.dumps(each) + "\n" for each in rows[300:340]),
-        "my_rewards.py": reward,
-        "mine.toml": recipe,
-    }.items():
-        (tmp_path / name).write_text(content)
-    [shown] = [block for block in blocks("console") if "rlpeft doctor mine.toml" in block]
-    commands = [shlex.split(line[2:], comments=True) for line in shown.splitlines()]
-    check, doctor, train, evaluate = (run(command, tmp_path) for command in commands)
-    assert check.startswith("halves")
-    assert "fail" not in doctor
-    assert "The intervals do not overlap: the expert is better" in train
-    assert "of 40" in evaluate
+@pytest.mark.parametrize("block", each("toml"))
+def test_toml_blocks_are_recipes_or_parts_of_one(block):
+    whole = {"name": "shown", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+    parse_recipe(whole | tomllib.loads(block), source="block")
 
 
-def test_every_command_shown_exists():
-    from typer.main import get_command
-
-    from jobs.cli import app
-
-    known = set(get_command(app).commands)
-    shown = set(re.findall(r"(?:^|\$ |; )rlpeft ([a-z]+)", README, flags=re.M))
-    assert shown - known == set()
-
-
-def test_every_recipe_is_in_the_table():
-    from jobs.recipes import recipe_names
-
-    assert set(re.findall(r"^\| `([\w-]+)` \|", README, flags=re.M)) == set(recipe_names())
+def leaf(words: list[str]):
+    """The command that is named, its words, and what remains."""
+    command, path = get_command(app), []
+    while hasattr(command, "commands"):
+        assert words, f"rlpeft {' '.join(path)} is a group"
+        assert words[0] in command.commands, f"rlpeft {' '.join([*path, words[0]])} does not exist"
+        path, command, words = [*path, words[0]], command.commands[words[0]], words[1:]
+    return path, command, words
 
 
-def test_linked_files_exist():
-    root = Path(__file__).resolve().parents[2]
-    for link in re.findall(r"\]\(((?!http)[^)]+)\)", README):
-        assert (root / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_that_are_shown_can_be_typed(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in shown_commands(page):
+        path, command, rest = leaf(words)
+        given = command.make_context(" ".join(path), rest).params
+        if "recipe" in given:
+            check_recipe(path, given["recipe"], given.get("overrides") or [])
+
+
+def check_recipe(path, recipe, overrides):
+    """A recipe that is named is packaged, and takes what is set; RECIPE stands for any."""
+    if recipe is None or recipe.endswith(".toml"):
+        return
+    is_mix = path[0] in ("adapt", "cem") or path == ["compare", "mixes"]
+    read, default = (read_adapt_recipe, "tiny-mix") if is_mix else (read_recipe, "quickstart")
+    read(default if A_PATH.match(recipe) else recipe, overrides)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_in_the_text_and_their_options_exist(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.S | re.M)
+    for found in re.findall(r"`rlpeft ([^`]+)`", text):
+        words = re.sub(r"[\[\]]", " ", found).split()
+        if words[0] in ("…", "--help"):
+            continue
+        _, command, rest = leaf(words)
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known, found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_targets_of_make_exist(page):
+    made = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.M))
+    assert set(re.findall(r"(?:\$ |`)make ([a-z-]+)", page.read_text())) <= made
+
+
+def test_every_recipe_is_in_the_tables():
+    text = (PACKAGED / "README.md").read_text()
+    shown = re.findall(r"^\| `([\w-]+)` \|", text, flags=re.M)
+    assert sorted(shown) == sorted([*recipe_names(), *recipe_names(ADAPT)])
+
+
+def anchors(page: Path) -> set[str]:
+    """Names that headings have on GitHub."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_linked():
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in PAGES
+        for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text())
+    }
+    assert {*BESIDE} <= linked
+
+
+# --- the main page -------------------------------------------------------------------------------
+
+
+def test_the_main_page_can_be_read_from_top_to_bottom():
+    assert len(MAIN.read_text().splitlines()) < 180
+
+
+def floors() -> dict[str, int]:
+    tree = ast.parse((ROOT / "tests/layout/test_architecture.py").read_text())
+    [found] = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FLOORS"
+    ]
+    return ast.literal_eval(found)
+
+
+def test_the_map_shows_every_room_on_its_floor():
+    shown = {}
+    for numbers, rooms in re.findall(r"^\| ([\d, ]+) \| (.*) \|$", MAIN.read_text(), flags=re.M):
+        for room in re.findall(r"`((?:jobs|rlpeft|rewards)[\w.]*)`", rooms):
+            shown[room] = {int(number) for number in numbers.split(",")}
+    known = floors()
+    assert shown.keys() == known.keys()
+    assert {room for room, numbers in shown.items() if known[room] not in numbers} == set()
