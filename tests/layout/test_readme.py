@@ -225,5 +225,6 @@ def test_the_map_shows_every_room_on_its_floor():
         for room in re.findall(r"`((?:jobs|rlpeft|rewards)[\w.]*)`", rooms):
             shown[room] = {int(number) for number in numbers.split(",")}
     known = floors()
-    assert shown.keys() == known.keys()
+    folders = {name for name in known if (ROOT / name.replace(".", "/")).is_dir()}
+    assert folders <= shown.keys() <= known.keys()
     assert {room for room, numbers in shown.items() if known[room] not in numbers} == set()
