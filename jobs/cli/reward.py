@@ -79,11 +79,11 @@ def check(
 
     Right answers are tried in several forms, and an example of each sort is shown with its score.
     """
-    from jobs.reward_check import check_reward
     from rewards.scorer import RewardSpec
+    from rlpeft.doctor.dry_run import dry_run
 
     spec = RewardSpec(reward, options=_parse(option), correct_at=correct_at, timeout_s=timeout_s)
-    found = check_reward(spec, data=data, num_rows=rows, task=task)
+    found = dry_run(spec, data=data, num_rows=rows, task=task)
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
     else:

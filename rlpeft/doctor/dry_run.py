@@ -1,4 +1,4 @@
-"""Try a reward out, before any model is loaded: real rows, and completions made for them.
+"""The dry run of a reward, before any model is loaded: real rows, and completions made for them.
 
 It says what the reward needs, what it gives back, in which form it takes a right answer, and how
 long it takes. The reward runs as it would in a run: in a process of its own, with its time limit.
@@ -6,8 +6,7 @@ long it takes. The reward runs as it would in a run: in a process of its own, wi
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ from rewards.plugins import Reward
 from rewards.registry import REWARDS, BuiltIn, runs_programs
 from rewards.scorer import RewardSpec, Scorer
 from rewards.verdict import Verdict, VerdictKind, count_kinds
-from rlpeft.doctor.rewards import GOLD_FORMS
+from rlpeft.doctor.trial import GOLD_FORMS, PROGRAM, Trial, Tried
 from rlpeft.errors import DataError
 from rlpeft.tasks.benchmarks import BENCHMARKS
 from rlpeft.tasks.sources import read_tables
@@ -27,15 +26,6 @@ _PROMPTS = ("prompt", "question", "problem", "text", "Question")
 
 # Columns that hold gold answers by their names, for rewards that read columns as they are.
 _GOLDS = ("answer", "solution", "gold", "ground_truth", "target", "label")
-_PROGRAM = "```python\n{}\n```"
-_HOSTILE = (
-    "\\boxed{9**9**9**9}",
-    "\\boxed{" * 3000,
-    "\\boxed{().__class__.__base__.__subclasses__()}",
-    "The answer is " + "(" * 5000,
-    "```python\nimport os\nos._exit(0)\n```",
-    "\\boxed{1000000000!} \ud800 \u0000 ٣٫١٤",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +40,8 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """What a dry run of a reward showed.
+class DryRun:
+    """What it showed.
 
     Attributes:
         reward: its short name.
@@ -102,7 +92,7 @@ class Rows:
         return len(self.prompts)
 
 
-def check_reward(spec: RewardSpec, *, data: str, num_rows: int, task: str | None = None) -> Check:
+def dry_run(spec: RewardSpec, *, data: str, num_rows: int, task: str | None = None) -> DryRun:
     """Call a reward on `num_rows` real rows with canned completions.
 
     Args:
@@ -120,50 +110,49 @@ def check_reward(spec: RewardSpec, *, data: str, num_rows: int, task: str | None
     scorer = Scorer([spec], error_limit=1.0)
     try:
         prompts, columns = _read(data, num_rows, task)
-        return _checked(scorer, _rows(scorer, prompts, columns, data))
+        return _tried_out(scorer, _rows(scorer, prompts, columns, data))
     finally:
         scorer.close()
 
 
-def _checked(scorer: Scorer, rows: Rows) -> Check:
+def _tried_out(scorer: Scorer, rows: Rows) -> DryRun:
     ((name, reward),) = scorer.rewards.items()
-    trial = Trial(scorer, rows)
-    forms, programs = _forms(name, rows)
-    by_form = {form: trial.run(form, _stated(form, rows, programs)) for form in forms}
-    form = max(forms, key=lambda each: _rank(by_form[each]))
-    for sort, texts, cut in _others(form, rows):
-        trial.run(sort, texts, cut=cut)
-    sorts = {"right": form} | {sort: sort for sort in ("wrong", "empty", "truncated", "hostile")}
-    kinds = {sort: trial.summaries[key] for sort, key in sorts.items()}
-    times = {sort: trial.ms_per_row[key] for sort, key in sorts.items()}
-    return Check(
+    judge = Scored(scorer, rows)
+    programs = _programs(rows.columns) if runs_programs(name) else None
+    forms = [PROGRAM] if programs else [REWARDS.get(name, BuiltIn()).form, *GOLD_FORMS]
+    trial = Trial(judge, programs or rows.golds, forms=forms)
+    sorts = {
+        "right": trial.right,
+        "wrong": trial.wrong(),
+        "empty": trial.empty(),
+        "truncated": trial.truncated(),
+        "hostile": trial.hostile(),
+    }
+    kinds = {sort: _summary(tried) for sort, tried in sorts.items()}
+    times = {sort: 1000 * tried.seconds / len(rows) for sort, tried in sorts.items()}
+    return DryRun(
         reward=name,
         dialect=reward.dialect if isinstance(reward.dialect, str) else reward.dialect.name,
         columns=sorted(scorer.required_columns),
-        form=form,
-        forms=by_form,
+        form=trial.form,
+        forms={form: tried.score for form, tried in trial.by_form.items()},
         kinds=kinds,
-        examples={sort: trial.examples[key] for sort, key in sorts.items()},
+        examples={sort: _example(tried, rows.golds[0]) for sort, tried in sorts.items()},
         ms_per_row=times,
         pickles=getattr(reward, "pickles", True),
-        printed=trial.printed,
+        printed=judge.printed,
         warnings=_warnings(kinds, times, rows),
     )
 
 
-class Trial:
-    """Completions tried so far, by sort."""
+class Scored:
+    """The reward's verdicts on completions for these rows, and whether it printed meanwhile."""
 
     def __init__(self, scorer: Scorer, rows: Rows) -> None:
-        self._scorer, self._rows = scorer, rows
-        self.summaries: dict[str, dict[str, Any]] = {}
-        self.examples: dict[str, Example] = {}
-        self.ms_per_row: dict[str, float] = {}
-        self.printed = False
+        self._scorer, self._rows, self.printed = scorer, rows, False
 
-    def run(self, sort: str, texts: Sequence[str], *, cut: bool = False) -> float | None:
-        """Score one completion a row; the mean score, `None` if none could be scored."""
-        start = time.perf_counter()
+    def __call__(self, texts: Sequence[str], *, cut: bool) -> list[Verdict]:
+        """Score one completion a row."""
         rollouts = Rollouts(
             prompts=self._rows.prompts,
             completions=texts,
@@ -173,13 +162,13 @@ class Trial:
             step=0,
         )
         verdicts = self._scorer.score(rollouts).verdicts
-        self.ms_per_row[sort] = 1000 * (time.perf_counter() - start) / len(texts)
         self.printed = self.printed or bool(self._scorer.printed)
-        self.summaries[sort] = found = _summary(verdicts)
-        first, gold = verdicts[0], self._rows.golds[0]
-        self.examples[sort] = Example(texts[0], gold, first.kind.value, first.score, first.reason)
-        score: float | None = found["score"]
-        return score
+        return verdicts
+
+
+def _example(tried: Tried, gold: str) -> Example:
+    first = tried.verdicts[0]
+    return Example(tried.texts[0], gold, first.kind.value, first.score, first.reason)
 
 
 def _read(data: str, num_rows: int, task: str | None) -> tuple[list[Any], dict[str, list[Any]]]:
@@ -242,45 +231,9 @@ def _as_text(gold: Any) -> str:
     return "" if gold is None else final_answer(str(gold))
 
 
-def _forms(name: str, rows: Rows) -> tuple[list[str], list[str] | None]:
-    """Forms to try right answers in; and whole programs, where the rows have solutions."""
-    programs = _programs(rows.columns) if runs_programs(name) else None
-    if programs is not None:
-        return [_PROGRAM], programs
-    return list(dict.fromkeys([REWARDS.get(name, BuiltIn()).form, *GOLD_FORMS])), None
-
-
-def _stated(form: str, rows: Rows, programs: list[str] | None) -> list[str]:
-    return [form.format(gold) for gold in programs or rows.golds]
-
-
-def _rank(score: float | None) -> float:
-    return float("-inf") if score is None else score
-
-
-def _others(form: str, rows: Rows) -> Iterator[tuple[str, list[str], bool]]:
-    """Yield other sorts of completions: name, one text a row, and whether they are cut off."""
-    number, others = len(rows), [*rows.golds[1:], *rows.golds[:1]]
-    wrong = [_another(g, o) for g, o in zip(rows.golds, others, strict=True)]
-    if form == _PROGRAM:
-        wrong = ["def f():\n    return None"] * number
-    yield "wrong", [form.format(answer) for answer in wrong], False
-    yield "empty", [""] * number, False
-    yield "truncated", ["Let us think about it step by step. First, we"] * number, True
-    yield "hostile", [_HOSTILE[n % len(_HOSTILE)] for n in range(number)], False
-
-
-def _another(gold: str, other: str) -> str:
-    """Return an answer of the same form that is not `gold`."""
-    if other != gold:
-        return other
-    return "B" if gold == "A" else "A" if len(gold) == 1 and gold.isalpha() else f"{gold}1"
-
-
-def _summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
-    counts = {kind: count for kind, count in count_kinds(v.kind for v in verdicts).items() if count}
-    return counts | {"score": sum(scores) / len(scores) if scores else None}
+def _summary(tried: Tried) -> dict[str, Any]:
+    counts = count_kinds(verdict.kind for verdict in tried.verdicts)
+    return {kind: count for kind, count in counts.items() if count} | {"score": tried.score}
 
 
 def _warnings(
