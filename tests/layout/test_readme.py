@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from jobs.cli import app
 from jobs.recipes import ADAPT, PACKAGED, read_adapt_recipe, read_recipe, recipe_names
+from rewards.registry import REWARDS
 from rlpeft.recipe.run import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,6 +177,11 @@ def test_every_recipe_is_in_the_tables():
     text = (PACKAGED / "README.md").read_text()
     shown = re.findall(r"^\| `([\w-]+)` \|", text, flags=re.M)
     assert sorted(shown) == sorted([*recipe_names(), *recipe_names(ADAPT)])
+
+
+def test_every_built_in_reward_is_in_the_tables():
+    shown = re.findall(r"^\| (`.*`) \|", (ROOT / "rewards/README.md").read_text(), flags=re.M)
+    assert sorted(re.findall(r"`([\w]+)`", " ".join(shown))) == sorted(REWARDS)
 
 
 def anchors(page: Path) -> set[str]:
