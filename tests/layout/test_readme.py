@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 ROOMS = ("jobs", "rewards", "rlpeft", "tests")
 MAIN = ROOT / "README.md"
 BESIDE = sorted(path for room in ROOMS for path in (ROOT / room).rglob("README.md"))
-PAGES = [MAIN, *BESIDE]
+PAGES = [MAIN, ROOT / "CHANGELOG.md", *BESIDE]
 
 A_PATH = re.compile(r"^[A-Z]+$")
 """What the reader puts something of his own for, such as RECIPE."""
