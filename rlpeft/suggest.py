@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import BaseModel
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -29,48 +26,3 @@ def paths_beside(path: Path, *endings: str) -> list[str]:
     except OSError:  # a folder that may not be read has nothing to suggest
         return []
     return sorted(str(file) for file in found if not endings or file.name.endswith(endings))
-
-
-def keys_beside(schema: type[BaseModel], place: Sequence[str | int]) -> list[str]:
-    """Names of the fields among which the last part of `place` was looked for.
-
-    Args:
-        place: where a value stands, as pydantic names it: fields, indices, tags of unions.
-    """
-    found: list[type[BaseModel]] = [schema]
-    for part in place[:-1]:
-        inner = [
-            section
-            for each in found
-            if isinstance(part, str) and part in each.model_fields
-            for section in _sections(each.model_fields[part].annotation)
-        ]
-        tagged = [each for each in found if part in _tags(each)]
-        found = inner or tagged or found
-    return sorted({name for each in found for name in each.model_fields})
-
-
-def elsewhere(schema: type[BaseModel], key: str) -> str:
-    """A sentence to add to an error: in which sections there is a key of this very name."""
-    places = sorted(set(_places(schema, key)))
-    return f" There is {' and '.join(map(repr, places))}." if places else ""
-
-
-def _places(schema: type[BaseModel], key: str, prefix: str = "", depth: int = 2) -> Iterator[str]:
-    for name, field in schema.model_fields.items():
-        if name == key and prefix:
-            yield f"{prefix}{name}"
-        for section in _sections(field.annotation) if depth else ():
-            yield from _places(section, key, f"{prefix}{name}.", depth - 1)
-
-
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [section for inner in get_args(annotation) for section in _sections(inner)]
-
-
-def _tags(section: type[BaseModel]) -> tuple[Any, ...]:
-    """What `type` may be, in a member of a union."""
-    field = section.model_fields.get("type")
-    return () if field is None else get_args(field.annotation)

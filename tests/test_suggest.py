@@ -5,9 +5,8 @@ import pytest
 from jobs.recipes import find_recipe, read_adapt_recipe
 from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.models.folder import resolve_model
-from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import Recipe, TaskConfig, parse_recipe
-from rlpeft.suggest import did_you_mean, keys_beside
+from rlpeft.recipe.run import TaskConfig, parse_recipe
+from rlpeft.suggest import did_you_mean
 from rlpeft.tasks import load_task
 
 TINY = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
@@ -49,14 +48,6 @@ def test_an_unknown_key_that_is_near_to_none_is_answered_with_all():
 def test_a_key_in_the_wrong_section_is_answered_with_its_place(changes, answer):
     with pytest.raises(ConfigError, match=answer):
         parse_recipe(TINY | changes, source="test")
-
-
-def test_keys_of_lists_and_unions_are_found():
-    assert "weight" in keys_beside(Recipe, ("reward", 0, "weigh"))
-    lora = keys_beside(Recipe, ("adapter", "lora", "rnk"))
-    assert "rank" in lora
-    assert "parametrisation" not in lora
-    assert "std_floor" in keys_beside(AdaptRecipe, ("search", "cem", "std"))
 
 
 def test_a_misspelt_recipe_is_answered_with_the_one_that_is_near():

@@ -37,7 +37,7 @@ class CancelledError(ClusterError):
 
 
 @dataclass
-class Search:
+class HeldSearch:
     """One search: what is on the disk, and its thread."""
 
     id: str
@@ -68,7 +68,7 @@ class CemService:
         self.folder = Path(folder)
         make_folder(self.folder)
         self._pools, self._lock = Pools(), threading.Lock()
-        self._searches: dict[str, Search] = {}
+        self._searches: dict[str, HeldSearch] = {}
         watch_me()
         for path in sorted(self.folder.glob(f"*/{RECORD_FILE}")):
             try:
@@ -98,7 +98,7 @@ class CemService:
                 return self._status(known)
             if known is not None and known.thread is not None:
                 known.thread.join()
-            search = self._searches[id] = Search(id, recipe)
+            search = self._searches[id] = HeldSearch(id, recipe)
             self._begin(search)
             return self._status(search)
 
@@ -140,18 +140,18 @@ class CemService:
             self._end(search, CANCELLED)
         return self._status(search)
 
-    def _find(self, id: str) -> Search:
+    def _find(self, id: str) -> HeldSearch:
         if id not in self._searches:
             known = ", ".join(sorted(self._searches)) or "none"
             raise ClusterError(f"there must be a search {id!r}, there are: {known}.")
         return self._searches[id]
 
-    def _begin(self, search: Search) -> None:
+    def _begin(self, search: HeldSearch) -> None:
         write_record(self.folder, search)
         search.thread = threading.Thread(target=self._run, args=(search,), daemon=True)
         search.thread.start()
 
-    def _run(self, search: Search) -> None:
+    def _run(self, search: HeldSearch) -> None:
         try:
             run(
                 search.recipe,
@@ -169,13 +169,13 @@ class CemService:
             self._end(search, FAILED, f"{type(error).__name__}: {error}")
             raise
 
-    def _end(self, search: Search, state: str, error: str = "") -> None:
+    def _end(self, search: HeldSearch, state: str, error: str = "") -> None:
         if search.stop.is_set() and state != CANCELLED:
             return
         search.state, search.error = state, error
         write_record(self.folder, search)
 
-    def _status(self, search: Search) -> Status:
+    def _status(self, search: HeldSearch) -> Status:
         latest = search.latest or self._saved(search)
         status = {key: value for key, value in search.record().items() if key != "recipe"}
         total = total_iterations(search.recipe)
@@ -186,7 +186,7 @@ class CemService:
             | {"out": str(self.folder / search.id)}
         )
 
-    def _saved(self, search: Search) -> dict[str, Any]:
+    def _saved(self, search: HeldSearch) -> dict[str, Any]:
         """The newest iteration on the disk: an earlier process was told of it."""
         tree = load_checkpoint(self.folder / search.id)
         if tree is None:
@@ -195,12 +195,12 @@ class CemService:
         return _figures(tree["step"], rows[-1])
 
 
-def write_record(folder: Path, search: Search) -> None:
+def write_record(folder: Path, search: HeldSearch) -> None:
     """Write a search's record whole or not at all."""
     write_json(folder / search.id / RECORD_FILE, search.record())
 
 
-def _read(path: Path) -> Search:
+def _read(path: Path) -> HeldSearch:
     record = read_json(path, CheckpointError)
     missing = {"id", "recipe", "state", "error"} - record.keys()
     if missing or record["id"] != path.parent.name:
@@ -209,10 +209,10 @@ def _read(path: Path) -> Search:
             f"{record.get('id')!r} and lacks {sorted(missing)}. Submit that search again."
         )
     recipe = validated(AdaptRecipe, record["recipe"], source=str(path))
-    return Search(record["id"], recipe, record["state"], record["error"])
+    return HeldSearch(record["id"], recipe, record["state"], record["error"])
 
 
-def _follow(search: Search, progress: Progress, row: Any) -> None:
+def _follow(search: HeldSearch, progress: Progress, row: Any) -> None:
     search.latest = _figures(progress.step, {"stage": progress.stage} | dict(row))
     if search.stop.is_set():
         raise CancelledError(f"search {search.id!r} was cancelled")

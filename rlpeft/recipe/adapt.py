@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from rlpeft.recipe.by_type import ByType
 from rlpeft.recipe.run import (
     ChatConfig,
     ModelConfig,
@@ -20,6 +21,7 @@ from rlpeft.recipe.run import (
     parse_recipe,
     require_reward,
 )
+from rlpeft.recipe.search import ALGORITHMS, SearchConfig
 
 LIGHT = ("shots.number=3", "search.iterations=10")
 """The paper's small budget (arXiv 2501.06252, Table 10), as overrides of a recipe."""
@@ -38,62 +40,6 @@ class ShotsConfig(Section):
     """JSONL file of the shots themselves, a `prompt` and an `answer` a line."""
 
 
-class _Search(Section):
-    population_size: Annotated[int, Field(ge=2)] = 32
-    """Mixtures scored in one iteration, all of them in one batch."""
-    iterations: Annotated[int, Field(ge=1)] = 50
-    """Populations asked for."""
-    bounds: tuple[float, float] = (0.0, 1.0)
-    """Range of a coefficient; the search starts with half of it as its std."""
-    per: Literal["vector", "matrix"] = "vector"
-    """`vector`: one coefficient an expert. `matrix`: one an expert and adapted matrix."""
-    normalise: bool = True
-    """Divide coefficients by their sum."""
-    folds: Annotated[int, Field(ge=0)] = 0
-    """Choose `per` and `normalise` by cross-validation on the shots; 0: take them as given."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        low, high = self.bounds
-        if not low < high:
-            raise ValueError(f"search.bounds must rise, got {list(self.bounds)!r}.")
-        if self.folds == 1:
-            raise ValueError("search.folds must be 0 or at least 2, got 1.")
-        return self
-
-
-class CemSearch(_Search):
-    """The cross-entropy method with a diagonal Gaussian (the paper's)."""
-
-    type: Literal["cem"] = "cem"
-    """Names the method."""
-    elite_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """Share of the population that makes the next mean and std."""
-    std_floor: Annotated[float, Field(gt=0)] = 1e-3
-    """The std never falls below it."""
-    unbiased_std: bool = False
-    """Divide by one less than the number of elites."""
-
-
-class CmaSearch(_Search):
-    """CMA-ES, a full covariance."""
-
-    type: Literal["cma"] = "cma"
-    """Names the method."""
-    std_floor: Annotated[float, Field(gt=0)] = 1e-3
-    """The std never falls below it."""
-
-
-class RandomSearch(_Search):
-    """The control: uniform within the bounds, no learning."""
-
-    type: Literal["random"] = "random"
-    """Names the method."""
-
-
-SearchConfig = Annotated[CemSearch | CmaSearch | RandomSearch, Field(discriminator="type")]
-
-
 class AdaptRecipe(Section):
     """An adaptation: a recipe of `rlpeft adapt`."""
 
@@ -105,18 +51,15 @@ class AdaptRecipe(Section):
     task: TaskConfig
     chat: ChatConfig = ChatConfig()
     shots: ShotsConfig = ShotsConfig()
-    search: SearchConfig = CemSearch()
+    search: Annotated[SearchConfig, ByType(ALGORITHMS, default="cem")] = Field(
+        default={}, validate_default=True
+    )
     rollout: RolloutConfig = RolloutConfig()
     reward: tuple[RewardConfig, ...] = (RewardConfig(),)
     resources: ResourceConfig = ResourceConfig()
     """Read by the CEM service alone."""
     seed: Seed = 0
     """Decides every draw of the search."""
-
-    @field_validator("search", mode="before")
-    @classmethod
-    def _cem_unless_named(cls, section: Any) -> Any:
-        return {"type": "cem"} | section if isinstance(section, dict) else section
 
     @model_validator(mode="after")
     def _names_its_reward(self) -> Self:

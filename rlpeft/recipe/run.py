@@ -23,12 +23,13 @@ from rlpeft.recipe.adapter import LoraFamilyAdapter as LoraFamilyAdapter
 from rlpeft.recipe.adapter import MoSLoraAdapter as MoSLoraAdapter
 from rlpeft.recipe.adapter import Section as Section
 from rlpeft.recipe.adapter import SvfAdapter as SvfAdapter
+from rlpeft.recipe.keys import elsewhere, keys_beside
 from rlpeft.recipe.reward import RewardConfig as RewardConfig
 from rlpeft.recipe.rollout import RolloutConfig as RolloutConfig
 from rlpeft.recipe.task import ChatConfig as ChatConfig
 from rlpeft.recipe.task import TaskConfig as TaskConfig
 from rlpeft.recipe.templates import Template
-from rlpeft.suggest import did_you_mean, elsewhere, keys_beside
+from rlpeft.suggest import did_you_mean
 from rlpeft.types import Completion
 
 AnySection = TypeVar("AnySection", bound=Section)

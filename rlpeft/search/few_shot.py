@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from rlpeft.experts.mixture import SMALLEST_SUM, ExpertSet
-from rlpeft.recipe.adapt import AdaptRecipe, CemSearch, CmaSearch
+from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.search import Array, Search
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
-from rlpeft.search.cem import CEM, CmaEs, RandomShooting, Search, rank
 from rlpeft.search.fitness import Fitness, Grader
+from rlpeft.search.rank import rank
 from rlpeft.types import Problem
-
-Array = npt.NDArray[np.float64]
 
 KEEP_CHECKPOINTS = 2
 
@@ -218,23 +216,7 @@ def make_search(recipe: AdaptRecipe, size: int, num_experts: int) -> Search:
     Raises:
         ConfigError: its options do not go together.
     """
-    search, (low, high) = recipe.search, recipe.search.bounds
+    low, high = recipe.search.bounds
     mean_S = [min(max(1 / num_experts, low), high)] * size
     std_S = [(high - low) / 2] * size
-    common: dict[str, Any] = {
-        "seed": recipe.seed,
-        "population_size": search.population_size,
-        "bounds": search.bounds,
-    }
-    if isinstance(search, CemSearch):
-        return CEM(
-            mean_S,
-            std_S,
-            elite_fraction=search.elite_fraction,
-            std_floor=search.std_floor,
-            unbiased_std=search.unbiased_std,
-            **common,
-        )
-    if isinstance(search, CmaSearch):
-        return CmaEs(mean_S, std_S, std_floor=search.std_floor, **common)
-    return RandomShooting(mean_S, std_S, **common)
+    return recipe.search.start(mean_S, std_S, seed=recipe.seed)

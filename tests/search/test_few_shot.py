@@ -5,8 +5,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from rlpeft.search.cem import CEM, CmaEs, RandomShooting
+from rlpeft.search.cem import CEM
+from rlpeft.search.cma import CmaEs
 from rlpeft.search.few_shot import ARMS, Arm, adapt, make_search, total_iterations
+from rlpeft.search.shooting import RandomShooting
 
 
 class CutOff(Exception):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobs.cem.service import DONE, CemService, Search, write_record
+from jobs.cem.service import DONE, CemService, HeldSearch, write_record
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_a_damaged_record_is_named_and_the_other_searches_stay(
     tmp_path, adapt_recipe, capsys, damage
 ):
     for name in ("kept", "broken"):
-        write_record(tmp_path, Search(name, adapt_recipe(), DONE))
+        write_record(tmp_path, HeldSearch(name, adapt_recipe(), DONE))
     path = tmp_path / "broken" / "search.json"
     path.write_text(damage(path.read_text()))
     service = CemService(str(tmp_path))
