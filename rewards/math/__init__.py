@@ -1,7 +1,8 @@
 """Mathematical answers, from a completion to a verdict, bounded at every step.
 
     extract   where the final answer stands           boxes, phrases, answer_words
-    read      text to a small tree                    tokens, cursor, groups, parse, answer
+    read      text to a small tree                    tokens, cursor, answer, entries, expressions,
+                                                      brackets, numerals, arithmetic, lookahead
       names and rows                                  names, systems, congruences, formulae
       what stands behind a value                      quantities, scaling, units, nouns, languages
     compare   structure, then exact, then numeric     compare, statements, regions, scalars, exact,

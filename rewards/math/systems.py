@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rewards.math.cursor import Cursor
 from rewards.math.limits import MAX_ITEMS, OverLimit, Unreadable
@@ -18,13 +19,14 @@ _CONDITION_WORDS = word_set("if when for where")
 
 Row = list[list[Token]]
 Read = Callable[[Sequence[Token]], Node]
+ReadRow = Callable[[Cursor, Sequence[Token]], Node]
 
 
-def system(cursor: Cursor, read: Read) -> Node | None:
+def system(cursor: Cursor, read_row: ReadRow) -> Node | None:
     """Take an environment of rows, `None` where none stands.
 
     Args:
-        read: reads the tokens of one row, or one cell, as an answer.
+        read_row: reads the tokens of one row, or one cell, as an answer within this one.
 
     Raises:
         Unreadable: the environment is never closed, or a row cannot be read.
@@ -35,7 +37,7 @@ def system(cursor: Cursor, read: Read) -> Node | None:
     if begin.kind != "begin" or not (begin.text in known or _holds_relations(cursor)):
         return None
     cursor.position += 2 if braced else 1
-    rows = _rows(cursor)
+    rows, read = _rows(cursor), partial(read_row, cursor)
     if braced:
         cursor.take("close", "\\}")
     by_cases = braced or begin.text.endswith("cases")
