@@ -16,6 +16,7 @@ from typing import Any
 
 from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
 from jobs.library import keep_of_base, tell_other_prompts
+from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import (
     build_engine,
     build_prompter,
@@ -27,7 +28,7 @@ from rlpeft.errors import ExpertError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import find_experts, read_card
 from rlpeft.experts.measures import Measure
-from rlpeft.experts.mixture import ExpertSet, require_svf
+from rlpeft.experts.mixture import ExpertSet, check_mixable
 from rlpeft.files import read_json, replacing, write_json
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
@@ -105,11 +106,11 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     digest = model_digest(resolve_model(recipe.model.name))
     folders = expert_folders(recipe, digest)
     for card in (found := [read_card(folder) for folder in folders]):
-        require_svf(card.name, str(card.adapter.get("type", "svf")))
-    engine_recipe = recipe.engine_recipe(found[0].adapter)
+        check_mixable(card)
+    engine_recipe = recipe.engine_recipe(mixed_section(found[0].adapter))
     factors: Mapping[str, str] | None = None
-    is_direct = all(card.adapter.get("parametrisation") == "direct" for card in found)
-    if recipe.rollout.engine == "vllm" or not is_direct:  # vLLM reads the factors themselves
+    as_mixed = all(mixed_section(card.adapter) == card.adapter for card in found)
+    if recipe.rollout.engine == "vllm" or not as_mixed:  # vLLM reads the factors themselves
         with _LOADING:
             factors = build_state(engine_recipe).factors
     experts = ExpertSet.read(folders, base_digest=digest, factors=factors)

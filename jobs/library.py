@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import build_engine, build_prompter, build_state
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import ExpertCard, find_experts, of_base, other_prompts, read_card
@@ -92,14 +93,11 @@ def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Reci
     if rollout.get("engine") == "vllm":
         # One slot for each, so that all of them may share a batch.
         rollout = rollout | {"options": {"max_experts": len(folders)} | rollout.get("options", {})}
-    adapter = card.adapter
-    if adapter.get("type") == "svf":
-        adapter = adapter | {"parametrisation": "direct"}  # what an `ExpertSet` hands to engines
     tree = {
         "name": "experts",
         "model": {"name": model or card.base_model},
         "task": {"name": "prompts"},  # they come from outside: nothing here loads a task
-        "adapter": adapter,
+        "adapter": mixed_section(card.adapter),  # what an `ExpertSet` hands to engines
         "chat": _chat_of(folders),
         "rollout": rollout,
     }

@@ -19,6 +19,7 @@ from typing import Any
 from jobs.evaluate import Examiner
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
 from jobs.parts import loaded_scorer, open_parts
+from rlpeft.adapters.methods import named
 from rlpeft.build import (
     build_canary,
     build_card,
@@ -129,7 +130,7 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
         "expert": str(this.best_folder),
         "best_step": card.step,
         "digest": card.digest,
-        "export_format": this.recipe.adapter.export_format,
+        "export_format": "merged" if named(this.recipe.adapter.type).is_mergeable else "peft",
         "equals_base": equals_base,
         "test": expert_test.model_dump(),
         "base_test": base_test.model_dump(),

@@ -14,18 +14,27 @@ PEFT_PREFIX = "base_model.model."
 """What PEFT puts before a module's name, in the names of adapter tensors."""
 
 
-def svf_tensor(module: str) -> str:
-    """The name of a module's SVF vector.
+def tensor_name(module: str, suffix: str) -> str:
+    """What PEFT calls a tensor of a module's adapter.
 
-    >>> module_of(svf_tensor("model.layers.0.mlp.up_proj"))
+    >>> module_of(tensor_name("model.layers.0.mlp.up_proj", "svf_z"), "svf_z")
     'model.layers.0.mlp.up_proj'
     """
-    return f"{PEFT_PREFIX}{module}.svf_z"
+    return f"{PEFT_PREFIX}{module}.{suffix}"
 
 
-def module_of(tensor: str, suffix: str = ".svf_z") -> str:
+def module_of(tensor: str, suffix: str) -> str:
     """The module that a tensor belongs to."""
-    return tensor.removeprefix(PEFT_PREFIX).removesuffix(suffix)
+    return tensor.removeprefix(PEFT_PREFIX).removesuffix(f".{suffix}")
+
+
+def by_module(tensors: Mapping[str, torch.Tensor], suffix: str) -> dict[str, torch.Tensor]:
+    """The tensors of one suffix, by their modules, in the order of their names."""
+    return {
+        module_of(name, suffix): tensor
+        for name, tensor in sorted(tensors.items())
+        if name.endswith(f".{suffix}")
+    }
 
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Trained experts.", no_args_is_help=True)
 
 AS_JSON = typer.Option("--json", help="Print one JSON document.")
-_CHANGE = "change: z - 1 (SVF), l - 1 (IA3), update of the weight (LoRA, DoRA)"
 NUM_MODULES = 8
 """Modules that `compare` prints for a pair; `--json` has all."""
 
@@ -65,7 +64,7 @@ def show(
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Show an expert's card, and what it changes by kind of module."""
-    from rlpeft.experts.change import changes, kind_stats
+    from rlpeft.experts.change import changes, kind_stats, legend
     from rlpeft.experts.files import load_expert
 
     found = load_expert(expert)
@@ -83,7 +82,7 @@ def show(
         typer.echo(json.dumps({"card": card, "change": stats}))
         return
     _print(_card(card, terminal_width()))
-    _print(Text(f"\n{paragraph(_CHANGE, width=terminal_width())}"))
+    _print(Text(f"\n{paragraph(legend(), width=terminal_width())}"))
     _print(_stats_table(stats))
 
 

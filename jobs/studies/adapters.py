@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rlpeft.errors import ConfigError
-from rlpeft.recipe.run import GeometricAdapter, LoraFamilyAdapter, Recipe
+from rlpeft.recipe.run import Recipe
 
 ADAPTERS = ("lora", "dora", "hyplora", "moslora")
 RATIOS = (1.0, 2.0, 4.0, 8.0)
@@ -60,19 +60,19 @@ def compare(
     Raises:
         ConfigError: the recipe's adapter has no rank.
     """
-    adapter = recipe.adapter
-    if not isinstance(adapter, LoraFamilyAdapter | GeometricAdapter):
+    adapter = recipe.adapter.model_dump()
+    if "rank" not in adapter:
         raise ConfigError(
             f"adapter.type must be one of {', '.join(ADAPTERS)} to be compared, got "
-            f"{adapter.type!r}. Add --set adapter.type=lora."
+            f"{adapter['type']!r}. Add --set adapter.type=lora."
         )
-    shared = {"targets": adapter.targets, "layers": adapter.layers, "rank": adapter.rank}
+    shared = {option: adapter[option] for option in ("targets", "layers", "rank")}
 
     def run(name: str, alpha: float, seed: int) -> Mapping[str, Any]:
         section = {"type": name, "alpha": alpha, **shared}
         return train(variant(recipe, section, seed), out / f"{name}-alpha{alpha:g}-seed{seed}")
 
-    alphas = [ratio * adapter.rank for ratio in sorted(ratios)]
+    alphas = [ratio * adapter["rank"] for ratio in sorted(ratios)]
     scores: list[Score] = []
     for name in ADAPTERS:  # LoRA first: the others are measured against it
         validated = {alpha: run(name, alpha, seeds[0])["validation"] for alpha in alphas}

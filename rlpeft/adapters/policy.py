@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import torch
-from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
 
-from rlpeft.adapter_state import PEFT_PREFIX, AdapterState
-from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
-from rlpeft.adapters.svf import SvfLinear
+from rlpeft.adapter_state import AdapterState
+from rlpeft.adapters.methods import method_of, named
 from rlpeft.adapters.targets import projections, target_modules
 from rlpeft.errors import ConfigError, ModelError
-from rlpeft.recipe.adapter import ATTENTION_AND_MLP
-from rlpeft.recipe.run import (
-    AdapterConfig,
-    HypLoraAdapter,
-    Ia3Adapter,
-    LoraFamilyAdapter,
-    MoSLoraAdapter,
-    SvfAdapter,
-)
+from rlpeft.recipe.adapter import ATTENTION_AND_MLP, AdapterConfig
 
 
 def peft_config(adapter: AdapterConfig, base: torch.nn.Module) -> PeftConfig:
@@ -43,65 +32,11 @@ def peft_config(adapter: AdapterConfig, base: torch.nn.Module) -> PeftConfig:
     targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
     if targets == ATTENTION_AND_MLP:
         targets = target_modules(base, projections(base))
-    if isinstance(adapter, Ia3Adapter):
-        return IA3Config(
-            target_modules=targets,
-            feedforward_modules=list(adapter.feedforward),
-            fan_in_fan_out=_is_transposed(base),
-            task_type="CAUSAL_LM",
-        )
-    where: dict[str, Any] = {
-        "target_modules": targets,
-        "layers_to_transform": None if adapter.layers is None else list(adapter.layers),
-        "task_type": "CAUSAL_LM",
-    }
-    if isinstance(adapter, SvfAdapter):
-        return SvfConfig(parametrisation=adapter.parametrisation, **where)
-    where |= {"r": adapter.rank, "lora_alpha": adapter.alpha}
-    if isinstance(adapter, HypLoraAdapter | MoSLoraAdapter):
-        return _geometric_config(adapter, where)
-    return _lora_config(adapter, base, where)
-
-
-def _lora_config(
-    adapter: LoraFamilyAdapter, base: torch.nn.Module, where: dict[str, Any]
-) -> LoraConfig:
-    config = LoraConfig(
-        use_dora=adapter.type == "dora", fan_in_fan_out=_is_transposed(base), **where
-    )
-    if adapter.targets == ATTENTION_AND_MLP:
-        # PEFT takes names such as gate_proj for those of fused experts where transformers once
-        # had them, and would leave the dense layers of that name out.
-        converted = copy.deepcopy(config)
-        convert_peft_config_for_transformers(converted, base, None)
-        if converted.target_parameters:
-            config.target_modules = converted.target_modules
-    return config
-
-
-def _is_transposed(base: torch.nn.Module) -> bool:
-    """Whether the base keeps its weights transposed, as GPT-2 does."""
-    return any(isinstance(module, Conv1D) for module in base.modules())
-
-
-def _geometric_config(
-    adapter: HypLoraAdapter | MoSLoraAdapter, where: dict[str, Any]
-) -> HypLoraConfig | MoSLoraConfig:
-    curved: dict[str, Any] = where | {
-        "curvature": adapter.curvature,
-        "learn_curvature": adapter.learn_curvature,
-        "curvature_bounds": adapter.curvature_bounds,
-        "curvature_reg": adapter.curvature_reg,
-    }
-    if isinstance(adapter, HypLoraAdapter):
-        return HypLoraConfig(variant=adapter.variant, norm_mode=adapter.norm_mode, **curved)
-    return MoSLoraConfig(
-        spaces=list(adapter.spaces),
-        map=adapter.map,
-        router=adapter.router,
-        balance_coef=adapter.balance_coef,
-        **curved,
-    )
+    where: dict[str, Any] = {"target_modules": targets, "task_type": "CAUSAL_LM"}
+    layers = getattr(adapter, "layers", None)
+    if layers is not None:
+        where["layers_to_transform"] = list(layers)
+    return named(adapter.type).config(adapter, base, where)
 
 
 def attach_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> PeftModel:
@@ -122,22 +57,14 @@ def attach_adapter(base: Any, adapter: AdapterConfig, *, seed: int) -> PeftModel
         except (ConfigError, ModelError):  # they name their own cause, a rank too small say
             raise
         except ValueError as error:
+            advice = named(adapter.type).advice
             raise ModelError(
                 f"adapter.targets must match modules of the model: {error} "
-                f"Linear layers here are named {', '.join(linear_names(base))}.{_advice(adapter)}"
+                f"Linear layers here are named {', '.join(linear_names(base))}.{advice}"
             ) from error
     if not any(parameter.requires_grad for parameter in policy.parameters()):
         raise ModelError("the adapter must have trainable parameters, it has none.")
     return policy
-
-
-def _advice(adapter: AdapterConfig) -> str:
-    if not isinstance(adapter, Ia3Adapter):
-        return ""
-    return (
-        " IA3 scales keys, values and what enters the MLP's last layer: name the layers that make "
-        "them in adapter.targets, and that last one in adapter.feedforward, too."
-    )
 
 
 def adapted_modules(policy: PeftModel) -> list[str]:
@@ -157,10 +84,15 @@ def adapter_state(policy: PeftModel, version: int, name: str = "default") -> Ada
     """Copy one adapter out of a policy, ready to be sent."""
     tensors = adapter_tensors(policy, name)
     config = policy.peft_config[name].to_dict()
-    plain, factors = {key: _plain(value) for key, value in config.items()}, factor_digests(policy)
+    plain, factors = {key: _plain(value) for key, value in config.items()}, _factors(policy, name)
     if factors:
         plain["factors"] = factors  # as they are now: the base may have got other weights
     return AdapterState(plain, tensors, version, factors)
+
+
+def _factors(policy: PeftModel, name: str) -> dict[str, str]:
+    method = method_of(vars(policy.peft_config[name]))
+    return {} if method is None else method.factors(policy)
 
 
 def _plain(value: Any) -> Any:
@@ -219,12 +151,3 @@ def sequence_logprobs(policy: PeftModel, sequences: Sequence[Sequence[int]]) -> 
         log_pi_TV = torch.log_softmax(logits_TV, -1)
         rows.append(log_pi_TV.gather(-1, ids[0, 1:, None]).squeeze(-1).tolist())
     return rows
-
-
-def factor_digests(policy: PeftModel) -> dict[str, str]:
-    """Module name (as in the base model) -> digest of the factors its SVF layer uses."""
-    return {
-        name.removeprefix(PEFT_PREFIX): module.digest
-        for name, module in policy.named_modules()
-        if isinstance(module, SvfLinear)
-    }

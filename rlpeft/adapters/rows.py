@@ -1,15 +1,16 @@
 """PEFT's mixed batches: one adapter a row, by `model(..., adapter_names=[...])`, inference only.
 
 PEFT offers them for LoRA alone; our tuners take them by inheriting `MixedBatches`, and their layers
-an argument `adapter_names` that is checked by `check_rows`.
+an argument `adapter_names` that is checked by `check_rows`. An engine that serves many experts of
+one vector a module gives each row its vector instead (`RowLayer`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
@@ -20,6 +21,57 @@ from rlpeft.errors import ConfigError
 
 BASE = "__base__"
 """PEFT's name for rows that no adapter changes."""
+
+
+class RowLayer(Protocol):
+    """A layer that can run one vector [R] a sequence.
+
+    Attributes:
+        by_row: what stands in for the layer's forward while it does.
+    """
+
+    @property
+    def vector_size(self) -> int:
+        """R."""
+        ...
+
+    by_row: Callable[[torch.Tensor], torch.Tensor] | None
+
+    def row_form(self, z: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What maps x [B, T, N] to y [B, T, M], without gradients; z [B, 1, R] fp32."""
+        ...
+
+    def own_vector(self) -> torch.Tensor:
+        """[R] fp32: what the layer runs now; the base model's where no adapter is active."""
+        ...
+
+    def vector_of(self, tensor_R: torch.Tensor, config: Mapping[str, Any]) -> torch.Tensor:
+        """[R] fp32 from what an expert has trained under a PEFT config."""
+        ...
+
+
+class RowVectors:
+    """Within it every sequence of a batch runs its own vectors, without gradients.
+
+    It may be entered again and again: for each token of a batch, say.
+
+    Args:
+        layers: unmerged; what else they have active does not count.
+        vectors_BS: those of every sequence, fp32, of all layers side by side.
+    """
+
+    def __init__(self, layers: Sequence[RowLayer], vectors_BS: torch.Tensor) -> None:
+        sizes = [layer.vector_size for layer in layers]
+        each = vectors_BS[:, None].split(sizes, -1)
+        self._forms = [(m, m.row_form(z_B1R)) for m, z_B1R in zip(layers, each, strict=True)]
+
+    def __enter__(self) -> None:
+        for layer, form in self._forms:
+            layer.by_row = form
+
+    def __exit__(self, *error: object) -> None:
+        for layer, _ in self._forms:
+            layer.by_row = None
 
 
 class MixedBatches(BaseTuner):

@@ -72,6 +72,11 @@ def projections(model: nn.Module) -> list[str]:
     return found
 
 
+def is_transposed(model: nn.Module) -> bool:
+    """Whether a model keeps its weights transposed, as GPT-2 does."""
+    return any(isinstance(module, Conv1D) for module in model.modules())
+
+
 def adapted(model: nn.Module, config: PeftConfig) -> list[str]:
     """Full names of the linear layers that a PEFT config moves, in the model's order."""
     return [

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 
+from rlpeft.adapters.methods import named
 from rlpeft.doctor.row import Check, fail, ok, warn
 from rlpeft.recipe.run import Recipe
 
@@ -29,13 +31,13 @@ def check_memory(recipe: Recipe, learner: Any) -> Check:
 
 
 def memory_estimate(recipe: Recipe, learner: Any) -> int:
-    """Bytes at the peak of a step: weights, dense SVF copies, optimizer, activations, logits."""
+    """Bytes at the peak of a step: weights, what layers keep beside them, optimizer, activations,
+    logits."""
     policy = learner.policy
     config = policy.get_base_model().config.get_text_config()
     weights = sum(t.numel() * t.element_size() for t in (*policy.parameters(), *policy.buffers()))
-    adapted = [m for m in policy.modules() if hasattr(m, "svf_basis")]
-    # In fp32 each SVF layer keeps W' beside W.
-    dense = sum(4 * m.out_features * m.in_features for m in adapted)
+    held = named(recipe.adapter.type).held_bytes
+    dense = sum(held(layer) for layer in policy.modules() if isinstance(layer, BaseTunerLayer))
     optimizer = 12 * sum(p.numel() for p in learner.parameters.values())
     width = 4 * config.hidden_size
     # Per token and layer: two norms, q, k, v, attention and MLP inputs, or one if recomputed.

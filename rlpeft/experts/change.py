@@ -1,28 +1,22 @@
 """Experts as numbers: what each changes, module by module, and how two of them differ.
 
-The *change* of a module is z - 1 [R] for SVF (singular values in descending order), l - 1 for IA3,
-and the update B A [M, N] for LoRA and DoRA. It is zero where an expert leaves the base model as it
-is, so its size, its cosine and its distances mean the same for every method.
-
-M out_features, N in_features, R = min(M, N).
+The *change* of a module is what its method's record says (`rlpeft.adapters.method.Change`): z - 1
+for SVF, l - 1 for IA3, the update of the weight for LoRA and DoRA. It is zero where an expert
+leaves the base model as it is, so its size, its cosine and its distances mean the same for every
+method.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
-from rlpeft.adapter_state import module_of
-from rlpeft.adapters.svf.factors import factorise
-from rlpeft.adapters.svf.functional import multiplier
-from rlpeft.errors import ExpertError, ModelError
+from rlpeft.adapters.methods import method_of, methods, peft_type_of, peft_types
+from rlpeft.errors import ExpertError
 from rlpeft.experts.files import Expert
-from rlpeft.models.folder import resolve_model
 
 MODEL_ORDER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Kinds of modules as data passes them; others follow by name."""
@@ -59,25 +53,6 @@ class Difference:
     distances: dict[str, float]
 
 
-class Computed(Mapping[str, torch.Tensor]):
-    """Changes by module, each computed when it is asked for: all updates of a LoRA at once are as
-    large as the model."""
-
-    def __init__(self, modules: Sequence[str], compute: Callable[[str], torch.Tensor]) -> None:
-        self._modules, self._compute = dict.fromkeys(modules), compute
-
-    def __getitem__(self, module: str) -> torch.Tensor:
-        if module not in self._modules:
-            raise KeyError(module)
-        return self._compute(module)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-
 def changes(expert: Expert) -> Mapping[str, torch.Tensor]:
     """Module name (as in the base model) -> its change, fp32.
 
@@ -85,73 +60,27 @@ def changes(expert: Expert) -> Mapping[str, torch.Tensor]:
         ExpertError: the method has no change that can be read from its file.
         ModelError: `sigmoid_renorm` needs the base model's singular values, and it is not here.
     """
-    peft_type = str(expert.config.get("peft_type"))
-    read = CHANGES.get(peft_type)
-    if read is None:
+    method = method_of(expert.config)
+    if method is None or method.change is None:
         raise ExpertError(
-            f"expert {expert.card.name!r} must be of {', '.join(CHANGES)} for its change to be "
-            f"read from its file, it is {peft_type!r}: an update that depends on the token is no "
-            "such change."
+            f"expert {expert.card.name!r} must be of {peft_types(lambda m: m.change)} for its "
+            f"change to be read from its file, it is {peft_type_of(expert.config)!r}: an update "
+            "that depends on the token is no such change."
         )
-    return read(expert)
+    return method.change.read(expert.state(), expert.card.base_model)
 
 
-def _svf(expert: Expert) -> dict[str, torch.Tensor]:
-    trained = _by_module(expert, ".svf_z")
-    parametrisation = expert.config["parametrisation"]
-    if parametrisation == "direct":
-        return {module: z_R.float() - 1 for module, z_R in trained.items()}
-    singular_values = base_singular_values(resolve_model(expert.card.base_model), list(trained))
-    return {
-        module: multiplier(logits_R, singular_values[module], parametrisation) - 1
-        for module, logits_R in trained.items()
-    }
+def legend() -> str:
+    """What the change is, method by method.
 
-
-def _lora(expert: Expert) -> Mapping[str, torch.Tensor]:
-    a_RN, b_MR = _by_module(expert, ".lora_A.weight"), _by_module(expert, ".lora_B.weight")
-    rank = expert.config["r"] ** (0.5 if expert.config.get("use_rslora") else 1)
-    scale = expert.config["lora_alpha"] / rank
-    return Computed(list(a_RN), lambda m: scale * (b_MR[m].float() @ a_RN[m].float()))
-
-
-def _ia3(expert: Expert) -> dict[str, torch.Tensor]:
-    trained = _by_module(expert, ".ia3_l")
-    return {module: scale.float().flatten() - 1 for module, scale in trained.items()}
-
-
-CHANGES: dict[str, Callable[[Expert], Mapping[str, torch.Tensor]]] = {
-    "SVF": _svf,
-    "LORA": _lora,
-    "IA3": _ia3,
-}
-"""How the change is read, by `peft_type`; DoRA is LORA there, and its magnitudes are left out."""
-
-
-def _by_module(expert: Expert, suffix: str) -> dict[str, torch.Tensor]:
-    return {
-        module_of(name, suffix): tensor
-        for name, tensor in sorted(expert.tensors.items())
-        if name.endswith(suffix)
-    }
-
-
-def base_singular_values(base: Path, modules: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Singular values [R] of the named linear modules, without loading the model.
-
-    Raises:
-        ModelError: the base model has no weight of that name.
+    >>> legend()
+    'change: z - 1 (SVF), update of the weight (LoRA, DoRA), l - 1 (IA3)'
     """
-    found: dict[str, torch.Tensor] = {}
-    for file in sorted(base.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as weights:
-            for module in set(modules) & {n.removesuffix(".weight") for n in weights.keys()}:  # noqa: SIM118
-                factors = factorise(weights.get_tensor(f"{module}.weight"))
-                found[module] = factors.singular_values
-    missing = sorted(set(modules) - found.keys())
-    if missing:
-        raise ModelError(f"base model {str(base)!r} must have a weight of {missing[0]!r}.")
-    return found
+    found: dict[str, list[str]] = {}
+    for method in methods():
+        if method.change is not None:
+            found.setdefault(method.change.words, []).append(method.label)
+    return "change: " + ", ".join(f"{words} ({', '.join(of)})" for words, of in found.items())
 
 
 def place(module: str) -> tuple[int, str]:
@@ -214,14 +143,11 @@ def difference(first: Expert, second: Expert) -> Difference:
             f"{second.card.name!r} on sha256:{second.card.base_digest[:12]}…."
         )
     one, two = changes(first), changes(second)
-    if (
-        first.config.get("peft_type") != second.config.get("peft_type")
-        or not one.keys() & two.keys()
-    ):
+    methods = [peft_type_of(expert.config) for expert in (first, second)]
+    if methods[0] != methods[1] or not one.keys() & two.keys():
         raise ExpertError(
             "experts to compare must use one method on at least one common module, got "
-            f"{first.config.get('peft_type')} on {len(one)} and "
-            f"{second.config.get('peft_type')} on {len(two)}."
+            f"{methods[0]} on {len(one)} and {methods[1]} on {len(two)}."
         )
     return _difference(one, two)
 

@@ -19,12 +19,14 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
-from rlpeft.adapter_state import svf_tensor
+from rlpeft.adapter_state import tensor_name
+from rlpeft.adapters.method import Method, Mixing
+from rlpeft.adapters.methods import labels, named
 from rlpeft.adapters.policy import attach_adapter, load_tensors
-from rlpeft.adapters.svf import SvfLinear
 from rlpeft.adapters.tied import untie_adapted
 from rlpeft.errors import ExpertError, ModelError
 from rlpeft.experts.export_config import own_config
@@ -45,7 +47,7 @@ from rlpeft.models.load import exact_attention, load_base_model, load_config
 from rlpeft.models.probe import logprobs, probe_rows
 from rlpeft.models.tokenizer import load_tokenizer, read_whole_tokenizer
 from rlpeft.models.tokenizer_digest import tokenizer_parts
-from rlpeft.recipe.run import AdapterConfig, SvfAdapter
+from rlpeft.recipe.run import AdapterConfig
 
 Format = Literal["peft", "merged", "z"]
 
@@ -330,32 +332,29 @@ def read_merged(source: Source, folder: Path) -> Any:
 
 
 def write_z(source: Source, policy: PeftModel, folder: Path) -> None:
-    """One vector [R] fp32 a module, whatever the expert's parametrisation.
+    """One vector [R] fp32 a module, the one that is mixed, whatever the expert's parametrisation.
 
     Raises:
-        ExpertError: the expert is not of SVF.
+        ExpertError: experts of this method have no such vector.
     """
-    layers = dict(_svf_layers(policy))
-    if not layers:
-        raise ExpertError(
-            f"--format z needs an SVF expert, {source.expert.card.name!r} is of "
-            f"{source.expert.card.adapter.get('type')!r}. Use --format peft."
-        )
+    _, mixing = _vectors(source)
+    modules = policy.get_base_model().named_modules()
+    layers = {name: module for name, module in modules if isinstance(module, BaseTunerLayer)}
     card = source.expert.card
     about = {"base_digest": card.base_digest, "digest": card.digest, "name": card.name}
     with torch.no_grad():
-        tensors = {name: _z(layer).contiguous() for name, layer in layers.items()}
+        tensors = {name: mixing.of_layer(layer).contiguous() for name, layer in layers.items()}
     save_file(tensors, folder / Z_FILE, metadata=about)
     _write_card(source, folder)
 
 
 def read_z(source: Source, folder: Path) -> Any:
-    """The vectors as a `direct` SVF adapter on a fresh base."""
-    adapter = _adapter(source.expert)
-    assert isinstance(adapter, SvfAdapter)  # `write_z` refuses all others
+    """The vectors on a fresh base, as an adapter that holds them as they are."""
+    method, mixing = _vectors(source)
     tensors = load_file(folder / Z_FILE)
-    named = {svf_tensor(module): z_R for module, z_R in tensors.items()}
-    return attach(source.base(), adapter.model_copy(update={"parametrisation": "direct"}), named)
+    z = {tensor_name(module, method.tensor): z_R for module, z_R in tensors.items()}
+    adapter = _adapter(source.expert).model_copy(update=dict(mixing.options))
+    return attach(source.base(), adapter, z)
 
 
 FORMATS: dict[
@@ -369,15 +368,14 @@ FORMATS: dict[
 """How each format is written, and how it is read back."""
 
 
-def _svf_layers(policy: PeftModel) -> list[tuple[str, SvfLinear]]:
-    named = policy.get_base_model().named_modules()
-    return [(name, module) for name, module in named if isinstance(module, SvfLinear)]
-
-
-def _z(layer: SvfLinear) -> torch.Tensor:
-    z_R = layer.multiplier()
-    assert z_R is not None  # the adapter is active: it was just attached
-    return z_R.detach().cpu().clone()
+def _vectors(source: Source) -> tuple[Method, Mixing]:
+    method = named(_adapter(source.expert).type)
+    if method.mixing is None:
+        raise ExpertError(
+            f"--format z needs an {labels(lambda m: m.mixing)} expert, "
+            f"{source.expert.card.name!r} is of {method.name!r}. Use --format peft."
+        )
+    return method, method.mixing
 
 
 def _write_card(source: Source, folder: Path) -> None:

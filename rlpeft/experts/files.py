@@ -45,29 +45,6 @@ CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """What adapter tensors may be: others would be cast, and cut, by whoever loads them."""
 
-SAME_OPTIONS = {
-    "type": "peft_type",
-    "dora": "use_dora",
-    "parametrisation": "parametrisation",
-    "rank": "r",
-    "alpha": "lora_alpha",
-    "layers": "layers_to_transform",
-    "feedforward": "feedforward_modules",
-    "variant": "variant",
-    "norm_mode": "norm_mode",
-    "spaces": "spaces",
-    "map": "map",
-    "router": "router",
-    "curvature": "curvature",
-    "learn_curvature": "learn_curvature",
-    "curvature_bounds": "curvature_bounds",
-}
-"""Options of a card's adapter -> the same in PEFT's config. Engines and mixtures read the one,
-exports and the learner the other."""
-
-PEFT_DEFAULTS = {"parametrisation": "direct", "use_dora": False}
-"""How PEFT reads a config without them."""
-
 UNORDERED = frozenset({"layers_to_transform", "feedforward_modules"})
 
 STEPS_FOLDER = "steps"
@@ -238,17 +215,15 @@ def _check_numbers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _check_config(folder: Path, card: ExpertCard, config: Mapping[str, Any]) -> None:
-    """Refuse a card and a PEFT config that mean different updates of the same tensors."""
-    adapter = dict(card.adapter)
-    method = str(adapter.get("type", "")).upper()
-    found = {**PEFT_DEFAULTS, **config}
-    found["peft_type"] = str(config.get("peft_type")).rpartition(".")[2].upper()
-    if method:
-        adapter |= {"type": "LORA" if method == "DORA" else method, "dora": method == "DORA"}
-    for ours, theirs in SAME_OPTIONS.items():
-        if ours not in adapter or theirs not in found:
+    """Refuse a card and a PEFT config that mean different updates of the same tensors: engines and
+    mixtures read the one, exports and the learner the other."""
+    from rlpeft.adapters.methods import meant  # PEFT takes seconds to import, and lists need none
+
+    adapter, found = meant(card.adapter, config)
+    for theirs, value in adapter.items():
+        if theirs not in found:
             continue
-        wanted, got = (_plain(each, theirs) for each in (adapter[ours], found[theirs]))
+        wanted, got = (_plain(each, theirs) for each in (value, found[theirs]))
         if wanted != got:
             raise ExpertError(
                 f"{CONFIG_FILE} of expert {str(folder)!r} must be of {theirs} {wanted!r}, as its "

@@ -1,8 +1,8 @@
 """Experts of one base, mixed: z' = Σ_k a_k z_k on the multiplier (Transformer², arXiv 2501.06252,
 §3.2, "few-shot adaptation").
 
-The base model is always one of them, as z = 1: "none of these" must have an answer. Multipliers
-are mixed, never the logits of `sigmoid_renorm`: Σ a_k σ(p_k) is what the experts were trained as.
+The base model is always one of them, as z = 1: "none of these" must have an answer. What the
+vectors of another method are, its record says (`rlpeft.adapters.method.Mixing`).
 
 K expert, the base first; M matrix; R singular value of a matrix.
 """
@@ -20,8 +20,15 @@ import numpy.typing as npt
 import torch
 
 from rlpeft.adapter_state import AdapterState, module_of
-from rlpeft.adapters.svf.factors import load_factors
-from rlpeft.adapters.svf.functional import multiplier
+from rlpeft.adapters.method import Method, Mixing
+from rlpeft.adapters.methods import (
+    METHODS,
+    labels,
+    method_of,
+    mixed_section,
+    named,
+    peft_type_of,
+)
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import Expert, ExpertCard, Mixture, load_expert, save_expert
 
@@ -36,20 +43,22 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ExpertSet:
-    """SVF experts that may be mixed, the base first.
+    """Experts of one method that may be mixed, the base first.
 
     Attributes:
         names: of the experts; `names[0]` is `BASE`.
         cards: of all but the base.
-        config: their PEFT config, as `direct`.
-        multipliers: tensor name -> z [K, R] fp32; row 0 is ones.
+        method: of all of them.
+        config: their PEFT config, under the options of mixtures (SVF: `direct`).
+        vectors: tensor name -> z [K, R] fp32; row 0 is the base's.
         factors: module -> digest of its factors; empty if no engine needs it.
     """
 
     names: tuple[str, ...]
     cards: tuple[ExpertCard, ...]
+    method: Method
     config: Mapping[str, Any]
-    multipliers: Mapping[str, torch.Tensor]
+    vectors: Mapping[str, torch.Tensor]
     factors: Mapping[str, str]
 
     @classmethod
@@ -58,25 +67,29 @@ class ExpertSet:
 
         Args:
             experts: by the names they shall have.
-            factors: module -> digest of its factors (`rlpeft.adapters.policy.factor_digests`);
-                needed for `sigmoid_renorm`, whose multiplier depends on the singular values.
+            factors: module -> digest of its factors (`AdapterState.factors`); needed for SVF's
+                `sigmoid_renorm`, whose multiplier depends on the singular values.
 
         Raises:
-            ExpertError: no expert, a reserved name, one that is not SVF, or two that differ in
-                base model, parametrisation or modules.
+            ExpertError: no expert, a reserved name, one that cannot be mixed, or two that differ
+                in base model, method, its options or modules.
         """
-        _check(experts)
-        first = next(iter(experts.values()))
-        multipliers = {
-            name: torch.stack(
-                [torch.ones(len(first.tensors[name]))]
-                + [_multiplier(name, expert, factors or {}) for expert in experts.values()]
-            )
-            for name in sorted(first.tensors)
-        }
-        config = {**first.config, "parametrisation": "direct"}
+        method, mixing = _check(experts)
+        first, factors = next(iter(experts.values())), factors or {}
+
+        def stacked(name: str) -> torch.Tensor:
+            module = module_of(name, method.tensor)
+            base_R = torch.full((len(first.tensors[name]),), mixing.base)
+            digest = factors.get(module, "")
+            each = [
+                mixing.vector(e.config, e.tensors[name], module, digest) for e in experts.values()
+            ]
+            return torch.stack([base_R, *each])
+
+        vectors = {name: stacked(name) for name in sorted(first.tensors)}
         cards = tuple(expert.card for expert in experts.values())
-        return cls((BASE, *experts), cards, config, multipliers, factors or {})
+        config = {**first.config, **mixing.options}
+        return cls((BASE, *experts), cards, method, config, vectors, factors)
 
     @classmethod
     def read(
@@ -109,12 +122,12 @@ class ExpertSet:
     @property
     def num_matrices(self) -> int:
         """M."""
-        return len(self.multipliers)
+        return len(self.vectors)
 
     @property
     def matrices(self) -> tuple[str, ...]:
         """The adapted modules, in the order of a coefficient's second axis."""
-        return tuple(module_of(name) for name in self.multipliers)
+        return tuple(module_of(name, self.method.tensor) for name in self.vectors)
 
     def state(self, name: str) -> AdapterState:
         """One expert, or the base, alone.
@@ -177,7 +190,7 @@ class ExpertSet:
         written = ExpertCard(
             base_model=first.base_model,
             base_digest=first.base_digest,
-            adapter={**first.adapter, "parametrisation": "direct"},
+            adapter=mixed_section(first.adapter),
             step=0,
             digest=state.digest,
             mixture=mixture,
@@ -188,7 +201,7 @@ class ExpertSet:
 
     @cached_property
     def _items(self) -> list[tuple[str, torch.Tensor]]:
-        return list(self.multipliers.items())
+        return list(self.vectors.items())
 
     def _state(self, tensors: Mapping[str, torch.Tensor]) -> AdapterState:
         return AdapterState(self.config, tensors, 0, self.factors)
@@ -211,54 +224,57 @@ class ExpertSet:
         return a_KM / sum_M if normalise else a_KM
 
 
-def _multiplier(tensor: str, expert: Expert, factors: Mapping[str, str]) -> torch.Tensor:
-    parameter_R = expert.tensors[tensor]
-    if expert.config["parametrisation"] == "direct":
-        return parameter_R.float()
-    found = load_factors(factors.get(module_of(tensor), ""))
-    if found is None:
-        raise ExpertError(
-            f"mixing {expert.config['parametrisation']!r} experts needs the cached factors of "
-            f"{module_of(tensor)!r}. Load the base model with this adapter once, and pass factors."
-        )
-    return multiplier(parameter_R, found.singular_values, expert.config["parametrisation"])
-
-
-def require_svf(name: str, method: str) -> None:
-    """Refuse an expert that is no vector of singular values.
+def check_mixable(card: ExpertCard) -> None:
+    """Refuse an expert that cannot be mixed, by its card alone.
 
     Raises:
-        ExpertError: it is of another method.
+        ExpertError: its method has no mixtures.
     """
-    if method.upper() != "SVF":
-        raise ExpertError(f"only SVF experts can be mixed, {name!r} is {method.upper()}.")
+    name = str(card.adapter.get("type", "svf"))
+    _mixable(card.name, named(name) if name in METHODS else None, name)
 
 
-def _check(experts: Mapping[str, Expert]) -> None:
+def _mixable(name: str, method: Method | None, said: str) -> tuple[Method, Mixing]:
+    if method is None or method.mixing is None:
+        mixable = labels(lambda other: other.mixing)
+        raise ExpertError(f"only {mixable} experts can be mixed, {name!r} is {said.upper()}.")
+    return method, method.mixing
+
+
+def _check(experts: Mapping[str, Expert]) -> tuple[Method, Mixing]:
+    """The method of experts that go together."""
     if not experts:
         raise ExpertError("there must be at least one expert to mix, got none.")
     if BASE in experts:
         raise ExpertError(f"{BASE!r} names the base model; give that expert another name.")
-    for name, expert in experts.items():
-        require_svf(name, str(expert.config.get("peft_type")).rpartition(".")[2])
+    found = [
+        _mixable(name, method_of(expert.config), peft_type_of(expert.config))
+        for name, expert in experts.items()
+    ]
     (first_name, first), *others = experts.items()
     for name, other in others:
-        for what, (ours, theirs) in _differences(first, other).items():
+        for what, (ours, theirs) in _differences(first, other, *found[0]).items():
             raise ExpertError(
                 f"experts to mix must have the same {what}: {first_name!r} has {ours}, {name!r} "
                 f"has {theirs}. Leave one out."
             )
+    return found[0]
 
 
-def _differences(one: Expert, other: Expert) -> dict[str, tuple[str, str]]:
+def _differences(
+    one: Expert, other: Expert, method: Method, mixing: Mixing
+) -> dict[str, tuple[str, str]]:
     """What two experts must share and do not: what each has."""
     modules, others = _shapes(one), _shapes(other)
     odd = sorted(n for n in modules | others if modules.get(n) != others.get(n))
     facts = {
         "base model": [f"sha256:{e.card.base_digest[:12]}…" for e in (one, other)],
-        "parametrisation": [str(e.config["parametrisation"]) for e in (one, other)],
+        "method": [peft_type_of(e.config) for e in (one, other)],
+        **{option: [str(e.config.get(option)) for e in (one, other)] for option in mixing.same},
         "modules": [
-            f"{module_of(n)} {m.get(n, 'not')}" for m in (modules, others) for n in odd[:1]
+            f"{module_of(n, method.tensor)} {m.get(n, 'not')}"
+            for m in (modules, others)
+            for n in odd[:1]
         ],
     }
     return {what: (pair[0], pair[1]) for what, pair in facts.items() if len({*pair}) == 2}

@@ -11,13 +11,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from rlpeft.adapters.methods import named
 from rlpeft.experts.files import ExpertCard
 from rlpeft.models.folder import FETCHABLE, PACKAGED
 
 README_FILE = "README.md"
-
-OURS = {"svf": "SVF", "hyplora": "HypLoRA", "moslora": "MoSLoRA"}
-"""Methods that PEFT knows after `import rlpeft.adapters` alone."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
@@ -34,14 +32,15 @@ def model_card(card: ExpertCard, base: str, attention: str = "sdpa") -> str:
         base: the base model as the adapter's config names it.
         attention: the implementation that computes what the base's config says.
     """
-    method = str(card.adapter.get("type"))
-    head = {"library_name": "peft", "tags": ["rlpeft", method]}
+    method = named(str(card.adapter.get("type")))
+    head = {"library_name": "peft", "tags": ["rlpeft", method.name]}
     if is_hub_id(base):
         head["base_model"] = base
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
+    label = method.label if method.is_ours else method.name.upper()
     parts = [
         f"---\n{front}\n---\n\n# {_code(card.name)}",
-        f"A PEFT adapter ({OURS.get(method, method.upper())}) trained by rlpeft with "
+        f"A PEFT adapter ({label}) trained by rlpeft with "
         f"{', '.join(map(_code, card.rewards))}, task {_code(card.task.get('name', '?'))}, "
         f"step {card.step:,}.",
         f"```python\n{_code_block(card, base, attention)}\n```",
@@ -52,9 +51,9 @@ def model_card(card: ExpertCard, base: str, attention: str = "sdpa") -> str:
 
 
 def _code_block(card: ExpertCard, base: str, attention: str) -> str:
-    ours, method = [], str(card.adapter.get("type"))
-    if method in OURS:
-        ours = [f"import rlpeft.adapters  # makes {OURS[method]} known to PEFT"]
+    ours, method = [], named(str(card.adapter.get("type")))
+    if method.is_ours:
+        ours = [f"import rlpeft.adapters  # makes {method.label} known to PEFT"]
     name, lookup = json.dumps(base), []
     if not is_hub_id(base) and card.base_model in (*PACKAGED, *FETCHABLE):
         lookup = ["from rlpeft.models.folder import resolve_model"]

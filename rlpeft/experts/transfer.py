@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from rlpeft.adapter_state import AdapterState, module_of, svf_tensor
+from rlpeft.adapter_state import AdapterState, module_of, tensor_name
 from rlpeft.adapters.linear import full_weight
+from rlpeft.adapters.methods import labels, method_of, named, peft_type_of
 from rlpeft.adapters.policy import peft_config
 from rlpeft.adapters.svf.factors import weight_digest
 from rlpeft.errors import ExpertError
@@ -39,9 +40,12 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
         ExpertError: not SVF, or the other base has other modules or ranks; names the first.
     """
     expert = load_expert(folder)
-    method = str(expert.config.get("peft_type")).rpartition(".")[2].upper()
-    if method != "SVF":
-        raise ExpertError(f"only SVF experts can be transferred, {str(folder)!r} is {method}.")
+    method = method_of(expert.config)
+    if method is None or not method.is_transferable:
+        raise ExpertError(
+            f"only {labels(lambda m: m.is_transferable)} experts can be transferred, "
+            f"{str(folder)!r} is {peft_type_of(expert.config)}."
+        )
     path = resolve_model(model)
     check_structure(expert, ranks(expert, path), model)
     tensors = dict(expert.tensors)
@@ -75,9 +79,9 @@ def ranks(expert: Expert, model: Path) -> dict[str, int]:
     tree["adapter"] = dict(expert.card.adapter)
     recipe = parse_recipe(tree, source="the card")
     skeleton = model_skeleton(model)
-    config = peft_config(recipe.adapter, skeleton)
+    config, suffix = peft_config(recipe.adapter, skeleton), named(recipe.adapter.type).tensor
     return {
-        svf_tensor(name): min(module.weight.shape)
+        tensor_name(name, suffix): min(module.weight.shape)
         for name, module in skeleton.named_modules()
         if isinstance(module, torch.nn.Linear) and check_target_module_exists(config, name)
     }
@@ -86,8 +90,14 @@ def ranks(expert: Expert, model: Path) -> dict[str, int]:
 def factors(expert: Expert, model: Path) -> dict[str, str]:
     """Module name -> digest of the model's factors, of the modules that the expert moves."""
     base = load_base_model(model)
-    names = [module_of(name) for name in expert.tensors]
+    names = [module_of(name, suffix_of(expert)) for name in expert.tensors]
     return {name: weight_digest(full_weight(base.get_submodule(name))) for name in names}
+
+
+def suffix_of(expert: Expert) -> str:
+    """Of the one tensor a module."""
+    method = method_of(expert.config)
+    return method.tensor if method else ""
 
 
 def check_structure(expert: Expert, found: Mapping[str, int], model: str) -> None:
@@ -100,7 +110,7 @@ def check_structure(expert: Expert, found: Mapping[str, int], model: str) -> Non
     for name in sorted(has.keys() | found.keys(), key=_natural):
         rank = found.get(name)
         if has.get(name) != (None if rank is None else (rank,)):
-            module = module_of(name)
+            module = module_of(name, suffix_of(expert))
             ours, theirs = _said(has.get(name)), _said(None if rank is None else (rank,))
             raise ExpertError(
                 "an expert can only be transferred to a base with the same modules and ranks: "

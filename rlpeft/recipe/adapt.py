@@ -70,14 +70,14 @@ class AdaptRecipe(Section):
         """The recipe that builds the engine, scorer and prompter of these experts.
 
         Args:
-            adapter: `[adapter]` section of the experts, which an `ExpertSet` mixes as `direct`.
+            adapter: `[adapter]` section of what runs their mixtures.
         """
         rollout = self.rollout.model_dump(mode="json")
         if self.rollout.engine == "vllm":
             rollout["options"] = {"max_experts": self.search.population_size} | rollout["options"]
         tree = {
             "name": self.name,
-            "adapter": adapter | {"parametrisation": "direct"},
+            "adapter": adapter,
             "rollout": rollout,
             **{
                 section: self.model_dump(mode="json")[section]

@@ -6,7 +6,7 @@ The string under each field is its documentation. PEFT itself is not imported he
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,7 +26,6 @@ class Section(BaseModel):
 class SvfAdapter(Section):
     """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3)."""
 
-    export_format: ClassVar[str] = "merged"
     type: Literal["svf"] = "svf"
     parametrisation: Literal["direct", "sigmoid_renorm"] = "direct"
     """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: the reference code's form."""
@@ -40,7 +39,6 @@ class SvfAdapter(Section):
 class LoraFamilyAdapter(Section):
     """LoRA and DoRA from PEFT (the baselines)."""
 
-    export_format: ClassVar[str] = "merged"
     type: Literal["lora", "dora"]
     targets: tuple[str, ...] | str = ATTENTION_AND_MLP
     """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
@@ -56,7 +54,6 @@ class LoraFamilyAdapter(Section):
 class Ia3Adapter(Section):
     """IA3 from PEFT (a baseline)."""
 
-    export_format: ClassVar[str] = "merged"
     type: Literal["ia3"]
     targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
     """Module names, or one regular expression, as PEFT's `target_modules`."""
@@ -70,7 +67,6 @@ SpaceName = Literal["euclidean", "hyperbolic", "spherical"]
 class GeometricAdapter(Section):
     """What the two geometric methods share; sized by the plain LoRA of the same rank."""
 
-    export_format: ClassVar[str] = "peft"  # no matrix is their update
     targets: tuple[str, ...] | str = ATTENTION_AND_MLP
     """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
     expression, as PEFT's `target_modules`."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlpeft.adapters.methods import method_of
 from rlpeft.errors import RlpeftError
 from rlpeft.experts.change import KindStats, changes, kind_stats
 from rlpeft.experts.files import Expert, ExpertCard
@@ -178,14 +179,12 @@ def change_of(expert: Expert | None) -> Change:
     except RlpeftError as error:
         # A run's other records are worth showing all the same; the reason stands in the page.
         return Change([], [], str(error))
-    is_svf = expert.config.get("peft_type") == "SVF"
-    caption = (
-        "Root mean square of z - 1: how far the singular values of a module are bent."
-        if is_svf
-        else "Root mean square of the update of a module."
-    )
+    method = method_of(expert.config)
+    assert method is not None  # `changes` refuses what has no record
+    assert method.change is not None
+    caption = f"Root mean square of {method.change.of}."
     pictures = [Chart("Size of the change", caption, charts.change_map(change))]
-    if is_svf:
+    if method.change.is_spectrum:
         caption = "Each singular value's multiplier, the largest value at the left; 1 is the base."
         pictures.append(Chart("z", caption, charts.spectrum(change), wide=True))
     return Change(pictures, kind_stats(change))

@@ -19,7 +19,7 @@ from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.groups import parameter_groups
-from rlpeft.adapters.lowrank import LowRankModel
+from rlpeft.adapters.methods import method_of_policy
 from rlpeft.adapters.policy import adapter_state, load_tensors, sequence_logprobs
 from rlpeft.errors import CheckpointError, ModelError
 from rlpeft.recipe.run import LearnerConfig, LossConfig
@@ -56,6 +56,8 @@ class Learner:
         temperature: float,
     ) -> None:
         self.policy, self.config, self.loss = policy, config, loss
+        method = method_of_policy(policy)
+        self.method = None if method is None else method.auxiliary
         self.temperature = temperature
         self.forward = GroupForward(policy)
         if any(p.requires_grad for p in self.forward.output_embeddings.parameters()):
@@ -159,15 +161,13 @@ class Learner:
             share: the micro-batch's part of the step.
             token_mask: [B, T], nonzero at tokens that count; ours are packed without padding.
         """
-        if self._geometric is None:
+        if self.method is None:
             return {}
-        return {"auxiliary_loss": self._geometric.auxiliary_loss(token_mask) * share}
+        return {"auxiliary_loss": self.method.loss(self.policy.base_model, token_mask) * share}
 
     def adapter_metrics(self) -> dict[str, float]:
-        """Of the last micro-batch: gains and their histogram, curvatures, router."""
-        if self._geometric is None:
-            return {}
-        return self._geometric.adapter_metrics() | self._geometric.gain_shares()
+        """What the adapter's method tells of the last micro-batch."""
+        return {} if self.method is None else self.method.metrics(self.policy.base_model)
 
     def adapter_state(self) -> AdapterState:
         """The adapter as it is now; its version is the number of steps taken."""
@@ -254,15 +254,10 @@ class Learner:
         with self.policy.disable_adapter():
             return self.forward.hidden(batch)
 
-    @property
-    def _geometric(self) -> LowRankModel | None:
-        tuner = self.policy.base_model
-        return tuner if isinstance(tuner, LowRankModel) else None
-
     def _name_broken_module(self) -> None:
-        """Raise where a geometric adapter can tell in which module NaN or inf began."""
-        if self._geometric is not None:
-            self._geometric.check_finite()
+        """Raise where the adapter's method can tell in which module NaN or inf began."""
+        if self.method is not None:
+            self.method.check(self.policy.base_model)
 
 
 def _schedule(

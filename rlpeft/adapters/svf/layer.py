@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -65,7 +65,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._unmerged: torch.Tensor | None = None  # the base layer's own weight, as it keeps it
         self.clear_cache()
-        self.by_row: Callable[[torch.Tensor], torch.Tensor] | None = None  # by `RowMultipliers`
+        self.by_row: Callable[[torch.Tensor], torch.Tensor] | None = None  # by `RowVectors`
         if getattr(getattr(base_layer, "weight", None), "is_meta", False):
             raise ModelError(
                 "SVF needs the base model's weights to decompose them, got a base on device "
@@ -182,6 +182,20 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         z_BR = torch.stack([one_R if (z := each[n]) is None else z for n in adapter_names])
         change = (z_BR - 1).reshape(len(x), *[1] * (x.ndim - 2), -1)
         return self._factored_forward(x, change, *args, **kwargs)
+
+    @property
+    def vector_size(self) -> int:
+        """R."""
+        return self.svf_s.numel()
+
+    def own_vector(self) -> torch.Tensor:
+        """z [R] fp32 of the active adapters; ones if none is here."""
+        z_R = self.multiplier()
+        return torch.ones_like(self.svf_s) if z_R is None else z_R
+
+    def vector_of(self, tensor_R: torch.Tensor, config: Mapping[str, Any]) -> torch.Tensor:
+        """z [R] fp32 of an expert that was trained under a config."""
+        return multiplier(tensor_R, self.svf_s, str(config["parametrisation"]))
 
     def row_form(self, z: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """What maps x [B, T, N] to y [B, T, M] with one multiplier a sequence, without gradients.
@@ -324,30 +338,6 @@ class SvfLinear(nn.Module, BaseTunerLayer):
 
     def __repr__(self) -> str:
         return "svf." + super().__repr__()
-
-
-class RowMultipliers:
-    """Within it every sequence of a batch runs its own multipliers, without gradients.
-
-    It may be entered again and again: for each token of a batch, say.
-
-    Args:
-        layers: unmerged; what else they have active does not count.
-        multipliers_BS: z of every sequence, fp32, those of all layers side by side.
-    """
-
-    def __init__(self, layers: Sequence[SvfLinear], multipliers_BS: torch.Tensor) -> None:
-        sizes = [layer.svf_s.numel() for layer in layers]
-        each = multipliers_BS[:, None].split(sizes, -1)
-        self._forms = [(m, m.row_form(z_B1R)) for m, z_B1R in zip(layers, each, strict=True)]
-
-    def __enter__(self) -> None:
-        for layer, form in self._forms:
-            layer.by_row = form
-
-    def __exit__(self, *error: object) -> None:
-        for layer, _ in self._forms:
-            layer.by_row = None
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

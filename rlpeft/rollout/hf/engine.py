@@ -65,7 +65,7 @@ class HfEngine:
         return self._current
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
-        """Keep the experts' multipliers beside the policy; SVF alone can differ by row."""
+        """Keep the experts' vectors beside the policy, where its method can differ by row."""
         self._experts = RowExperts(self.policy, experts)
         return self._experts.deliveries
 

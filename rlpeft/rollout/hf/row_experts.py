@@ -1,9 +1,9 @@
 """Experts by row: every sequence of a batch runs the one it names.
 
-SVF's factored and spectral forms take one multiplier a sequence (`rlpeft.adapters.svf.functional`),
-so the users of many experts, or a whole population of mixtures, share one forward pass.
+Layers that take one vector a sequence (`rlpeft.adapters.rows.RowLayer`), as SVF's take multipliers,
+let the users of many experts, or a whole population of mixtures, share one forward pass.
 
-K expert, B row, S singular value of any layer: those of all layers side by side.
+K expert, B row, S number of any layer's vector: those of all layers side by side.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 
-from rlpeft.adapter_state import AdapterState, module_of, svf_tensor, tensors_digest
-from rlpeft.adapters.svf import SvfLinear
-from rlpeft.adapters.svf.functional import multiplier
-from rlpeft.adapters.svf.layer import RowMultipliers
+from rlpeft.adapter_state import AdapterState, module_of, tensor_name, tensors_digest
+from rlpeft.adapters.methods import labels, method_of_policy
+from rlpeft.adapters.rows import RowLayer, RowVectors
 from rlpeft.errors import EngineError
 from rlpeft.rollout.engine import Delivery
 
@@ -30,19 +30,22 @@ class RowExperts:
         policy: what rows without an expert run.
 
     Raises:
-        EngineError: the policy is not SVF, or a state does not fit it.
+        EngineError: the policy's method cannot, or a state does not fit it.
     """
 
     def __init__(self, policy: PeftModel, experts: Mapping[str, AdapterState]) -> None:
-        modules = policy.get_base_model().named_modules()
-        self.layers = {name: m for name, m in modules if isinstance(m, SvfLinear)}
-        self.singular_values = {name: layer.svf_s for name, layer in self.layers.items()}
+        method = method_of_policy(policy)
+        self._suffix = method.tensor if method else ""
+        modules = policy.get_base_model().named_modules() if method and method.runs_rows else ()
+        self.layers: dict[str, RowLayer] = {
+            name: module for name, module in modules if isinstance(module, BaseTunerLayer)
+        }
         self.index = {name: k for k, name in enumerate(experts, start=1)}
         started = time.perf_counter()
         held = {name: self._held(name, state) for name, state in experts.items()}
-        each = [self._multipliers(held[name], state) for name, state in experts.items()]
-        self.multipliers_KS = torch.stack(each) if each else torch.empty(0)
-        digests = [_digest(tensors) for tensors in held.values()]
+        each = [self._vectors(held[name], state) for name, state in experts.items()]
+        self.vectors_KS = torch.stack(each) if each else torch.empty(0)
+        digests = [self._digest(tensors) for tensors in held.values()]
         seconds = time.perf_counter() - started
         self.deliveries = {
             name: Delivery(state.version, digest, seconds)
@@ -53,39 +56,32 @@ class RowExperts:
         """Row b of every batch within it runs expert `names[b]`; it may be entered repeatedly."""
         if not any(names):
             return nullcontext()
-        own_S = torch.cat([_own(layer) for layer in self.layers.values()])
+        own_S = torch.cat([layer.own_vector() for layer in self.layers.values()])
         rows = [self.index[name] if name else 0 for name in names]
-        table_KS = torch.cat([own_S[None], self.multipliers_KS])
+        table_KS = torch.cat([own_S[None], self.vectors_KS])
         chosen = torch.tensor(rows, device=table_KS.device)
         # Six times faster on a CPU than indexing by a tensor.
-        return RowMultipliers(list(self.layers.values()), table_KS.index_select(0, chosen))
+        return RowVectors(list(self.layers.values()), table_KS.index_select(0, chosen))
 
     def _held(self, expert: str, state: AdapterState) -> dict[str, torch.Tensor]:
-        sent = {module_of(key): value for key, value in state.tensors.items()}
-        shapes = {name: s_R.shape for name, s_R in self.singular_values.items()}
-        if not shapes or {name: z_R.shape for name, z_R in sent.items()} != shapes:
+        sent = {module_of(key, self._suffix): value for key, value in state.tensors.items()}
+        sizes = {name: layer.vector_size for name, layer in self.layers.items()}
+        shapes = {name: (size,) for name, size in sizes.items()}
+        if not shapes or {name: tuple(v.shape) for name, v in sent.items()} != shapes:
+            able = labels(lambda method: method.runs_rows)
             raise EngineError(
-                f"expert {expert!r} must be SVF on the {len(shapes)} modules that this engine "
-                f"adapts by SVF, it has {len(sent)} tensors that do not match them. Build the "
+                f"expert {expert!r} must be {able} on the {len(shapes)} modules that this engine "
+                f"adapts by {able}, it has {len(sent)} tensors that do not match them. Build the "
                 "engine with the experts' adapter config."
             )
         # A copy: whoever sent them may go on to change them.
         held_S = torch.cat([sent[name] for name in shapes])
-        held_S = held_S.to(next(iter(self.singular_values.values())).device)
-        sizes = [size for (size,) in shapes.values()]
-        return dict(zip(shapes, held_S.split(sizes), strict=True))
+        held_S = held_S.to(next(iter(self.layers.values())).own_vector().device)
+        return dict(zip(sizes, held_S.split(list(sizes.values())), strict=True))
 
-    def _multipliers(self, held: Mapping[str, torch.Tensor], state: AdapterState) -> torch.Tensor:
-        parametrisation = str(state.config["parametrisation"])
-        return torch.cat(
-            [multiplier(held[n], s_R, parametrisation) for n, s_R in self.singular_values.items()]
-        )
+    def _vectors(self, held: Mapping[str, torch.Tensor], state: AdapterState) -> torch.Tensor:
+        each = [m.vector_of(held[name], state.config) for name, m in self.layers.items()]
+        return torch.cat(each)
 
-
-def _own(layer: SvfLinear) -> torch.Tensor:
-    z_R = layer.multiplier()
-    return torch.ones_like(layer.svf_s) if z_R is None else z_R
-
-
-def _digest(held: Mapping[str, torch.Tensor]) -> str:
-    return tensors_digest({svf_tensor(name): value for name, value in held.items()})
+    def _digest(self, held: Mapping[str, torch.Tensor]) -> str:
+        return tensors_digest({tensor_name(name, self._suffix): v for name, v in held.items()})

@@ -92,7 +92,7 @@ class VllmEngine:
             config = read_config(adapter_config)
             form = choose_form(config, form, dtype)
             if not arguments["enforce_eager"]:
-                check_compiled(config.peft_type.value, form, max_experts)
+                check_compiled(config, form, max_experts)
             register()
             arguments |= plugin_arguments(adapter_config, form=form)
         if max_experts:

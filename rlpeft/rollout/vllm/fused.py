@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from rlpeft.rollout.vllm.products import Pack, Product, plain
-from rlpeft.rollout.vllm.slices import Form, SliceAdapter, SvfSlice
+from rlpeft.rollout.vllm.slices import FactoredSlice, Form, SliceAdapter
 
 
 class AdaptedLinear:
@@ -79,7 +79,9 @@ class AdaptedLinear:
 
     def _turn(self) -> None:
         """Take the weight into the coordinates of new factors."""
-        adapters = [a if isinstance(a, SvfSlice) else None for a in self.adapters]
+        adapters: list[FactoredSlice | None] = [
+            a if isinstance(a, FactoredSlice) else None for a in self.adapters
+        ]
         digests = [None if adapter is None else adapter.digest for adapter in adapters]
         if digests == self._digests:
             return

@@ -7,10 +7,13 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
+from peft import PeftConfig
 from vllm import EngineArgs
 from vllm.platforms import current_platform
 
+from rlpeft.adapters.methods import methods
 from rlpeft.errors import EngineError
+from rlpeft.rollout.vllm.plan import slice_of
 
 FORMS = ("auto", "factored", "spectral", "dense")
 
@@ -33,9 +36,6 @@ OURS = frozenset(
     }
 )
 """Arguments of `vllm.LLM` that this engine sets itself."""
-
-COMPILED = (("SVF", "factored"), ("SVF", "spectral"))
-"""Adapters and forms that are known to follow their values where vLLM has compiled the layers."""
 
 
 def check_options(options: Mapping[str, Any], form: str, batch_size: int | None = None) -> None:
@@ -95,7 +95,7 @@ def check_experts_form(max_experts: int, form: str) -> None:
         )
 
 
-def check_compiled(method: str, form: str, max_experts: int) -> None:
+def check_compiled(config: PeftConfig, form: str, max_experts: int) -> None:
     """Refuse to let vLLM compile, or capture, layers that are not known to follow their adapter.
 
     What is traced once and frozen would sample the base for ever.
@@ -103,11 +103,16 @@ def check_compiled(method: str, form: str, max_experts: int) -> None:
     Raises:
         EngineError: the adapter's form is not proven, or requests name experts.
     """
-    if (method, form) not in COMPILED:
-        proven = ", ".join(f"{method} in form {form!r}" for method, form in COMPILED)
+    if form not in slice_of(vars(config)).compiled:
+        proven = ", ".join(
+            f"{method.peft_type} in form {one!r}"
+            for method in methods()
+            for one in (method.slice.compiled if method.slice else ())
+        )
         raise EngineError(
-            f"rollout.options.enforce_eager must be true for {method} in form {form!r}: compiled "
-            f"layers are proven to follow the adapter for {proven} alone. Remove the option."
+            f"rollout.options.enforce_eager must be true for {config.peft_type.value} in form "
+            f"{form!r}: compiled layers are proven to follow the adapter for {proven} alone. "
+            "Remove the option."
         )
     if max_experts:
         raise EngineError(

@@ -11,11 +11,16 @@ T token, M out_features of the slice, N in_features, R rank.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
+from peft import PeftConfig
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.utils.other import get_pattern_key
 
 from rlpeft.adapters.lowrank.layer import LowRankLayer, merge_refusal
 from rlpeft.adapters.svf.factors import Factors
@@ -57,6 +62,42 @@ class SliceAdapter(Protocol):
 
     def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
         """The one matrix [M, N] that does the same, in the dtype of the weight."""
+        ...
+
+
+@runtime_checkable
+class FactoredSlice(Protocol):
+    """A slice that needs the trainer's factors of its weight.
+
+    Attributes:
+        basis_RR: as `Factors.basis`.
+        digest: of the factors it holds; `None` until some came.
+    """
+
+    basis_RR: torch.Tensor
+    digest: str | None
+
+    def take_factors(self, factors: Factors) -> None:
+        """Use these factors from now on."""
+        ...
+
+    def in_coordinates(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        """[M, N]: what a layer in spectral form holds in the place of its weight."""
+        ...
+
+
+@runtime_checkable
+class ServesExperts(Protocol):
+    """A slice in which each token may run an expert of its own, one tensor each."""
+
+    tensors: dict[str, torch.Tensor]
+
+    def take_experts(self, slots: int, token_rows: TokenRows) -> None:
+        """Let each token run the expert of its own slot."""
+        ...
+
+    def set_expert(self, slot: int, tensor: torch.Tensor) -> None:
+        """Put what an expert has trained into a slot, in place."""
         ...
 
 
@@ -112,9 +153,11 @@ class SvfSlice:
         self.scale_R = self.scales_SR[0]  # one buffer: a refresh writes the first row
         self.token_rows = token_rows
 
-    def set_expert(self, slot: int, z_R: torch.Tensor) -> None:
+    def set_expert(self, slot: int, tensor: torch.Tensor) -> None:
         """Put an expert's trained vector into a slot, in place."""
-        z_R = multiplier(z_R.to(self.scale_R.device), self.singular_values_R, self.parametrisation)
+        z_R = multiplier(
+            tensor.to(self.scale_R.device), self.singular_values_R, self.parametrisation
+        )
         self.scales_SR[slot + 1] = z_R - self.offset
 
     def take_factors(self, factors: Factors) -> None:
@@ -263,3 +306,49 @@ class GeometricSlice:
 
     def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
         raise EngineError(merge_refusal(self.layer.method))
+
+
+def svf_slice(
+    config: PeftConfig, name: str, weight_MN: torch.Tensor, *, pack: Pack, form: Form
+) -> SvfSlice:
+    """As `rlpeft.adapters.method.Slice.make`, for SVF."""
+    return SvfSlice(
+        weight_MN,
+        parametrisation=config.parametrisation,
+        pack=pack,
+        is_spectral=form == "spectral",
+    )
+
+
+def scale_slice(config: PeftConfig, name: str, weight_MN: torch.Tensor, **_: Any) -> ScaleSlice:
+    """The same for IA3."""
+    modules = config.feedforward_modules or ()
+    if isinstance(modules, str):
+        is_feedforward = re.fullmatch(modules, name) is not None
+    else:
+        is_feedforward = any(name.endswith(module) for module in modules)  # as PEFT matches them
+    return ScaleSlice(weight_MN, output_side=not is_feedforward)
+
+
+def low_rank_slice(
+    config: PeftConfig, name: str, weight_MN: torch.Tensor, **_: Any
+) -> LowRankSlice:
+    """The same for LoRA and DoRA."""
+    rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern, name), config.r)
+    alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern, name), config.lora_alpha)
+    scaling = alpha / (math.sqrt(rank) if config.use_rslora else rank)
+    return LowRankSlice(weight_MN, rank=rank, scaling=scaling, with_magnitude=bool(config.use_dora))
+
+
+def geometric_slice(
+    config: PeftConfig, name: str, weight_MN: torch.Tensor, **_: Any
+) -> GeometricSlice:
+    """The same for HypLoRA and MoSLoRA: the layer of their PEFT tuner, around a stand-in."""
+    rows, columns = weight_MN.shape
+    stand_in = torch.nn.Linear(columns, rows, bias=False, device="meta")
+    # One number of memory, on the weight's device; float32, or the adapter would take the dtype.
+    blank_MN = torch.zeros(1, device=weight_MN.device).expand(rows, columns)
+    stand_in.weight = torch.nn.Parameter(blank_MN, requires_grad=False)
+    layer = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type].tuner_layer_cls
+    with torch.random.fork_rng(devices=[]):  # its random start is overwritten by the first sync
+        return GeometricSlice(layer(stand_in, "default", config, name))

@@ -11,12 +11,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from rlpeft.adapter_state import PEFT_PREFIX, svf_tensor, tensors_digest
+from rlpeft.adapter_state import tensor_name, tensors_digest
+from rlpeft.adapters.methods import labels
 from rlpeft.adapters.svf.factors import Factors, load_factors
 from rlpeft.errors import EngineError, RlpeftError
 from rlpeft.rollout.vllm.fused import AdaptedLinear
 from rlpeft.rollout.vllm.internals import adapted_layers, follow_slots
-from rlpeft.rollout.vllm.slices import SliceAdapter, SvfSlice
+from rlpeft.rollout.vllm.slices import FactoredSlice, ServesExperts, SliceAdapter
 from rlpeft.rollout.vllm.watch import exit_with
 
 
@@ -84,31 +85,37 @@ class ExpertTable:
     """The experts of a worker, and their way into the slots that vLLM assigns them.
 
     Raises:
-        EngineError: a layer's adapter is not SVF, or the engine has no slots.
+        EngineError: a layer's adapter cannot serve experts, or the engine has no slots.
     """
 
     def __init__(self, layers: Sequence[AdaptedLinear], worker: Any) -> None:
         self.layers = layers
-        self.slices: dict[str, SvfSlice] = {}
+        self.slices: dict[str, ServesExperts] = {}
+        self.places: dict[str, torch.Tensor] = {}
         for name, adapter in _adapters(layers):
-            if not isinstance(adapter, SvfSlice):
-                raise EngineError("experts by request must be SVF, the engine's adapter is not.")
-            self.slices[svf_tensor(name)] = adapter
+            if not isinstance(adapter, ServesExperts):
+                able = labels(lambda method: method.runs_rows)
+                raise EngineError(
+                    f"experts by request must be {able}, the engine's adapter is not."
+                )
+            ((suffix, place),) = adapter.tensors.items()
+            self.slices[tensor_name(name, suffix)] = adapter
+            self.places[tensor_name(name, suffix)] = place
         self.held: dict[int, dict[str, torch.Tensor]] = {}
         slots, token_rows = follow_slots(worker, self._enter)
-        for adapter in self.slices.values():
-            adapter.take_experts(slots, token_rows)
+        for each in self.slices.values():
+            each.take_experts(slots, token_rows)
 
     def load(self, payload: bytes, ids: Sequence[int], factors: Mapping[str, str]) -> list[str]:
         """Hold these experts and no others; the digest of each as it is held."""
         values = _parse(payload)
         _check_names(values, self.slices)
         for name, value in values.items():
-            place = self.slices[name].tensors["svf_z"]
+            place = self.places[name]
             _check_value(name, value, place.expand(len(ids), *place.shape))
         _check_finite(values)
-        for svf, taken in _find_factors(self.layers, factors):
-            svf.take_factors(taken)
+        for adapter, taken in _find_factors(self.layers, factors):
+            adapter.take_factors(taken)
         for layer in self.layers:
             layer.refresh()
         self.held = {i: {n: v[row] for n, v in values.items()} for row, i in enumerate(ids)}
@@ -137,8 +144,8 @@ def load_values(layers: Sequence[AdaptedLinear], payload: bytes, factors: Mappin
         _check_value(name, value, places[name])
     _check_finite(values)
     found = _find_factors(layers, factors)
-    for svf, taken in found:
-        svf.take_factors(taken)
+    for adapter, taken in found:
+        adapter.take_factors(taken)
     for name, value in values.items():
         places[name].copy_(value)
     for layer in layers:
@@ -164,7 +171,7 @@ def _adapters(layers: Sequence[AdaptedLinear]) -> Iterator[tuple[str, SliceAdapt
 def tensor_places(layers: Sequence[AdaptedLinear]) -> dict[str, torch.Tensor]:
     """The adapters' own tensors under PEFT's names."""
     return {
-        f"{PEFT_PREFIX}{name}.{suffix}": tensor
+        tensor_name(name, suffix): tensor
         for name, adapter in _adapters(layers)
         for suffix, tensor in adapter.tensors.items()
     }
@@ -205,11 +212,11 @@ def _check_finite(values: Mapping[str, torch.Tensor]) -> None:
 
 def _find_factors(
     layers: Sequence[AdaptedLinear], factors: Mapping[str, str]
-) -> list[tuple[SvfSlice, Factors]]:
-    """The cached factors of every SVF slice that does not hold the named ones yet."""
-    found = []
+) -> list[tuple[FactoredSlice, Factors]]:
+    """The cached factors of every slice that needs them and does not hold the named ones yet."""
+    found: list[tuple[FactoredSlice, Factors]] = []
     for name, adapter in _adapters(layers):
-        if isinstance(adapter, SvfSlice):
+        if isinstance(adapter, FactoredSlice):
             digest = factors.get(name, adapter.digest)
             if digest is None:
                 raise EngineError(
@@ -221,7 +228,7 @@ def _find_factors(
     return found
 
 
-def _cached(name: str, digest: str, adapter: SvfSlice) -> Factors:
+def _cached(name: str, digest: str, adapter: FactoredSlice) -> Factors:
     factors = load_factors(digest)
     if factors is None:
         raise EngineError(

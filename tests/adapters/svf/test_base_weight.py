@@ -9,8 +9,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from rlpeft.adapters import SvfConfig
+from rlpeft.adapters.rows import RowVectors
 from rlpeft.adapters.svf import SvfLinear
-from rlpeft.adapters.svf.layer import RowMultipliers
 from rlpeft.errors import ModelError
 
 SHAPES = {"output side": (20, 48), "input side": (48, 20), "wide": (6, 512)}
@@ -98,7 +98,7 @@ def test_rows_follow_a_change_of_the_base_weight(layer):
     made = layer()
     z = made.svf_z["default"].detach().expand(2, -1)
     for _ in range(2):
-        with torch.no_grad(), RowMultipliers([made], z):
+        with torch.no_grad(), RowVectors([made], z):
             assert_close(made(x_for(made)).double(), expected(made), atol=1e-3, rtol=1e-4)
         made.base_layer.weight.data.copy_(random_weight(made.base_layer.weight.shape, 9))
 
@@ -148,7 +148,7 @@ def test_what_was_built_in_inference_mode_serves_training_afterwards(layer):
     x = x_for(made)
     with torch.inference_mode():
         first = made(x)
-        with RowMultipliers([made], made.svf_z["default"].expand(2, -1)):
+        with RowVectors([made], made.svf_z["default"].expand(2, -1)):
             made(x)
     loss = made(x).square().sum()
     loss.backward()

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from transformers.pytorch_utils import Conv1D
 
 from rlpeft.adapters import SvfConfig
+from rlpeft.adapters.rows import RowVectors
 from rlpeft.adapters.svf import SvfLinear
-from rlpeft.adapters.svf.layer import RowMultipliers
 
 SHAPES = {"output side": (20, 48), "input side": (48, 20), "square": (24, 24)}
 
@@ -61,7 +61,7 @@ def test_it_starts_as_the_base(layer):
 
 def test_rows_of_a_transposed_layer_run_their_own_multipliers(layer):
     made = layer()
-    with torch.no_grad(), RowMultipliers([made], made.svf_z["default"].expand(2, -1)):
+    with torch.no_grad(), RowVectors([made], made.svf_z["default"].expand(2, -1)):
         assert_close(made(inputs(made)).double(), expected(made), atol=1e-4, rtol=1e-4)
 
 
