@@ -37,7 +37,7 @@ from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import ChatConfig, Recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
-from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.rollout.groups import greedy_sampling
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.records import RECIPE_FILE
@@ -59,7 +59,7 @@ MIXED, UNIFORM = "mixed", "uniform"
 _LOADING = threading.Lock()
 """transformers loads one model at a time: searches of one process must not load two at once."""
 
-OpenFleet = Callable[[Recipe], AbstractContextManager[Fleet]]
+OpenFleet = Callable[[Recipe], AbstractContextManager[ExpertFleet]]
 Summary = dict[str, Any]
 
 EXECUTION_ONLY: Any = {"resources": True, "rollout": {"num_engines", "batch_size"}}
@@ -150,7 +150,7 @@ def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
 
 
 @contextmanager
-def local_fleet(recipe: Recipe) -> Iterator[Fleet]:
+def local_fleet(recipe: Recipe) -> Iterator[ExpertFleet]:
     """One engine in this process."""
     with closing(LocalFleet(build_engine(recipe))) as fleet:
         # Requests without an expert run the base; vLLM must be told of it, others begin with it.
@@ -207,7 +207,7 @@ def run(
         return _write(inputs, found, measures, out)
 
 
-def judge(inputs: Inputs, found: Found, fleet: Fleet, scorer: Scores) -> dict[str, Measure]:
+def judge(inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores) -> dict[str, Measure]:
     """Measure the base, each expert, their uniform mixture and the one found on the test split."""
     experts = inputs.experts
     states = {name: experts.state(name) for name in experts.names}

@@ -22,12 +22,13 @@ from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer_digest import tokenizer_digest
 from rlpeft.recipe.run import Recipe, TaskConfig, parse_recipe
-from rlpeft.rollout.fleet import Proof
 from rlpeft.rollout.groups import greedy_sampling
+from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.prompter import Prompter
+from rlpeft.training.protocol import proof_of
 from rlpeft.types import Problem
 
 DECIDED = {
@@ -50,10 +51,8 @@ class Examiner:
 
     def proof(self) -> Proof:
         """The learner's adapter as it is now, with what proves its delivery."""
-        learner = self.parts.learner
         canary = build_canary(self.task, self.prompter, self.canary_split)
-        bound = self.recipe.rollout.canary_bound
-        return Proof(learner.adapter_state(), canary, learner.logprobs(canary), bound)
+        return proof_of(self.parts.learner, canary, bound=self.recipe.rollout.canary_bound)
 
     def load(self, expert: Expert) -> Proof:
         """Put an expert into the learner."""

@@ -20,7 +20,7 @@ from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer_digest import tokenizer_parts
 from rlpeft.recipe.run import ChatConfig, ModelConfig, Recipe, parse_recipe
-from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.tokens.prompter import Prompter
 
 
@@ -29,7 +29,7 @@ class Library:
     """Experts and the engine that holds them; its current policy is the base model."""
 
     experts: ExpertSet
-    fleet: Fleet
+    fleet: ExpertFleet
     prompter: Prompter
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,8 +16,9 @@ from rewards.scorer import Scorer
 from rlpeft.build import build_engine, build_learner
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import build_scorer
-from rlpeft.rollout.fleet import Fleet, LocalFleet
+from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import LoadedScores, Needs
+from rlpeft.training.protocol import Learner
 
 REWARD_RETRIES = 3
 """How often a lost reward worker is started anew with the same rows."""
@@ -27,8 +28,8 @@ REWARD_RETRIES = 3
 class Parts:
     """What a cluster holds in actors and a single process in objects."""
 
-    learner: Any
-    fleet: Fleet
+    learner: Learner
+    fleet: PolicyFleet
     scorer: LoadedScores
 
 
@@ -90,18 +91,18 @@ def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None)
     from jobs.cluster.connect import bundles_of, connected, reserved
     from jobs.cluster.engines import remote_engines
     from jobs.cluster.fleet import RayFleet
-    from jobs.cluster.remote import RemoteLearner
+    from jobs.cluster.remote import Remote
 
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
     with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
         fleet = RayFleet(remote_engines(recipe, group, first=1))
         try:
-            learner = RemoteLearner(_learner(recipe, group))
+            learner = Remote(Learner, _learner(recipe, group), "the learner")
             with _scores(recipe, group, scorer) as scores:
                 learner.ready()
                 fleet.ready()
-                yield Parts(learner, fleet, scores)
+                yield Parts(cast(Learner, learner), fleet, scores)
         finally:
             fleet.close()
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.train import OnStep, Summary
+from jobs.train import Summary
 from jobs.train import run as run_training
 from rlpeft.build import build_prompter, context_length, num_embeddings
 from rlpeft.models.load import require_embedded
 from rlpeft.recipe.run import Recipe
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.training.sft import supervise, training_rows
+from rlpeft.training.loop import OnStep
+from rlpeft.training.sft import teach, training_rows
 
 
 def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
@@ -27,4 +28,4 @@ def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
     embeddings = num_embeddings(recipe)
     for problem, row in zip(problems, rows, strict=True):
         require_embedded(row["input_ids"], embeddings, where=f"the row of problem {problem.id!r}")
-    return run_training(recipe, out, ray=False, on_step=on_step, loop=supervise, method="sft")
+    return run_training(recipe, out, ray=False, on_step=on_step, loop=teach, method="sft")

@@ -31,12 +31,11 @@ from rlpeft.build import (
 from rlpeft.experts.files import load_expert, save_expert
 from rlpeft.files import read_json, write_json
 from rlpeft.recipe.run import Recipe
-from rlpeft.rollout.fleet import Proof
+from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.training.loop import Progress, Run, train
+from rlpeft.training.loop import OnStep, Progress, Run, train
 
-OnStep = Callable[[Progress, Mapping[str, float]], None]
 Loop = Callable[[Run, OnStep], None]
 Summary = dict[str, Any]
 

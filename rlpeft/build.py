@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import DataError, EngineError, ModelError
@@ -36,6 +36,9 @@ from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.specials import require_meant
 
+if TYPE_CHECKING:
+    from rlpeft.training.learner import LocalLearner
+
 EXECUTION_ONLY: Any = {
     "resources": True,
     "train": {"report_to", "keep_checkpoints", "keep_bytes", "unscorable_limit"},
@@ -48,14 +51,14 @@ CANARY_SEQUENCES, CANARY_TOKENS = 4, 32
 """Size of the proof of delivery: enough to pass through every layer, small enough to be free."""
 
 
-def build_learner(recipe: Recipe) -> Any:
+def build_learner(recipe: Recipe) -> LocalLearner:
     """The learner with a fresh adapter, on the CPU or on the only visible GPU."""
     import torch
 
     from rlpeft.adapters.policy import adapted_modules, attach_adapter, linear_names
     from rlpeft.adapters.targets import unmatched
     from rlpeft.models.mechanisms import read_mechanisms
-    from rlpeft.training.learner import Learner
+    from rlpeft.training.learner import LocalLearner
 
     path = resolve_model(recipe.model.name)
     read_mechanisms(load_config(path))  # refused before any weight is read
@@ -67,7 +70,7 @@ def build_learner(recipe: Recipe) -> Any:
             f"every name in adapter.targets must be that of a module, {', '.join(lost)} is not. "
             f"Linear layers here are named {', '.join(linears)}."
         )
-    return Learner(
+    return LocalLearner(
         policy.to("cuda" if torch.cuda.is_available() else "cpu"),
         recipe.learner,
         recipe.loss,

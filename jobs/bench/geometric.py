@@ -62,10 +62,10 @@ def step_rows(
 ) -> list[BenchRow]:
     """One optimizer step through our learner."""
     from rlpeft.recipe.run import LearnerConfig, LossConfig
-    from rlpeft.training.learner import Learner
+    from rlpeft.training.learner import LocalLearner
 
     def side(name: str) -> Callable[[], Any]:
-        learner = Learner(
+        learner = LocalLearner(
             moved(model, ADAPTERS[name]),
             LearnerConfig(lr=1e-4, token_budget=2304),
             LossConfig(ratio_cap=0),

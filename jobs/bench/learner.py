@@ -163,14 +163,14 @@ def make(
     from rlpeft.adapters.policy import attach_adapter
     from rlpeft.models.folder import resolve_model
     from rlpeft.models.load import load_base_model
-    from rlpeft.training.learner import Learner
+    from rlpeft.training.learner import LocalLearner
 
     base = load_base_model(resolve_model(model), "float32")
     batch = samples(workload, base.config.vocab_size)
     if side == "reference":
         return Reference(base, batch).step
     adapter = SvfAdapter() if side == "svf" else LoraFamilyAdapter(type="lora", rank=16)
-    learner = Learner(
+    learner = LocalLearner(
         attach_adapter(base, adapter, seed=0),
         LearnerConfig(lr=1e-4, token_budget=token_budget),
         LossConfig(ratio_cap=0),

@@ -15,10 +15,10 @@ from jobs.parts import open_parts, torch_threads
 from jobs.recipes import read_recipe
 from rlpeft.build import build_canary, build_engine, build_prompter
 from rlpeft.recipe.run import Recipe
-from rlpeft.rollout.fleet import Proof
 from rlpeft.rollout.groups import training_sampling
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.collect import Collector, collect, training_requests
+from rlpeft.training.protocol import proof_of
 
 REPEATS = {"quickstart": 25, "smollm2-arithmetic": 7}
 """A step takes a twelfth of a second on the tiny base model, seconds on SmolLM2-135M."""
@@ -51,8 +51,7 @@ def _seconds(recipe: Recipe, repeats: int) -> dict[str, list[float]]:
     task, prompter, bare = load_task(recipe.task), build_prompter(recipe), build_engine(recipe)
     with open_parts(recipe, ray=True, address=None) as parts:
         canary = build_canary(task, prompter)
-        state, expected = parts.learner.adapter_state(), parts.learner.logprobs(canary)
-        parts.fleet.sync(Proof(state, canary, expected, recipe.rollout.canary_bound))
+        parts.fleet.sync(proof_of(parts.learner, canary, bound=recipe.rollout.canary_bound))
         source = Collector(recipe, task.split("train"), parts.fleet, parts.scorer, prompter)
         _, requests = training_requests(source, 0, recipe.train.prompts_per_step, step=1)
         sides = {

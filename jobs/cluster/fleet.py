@@ -18,7 +18,7 @@ import ray
 from jobs.cluster.connect import ActorLostError, fetch, put, send
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError, EngineDiedError
-from rlpeft.rollout.fleet import Proof, SyncReport
+from rlpeft.rollout.proof import Proof, SyncReport
 from rlpeft.types import Completion, Request, Sampling
 
 MAX_DEATHS = 3
@@ -58,7 +58,14 @@ class RemoteEngine:
 
     def call(self, method: str, *arguments: Any, part: Part | None = None) -> None:
         """Start a call; it stands until `take`."""
-        self.answer = send(getattr(self._actor, method), *arguments)
+        self._begin(self._actor.call, method, *arguments, part=part)
+
+    def start(self, *policies: Any) -> None:
+        """Start to build the engine, under a proof and experts if it succeeds another one."""
+        self._begin(self._actor.start, *policies)
+
+    def _begin(self, method: Any, *arguments: Any, part: Part | None = None) -> None:
+        self.answer = send(method, *arguments)
         self.deadline, self.part = time.monotonic() + self.timeout_s, part
 
     def take(self) -> Any:
@@ -99,7 +106,7 @@ class RemoteEngine:
         )
         self.kill()
         self._actor = self._spawn()
-        self.call("start", proof, experts)
+        self.start(proof, experts)
 
     def close(self) -> Any:
         """Ask the engine to end; a reference to wait for."""
@@ -111,14 +118,14 @@ class RemoteEngine:
 
 
 class RayFleet:
-    """Fulfils `rlpeft.rollout.fleet.Fleet` with engines in actors; they begin to start here."""
+    """A fleet of policies and experts with engines in actors; they begin to start here."""
 
     def __init__(self, engines: Sequence[RemoteEngine]) -> None:
         self.engines = engines
         self._proof: Any = None
         self._experts: Any = None
         for engine in engines:
-            engine.call("start", None)
+            engine.start()
 
     def ready(self) -> None:
         """Wait until every engine is built.
@@ -133,7 +140,7 @@ class RayFleet:
         """Send the update once through the object store; every engine proves it."""
         self._proof = put(proof)
         for engine in self.engines:
-            engine.call("prove", self._proof)
+            engine.call("sync", self._proof)
         reports: list[SyncReport] = self._gather()
         slowest, gap = max(r.load_s for r in reports), max(r.gap for r in reports)
         return SyncReport(proof.state.num_bytes, slowest, gap)

@@ -24,7 +24,6 @@ from jobs.cluster.engines import remote_engines
 from jobs.cluster.fleet import RemoteEngine
 from rlpeft.adapter_state import AdapterState
 from rlpeft.recipe.run import Recipe
-from rlpeft.rollout.fleet import Proof, SyncReport
 from rlpeft.types import Completion, Request, Sampling
 
 IDLE_S = 60.0
@@ -104,7 +103,7 @@ class EnginePool:
 
 def _start(engine: RemoteEngine) -> Exception | None:
     """Start an engine; what every unit is told if it cannot be."""
-    engine.call("start", None)
+    engine.start()
     while True:
         try:
             try:
@@ -138,15 +137,11 @@ def _wait(engine: RemoteEngine) -> Any:
 
 
 class PoolFleet:
-    """A search's view of a pool: fulfils what a search needs of `rlpeft.rollout.fleet.Fleet`."""
+    """A search's view of a pool: a `rlpeft.rollout.fleet.ExpertFleet`."""
 
     def __init__(self, pool: EnginePool) -> None:
         self.pool = pool
         self._experts: Mapping[str, AdapterState] = {}
-
-    def sync(self, proof: Proof) -> SyncReport:
-        """Refused: no engine of a pool has a policy of its own."""
-        raise NotImplementedError("the engines of a pool run experts alone")
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
         """Send these along with every later request that names them."""

@@ -1,9 +1,10 @@
-"""The driver's side of the learner and of the reward workers: the same verbs, elsewhere."""
+"""The driver's side of what lives in actors: the same verbs, elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -12,66 +13,53 @@ from jobs.cluster.connect import ActorLostError, fetch, send
 from rewards.dialects import Rollouts
 from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch, check_failures
-from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError
-from rlpeft.training.packing import Sample
 
 
-class RemoteLearner:
-    """Fulfils what the trainer needs of `rlpeft.training.learner.Learner`, with one in an actor.
+class Remote:
+    """The driver's side of an object in an actor: the methods of a protocol, each done there.
 
-    A learner that dies ends the run: the checkpoint of the last step has all it knew.
+    An actor that dies ends the run: the checkpoint of the last step has all it knew.
 
     Args:
-        actor: handle of a `LearnerActor`; it begins to start here.
+        protocol: whose methods it has.
+        actor: handle of a `jobs.cluster.actors.Actor`; it begins to start here.
+        name: names the object in errors.
     """
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, protocol: type, actor: Any, name: str) -> None:
+        self._methods, self._name = methods_of(protocol), name
         self._actor, self._started = actor, actor.start.remote()
 
     def ready(self) -> None:
-        """Wait until the learner is built.
+        """Wait until the object is built.
 
         Raises:
             RlpeftError: it cannot be.
         """
         self._wait(self._started)
 
-    def step(self, samples: Sequence[Sample]) -> dict[str, float]:
-        """One optimizer step on a batch."""
-        return self._call("step", samples)
-
-    def adapter_state(self) -> AdapterState:
-        """The adapter as it is now."""
-        return self._call("adapter_state")
-
-    def load_adapter(self, state: AdapterState) -> None:
-        """Take over another adapter's values."""
-        self._call("load_adapter", state)
-
-    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-prob of each token after the first."""
-        return self._call("logprobs", sequences)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the next step."""
-        return self._call("state_dict")
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        self._call("load_state_dict", state)
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method not in self._methods:
+            raise AttributeError(f"{self._name} has no method {method!r} that is known here.")
+        return partial(self._call, method)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        return self._wait(send(getattr(self._actor, method), *arguments))
+        return self._wait(send(self._actor.call, method, *arguments))
 
     def _wait(self, answer: Any) -> Any:
         try:
             return fetch(answer)
         except ActorLostError as error:
             raise ClusterError(
-                f"the learner must stay alive, it is gone: {error}. Look at memory and at Ray's "
+                f"{self._name} must stay alive, it is gone: {error}. Look at memory and at Ray's "
                 "logs on its node; the run continues from its last checkpoint when started again."
             ) from error
+
+
+def methods_of(protocol: type) -> frozenset[str]:
+    """Names of a protocol's methods, those of its bases included."""
+    return frozenset(name for name in dir(protocol) if not name.startswith("_"))
 
 
 class RemoteScorer:

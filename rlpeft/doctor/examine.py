@@ -39,13 +39,15 @@ from rlpeft.models.folder import resolve_model
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.engine import RolloutEngine
-from rlpeft.rollout.fleet import LocalFleet, Proof
+from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import Scores
 from rlpeft.tasks.base import SPLITS, ProblemSet, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.prompter import Prompter
 from rlpeft.training.collect import Collector, collect, rollout_metrics, to_samples
+from rlpeft.training.learner import LocalLearner
+from rlpeft.training.protocol import proof_of
 
 NUM_PROBLEMS, GROUP_SIZE = 8, 4
 """Size of the short rollout; both are at most the recipe's own."""
@@ -60,7 +62,7 @@ class Builders:
     prompter: Callable[[Recipe], Prompter] = build.build_prompter
     task: Callable[[Recipe], Task] = lambda recipe: load_task(recipe.task)
     scorer: Callable[[Recipe], Scores] = build_scorer
-    learner: Callable[[Recipe], Any] = build.build_learner
+    learner: Callable[[Recipe], LocalLearner] = build.build_learner
     engine: Callable[[Recipe], RolloutEngine] = build.build_engine
 
 
@@ -130,7 +132,7 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Found) -> Checks:
     wanted = min(found.look.num_prompts, len(problems)) if found.look else 0
     source = Collector(_short(recipe, wanted), problems, fleet, scorer, prompter)
     with closing(fleet):
-        checks = _engine_checks(source, learner, canary, found.look)
+        checks = _engine_checks(source, fleet, learner, canary, found.look)
         yield from guarded("engine and weight sync", checks)
 
 
@@ -173,11 +175,14 @@ def _prompt_checks(recipe: Recipe, task: Task, prompter: Prompter) -> Checks:
 
 
 def _engine_checks(
-    source: Collector, learner: Any, canary: list[list[int]], look: Look | None
+    source: Collector,
+    fleet: PolicyFleet,
+    learner: LocalLearner,
+    canary: list[list[int]],
+    look: Look | None,
 ) -> Checks:
     recipe = source.recipe
-    state, expected = learner.adapter_state(), learner.logprobs(canary)
-    yield check_sync(source.fleet.sync(Proof(state, canary, expected, recipe.rollout.canary_bound)))
+    yield check_sync(fleet.sync(proof_of(learner, canary, bound=recipe.rollout.canary_bound)))
     with warnings.catch_warnings():
         # Of truncation: the row on completion lengths says it, with figures.
         warnings.simplefilter("ignore", UserWarning)

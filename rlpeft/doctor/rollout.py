@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rlpeft.doctor.row import Check, fail, ok, spread, warn
 from rlpeft.recipe.run import Recipe
-from rlpeft.rollout.fleet import SyncReport
+from rlpeft.rollout.proof import SyncReport
 from rlpeft.training.collect import Evidence
 
 COMMON_CUT, HOPELESS_CUT = 0.1, 0.9

@@ -187,10 +187,12 @@ class Subject:
     def learner(self) -> Any:
         """The learner around the same model."""
         from rlpeft.recipe.run import LearnerConfig, LossConfig
-        from rlpeft.training.learner import Learner
+        from rlpeft.training.learner import LocalLearner
 
         _ = self.rollouts
-        return Learner(self.policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+        return LocalLearner(
+            self.policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0
+        )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,60 +1,35 @@
-"""A fleet: the engines of a run behind two verbs, sync with proof and rollout.
+"""Fleets: the engines of a run, of one policy or of many experts, behind a few verbs.
 
-`LocalFleet` holds engines of this process; `jobs.cluster.fleet` holds Ray actors. The trainer
-cannot tell them apart.
+`LocalFleet` holds an engine of this process; `jobs.cluster.fleet` holds Ray actors. Whoever asks a
+fleet cannot tell them apart, and asks for no more of one than it uses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.rollout.engine import RolloutEngine
-from rlpeft.rollout.proof import Prover
+from rlpeft.rollout.proof import Proof, Prover, SyncReport
 from rlpeft.types import Completion, Request, Sampling
 
 
-@dataclass(frozen=True)
-class Proof:
-    """A policy update with what is needed to prove that an engine runs it.
-
-    Attributes:
-        state: the update.
-        canary: token sequences scored by the trainer under `state`.
-        expected: the trainer's log-probs of them.
-        bound: largest absolute difference accepted of a single token.
-    """
-
-    state: AdapterState
-    canary: Sequence[Sequence[int]]
-    expected: Sequence[Sequence[float]]
-    bound: float
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What one sync cost and proved, the worst engine's figures.
-
-    Attributes:
-        num_bytes: bytes of the update, per engine.
-        load_s: until the slowest engine had the update and its digest.
-        gap: largest canary log-prob difference.
-    """
-
-    num_bytes: int
-    load_s: float
-    gap: float
-
-    def metrics(self) -> dict[str, float]:
-        """Under the names that are logged."""
-        return {"sync/bytes": self.num_bytes, "sync/seconds": self.load_s, "sync/gap": self.gap}
-
-
 class Fleet(Protocol):
-    """The engines of a run."""
+    """Engines that answer."""
+
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed, in request order then seed order."""
+        ...
+
+    def close(self) -> None:
+        """End all engines."""
+        ...
+
+
+class PolicyFleet(Fleet, Protocol):
+    """Engines that run one policy, the learner's."""
 
     def sync(self, proof: Proof) -> SyncReport:
         """Make `proof.state` the policy of every engine, proven on each.
@@ -64,20 +39,16 @@ class Fleet(Protocol):
         """
         ...
 
+
+class ExpertFleet(Fleet, Protocol):
+    """Engines whose requests may name experts, others in one batch."""
+
     def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
         """Make these the experts that requests may name, on every engine; digests are compared.
 
         Raises:
             EngineError: an engine cannot run them, or holds something else.
         """
-        ...
-
-    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """Complete each request once per seed, in request order then seed order."""
-        ...
-
-    def close(self) -> None:
-        """End all engines."""
         ...
 
 
@@ -96,17 +67,14 @@ def load_proven(engine: RolloutEngine, experts: Mapping[str, AdapterState]) -> N
 
 
 class LocalFleet:
-    """One engine of this process."""
+    """One engine of this process; a `PolicyFleet` and an `ExpertFleet`."""
 
     def __init__(self, engine: RolloutEngine) -> None:
         self.engine, self._prover = engine, Prover(engine)
 
     def sync(self, proof: Proof) -> SyncReport:
         """Send and prove."""
-        delivery, gap = self._prover.prove(
-            proof.state, proof.canary, proof.expected, bound=proof.bound
-        )
-        return SyncReport(proof.state.num_bytes, delivery.seconds, gap)
+        return self._prover.prove(proof)
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
         """Load and compare digests."""

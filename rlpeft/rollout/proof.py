@@ -10,6 +10,7 @@ back, which must restore it. What the kick moved is the measure of every later g
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -33,6 +34,42 @@ AGREED = 0.25
 Rows = Sequence[Sequence[float]]
 
 
+@dataclass(frozen=True)
+class Proof:
+    """A policy update with what is needed to prove that an engine runs it.
+
+    Attributes:
+        state: the update.
+        canary: token sequences scored by the trainer under `state`.
+        expected: the trainer's log-probs of them.
+        bound: largest absolute difference accepted of a single token.
+    """
+
+    state: AdapterState
+    canary: Sequence[Sequence[int]]
+    expected: Rows
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one sync cost and proved, the worst engine's figures.
+
+    Attributes:
+        num_bytes: bytes of the update, per engine.
+        load_s: until the slowest engine had the update and its digest.
+        gap: largest canary log-prob difference.
+    """
+
+    num_bytes: int
+    load_s: float
+    gap: float
+
+    def metrics(self) -> dict[str, float]:
+        """Under the names that are logged."""
+        return {"sync/bytes": self.num_bytes, "sync/seconds": self.load_s, "sync/gap": self.gap}
+
+
 class Prover:
     """Sends policies to one engine, each with its proof."""
 
@@ -40,39 +77,26 @@ class Prover:
         self.engine = engine
         self._moved: float | None = None
 
-    def prove(
-        self,
-        state: AdapterState,
-        canary: Sequence[Sequence[int]],
-        expected: Rows,
-        *,
-        bound: float,
-    ) -> tuple[Delivery, float]:
-        """Send `state` and prove that the engine runs it.
-
-        Args:
-            canary: token sequences; the same ones were scored by the trainer.
-            expected: the trainer's log-probs for them under `state`.
-            bound: largest absolute log-prob difference accepted.
-
-        Returns:
-            The engine's receipt, and the largest difference found.
+    def prove(self, proof: Proof) -> SyncReport:
+        """Send a policy and prove that the engine runs it.
 
         Raises:
             EngineError: a digest, the kick or the canary does not agree. The run must stop.
         """
+        state, expected = proof.state, proof.expected
         delivery = self._send(state)
-        found = self.engine.logprobs(canary)
+        found = self.engine.logprobs(proof.canary)
         gap, mean = largest_gap(found, expected), mean_gap(found, expected)
-        if not gap <= bound:  # a NaN gap must fail too
+        if not gap <= proof.bound:  # a NaN gap must fail too
             raise EngineError(
-                f"canary log-probs of engine and trainer must agree within {bound:g} after sync "
-                f"of version {state.version}, they differ by {gap:.3g}: the adapter arrived but "
-                "the engine does not run it as the trainer does (dtype, module mapping or a stale "
-                "prefix cache). Raise rollout.canary_bound only if the engine's dtype explains it."
+                f"canary log-probs of engine and trainer must agree within {proof.bound:g} after "
+                f"sync of version {state.version}, they differ by {gap:.3g}: the adapter arrived "
+                "but the engine does not run it as the trainer does (dtype, module mapping or a "
+                "stale prefix cache). Raise rollout.canary_bound only if the engine's dtype "
+                "explains it."
             )
         if self._moved is None:
-            self._moved = self._kick(state, canary, found, mean)
+            self._moved = self._kick(state, proof.canary, found, mean)
         if not mean <= AGREED * self._moved:
             raise EngineError(
                 f"canary log-probs of engine and trainer must differ by at most "
@@ -80,7 +104,7 @@ class Prover:
                 f"quarter of what the engine's adapter was seen to move them by), they differ by "
                 f"{mean:.3g}: the adapter arrived but the engine samples from an older one."
             )
-        return delivery, gap
+        return SyncReport(state.num_bytes, delivery.seconds, gap)
 
     def _send(self, state: AdapterState) -> Delivery:
         delivery = self.engine.load_adapter(state)
@@ -111,18 +135,6 @@ class Prover:
             "holds the adapter and does not sample from it, as graphs do that were captured "
             "before it came: set rollout.options.enforce_eager = true, or use the hf engine."
         )
-
-
-def prove_delivery(
-    engine: RolloutEngine,
-    state: AdapterState,
-    canary: Sequence[Sequence[int]],
-    expected: Rows,
-    *,
-    bound: float,
-) -> tuple[Delivery, float]:
-    """Send one policy to an engine that was just started, with proof; see `Prover.prove`."""
-    return Prover(engine).prove(state, canary, expected, bound=bound)
 
 
 def kicked(state: AdapterState, size: float) -> AdapterState:

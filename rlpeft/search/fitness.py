@@ -16,7 +16,7 @@ from typing import Self
 
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.adapter_state import AdapterState
-from rlpeft.rollout.fleet import Fleet
+from rlpeft.rollout.fleet import ExpertFleet
 from rlpeft.rollout.groups import rollout_seed
 from rlpeft.scoring import Scores, score_groups
 from rlpeft.search.journal import Journal, Key, Outcome
@@ -77,7 +77,7 @@ class Grader:
             written down as soon as it is answered.
     """
 
-    fleet: Fleet
+    fleet: ExpertFleet
     scorer: Scores
     prompter: Prompter
     sampling: Sampling

@@ -31,8 +31,8 @@ CHOSEN = re.compile(r"\.experts\.\d+\.")
 """In the names of modules that only the tokens of their choice pass through."""
 
 
-class Learner:
-    """Moves the trainable parameters of one policy.
+class LocalLearner:
+    """Moves the trainable parameters of one policy in this process; a `protocol.Learner`.
 
     Args:
         policy: a PEFT model with one trainable adapter.

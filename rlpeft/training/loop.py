@@ -1,7 +1,7 @@
 """The RL loop, in the paper's order; every collaborator is passed in.
 
     problems  = next(batches)                     x_i and gold answers
-    sync      engine <- z_t, proven               a few hundred KB
+    sync      engine <- z_t, proven               a few hundred KB; once for each z
     groups    = fleet.rollout(problems)           y ~ π_t(·|x)
     scored    = score(groups)                     verdicts
     samples   = advantages(scored)                A
@@ -15,7 +15,7 @@ and is run again gives the same completions.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,14 +29,15 @@ from rlpeft.experts.files import ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import Measure
 from rlpeft.experts.steps import keep_step, step_folder
 from rlpeft.recipe.run import Recipe
-from rlpeft.rollout.fleet import Fleet, Proof, SyncReport
+from rlpeft.rollout.fleet import PolicyFleet
 from rlpeft.rollout.groups import greedy_sampling
+from rlpeft.rollout.proof import SyncReport
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.scoring import Scores, require_scorable
 from rlpeft.tasks.base import Task
 from rlpeft.tokens.prompter import Prompter
 from rlpeft.training.collect import Collector, collect, rollout_metrics, to_samples
-from rlpeft.training.learner import Learner
+from rlpeft.training.protocol import Learner, proof_of
 from rlpeft.types import Group
 
 
@@ -78,6 +79,10 @@ class Progress:
     stale: int = 0
 
 
+OnStep = Callable[[Progress, Mapping[str, float]], None]
+"""Is told after each step how far the run is, and what the step brought."""
+
+
 @dataclass(frozen=True)
 class Run:
     """The collaborators of one run."""
@@ -86,7 +91,7 @@ class Run:
     folder: Path
     task: Task
     learner: Learner
-    fleet: Fleet
+    fleet: PolicyFleet
     scorer: Scores
     prompter: Prompter
     recorder: Recorder
@@ -112,22 +117,33 @@ def train(run: Run) -> Iterator[tuple[Progress, dict[str, float]]]:
         After each step: the progress and the step's metrics. Stopping the iteration stops the
         run; the next call continues it.
     """
-    progress = resume(run)
+    progress, synced = resume(run), None
     if progress.step == 0 and progress.best_step < 0:
         run.recorder.rewind(-1)
-        progress, metrics = validate(run, progress, sync(run))
+        synced = sync(run)
+        progress, metrics = validate(run, progress, synced)
         run.recorder.metrics(0, metrics)
         yield progress, metrics
     while not finished(run, progress):
-        progress, metrics = train_step(run, progress)
+        progress, metrics, synced = train_step(run, progress, synced)
         save(run, progress)
         yield progress, metrics
 
 
-def train_step(run: Run, progress: Progress) -> tuple[Progress, dict[str, float]]:
-    """One step: sync, roll out, score, learn, record; validate when it is time."""
+def train_step(
+    run: Run, progress: Progress, synced: SyncReport | None
+) -> tuple[Progress, dict[str, float], SyncReport | None]:
+    """One step: sync, roll out, score, learn, record; validate when it is time.
+
+    Args:
+        synced: the proof of the learner's adapter where the engines run it already, as they do
+            after a validation. It is not sent again; its figures are those of this step, too.
+
+    Returns:
+        Progress, metrics, and the proof of the adapter as it is now if there is one.
+    """
     started, step = time.perf_counter(), progress.step + 1
-    synced = sync(run)
+    synced = synced or sync(run)
     seen = collect(run.collector, progress.cursor, step=step, version=progress.step)
     rolled_out = time.perf_counter()
     samples, advantages = to_samples(seen, run.recipe)
@@ -135,9 +151,10 @@ def train_step(run: Run, progress: Progress) -> tuple[Progress, dict[str, float]
     learned = time.perf_counter()
     metrics |= rollout_metrics(seen, progress.step) | synced.metrics()
     metrics["epoch"] = seen.cursor / len(run.collector.problems)
-    progress = replace(progress, step=step, cursor=seen.cursor)
+    progress, synced = replace(progress, step=step, cursor=seen.cursor), None
     if step % run.recipe.train.eval_every == 0 or step == run.recipe.train.steps:
-        progress, validation = validate(run, progress, sync(run))
+        synced = sync(run)
+        progress, validation = validate(run, progress, synced)
         metrics |= validation
     metrics |= {
         "perf/rollout_s": rolled_out - started,
@@ -146,14 +163,13 @@ def train_step(run: Run, progress: Progress) -> tuple[Progress, dict[str, float]
     }
     run.recorder.completions(step, seen.groups, seen.scored, advantages)
     run.recorder.metrics(step, metrics)
-    return progress, metrics
+    return progress, metrics, synced
 
 
 def sync(run: Run) -> SyncReport:
     """Make the learner's adapter the policy of every engine, with proof."""
-    state = run.learner.adapter_state()
-    expected = run.learner.logprobs(run.canary)
-    return run.fleet.sync(Proof(state, run.canary, expected, run.recipe.rollout.canary_bound))
+    bound = run.recipe.rollout.canary_bound
+    return run.fleet.sync(proof_of(run.learner, run.canary, bound=bound))
 
 
 def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress, dict[str, float]]:

@@ -1,8 +1,10 @@
 """Supervised fine-tuning with `trl.SFTTrainer`, for comparison with RL under equal conditions.
 
 TRL drives the loop and computes the loss (on completions alone); policy, optimizer, schedule and
-state are the learner's, validation, records and checkpoints the trainer's. So a supervised run
-leaves what a run of RL leaves, and continues as exactly.
+state are the learner's, validation, records and checkpoints the loop's. So a supervised run
+leaves what a run of RL leaves, and continues as exactly. All of that asks the learner for no more
+than `rlpeft.training.protocol` gives; TRL's trainer itself steps a model and an optimizer that it
+holds, which only a learner of this process has.
 
 Rows are tokenised as rollouts are: the prompt as the engine is given it, then the completion and
 the token that ends it. Their order is a function of `train.seed`, as in RL.
@@ -10,7 +12,7 @@ the token that ends it. Their order is a function of `train.seed`, as in RL.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,11 +29,9 @@ from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import continuation_ids, turn_end
 from rlpeft.tokens.specials import require_meant
 from rlpeft.training.collect import draw
-from rlpeft.training.learner import Learner
-from rlpeft.training.loop import Progress, Run, finished, resume, save, sync, validate
+from rlpeft.training.learner import LocalLearner
+from rlpeft.training.loop import OnStep, Progress, Run, finished, resume, save, sync, validate
 from rlpeft.types import Problem
-
-OnStep = Callable[[Progress, Mapping[str, float]], None]
 
 IGNORED = -100
 """Label of a token that is not learned, as in transformers."""
@@ -40,7 +40,7 @@ Row = dict[str, list[int]]
 """`input_ids`, and `labels`: the same, with -100 at the prompt."""
 
 
-def supervise(run: Run, on_step: OnStep) -> None:
+def teach(run: Run, on_step: OnStep) -> None:
     """Train to the end, from the newest checkpoint if there is one.
 
     Raises:
@@ -53,9 +53,16 @@ def supervise(run: Run, on_step: OnStep) -> None:
         run.recorder.metrics(0, metrics)
         on_step(progress, metrics)
     if not finished(run, progress):
+        learner = own_learner(run)
         with torch.random.fork_rng():
-            Teacher(run, progress, on_step).train()
-        run.learner.policy.eval()
+            Teacher(run, learner, progress, on_step).train()
+        learner.policy.eval()
+
+
+def own_learner(run: Run) -> LocalLearner:
+    """The run's learner, of this process as TRL needs it."""
+    assert isinstance(run.learner, LocalLearner), "supervised runs have no actors"
+    return run.learner
 
 
 def training_rows(
@@ -141,15 +148,19 @@ def sft_config(recipe: Recipe) -> SftConfig:
 class Teacher(SFTTrainer):
     """`SFTTrainer` on a run's learner: rows in our order, and what the adapter's method adds."""
 
-    def __init__(self, run: Run, progress: Progress, on_step: OnStep) -> None:
-        self.learner: Learner = run.learner
+    def __init__(
+        self, run: Run, learner: LocalLearner, progress: Progress, on_step: OnStep
+    ) -> None:
+        self.learner = learner
         super().__init__(
-            self.learner.policy,
-            args=_arguments(run, progress.step),
-            train_dataset=Dataset.from_list(_remaining_rows(run, progress)),
+            learner.policy,
+            args=_arguments(run, progress.step, is_on_cpu=learner.device.type == "cpu"),
+            train_dataset=Dataset.from_list(
+                _remaining_rows(run, progress, context_length(learner.policy.config))
+            ),
             processing_class=run.prompter.tokenizer,
-            optimizers=(self.learner.optimizer, self.learner.schedule),
-            callbacks=[EachStep(run, progress, on_step)],
+            optimizers=(learner.optimizer, learner.schedule),
+            callbacks=[EachStep(run, learner, progress, on_step)],
         )
         self.remove_callback(PrinterCallback)  # standard output is the user's
 
@@ -166,28 +177,30 @@ class Teacher(SFTTrainer):
 class EachStep(TrainerCallback):
     """What follows each optimizer step: records, validation, checkpoint."""
 
-    def __init__(self, run: Run, progress: Progress, on_step: OnStep) -> None:
-        self.run, self.progress, self.on_step = run, progress, on_step
+    def __init__(
+        self, run: Run, learner: LocalLearner, progress: Progress, on_step: OnStep
+    ) -> None:
+        self.run, self.learner, self.progress, self.on_step = run, learner, progress, on_step
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Refuse a gradient that is not finite."""
-        self.run.learner.check_gradients()
+        self.learner.check_gradients()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """One step is done; TRL also logs a summary at the end, which has no loss."""
         if "loss" not in logs:
             return
         run, train = self.run, self.run.recipe.train
-        run.learner.num_steps += 1
-        step = run.learner.num_steps
+        self.learner.num_steps += 1
+        step = self.learner.num_steps
         progress = replace(self.progress, step=step, cursor=step * train.prompts_per_step)
         metrics = {name: float(value) for name, value in logs.items()}
         metrics["epoch"] = progress.cursor / len(run.task.split("train"))
-        metrics |= run.learner.adapter_metrics()
+        metrics |= self.learner.adapter_metrics()
         if step % train.eval_every == 0 or step == train.steps:
-            run.learner.policy.eval()
+            self.learner.policy.eval()
             progress, validation = validate(run, progress, sync(run))
-            run.learner.policy.train()
+            self.learner.policy.train()
             metrics |= validation
         run.recorder.metrics(step, metrics)
         save(run, progress)
@@ -196,7 +209,7 @@ class EachStep(TrainerCallback):
         control.should_training_stop = finished(run, progress)
 
 
-def _arguments(run: Run, done: int) -> SFTConfig:
+def _arguments(run: Run, done: int, *, is_on_cpu: bool) -> SFTConfig:
     """Everything that TRL's defaults would decide otherwise."""
     recipe = run.recipe
     micro_batch = sft_config(recipe).micro_batch
@@ -211,7 +224,7 @@ def _arguments(run: Run, done: int) -> SFTConfig:
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         seed=recipe.train.seed,
-        use_cpu=run.learner.device.type == "cpu",
+        use_cpu=is_on_cpu,
         bf16=False,
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -221,9 +234,8 @@ def _arguments(run: Run, done: int) -> SFTConfig:
     )
 
 
-def _remaining_rows(run: Run, progress: Progress) -> list[Row]:
+def _remaining_rows(run: Run, progress: Progress, context: int) -> list[Row]:
     recipe = run.recipe
     count = (recipe.train.steps - progress.step) * recipe.train.prompts_per_step
     problems = draw(run.task.split("train"), progress.cursor, count, recipe.train.seed)
-    context = context_length(run.learner.policy.config)
     return training_rows(recipe, problems, run.prompter, context=context)

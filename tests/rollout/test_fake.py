@@ -6,7 +6,7 @@ import torch
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.rollout.fake import FakeEngine, Faults
-from rlpeft.rollout.proof import prove_delivery
+from rlpeft.rollout.proof import Proof, Prover
 from rlpeft.types import FinishReason, Request, Sampling
 
 CANARY = [[1, 2, 3]]
@@ -20,6 +20,10 @@ def echo(request, seed):
 
 def state(version=3):
     return AdapterState({"peft_type": "SVF"}, {"z": torch.ones(4)}, version)
+
+
+def proof():
+    return Proof(state(), CANARY, [[0.0, 0.0]], bound=1e-6)
 
 
 def test_answers_come_in_request_order_then_seed_order():
@@ -46,20 +50,19 @@ def test_it_remembers_what_it_was_sent():
 
 
 def test_an_honest_one_proves_delivery():
-    _, gap = prove_delivery(FakeEngine(echo), state(), CANARY, [[0.0, 0.0]], bound=1e-6)
-    assert gap == 0
+    assert Prover(FakeEngine(echo)).prove(proof()).gap == 0
 
 
 def test_a_false_digest_fails_the_proof():
     engine = FakeEngine(echo, faults=Faults(digest="f" * 64))
     with pytest.raises(EngineError, match="was not delivered"):
-        prove_delivery(engine, state(), CANARY, [[0.0, 0.0]], bound=1e-6)
+        Prover(engine).prove(proof())
 
 
 def test_other_log_probs_fail_the_proof():
     engine = FakeEngine(echo, logprobs=lambda rows: [[0.0, float("nan")] for _ in rows])
     with pytest.raises(EngineError, match="canary"):
-        prove_delivery(engine, state(), CANARY, [[0.0, 0.0]], bound=1e-6)
+        Prover(engine).prove(proof())
 
 
 def test_a_stale_one_answers_with_an_older_version():

@@ -12,7 +12,7 @@ from rlpeft.errors import EngineError
 from rlpeft.recipe.run import LoraFamilyAdapter, SvfAdapter, load_recipe
 from rlpeft.rollout.engine import Delivery
 from rlpeft.rollout.hf.engine import HfEngine
-from rlpeft.rollout.proof import Prover, kicked
+from rlpeft.rollout.proof import Proof, Prover, kicked
 
 CANARY = [[1, 7, 9, 22, 31, 4], [1, 8, 40, 12]]
 LOOSEST = max(load_recipe(find_recipe(name)).rollout.canary_bound for name in recipe_names())
@@ -59,7 +59,7 @@ def scaled(learner: HfEngine, share: float, version: int) -> AdapterState:
 
 
 def prove(prover: Prover, learner: HfEngine, state: AdapterState, bound: float = LOOSEST) -> float:
-    return prover.prove(state, CANARY, learner.logprobs(CANARY), bound=bound)[1]
+    return prover.prove(Proof(state, CANARY, learner.logprobs(CANARY), bound)).gap
 
 
 @pytest.mark.parametrize("adapter", [SvfAdapter(), LoraFamilyAdapter(type="lora", rank=4)])

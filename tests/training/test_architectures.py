@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from rlpeft.adapters.policy import attach_adapter
 from rlpeft.errors import ModelError
 from rlpeft.recipe.run import LearnerConfig, LoraFamilyAdapter, LossConfig
-from rlpeft.training.learner import Learner
+from rlpeft.training.learner import LocalLearner
 from rlpeft.training.packing import Sample, pack
 
 LATENT = {
@@ -131,7 +131,7 @@ REFUSED = [
 def learner(base, **options):
     policy = attach_adapter(base, LoraFamilyAdapter(type="lora", rank=2), seed=0)
     config = LearnerConfig(**options)
-    return Learner(policy, config, LossConfig(), total_steps=1, temperature=1.0)
+    return LocalLearner(policy, config, LossConfig(), total_steps=1, temperature=1.0)
 
 
 def samples():

@@ -16,7 +16,7 @@ from rlpeft.recipe.run import (
     MoSLoraAdapter,
     SvfAdapter,
 )
-from rlpeft.training.learner import Learner
+from rlpeft.training.learner import LocalLearner
 from rlpeft.training.packing import Sample
 
 SAMPLES = [
@@ -30,7 +30,7 @@ SAMPLES = [
 def make(llama, *, adapter=None, loss=None, total_steps=10, temperature=1.0, **options):
     policy = attach_adapter(llama(), adapter or SvfAdapter(), seed=0)
     config = LearnerConfig(**({"lr": 0.05} | options))
-    return Learner(
+    return LocalLearner(
         policy, config, loss or LossConfig(), total_steps=total_steps, temperature=temperature
     )
 
@@ -228,13 +228,13 @@ def test_a_model_that_changes_its_logits_afterwards_is_refused(llama):
     base.lm_head.register_forward_hook(lambda module, args, output: output)
     base.register_forward_hook(lambda m, a, output: setattr(output, "logits", output.logits * 2))
     with pytest.raises(ModelError, match="makes others from the same hidden states"):
-        Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+        LocalLearner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
 
 
 def test_an_adapter_on_the_output_head_is_refused(llama):
     policy = attach_adapter(llama(), SvfAdapter(targets=("q_proj", "lm_head")), seed=0)
     with pytest.raises(ModelError, match="output head must be frozen"):
-        Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+        LocalLearner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
 
 
 class Cut(nn.Linear):
@@ -256,14 +256,14 @@ def test_a_layer_that_cuts_gradients_is_refused_before_the_first_step(llama, ada
     base.model.layers[1].mlp.up_proj = cut.requires_grad_(False)
     policy = attach_adapter(base, adapter, seed=0)
     with pytest.raises(ModelError, match=r"must pass gradients on.*Cut .*layers\.1\.mlp\.up_proj"):
-        Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+        LocalLearner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
 
 
 def test_4_bit_layers_are_kept_from_repacking_their_weights(llama):
     base = llama()
     base.model.layers[0].mlp.up_proj.support_avx512bf16_for_cpu = True
     policy = attach_adapter(base, LoraFamilyAdapter(type="lora"), seed=0)
-    Learner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
+    LocalLearner(policy, LearnerConfig(), LossConfig(), total_steps=1, temperature=1.0)
     assert base.model.layers[0].mlp.up_proj.base_layer.support_avx512bf16_for_cpu is False
 
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from rlpeft.adapters.policy import attach_adapter
 from rlpeft.errors import ModelError
 from rlpeft.recipe.run import HypLoraAdapter, LearnerConfig, LossConfig, MoSLoraAdapter
-from rlpeft.training.learner import Learner
+from rlpeft.training.learner import LocalLearner
 from rlpeft.training.packing import Sample, pack
 
 SAMPLES = [
@@ -26,7 +26,7 @@ def make(llama, adapter, **options):
     loss = options.pop("loss", LossConfig())
     policy = attach_adapter(llama(), adapter, seed=0)
     config = LearnerConfig(**({"lr": 0.05} | options))
-    learner = Learner(policy, config, loss, total_steps=10, temperature=1.0)
+    learner = LocalLearner(policy, config, loss, total_steps=10, temperature=1.0)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for p in learner.parameters.values():

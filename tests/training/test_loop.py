@@ -21,7 +21,7 @@ from rlpeft.runs.checkpoint import save_checkpoint
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.tokens.prompter import Prompter
 from rlpeft.training.collect import draw
-from rlpeft.training.learner import Learner
+from rlpeft.training.learner import LocalLearner
 from rlpeft.training.loop import Run, resume, train
 from rlpeft.types import FinishReason, Problem
 
@@ -77,7 +77,7 @@ def make(llama, folder, script=by_parity, *, faults=None, **sections):
     for name, section in sections.items():
         tree[name] = tree.get(name, {}) | section
     recipe = parse_recipe(tree, source="test")
-    learner = Learner(
+    learner = LocalLearner(
         attach_adapter(llama(), recipe.adapter, seed=0),
         recipe.learner,
         recipe.loss,
@@ -121,12 +121,38 @@ def test_steps_are_run_recorded_and_checkpointed(llama, tmp_path):
     ]
 
 
-def test_every_step_syncs_the_adapter_it_samples_from(llama, tmp_path):
+def test_every_step_syncs_the_adapter_it_samples_from_once(llama, tmp_path):
+    """Also where a validation has sent it before."""
     run = make(llama, tmp_path)
     list(train(run))
     states: list[AdapterState] = run.fleet.engine.states
-    assert [state.version for state in states] == [0, 0, 1, 2, 2, 3, 4]
+    assert [state.version for state in states] == [0, 1, 2, 3, 4]
     assert len({state.digest for state in states}) == 5
+
+
+class Counted(LocalFleet):
+    """Each sync takes a second more than the last."""
+
+    def __init__(self, engine):
+        super().__init__(engine)
+        self.syncs = 0
+
+    def sync(self, proof):
+        self.syncs += 1
+        return replace(super().sync(proof), load_s=float(self.syncs))
+
+
+def test_a_step_whose_adapter_was_sent_before_records_the_proof_that_stands(llama, tmp_path):
+    run = make(llama, tmp_path)
+    run = replace(run, fleet=Counted(run.fleet.engine))
+    list(train(run))
+    proven = [
+        {name: value for name, value in metrics.items() if name.startswith("sync/")}
+        for _, metrics in run.recorder.rows
+    ]
+    assert [found["sync/seconds"] for found in proven] == [1, 1, 3, 3, 5]
+    assert proven[1] == proven[0]
+    assert all(found.keys() == {"sync/bytes", "sync/seconds", "sync/gap"} for found in proven)
 
 
 def test_metrics_carry_the_names_users_know(llama, tmp_path):

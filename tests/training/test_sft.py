@@ -13,7 +13,7 @@ from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.records import read_metrics
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.collect import draw
-from rlpeft.training.sft import supervise, training_rows
+from rlpeft.training.sft import teach, training_rows
 
 # TRL and accelerate warn about their own options and about a machine without CUDA.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -134,7 +134,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_moves(supervis
 
     def loop(this, on_step):
         kept.append(this.learner)
-        supervise(this, on_step)
+        teach(this, on_step)
 
     with pytest.raises(ModelError, match=r"layers\.1\.self_attn\.q_proj"):
         train_run(recipe, tmp_path, ray=False, on_step=spoil, loop=loop)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jobs.cluster.fleet import RayFleet, RemoteEngine, share
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError, EngineError
-from rlpeft.rollout.fleet import Proof
+from rlpeft.rollout.proof import Proof
 from rlpeft.types import Request, Sampling
 
 SAMPLING = Sampling(max_tokens=4)

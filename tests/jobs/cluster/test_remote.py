@@ -1,14 +1,97 @@
-"""Reward workers: rows shared out and put together again, judged as one batch."""
+"""What lives in actors, by the methods of its protocol; reward workers, judged as one batch."""
+
+from typing import Protocol
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cluster.remote import RemoteScorer, joined, slices
+from jobs.cluster.remote import Remote, RemoteScorer, joined, methods_of, slices
 from rewards.dialects import Rollouts
 from rewards.errors import RewardError
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rewards.verdict import Verdict, VerdictKind
+from rlpeft.errors import ClusterError, ModelError
+from rlpeft.training.learner import LocalLearner
+from rlpeft.training.protocol import Learner
+
+
+class Counts(Protocol):
+    """Stands for a learner with one method more than ours."""
+
+    def add(self, number: int) -> int: ...
+
+    def refuse(self) -> None: ...
+
+
+@pytest.fixture
+def remote(cluster):
+    """A maker of objects in actors that have the methods of `Counts`."""
+    import ray
+
+    from jobs.cluster.actors import Actor
+
+    def build():
+        from rlpeft.errors import ModelError
+
+        class Counter:
+            total = 0
+
+            def add(self, number):
+                self.total += number
+                return self.total
+
+            def refuse(self):
+                raise ModelError("no.")
+
+            def die(self):
+                import os
+
+                os._exit(1)
+
+        return Counter()
+
+    def make(protocol=Counts, build=build):
+        actor = ray.remote(Actor).options(num_cpus=1).remote(build, 1)
+        return Remote(protocol, actor, "the counter")
+
+    return make
+
+
+def test_the_learner_of_this_process_has_every_method_of_the_protocol():
+    assert methods_of(Learner) >= {"step", "state_dict"}
+    assert all(callable(getattr(LocalLearner, method)) for method in methods_of(Learner))
+
+
+@pytest.mark.ray
+def test_an_object_in_an_actor_has_the_methods_of_its_protocol_and_its_errors(remote):
+    counter = remote()
+    counter.ready()
+    assert [counter.add(2), counter.add(3)] == [2, 5]
+    with pytest.raises(ModelError, match=r"^no\.$"):
+        counter.refuse()
+    with pytest.raises(AttributeError, match="the counter has no method 'die'"):
+        counter.die()
+
+
+@pytest.mark.ray
+def test_an_object_whose_actor_is_gone_is_told_by_its_name(remote):
+    class Deadly(Counts, Protocol):
+        def die(self) -> None: ...
+
+    with pytest.raises(ClusterError, match="the counter must stay alive, it is gone"):
+        remote(Deadly).die()
+
+
+@pytest.mark.ray
+def test_an_object_that_cannot_be_built_says_why(remote):
+    def build():
+        from rlpeft.errors import ModelError
+
+        raise ModelError("no such model.")
+
+    with pytest.raises(ModelError, match=r"^no such model\.$"):
+        remote(build=build).ready()
 
 
 @given(st.integers(0, 200), st.integers(1, 9))

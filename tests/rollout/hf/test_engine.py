@@ -11,7 +11,7 @@ from rlpeft.errors import EngineError
 from rlpeft.recipe.run import SvfAdapter
 from rlpeft.rollout.hf.decoding import Sampler
 from rlpeft.rollout.hf.engine import HfEngine
-from rlpeft.rollout.proof import prove_delivery
+from rlpeft.rollout.proof import Proof, Prover
 from rlpeft.types import FinishReason, Request, Sampling
 
 
@@ -174,9 +174,9 @@ def test_delivery_is_proved_and_changes_the_policy(llama):
     before = engine.logprobs(canary)
     state = bent_state(trainer)
     trainer.load_adapter(state)
-    delivery, gap = prove_delivery(engine, state, canary, trainer.logprobs(canary), bound=1e-4)
-    assert delivery.digest == state.digest
-    assert gap <= 1e-4
+    report = Prover(engine).prove(Proof(state, canary, trainer.logprobs(canary), bound=1e-4))
+    assert report.num_bytes == state.num_bytes
+    assert report.gap <= 1e-4
     assert engine.logprobs(canary) != before
 
 
@@ -185,7 +185,7 @@ def test_an_engine_of_another_base_cannot_prove_delivery(llama):
     state = bent_state(trainer)
     canary = [[1, 7, 9]]
     with pytest.raises(EngineError, match="canary log-probs"):
-        prove_delivery(engine, state, canary, trainer.logprobs(canary), bound=1e-3)
+        Prover(engine).prove(Proof(state, canary, trainer.logprobs(canary), bound=1e-3))
 
 
 def test_an_adapter_of_other_modules_is_refused(llama):

@@ -18,7 +18,7 @@ from rlpeft.models.folder import resolve_model
 from rlpeft.models.gap import largest_gap
 from rlpeft.models.load import load_base_model
 from rlpeft.recipe.run import SvfAdapter
-from rlpeft.rollout.proof import Prover
+from rlpeft.rollout.proof import Proof, Prover
 from rlpeft.rollout.vllm.engine import VllmEngine
 from rlpeft.types import Request, Sampling
 
@@ -88,7 +88,7 @@ def test_a_compiled_engine_in_bfloat16_is_proven_at_its_start_and_at_every_sync(
         prover = Prover(engine)
         for version in range(3):
             state = adapter_state(policy, version)
-            prover.prove(state, CANARY, sequence_logprobs(policy, CANARY), bound=1.0)
+            prover.prove(Proof(state, CANARY, sequence_logprobs(policy, CANARY), bound=1.0))
             for parameter in policy.parameters():
                 if parameter.requires_grad:
                     parameter.data *= 1.02

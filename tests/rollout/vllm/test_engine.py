@@ -24,7 +24,7 @@ from rlpeft.adapters import SvfConfig
 from rlpeft.adapters.policy import adapter_state
 from rlpeft.errors import EngineError
 from rlpeft.models.gap import largest_gap
-from rlpeft.rollout.proof import prove_delivery
+from rlpeft.rollout.proof import Proof, Prover
 from rlpeft.rollout.vllm.engine import VllmEngine
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
@@ -161,17 +161,15 @@ def test_z_of_one_is_the_base_again(engine: VllmEngine, policy: PeftModel) -> No
 def test_delivery_is_proven(engine: VllmEngine, policy: PeftModel) -> None:
     state = states(policy, scale=0.2)
     expected = [logprobs(policy, PROMPT)]
-    delivery, found = prove_delivery(engine, state, [PROMPT], expected, bound=BOUND)
-    assert delivery.digest == state.digest
-    assert found <= BOUND
+    assert Prover(engine).prove(Proof(state, [PROMPT], expected, bound=BOUND)).gap <= BOUND
 
 
 def test_a_canary_of_another_policy_stops_the_run(engine: VllmEngine, policy: PeftModel) -> None:
     other = states(policy, scale=0.2, seed=1)
     expected = [logprobs(policy, PROMPT)]
     with pytest.raises(EngineError, match="canary"):
-        prove_delivery(engine, states(policy, scale=0.2), [PROMPT], expected, bound=BOUND)
-    prove_delivery(engine, other, [PROMPT], expected, bound=BOUND)
+        Prover(engine).prove(Proof(states(policy, scale=0.2), [PROMPT], expected, bound=BOUND))
+    Prover(engine).prove(Proof(other, [PROMPT], expected, bound=BOUND))
 
 
 def test_an_incomplete_state_is_refused_and_the_old_policy_stays(

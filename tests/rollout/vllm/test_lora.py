@@ -18,7 +18,7 @@ from rlpeft.models.folder import resolve_model
 from rlpeft.models.gap import largest_gap
 from rlpeft.models.load import load_base_model
 from rlpeft.recipe.run import LoraFamilyAdapter
-from rlpeft.rollout.proof import prove_delivery
+from rlpeft.rollout.proof import Proof, Prover
 from rlpeft.rollout.vllm.engine import VllmEngine
 from rlpeft.types import Request, Sampling
 
@@ -51,8 +51,7 @@ def engine(policy: PeftModel) -> Iterator[VllmEngine]:
 
 def test_lora_in_dense_form_is_pefts_lora(engine: VllmEngine, policy: PeftModel) -> None:
     state, expected = adapter_state(policy, 3), sequence_logprobs(policy, [PROMPT])
-    delivery, _ = prove_delivery(engine, state, [PROMPT], expected, bound=1e-4)
-    assert delivery.digest == state.digest
+    Prover(engine).prove(Proof(state, [PROMPT], expected, bound=1e-4))
     with policy.disable_adapter():
         assert largest_gap(sequence_logprobs(policy, [PROMPT]), expected) > 0.1
 
