@@ -6,7 +6,6 @@ module; `auto` is one more, and two passes happen behind the engine client, for 
 
 from __future__ import annotations
 
-import json
 import os
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Collection, Mapping
@@ -36,8 +35,9 @@ from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.rollout.ends import read_stops
 from rlpeft.rollout.hf.engine import HfEngine
 from rlpeft.rollout.vllm import register
+from rlpeft.rollout.vllm.calls import Call, answer, experts_call, load_call, watch_call
 from rlpeft.rollout.vllm.core import reason
-from rlpeft.rollout.vllm.experts import EmptyLoras, payload, stacked_payload
+from rlpeft.rollout.vllm.experts import EmptyLoras
 from rlpeft.rollout.vllm.internals import check_version
 from rlpeft.rollout.vllm.plan import choose_form, read_config
 from rlpeft.rollout.vllm.start import expert_arguments, llm_arguments, plugin_arguments
@@ -235,24 +235,20 @@ def _client(served: Served, hf_engine: HfEngine | None) -> Any:
 
 async def _load(client: Any, served: Served) -> None:
     """Send base and experts to the workers, before vLLM is told of them as LoRA modules."""
-    await client.collective_rpc("rlpeft_watch", args=(os.getpid(),))
-    factors = json.dumps(dict(served.base.factors))
-    await _call(client, "rlpeft_load", payload(served.base), factors)
+    await _said(client, watch_call())
+    answer(await _said(client, load_call(served.base, served.base.factors)))
     # `auto` has a slot, which no request runs: it has become another model by then.
     held = dict(served.experts) | ({AUTO: served.base} if served.first_pass else {})
-    ids = json.dumps([*range(1, len(held) + 1)])
-    answer = await _call(client, "rlpeft_experts", stacked_payload(held), ids, factors)
-    for (name, state), digest in zip(held.items(), answer["digests"], strict=True):
+    replies = await _said(client, experts_call(held, range(1, len(held) + 1)))
+    for (name, state), digest in zip(held.items(), answer(replies)["digests"], strict=True):
         if digest != state.digest:
             raise EngineError(f"vLLM must hold expert {name!r} as sent, its digest differs.")
 
 
-async def _call(client: EngineClient, method: str, *arguments: Any) -> dict[str, Any]:
-    answer = json.loads((await client.collective_rpc(method, args=arguments))[0])
-    if "error" in answer:
-        raise EngineError(answer["error"])
-    found: dict[str, Any] = answer
-    return found
+async def _said(client: EngineClient, call: Call) -> list[str]:
+    """The workers' replies."""
+    replies: list[str] = await client.collective_rpc(call.method, args=call.args)
+    return replies
 
 
 def engine_arguments(served: Served) -> AsyncEngineArgs:

@@ -18,6 +18,7 @@ from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlpeft.errors import EngineDiedError, EngineError
+from rlpeft.rollout.vllm.calls import watch_call
 from rlpeft.rollout.vllm.internals import core_processes, wake_callers_at_death
 from rlpeft.rollout.vllm.log import VllmLog
 from rlpeft.rollout.vllm.start import environment
@@ -69,7 +70,8 @@ class Core:
         self.vocabulary = int(self._llm.model_config.get_vocab_size())
         if cores:
             threading.Thread(target=wake_callers_at_death, args=(self._llm,), daemon=True).start()
-        self._llm.collective_rpc("rlpeft_watch", args=(os.getpid(),))
+        watch = watch_call()
+        self._llm.collective_rpc(watch.method, args=watch.args)
         self.log.mark()
 
     @contextmanager

@@ -7,7 +7,6 @@ generation config decides anything.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +23,9 @@ from rlpeft.rollout.ends import Stops, read_stops
 from rlpeft.rollout.engine import Delivery, check_experts, check_sampling, check_tokens
 from rlpeft.rollout.text import completion_texts, prompt_ends
 from rlpeft.rollout.vllm import register
+from rlpeft.rollout.vllm.calls import BASE_DIGEST, answer, experts_call, load_call
 from rlpeft.rollout.vllm.core import Core
-from rlpeft.rollout.vllm.experts import EmptyLoras, payload, stacked_payload
+from rlpeft.rollout.vllm.experts import EmptyLoras
 from rlpeft.rollout.vllm.internals import check_version, forget_requests
 from rlpeft.rollout.vllm.options import check_compiled, check_experts_form, check_options
 from rlpeft.rollout.vllm.parameters import finish_reason, flat, sampled, scored
@@ -110,17 +110,14 @@ class VllmEngine:
         """Write the state into vLLM's layers and drop every cached prefix of older policies."""
         started = time.perf_counter()
         news = {k: v for k, v in state.factors.items() if self._sent_factors.get(k) != v}
-        sent = payload(state)
+        call = load_call(state, news)
         with self._core.alive() as llm:
-            replies = llm.collective_rpc("rlpeft_load", args=(sent, json.dumps(news)))
-            answer = json.loads(replies[0])
-            if "error" in answer:
-                raise EngineError(answer["error"])
+            digest = answer(llm.collective_rpc(call.method, args=call.args))["digest"]
             self._current = None  # neither policy, until nothing of the old one is cached
             if not llm.reset_prefix_cache():
                 raise EngineError("vLLM must drop its prefix cache at a sync, it refused to.")
         self._sent_factors = dict(state.factors)
-        self._current = Delivery(state.version, answer["digest"], time.perf_counter() - started)
+        self._current = Delivery(state.version, digest, time.perf_counter() - started)
         return self._current
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
@@ -135,13 +132,10 @@ class VllmEngine:
         started = time.perf_counter()
         loras = self._loras = self._loras or EmptyLoras(next(iter(_first(experts).tensors)))
         ids = loras.new_ids(len(experts))
-        factors = {k: v for state in experts.values() for k, v in state.factors.items()}
+        call = experts_call(experts, ids)
         with self._core.alive() as llm:
-            arguments = (stacked_payload(experts), json.dumps(ids), json.dumps(factors))
-            answer = json.loads(llm.collective_rpc("rlpeft_experts", args=arguments)[0])
-        if "error" in answer:
-            raise EngineError(answer["error"])
-        seconds, digests = time.perf_counter() - started, answer["digests"]
+            digests = answer(llm.collective_rpc(call.method, args=call.args))["digests"]
+        seconds = time.perf_counter() - started
         self._experts = {
             name: (
                 loras.request(name, number, digest),
@@ -201,7 +195,7 @@ class VllmEngine:
     def base_digest(self) -> str:
         """SHA-256 (hex) of the frozen weights under the adapter, as the workers hold them."""
         with self._core.alive() as llm:
-            return llm.collective_rpc("rlpeft_base_digest")[0]
+            return llm.collective_rpc(BASE_DIGEST.method)[0]
 
     def close(self) -> None:
         """End vLLM and every process it started."""

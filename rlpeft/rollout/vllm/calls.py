@@ -1,0 +1,62 @@
+"""What is asked of vLLM's workers, and how their answers are read; `worker` is the other end.
+
+The engine waits for `collective_rpc`, the server awaits it: both send what is made here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlpeft.adapter_state import AdapterState
+from rlpeft.errors import EngineError
+from rlpeft.rollout.vllm.experts import payload, stacked_payload
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A method of `worker.AdapterWorker`, and what it is given."""
+
+    method: str
+    args: tuple[bytes | str | int, ...] = ()
+
+
+BASE_DIGEST = Call("rlpeft_base_digest")
+"""Its answer is the digest itself."""
+
+
+def load_call(state: AdapterState, factors: Mapping[str, str]) -> Call:
+    """Make a state the policy; the answer has its `digest`.
+
+    Args:
+        factors: those of the state; may leave out what the workers were told before.
+    """
+    return Call("rlpeft_load", (payload(state), json.dumps(dict(factors))))
+
+
+def experts_call(experts: Mapping[str, AdapterState], ids: Sequence[int]) -> Call:
+    """Hold experts under these LoRA ids; the answer has their `digests`, in order."""
+    factors = {name: f for state in experts.values() for name, f in state.factors.items()}
+    return Call(
+        "rlpeft_experts", (stacked_payload(experts), json.dumps(list(ids)), json.dumps(factors))
+    )
+
+
+def watch_call() -> Call:
+    """Have the workers end when this process is gone."""
+    return Call("rlpeft_watch", (os.getpid(),))
+
+
+def answer(replies: Sequence[str]) -> dict[str, Any]:
+    """The workers' answer.
+
+    Raises:
+        EngineError: they refused; nothing has changed in them.
+    """
+    found: dict[str, Any] = json.loads(replies[0])
+    if "error" in found:
+        raise EngineError(found["error"])
+    return found
