@@ -7,6 +7,7 @@ fleet cannot tell them apart, and asks for no more of one than it uses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
@@ -15,13 +16,35 @@ from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.rollout.proof import Proof, Prover, SyncReport
 from rlpeft.types import Completion, Request, Sampling
 
+Answer = Future[list[Completion]]
+"""What a request will have given: a completion for each of its seeds, or the engine's error."""
+
 
 class Fleet(Protocol):
     """Engines that answer."""
 
-    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """Complete each request once per seed, in request order then seed order."""
+    def submit(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
+        """Ask for each request's completions; an answer for each, in order.
+
+        Every engine that is free takes a part. `concurrent.futures.as_completed` gives answers in
+        the order in which they come; they cannot be cancelled. Requests of one call may share a
+        batch, which is cheaper than a call for each. All of them run under the policy, or the
+        experts, of this moment: the next sync waits for them.
+        """
         ...
+
+    def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Complete each request once per seed, in request order then seed order.
+
+        Raises:
+            EngineError: an engine refuses a request.
+        """
+        answers = self.submit(requests, sampling)
+        wait(answers, return_when=FIRST_EXCEPTION)
+        for answer in answers:
+            if answer.done():
+                answer.result()  # the first error is told without waiting for the others
+        return [answer.result() for answer in answers]
 
     def close(self) -> None:
         """End all engines."""
@@ -66,8 +89,19 @@ def load_proven(engine: RolloutEngine, experts: Mapping[str, AdapterState]) -> N
             )
 
 
-class LocalFleet:
-    """One engine of this process; a `PolicyFleet` and an `ExpertFleet`."""
+def promised() -> Answer:
+    """An answer that nobody can cancel: an engine is at it."""
+    answer = Answer()
+    answer.set_running_or_notify_cancel()
+    return answer
+
+
+class LocalFleet(PolicyFleet, ExpertFleet):
+    """One engine of this process.
+
+    It answers before `submit` returns: an interrupt must find the engine in the thread that it
+    interrupts, and learner and engine would share the process's cores in any case.
+    """
 
     def __init__(self, engine: RolloutEngine) -> None:
         self.engine, self._prover = engine, Prover(engine)
@@ -79,6 +113,17 @@ class LocalFleet:
     def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
         """Load and compare digests."""
         load_proven(self.engine, experts)
+
+    def submit(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
+        """Complete each request once per seed.
+
+        Raises:
+            EngineError: the engine refuses a request.
+        """
+        answers = [promised() for _ in requests]
+        for answer, found in zip(answers, self.rollout(requests, sampling), strict=True):
+            answer.set_result(found)
+        return answers
 
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import as_completed
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cluster.fleet import RayFleet, RemoteEngine, share
+from jobs.cluster.engines import RemoteEngine
+from jobs.cluster.fleet import RayFleet, share
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError, EngineError
 from rlpeft.rollout.proof import Proof
@@ -56,18 +58,23 @@ def builder(tmp_path, *, when="rollout", fate=None, times=1):
     """
 
     def build():
+        import os
+        import time
+
         from rlpeft.rollout.fake import FakeEngine
         from rlpeft.types import FinishReason
 
         def script(request, seed):
+            if request.id.startswith("slow"):
+                time.sleep(1.0)
             text = f"{request.id}:{seed}"
             return (seed,), (-0.5,), text, FinishReason.STOP
 
         class Doomed(FakeEngine):
             def rollout(self, requests, sampling):
-                for request in requests:
-                    with (tmp_path / "asked").open("a") as file:
-                        file.write(f"{request.id}\n")
+                for name in ("asked", f"asked-{os.getpid()}"):
+                    with (tmp_path / name).open("a") as file:
+                        file.write("".join(f"{request.id}\n" for request in requests))
                 meet("rollout")
                 return super().rollout(requests, sampling)
 
@@ -120,6 +127,47 @@ def test_answers_come_in_request_order_then_seed_order(fleet_of, tmp_path):
     fleet = fleet_of(builder(tmp_path), num_engines=2)
     fleet.sync(proof())
     assert answers(fleet) == EXPECTED
+
+
+SLOW, QUICK = Request("slow", (1,), (0,)), [Request(f"r/{i}", (1,), (0,)) for i in range(4)]
+
+
+@pytest.mark.ray
+def test_an_engine_that_is_free_takes_what_waits_and_answers_come_as_they_are_done(
+    fleet_of, tmp_path
+):
+    fleet = fleet_of(builder(tmp_path), num_engines=2)
+    fleet.sync(proof())
+    started = time.monotonic()
+    asked = {}
+    for request in [SLOW, *QUICK]:  # a call each
+        asked |= dict.fromkeys(fleet.submit([request], SAMPLING), request.id)
+    assert time.monotonic() - started < 0.5, "nobody waited"
+    assert [asked[answer] for answer in as_completed(asked)] == [*(r.id for r in QUICK), "slow"]
+    shares = sorted(len(path.read_text().split()) for path in tmp_path.glob("asked-*"))
+    assert shares == [1, 4]
+
+
+@pytest.mark.ray
+def test_what_was_asked_for_before_a_sync_runs_the_policy_of_that_moment(fleet_of, tmp_path):
+    fleet = fleet_of(builder(tmp_path))
+    fleet.sync(proof(version=1))
+    answers = [a for request in [SLOW, *QUICK] for a in fleet.submit([request], SAMPLING)]
+    fleet.sync(proof(version=2))
+    assert {c.version for answer in answers for c in answer.result(timeout=0)} == {1}
+    assert {c.version for group in fleet.rollout(QUICK, SAMPLING) for c in group} == {2}
+
+
+@pytest.mark.ray
+def test_a_fleet_that_is_closed_lets_nobody_wait(fleet_of, tmp_path):
+    fleet = fleet_of(builder(tmp_path, fate=killed, times=99))
+    fleet.sync(proof())
+    fleet.engines[0].max_deaths = 99
+    answers = [a for request in [SLOW, *QUICK] for a in fleet.submit([request], SAMPLING)]
+    fleet.close()
+    for answer in answers:
+        with pytest.raises(ClusterError, match="engine 0"):
+            answer.result(timeout=30)
 
 
 @pytest.mark.ray
