@@ -1,0 +1,41 @@
+"""The way of a recipe, from the command to the optimizer's step, stays as short as it is."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WALK = Path(__file__).parent / "walk.py"
+
+FILES, CLIMBS = 17, 13
+"""At most; see `walk.py` for what they count. Before there were rooms: 18 and 16."""
+
+
+@pytest.fixture(scope="module")
+def walk():
+    """What `walk.py` counts, in a process of its own: nothing is imported or cached there."""
+    small = ("task.num_validation=4", "train.prompts_per_step=2", "train.group_size=2")
+    command = [sys.executable, WALK, "quickstart", "--json"]
+    command += [word for change in small for word in ("--set", change)]
+    paths = os.pathsep.join(map(str, (WALK.parents[2], os.environ.get("PYTHONPATH", ""))))
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_it_ends_at_the_optimizer(walk):
+    assert walk["files"][0] == "jobs/cli/__init__.py"
+    assert "rlpeft/training/learner.py" in walk["files"]
+
+
+def test_it_passes_through_few_files(walk):
+    assert len(walk["files"]) <= FILES, walk["files"]
+
+
+def test_it_seldom_climbs(walk):
+    assert len(walk["climbs"]) <= CLIMBS, walk["climbs"]
