@@ -39,8 +39,8 @@ quickstart: venv ## Train an expert on the built-in tiny model in a few minutes
 test: venv $(QUANTISED) ## Run the tests
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults
 	$(BIN)/python -m pytest tests/faults -m "not slow"
-	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_quantised.py \
-	  tests/adapters/lowrank/test_quantised.py
+	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_layer_quantised.py \
+	  tests/adapters/lowrank/test_lowrank_quantised.py
 
 faults: venv ## Try every kill, crash point, mutation and attack (an hour)
 	$(BIN)/python -m pytest tests/faults

@@ -98,7 +98,7 @@ class Walk:
         code = frame.f_code
         if event == "call" and code.co_qualname == ARRIVED:
             sys.setprofile(None)
-            for caller in self._callers(frame):
+            for caller in self._callers(frame) or ():
                 self.calls[caller.f_code].has = True
             raise Arrived
         if not self._is_function(code):
