@@ -11,15 +11,15 @@ OF_ALL = ("layout", "faults")
 
 
 def subjects(path: Path, root: Path) -> list[Path]:
-    """What a test file may test: `test_X.py` and `test_X_ASPECT.py` a module X, or the room X."""
+    """What a test file may test: `test_X.py` and `test_X_ASPECT.py` X, a module, a room or its own."""
     place = path.parent.relative_to(root / "tests")
     words = path.stem.removeprefix("test_").split("_")
     names = ["_".join(words[:number]) for number in range(1, len(words) + 1)]
     rooms = [room for room in (root / "rlpeft" / place, root / place) if room.is_dir()]
-    modules = [
-        module for room in rooms for name in names if (module := room / f"{name}.py").is_file()
-    ]
-    return modules + [room for room in rooms for name in names if name == room.name]
+    beside = [room / name for room in rooms for name in names]
+    modules = [module for path in beside if (module := path.with_suffix(".py")).is_file()]
+    own = [room for room in rooms for name in names if name == room.name]
+    return modules + [path for path in beside if path.is_dir()] + own
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def test_a_test_file_is_named_by_what_it_tests(path):
         ("room/test_some_thing_slowly.py", "rlpeft/room/some_thing.py"),
         ("room/test_room_as_a_whole.py", "rlpeft/room"),
         ("jobs/test_work.py", "jobs/work.py"),
+        ("test_room.py", "rlpeft/room"),
         ("room/test_some.py", None),
         ("room/test_nothing.py", None),
         ("test_some_thing.py", None),
