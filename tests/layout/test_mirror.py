@@ -11,7 +11,7 @@ OF_ALL = ("layout", "faults")
 
 
 def subjects(path: Path, root: Path) -> list[Path]:
-    """What a test file may test: `test_X.py` and `test_X_ASPECT.py` X, a module, a room or its own."""
+    """What `test_X.py` and `test_X_ASPECT.py` may test: X, a module, a room or their own."""
     place = path.parent.relative_to(root / "tests")
     words = path.stem.removeprefix("test_").split("_")
     names = ["_".join(words[:number]) for number in range(1, len(words) + 1)]
