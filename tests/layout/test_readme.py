@@ -87,6 +87,7 @@ def worked(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the fixture works through the main page, on however busy a machine
 def test_the_commands_of_the_main_page_run_in_order(worked):
     folder, printed = worked
     trained = {line: text for line, text in printed.items() if line.startswith("rlpeft train")}
@@ -182,6 +183,26 @@ def test_every_recipe_is_in_the_tables():
 def test_every_built_in_reward_is_in_the_tables():
     shown = re.findall(r"^\| (`.*`) \|", (ROOT / "rewards/README.md").read_text(), flags=re.M)
     assert sorted(re.findall(r"`([\w]+)`", " ".join(shown))) == sorted(REWARDS)
+
+
+def test_what_methods_can_is_what_their_records_say():
+    from rlpeft.adapters.methods import METHODS, methods
+
+    text = (ROOT / "rlpeft/adapters/README.md").read_text()
+    types = re.findall(r"^\| (`.*`) \|", text, flags=re.M)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(types))) == sorted(METHODS)
+    for method in methods():
+        can = method.is_mergeable, method.mixing, method.is_transferable, method.runs_rows
+        words = ["yes" if each else "no" for each in (*can, method.change)]
+        assert f"| {method.label} | {' | '.join(words)} |" in text
+        assert method.slice is not None
+
+
+def test_tables_to_add_a_line_to_are_where_the_main_page_says():
+    shown = re.findall(r"\| `([A-Z]+)` of \[[^]]*\]\((.*?)\) \|", MAIN.read_text())
+    assert len(shown) > 3
+    for table, file in shown:
+        assert re.search(rf"^{table}\b.* = \{{$", (ROOT / file).read_text(), flags=re.M), table
 
 
 def anchors(page: Path) -> set[str]:
