@@ -216,7 +216,7 @@ def judge(inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores) -> d
     fleet.load_experts(states)
     measures = {}
     for name in states:
-        measures[name], _, _ = evaluate(
+        measures[name], _ = evaluate(
             inputs.task.split("test"),
             fleet,
             scorer,

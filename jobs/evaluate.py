@@ -62,7 +62,7 @@ class Examiner:
     def measure(self, proof: Proof, problems: Sequence[Problem]) -> Measure:
         """What one policy's greedy answers are worth."""
         self.parts.fleet.sync(proof)
-        found, _, _ = evaluate(
+        found, _ = evaluate(
             problems,
             self.parts.fleet,
             self.parts.scorer,

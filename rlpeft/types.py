@@ -1,14 +1,18 @@
 """The records that travel between tasks, engines, rewards and the learner.
 
 All are frozen: a rollout is evidence of what a policy did, and evidence is not edited.
+
+G group member.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from rewards.verdict import Verdict
 
 Message = Mapping[str, str]
 """One chat turn: `{"role": "user", "content": "What is 3 + 4?"}`."""
@@ -133,4 +137,53 @@ class Group:
     completions: tuple[Completion, ...]
 
 
-Rows = Sequence[Mapping[str, Any]]
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """A group with what rewards said of it, member by member.
+
+    Of three answers, one right, one wrong and one that could not be scored, `rewards` is
+    `[1.0, 0.0, None]`.
+
+    Attributes:
+        verdicts: the weighted sums, [G].
+        by_reward: each reward's own verdicts, unweighted, [G] each, in the order of the recipe.
+        columns: what rewards recorded with `log_extra`, [G] each.
+    """
+
+    group: Group
+    verdicts: tuple[Verdict, ...]
+    by_reward: Mapping[str, tuple[Verdict, ...]]
+    columns: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+
+    @property
+    def rewards(self) -> list[float | None]:
+        """Scores [G]; `None` where a completion could not be scored."""
+        return [verdict.score for verdict in self.verdicts]
+
+
+@dataclass(frozen=True, slots=True)
+class AdvantagedGroup(ScoredGroup):
+    """A scored group as the learner is taught it.
+
+    Attributes:
+        advantages: of each completion in the objective, [G].
+    """
+
+    advantages: tuple[float, ...] = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroups:
+    """Groups that were scored together.
+
+    Attributes:
+        metrics: what rewards recorded of all of them with `log_metric`.
+    """
+
+    groups: tuple[ScoredGroup, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Those of all completions, in order of groups and members."""
+        return [verdict for scored in self.groups for verdict in scored.verdicts]

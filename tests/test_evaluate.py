@@ -26,14 +26,14 @@ def test_verdicts_are_counted_apart():
     texts = iter(["7", "8", "7", "7"])
     ends = iter([FinishReason.STOP, FinishReason.STOP, FinishReason.LENGTH, FinishReason.STOP])
     engine = FakeEngine(lambda request, seed: ((1,), (-0.1,), next(texts), next(ends)))
-    accuracy, groups, scored = evaluate(
+    accuracy, groups = evaluate(
         problems,
         LocalFleet(engine),
         Scorer([RewardSpec("math")]),
         prompter=Prompter(Characters(), max_tokens=9),
         sampling=Sampling(4, temperature=0.0),
     )
-    assert len(groups) == len(scored.verdicts) == 4
+    assert [len(scored.verdicts) for scored in groups] == [1, 1, 1, 1]
     assert accuracy.verdicts["unscorable"] == 1
     assert accuracy.total == 3
     assert sum(accuracy.verdicts.values()) == 4
@@ -51,7 +51,7 @@ def test_a_confusion_matrix_counts_gold_by_what_was_said():
     problems = [
         Problem(str(k), "abc", gold) for k, gold in enumerate(("swap", "swap", "sort", "sort"))
     ]
-    found, _, _ = evaluate(
+    found, _ = evaluate(
         problems,
         LocalFleet(FakeEngine(script)),
         scorer,

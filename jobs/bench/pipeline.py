@@ -8,6 +8,7 @@ as many threads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from jobs.bench.rows import BenchRow, interleave, medians
 from jobs.cluster.threads import num_threads
@@ -17,7 +18,7 @@ from rlpeft.build import build_canary, build_engine, build_prompter
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.groups import training_sampling
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.training.collect import Collector, collect, training_requests
+from rlpeft.training.collect import collect, training_requests
 from rlpeft.training.protocol import proof_of
 
 REPEATS = {"quickstart": 25, "smollm2-arithmetic": 7}
@@ -52,10 +53,13 @@ def _seconds(recipe: Recipe, repeats: int) -> dict[str, list[float]]:
     with open_parts(recipe, ray=True, address=None) as parts:
         canary = build_canary(task, prompter)
         parts.fleet.sync(proof_of(parts.learner, canary, bound=recipe.rollout.canary_bound))
-        source = Collector(recipe, task.split("train"), parts.fleet, parts.scorer, prompter)
-        _, requests = training_requests(source, 0, recipe.train.prompts_per_step, step=1)
+        problems, count = task.split("train"), recipe.train.prompts_per_step
+        _, requests = training_requests(
+            problems, 0, count, recipe=recipe, prompter=prompter, step=1
+        )
+        pipeline = partial(collect, problems, parts.fleet, parts.scorer, recipe=recipe)
         sides = {
-            "pipeline": lambda: collect(source, 0, step=1, version=0),
+            "pipeline": lambda: pipeline(prompter=prompter, cursor=0, step=1, version=0),
             "bare": lambda: bare.rollout(requests, training_sampling(recipe)),
         }
         with torch_threads(num_threads(recipe.resources.engine_cpus)):

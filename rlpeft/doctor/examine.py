@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from rewards.errors import RewardError
@@ -45,7 +47,8 @@ from rlpeft.tasks.base import SPLITS, ProblemSet, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.prompter import Prompter
-from rlpeft.training.collect import Collector, collect, rollout_metrics, to_samples
+from rlpeft.training.advantage import with_advantages
+from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.protocol import proof_of
 
@@ -130,10 +133,12 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Found) -> Checks:
     fleet = LocalFleet(engine)
     problems = task.split("train")
     wanted = min(found.look.num_prompts, len(problems)) if found.look else 0
-    source = Collector(_short(recipe, wanted), problems, fleet, scorer, prompter)
+    short = _short(recipe, wanted)
+    roll_out = partial(collect, problems, fleet, scorer, recipe=short, prompter=prompter)
     with closing(fleet):
-        checks = _engine_checks(source, fleet, learner, canary, found.look)
-        yield from guarded("engine and weight sync", checks)
+        synced = _sync_checks(recipe, fleet, learner, canary)
+        rolled_out = _rollout_checks(short, learner, roll_out, found.look)
+        yield from guarded("engine and weight sync", chain(synced, rolled_out))
 
 
 def opened(name: str, make: Callable[[Recipe], Any], recipe: Recipe) -> Generator[Check, None, Any]:
@@ -174,26 +179,26 @@ def _prompt_checks(recipe: Recipe, task: Task, prompter: Prompter) -> Checks:
     yield from check_prompts(recipe, task, prompter)
 
 
-def _engine_checks(
-    source: Collector,
-    fleet: PolicyFleet,
-    learner: LocalLearner,
-    canary: list[list[int]],
-    look: Look | None,
+def _sync_checks(
+    recipe: Recipe, fleet: PolicyFleet, learner: LocalLearner, canary: list[list[int]]
 ) -> Checks:
-    recipe = source.recipe
     yield check_sync(fleet.sync(proof_of(learner, canary, bound=recipe.rollout.canary_bound)))
+
+
+def _rollout_checks(
+    recipe: Recipe, learner: LocalLearner, roll_out: Callable[..., Evidence], look: Look | None
+) -> Checks:
     with warnings.catch_warnings():
         # Of truncation: the row on completion lengths says it, with figures.
         warnings.simplefilter("ignore", UserWarning)
-        seen = collect(source, 0, step=1, version=0)
+        seen = roll_out(cursor=0, step=1, version=0)
     if look is not None:
         look.seen = seen
     metrics = rollout_metrics(seen, 0)
     yield check_completions(recipe, seen)
     yield check_signal(metrics)
-    samples, _ = to_samples(seen, recipe)
-    yield check_gradient(learner.forward_backward(samples))
+    groups = with_advantages(seen.scored.groups, recipe.loss.advantage)
+    yield check_gradient(learner.forward_backward(to_samples(groups, recipe.loss)))
 
 
 def _short(recipe: Recipe, num_prompts: int) -> Recipe:

@@ -137,12 +137,10 @@ def _answers(recipe: Recipe, seen: Evidence | None) -> Mapping[str, tuple[Sequen
     """Problem -> the ids of its first completion, and what became of them."""
     if seen is None:
         return {}
-    verdicts = iter(seen.scored.verdicts)
     found = {}
-    for group in seen.groups:
-        judged = [next(verdicts) for _ in group.completions]
-        done = group.completions[0]
-        found[group.problem.id] = (done.token_ids, _training(recipe, done, judged[0]))
+    for scored in seen.scored.groups:
+        done, verdict = scored.group.completions[0], scored.verdicts[0]
+        found[scored.group.problem.id] = (done.token_ids, _training(recipe, done, verdict))
     return found
 
 

@@ -27,7 +27,7 @@ def check_sync(report: SyncReport) -> Check:
 
 def check_completions(recipe: Recipe, seen: Evidence) -> Check:
     """Completion lengths against the limit, on real completions."""
-    every = [c for group in seen.groups for c in group.completions]
+    every = [c for scored in seen.scored.groups for c in scored.group.completions]
     cut = sum(c.truncated for c in every) / len(every)
     lengths = [len(c.token_ids) for c in every]
     found = f"{spread(lengths)} tokens; limit {recipe.rollout.max_tokens}, {cut:.0%} cut off"

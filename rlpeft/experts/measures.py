@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.recipe.adapter import Section
+from rlpeft.types import ScoredGroup
 
 LEVEL = 0.95
 """Of every interval."""
@@ -130,6 +131,19 @@ def measure_of(verdicts: Sequence[Verdict]) -> Measure:
     if counts.get(VerdictKind.GRADED):
         return MeanScore.of(scores, counts)
     return Accuracy.of(counts[VerdictKind.CORRECT], len(scores), counts)
+
+
+def confusion_of(groups: Sequence[ScoredGroup], labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Gold -> said -> count over all labels; empty if there are none."""
+    if not labels:
+        return {}
+    counts = {gold: dict.fromkeys([*labels, UNREAD], 0) for gold in labels}
+    known = {label.casefold(): label for label in labels}
+    for scored in groups:
+        of_gold = counts[known[scored.group.problem.answer.casefold()]]
+        for verdict in scored.verdicts:
+            of_gold[known.get((verdict.extracted or "").casefold(), UNREAD)] += 1
+    return counts
 
 
 def wilson_interval(correct: int, total: int, level: float = LEVEL) -> tuple[float, float]:

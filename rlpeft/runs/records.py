@@ -20,13 +20,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rewards.scorer import ScoredBatch
 from rlpeft.errors import DataError
 from rlpeft.files import append, read_text, reason, replacing, write_text
 from rlpeft.recipe.run import Recipe
 from rlpeft.runs.specimen import TOKENS, specimens
 from rlpeft.runs.trackers import TRACKERS, Tracker
-from rlpeft.types import Group, Problem
+from rlpeft.types import AdvantagedGroup, Problem, ScoredGroup
 
 METRICS_FILE, RECIPE_FILE, COMPLETIONS_FOLDER = "metrics.jsonl", "recipe.json", "completions"
 TOKENS_COLUMN = "tokens"
@@ -58,13 +57,11 @@ class RunRecorder:
         for tracker in self._trackers:
             tracker.log(step, values)
 
-    def completions(
-        self, step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
-    ) -> None:
+    def completions(self, step: int, groups: Sequence[AdvantagedGroup]) -> None:
         """Write one Parquet file; see `completions_table` for its columns."""
-        table = completions_table(step, groups, scored, advantages)
+        table = completions_table(step, groups)
         if self._tokenizer is not None:
-            tokens = specimens(groups, advantages, loss=self._loss, tokenizer=self._tokenizer)
+            tokens = specimens(groups, loss=self._loss, tokenizer=self._tokenizer)
             table = table.append_column(TOKENS_COLUMN, pa.array(tokens, TOKENS))
         with replacing(completions_path(self.folder, step)) as partial:
             pq.write_table(table, partial)
@@ -96,9 +93,7 @@ class RunRecorder:
             )
 
 
-def completions_table(
-    step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
-) -> pa.Table:
+def completions_table(step: int, groups: Sequence[AdvantagedGroup]) -> pa.Table:
     """Every completion of a step, a row each, in order of groups and members.
 
     Columns: `step`, `problem`, `prompt`, `completion`, one score for each reward, `advantage` and
@@ -106,29 +101,41 @@ def completions_table(
     `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`. A reward
     or an extra column of one of these names, or `tokens`, is kept as `extra/<name>`.
     """
-    pairs = [(group.problem, done) for group in groups for done in group.completions]
-    verdicts = scored.verdicts
+    problems = [scored.group.problem for scored in groups for _ in scored.group.completions]
+    completions = [done for scored in groups for done in scored.group.completions]
+    verdicts = [verdict for scored in groups for verdict in scored.verdicts]
     columns: dict[str, list[Any]] = {
-        "step": [step] * len(pairs),
-        "problem": [problem.id for problem, _ in pairs],
-        "prompt": [prompt_text(problem) for problem, _ in pairs],
-        "completion": [done.text for _, done in pairs],
-        "advantage": list(advantages),
+        "step": [step] * len(completions),
+        "problem": [problem.id for problem in problems],
+        "prompt": [prompt_text(problem) for problem in problems],
+        "completion": [done.text for done in completions],
+        "advantage": [advantage for scored in groups for advantage in scored.advantages],
         "reward": [verdict.score for verdict in verdicts],
         "verdict": [verdict.kind.value for verdict in verdicts],
         "reason": [verdict.reason for verdict in verdicts],
         "extracted": [verdict.extracted for verdict in verdicts],
-        "answer": [problem.answer for problem, _ in pairs],
-        "finish_reason": [done.finish_reason.value for _, done in pairs],
-        "num_tokens": [len(done.token_ids) for _, done in pairs],
-        "version": [done.version for _, done in pairs],
+        "answer": [problem.answer for problem in problems],
+        "finish_reason": [done.finish_reason.value for done in completions],
+        "num_tokens": [len(done.token_ids) for done in completions],
+        "version": [done.version for done in completions],
     }
     own = {*columns, TOKENS_COLUMN}
-    recorded: dict[str, list[Any]] = dict(scored.columns)
-    recorded |= {name: [v.score for v in each] for name, each in scored.by_reward.items()}
-    for name, values in recorded.items():
+    for name, values in _recorded(groups).items():
         columns[f"extra/{name}" if name in own else name] = values
     return pa.table({name: _array(values) for name, values in columns.items()})
+
+
+def _recorded(groups: Sequence[ScoredGroup]) -> dict[str, list[Any]]:
+    """What rewards recorded, then their own scores; all groups of a step have the same names."""
+    first = groups[0]
+    columns: dict[str, list[Any]] = {
+        name: [value for scored in groups for value in scored.columns[name]]
+        for name in first.columns
+    }
+    return columns | {
+        name: [verdict.score for scored in groups for verdict in scored.by_reward[name]]
+        for name in first.by_reward
+    }
 
 
 def prompt_text(problem: Problem) -> str:

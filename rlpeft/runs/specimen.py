@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from rlpeft.recipe.run import LossConfig
 from rlpeft.tokens.pieces import pieces
-from rlpeft.types import Group
+from rlpeft.types import AdvantagedGroup
 
 PART = pa.struct([("ids", pa.list_(pa.int64())), ("texts", pa.list_(pa.string()))])
 TOKENS = pa.struct(
@@ -29,20 +29,23 @@ the latter under the distribution it was drawn from; whether it was in the loss.
 
 
 def specimens(
-    groups: Sequence[Group], advantages: Sequence[float], *, loss: LossConfig, tokenizer: Any
+    groups: Sequence[AdvantagedGroup], *, loss: LossConfig, tokenizer: Any
 ) -> list[dict[str, Any] | None]:
     """A `TOKENS` for the step's specimen, `None` for all other completions, in their order."""
-    pairs = [(group, done) for group in groups for done in group.completions]
-    in_loss = [loss.trains(done) for _, done in pairs]
-    chosen = max(range(len(pairs)), key=lambda row: (in_loss[row], abs(advantages[row])))
-    group, done = pairs[chosen]
+    members = [
+        (scored.group, done, loss.trains(done), abs(advantage))
+        for scored in groups
+        for done, advantage in zip(scored.group.completions, scored.advantages, strict=True)
+    ]
+    chosen = max(range(len(members)), key=lambda row: members[row][2:])
+    group, done, trained, _ = members[chosen]
     tokens = {
         "prompt": _part(tokenizer, group.prompt_ids),
         "sampled": _part(tokenizer, done.token_ids),
         "logprobs": list(done.logprobs),
-        "trained": in_loss[chosen],
+        "trained": trained,
     }
-    return [tokens if row == chosen else None for row in range(len(pairs))]
+    return [tokens if row == chosen else None for row in range(len(members))]
 
 
 def _part(tokenizer: Any, ids: Sequence[int]) -> dict[str, Any]:

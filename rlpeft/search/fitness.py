@@ -17,11 +17,11 @@ from typing import Self
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.adapter_state import AdapterState
 from rlpeft.rollout.fleet import ExpertFleet
-from rlpeft.rollout.groups import rollout_seed
+from rlpeft.rollout.groups import roll_out, rollout_seed
 from rlpeft.scoring import Scores, score_groups
 from rlpeft.search.journal import Journal, Key, Outcome
 from rlpeft.tokens.prompter import Prompter
-from rlpeft.types import Completion, Group, Problem, Request, Sampling
+from rlpeft.types import Completion, Group, Problem, Request, Sampling, ScoredGroup
 
 DECIMALS = 4
 """Of log-likelihoods that are compared: what is beyond is the rounding of a batch, and a search
@@ -114,7 +114,7 @@ class Grader:
     def _missing(self, pairs: Sequence[tuple[Key, Problem]]) -> list[tuple[Key, Problem]]:
         return [(key, problem) for key, problem in pairs if key not in self.journal]
 
-    def _rollout(self, part: Sequence[tuple[Key, Problem]]) -> list[Completion]:
+    def _rollout(self, part: Sequence[tuple[Key, Problem]]) -> list[Group]:
         requests = [
             Request(
                 f"{key.digest[:16]}/{key.problem}",
@@ -124,20 +124,12 @@ class Grader:
             )
             for key, problem in part
         ]
-        return [group[0] for group in self.fleet.rollout(requests, self.sampling)]
+        return roll_out([problem for _, problem in part], requests, self.fleet, self.sampling)
 
-    def _record(self, part: Sequence[tuple[Key, Problem]], answers: Sequence[Completion]) -> None:
-        groups = [
-            Group(problem, self.prompter.ids(problem), (answer,))
-            for (_, problem), answer in zip(part, answers, strict=True)
-        ]
-        verdicts = score_groups(groups, self.scorer, step=0).verdicts
-        self.journal.add(
-            {
-                key: Outcome(_worth(verdict), mean_logprob(answer))
-                for (key, _), verdict, answer in zip(part, verdicts, answers, strict=True)
-            }
-        )
+    def _record(self, part: Sequence[tuple[Key, Problem]], groups: Sequence[Group]) -> None:
+        scored = score_groups(groups, self.scorer, step=0).groups
+        pairs = zip(part, scored, strict=True)
+        self.journal.add({key: _outcome(answer) for (key, _), answer in pairs})
 
     def _key(self, digest: str, problem: Problem) -> Key:
         return Key(digest, problem.id, rollout_seed(self.seed, problem.id, 0))
@@ -146,6 +138,12 @@ class Grader:
 def mean_logprob(completion: Completion) -> float:
     """Mean log-prob of a completion's tokens; 0 for one without any."""
     return fmean(completion.logprobs) if completion.logprobs else 0.0
+
+
+def _outcome(scored: ScoredGroup) -> Outcome:
+    """Of a group with one member."""
+    (answer,), (verdict,) = scored.group.completions, scored.verdicts
+    return Outcome(_worth(verdict), mean_logprob(answer))
 
 
 def _worth(verdict: Verdict) -> bool | float | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
 
+from rlpeft.types import AdvantagedGroup, ScoredGroup
+
 Rewards = Sequence[Sequence[float | None]]
 
 STD_FLOOR = 1e-4
@@ -60,6 +62,25 @@ ADVANTAGES: dict[str, Callable[[Rewards], list[list[float]]]] = {
     "group_norm": group_norm,
 }
 """By the name used in `loss.advantage`."""
+
+
+def with_advantages(groups: Sequence[ScoredGroup], kind: str) -> list[AdvantagedGroup]:
+    """Each group with the advantages of its members.
+
+    Args:
+        kind: of `ADVANTAGES`. All but `batch_mean` look at one group alone.
+    """
+    advantages_PG = ADVANTAGES[kind]([scored.rewards for scored in groups])
+    return [
+        AdvantagedGroup(
+            scored.group,
+            scored.verdicts,
+            scored.by_reward,
+            scored.columns,
+            advantages=tuple(advantages),
+        )
+        for scored, advantages in zip(groups, advantages_PG, strict=True)
+    ]
 
 
 def carries_signal(group: Sequence[float | None]) -> bool:

@@ -17,11 +17,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from rewards.scorer import ScoredBatch
 from rewards.verdict import VerdictKind
 from rlpeft.errors import CheckpointError, ExpertError
 from rlpeft.evaluate import evaluate
@@ -36,9 +34,10 @@ from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.scoring import Scores, require_scorable
 from rlpeft.tasks.base import Task
 from rlpeft.tokens.prompter import Prompter
-from rlpeft.training.collect import Collector, collect, rollout_metrics, to_samples
+from rlpeft.training.advantage import with_advantages
+from rlpeft.training.collect import collect, rollout_metrics, to_samples
 from rlpeft.training.protocol import Learner, proof_of
-from rlpeft.types import Group
+from rlpeft.types import AdvantagedGroup
 
 
 class Recorder(Protocol):
@@ -48,9 +47,7 @@ class Recorder(Protocol):
         """Numbers of one step."""
         ...
 
-    def completions(
-        self, step: int, groups: Sequence[Group], scored: ScoredBatch, advantages: Sequence[float]
-    ) -> None:
+    def completions(self, step: int, groups: Sequence[AdvantagedGroup]) -> None:
         """Every completion of one step with its verdict and advantage, in order."""
         ...
 
@@ -98,12 +95,6 @@ class Run:
     card: ExpertCard
     canary: Sequence[Sequence[int]]
 
-    @cached_property
-    def collector(self) -> Collector:
-        """Draws this run's training batches."""
-        problems = self.task.split("train")
-        return Collector(self.recipe, problems, self.fleet, self.scorer, self.prompter)
-
     @property
     def best_folder(self) -> Path:
         """Where the best expert so far lies."""
@@ -143,14 +134,23 @@ def train_step(
         Progress, metrics, and the proof of the adapter as it is now if there is one.
     """
     started, step = time.perf_counter(), progress.step + 1
-    synced = synced or sync(run)
-    seen = collect(run.collector, progress.cursor, step=step, version=progress.step)
+    problems, synced = run.task.split("train"), synced or sync(run)
+    seen = collect(
+        problems,
+        run.fleet,
+        run.scorer,
+        recipe=run.recipe,
+        prompter=run.prompter,
+        cursor=progress.cursor,
+        step=step,
+        version=progress.step,
+    )
     rolled_out = time.perf_counter()
-    samples, advantages = to_samples(seen, run.recipe)
-    metrics = run.learner.step(samples)
+    groups = with_advantages(seen.scored.groups, run.recipe.loss.advantage)
+    metrics = run.learner.step(to_samples(groups, run.recipe.loss))
     learned = time.perf_counter()
     metrics |= rollout_metrics(seen, progress.step) | synced.metrics()
-    metrics["epoch"] = seen.cursor / len(run.collector.problems)
+    metrics["epoch"] = seen.cursor / len(problems)
     progress, synced = replace(progress, step=step, cursor=seen.cursor), None
     if step % run.recipe.train.eval_every == 0 or step == run.recipe.train.steps:
         synced = sync(run)
@@ -161,7 +161,7 @@ def train_step(
         "perf/learner_s": learned - rolled_out,
         "step_time": time.perf_counter() - started,
     }
-    run.recorder.completions(step, seen.groups, seen.scored, advantages)
+    run.recorder.completions(step, groups)
     run.recorder.metrics(step, metrics)
     return progress, metrics, synced
 
@@ -174,7 +174,7 @@ def sync(run: Run) -> SyncReport:
 
 def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress, dict[str, float]]:
     """Greedy answers to the validation split; keep the expert if they are the best so far."""
-    found, groups, scored = evaluate(
+    found, groups = evaluate(
         run.task.split("validation"),
         run.fleet,
         run.scorer,
@@ -183,7 +183,7 @@ def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress
         step=progress.step,
     )
     limit, what = run.recipe.train.unscorable_limit, "the validation completions"
-    require_scorable(groups, scored, limit=limit, step=progress.step, what=what)
+    require_scorable(groups, limit=limit, step=progress.step, what=what)
     metrics = found.metrics | synced.metrics()
     if unscorable := found.verdicts[VerdictKind.UNSCORABLE]:
         metrics["eval_unscorable"] = float(unscorable)

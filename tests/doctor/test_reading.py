@@ -4,13 +4,12 @@ import json
 
 import pytest
 
-from rewards.scorer import ScoredBatch
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft import build
 from rlpeft.doctor.reading import Look, ends, readings
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.collect import Evidence, draw
-from rlpeft.types import Completion, FinishReason, Group
+from rlpeft.types import Completion, FinishReason, Group, ScoredGroup, ScoredGroups
 
 EOS = 2
 WRONG = Verdict(0.0, VerdictKind.WRONG, "no")
@@ -28,7 +27,8 @@ def evidence(recipe, task, prompter, ids, finish=FinishReason.STOP):
     problems = draw(task.split("train"), 0, 2, recipe.train.seed)
     done = Completion(ids, (-0.5,) * len(ids), "", finish, 0, "d")
     groups = [Group(p, prompter.ids(p), (done, done)) for p in problems]
-    return Evidence(groups, ScoredBatch([WRONG] * 4, {}, {}, {}), 2, 0)
+    scored = tuple(ScoredGroup(group, (WRONG, WRONG), {}) for group in groups)
+    return Evidence(ScoredGroups(scored), 2, 0)
 
 
 @pytest.fixture

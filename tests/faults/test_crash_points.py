@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from jobs.train import run
-from rewards.scorer import ScoredBatch
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft import files
 from rlpeft.adapters.svf.factors import factorise, load_factors
 from rlpeft.experts.files import load_expert
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.runs.records import RunRecorder, completions_steps, read_completions, read_metrics
-from rlpeft.types import Completion, FinishReason, Group, Problem
+from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
 
 WRONG = "no point of death was met"
 
@@ -92,14 +91,15 @@ def test_a_checkpoint_is_the_one_before_or_the_next(tmp_path, each_death):
 
 def test_records_of_a_step_are_whole_or_absent(tmp_path, each_death, quick):
     done = Completion((5, 2), (-0.5, -0.1), "4", FinishReason.STOP, version=0, digest="d")
-    groups = [Group(Problem("p", "2+2=", "4"), (1,), (done,))]
-    verdicts = [Verdict(1.0, VerdictKind.CORRECT, "", "4")]
+    right = (Verdict(1.0, VerdictKind.CORRECT, "", "4"),)
+    group = Group(Problem("p", "2+2=", "4"), (1,), (done,))
+    groups = [AdvantagedGroup(group, right, {"math": right}, advantages=(0.0,))]
     recipe = quick()
 
     def record():
         recorder = RunRecorder(tmp_path, recipe)
         recorder.rewind(1)
-        recorder.completions(2, groups, ScoredBatch(verdicts, {}, {}, {}), [0.0])
+        recorder.completions(2, groups)
         recorder.metrics(2, {"reward": 1.0})
 
     def prepare():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from rewards.scorer import ScoredBatch
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.errors import DataError
 from rlpeft.experts.change import changes
@@ -18,7 +17,7 @@ from rlpeft.report.charts import change_grid, line_chart, series, smooth, spectr
 from rlpeft.report.page import verdict_totals, write_report
 from rlpeft.report.run_charts import change_of, learning_charts
 from rlpeft.runs.records import RunRecorder
-from rlpeft.types import Completion, FinishReason, Group, Problem
+from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} a\u202eb"
 Z = "base_model.model.model.layers.0.self_attn.q_proj.svf_z"
@@ -39,8 +38,9 @@ def record_run(folder, *, text="4", steps=2):
     for step in range(1, steps + 1):
         done = Completion((5, 2), (-0.5, -0.1), text, FinishReason.STOP, step - 1, "d")
         group = Group(Problem(text, f"prompt {text}", text), (1,), (done, done))
-        batch = ScoredBatch([right, wrong], {"exact": [right, wrong]}, {}, {})
-        recorder.completions(step, [group], batch, [0.5, -0.5])
+        said = (right, wrong)
+        scored = AdvantagedGroup(group, said, {"exact": said}, advantages=(0.5, -0.5))
+        recorder.completions(step, [scored])
         recorder.metrics(
             step,
             {

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from rewards.scorer import ScoredBatch
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.errors import DataError
 from rlpeft.recipe.run import Recipe
@@ -16,7 +15,7 @@ from rlpeft.runs.records import (
     read_metrics,
     recorded_metrics,
 )
-from rlpeft.types import Completion, FinishReason, Group, Problem
+from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
 
 CHAT = ({"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "It is"})
 CORRECT = Verdict(1.0, VerdictKind.CORRECT, "4 equals 4", "4")
@@ -33,16 +32,21 @@ def completion(text="4", finish=FinishReason.STOP):
     return Completion((5, 2), (-0.5, -0.1), text, finish, version=6, digest="d")
 
 
-def groups(text="4"):
+def group(problem, done, verdict, advantage, **columns):
+    """A group of one member."""
+    recorded = {name: (value,) for name, value in columns.items()}
+    group, said = Group(problem, (1,), (done,)), (verdict,)
+    return AdvantagedGroup(group, said, {"math": said}, recorded, advantages=(advantage,))
+
+
+def groups(**columns):
+    """Two of them; a column has a value for each."""
+    first, second = ({name: values[at] for name, values in columns.items()} for at in (0, 1))
+    cut = completion("", FinishReason.LENGTH)
     return [
-        Group(Problem("sums/1", "2+2=", "4"), (1,), (completion(text),)),
-        Group(Problem("sums/2", CHAT, "4"), (1,), (completion("", FinishReason.LENGTH),)),
+        group(Problem("sums/1", "2+2=", "4"), completion(), CORRECT, 0.5, **first),
+        group(Problem("sums/2", CHAT, "4"), cut, UNSCORED, 0.0, **second),
     ]
-
-
-def scored(**columns):
-    verdicts = [CORRECT, UNSCORED]
-    return ScoredBatch(verdicts, {"math": verdicts}, columns, {})
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def test_the_recipe_is_kept_beside_the_records(recorder):
 
 
 def test_a_completion_row_holds_verdict_advantage_and_origin(recorder):
-    recorder.completions(7, groups(), scored(), [0.5, 0.0])
+    recorder.completions(7, groups())
     first, second = read_completions(completions_path(recorder.folder, 7))
     assert first == {
         "step": 7,
@@ -99,13 +103,13 @@ def test_a_completion_row_holds_verdict_advantage_and_origin(recorder):
 
 
 def test_extra_columns_of_rewards_are_kept(recorder):
-    recorder.completions(1, groups(), scored(gold_parsed=["4", None]), [0.0, 0.0])
+    recorder.completions(1, groups(gold_parsed=["4", None]))
     rows = read_completions(completions_path(recorder.folder, 1))
     assert [row["gold_parsed"] for row in rows] == ["4", None]
 
 
 def test_an_extra_column_never_overwrites_one_of_ours(recorder):
-    recorder.completions(1, groups(), scored(prompt=["x", "y"]), [0.0, 0.0])
+    recorder.completions(1, groups(prompt=["x", "y"]))
     rows = read_completions(completions_path(recorder.folder, 1))
     assert rows[0]["prompt"] == "2+2="
     assert [row["extra/prompt"] for row in rows] == ["x", "y"]
@@ -121,7 +125,7 @@ def test_an_extra_column_never_overwrites_one_of_ours(recorder):
     ],
 )
 def test_whatever_a_reward_records_can_be_written(recorder, values, written):
-    recorder.completions(1, groups(), scored(odd=values), [0.0, 0.0])
+    recorder.completions(1, groups(odd=values))
     rows = read_completions(completions_path(recorder.folder, 1))
     assert [row["odd"] for row in rows] == written
 
@@ -129,7 +133,7 @@ def test_whatever_a_reward_records_can_be_written(recorder, values, written):
 def test_rewinding_forgets_later_steps_and_a_line_that_was_cut_off(recorder):
     for step in (0, 1, 2, 3):
         recorder.metrics(step, {"reward": float(step)})
-        recorder.completions(step, groups(), scored(), [0.0, 0.0])
+        recorder.completions(step, groups())
     with (recorder.folder / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 4, "rew')
     recorder.rewind(1)
@@ -173,7 +177,7 @@ def test_a_number_too_large_for_a_float_is_null(recorder):
 
 def test_rewinding_to_before_the_start_forgets_everything(recorder):
     recorder.metrics(0, {"eval_accuracy": 0.5})
-    recorder.completions(1, groups(), scored(), [0.0, 0.0])
+    recorder.completions(1, groups())
     recorder.rewind(-1)
     assert read_metrics(recorder.folder) == []
     assert completions_steps(recorder.folder) == []

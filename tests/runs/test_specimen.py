@@ -5,7 +5,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from rewards.scorer import ScoredBatch
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
@@ -14,7 +13,7 @@ from rlpeft.report.page import write_report
 from rlpeft.report.tokens import legend, number, token_view
 from rlpeft.runs.records import RunRecorder, completions_path, read_completions
 from rlpeft.runs.specimen import specimens
-from rlpeft.types import Completion, FinishReason, Group, Problem
+from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
 
 EOS = 2
 HOSTILE = '"><script>alert(1)</script>\u202e'
@@ -32,20 +31,21 @@ def write(tokenizer):
     return lambda text: tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def group(prompt, *completions, finish=FinishReason.STOP):
-    done = [
+def group(prompt, *completions, advantages, finish=FinishReason.STOP, **columns):
+    done = tuple(
         Completion(ids, tuple(-float(k) for k, _ in enumerate(ids)), "text", finish, 0, "d")
         for ids in completions
-    ]
-    return Group(Problem("p", "prompt", "4"), tuple(prompt), tuple(done))
+    )
+    right = (VERDICT,) * len(done)
+    group = Group(Problem("p", "prompt", "4"), tuple(prompt), done)
+    return AdvantagedGroup(group, right, {"exact": right}, columns, advantages=advantages)
 
 
-def record(folder, groups, advantages, tokenizer=None, **loss):
+def record(folder, groups, tokenizer=None, **loss):
     names = {"name": "run", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
     recipe = Recipe.model_validate({**names, "train": {"report_to": []}, "loss": loss})
     recorder = RunRecorder(folder, recipe, tokenizer)
-    verdicts = [VERDICT] * len(advantages)
-    recorder.completions(1, groups, ScoredBatch(verdicts, {"exact": verdicts}, {}, {}), advantages)
+    recorder.completions(1, groups)
     recorder.metrics(1, {"reward": 1.0})
     recorder.close()
     return read_completions(completions_path(folder, 1))
@@ -56,25 +56,31 @@ def chosen(tokens):
 
 
 def test_the_largest_advantage_either_way_stands_for_its_step(tokenizer, write):
-    groups = [group(write("1"), (5,), (6,)), group(write("2"), (7,))]
-    found = specimens(groups, [0.5, -0.9, 0.1], loss=LossConfig(), tokenizer=tokenizer)
+    groups = [
+        group(write("1"), (5,), (6,), advantages=(0.5, -0.9)),
+        group(write("2"), (7,), advantages=(0.1,)),
+    ]
+    found = specimens(groups, loss=LossConfig(), tokenizer=tokenizer)
     assert chosen(found) == [1]
     assert found[1]["sampled"]["ids"] == [6]
 
 
 def test_a_completion_that_is_not_in_the_loss_gives_way(tokenizer, write):
     loss = LossConfig(mask_truncated=True)
-    groups = [group(write("1"), (5,), finish=FinishReason.LENGTH), group(write("2"), (7,))]
-    found = specimens(groups, [0.9, 0.1], loss=loss, tokenizer=tokenizer)
+    groups = [
+        group(write("1"), (5,), advantages=(0.9,), finish=FinishReason.LENGTH),
+        group(write("2"), (7,), advantages=(0.1,)),
+    ]
+    found = specimens(groups, loss=loss, tokenizer=tokenizer)
     assert chosen(found) == [1]
     assert found[1]["trained"] is True
-    (alone,) = specimens(groups[:1], [0.9], loss=loss, tokenizer=tokenizer)
+    (alone,) = specimens(groups[:1], loss=loss, tokenizer=tokenizer)
     assert alone["trained"] is False
 
 
 def test_the_very_ids_are_recorded_with_their_log_probs(tmp_path, tokenizer, write):
     prompt, said = (1, *write("12=")), (*write("21"), EOS)
-    (row,) = record(tmp_path, [group(prompt, said)], [1.0], tokenizer)
+    (row,) = record(tmp_path, [group(prompt, said, advantages=(1.0,))], tokenizer)
     assert row["tokens"] == {
         "prompt": {"ids": list(prompt), "texts": ["⟦<bos>⟧", "1", "2", "="]},
         "sampled": {"ids": list(said), "texts": ["2", "1", "⟦<eos>⟧"]},
@@ -84,7 +90,7 @@ def test_the_very_ids_are_recorded_with_their_log_probs(tmp_path, tokenizer, wri
 
 
 def test_a_reward_that_records_tokens_does_not_take_their_place(tmp_path, tokenizer, write):
-    done = group(write("1"), (5,))
+    done = group(write("1"), (5,), advantages=(1.0,), tokens=("mine",))
     recorder = RunRecorder(
         tmp_path,
         Recipe.model_validate(
@@ -93,8 +99,7 @@ def test_a_reward_that_records_tokens_does_not_take_their_place(tmp_path, tokeni
         ),
         tokenizer,
     )
-    scored = ScoredBatch([VERDICT], {"exact": [VERDICT]}, {"tokens": ["mine"]}, {})
-    recorder.completions(1, [done], scored, [1.0])
+    recorder.completions(1, [done])
     recorder.close()
     (row,) = read_completions(completions_path(tmp_path, 1))
     assert row["extra/tokens"] == "mine"
@@ -126,7 +131,8 @@ def tokens_of(folder):
 
 
 def test_the_page_tells_prompt_from_what_was_sampled_with_its_numbers(tmp_path, tokenizer, write):
-    record(tmp_path, [group((1, *write("1")), (*write("2"), EOS))], [1.0], tokenizer)
+    done = group((1, *write("1")), (*write("2"), EOS), advantages=(1.0,))
+    record(tmp_path, [done], tokenizer)
     bos, digit, two, eos = tokens_of(tmp_path).found
     assert (bos[0], bos[2]) == (["prompt", "control"], "⟦<bos>⟧")
     assert (digit[0], digit[2]) == (["prompt"], "1")
@@ -138,7 +144,7 @@ def test_the_page_tells_prompt_from_what_was_sampled_with_its_numbers(tmp_path, 
 
 
 def test_what_a_model_samples_is_text_and_shows(tmp_path, tokenizer, write):
-    record(tmp_path, [group((1,), write(HOSTILE))], [1.0], tokenizer)
+    record(tmp_path, [group((1,), write(HOSTILE), advantages=(1.0,))], tokenizer)
     page = tokens_of(tmp_path)
     assert page.tags <= {"div", "span", "b", "i", "br"}
     said = "".join(token[2].rstrip("0123456789.\N{MINUS SIGN}") for token in page.found)
@@ -148,8 +154,8 @@ def test_what_a_model_samples_is_text_and_shows(tmp_path, tokenizer, write):
 
 
 def test_a_rollout_that_a_limit_cut_says_so_and_whether_it_was_trained(tmp_path, tokenizer, write):
-    done = group(write("1"), write("2"), finish=FinishReason.LENGTH)
-    record(tmp_path, [done], [1.0], tokenizer, mask_truncated=True)
+    done = group(write("1"), write("2"), advantages=(1.0,), finish=FinishReason.LENGTH)
+    record(tmp_path, [done], tokenizer, mask_truncated=True)
     page = write_report(tmp_path).read_text()
     assert "cut here by a limit" in page
     assert "left out of the loss (loss.mask_truncated)" in page
@@ -159,7 +165,7 @@ def test_a_rollout_that_a_limit_cut_says_so_and_whether_it_was_trained(tmp_path,
 
 
 def test_a_run_of_before_says_that_it_kept_no_tokens(tmp_path, write):
-    record(tmp_path, [group(write("1"), write("2"))], [1.0])
+    record(tmp_path, [group(write("1"), write("2"), advantages=(1.0,))])
     assert "a version that kept no tokens" in write_report(tmp_path).read_text()
 
 

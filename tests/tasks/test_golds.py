@@ -6,7 +6,8 @@ import pytest
 
 from rewards.golds import GoldRule, several_types
 from rewards.registry import TEXT
-from rewards.scorer import RewardSpec, Scorer
+from rewards.scorer import RewardSpec, ScoredBatch, Scorer
+from rewards.verdict import Verdict, VerdictKind
 from rlpeft.errors import DataError
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.scoring import score_groups
@@ -15,6 +16,7 @@ from rlpeft.tasks.golds import gold_of, require_golds
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 COUNTS = {"num_validation": 1, "num_test": 1}
+RIGHT = Verdict(1.0, VerdictKind.CORRECT)
 
 
 def task_of(tmp_path, *golds, **options):
@@ -31,6 +33,7 @@ def all_problems(task):
 class Seen:
     def score(self, rollouts):
         self.answers = rollouts.columns["answer"]
+        return ScoredBatch([RIGHT] * len(self.answers), {}, {}, {})
 
 
 def test_rewards_get_the_gold_answer_that_the_row_holds_in_its_own_type(tmp_path):

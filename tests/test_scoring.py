@@ -1,0 +1,66 @@
+"""Groups before rewards: flat for them, groups for everybody else."""
+
+import pytest
+
+from rewards.errors import RewardError
+from rewards.scorer import RewardSpec, ScoredBatch, Scorer
+from rewards.verdict import Verdict, VerdictKind
+from rlpeft.scoring import require_a_score, require_scorable, score_groups
+from rlpeft.types import Completion, FinishReason, Group, Problem
+
+LOST = Verdict(None, VerdictKind.UNSCORABLE, "no gold answer")
+
+
+def group(name, answer, *texts, **columns):
+    done = [Completion((0,), (0.0,), text, FinishReason.STOP, 0, "") for text in texts]
+    return Group(Problem(name, f"{name}?", answer, columns), (1,), tuple(done))
+
+
+class Lengths:
+    """Scores a completion by its length, and records what it saw, row by row and in all."""
+
+    def score(self, rollouts):
+        texts = rollouts.completions
+        self.seen = texts
+        verdicts = [Verdict(float(len(text)), VerdictKind.GRADED) for text in texts]
+        columns = {"prompt_seen": list(rollouts.prompts)}
+        return ScoredBatch(verdicts, {"length": verdicts}, columns, {"rows": float(len(texts))})
+
+
+def test_rewards_see_one_flat_batch_and_groups_come_back():
+    groups = [group("a", "7", "x", "xx"), group("b", "8"), group("c", "9", "xxx")]
+    rewards = Lengths()
+    found = score_groups(groups, rewards, step=3)
+    assert rewards.seen == ["x", "xx", "xxx"]
+    assert [scored.group for scored in found.groups] == groups
+    assert [scored.rewards for scored in found.groups] == [[1.0, 2.0], [], [3.0]]
+    assert [scored.columns["prompt_seen"] for scored in found.groups] == [
+        ("a?", "a?"),
+        (),
+        ("c?",),
+    ]
+    assert [len(scored.by_reward["length"]) for scored in found.groups] == [2, 0, 1]
+    assert found.metrics == {"rows": 3.0}
+
+
+def test_a_group_scored_alone_gets_what_it_gets_among_others():
+    groups = [group("a", "7", "7", "8"), group("b", "0.5", "1/2", "no"), group("c", "", "7")]
+    scorer = Scorer([RewardSpec("math", 2.0), RewardSpec("exact")])
+    together = score_groups(groups, scorer, step=1)
+    alone = [score_groups([each], scorer, step=1).groups[0] for each in groups]
+    assert list(together.groups) == alone
+    assert together.verdicts[:2] == [*alone[0].verdicts]
+
+
+def test_too_little_that_can_be_scored_names_the_first_problem():
+    class Nothing:
+        def score(self, rollouts):
+            return ScoredBatch([LOST] * len(rollouts.completions), {}, {}, {})
+
+    scored = score_groups([group("a", "???", "x", "y")], Nothing(), step=5).groups
+    first = r"at step 5.*problem 'a', gold '\?\?\?': no gold answer"
+    with pytest.raises(RewardError, match=f"at most 50% of these .*2 of 2 {first}"):
+        require_scorable(scored, limit=0.5, step=5, what="these")
+    with pytest.raises(RewardError, match=rf"some of 2 .*none is \(2 unscorable\) {first}"):
+        require_a_score(scored, step=5)
+    require_scorable(scored, limit=1.0, step=5, what="these")
