@@ -14,17 +14,21 @@ from rlpeft.types import AdvantagedGroup, ScoredGroup
 Rewards = Sequence[Sequence[float | None]]
 
 STD_FLOOR = 1e-4
-"""Added to the group's standard deviation, as TRL's GRPO does."""
+"""Added to the group's standard deviation, as TRL's GRPO does; the paper adds nothing. Rewards that
+differ by rounding alone would become advantages of one without it, and equal ones 0 / 0."""
 
 
 def none(rewards_PG: Rewards) -> list[list[float]]:
     """r itself, mapped from [0, 1] to [-1, 1] (Transformer², §3.2: r in {-1, +1}, no baseline)."""
+    # Unscored is 0 and no -1: the paper has no such answers, and a fault of a verifier or of a gold
+    # answer must not be learned from as if it were a wrong answer.
     return [[0.0 if r is None else 2 * r - 1 for r in group] for group in rewards_PG]
 
 
 def batch_mean(rewards_PG: Rewards) -> list[list[float]]:
     """r - mean over all scored completions of the batch (REINFORCE with a constant baseline)."""
     scored = [r for group in rewards_PG for r in group if r is not None]
+    # It holds the completion's own reward: among N of them the gradient is shorter by 1 / N.
     baseline = fmean(scored) if scored else 0.0
     return [[0.0 if r is None else r - baseline for r in group] for group in rewards_PG]
 
@@ -41,7 +45,7 @@ def group_norm(rewards_PG: Rewards) -> list[list[float]]:
 
 def _leave_one_out(group: Sequence[float | None]) -> list[float]:
     scored = [r for r in group if r is not None]
-    if len(scored) < 2:
+    if len(scored) < 2:  # no other to compare with: 0 / 0
         return [0.0] * len(group)
     total = sum(scored)
     return [0.0 if r is None else r - (total - r) / (len(scored) - 1) for r in group]
@@ -49,8 +53,9 @@ def _leave_one_out(group: Sequence[float | None]) -> list[float]:
 
 def _normalised(group: Sequence[float | None]) -> list[float]:
     scored = [r for r in group if r is not None]
-    if len(scored) < 2:
+    if len(scored) < 2:  # the deviation of one value is 0 / 0
         return [0.0] * len(group)
+    # The sample's deviation, over n - 1, as TRL has it; the paper does not say which.
     mean, std = fmean(scored), stdev(scored)
     return [0.0 if r is None else (r - mean) / (std + STD_FLOOR) for r in group]
 

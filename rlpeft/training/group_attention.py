@@ -218,16 +218,20 @@ def _attend(
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
     scaling = options.get("scaling") or query.shape[-1] ** -0.5
     scores = query @ key.mT * scaling
-    if cap is not None:
+    if cap is not None:  # before the mask: tanh would make -cap of -inf, which can be seen
         scores = cap * torch.tanh(scores / cap)
+    # A single query is the newest token of a cache, and sees all of it.
     if mask is None and scores.shape[-2] > 1:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
+        # No row is -inf throughout, whose softmax would be NaN: every token sees itself.
         is_bool = mask.dtype == torch.bool
         scores = scores.masked_fill(~mask, -torch.inf) if is_bool else scores + mask
     if sinks_H is not None:
         column = sinks_H.to(scores.dtype).reshape(1, -1, 1, 1)
         scores = torch.cat([scores, column.expand(*scores.shape[:-1], 1)], -1)
+    # In fp32, as transformers' own eager attention does it. A sink has taken its share when its
+    # column is cut off again.
     weights = torch.softmax(scores, -1, dtype=torch.float32)[..., : key.shape[-2]]
     weights = torch.dropout(weights.to(value.dtype), options.get("dropout", 0.0), module.training)
     return (weights @ value).transpose(1, 2).contiguous()

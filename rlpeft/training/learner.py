@@ -70,6 +70,8 @@ class LocalLearner:
         # Only gradient checkpointing needs training mode; dropout would make scoring random.
         policy.train(config.gradient_checkpointing)
         self.parameters = {n: p for n, p in policy.named_parameters() if p.requires_grad}
+        # AdamW as in Transformer²; its public code has Adam with moments in bf16, where 0.999 v
+        # rounds back to v and never decays. Adapters are fp32 here, whatever the base's dtype.
         self.optimizer = torch.optim.AdamW(
             parameter_groups(policy, lr=config.lr, weight_decay=config.weight_decay),
             betas=config.betas,
@@ -112,6 +114,8 @@ class LocalLearner:
         """
         lr = self.optimizer.param_groups[0]["lr"]
         self.check_gradients()
+        # Transformer² clips at 1e-3 (Table 6), far below what gradients of z measure: Adam is given
+        # directions alone. That is `learner.max_grad_norm = 1e-3`.
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
@@ -129,6 +133,8 @@ class LocalLearner:
         grads = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
         if grads and not self._all_reached:
             self._check_reach(grads)
+        # One number for all tensors; it refuses finite gradients whose norm overflows as well. In
+        # Adam's moments NaN and infinity would stay for ever, so nothing moves before this.
         if _finite(torch.nn.utils.get_total_norm(grads.values())):
             return
         bad = [name for name, grad in grads.items() if not _finite(grad)]
@@ -238,6 +244,7 @@ class LocalLearner:
                 "the adapter has not moved. Lower learner.lr or check the base model's dtype."
             )
         objective.backward()
+        # The ratio as it is recorded has no cap: what the cap hides is what must be seen.
         difference_N = terms.logprobs_N.detach() - batch.logprobs_N
         kl = {"kl": terms.kl_N.detach()} if loss.kl_coef else {}
         return {

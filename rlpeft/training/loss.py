@@ -1,4 +1,5 @@
-"""The objective: E[A log π(y|x)] - λ KL(π ‖ base) (Transformer², eq. 2), token by token.
+"""The objective: E[A log π(y|x)] - λ KL(π ‖ base), token by token (Transformer², arXiv 2501.06252,
+eq. 2, where A is the reward r).
 
 Everything here is fp32 and per completion token (N); how tokens are weighted is decided in
 `rlpeft.training.packing`. Full-vocabulary terms exist for `logit_chunk` tokens at a time: a whole
@@ -114,6 +115,7 @@ def _chunk_terms(
 
     def to_hidden(direction_NV: torch.Tensor) -> torch.Tensor:
         given_NV = direction_NV.to(logits_NV.dtype)
+        # The head's graph is kept: a full KL goes back through it a second time.
         (grad_ND,) = torch.autograd.grad(logits_NV, leaf_ND, given_NV, retain_graph=True)
         return grad_ND / temperature
 
@@ -121,6 +123,7 @@ def _chunk_terms(
     pi_NV = torch.softmax(scaled_NV, -1)
     log_z_N = _log_z(scaled_NV, pi_NV)
     logprobs_N = _pick(scaled_NV, targets_N) - log_z_N
+    # H = log Z - Σ π x: no log of a π that has become 0, and no [N, V] of logs.
     entropy_N = log_z_N - torch.einsum("nv,nv->n", pi_NV, scaled_NV)
     other_N, kl_direction_NV = torch.zeros_like(entropy_N), None
     if base_hidden_ND is not None:
@@ -129,6 +132,7 @@ def _chunk_terms(
         log_pi_NV = scaled_NV - log_z_N[:, None]
         other_N, kl_direction_NV = _base_term(log_pi_NV, log_base_NV, targets_N, kl)
     jacobians_ND = [] if kl_direction_NV is None else [to_hidden(kl_direction_NV)]
+    # d log π(y) / dlogit_v = 1[v = y] - π_v; in place, for π is needed no more and is [N, V].
     score_NV = pi_NV.neg_().scatter_add_(-1, targets_N[:, None], torch.ones_like(pi_NV[:, :1]))
     return logprobs_N, other_N, entropy_N, to_hidden(score_NV), *jacobians_ND
 
@@ -140,6 +144,7 @@ def _log_z(scaled_NV: torch.Tensor, probs_NV: torch.Tensor) -> torch.Tensor:
 
 
 def _scaled(logits_NV: torch.Tensor, temperature: float) -> torch.Tensor:
+    # Models leave logits in their own dtype. In bf16 a KL comes out below zero, where none can be.
     logits_NV = logits_NV.float()
     return logits_NV if temperature == 1 else logits_NV / temperature
 
@@ -148,6 +153,7 @@ def _base_term(
     log_pi_NV: torch.Tensor, log_base_NV: torch.Tensor, targets_N: torch.Tensor, kl: KlKind
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A full KL [N] and its gradient in the logits [N, V], or the base's log-prob [N]."""
+    # Eq. 2 has KL(π ‖ base), which is `full`; the paper's public code takes `full_reverse`.
     if kl == "full":  # d/dlogit_v = π_v (log π_v - log base_v - KL)
         kl_N = full_kl(log_pi_NV, log_base_NV)
         return kl_N, log_pi_NV.exp() * (log_pi_NV - log_base_NV - kl_N[:, None])
@@ -177,6 +183,8 @@ def sampled_kl(
     """
     difference_N = logprobs_N - base_logprobs_N
     if kind == "k3":
+        # d is about 1e-4 while π is near the base: exp(-d) - 1 + d, about d² / 2, would be less
+        # than the rounding of exp(-d) in fp32 (6e-8), and as often negative as not.
         return torch.expm1(-difference_N) + difference_N
     score_N = difference_N.detach() * logprobs_N
     return difference_N.detach() + score_N - score_N.detach()
@@ -192,6 +200,7 @@ def importance_ratio(
     """
     if cap == 0:
         return torch.ones_like(engine_logprobs_N)
+    # exp is inf from a difference of 89 on; the cap takes that in, so no product with A is NaN.
     return torch.exp(logprobs_N.detach() - engine_logprobs_N).clamp(max=cap)
 
 
@@ -203,6 +212,8 @@ def reinforce(
     kl_coef: float,
 ) -> torch.Tensor:
     """Σ_n w_n (-ρ_n A_n log π_n + λ KL_n): REINFORCE with a KL penalty (Transformer², eq. 2)."""
+    # Departs from eq. 2 by ρ, since there the sampler is π itself, and by A in the place of r. With
+    # `loss.ratio_cap = 0` and `loss.advantage = "none"` it is eq. 2.
     per_token_N = -ratio_N * advantages_N * terms.logprobs_N
     if kl_coef:
         per_token_N = per_token_N + kl_coef * terms.kl_N

@@ -89,6 +89,9 @@ def pack(
     completions have nothing to learn from and only count in the `sequence` denominator.
     """
     num_tokens = sum(len(sample.completion_ids) for sample in samples)
+    # Eq. 2 of Transformer² is a mean over completions of the sum over their tokens: `sequence`. A
+    # mean over tokens weighs long completions no less per token (DAPO, arXiv 2503.14476, §3.3).
+    # Where it is 0 there is no row to divide.
     denominator = len(samples) if normalise == "sequence" else num_tokens
     rows = sorted(fill_rows(samples, token_budget), key=len, reverse=True)
     batches: list[list[Row]] = []
