@@ -1,14 +1,27 @@
 """The `[adapter]` section of a recipe: which PEFT method is trained, and how it starts.
 
-The string under each field is its documentation. PEFT itself is not imported here:
-`rlpeft.adapters.policy.peft_config` says what a section means to it.
+The string under each field is its documentation. PEFT itself is not imported here: the record of a
+method says what its section means to it (`rlpeft.adapters.methods`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rlpeft.recipe.by_type import ByType
+
+SECTIONS = {
+    "svf": "rlpeft.recipe.adapter:SvfAdapter",
+    "lora": "rlpeft.recipe.adapter:LoraFamilyAdapter",
+    "dora": "rlpeft.recipe.adapter:LoraFamilyAdapter",
+    "ia3": "rlpeft.recipe.adapter:Ia3Adapter",
+    "hyplora": "rlpeft.recipe.adapter:HypLoraAdapter",
+    "moslora": "rlpeft.recipe.adapter:MoSLoraAdapter",
+}
+"""Each method by its `adapter.type`: where its section is. Those here are read in no time; one that
+stands with its method brings PEFT with it, and is imported for recipes that name it alone."""
 
 ATTENTION_AND_MLP = "attention-and-mlp"
 """Default targets: all attention and MLP projections of the base model, whatever their names
@@ -23,7 +36,15 @@ class Section(BaseModel):
     )
 
 
-class SvfAdapter(Section):
+class AdapterSection(Section):
+    """Base of the sections of methods, each of which has these fields in an order of its own."""
+
+    if TYPE_CHECKING:
+        type: str
+        targets: tuple[str, ...] | str
+
+
+class SvfAdapter(AdapterSection):
     """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3)."""
 
     type: Literal["svf"] = "svf"
@@ -36,7 +57,7 @@ class SvfAdapter(Section):
     """Layer indices to adapt; all if absent."""
 
 
-class LoraFamilyAdapter(Section):
+class LoraFamilyAdapter(AdapterSection):
     """LoRA and DoRA from PEFT (the baselines)."""
 
     type: Literal["lora", "dora"]
@@ -51,7 +72,7 @@ class LoraFamilyAdapter(Section):
     """LoRA alpha; the update is scaled by alpha / rank."""
 
 
-class Ia3Adapter(Section):
+class Ia3Adapter(AdapterSection):
     """IA3 from PEFT (a baseline)."""
 
     type: Literal["ia3"]
@@ -64,7 +85,7 @@ class Ia3Adapter(Section):
 SpaceName = Literal["euclidean", "hyperbolic", "spherical"]
 
 
-class GeometricAdapter(Section):
+class GeometricAdapter(AdapterSection):
     """What the two geometric methods share; sized by the plain LoRA of the same rank."""
 
     targets: tuple[str, ...] | str = ATTENTION_AND_MLP
@@ -148,7 +169,4 @@ class MoSLoraAdapter(GeometricAdapter):
         return self
 
 
-AdapterConfig = Annotated[
-    SvfAdapter | LoraFamilyAdapter | Ia3Adapter | HypLoraAdapter | MoSLoraAdapter,
-    Field(discriminator="type"),
-]
+AdapterConfig = Annotated[AdapterSection, ByType(SECTIONS, default="svf")]

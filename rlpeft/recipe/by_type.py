@@ -1,13 +1,13 @@
 """A section of several kinds, told apart by its `type` and found by import path.
 
 A union of classes would have to import what stands on higher floors, and be written anew for each
-kind that is added. Here a kind is an entry of a table, and its module is imported when a recipe is
-read.
+kind that is added. Here a kind is an entry of a table, and its module is imported when a recipe
+names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -39,10 +39,13 @@ class ByType:
             ValidationError: it is none of the table.
         """
         tree = {"type": self.default} | value if isinstance(value, dict) else value
-        return SchemaValidator(self._union()).validate_python(tree)
+        named = tree.get("type") if isinstance(tree, dict) else getattr(tree, "type", None)
+        # A kind that nobody has asked for need not be imported; an unknown one is told of all.
+        kinds = {named} if isinstance(named, str) and named in self.table else self.table.keys()
+        return SchemaValidator(self._union(kinds)).validate_python(tree)
 
-    def _union(self) -> CoreSchema:
-        schemas = {name: each.__pydantic_core_schema__ for name, each in self.sections().items()}
+    def _union(self, kinds: Collection[str]) -> CoreSchema:
+        schemas = {name: _imported(self.table[name]).__pydantic_core_schema__ for name in kinds}
         return core_schema.tagged_union_schema(schemas, discriminator="type")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
@@ -52,7 +55,7 @@ class ByType:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return handler(self._union())
+        return handler(self._union(self.table.keys()))
 
 
 def _imported(path: str) -> type[BaseModel]:

@@ -209,11 +209,6 @@ class Recipe(Section):
     sft: SftConfig | None = None
     """Read by `rlpeft sft` alone; its defaults if absent."""
 
-    @field_validator("adapter", mode="before")
-    @classmethod
-    def _svf_unless_named(cls, section: Any) -> Any:
-        return {"type": "svf"} | section if isinstance(section, dict) else section
-
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         if self.loss.advantage in ("rloo", "group_norm") and self.train.group_size < 2:
