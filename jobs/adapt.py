@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import (
     build_engine,
     build_prompter,
-    build_state,
     check_inputs,
     library_versions,
 )
@@ -28,13 +27,11 @@ from rlpeft.errors import ExpertError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import find_experts, read_card
 from rlpeft.experts.measures import Measure
-from rlpeft.experts.mixture import ExpertSet, check_mixable
+from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, replacing, write_json
-from rlpeft.models.digest import model_digest
-from rlpeft.models.folder import resolve_model
-from rlpeft.models.tokenizer_digest import tokenizer_parts
+from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import ChatConfig, Recipe
+from rlpeft.recipe.run import ChatConfig, EngineSpec
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
@@ -47,7 +44,7 @@ from rlpeft.search.few_shot import Adaptation, Found, OnIteration, adapt
 from rlpeft.search.fitness import Grader
 from rlpeft.search.journal import Journal
 from rlpeft.search.shots import load_shots
-from rlpeft.tasks.base import Task
+from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.golds import require_golds
 from rlpeft.tokens.prompter import Prompter
@@ -59,7 +56,7 @@ MIXED, UNIFORM = "mixed", "uniform"
 _LOADING = threading.Lock()
 """transformers loads one model at a time: searches of one process must not load two at once."""
 
-OpenFleet = Callable[[Recipe], AbstractContextManager[ExpertFleet]]
+OpenFleet = Callable[[EngineSpec], AbstractContextManager[ExpertFleet]]
 Summary = dict[str, Any]
 
 EXECUTION_ONLY: Any = {"resources": True, "rollout": {"num_engines", "batch_size"}}
@@ -71,7 +68,8 @@ class Inputs:
     """What a recipe of `rlpeft adapt` names, read and checked."""
 
     recipe: AdaptRecipe
-    engine_recipe: Recipe
+    base: BaseModel
+    spec: EngineSpec
     experts: ExpertSet
     task: Task
     shots: Sequence[Any]
@@ -90,7 +88,7 @@ class Inputs:
             "recipe": recipe,
             "experts": dict(zip(self.experts.names[1:], digests, strict=True)),
             "base_model": self.experts.cards[0].base_digest,
-            TOKENIZER: tokenizer_parts(resolve_model(self.recipe.model.name)),
+            TOKENIZER: self.base.tokenizer_parts,
             "data": self.task.fingerprint(),
             "shots": [[shot.id, str(shot.prompt), shot.answer] for shot in self.shots],
         }
@@ -103,22 +101,23 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
         RlpeftError: experts that cannot be mixed, or data that cannot be used.
         RewardError: a reward cannot be used.
     """
-    digest = model_digest(resolve_model(recipe.model.name))
-    folders = expert_folders(recipe, digest)
+    base = BaseModel.open(recipe.model.name)
+    folders = expert_folders(recipe, base.digest)
     for card in (found := [read_card(folder) for folder in folders]):
         check_mixable(card)
-    engine_recipe = recipe.engine_recipe(mixed_section(found[0].adapter))
+    spec = recipe.engine(mixed_adapter(found[0]))
     factors: Mapping[str, str] | None = None
     as_mixed = all(mixed_section(card.adapter) == card.adapter for card in found)
     if recipe.rollout.engine == "vllm" or not as_mixed:  # vLLM reads the factors themselves
         with _LOADING:
-            factors = build_state(engine_recipe).factors
-    experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
+            factors = read_factors(folders[0], base, recipe.model.dtype)
+    experts = ExpertSet.read(folders, base_digest=base.digest, factors=factors)
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
-    tell_other_prompts(cards, recipe.model, recipe.chat)
-    task, prompter = load_task(recipe.task), build_prompter(engine_recipe)
-    with closing(build_scorer(engine_recipe)) as scorer:
-        check_inputs(engine_recipe, task, prompter, scorer, splits=(recipe.shots.split, "test"))
+    tell_other_prompts(cards, base, recipe.chat)
+    task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
+    splits: Sequence[Split] = (recipe.shots.split, "test")
+    with closing(build_scorer(recipe.reward)) as scorer:
+        check_inputs(base, recipe.task, task, prompter, scorer, splits=splits)
         shots = load_shots(recipe, task)
         if recipe.shots.path:  # rows of a file of their own
             require_golds(
@@ -126,7 +125,7 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
             )
             for shot in shots:
                 prompter.ids(shot)
-    return Inputs(recipe, engine_recipe, experts, task, shots, prompter)
+    return Inputs(recipe, base, spec, experts, task, shots, prompter)
 
 
 def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
@@ -149,21 +148,11 @@ def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
     return found
 
 
-@contextmanager
-def local_fleet(recipe: Recipe) -> Iterator[ExpertFleet]:
-    """One engine in this process."""
-    with closing(LocalFleet(build_engine(recipe))) as fleet:
-        # Requests without an expert run the base; vLLM must be told of it, others begin with it.
-        if recipe.rollout.engine == "vllm":
-            fleet.engine.load_adapter(build_state(recipe))
-        yield fleet
-
-
 def run(
     recipe: AdaptRecipe,
     out: Path,
     *,
-    open_fleet: OpenFleet = local_fleet,
+    open_fleet: OpenFleet | None = None,
     parallel: int = 1,
     on_iteration: OnIteration | None = None,
 ) -> Summary:
@@ -171,7 +160,7 @@ def run(
 
     Args:
         out: the search's folder; an unfinished search in it is continued.
-        open_fleet: makes the engines that answer.
+        open_fleet: makes the engines that answer; one in this process if absent.
         parallel: batches that they are asked for at once.
         on_iteration: told after each iteration.
 
@@ -189,14 +178,14 @@ def run(
             return read_json(out / SUMMARY_FILE, mend=mend)
         write_json(out / RECIPE_FILE, recipe.model_dump(mode="json"))
         with (
-            closing(build_scorer(inputs.engine_recipe)) as scorer,
-            open_fleet(inputs.engine_recipe) as fleet,
+            closing(build_scorer(recipe.reward)) as scorer,
+            _here(inputs) if open_fleet is None else open_fleet(inputs.spec) as fleet,
         ):
             grader = Grader(
                 fleet=fleet,
                 scorer=scorer,
                 prompter=inputs.prompter,
-                sampling=greedy_sampling(inputs.engine_recipe),
+                sampling=greedy_sampling(recipe.rollout),
                 seed=recipe.seed,
                 journal=Journal(out / EVALUATIONS_FILE),
                 parallel=parallel,
@@ -205,6 +194,10 @@ def run(
             found = adapt(this, on_iteration or (lambda *_: None))
             measures = judge(inputs, found, fleet, scorer)
         return _write(inputs, found, measures, out)
+
+
+def _here(inputs: Inputs) -> AbstractContextManager[ExpertFleet]:
+    return closing(LocalFleet(build_engine(inputs.spec, inputs.base)))
 
 
 def judge(inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores) -> dict[str, Measure]:
@@ -221,7 +214,7 @@ def judge(inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores) -> d
             fleet,
             scorer,
             prompter=inputs.prompter,
-            sampling=greedy_sampling(inputs.engine_recipe),
+            sampling=greedy_sampling(inputs.recipe.rollout),
             expert=name,
         )
     return measures
@@ -241,7 +234,7 @@ def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: P
     }
     card = {
         "name": recipe.name,
-        "tokenizer": tokenizer_parts(resolve_model(recipe.model.name)),
+        "tokenizer": inputs.base.tokenizer_parts,
         "task": recipe.task.model_dump(),
         "chat": recipe.chat.model_dump(mode="json", exclude_defaults=True),
         "rewards": tuple(reward.name for reward in recipe.reward),

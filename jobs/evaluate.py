@@ -15,13 +15,13 @@ from jobs.recipes import read_adapt_recipe, read_recipe
 from rlpeft.build import build_canary, build_prompter, check_inputs
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import evaluate
-from rlpeft.experts.files import Expert, load_expert, read_card
+from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert, read_card
 from rlpeft.experts.measures import Accuracy, Measure
+from rlpeft.experts.mixture import mixed_adapter
 from rlpeft.files import read_json
-from rlpeft.models.digest import model_digest
-from rlpeft.models.folder import resolve_model
-from rlpeft.models.tokenizer_digest import tokenizer_digest
-from rlpeft.recipe.run import Recipe, TaskConfig, parse_recipe
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.run import Recipe, TaskConfig
 from rlpeft.rollout.groups import greedy_sampling
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
@@ -67,7 +67,7 @@ class Examiner:
             self.parts.fleet,
             self.parts.scorer,
             prompter=self.prompter,
-            sampling=greedy_sampling(self.recipe),
+            sampling=greedy_sampling(self.recipe.rollout),
             step=proof.state.version,
             labels=labels_of(self.recipe),
         )
@@ -100,33 +100,34 @@ def evaluate_expert(
     Raises:
         ExpertError: no expert there, or one for another base model.
     """
-    digest = model_digest(path := resolve_model(recipe.model.name))
-    expert = load_expert(folder, base_digest=digest)
-    tell_other_prompts({str(folder): expert.card}, recipe.model, recipe.chat)
-    recipe = _with_adapter(recipe, expert)
+    base = BaseModel.open(recipe.model.name)
+    expert = load_expert(folder, base_digest=base.digest)
+    tell_other_prompts({str(folder): expert.card}, base, recipe.chat)
+    recipe = _of_expert(recipe, expert.card)
     only = None if _may_be_trained_on(recipe.task, expert.card.task) else split
-    task, prompter = load_task(recipe.task, only=only), build_prompter(recipe)
-    check = partial(check_inputs, recipe, task, prompter, splits=(split,))
+    task = load_task(recipe.task, only=only)
+    prompter = build_prompter(base, recipe.chat, recipe.rollout)
+    check = partial(check_inputs, base, recipe.task, task, prompter, splits=(split,))
     problems, ray = _first(task, split, num), address is not None
     with (
         loaded_scorer(recipe, ray=ray, check=check) as scorer,
-        open_parts(recipe, ray=ray, address=address, scorer=scorer) as parts,
+        open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
     ):
         if scorer is None:
             check(parts.scorer)
         examiner = Examiner(recipe, task, prompter, parts, canary_split=split)
-        base = examiner.measure(examiner.proof(), problems)
+        bare = examiner.measure(examiner.proof(), problems)
         found = examiner.measure(examiner.load(expert), problems)
     kind = "accuracy" if isinstance(found, Accuracy) else "score"
     return {
         "expert": str(folder),
         "digest": expert.card.digest,
-        "base_digest": digest,
-        "tokenizer_digest": tokenizer_digest(path),
+        "base_digest": base.digest,
+        "tokenizer_digest": base.tokenizer_digest,
         "task": task.name,
         "split": split,
         "stop": list(recipe.rollout.stop),
-        f"base_{kind}": base.model_dump(),
+        f"base_{kind}": bare.model_dump(),
         kind: found.model_dump(),
     }
 
@@ -153,7 +154,7 @@ def recipe_for(
     other = [] if task is None else [f"task={{name={json.dumps(task)}}}"]
     changes = (*other, *overrides)
     if recipe is None and "search" in read_json(run_recipe, ConfigError):
-        return read_adapt_recipe(str(run_recipe), changes).engine_recipe(card.adapter)
+        return _as_run(read_adapt_recipe(str(run_recipe), changes), card)
     return read_recipe(recipe or str(run_recipe), changes)
 
 
@@ -179,11 +180,27 @@ def _may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
     return None in paths or len({Path(str(path)).name for path in paths}) == 1
 
 
-def _with_adapter(recipe: Recipe, expert: Expert) -> Recipe:
-    tree = recipe.model_dump(mode="json") | {"adapter": expert.card.adapter}
-    if "stop" not in recipe.rollout.model_fields_set:
-        tree["rollout"]["stop"] = list(expert.card.stop)
-    return parse_recipe(tree, source=f"{recipe.name}, adapter of {expert.card.name}")
+def _as_run(recipe: AdaptRecipe, card: ExpertCard) -> Recipe:
+    """The recipe that measures a mixture: what its search had, and a learner to prove syncs by."""
+    engine = recipe.engine(mixed_adapter(card))
+    return Recipe(
+        name=recipe.name,
+        model=recipe.model,
+        task=recipe.task,
+        chat=recipe.chat,
+        adapter=engine.adapter,
+        rollout=engine.rollout,
+        reward=recipe.reward,
+        resources=recipe.resources,
+    )
+
+
+def _of_expert(recipe: Recipe, card: ExpertCard) -> Recipe:
+    """The recipe with the expert's adapter, and its stop strings where it gives none itself."""
+    rollout = recipe.rollout
+    if "stop" not in rollout.model_fields_set:
+        rollout = rollout.model_copy(update={"stop": card.stop})
+    return recipe.model_copy(update={"adapter": adapter_of(card), "rollout": rollout})
 
 
 def _first(task: Task, split: Split, num: int | None) -> Sequence[Problem]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.library import open_library, stops_of
+from jobs.library import Shelf, open_library, stops_of
 from rlpeft.choose.strategies import make_strategy
 from rlpeft.choose.two_pass import TwoPass, two_pass
 from rlpeft.errors import DataError
-from rlpeft.recipe.run import Recipe
 from rlpeft.tasks.jsonl import numbered_rows
 from rlpeft.tasks.rows import as_prompt
 from rlpeft.types import Problem, Prompt, Sampling
@@ -41,15 +40,14 @@ def _prompt(row: Mapping[str, Any], where: str) -> Prompt:
 
 def generate(
     prompts: Sequence[Prompt],
-    root: Path,
-    recipe: Recipe,
+    shelf: Shelf,
     *,
     strategy: str,
     temperature: float = 0.0,
     seed: int = 0,
     stop: Sequence[str] | None = None,
 ) -> tuple[list[dict[str, Any]], TwoPass]:
-    """Answer prompts with the experts at or below a folder.
+    """Answer prompts with the experts of a shelf.
 
     Args:
         strategy: `prompt`, `classifier`, `few-shot`, or the name of an expert.
@@ -60,9 +58,8 @@ def generate(
         One row a prompt: expert, why, text, finish reason; and both passes with their seconds.
     """
     problems = [Problem(str(number), prompt) for number, prompt in enumerate(prompts)]
-    rollout = recipe.rollout
-    sampling = Sampling(rollout.max_tokens, temperature=temperature)
-    with open_library(root, recipe) as library:
+    sampling = Sampling(shelf.spec.rollout.max_tokens, temperature=temperature)
+    with open_library(shelf) as library:
         chosen = make_strategy(strategy, library.experts, library.fleet, library.prompter)
         found = two_pass(
             problems,

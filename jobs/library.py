@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlpeft.adapters.methods import mixed_section
-from rlpeft.build import build_engine, build_prompter, build_state
+from rlpeft.build import build_engine, build_prompter
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import ExpertCard, find_experts, of_base, other_prompts, read_card
-from rlpeft.experts.mixture import BASE, ExpertSet
-from rlpeft.models.digest import model_digest
-from rlpeft.models.folder import resolve_model
-from rlpeft.models.tokenizer_digest import tokenizer_parts
-from rlpeft.recipe.run import ChatConfig, ModelConfig, Recipe, parse_recipe
+from rlpeft.experts.mixture import BASE, ExpertSet, mixed_adapter, read_factors
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.tokens.prompter import Prompter
 
@@ -33,30 +30,43 @@ class Library:
     prompter: Prompter
 
 
-def read_experts(root: Path, recipe: Recipe) -> ExpertSet:
-    """The experts at or below a folder that are of the recipe's base model.
+@dataclass(frozen=True)
+class Shelf:
+    """The experts of one base model at or below a folder, by their cards: not read yet.
+
+    Attributes:
+        spec: of an engine that runs any of them by request.
+        chat: the section that all of them were trained under.
+    """
+
+    root: Path
+    base: BaseModel
+    spec: EngineSpec
+    chat: ChatConfig
+
+
+def read_experts(shelf: Shelf) -> ExpertSet:
+    """The experts at or below the folder that are of its base model.
 
     Raises:
         ExpertError: none is, or they do not go together.
     """
-    digest = model_digest(resolve_model(recipe.model.name))
-    folders = keep_of_base(find_experts(root), digest)
-    factors = build_state(recipe).factors
-    experts = ExpertSet.read(folders, base_digest=digest, factors=factors)
-    # The recipe's [chat] is that of their cards (`recipe_of`).
-    tell_other_prompts(dict(zip(experts.names[1:], experts.cards, strict=True)), recipe.model)
+    folders = keep_of_base(find_experts(shelf.root), shelf.base.digest)
+    factors = read_factors(folders[0], shelf.base, shelf.spec.model.dtype)
+    experts = ExpertSet.read(folders, base_digest=shelf.base.digest, factors=factors)
+    tell_other_prompts(dict(zip(experts.names[1:], experts.cards, strict=True)), shelf.base)
     return experts
 
 
 def tell_other_prompts(
-    cards: Mapping[str, ExpertCard], model: ModelConfig, chat: ChatConfig | None = None
+    cards: Mapping[str, ExpertCard], base: BaseModel, chat: ChatConfig | None = None
 ) -> None:
     """Name, on the error stream, the experts that read other prompts than in their training.
 
     Args:
         chat: the section under which they are used, where that is not their own.
     """
-    now = tokenizer_parts(resolve_model(model.name))
+    now = base.tokenizer_parts
     used = None if chat is None else chat.model_dump(mode="json", exclude_defaults=True)
     for name, card in cards.items():
         for note in other_prompts(name, card, now, used):
@@ -71,12 +81,12 @@ def keep_of_base(folders: Sequence[Path], base_digest: str) -> list[Path]:
     return kept
 
 
-def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Recipe:
-    """A recipe that builds the experts' engine.
+def find_shelf(root: Path, *, model: str | None, rollout: RolloutConfig) -> Shelf:
+    """What the cards at or below a folder say of the engine that runs their experts.
 
     Args:
         model: the base model's name or folder; that on most of the experts' cards if absent.
-        rollout: the recipe's `[rollout]` section.
+        rollout: how it generates.
 
     Raises:
         ExpertError: no expert at or below the folder, or as many of one base as of another.
@@ -87,21 +97,17 @@ def recipe_of(root: Path, *, model: str | None, rollout: dict[str, Any]) -> Reci
             f"--experts must name a folder with experts, there is none at or below {str(root)!r}. "
             "Train one: rlpeft train quickstart"
         )
-    digest = _base_of(folders) if model is None else model_digest(resolve_model(model))
+    digest = _base_of(folders) if model is None else BaseModel.open(model).digest
     folders, _ = of_base(folders, digest)  # `read_experts` tells which are left out
     card = read_card(folders[0])
-    if rollout.get("engine") == "vllm":
-        # One slot for each, so that all of them may share a batch.
-        rollout = rollout | {"options": {"max_experts": len(folders)} | rollout.get("options", {})}
-    tree = {
-        "name": "experts",
-        "model": {"name": model or card.base_model},
-        "task": {"name": "prompts"},  # they come from outside: nothing here loads a task
-        "adapter": mixed_section(card.adapter),  # what an `ExpertSet` hands to engines
-        "chat": _chat_of(folders),
-        "rollout": rollout,
-    }
-    return parse_recipe(tree, source=f"experts in {root}")
+    base = BaseModel.open(model or card.base_model)
+    spec = EngineSpec(
+        model=ModelConfig(name=base.name),
+        adapter=mixed_adapter(card),
+        rollout=rollout.for_experts(len(folders)),
+    )
+    chat = validated(ChatConfig, _chat_of(folders), source=f"[chat] of the experts in {root}")
+    return Shelf(root, base, spec, chat)
 
 
 def _chat_of(folders: Sequence[Path]) -> dict[str, Any]:
@@ -148,10 +154,17 @@ def stops_of(experts: ExpertSet, stop: Sequence[str] | None) -> dict[str, tuple[
 
 
 @contextmanager
-def open_library(root: Path, recipe: Recipe) -> Iterator[Library]:
+def open_library(shelf: Shelf) -> Iterator[Library]:
     """Read the experts, build the engine and load all of them into it."""
-    experts = read_experts(root, recipe)
-    with closing(LocalFleet(build_engine(recipe))) as fleet:
+    experts = read_experts(shelf)
+    with holding(experts, shelf.spec, shelf.base) as fleet:
+        yield Library(experts, fleet, build_prompter(shelf.base, shelf.chat, shelf.spec.rollout))
+
+
+@contextmanager
+def holding(experts: ExpertSet, spec: EngineSpec, base: BaseModel) -> Iterator[ExpertFleet]:
+    """An engine of this process that runs the base, and each expert by request."""
+    with closing(LocalFleet(build_engine(spec, base))) as fleet:
         fleet.engine.load_adapter(experts.state(BASE))
         fleet.load_experts(experts.states())
-        yield Library(experts, fleet, build_prompter(recipe))
+        yield fleet

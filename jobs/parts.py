@@ -14,6 +14,7 @@ import torch
 from jobs.cluster.threads import num_threads
 from rewards.scorer import Scorer
 from rlpeft.build import build_engine, build_learner
+from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
@@ -45,7 +46,7 @@ def loaded_scorer(
     if actors and recipe.resources.reward_gpus:
         yield None
         return
-    with closing(build_scorer(recipe)) as scorer:
+    with closing(_scorer(recipe)) as scorer:
         check(scorer)
         if actors:
             scorer.close()  # what it loaded would lie beside the actors for the whole run
@@ -53,21 +54,27 @@ def loaded_scorer(
 
 
 def open_parts(
-    recipe: Recipe, *, ray: bool, address: str | None, scorer: Scorer | None = None
+    recipe: Recipe,
+    base: BaseModel,
+    *,
+    ray: bool,
+    address: str | None,
+    scorer: Scorer | None = None,
 ) -> AbstractContextManager[Parts]:
     """Build the parts; they end with the context.
 
     Args:
+        base: the recipe's; actors open their own.
         scorer: the rewards, if they are loaded already; it is not closed here.
 
     Raises (on entering):
         RlpeftError: the recipe, the model or the cluster cannot do it.
     """
-    return ray_parts(recipe, address, scorer) if ray else local_parts(recipe, scorer)
+    return ray_parts(recipe, address, scorer) if ray else local_parts(recipe, base, scorer)
 
 
 @contextmanager
-def local_parts(recipe: Recipe, scorer: Scorer | None = None) -> Iterator[Parts]:
+def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -> Iterator[Parts]:
     """Everything in this process, with as many threads as an actor would have."""
     if (asked := recipe.rollout.num_engines) > 1:
         note = f"note: one engine in this process; rollout.num_engines = {asked} is for Ray"
@@ -76,13 +83,17 @@ def local_parts(recipe: Recipe, scorer: Scorer | None = None) -> Iterator[Parts]
     with (
         torch_threads(num_threads(cpus)),
         _scorer_here(recipe, scorer) as here,
-        closing(LocalFleet(build_engine(recipe))) as fleet,
+        closing(LocalFleet(build_engine(recipe.engine, base))) as fleet,
     ):
-        yield Parts(build_learner(recipe), fleet, here)
+        yield Parts(build_learner(recipe, base), fleet, here)
 
 
 def _scorer_here(recipe: Recipe, scorer: Scorer | None) -> AbstractContextManager[Scorer]:
-    return closing(build_scorer(recipe)) if scorer is None else nullcontext(scorer)
+    return closing(_scorer(recipe)) if scorer is None else nullcontext(scorer)
+
+
+def _scorer(recipe: Recipe) -> Scorer:
+    return build_scorer(recipe.reward, error_limit=recipe.train.error_limit)
 
 
 @contextmanager
@@ -96,7 +107,7 @@ def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None)
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
     with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
-        fleet = RayFleet(remote_engines(recipe, group, first=1))
+        fleet = RayFleet(remote_engines(recipe.engine, recipe.resources, group, first=1))
         try:
             learner = Remote(Learner, _learner(recipe, group), "the learner")
             with _scores(recipe, group, scorer) as scores:
@@ -113,7 +124,12 @@ def _learner(recipe: Recipe, group: Any) -> Any:
 
     threads = num_threads(recipe.resources.learner_cpus)
     actor = place(LearnerActor, group, 0, threads=threads)
-    return actor.remote(partial(build_learner, recipe), threads)
+    return actor.remote(partial(_open_learner, recipe), threads)
+
+
+def _open_learner(recipe: Recipe) -> Any:
+    """In the learner's actor, which finds the base model on its own machine."""
+    return build_learner(recipe, BaseModel.open(recipe.model.name))
 
 
 def _scores(
@@ -127,7 +143,8 @@ def _scores(
     if number == 0:
         return _scorer_here(recipe, scorer)
     retries = {"max_restarts": REWARD_RETRIES, "max_task_retries": REWARD_RETRIES}
-    build = partial(build_scorer, without_limit(recipe))
+    # One worker sees too few rows to judge the share of errors: `RemoteScorer` does.
+    build = partial(build_scorer, recipe.reward, error_limit=1.0)
     workers = [
         place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
     ]
@@ -143,9 +160,3 @@ def torch_threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def without_limit(recipe: Recipe) -> Recipe:
-    """The recipe for one reward worker, which sees too few rows to judge the share of errors."""
-    train = recipe.train.model_copy(update={"error_limit": 1.0})
-    return recipe.model_copy(update={"train": train})

@@ -5,17 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jobs.library import read_experts, stops_of
-from rlpeft.build import build_engine, chat_form, context_length, needs_vllm
+from jobs.library import Shelf, read_experts, stops_of
+from rlpeft.build import build_engine, chat_form, needs_vllm
 from rlpeft.choose.strategies import Question, make_question
 from rlpeft.errors import ConfigError
 from rlpeft.experts.mixture import BASE, ExpertSet
-from rlpeft.models.folder import resolve_model
-from rlpeft.models.tokenizer import load_tokenizer
-from rlpeft.recipe.run import Recipe
 from rlpeft.tokens.chat import Talk
 from rlpeft.tokens.prompts import decode_prompt, encode_prompt
 
@@ -73,8 +69,7 @@ class Lengths:
 
 
 def serve(
-    root: Path,
-    recipe: Recipe,
+    shelf: Shelf,
     *,
     host: str,
     port: int,
@@ -83,7 +78,7 @@ def serve(
     lengths: Lengths,
     stop: Sequence[str] | None = None,
 ) -> None:
-    """Serve the experts at or below a folder until interrupted.
+    """Serve the experts of a shelf until interrupted.
 
     Args:
         auto: first pass of the model `auto`: `prompt` or `classifier`; `None`: no such model.
@@ -97,23 +92,23 @@ def serve(
         from rlpeft.serve.ends import Ends
         from rlpeft.serve.server import Listen, Served, run
     check_address(host, port)
-    room = lengths.within(context_length(recipe))
-    path = resolve_model(recipe.model.name)
-    experts = read_experts(root, recipe)
+    base = shelf.base
+    room = lengths.within(base.context_length)
+    experts = read_experts(shelf)
     _check_names(experts)
     question = None if auto is None else make_question(auto, experts)
-    form = chat_form(recipe.chat)
+    form = chat_form(shelf.chat)
     served = Served(
-        path,
+        base.path,
         experts.state(BASE),
         experts.states(),
-        None if question is None else FirstPass(question, Talk(load_tokenizer(path), form)),
+        None if question is None else FirstPass(question, Talk(base.tokenizer, form)),
         max_model_len=room,
-        dtype=recipe.rollout.dtype or recipe.model.dtype,
+        dtype=shelf.spec.dtype,
         ends=Ends(stops_of(experts, stop)),
         form=form,
     )
-    run(served, Listen(host, port, api_key), _hf_engine(recipe, served))
+    run(served, Listen(host, port, api_key), _hf_engine(shelf, served))
 
 
 def check_address(host: str, port: int) -> None:
@@ -135,11 +130,11 @@ def check_address(host: str, port: int) -> None:
         ) from error
 
 
-def _hf_engine(recipe: Recipe, served: Any) -> Any:
-    """The engine that answers in the place of vLLM's, if the recipe says so."""
-    if recipe.rollout.engine == "vllm":
+def _hf_engine(shelf: Shelf, served: Any) -> Any:
+    """The engine that answers in the place of vLLM's, if one was asked for."""
+    if shelf.spec.rollout.engine == "vllm":
         return None
-    engine = build_engine(recipe)
+    engine = build_engine(shelf.spec, shelf.base)
     engine.load_adapter(served.base)
     engine.load_experts(served.experts)
     return engine

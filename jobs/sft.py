@@ -9,7 +9,8 @@ from pathlib import Path
 
 from jobs.train import Summary
 from jobs.train import run as run_training
-from rlpeft.build import build_prompter, context_length, num_embeddings
+from rlpeft.build import build_prompter
+from rlpeft.models.base import BaseModel
 from rlpeft.models.load import require_embedded
 from rlpeft.recipe.run import Recipe
 from rlpeft.tasks.catalogue import load_task
@@ -23,9 +24,10 @@ def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
     Args, returns and raises: see `jobs.train.run`; a row without its completion is a `DataError`
     before any model is loaded.
     """
-    problems, prompter = load_task(recipe.task).split("train"), build_prompter(recipe)
-    rows = training_rows(recipe, problems, prompter, context=context_length(recipe))
-    embeddings = num_embeddings(recipe)
+    base, problems = BaseModel.open(recipe.model.name), load_task(recipe.task).split("train")
+    prompter = build_prompter(base, recipe.chat, recipe.rollout)
+    rows = training_rows(recipe, problems, prompter, context=base.context_length)
     for problem, row in zip(problems, rows, strict=True):
-        require_embedded(row["input_ids"], embeddings, where=f"the row of problem {problem.id!r}")
+        where = f"the row of problem {problem.id!r}"
+        require_embedded(row["input_ids"], base.num_embeddings, where=where)
     return run_training(recipe, out, ray=False, on_step=on_step, loop=teach, method="sft")

@@ -30,6 +30,7 @@ from rlpeft.build import (
 )
 from rlpeft.experts.files import load_expert, save_expert
 from rlpeft.files import read_json, write_json
+from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics
@@ -54,22 +55,22 @@ def run(
 
     Args:
         out: the run's folder; an unfinished run in it is continued.
-        address: a Ray cluster; absence: see `jobs.cluster.connect.connected`.
-        ray: `False` runs everything in this process.
+        address, ray: a Ray cluster (absent: as `connected` finds it); `False`: this process alone.
         on_step, loop: told after each step what it brought; what trains, RL if absent.
         method: names `loop`; a run is not continued by another one.
 
     Raises:
         RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
-    recipe = pinned(recipe, out / RECIPE_FILE)
-    task, prompter = load_task(recipe.task), build_prompter(recipe)
-    check = partial(check_inputs, recipe, task, prompter)
+    base = BaseModel.open(recipe.model.name)
+    recipe = pinned(recipe, base, out / RECIPE_FILE)
+    task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
+    check = partial(check_inputs, base, recipe.task, task, prompter)
     with loaded_scorer(recipe, ray=ray, check=check) as scorer, lone_run(out):
-        start_or_continue(out, {"method": method, **fingerprint(recipe, task)})
+        start_or_continue(out, {"method": method, **fingerprint(recipe, base, task)})
         refuse_lost_checkpoints(out)
         with (
-            open_parts(recipe, ray=ray, address=address, scorer=scorer) as parts,
+            open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
             closing(RunRecorder(out, recipe, prompter.tokenizer)) as recorder,
         ):
             if scorer is None:
@@ -83,13 +84,13 @@ def run(
                 scorer=parts.scorer,
                 prompter=prompter,
                 recorder=recorder,
-                card=build_card(recipe),
+                card=build_card(recipe, base),
                 canary=build_canary(task, prompter),
             )
             examiner = Examiner(recipe, task, prompter, parts)
-            base = examiner.proof()  # a fresh adapter changes nothing: this is the base model
+            bare = examiner.proof()  # a fresh adapter changes nothing: this is the base model
             (loop or reinforce)(this, on_step or _say_nothing)
-            return final_test(this, examiner, base)
+            return final_test(this, examiner, bare)
 
 
 def reinforce(this: Run, on_step: OnStep) -> None:

@@ -18,13 +18,9 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import DataError, EngineError, ModelError
 from rlpeft.experts.files import ExpertCard
 from rlpeft.files import read_json
-from rlpeft.models import load
-from rlpeft.models.digest import model_digest
-from rlpeft.models.folder import resolve_model
-from rlpeft.models.load import load_base_model, load_config, model_skeleton, require_embedded
-from rlpeft.models.tokenizer import load_tokenizer
-from rlpeft.models.tokenizer_digest import tokenizer_parts
-from rlpeft.recipe.run import ChatConfig, Recipe
+from rlpeft.models.base import BaseModel
+from rlpeft.models.load import require_embedded
+from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Needs
@@ -32,7 +28,6 @@ from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.catalogue import refuse_golds
 from rlpeft.tasks.golds import require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
-from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.specials import require_meant
 
@@ -51,7 +46,7 @@ CANARY_SEQUENCES, CANARY_TOKENS = 4, 32
 """Size of the proof of delivery: enough to pass through every layer, small enough to be free."""
 
 
-def build_learner(recipe: Recipe) -> LocalLearner:
+def build_learner(recipe: Recipe, base: BaseModel) -> LocalLearner:
     """The learner with a fresh adapter, on the CPU or on the only visible GPU."""
     import torch
 
@@ -60,11 +55,10 @@ def build_learner(recipe: Recipe) -> LocalLearner:
     from rlpeft.models.mechanisms import read_mechanisms
     from rlpeft.training.learner import LocalLearner
 
-    path = resolve_model(recipe.model.name)
-    read_mechanisms(load_config(path))  # refused before any weight is read
-    base = load_base_model(path, recipe.model.dtype)
-    linears = linear_names(base)
-    policy = attach_adapter(base, recipe.adapter, seed=recipe.train.seed)
+    read_mechanisms(base.config)  # refused before any weight is read
+    model = base.model(recipe.model.dtype)
+    linears = linear_names(model)
+    policy = attach_adapter(model, recipe.adapter, seed=recipe.train.seed)
     if lost := unmatched(recipe.adapter.targets, adapted_modules(policy)):
         raise ModelError(
             f"every name in adapter.targets must be that of a module, {', '.join(lost)} is not. "
@@ -79,49 +73,46 @@ def build_learner(recipe: Recipe) -> LocalLearner:
     )
 
 
-def build_state(recipe: Recipe) -> AdapterState:
-    """The recipe's adapter at its start, which is the base model, as engines take it."""
+def build_state(spec: EngineSpec, base: BaseModel) -> AdapterState:
+    """The adapter at its start, which is the base model, as engines take it."""
     from rlpeft.adapters.policy import adapter_state, attach_adapter
 
-    base = load_base_model(resolve_model(recipe.model.name), recipe.model.dtype)
-    return adapter_state(attach_adapter(base, recipe.adapter, seed=recipe.train.seed), 0)
+    return adapter_state(
+        attach_adapter(base.model(spec.model.dtype), spec.adapter, seed=spec.seed), 0
+    )
 
 
-def build_engine(recipe: Recipe) -> Any:
+def build_engine(spec: EngineSpec, base: BaseModel) -> Any:
     """A rollout engine around its own copy of the base model."""
-    if recipe.rollout.engine == "vllm":
-        return _vllm_engine(recipe)
+    if spec.rollout.engine == "vllm":
+        return _vllm_engine(spec, base)
     import torch
 
     from rlpeft.adapters.policy import attach_adapter
     from rlpeft.rollout.hf.engine import HfEngine
 
-    path = resolve_model(recipe.model.name)
-    base = load_base_model(path, recipe.rollout.dtype or recipe.model.dtype)
-    policy = attach_adapter(base, recipe.adapter, seed=recipe.train.seed)
-    tokenizer = load_tokenizer(path)
+    policy = attach_adapter(base.model(spec.dtype), spec.adapter, seed=spec.seed)
     return HfEngine(
         policy.to("cuda" if torch.cuda.is_available() else "cpu"),
-        tokenizer,
-        eos_ids=eos_ids(path, tokenizer),
-        batch_size=recipe.rollout.batch_size,
+        base.tokenizer,
+        eos_ids=base.eos_ids,
+        batch_size=spec.rollout.batch_size,
     )
 
 
-def _vllm_engine(recipe: Recipe) -> Any:
+def _vllm_engine(spec: EngineSpec, base: BaseModel) -> Any:
     from rlpeft.adapters.policy import peft_config
 
     with needs_vllm("rollout.engine = 'vllm'"):
         from rlpeft.rollout.vllm.engine import VllmEngine
-    path = resolve_model(recipe.model.name)
     return VllmEngine(
-        path,
-        peft_config(recipe.adapter, model_skeleton(path)).to_dict(),
-        dtype=recipe.rollout.dtype or recipe.model.dtype,
-        max_model_len=recipe.rollout.max_prompt_tokens + recipe.rollout.max_tokens,
-        seed=recipe.train.seed,
-        batch_size=recipe.rollout.batch_size,
-        **recipe.rollout.options,
+        base.path,
+        peft_config(spec.adapter, base.skeleton).to_dict(),
+        dtype=spec.dtype,
+        max_model_len=spec.rollout.max_prompt_tokens + spec.rollout.max_tokens,
+        seed=spec.seed,
+        batch_size=spec.rollout.batch_size,
+        **spec.rollout.options,
     )
 
 
@@ -144,16 +135,15 @@ def needs_vllm(what: str) -> Iterator[None]:
         ) from error
 
 
-def build_prompter(recipe: Recipe) -> Prompter:
+def build_prompter(base: BaseModel, chat: ChatConfig, rollout: RolloutConfig) -> Prompter:
     """The tokenizer's side of a run.
 
     Raises:
         ConfigError: `chat.arguments` that the model's chat template does not read.
     """
-    tokenizer = load_tokenizer(resolve_model(recipe.model.name))
-    form = chat_form(recipe.chat)
-    require_read(tokenizer, form)
-    return Prompter(tokenizer, max_tokens=recipe.rollout.max_prompt_tokens, form=form)
+    form = chat_form(chat)
+    require_read(base.tokenizer, form)
+    return Prompter(base.tokenizer, max_tokens=rollout.max_prompt_tokens, form=form)
 
 
 def chat_form(config: ChatConfig) -> ChatForm:
@@ -161,14 +151,14 @@ def chat_form(config: ChatConfig) -> ChatForm:
     return ChatForm(config.arguments, config.fold_system, config.date)
 
 
-def pinned(recipe: Recipe, stored: Path) -> Recipe:
+def pinned(recipe: Recipe, base: BaseModel, stored: Path) -> Recipe:
     """The recipe with the date that its model's chat template writes, if it writes one.
 
     Args:
         stored: where the recipe lies of a run that is continued; no file at a run's start.
     """
-    template = load_tokenizer(resolve_model(recipe.model.name)).chat_template
-    if recipe.chat.date is not None or "strftime_now" not in str(template):
+    template = str(base.tokenizer.chat_template)
+    if recipe.chat.date is not None or "strftime_now" not in template:
         return recipe
     known = read_json(stored).get("chat", {}).get("date") if stored.is_file() else None
     today = date.today() if known is None else date.fromisoformat(known)
@@ -176,7 +166,8 @@ def pinned(recipe: Recipe, stored: Path) -> Recipe:
 
 
 def check_inputs(
-    recipe: Recipe,
+    base: BaseModel,
+    section: TaskConfig,
     task: Task,
     prompter: Prompter,
     scorer: Needs,
@@ -186,6 +177,7 @@ def check_inputs(
     """Find what would stop the run later, before any model is loaded.
 
     Args:
+        section: what names the task.
         splits: those the run will ask for.
 
     Raises:
@@ -195,12 +187,12 @@ def check_inputs(
         DataError: a prompt is too long, for the recipe or for the model's context, a column that
             a reward needs is missing, or a gold answer has a type that it does not take.
     """
-    options = recipe.task.options
+    options = section.options
     if isinstance(template := options.get("template"), str):
         require_meant(prompter.tokenizer, template, option="task.options.template", options=options)
-    refuse_golds(recipe.task, [rule.column for rule in scorer.gold_rules])
-    context, source = context_length(recipe), recipe.task.path or task.name
-    rows = num_embeddings(recipe)
+    refuse_golds(section, [rule.column for rule in scorer.gold_rules])
+    context, source = base.context_length, section.path or task.name
+    rows = base.num_embeddings
     for split in splits:
         for problem in task.split(split):
             missing = scorer.required_columns - problem.columns.keys() - {"answer"}
@@ -222,17 +214,6 @@ def check_inputs(
         require_golds(task.split(split), scorer.gold_rules, source=source, split=split)
 
 
-def context_length(recipe: Recipe) -> int:
-    """Tokens the base model can attend to."""
-    return load.context_length(load_config(resolve_model(recipe.model.name)))
-
-
-def num_embeddings(recipe: Recipe) -> int:
-    """Tokens that the base model has an embedding for."""
-    config = load_config(resolve_model(recipe.model.name))
-    return int(config.get_text_config().vocab_size)
-
-
 def build_canary(task: Task, prompter: Prompter, split: Split = "validation") -> list[list[int]]:
     """Fixed token sequences on which engine and trainer must agree after every sync."""
     problems: Sequence[Any] = task.split(split)[:CANARY_SEQUENCES]
@@ -243,21 +224,20 @@ def build_canary(task: Task, prompter: Prompter, split: Split = "validation") ->
     return usable
 
 
-def build_card(recipe: Recipe) -> ExpertCard:
+def build_card(recipe: Recipe, base: BaseModel) -> ExpertCard:
     """The card of an expert that has not been trained yet."""
     from rlpeft.adapters.policy import peft_config
     from rlpeft.adapters.targets import adapted, kind_counts, left_out
 
-    skeleton = model_skeleton(resolve_model(recipe.model.name))
-    names = adapted(skeleton, peft_config(recipe.adapter, skeleton))
+    names = adapted(base.skeleton, peft_config(recipe.adapter, base.skeleton))
     return ExpertCard(
         name=recipe.name,
         base_model=recipe.model.name,
-        base_digest=model_digest(resolve_model(recipe.model.name)),
-        tokenizer=tokenizer_parts(resolve_model(recipe.model.name)),
+        base_digest=base.digest,
+        tokenizer=base.tokenizer_parts,
         adapter=recipe.adapter.model_dump(),
         modules=kind_counts(names),
-        left_out=left_out(skeleton, names),
+        left_out=left_out(base.skeleton, names),
         task=recipe.task.model_dump(),
         chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
         rewards=tuple(reward.name for reward in recipe.reward),
@@ -269,7 +249,7 @@ def build_card(recipe: Recipe) -> ExpertCard:
     )
 
 
-def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
+def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
     """What must not change under a checkpoint: recipe, data, base, tokenizer, code of rewards.
 
     With a constant schedule a longer run begins exactly as the shorter one, so its length may.
@@ -282,13 +262,12 @@ def fingerprint(recipe: Recipe, task: Task) -> dict[str, Any]:
             del reward["correct_at"]
     if recipe.chat == ChatConfig():  # as in runs from before there was such a section
         del tree["chat"]
-    path = resolve_model(recipe.model.name)
     code = reward_code(reward.name for reward in recipe.reward)
     return {
         "recipe": tree,
         "data": task.fingerprint(),
-        "base_model": model_digest(path),
-        TOKENIZER: tokenizer_parts(path),
+        "base_model": base.digest,
+        TOKENIZER: base.tokenizer_parts,
         **({REWARD_CODE: code} if code else {}),
     }
 

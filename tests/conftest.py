@@ -160,6 +160,23 @@ def make_expert(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="session")
+def tiny():
+    """The base model that ships with the package."""
+    from rlpeft.models.base import BaseModel
+
+    return BaseModel.open("tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_start(tiny):
+    """SVF on the tiny base as it starts: nothing is changed."""
+    from rlpeft.build import build_state
+    from rlpeft.recipe.run import EngineSpec, ModelConfig, SvfAdapter
+
+    return build_state(EngineSpec(model=ModelConfig(name="tiny"), adapter=SvfAdapter()), tiny)
+
+
 QUICK = {
     "name": "quick",
     "model": {"name": "tiny"},

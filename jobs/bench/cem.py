@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -19,9 +19,15 @@ from jobs.bench.sync import factor_flops, plain_flops
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.policy import attach_adapter
 from rlpeft.build import build_engine, build_prompter, build_state
-from rlpeft.models.folder import resolve_model
-from rlpeft.models.load import load_base_model
-from rlpeft.recipe.run import Recipe, parse_recipe
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.run import (
+    ChatConfig,
+    EngineSpec,
+    ModelConfig,
+    RolloutConfig,
+    SvfAdapter,
+    TaskConfig,
+)
 from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.types import Request, Sampling
@@ -36,13 +42,13 @@ def rows(*, repeats: int = 3) -> Iterator[BenchRow]:
     yield _row("vllm", 4.0, repeats)
 
 
-def _row(engine_name: str, goal: float, repeats: int) -> BenchRow:
-    recipe = _recipe(engine_name)
-    with closing(build_engine(recipe)) as engine:
-        start = build_state(recipe)
+def _row(engine_name: Literal["hf", "vllm"], goal: float, repeats: int) -> BenchRow:
+    base, spec = BaseModel.open("tiny"), _spec(engine_name)
+    with closing(build_engine(spec, base)) as engine:
+        start = build_state(spec, base)
         engine.load_adapter(start)
-        candidates, requests = population(start), _requests(recipe)
-        one: Any = engine if engine_name == "vllm" else Reference(recipe)
+        candidates, requests = population(start), _requests(spec, base)
+        one: Any = engine if engine_name == "vllm" else Reference(spec, base)
         texts: dict[str, list[str]] = {}
         sides = {
             "batch": _recorded(texts, "batch", lambda: in_one_batch(engine, candidates, requests)),
@@ -58,41 +64,37 @@ def _row(engine_name: str, goal: float, repeats: int) -> BenchRow:
         seconds["one"],
         speedup,
         "s",
-        _floor(recipe),
+        _floor(spec, base),
         f">= {goal:g} x faster, same answers",
         speedup >= goal and same == len(texts["one"]),
     )
 
 
-def _floor(recipe: Recipe) -> str:
-    base = load_base_model(resolve_model(recipe.model.name))
-    policy = attach_adapter(base, recipe.adapter, seed=0)
+def _floor(spec: EngineSpec, base: BaseModel) -> str:
+    policy = attach_adapter(base.model(), spec.adapter, seed=0)
     more = 1 + factor_flops(policy) / 2 / plain_flops(policy)  # the spectral form
     return f"a token costs {more:.2f} x the FLOPs of merged weights"
 
 
-def _recipe(engine: str) -> Recipe:
-    options = {"max_experts": POPULATION} if engine == "vllm" else {}
-    tree = {
-        "name": "bench",
-        "model": {"name": "tiny"},
-        "task": {"name": "tiny/mix"},
-        "rollout": {
-            "engine": engine,
-            "max_prompt_tokens": 16,
-            "max_tokens": GREEDY.max_tokens,
-            "batch_size": POPULATION * PROMPTS,
-            "options": options,
-        },
-    }
-    return parse_recipe(tree, source="bench cem")
+def _spec(engine: Literal["hf", "vllm"]) -> EngineSpec:
+    rollout = RolloutConfig(
+        engine=engine,
+        max_prompt_tokens=16,
+        max_tokens=GREEDY.max_tokens,
+        batch_size=POPULATION * PROMPTS,
+    )
+    return EngineSpec(
+        model=ModelConfig(name="tiny"),
+        adapter=SvfAdapter(),
+        rollout=rollout.for_experts(POPULATION),
+    )
 
 
 class Reference:
     """The public code's way to another policy, on the `hf` engine: new weights, no adapter."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.engine = build_engine(recipe)
+    def __init__(self, spec: EngineSpec, base: BaseModel) -> None:
+        self.engine = build_engine(spec, base)
         self.engine.policy.base_model.disable_adapter_layers()
         self.layers = {
             f"base_model.model.{name}.svf_z": module.base_layer.weight.data
@@ -128,9 +130,9 @@ def population(start: AdapterState, number: int = POPULATION) -> dict[str, Adapt
     }
 
 
-def _requests(recipe: Recipe) -> list[Request]:
-    prompter = build_prompter(recipe)
-    problems = load_task(recipe.task).split("test")[:PROMPTS]
+def _requests(spec: EngineSpec, base: BaseModel) -> list[Request]:
+    prompter = build_prompter(base, ChatConfig(), spec.rollout)
+    problems = load_task(TaskConfig(name="tiny/mix")).split("test")[:PROMPTS]
     return [prompter.request(problem, [0]) for problem in problems]
 
 

@@ -15,6 +15,7 @@ from jobs.cluster.threads import num_threads
 from jobs.parts import open_parts, torch_threads
 from jobs.recipes import read_recipe
 from rlpeft.build import build_canary, build_engine, build_prompter
+from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.groups import training_sampling
 from rlpeft.tasks.catalogue import load_task
@@ -49,8 +50,10 @@ def _row(recipe: Recipe, repeats: int) -> BenchRow:
 
 
 def _seconds(recipe: Recipe, repeats: int) -> dict[str, list[float]]:
-    task, prompter, bare = load_task(recipe.task), build_prompter(recipe), build_engine(recipe)
-    with open_parts(recipe, ray=True, address=None) as parts:
+    base = BaseModel.open(recipe.model.name)
+    task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
+    bare = build_engine(recipe.engine, base)
+    with open_parts(recipe, base, ray=True, address=None) as parts:
         canary = build_canary(task, prompter)
         parts.fleet.sync(proof_of(parts.learner, canary, bound=recipe.rollout.canary_bound))
         problems, count = task.split("train"), recipe.train.prompts_per_step
@@ -60,7 +63,7 @@ def _seconds(recipe: Recipe, repeats: int) -> dict[str, list[float]]:
         pipeline = partial(collect, problems, parts.fleet, parts.scorer, recipe=recipe)
         sides = {
             "pipeline": lambda: pipeline(prompter=prompter, cursor=0, step=1, version=0),
-            "bare": lambda: bare.rollout(requests, training_sampling(recipe)),
+            "bare": lambda: bare.rollout(requests, training_sampling(recipe.rollout)),
         }
         with torch_threads(num_threads(recipe.resources.engine_cpus)):
             return interleave(sides, repeats=repeats)

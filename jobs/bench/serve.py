@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +14,10 @@ from jobs.bench.sync import PROMPTS, form_floors, token_rates
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.policy import attach_adapter
 from rlpeft.build import build_state
-from rlpeft.models.folder import resolve_model
+from rlpeft.models.base import BaseModel
 from rlpeft.models.gap import largest_gap
-from rlpeft.models.load import load_base_model
-from rlpeft.models.tokenizer import load_tokenizer
-from rlpeft.recipe.run import Recipe, SvfAdapter, parse_recipe
+from rlpeft.recipe.run import EngineSpec, ModelConfig, SvfAdapter
 from rlpeft.rollout.hf.engine import HfEngine
-from rlpeft.tokens.eos import eos_ids
 from rlpeft.types import Request, Sampling
 
 EXPERTS = 4
@@ -34,24 +30,26 @@ def rows(
     """Tokens per second against plain vLLM, and a mixed batch against merged experts."""
     from rlpeft.rollout.vllm.engine import VllmEngine
 
-    tree = {"name": "bench", "model": {"name": model}, "task": {"name": "prompts"}}
-    recipe = parse_recipe(tree, source="bench serve")
-    path, start = resolve_model(model), build_state(recipe)
+    base, spec = (
+        BaseModel.open(model),
+        EngineSpec(model=ModelConfig(name=model), adapter=SvfAdapter()),
+    )
+    start = build_state(spec, base)
     experts = {name: _milder(state, start) for name, state in population(start, EXPERTS).items()}
     options: dict[str, Any] = {"max_model_len": 256, "num_threads": torch.get_num_threads()}
     with (
-        closing(VllmEngine(path, None, **options)) as plain,
-        closing(VllmEngine(path, start.config, max_experts=EXPERTS, **options)) as ours,
+        closing(VllmEngine(base.path, None, **options)) as plain,
+        closing(VllmEngine(base.path, start.config, max_experts=EXPERTS, **options)) as ours,
     ):
         ours.load_adapter(start)
         ours.load_experts(experts)
         sides = {
-            "ours": (ours, _requests(path, num_seeds, list(experts))),
-            "plain": (plain, _requests(path, num_seeds, [None])),
+            "ours": (ours, _requests(base, num_seeds, list(experts))),
+            "plain": (plain, _requests(base, num_seeds, [None])),
         }
         sampling = Sampling(max_tokens=max_tokens, temperature=0.0)
-        yield _rate_row(model, token_rates(sides, sampling, repeats=repeats), _floor(recipe))
-        yield _parity_row(recipe, ours, experts)
+        yield _rate_row(model, token_rates(sides, sampling, repeats=repeats), _floor(base))
+        yield _parity_row(base, ours, experts)
 
 
 def _milder(state: AdapterState, start: AdapterState) -> AdapterState:
@@ -60,19 +58,17 @@ def _milder(state: AdapterState, start: AdapterState) -> AdapterState:
     return AdapterState(state.config, tensors, state.version, state.factors)
 
 
-def _requests(path: Path, num_seeds: int, experts: list[Any]) -> list[Request]:
+def _requests(base: BaseModel, num_seeds: int, experts: list[Any]) -> list[Request]:
     """The same prompts for both sides; experts take turns."""
-    tokenizer = load_tokenizer(path)
     asked = [(prompt, seed) for prompt in PROMPTS for seed in range(num_seeds)]
     return [
-        Request(f"{k}", tuple(tokenizer(p)["input_ids"]), (seed,), experts[k % len(experts)])
+        Request(f"{k}", tuple(base.tokenizer(p)["input_ids"]), (seed,), experts[k % len(experts)])
         for k, (p, seed) in enumerate(asked)
     ]
 
 
-def _floor(recipe: Recipe) -> float:
-    policy = attach_adapter(load_base_model(resolve_model(recipe.model.name)), SvfAdapter(), seed=0)
-    return form_floors(policy)["spectral"]
+def _floor(base: BaseModel) -> float:
+    return form_floors(attach_adapter(base.model(), SvfAdapter(), seed=0))["spectral"]
 
 
 def _rate_row(model: str, rates: dict[str, float], floor: float) -> BenchRow:
@@ -89,10 +85,9 @@ def _rate_row(model: str, rates: dict[str, float], floor: float) -> BenchRow:
     )
 
 
-def _parity_row(recipe: Recipe, engine: Any, experts: dict[str, AdapterState]) -> BenchRow:
+def _parity_row(base: BaseModel, engine: Any, experts: dict[str, AdapterState]) -> BenchRow:
     """Greedy answers of a mixed batch, and of transformers with each expert merged."""
-    path = resolve_model(recipe.model.name)
-    tokenizer, sampling = load_tokenizer(path), Sampling(max_tokens=16, temperature=0.0)
+    tokenizer, sampling = base.tokenizer, Sampling(max_tokens=16, temperature=0.0)
     requests = [
         Request(f"{name}/{k}", tuple(tokenizer(prompt)["input_ids"]), (0,), name)
         for name in experts
@@ -101,10 +96,10 @@ def _parity_row(recipe: Recipe, engine: Any, experts: dict[str, AdapterState]) -
     mixed = engine.rollout(requests, sampling)
     gaps, same = [], 0
     for name, state in experts.items():
-        policy = attach_adapter(load_base_model(path), recipe.adapter, seed=0)
+        policy = attach_adapter(base.model(), SvfAdapter(), seed=0)
         HfEngine(policy, tokenizer, eos_ids=()).load_adapter(state)
-        bare = attach_adapter(policy.merge_and_unload(), recipe.adapter, seed=0)
-        merged = HfEngine(bare, tokenizer, eos_ids=eos_ids(path, tokenizer))
+        bare = attach_adapter(policy.merge_and_unload(), SvfAdapter(), seed=0)
+        merged = HfEngine(bare, tokenizer, eos_ids=base.eos_ids)
         for request, (ours,) in zip(requests, mixed, strict=True):
             if request.expert == name:
                 alone = Request(request.id, request.prompt_ids, request.seeds)
@@ -114,7 +109,7 @@ def _parity_row(recipe: Recipe, engine: Any, experts: dict[str, AdapterState]) -
                 gaps.append([abs(a - b) for a, b in pairs])
     gap = largest_gap(gaps, [[0.0] * len(row) for row in gaps])
     return BenchRow(
-        f"mixed vLLM batch against each expert merged, alone, {recipe.model.name}, greedy: largest "
+        f"mixed vLLM batch against each expert merged, alone, {base.name}, greedy: largest "
         f"log-prob gap ({same} of {len(requests)} token sequences the same)",
         gap,
         MOST_GAP,

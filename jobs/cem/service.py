@@ -156,7 +156,7 @@ class CemService:
             run(
                 search.recipe,
                 self.folder / search.id,
-                open_fleet=self._pools.lease,
+                open_fleet=partial(self._pools.lease, resources=search.recipe.resources),
                 parallel=search.recipe.rollout.num_engines,
                 on_iteration=partial(_follow, search),
             )

@@ -73,16 +73,17 @@ def generate(
     rlpeft generate "3714@=" --experts runs --strategy swap
     """
     from jobs.generate import generate as answer
-    from jobs.library import recipe_of
+    from jobs.library import find_shelf
+    from rlpeft.recipe.run import RolloutConfig
 
     refuse_own_input(file, out)
     quiet_libraries()
     given = _given(prompt, file)
     prompts = [_as_turn(one) for one in given] if chat else given
-    rollout = {"engine": engine.value, "max_tokens": max_tokens}
-    recipe = recipe_of(experts, model=model, rollout=rollout)
+    rollout = RolloutConfig(engine=engine.value, max_tokens=max_tokens)
+    shelf = find_shelf(experts, model=model, rollout=rollout)
     rows, passes = answer(
-        prompts, experts, recipe, strategy=strategy, temperature=temperature, seed=seed, stop=stop
+        prompts, shelf, strategy=strategy, temperature=temperature, seed=seed, stop=stop
     )
     if out is not None:
         write_text(out, "".join(json.dumps(row) + "\n" for row in rows))

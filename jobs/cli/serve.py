@@ -65,15 +65,14 @@ def serve(
     curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
     'Content-Type: application/json'
     """
-    from jobs.library import recipe_of
+    from jobs.library import find_shelf
     from jobs.serve import Lengths
     from jobs.serve import serve as run
+    from rlpeft.recipe.run import RolloutConfig
 
     quiet_libraries()
-    recipe = recipe_of(experts, model=model, rollout={"engine": engine.value})
     run(
-        experts,
-        recipe,
+        find_shelf(experts, model=model, rollout=RolloutConfig(engine=engine.value)),
         host=host,
         port=port,
         api_key=api_key,

@@ -21,7 +21,9 @@ from jobs.cluster.connect import ActorLostError, fetch, place, send
 from jobs.cluster.threads import num_threads
 from rlpeft.build import build_engine
 from rlpeft.errors import ClusterError, EngineDiedError
-from rlpeft.recipe.run import Recipe
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.run import EngineSpec, ResourceConfig
+from rlpeft.rollout.engine import RolloutEngine
 
 MAX_DEATHS = 3
 """Chance kills an engine once or twice; beyond that its requests or its node do."""
@@ -146,15 +148,23 @@ class RemoteEngine:
         self._send(self._actor.start, self._had.get("sync"), self._had.get("load_experts"))
 
 
-def remote_engines(recipe: Recipe, group: Any, *, first: int) -> list[RemoteEngine]:
-    """The recipe's engines in actors that are being placed, from bundle `first` on."""
-    build, timeout_s = partial(build_engine, recipe), recipe.resources.engine_timeout_s
-    threads = num_threads(recipe.resources.engine_cpus)
+def remote_engines(
+    spec: EngineSpec, resources: ResourceConfig, group: Any, *, first: int
+) -> list[RemoteEngine]:
+    """A recipe's engines in actors that are being placed, from bundle `first` on."""
+    build, timeout_s = partial(_open_engine, spec), resources.engine_timeout_s
+    threads = num_threads(resources.engine_cpus)
     actors = [
         place(EngineActor, group, first + index, threads=threads)
-        for index in range(recipe.rollout.num_engines)
+        for index in range(spec.rollout.num_engines)
     ]
     return [
         RemoteEngine(f"engine {index}", partial(actor.remote, build, threads), timeout_s=timeout_s)
         for index, actor in enumerate(actors)
     ]
+
+
+def _open_engine(spec: EngineSpec) -> RolloutEngine:
+    """In the engine's actor, which finds the base model on its own machine."""
+    engine: RolloutEngine = build_engine(spec, BaseModel.open(spec.model.name))
+    return engine

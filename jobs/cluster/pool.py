@@ -16,28 +16,31 @@ from jobs.cluster.connect import bundles_of, reserved
 from jobs.cluster.engines import remote_engines
 from jobs.cluster.fleet import Part, RayFleet
 from rlpeft.adapter_state import AdapterState
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.run import EngineSpec, ResourceConfig
 from rlpeft.rollout.fleet import Answer, ExpertFleet, promised
 from rlpeft.types import Request, Sampling
 
 IDLE_S = 60.0
 """How long engines wait for the next search."""
 
+Kind = tuple[str, str]
+"""A spec and the resources of its actors, as text: their options are no keys of a dict."""
+
 
 class EnginePool:
-    """The engines of a recipe, and what is reserved for them.
+    """The engines of a spec, and what is reserved for them.
 
     Raises:
         ClusterError: the cluster has no room for them.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, spec: EngineSpec, resources: ResourceConfig) -> None:
         self._stack = ExitStack()
-        bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)[1:]  # no learner
-        bundles = bundles[: recipe.rollout.num_engines]
-        timeout_s = recipe.resources.placement_timeout_s
+        bundles = bundles_of(resources, spec.rollout.num_engines)[1:]  # no learner
+        bundles = bundles[: spec.rollout.num_engines]
+        timeout_s = resources.placement_timeout_s
         group = self._stack.enter_context(reserved(bundles, timeout_s=timeout_s))
-        self.fleet = RayFleet(remote_engines(recipe, group, first=0))
+        self.fleet = RayFleet(remote_engines(spec, resources, group, first=0))
 
     def close(self) -> None:
         """End the engines."""
@@ -73,17 +76,17 @@ class Pools:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pools: dict[str, EnginePool] = {}
-        self._users: Counter[str] = Counter()
+        self._pools: dict[Kind, EnginePool] = {}
+        self._users: Counter[Kind] = Counter()
 
     @contextmanager
-    def lease(self, recipe: Recipe) -> Iterator[PoolFleet]:
-        """Use the engines of a recipe."""
-        kind = recipe.model_dump_json(include={"model", "adapter", "rollout", "resources"})
+    def lease(self, spec: EngineSpec, resources: ResourceConfig) -> Iterator[PoolFleet]:
+        """Use the engines of a spec, which share what another search with it has started."""
+        kind = spec.model_dump_json(), resources.model_dump_json()
         with self._lock:
             if kind not in self._pools:
                 self._end_idle()  # what they hold may be what is wanted
-                self._pools[kind] = EnginePool(recipe)
+                self._pools[kind] = EnginePool(spec, resources)
             self._users[kind] += 1
             pool = self._pools[kind]
         try:

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from jobs.adapt import Inputs, expert_folders, local_fleet, read_inputs, run
+from jobs.adapt import Inputs, expert_folders, read_inputs, run
+from jobs.library import holding
 from rlpeft.choose.strategies import make_strategy
 from rlpeft.choose.two_pass import two_pass
 from rlpeft.experts.measures import Accuracy, Measure, measure_of, read_measure
@@ -82,13 +83,12 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict
     folders = expert_folders(inputs.recipe, base_digest) + ([classifier] if classifier else [])
     experts = ExpertSet.read(folders, base_digest=base_digest, factors=inputs.experts.factors)
     problems = inputs.task.split("test")
-    sampling = greedy_sampling(inputs.engine_recipe)
+    sampling = greedy_sampling(inputs.recipe.rollout)
     found, split = {}, {}
     with (
-        closing(build_scorer(inputs.engine_recipe)) as scorer,
-        local_fleet(inputs.engine_recipe) as fleet,
+        closing(build_scorer(inputs.recipe.reward)) as scorer,
+        holding(experts, inputs.spec, inputs.base) as fleet,
     ):
-        fleet.load_experts(experts.states())
         for way in ("prompt", "classifier")[: 1 + bool(classifier)]:
             strategy = make_strategy(way, experts, fleet, inputs.prompter)
             ask = partial(

@@ -7,7 +7,7 @@ import path, `module:name`, and imported where it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from peft import PeftConfig
 from torch import nn
 
 from rlpeft.adapter_state import AdapterState
+from rlpeft.models.base import BaseModel
 
 MakeConfig = Callable[[Any, nn.Module, Mapping[str, Any]], PeftConfig]
 """(section of a recipe, base model, where it acts) -> PEFT config. Where: `target_modules`,
@@ -102,6 +103,11 @@ def no_factors(policy: nn.Module) -> dict[str, str]:
     return {}
 
 
+def no_base_factors(base: BaseModel, modules: Sequence[str], dtype: str) -> dict[str, str]:
+    """Of a method that needs nothing of the base but its weights."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """One adapter method; what is left out, it cannot do.
@@ -118,6 +124,7 @@ class Method:
         trained_by: options of its section that decide how it is trained, not what its tensors mean.
         tensor: suffix of the one vector a module that it trains; empty if it is not one vector.
         factors: module -> digest of what engines must have of the trainer's, of a policy.
+        base_factors: the same of modules of a base model in a dtype, without loading the model.
         held_bytes: what a layer keeps in fp32 beside parameters and buffers.
         change: how it is read from its file; `None` where it depends on the token.
         auxiliary: what it adds to the loss.
@@ -140,6 +147,7 @@ class Method:
     trained_by: frozenset[str] = frozenset()
     tensor: str = ""
     factors: Callable[[nn.Module], dict[str, str]] = no_factors
+    base_factors: Callable[[BaseModel, Sequence[str], str], dict[str, str]] = no_base_factors
     held_bytes: Callable[[Any], int] = nothing_held
     change: Change | None = None
     auxiliary: Auxiliary | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -36,16 +36,21 @@ from rlpeft.doctor.rewards import check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.doctor.row import Check, fail, ok
 from rlpeft.errors import RlpeftError
-from rlpeft.models.digest import model_digest
-from rlpeft.models.folder import resolve_model
-from rlpeft.recipe.run import Recipe
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.run import (
+    ChatConfig,
+    EngineSpec,
+    Recipe,
+    RewardConfig,
+    RolloutConfig,
+    TaskConfig,
+)
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import Scores
 from rlpeft.tasks.base import SPLITS, ProblemSet, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.prompter import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
@@ -62,11 +67,11 @@ Checks = Iterator[Check]
 class Builders:
     """What makes the parts of a run."""
 
-    prompter: Callable[[Recipe], Prompter] = build.build_prompter
-    task: Callable[[Recipe], Task] = lambda recipe: load_task(recipe.task)
-    scorer: Callable[[Recipe], Scores] = build_scorer
-    learner: Callable[[Recipe], LocalLearner] = build.build_learner
-    engine: Callable[[Recipe], RolloutEngine] = build.build_engine
+    prompter: Callable[[BaseModel, ChatConfig, RolloutConfig], Prompter] = build.build_prompter
+    task: Callable[[TaskConfig], Task] = load_task
+    scorer: Callable[[Sequence[RewardConfig]], Scores] = build_scorer
+    learner: Callable[[Recipe, BaseModel], LocalLearner] = build.build_learner
+    engine: Callable[[EngineSpec, BaseModel], RolloutEngine] = build.build_engine
 
 
 def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None = None) -> Checks:
@@ -79,15 +84,13 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
         One row for each thing looked at, as soon as it is known.
     """
     builders = builders or Builders()
-    prompter = yield from opened("base model", builders.prompter, recipe)
-    if prompter is not None:
-        yield ok("base model", _model(recipe))
-    task = yield from opened("task", lambda recipe: _whole(builders.task(recipe)), recipe)
+    base, prompter = yield from _base_model(recipe, builders)
+    task = yield from opened("task", lambda: _whole(builders.task(recipe.task)))
     if task is not None:
         yield ok("task", _sizes(task))
-    scorer = yield from opened("reward", builders.scorer, recipe)
+    scorer = yield from opened("reward", lambda: builders.scorer(recipe.reward))
     if prompter is not None and task is not None:
-        yield from guarded("prompts", _prompt_checks(recipe, task, prompter))
+        yield from guarded("prompts", _prompt_checks(recipe, base, task, prompter))
     if task is not None:
         yield from guarded("gold answers in prompts", check_leak(task))
     if scorer is not None and task is not None:
@@ -95,18 +98,35 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
         if any(runs_programs(reward.name) for reward in recipe.reward):
             yield from guarded("modules", check_programs(task.split("train")))
     if prompter is not None and task is not None:
-        found = Found(prompter, task, scorer, look)
+        found = Found(base, prompter, task, scorer, look)
         yield from _policy_checks(recipe, builders, found)
         if look is not None:
-            yield from guarded("prompts as read", look.over(recipe, task, prompter))
+            yield from guarded("prompts as read", look.over(recipe, base, task, prompter))
     if isinstance(scorer, Scorer):
         scorer.close()
+
+
+def _base_model(recipe: Recipe, builders: Builders) -> Generator[Check, None, Any]:
+    """The base model and its prompter, or two times `None` and the row that says why."""
+
+    def both() -> tuple[BaseModel, Prompter, str]:
+        base = BaseModel.open(recipe.model.name)
+        prompter = builders.prompter(base, recipe.chat, recipe.rollout)
+        return base, prompter, f"{base.name}, sha256:{base.digest[:12]}…"
+
+    found = yield from opened("base model", both)
+    if found is None:
+        return None, None
+    base, prompter, said = found
+    yield ok("base model", said)
+    return base, prompter
 
 
 @dataclass(frozen=True)
 class Found:
     """Parts that could be opened."""
 
+    base: BaseModel
     prompter: Prompter
     task: Task
     scorer: Scores | None
@@ -116,10 +136,10 @@ class Found:
 def _policy_checks(recipe: Recipe, builders: Builders, found: Found) -> Checks:
     """What needs a model in memory."""
     task, prompter, scorer = found.task, found.prompter, found.scorer
-    learner = yield from opened("adapter", builders.learner, recipe)
+    learner = yield from opened("adapter", lambda: builders.learner(recipe, found.base))
     # Without a limit: prompts that are too long have a row already.
     unlimited = prompter.afresh(max_tokens=sys.maxsize)
-    canary = yield from opened("canary", lambda _: build.build_canary(task, unlimited), recipe)
+    canary = yield from opened("canary", lambda: build.build_canary(task, unlimited))
     if learner is None or canary is None:
         return
     yield check_forward(learner)
@@ -127,7 +147,9 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Found) -> Checks:
     yield check_trainable(learner)
     yield from guarded("KL at step 0", check_start(learner, canary))
     yield check_memory(recipe, learner)
-    engine = yield from opened("engine and weight sync", builders.engine, recipe)
+    engine = yield from opened(
+        "engine and weight sync", lambda: builders.engine(recipe.engine, found.base)
+    )
     if engine is None or scorer is None:
         return
     fleet = LocalFleet(engine)
@@ -141,10 +163,10 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Found) -> Checks:
         yield from guarded("engine and weight sync", chain(synced, rolled_out))
 
 
-def opened(name: str, make: Callable[[Recipe], Any], recipe: Recipe) -> Generator[Check, None, Any]:
+def opened(name: str, make: Callable[[], Any]) -> Generator[Check, None, Any]:
     """Make a part; a failure is a row, and the part is `None`."""
     try:
-        return make(recipe)
+        return make()
     except Exception as error:
         # Recovery: whatever is wrong with a part is what the table is for.
         yield failure(name, error)
@@ -168,15 +190,14 @@ def failure(name: str, error: Exception) -> Check:
     return fail(name, f"{type(error).__name__}: {text}", "Not one of ours: look at its cause.")
 
 
-def _prompt_checks(recipe: Recipe, task: Task, prompter: Prompter) -> Checks:
+def _prompt_checks(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter) -> Checks:
     problem = task.split("train")[0]
-    eos = eos_ids(resolve_model(recipe.model.name), prompter.tokenizer)
-    yield from check_tokens(prompter, problem, eos)
-    yield check_chat(prompter, problem, eos)
+    yield from check_tokens(prompter, problem, base.eos_ids)
+    yield check_chat(prompter, problem, base.eos_ids)
     yield check_specials(task, prompter)
     yield from check_tags(prompter.tokenizer, recipe)
-    yield check_embeddings(build.num_embeddings(recipe), task, prompter)
-    yield from check_prompts(recipe, task, prompter)
+    yield check_embeddings(base.num_embeddings, task, prompter)
+    yield from check_prompts(recipe, base.context_length, task, prompter)
 
 
 def _sync_checks(
@@ -210,11 +231,6 @@ def _short(recipe: Recipe, num_prompts: int) -> Recipe:
         "resample_budget": 0,
     }
     return recipe.model_copy(update={"train": train.model_copy(update=size)})
-
-
-def _model(recipe: Recipe) -> str:
-    path = resolve_model(recipe.model.name)
-    return f"{recipe.model.name}, sha256:{model_digest(path)[:12]}…"
 
 
 def _whole(task: Task) -> Task:

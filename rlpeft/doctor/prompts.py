@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rlpeft.build import context_length
 from rlpeft.doctor.row import Check, fail, ok, spread, warn
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.ends import special_tokens
@@ -125,9 +124,9 @@ def _names(tokenizer: Any, prompt: Prompt) -> list[str]:
     return [name for text in texts for name in control_names(tokenizer, text)]
 
 
-def check_prompts(recipe: Recipe, task: Task, prompter: Prompter) -> Iterator[Check]:
+def check_prompts(recipe: Recipe, context: int, task: Task, prompter: Prompter) -> Iterator[Check]:
     """Prompt lengths against the recipe's limit and the model's context."""
-    context, limit = context_length(recipe), recipe.rollout.max_prompt_tokens
+    limit = recipe.rollout.max_prompt_tokens
     lengths = [
         len(prompter.encode(problem))
         for split in SPLITS

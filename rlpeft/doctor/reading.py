@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewards.verdict import Verdict
-from rlpeft.build import context_length
 from rlpeft.doctor.leak import occurrences
 from rlpeft.doctor.row import Check
-from rlpeft.models.folder import resolve_model
+from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.ends import read_stops
 from rlpeft.tasks.base import Task
-from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.pieces import Piece, pieces, shown
 from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import turn_end
@@ -76,18 +74,25 @@ class Look:
     ends: Ends | None = None
     seen: Evidence | None = None
 
-    def over(self, recipe: Recipe, task: Task, prompter: Prompter) -> Iterator[Check]:
+    def over(
+        self, recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter
+    ) -> Iterator[Check]:
         """Read the prompts; gives no row.
 
         Raises: as `readings`.
         """
-        self.ends = ends(recipe, task, prompter)
-        self.readings = readings(recipe, task, prompter, self.num_prompts, self.seen)
+        self.ends = ends(recipe, base, task, prompter)
+        self.readings = readings(recipe, base, task, prompter, self.num_prompts, self.seen)
         yield from ()
 
 
 def readings(
-    recipe: Recipe, task: Task, prompter: Prompter, count: int, seen: Evidence | None
+    recipe: Recipe,
+    base: BaseModel,
+    task: Task,
+    prompter: Prompter,
+    count: int,
+    seen: Evidence | None,
 ) -> list[Reading]:
     """The first prompts of a run, in the order of its first step.
 
@@ -105,7 +110,7 @@ def readings(
         if recipe.sft is None:
             answer, training = answers.get(problem.id, ((), "nothing was sampled: see above"))
         else:
-            answer = _taught(recipe, problem, prompter)
+            answer = _taught(recipe, base, problem, prompter)
             training = f"{len(answer):,} tokens, all trained by supervision, the end included"
         found.append(
             Reading(
@@ -120,12 +125,12 @@ def readings(
     return found
 
 
-def ends(recipe: Recipe, task: Task, prompter: Prompter) -> Ends:
+def ends(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter) -> Ends:
     """What ends an answer of this recipe, as the engines are told."""
     tokenizer, problem = prompter.tokenizer, task.split("train")[0]
     stops = read_stops(tokenizer, recipe.rollout.stop)
-    eos = eos_ids(resolve_model(recipe.model.name), tokenizer)
-    tokens = pieces(tokenizer, [*sorted(eos), *(id for id in stops.token_ids if id not in eos)])
+    others = [id for id in stops.token_ids if id not in base.eos_ids]
+    tokens = pieces(tokenizer, [*sorted(base.eos_ids), *others])
     written = None
     if not isinstance(problem.prompt, str):
         written = turn_end(tokenizer, problem.prompt, prompter.talk)
@@ -153,10 +158,10 @@ def _training(recipe: Recipe, done: Completion, verdict: Verdict) -> str:
     return f"{count}; all trained, the end included"
 
 
-def _taught(recipe: Recipe, problem: Problem, prompter: Prompter) -> list[int]:
+def _taught(recipe: Recipe, base: BaseModel, problem: Problem, prompter: Prompter) -> list[int]:
     from rlpeft.training.sft import IGNORED, training_rows  # TRL takes seconds to import
 
-    (row,) = training_rows(recipe, [problem], prompter, context=context_length(recipe))
+    (row,) = training_rows(recipe, [problem], prompter, context=base.context_length)
     pairs = zip(row["input_ids"], row["labels"], strict=True)
     return [id for id, label in pairs if label != IGNORED]
 

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import tensor_name
@@ -35,6 +34,7 @@ from rlpeft.experts.files import (
     CONFIG_FILE,
     TENSOR_FILE,
     Expert,
+    adapter_of,
     load_expert,
     other_prompts,
 )
@@ -134,7 +134,7 @@ class Source:
             ExpertError: its tensors are not those of the adapter on its card.
         """
         try:
-            return attach(self.base(), _adapter(self.expert), self.expert.tensors)
+            return attach(self.base(), adapter_of(self.expert.card), self.expert.tensors)
         except ModelError as error:
             raise ExpertError(
                 f"expert {self.expert.card.name!r} does not fit its card: {error}"
@@ -275,17 +275,6 @@ def _is_tied(folder: Path) -> bool:
     return bool(load_config(folder).get_text_config().tie_word_embeddings)
 
 
-def _adapter(expert: Expert) -> AdapterConfig:
-    try:
-        adapter: AdapterConfig = TypeAdapter(AdapterConfig).validate_python(expert.card.adapter)
-    except ValidationError as error:
-        raise ExpertError(
-            f"card of expert {expert.card.name!r} must hold a known adapter, got "
-            f"{expert.card.adapter!r}: {error.errors()[0]['msg']}."
-        ) from error
-    return adapter
-
-
 def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:
     """Put given adapter tensors, under PEFT's names, around a base model.
 
@@ -353,7 +342,7 @@ def read_z(source: Source, folder: Path) -> Any:
     method, mixing = _vectors(source)
     tensors = load_file(folder / Z_FILE)
     z = {tensor_name(module, method.tensor): z_R for module, z_R in tensors.items()}
-    adapter = _adapter(source.expert).model_copy(update=dict(mixing.options))
+    adapter = adapter_of(source.expert.card).model_copy(update=dict(mixing.options))
     return attach(source.base(), adapter, z)
 
 
@@ -369,7 +358,7 @@ FORMATS: dict[
 
 
 def _vectors(source: Source) -> tuple[Method, Mixing]:
-    method = named(_adapter(source.expert).type)
+    method = named(adapter_of(source.expert.card).type)
     if method.mixing is None:
         raise ExpertError(
             f"--format z needs an {labels(lambda m: m.mixing)} expert, "

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -29,7 +29,7 @@ from rlpeft.files import read_json, replacing_folder
 from rlpeft.models.digest import is_base
 from rlpeft.models.tokenizer_digest import Parts, changed_parts
 from rlpeft.recipe.rollout import StopStrings
-from rlpeft.recipe.run import Name, Section
+from rlpeft.recipe.run import AdapterConfig, Name, Section
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE
 
 EXPERT_FOLDER = "expert"
@@ -310,6 +310,22 @@ def _inside(folder: Path) -> str:
     """A question to add to an error: the expert in a run's folder was meant."""
     expert = folder / EXPERT_FOLDER
     return f" Did you mean {str(expert)!r}?" if (expert / CARD_FILE).is_file() else ""
+
+
+def adapter_of(card: ExpertCard) -> AdapterConfig:
+    """The `[adapter]` section that an expert was trained under.
+
+    Raises:
+        ExpertError: its card holds none that is known here.
+    """
+    try:
+        adapter: AdapterConfig = TypeAdapter(AdapterConfig).validate_python(card.adapter)
+    except ValidationError as error:
+        raise ExpertError(
+            f"card of expert {card.name!r} must hold a known adapter, got {card.adapter!r}: "
+            f"{error.errors()[0]['msg']}."
+        ) from error
+    return adapter
 
 
 def read_card(folder: Path) -> ExpertCard:

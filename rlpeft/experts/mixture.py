@@ -30,10 +30,22 @@ from rlpeft.adapters.methods import (
     peft_type_of,
 )
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import Expert, ExpertCard, Mixture, load_expert, save_expert
+from rlpeft.experts.files import (
+    Expert,
+    ExpertCard,
+    Mixture,
+    adapter_of,
+    load_expert,
+    save_expert,
+)
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.run import AdapterConfig
 
 BASE = "base"
 """Name of the base model among experts."""
+
+DIRECT = {"parametrisation": "direct"}
+"""What a mixture is, whatever its experts were trained as: of their multipliers, not of logits."""
 
 SMALLEST_SUM = 1e-6
 """Coefficients are divided by their sum; below this it is rounding."""
@@ -222,6 +234,33 @@ class ExpertSet:
                 f"at all, got a sum of {float(worst[np.abs(worst).argmin()])!r}."
             )
         return a_KM / sum_M if normalise else a_KM
+
+
+def mixed_adapter(card: ExpertCard) -> AdapterConfig:
+    """The `[adapter]` section of engines that run such experts and mixtures of them.
+
+    Raises:
+        ExpertError: the card holds no known adapter.
+    """
+    return adapter_of(card.model_copy(update={"adapter": mixed_section(card.adapter)}))
+
+
+def read_factors(folder: Path, base: BaseModel, dtype: str) -> dict[str, str]:
+    """Module -> digest of its factors, of the modules that an expert moves; none if it needs none.
+
+    Args:
+        dtype: that the base model computes in.
+
+    Raises:
+        ExpertError: an unreadable folder, or an expert of another base model.
+        ModelError: the base model has no such module.
+    """
+    expert = load_expert(folder, base_digest=base.digest)
+    method = method_of(expert.config)
+    if method is None:
+        return {}
+    moved = [module_of(name, method.tensor) for name in sorted(expert.tensors)]
+    return method.base_factors(base, moved, dtype)
 
 
 def check_mixable(card: ExpertCard) -> None:

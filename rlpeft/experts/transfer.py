@@ -13,17 +13,20 @@ from pathlib import Path
 import torch
 
 from rlpeft.adapter_state import AdapterState, module_of, tensor_name
-from rlpeft.adapters.linear import full_weight
+from rlpeft.adapters.linear import base_weights
 from rlpeft.adapters.methods import labels, method_of, named, peft_type_of
 from rlpeft.adapters.policy import peft_config
 from rlpeft.adapters.svf.factors import weight_digest
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import Expert, ExpertCard, Transfer, load_expert, save_expert
-from rlpeft.models.digest import model_digest
-from rlpeft.models.folder import resolve_model
-from rlpeft.models.load import load_base_model, model_skeleton
-from rlpeft.models.tokenizer_digest import tokenizer_parts
-from rlpeft.recipe.run import parse_recipe
+from rlpeft.experts.files import (
+    Expert,
+    ExpertCard,
+    Transfer,
+    adapter_of,
+    load_expert,
+    save_expert,
+)
+from rlpeft.models.base import BaseModel
 
 MEASURED = ("validation", "test", "base_test", "mixture")
 """What a card says of the expert on its own base."""
@@ -46,19 +49,19 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
             f"only {labels(lambda m: m.is_transferable)} experts can be transferred, "
             f"{str(folder)!r} is {peft_type_of(expert.config)}."
         )
-    path = resolve_model(model)
-    check_structure(expert, ranks(expert, path), model)
+    base = BaseModel.open(model)
+    check_structure(expert, ranks(expert.card, base), model)
     tensors = dict(expert.tensors)
     if shuffle_seed is not None:
         tensors = shuffled(tensors, shuffle_seed)
-    here = {"base_model_name_or_path": str(path), "factors": factors(expert, path)}
+    here = {"base_model_name_or_path": str(base.path), "factors": factors(expert, base)}
     state = AdapterState({**expert.config, **here}, tensors, 0)
     card = expert.card.model_copy(
         update={
             **dict.fromkeys(MEASURED),
             "base_model": model,
-            "base_digest": model_digest(path),
-            "tokenizer": tokenizer_parts(path),
+            "base_digest": base.digest,
+            "tokenizer": base.tokenizer_parts,
             "digest": state.digest,
             "transfer": Transfer(
                 parent=expert.card.digest,
@@ -71,27 +74,24 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
     return card
 
 
-def ranks(expert: Expert, model: Path) -> dict[str, int]:
-    """Tensor name -> rank of each matrix of a model that the expert's config adapts."""
+def ranks(card: ExpertCard, base: BaseModel) -> dict[str, int]:
+    """Tensor name -> rank of each matrix of a model that the expert's adapter moves."""
     from peft.tuners.tuners_utils import check_target_module_exists
 
-    tree = {"name": "x", "model": {"name": str(model)}, "task": dict(expert.card.task)}
-    tree["adapter"] = dict(expert.card.adapter)
-    recipe = parse_recipe(tree, source="the card")
-    skeleton = model_skeleton(model)
-    config, suffix = peft_config(recipe.adapter, skeleton), named(recipe.adapter.type).tensor
+    adapter = adapter_of(card)
+    config, suffix = peft_config(adapter, base.skeleton), named(adapter.type).tensor
     return {
         tensor_name(name, suffix): min(module.weight.shape)
-        for name, module in skeleton.named_modules()
+        for name, module in base.skeleton.named_modules()
         if isinstance(module, torch.nn.Linear) and check_target_module_exists(config, name)
     }
 
 
-def factors(expert: Expert, model: Path) -> dict[str, str]:
+def factors(expert: Expert, base: BaseModel) -> dict[str, str]:
     """Module name -> digest of the model's factors, of the modules that the expert moves."""
-    base = load_base_model(model)
     names = [module_of(name, suffix_of(expert)) for name in expert.tensors]
-    return {name: weight_digest(full_weight(base.get_submodule(name))) for name in names}
+    found = {name: weight_digest(weight_MN) for name, weight_MN in base_weights(base, names)}
+    return {name: found[name] for name in names}
 
 
 def suffix_of(expert: Expert) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,6 +131,35 @@ def check_formats(folder: Path, config: Any) -> None:
                     f"how they are quantised (quantization_config), it holds {name!r} as {dtype}. "
                     "Save it with its quantisation's library, or take the model unquantised."
                 )
+
+
+def places(folder: Path) -> dict[str, Path]:
+    """Which file holds each tensor of a model; reads headers alone.
+
+    Raises:
+        ModelError: as `weight_files`, or a file cannot be read.
+    """
+    return {name: file for file in weight_files(folder) for name in _header(file)}
+
+
+def read_tensors(found: Mapping[str, Path]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors by name as their files hold them, one at a time, file by file.
+
+    Args:
+        found: name -> file, as of `places`.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for file in dict.fromkeys(found.values()):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in (name for name, its in found.items() if its == file):
+                    yield name, tensors.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"weights {str(file)!r} cannot be read: {error}") from error
 
 
 def _header(file: Path) -> Mapping[str, tuple[str, list[int]]]:

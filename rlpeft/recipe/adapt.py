@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rlpeft.recipe.by_type import ByType
 from rlpeft.recipe.run import (
+    AdapterConfig,
     ChatConfig,
+    EngineSpec,
     ModelConfig,
     Name,
-    Recipe,
     ResourceConfig,
     RewardConfig,
     RolloutConfig,
     Section,
     Seed,
     TaskConfig,
-    parse_recipe,
     require_reward,
 )
 from rlpeft.recipe.search import ALGORITHMS, SearchConfig
@@ -66,22 +66,11 @@ class AdaptRecipe(Section):
         require_reward(self, self.task)
         return self
 
-    def engine_recipe(self, adapter: dict[str, Any]) -> Recipe:
-        """The recipe that builds the engine, scorer and prompter of these experts.
+    def engine(self, adapter: AdapterConfig) -> EngineSpec:
+        """What the engines of its experts are built from.
 
         Args:
-            adapter: `[adapter]` section of what runs their mixtures.
+            adapter: of their mixtures (`rlpeft.experts.mixture.mixed_adapter`).
         """
-        rollout = self.rollout.model_dump(mode="json")
-        if self.rollout.engine == "vllm":
-            rollout["options"] = {"max_experts": self.search.population_size} | rollout["options"]
-        tree = {
-            "name": self.name,
-            "adapter": adapter,
-            "rollout": rollout,
-            **{
-                section: self.model_dump(mode="json")[section]
-                for section in ("model", "task", "chat", "reward", "resources")
-            },
-        }
-        return parse_recipe(tree, source=self.name)
+        rollout = self.rollout.for_experts(self.search.population_size)
+        return EngineSpec(model=self.model, adapter=adapter, rollout=rollout)

@@ -75,6 +75,15 @@ class RolloutConfig(Section):
                 )
         return self
 
+    def for_experts(self, number: int) -> RolloutConfig:
+        """The section of engines in which so many experts share a batch, unless it says how many.
+
+        `hf` takes any number; vLLM makes its slots when it starts.
+        """
+        if self.engine != "vllm":
+            return self
+        return self.model_copy(update={"options": {"max_experts": number} | self.options})
+
     @model_validator(mode="after")
     def _refuse_truncation(self) -> Self:
         if self.top_p < 1 or self.top_k > 0:

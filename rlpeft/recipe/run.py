@@ -23,6 +23,9 @@ from rlpeft.recipe.adapter import LoraFamilyAdapter as LoraFamilyAdapter
 from rlpeft.recipe.adapter import MoSLoraAdapter as MoSLoraAdapter
 from rlpeft.recipe.adapter import Section as Section
 from rlpeft.recipe.adapter import SvfAdapter as SvfAdapter
+from rlpeft.recipe.engine import EngineSpec as EngineSpec
+from rlpeft.recipe.engine import ModelConfig as ModelConfig
+from rlpeft.recipe.engine import Seed as Seed
 from rlpeft.recipe.keys import elsewhere, keys_beside
 from rlpeft.recipe.reward import RewardConfig as RewardConfig
 from rlpeft.recipe.rollout import RolloutConfig as RolloutConfig
@@ -48,23 +51,10 @@ LISTS = {"reward": "[{ name = 'math' }], or a section [[reward]] in double brack
 OWN_ROWS = ("jsonl", "hub")
 """Tasks of the user's own rows: which reward judges them, nobody else can know."""
 
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What every generator in use takes: NumPy's old one has 32 bits."""
-
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 LONGEST_NAME = 100
 """Bytes of a name that becomes a folder's, or a part of one."""
-
-
-class ModelConfig(Section):
-    """The base model, which is never changed."""
-
-    name: str
-    """A local folder, a Hub id, or `tiny`: the base model shipped with the package."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Dtype of the base weights in the learner; adapters stay float32."""
 
 
 class LossConfig(Section):
@@ -208,6 +198,13 @@ class Recipe(Section):
     resources: ResourceConfig = ResourceConfig()
     sft: SftConfig | None = None
     """Read by `rlpeft sft` alone; its defaults if absent."""
+
+    @property
+    def engine(self) -> EngineSpec:
+        """What its rollout engines are built from."""
+        return EngineSpec(
+            model=self.model, adapter=self.adapter, rollout=self.rollout, seed=self.train.seed
+        )
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rewards.scorer import RewardSpec, Scorer
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.reward import RewardConfig
 
 
-def build_scorer(recipe: Recipe) -> Scorer:
-    """All rewards of the recipe with their weights."""
+def build_scorer(rewards: Sequence[RewardConfig], *, error_limit: float = 0.1) -> Scorer:
+    """All rewards of a recipe with their weights.
+
+    Args:
+        error_limit: as in `train.error_limit`, which has the same default.
+    """
     specs = [
         RewardSpec(
             r.name,
@@ -17,6 +23,6 @@ def build_scorer(recipe: Recipe) -> Scorer:
             timeout_s=r.timeout_s,
             warmup_timeout_s=r.warmup_timeout_s,
         )
-        for r in recipe.reward
+        for r in rewards
     ]
-    return Scorer(specs, error_limit=recipe.train.error_limit)
+    return Scorer(specs, error_limit=error_limit)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.rollout import RolloutConfig
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.types import Group, Problem, Request, Sampling
 
@@ -17,15 +17,14 @@ def rollout_seed(seed: int, request: str, member: int) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:6])
 
 
-def training_sampling(recipe: Recipe) -> Sampling:
+def training_sampling(rollout: RolloutConfig) -> Sampling:
     """How training completions are drawn."""
-    rollout = recipe.rollout
     return Sampling(rollout.max_tokens, temperature=rollout.temperature, stop=rollout.stop)
 
 
-def greedy_sampling(recipe: Recipe) -> Sampling:
+def greedy_sampling(rollout: RolloutConfig) -> Sampling:
     """How validation and test completions are drawn."""
-    return replace(training_sampling(recipe), temperature=0.0)
+    return replace(training_sampling(rollout), temperature=0.0)
 
 
 def roll_out(

@@ -66,7 +66,7 @@ def collect(
         EngineError: a completion comes from another version.
         RewardError: too many completions cannot be scored.
     """
-    train, sampling = recipe.train, training_sampling(recipe)
+    train, sampling = recipe.train, training_sampling(recipe.rollout)
 
     def ask(cursor: int, count: int) -> ScoredGroups:
         drawn, requests = training_requests(

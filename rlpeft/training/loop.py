@@ -179,7 +179,7 @@ def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress
         run.fleet,
         run.scorer,
         prompter=run.prompter,
-        sampling=greedy_sampling(run.recipe),
+        sampling=greedy_sampling(run.recipe.rollout),
         step=progress.step,
     )
     limit, what = run.recipe.train.unscorable_limit, "the validation completions"

@@ -10,10 +10,13 @@ from jobs.cli import app
 from rlpeft import build
 from rlpeft.doctor.examine import Builders, examine
 from rlpeft.errors import ModelError
+from rlpeft.models.base import BaseModel
 from rlpeft.models.folder import resolve_model
 from rlpeft.recipe.run import parse_recipe
 from rlpeft.rollout.fake import FakeEngine, Faults
 from rlpeft.types import FinishReason
+
+TINY = BaseModel.open("tiny")
 
 
 def recipe(**sections):
@@ -32,7 +35,7 @@ def recipe(**sections):
 
 @pytest.fixture(scope="module")
 def learner():
-    return build.build_learner(recipe())
+    return build.build_learner(recipe(), TINY)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def rows(learner):
 
     def find(recipe, *, engine=None, **builders):
         engine = engine or fake(learner)
-        makers = {"learner": lambda _: learner, "engine": lambda _: engine, **builders}
+        makers = {"learner": lambda *_: learner, "engine": lambda *_: engine, **builders}
         return {check.name: check for check in examine(recipe, Builders(**makers))}
 
     return find
@@ -61,7 +64,7 @@ def fake(learner, text="1", *, finish=FinishReason.STOP, faults=None):
     )
 
 
-def refuse(recipe):
+def refuse(*_):
     raise OSError("no such device")
 
 
@@ -170,29 +173,29 @@ def test_a_name_that_no_module_has_stops_training_too():
         ModelError,
         match=r"foo_proj is not\. Linear layers here are named down_proj, gate_proj, k_",
     ):
-        build.build_learner(recipe(adapter={"targets": ["q_proj", "foo_proj"]}))
+        build.build_learner(recipe(adapter={"targets": ["q_proj", "foo_proj"]}), TINY)
 
 
 def test_a_card_counts_the_modules_that_are_moved_and_left_out():
-    card = build.build_card(recipe())
+    card = build.build_card(recipe(), TINY)
     assert card.modules == {"q_proj": 4, "up_proj": 4}
     assert card.left_out == {"k_proj": 4, "v_proj": 4, "o_proj": 4, "gate_proj": 4, "down_proj": 4}
 
 
 def test_a_policy_that_does_not_start_as_its_base_fails(rows):
-    moved = build.build_learner(recipe())
+    moved = build.build_learner(recipe(), TINY)
     for parameter in moved.parameters.values():
         parameter.data.mul_(1.1)
-    found = rows(recipe(), learner=lambda _: moved, engine=fake(moved))
+    found = rows(recipe(), learner=lambda *_: moved, engine=fake(moved))
     assert failed(found) == ["KL at step 0"]
 
 
 def test_dropout_that_makes_scoring_random_fails(rows):
-    dropping = build.build_learner(recipe())
+    dropping = build.build_learner(recipe(), TINY)
     for layer in dropping.policy.get_base_model().model.layers:
         layer.self_attn.attention_dropout = 0.5
     dropping.policy.train()
-    found = rows(recipe(), learner=lambda _: dropping, engine=fake(dropping))
+    found = rows(recipe(), learner=lambda *_: dropping, engine=fake(dropping))
     assert "dropout" in failed(found)
 
 
@@ -234,7 +237,7 @@ def test_an_update_that_does_not_arrive_fails(rows, learner):
     ("part", "row"), [("learner", "adapter"), ("engine", "engine and weight sync")]
 )
 def test_a_part_that_cannot_be_built_is_a_row(learner, part, row):
-    makers = {"learner": lambda _: learner, "engine": lambda _: fake(learner), part: refuse}
+    makers = {"learner": lambda *_: learner, "engine": lambda *_: fake(learner), part: refuse}
     found = {check.name: check for check in examine(recipe(), Builders(**makers))}
     assert failed(found) == [row]
     assert found[row].found == "OSError: no such device"

@@ -41,7 +41,7 @@ def lengths(prompter, length, **rollout):
     problems = {
         split: (Problem(split, str(n) * (length - 1), "1"),) for n, split in enumerate(splits)
     }
-    (check,) = check_prompts(recipe(**rollout), ProblemSet("given", problems), prompter)
+    (check,) = check_prompts(recipe(**rollout), 512, ProblemSet("given", problems), prompter)
     return check
 
 

@@ -7,16 +7,19 @@ import pytest
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft import build
 from rlpeft.doctor.reading import Look, ends, readings
+from rlpeft.models.base import BaseModel
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.collect import Evidence, draw
 from rlpeft.types import Completion, FinishReason, Group, ScoredGroup, ScoredGroups
 
+TINY = BaseModel.open("tiny")
 EOS = 2
 WRONG = Verdict(0.0, VerdictKind.WRONG, "no")
 
 
 def opened(recipe):
-    return load_task(recipe.task), build.build_prompter(recipe)
+    prompter = build.build_prompter(TINY, recipe.chat, recipe.rollout)
+    return load_task(recipe.task), prompter
 
 
 def texts(part):
@@ -49,7 +52,7 @@ def chat(quick, tmp_path):
 def test_prompts_are_those_of_the_first_step_in_its_order(quick):
     recipe = quick()
     task, prompter = opened(recipe)
-    found = readings(recipe, task, prompter, 3, None)
+    found = readings(recipe, TINY, task, prompter, 3, None)
     drawn = draw(task.split("train"), 0, 3, recipe.train.seed)
     assert [reading.problem for reading in found] == [problem.id for problem in drawn]
     for reading, problem in zip(found, drawn, strict=True):
@@ -60,11 +63,11 @@ def test_no_problem_is_shown_twice(quick):
     recipe = quick()
     task, prompter = opened(recipe)
     total = len(task.split("train"))
-    assert len(readings(recipe, task, prompter, total + 5, None)) == total
+    assert len(readings(recipe, TINY, task, prompter, total + 5, None)) == total
 
 
 def test_control_tokens_of_the_template_are_told_from_those_that_data_names(chat):
-    (reading,) = readings(chat, *opened(chat), 1, None)
+    (reading,) = readings(chat, TINY, *opened(chat), 1, None)
     read = texts(reading.prompt)
     assert "say␣<eos>␣" in "".join(read)
     assert EOS not in [piece.id for piece in reading.prompt]  # the template writes none here
@@ -73,12 +76,12 @@ def test_control_tokens_of_the_template_are_told_from_those_that_data_names(chat
 
 
 def test_a_prefill_ends_the_prompt_to_its_last_blank(chat):
-    (reading,) = readings(chat, *opened(chat), 1, None)
+    (reading,) = readings(chat, TINY, *opened(chat), 1, None)
     assert "".join(texts(reading.prompt)).endswith("def␣f(x):⏎\n␣␣␣␣")
 
 
 def test_what_ends_an_answer_is_named_with_its_id(chat):
-    found = ends(chat, *opened(chat))
+    found = ends(chat, TINY, *opened(chat))
     assert [(piece.id, piece.text) for piece in found.tokens] == [(EOS, "⟦<eos>⟧")]
     assert found.strings == ["⏎⏎"]
     assert found.written == (EOS, "⟦<eos>⟧")
@@ -86,7 +89,7 @@ def test_what_ends_an_answer_is_named_with_its_id(chat):
 
 def test_a_stop_string_that_is_a_token_is_named_as_one(quick):
     recipe = quick(rollout={"stop": ["<user>"]})
-    found = ends(recipe, *opened(recipe))
+    found = ends(recipe, TINY, *opened(recipe))
     assert texts(found.tokens) == ["⟦<eos>⟧", "⟦<user>⟧"]
     assert (found.strings, found.written) == ([], None)
 
@@ -103,7 +106,7 @@ def test_what_is_trained_is_what_was_sampled(quick, finish, loss, said):
     recipe = quick(loss=loss)
     task, prompter = opened(recipe)
     seen = evidence(recipe, task, prompter, (30, EOS), finish)
-    for reading in readings(recipe, task, prompter, 2, seen):
+    for reading in readings(recipe, TINY, task, prompter, 2, seen):
         assert [piece.id for piece in reading.answer] == [30, EOS]
         assert "judged wrong" in reading.training
         assert said in reading.training
@@ -112,7 +115,7 @@ def test_what_is_trained_is_what_was_sampled(quick, finish, loss, said):
 def test_supervision_shows_its_row_and_the_end_it_teaches(quick):
     recipe = quick(sft={"completion": "={answer}", "micro_batch": 4})
     task, prompter = opened(recipe)
-    (reading,) = readings(recipe, task, prompter, 1, None)
+    (reading,) = readings(recipe, TINY, task, prompter, 1, None)
     assert texts(reading.answer) == ["=", *reading.gold, "⟦<eos>⟧"]
     assert "by supervision" in reading.training
 
@@ -123,11 +126,11 @@ def test_a_gold_answer_in_its_prompt_is_counted(quick, tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)))
     sizes = {"num_validation": 4, "num_test": 4}
     recipe = quick(task={"name": "jsonl", "path": str(path), **sizes})
-    assert {r.gold_count for r in readings(recipe, *opened(recipe), 5, None)} == {2}
+    assert {r.gold_count for r in readings(recipe, TINY, *opened(recipe), 5, None)} == {2}
 
 
 def test_looking_gives_no_row_of_its_own(quick):
     recipe, look = quick(), Look(2)
-    assert list(look.over(recipe, *opened(recipe))) == []
+    assert list(look.over(recipe, TINY, *opened(recipe))) == []
     assert len(look.readings) == 2
     assert look.ends is not None

@@ -41,23 +41,17 @@ def bases(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expert(make_expert):
+def expert(make_expert, tiny_start):
     """An expert of the tiny base, of distinct numbers."""
-    from rlpeft.build import build_state
-    from rlpeft.recipe.run import parse_recipe
-
-    state = build_state(
-        parse_recipe(
-            {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}, source="test"
-        )
-    )
     generator = torch.Generator().manual_seed(0)
-    tensors = {n: 1 + torch.rand(z.shape, generator=generator) for n, z in state.tensors.items()}
+    tensors = {
+        n: 1 + torch.rand(z.shape, generator=generator) for n, z in tiny_start.tensors.items()
+    }
     test = {"value": 1.0, "low": 0.9, "high": 1.0, "correct": 9, "total": 9}
     return make_expert(
         "swap",
         tensors,
-        config=dict(state.config),
+        config=dict(tiny_start.config),
         adapter={"type": "svf"},
         base_digest=model_digest(resolve_model("tiny")),
         test=test,
@@ -112,15 +106,12 @@ def test_only_svf_can_be_transferred(make_expert, bases, tmp_path):
 
 def test_a_transferred_expert_runs_on_its_new_base(expert, bases, tmp_path):
     from rlpeft.build import build_engine
-    from rlpeft.recipe.run import parse_recipe
+    from rlpeft.models.base import BaseModel
+    from rlpeft.recipe.run import EngineSpec, ModelConfig, SvfAdapter
 
     transfer(expert, bases["same"], tmp_path / "out", shuffle_seed=3)
-    engine = build_engine(
-        parse_recipe(
-            {"name": "x", "model": {"name": bases["same"]}, "task": {"name": "tiny/swap"}},
-            source="t",
-        )
-    )
+    spec = EngineSpec(model=ModelConfig(name=bases["same"]), adapter=SvfAdapter())
+    engine = build_engine(spec, BaseModel.open(spec.model.name))
     state: AdapterState = load_expert(tmp_path / "out").state()
     assert engine.load_adapter(state).digest == state.digest
 

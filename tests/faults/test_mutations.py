@@ -15,6 +15,7 @@ from jobs.cluster.ending import in_one_line
 from jobs.train import run
 from rlpeft.build import build_prompter, check_inputs
 from rlpeft.experts.files import load_expert
+from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import load_recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.page import write_report
@@ -161,10 +162,11 @@ def copy(files, tmp_path):
 def prepare(path):
     """All that a run reads before it loads a model."""
     recipe = load_recipe(path)
-    task, prompter = load_task(recipe.task), build_prompter(recipe)
-    scorer = build_scorer(recipe)
+    base, task = BaseModel.open(recipe.model.name), load_task(recipe.task)
+    prompter = build_prompter(base, recipe.chat, recipe.rollout)
+    scorer = build_scorer(recipe.reward)
     try:
-        check_inputs(recipe, task, prompter, scorer)
+        check_inputs(base, recipe.task, task, prompter, scorer)
     finally:
         scorer.close()
     return recipe

@@ -9,8 +9,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlpeft.recipe.run import parse_recipe
-
 # Ray reads these when it is imported. Given a token it need not write one into the home folder.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
@@ -19,25 +17,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
-def tiny_experts(tmp_path_factory, make_expert):
+def tiny_experts(tmp_path_factory, make_expert, tiny_start):
     """Two experts of the tiny base, each turning its multipliers a little."""
-    from rlpeft.build import build_state
     from rlpeft.models.digest import model_digest
     from rlpeft.models.folder import resolve_model
 
     root = tmp_path_factory.mktemp("experts")
-    state = build_state(
-        parse_recipe(
-            {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}, source="test"
-        )
-    )
     for name, share, skill in (("up", 1.15, "swap"), ("down", 0.9, "sort")):
         make_expert(
             name,
-            {key: z * share for key, z in state.tensors.items()},
+            {key: z * share for key, z in tiny_start.tensors.items()},
             folder=root / name,
             task={"name": f"tiny/{skill}"},
-            config=dict(state.config),
+            config=dict(tiny_start.config),
             adapter={"type": "svf", "parametrisation": "direct"},
             base_digest=model_digest(resolve_model("tiny")),
         )

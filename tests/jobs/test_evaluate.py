@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.evaluate import evaluate_expert, recipe_for
-from rlpeft.build import build_card, build_state
+from rlpeft.build import build_card
 from rlpeft.errors import ConfigError
 
 
@@ -11,10 +11,10 @@ from rlpeft.errors import ConfigError
     ("rollout", "stop"), [({}, ["3"]), ({"stop": ["1", "4"]}, ["1", "4"]), ({"stop": []}, [])]
 )
 def test_an_expert_ends_where_it_was_trained_to_unless_the_recipe_says_where(
-    quick, make_expert, rollout, stop
+    quick, tiny, tiny_start, make_expert, rollout, stop
 ):
-    trained, state = quick(rollout={"stop": ["3"]}), build_state(quick())
-    card = build_card(trained)
+    trained, state = quick(rollout={"stop": ["3"]}), tiny_start
+    card = build_card(trained, tiny)
     assert card.stop == ("3",)
     fields = card.model_dump(exclude={"name", "digest", "step"})
     folder = make_expert("e", state.tensors, config=dict(state.config), **fields)
@@ -22,8 +22,10 @@ def test_an_expert_ends_where_it_was_trained_to_unless_the_recipe_says_where(
     assert found["stop"] == stop
 
 
-def test_several_engines_are_one_in_this_process_which_is_said(quick, make_expert, capsys):
-    state, card = build_state(quick()), build_card(quick())
+def test_several_engines_are_one_in_this_process_which_is_said(
+    quick, tiny, tiny_start, make_expert, capsys
+):
+    state, card = tiny_start, build_card(quick(), tiny)
     fields = card.model_dump(exclude={"name", "digest", "step"})
     folder = make_expert("many", state.tensors, config=dict(state.config), **fields)
     evaluate_expert(folder, quick(rollout={"num_engines": 3}), num=1)

@@ -7,29 +7,24 @@ import torch
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from rlpeft.build import build_state
 from rlpeft.experts.files import load_expert
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
-from rlpeft.recipe.run import parse_recipe
 
 
 @pytest.fixture(scope="module")
-def experts(tmp_path_factory, make_expert):
+def experts(tmp_path_factory, make_expert, tiny_start):
     """Two experts of the tiny base: one is the base itself, one ruins it."""
     root = tmp_path_factory.mktemp("experts")
-    state = build_state(
-        parse_recipe(
-            {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}, source="test"
-        )
-    )
     card = {
-        "config": dict(state.config),
+        "config": dict(tiny_start.config),
         "adapter": {"type": "svf"},
         "base_digest": model_digest(resolve_model("tiny")),
     }
-    ruined = {name: torch.zeros_like(z) for name, z in state.tensors.items()}
-    make_expert("same", state.tensors, folder=root / "same", task={"name": "tiny/swap"}, **card)
+    ruined = {name: torch.zeros_like(z) for name, z in tiny_start.tensors.items()}
+    make_expert(
+        "same", tiny_start.tensors, folder=root / "same", task={"name": "tiny/swap"}, **card
+    )
     make_expert("ruin", ruined, folder=root / "ruin", task={"name": "tiny/sort"}, **card)
     return root
 

@@ -5,16 +5,17 @@ import shutil
 
 import pytest
 
-from jobs.library import recipe_of
+from jobs.library import find_shelf
 from jobs.serve import FirstPass
 from rlpeft import build
 from rlpeft.build import build_prompter, fingerprint, pinned
 from rlpeft.choose.strategies import Question
 from rlpeft.errors import ExpertError
+from rlpeft.models.base import BaseModel
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.run import ChatConfig, Recipe, RolloutConfig
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.tokens.chat import ChatForm, Talk
 from rlpeft.tokens.prompts import encode_prompt
@@ -36,9 +37,9 @@ def dated(tmp_path, quick):
     return make
 
 
-def test_the_section_decides_how_turns_are_written(quick):
+def test_the_section_decides_how_turns_are_written(tiny):
     turns = ({"role": "system", "content": "1"}, {"role": "user", "content": "2"})
-    prompter = build_prompter(quick(chat={"fold_system": True}))
+    prompter = build_prompter(tiny, ChatConfig(fold_system=True), RolloutConfig())
     text = prompter.tokenizer.decode(prompter.ids(Problem("p", turns)))
     assert text == "<bos><user>1\n\n2<assistant>"
 
@@ -50,23 +51,26 @@ def test_a_runs_prompts_keep_the_date_of_its_start(dated, tmp_path, monkeypatch)
             return cls(2024, 12, 31)
 
     monkeypatch.setattr(build, "date", Clock)
-    started = pinned(dated(), tmp_path / "recipe.json")
+    base = BaseModel.open(dated().model.name)
+    started = pinned(dated(), base, tmp_path / "recipe.json")
     assert started.chat.date == datetime.date(2024, 12, 31)
     (tmp_path / "recipe.json").write_text(started.model_dump_json())
     monkeypatch.undo()
-    assert pinned(dated(), tmp_path / "recipe.json").chat == started.chat
-    text = build_prompter(started).written(Problem("p", ({"role": "user", "content": "q"},)))
+    assert pinned(dated(), base, tmp_path / "recipe.json").chat == started.chat
+    text = build_prompter(base, started.chat, started.rollout).written(
+        Problem("p", ({"role": "user", "content": "q"},))
+    )
     assert text == "2024q="
 
 
-def test_a_template_without_a_date_pins_none(quick, tmp_path):
-    assert pinned(quick(), tmp_path / "recipe.json") == quick()
+def test_a_template_without_a_date_pins_none(quick, tiny, tmp_path):
+    assert pinned(quick(), tiny, tmp_path / "recipe.json") == quick()
 
 
-def test_runs_from_before_there_was_a_section_go_on(quick):
+def test_runs_from_before_there_was_a_section_go_on(quick, tiny):
     task = ProblemSet("given", {"train": (Problem("p", "1"),)})
-    assert "chat" not in fingerprint(quick(), task)["recipe"]
-    changed = fingerprint(quick(chat={"fold_system": True}), task)["recipe"]
+    assert "chat" not in fingerprint(quick(), tiny, task)["recipe"]
+    changed = fingerprint(quick(chat={"fold_system": True}), tiny, task)["recipe"]
     assert changed["chat"]["fold_system"] is True
 
 
@@ -82,11 +86,11 @@ def test_experts_answer_under_the_section_they_were_trained_under(make_expert, t
     for name, day in (("a", "2024-01-01"), ("b", "2025-01-01")):
         chat = {"fold_system": True, "date": day}
         make_expert(name, tensors, folder=tmp_path / name, base_digest=digest, chat=chat)
-    found = recipe_of(tmp_path, model=None, rollout={}).chat
+    found = find_shelf(tmp_path, model=None, rollout=RolloutConfig()).chat
     assert (found.fold_system, found.date) == (True, datetime.date(2025, 1, 1))
     make_expert("c", tensors, folder=tmp_path / "c", base_digest=digest)
     with pytest.raises(ExpertError, match=r"must have one \[chat\] section"):
-        recipe_of(tmp_path, model=None, rollout={})
+        find_shelf(tmp_path, model=None, rollout=RolloutConfig())
 
 
 def test_the_question_of_auto_is_written_under_the_section_of_the_experts():

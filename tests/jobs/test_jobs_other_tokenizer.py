@@ -8,12 +8,14 @@ import pytest
 from jobs.adapt import read_inputs
 from jobs.evaluate import evaluate_expert
 from jobs.folder import start_or_continue
-from jobs.library import read_experts, recipe_of
+from jobs.library import find_shelf, read_experts
 from rlpeft.build import build_card, build_state, fingerprint
 from rlpeft.errors import CheckpointError
 from rlpeft.experts.export import export_expert
+from rlpeft.models.base import BaseModel
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
+from rlpeft.recipe.run import RolloutConfig
 from rlpeft.runs.checkpoint import save_checkpoint
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.types import Problem
@@ -45,8 +47,9 @@ def retemplated(folder):
 def trained(folder, quick, make_expert, tmp_path):
     """An expert of the folder as it is at first, and its recipe."""
     recipe = quick(model={"name": str(folder)})
-    state = build_state(recipe)
-    fields = build_card(recipe).model_dump(exclude={"name", "digest", "step"})
+    base = BaseModel.open(str(folder))
+    state = build_state(recipe.engine, base)
+    fields = build_card(recipe, base).model_dump(exclude={"name", "digest", "step"})
     root = tmp_path / "experts"
     make_expert("e", state.tensors, folder=root / "e", config=dict(state.config), **fields)
     return root, recipe
@@ -56,28 +59,33 @@ def notes(capsys):
     return [n for n in capsys.readouterr().err.splitlines() if n.startswith("note: ")]
 
 
+def print_of(recipe):
+    """The fingerprint of a run that starts now."""
+    return fingerprint(recipe, BaseModel.open(recipe.model.name), TASK)
+
+
 @pytest.fixture
 def begun(folder, quick, tmp_path):
     """A run with a step behind it, and its recipe."""
     recipe, out = quick(model={"name": str(folder)}), tmp_path / "run"
-    start_or_continue(out, fingerprint(recipe, TASK))
+    start_or_continue(out, print_of(recipe))
     save_checkpoint(out, 1, {}, keep=1)
     return out, recipe
 
 
 def test_a_run_does_not_go_on_under_another_template(begun, retemplated):
     out, recipe = begun
-    start_or_continue(out, fingerprint(recipe, TASK))
+    start_or_continue(out, print_of(recipe))
     retemplated()
     with pytest.raises(CheckpointError, match=r"set-up: tokenizer\.chat_template was '[0-9a-f]+"):
-        start_or_continue(out, fingerprint(recipe, TASK))
+        start_or_continue(out, print_of(recipe))
 
 
 def test_a_run_does_not_go_on_under_other_ends(begun, folder):
     out, recipe = begun
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 5]}))
     with pytest.raises(CheckpointError, match=r"tokenizer\.ends was \[2\], is \[2, 5\]"):
-        start_or_continue(out, fingerprint(recipe, TASK))
+        start_or_continue(out, print_of(recipe))
 
 
 def test_a_run_from_before_this_goes_on_with_a_note(begun, capsys):
@@ -86,18 +94,18 @@ def test_a_run_from_before_this_goes_on_with_a_note(begun, capsys):
     tree = json.loads(file.read_text())
     del tree["tokenizer"]
     file.write_text(json.dumps(tree))
-    start_or_continue(out, fingerprint(recipe, TASK))
+    start_or_continue(out, print_of(recipe))
     (note,) = notes(capsys)
     assert "before fingerprints held tokenizer" in note
 
 
 def test_experts_of_a_folder_are_named_where_the_template_is_another(trained, retemplated, capsys):
     root, recipe = trained
-    recipe = recipe_of(root, model=recipe.model.name, rollout={"max_tokens": 2})
-    read_experts(root, recipe)
+    shelf = find_shelf(root, model=recipe.model.name, rollout=RolloutConfig())
+    read_experts(shelf)
     assert notes(capsys) == []
     retemplated()
-    read_experts(root, recipe)
+    read_experts(shelf)
     (note,) = notes(capsys)
     assert "expert 'e' was trained under another tokenizer or template" in note
     assert "what differs: chat template" in note
@@ -127,7 +135,6 @@ def test_an_export_says_that_the_template_is_another(trained, retemplated, tmp_p
 
 
 def test_a_card_from_before_this_loads_with_a_note(tiny_experts, capsys):
-    recipe = recipe_of(tiny_experts, model="tiny", rollout={"max_tokens": 2})
-    read_experts(tiny_experts, recipe)
+    read_experts(find_shelf(tiny_experts, model="tiny", rollout=RolloutConfig()))
     told = [note for note in notes(capsys) if "cannot be told" in note]
     assert len(told) == len(list(tiny_experts.iterdir()))

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from jobs.adapt import expert_folders
-from jobs.library import read_experts, recipe_of
+from jobs.library import find_shelf, read_experts
 from rlpeft.errors import ExpertError
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
+from rlpeft.recipe.run import RolloutConfig
 
 TINY = model_digest(resolve_model("tiny"))
 FOREIGN = {"q.svf_z": torch.ones(4)}
-ROLLOUT = {"max_tokens": 6, "max_prompt_tokens": 64}
+ROLLOUT = RolloutConfig(max_tokens=6, max_prompt_tokens=64)
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def mixed(tiny_experts, make_expert, tmp_path):
 
 @pytest.mark.parametrize("model", [None, "tiny"])
 def test_an_expert_of_another_base_among_many_is_left_out_with_a_note(mixed, capsys, model):
-    recipe = recipe_of(mixed, model=model, rollout=ROLLOUT)
-    assert recipe.model.name == "tiny"
-    assert set(read_experts(mixed, recipe).names) == {"base", "up", "down"}
+    shelf = find_shelf(mixed, model=model, rollout=ROLLOUT)
+    assert shelf.base.name == "tiny"
+    assert set(read_experts(shelf).names) == {"base", "up", "down"}
     (note,) = [n for n in capsys.readouterr().err.splitlines() if n.startswith("note: left out")]
     assert "alien" in note
     assert "other/base" in note
@@ -36,15 +37,15 @@ def test_an_expert_of_another_base_among_many_is_left_out_with_a_note(mixed, cap
 
 def test_experts_of_another_base_alone_are_refused(tmp_path, make_expert):
     make_expert("alien", FOREIGN, folder=tmp_path / "alien")
-    recipe = recipe_of(tmp_path, model="tiny", rollout=ROLLOUT)
+    shelf = find_shelf(tmp_path, model="tiny", rollout=ROLLOUT)
     with pytest.raises(ExpertError, match="was trained on base model sha256:bbbb"):
-        read_experts(tmp_path, recipe)
+        read_experts(shelf)
 
 
 def test_bases_with_equally_many_experts_ask_for_a_name(mixed, make_expert):
     make_expert("second", FOREIGN, folder=mixed / "second", base_model="other/base")
     with pytest.raises(ExpertError, match=r"--model must name.*2 of other/base, 2 of tiny"):
-        recipe_of(mixed, model=None, rollout=ROLLOUT)
+        find_shelf(mixed, model=None, rollout=ROLLOUT)
 
 
 def test_a_search_leaves_out_what_it_finds_and_refuses_what_is_named(mixed, adapt_recipe, capsys):

@@ -20,14 +20,13 @@ import torch
 
 pytest.importorskip("vllm")
 
-from jobs.library import open_library, recipe_of
+from jobs.library import find_shelf, open_library
 from jobs.recipes import read_recipe
 from jobs.train import run
-from rlpeft.build import build_state
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
-from rlpeft.recipe.run import parse_recipe
+from rlpeft.recipe.run import RolloutConfig
 from rlpeft.tokens.prompts import encode_prompt
 from rlpeft.types import Problem, Sampling
 
@@ -39,25 +38,20 @@ START_S = 300.0
 
 
 @pytest.fixture(scope="module")
-def experts(tmp_path_factory: pytest.TempPathFactory, make_expert: Any) -> Path:
+def experts(tmp_path_factory: pytest.TempPathFactory, make_expert: Any, tiny_start: Any) -> Path:
     """Three experts drawn around the base, and a classifier trained for a few steps."""
     root = tmp_path_factory.mktemp("experts")
-    state = build_state(
-        parse_recipe(
-            {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}, source="test"
-        )
-    )
     for seed, skill in enumerate(SKILLS):
         generator = torch.Generator().manual_seed(seed)
         tensors = {
             name: z + 0.25 * torch.randn(z.shape, generator=generator)
-            for name, z in state.tensors.items()
+            for name, z in tiny_start.tensors.items()
         }
         make_expert(
             skill,
             tensors,
             folder=root / skill,
-            config=dict(state.config),
+            config=dict(tiny_start.config),
             adapter={"type": "svf"},
             base_digest=model_digest(resolve_model("tiny")),
             task={"name": f"tiny/{skill}"},
@@ -70,9 +64,9 @@ def experts(tmp_path_factory: pytest.TempPathFactory, make_expert: Any) -> Path:
 @pytest.fixture(scope="module")
 def expected(experts: Path) -> dict[tuple[str, str], str]:
     """(expert, prompt) -> what that expert alone answers, by transformers."""
-    recipe = recipe_of(experts, model=None, rollout={"max_tokens": 8})
+    shelf = find_shelf(experts, model=None, rollout=RolloutConfig(max_tokens=8))
     found = {}
-    with open_library(experts, recipe) as library:
+    with open_library(shelf) as library:
         for name in ("base", *SKILLS):
             for prompt in prompts():
                 request = library.prompter.request(

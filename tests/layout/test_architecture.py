@@ -205,7 +205,12 @@ def small_tree(root: Path, files: Mapping[str, str]) -> dict[str, ast.Module]:
 
 
 LIGHT = ("rlpeft", "rewards", "rlpeft.recipe.run", "rlpeft.recipe.scorer", "jobs", "jobs.cli")
-LIGHT += ("jobs.cluster.attend", "jobs.cluster.watchdog", "jobs.cluster.reward_actor")
+LIGHT += (
+    "rlpeft.models.base",
+    "jobs.cluster.attend",
+    "jobs.cluster.watchdog",
+    "jobs.cluster.reward_actor",
+)
 
 
 @pytest.mark.parametrize("package", LIGHT)

@@ -18,8 +18,9 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from rlpeft.build import build_engine
+from rlpeft.models.base import BaseModel
 from rlpeft.models.folder import resolve_model
-from rlpeft.recipe.run import parse_recipe
+from rlpeft.recipe.run import EngineSpec, ModelConfig, SvfAdapter
 from rlpeft.serve.ends import Ends
 from rlpeft.serve.hf_client import HfClient
 
@@ -36,12 +37,8 @@ def config() -> Any:
 
 def with_client(config: Any, use: Callable[[HfClient], Awaitable[None]], *, endless: bool) -> None:
     async def run() -> None:
-        engine: Any = build_engine(
-            parse_recipe(
-                {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}},
-                source="test",
-            )
-        )
+        spec = EngineSpec(model=ModelConfig(name="tiny"), adapter=SvfAdapter())
+        engine: Any = build_engine(spec, BaseModel.open("tiny"))
         engine.eos_ids = [] if endless else engine.eos_ids
         client = HfClient(config, engine)
         try:

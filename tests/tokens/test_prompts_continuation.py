@@ -88,7 +88,7 @@ def test_a_completion_that_writes_a_control_token_must_say_what_is_meant(byte_le
     assert taught == [*"42<|im_end|>", "<|endoftext|>"]
 
 
-def test_a_template_of_a_task_must_say_what_is_meant(quick, tmp_path):
+def test_a_template_of_a_task_must_say_what_is_meant(quick, tiny, tmp_path):
     from rlpeft.build import build_prompter, check_inputs
     from rlpeft.tasks.catalogue import load_task
 
@@ -97,5 +97,6 @@ def test_a_template_of_a_task_must_say_what_is_meant(quick, tmp_path):
     options = {"template": "<user>{q}<assistant>"}
     task = {"name": "jsonl", "path": str(path), "options": options}
     recipe = quick(task=task)
+    prompter = build_prompter(tiny, recipe.chat, recipe.rollout)
     with pytest.raises(ConfigError, match=r"task\.options\.template writes <user>, <assistant>"):
-        check_inputs(recipe, load_task(recipe.task), build_prompter(recipe), None)
+        check_inputs(tiny, recipe.task, load_task(recipe.task), prompter, None)

@@ -55,11 +55,11 @@ def supervised(quick):
     return make
 
 
-def negative_log_likelihood(recipe, count):
+def negative_log_likelihood(recipe, base, count):
     """Of the base model, mean over the completion tokens of the first rows; one row at a time."""
-    task, prompter = load_task(recipe.task), build_prompter(recipe)
+    task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
     problems = draw(task.split("train"), 0, count, recipe.train.seed)
-    policy, found = build_learner(recipe).policy, []
+    policy, found = build_learner(recipe, base).policy, []
     for problem in problems:
         prompt = list(prompter.ids(problem))
         answer = prompter.tokenizer(problem.answer, add_special_tokens=False)["input_ids"]
@@ -79,11 +79,11 @@ def test_every_adapter_learns_by_supervision(supervised, tmp_path, adapter):
     assert load_expert(tmp_path / "expert").card.test is not None
 
 
-def test_the_loss_is_the_mean_over_completion_tokens_alone(supervised, tmp_path):
+def test_the_loss_is_the_mean_over_completion_tokens_alone(supervised, tiny, tmp_path):
     recipe = supervised(steps=1)
     run(recipe, tmp_path)
     (row,) = [row for row in read_metrics(tmp_path) if "loss" in row]
-    assert row["loss"] == pytest.approx(negative_log_likelihood(recipe, 8), rel=1e-4)
+    assert row["loss"] == pytest.approx(negative_log_likelihood(recipe, tiny, 8), rel=1e-4)
 
 
 def test_micro_batches_make_the_step_of_one_large_batch(supervised, tmp_path):
@@ -97,13 +97,13 @@ def test_micro_batches_make_the_step_of_one_large_batch(supervised, tmp_path):
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
-def test_the_adapters_own_loss_is_added_once(supervised, tmp_path):
+def test_the_adapters_own_loss_is_added_once(supervised, tiny, tmp_path):
     """Routers start uniform, where the balance loss is its coefficient."""
     adapter = {"type": "moslora", "rank": 8, "balance_coef": 0.5}
     recipe = supervised(adapter, steps=1, micro_batch=4)
     run(recipe, tmp_path)
     (row,) = [row for row in read_metrics(tmp_path) if "loss" in row]
-    expected = negative_log_likelihood(recipe, 8) + 0.5
+    expected = negative_log_likelihood(recipe, tiny, 8) + 0.5
     assert row["loss"] == pytest.approx(expected, rel=1e-4)
     assert row["router/share/spherical"] == pytest.approx(1 / 3)
 
@@ -148,9 +148,10 @@ def test_a_completion_column_that_is_missing_is_named(quick, tmp_path):
         run(quick(sft={"completion": "{output}", "micro_batch": 4}), tmp_path)
 
 
-def test_a_row_longer_than_the_context_is_named(supervised):
+def test_a_row_longer_than_the_context_is_named(supervised, tiny):
     recipe = supervised()
-    problems, prompter = load_task(recipe.task).split("train")[:1], build_prompter(recipe)
+    problems = load_task(recipe.task).split("train")[:1]
+    prompter = build_prompter(tiny, recipe.chat, recipe.rollout)
     with pytest.raises(DataError, match=r"context of 8 tokens, problem 'swap/swap/"):
         training_rows(recipe, problems, prompter, context=8)
 
@@ -161,8 +162,8 @@ def test_a_micro_batch_that_does_not_divide_the_batch_is_named(quick, tmp_path, 
         run(quick(sft=sft), tmp_path)
 
 
-def test_the_learning_rate_of_curvatures_is_lower_here_too(quick):
-    learner = build_learner(quick(adapter={"type": "hyplora"}, learner={"lr": 0.1}))
+def test_the_learning_rate_of_curvatures_is_lower_here_too(quick, tiny):
+    learner = build_learner(quick(adapter={"type": "hyplora"}, learner={"lr": 0.1}), tiny)
     rates = {group["name"]: group["lr"] for group in learner.optimizer.param_groups}
     assert rates == pytest.approx({"adapter": 0.1, "curvature": 0.01})
     assert isinstance(learner.config, LearnerConfig)

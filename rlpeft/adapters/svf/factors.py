@@ -13,7 +13,7 @@ M out_features, N in_features, R = min(M, N).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from rlpeft.adapters.linear import base_weights
 from rlpeft.errors import ModelError
 from rlpeft.files import replacing
+from rlpeft.models.base import BaseModel
 
 FORMAT = "1"
 """Part of the cache key; raise it when the meaning of the cached tensors changes."""
@@ -115,6 +117,24 @@ def warm_cache(weights: Iterable[torch.Tensor], *, cache: Path | None = None) ->
     for weight_MN in track(missing, "decomposing weights", disable=len(missing) < 50):
         factorise(weight_MN, cache=cache)
     return len(missing)
+
+
+def shared_factors(
+    base: BaseModel, modules: Sequence[str], dtype: str = "float32"
+) -> dict[str, str]:
+    """Module name -> digest of its factors, which are in the cache afterwards.
+
+    Args:
+        dtype: that the base model computes in.
+
+    Raises:
+        ModelError: the base model has no such module, or a weight of it is not finite.
+    """
+    digests = {name: weight_digest(weight) for name, weight in base_weights(base, modules, dtype)}
+    missing = [name for name in modules if not _path(default_cache(), digests[name]).exists()]
+    if missing:
+        warm_cache(weight for _, weight in base_weights(base, missing, dtype))
+    return {name: digests[name] for name in modules}
 
 
 def _path(cache: Path, digest: str) -> Path:

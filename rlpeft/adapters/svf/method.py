@@ -13,7 +13,7 @@ from torch import nn
 from rlpeft.adapter_state import PEFT_PREFIX, AdapterState, by_module
 from rlpeft.adapters.method import Change, Method, Mixing, Slice
 from rlpeft.adapters.svf.config import SvfConfig
-from rlpeft.adapters.svf.factors import factorise, load_factors
+from rlpeft.adapters.svf.factors import factorise, load_factors, shared_factors
 from rlpeft.adapters.svf.functional import multiplier
 from rlpeft.adapters.svf.layer import SvfLinear
 from rlpeft.errors import ExpertError, ModelError
@@ -114,6 +114,7 @@ SVF = Method(
     defaults={"parametrisation": "direct"},
     tensor=VECTOR,
     factors=factor_digests,
+    base_factors=shared_factors,
     held_bytes=held_bytes,
     change=Change(
         read=change,

@@ -1,0 +1,58 @@
+"""What engines are built from: all that they see of a recipe, and nothing else."""
+
+import pytest
+
+from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.run import EngineSpec, RolloutConfig, SvfAdapter
+
+ADAPT = {
+    "name": "mix",
+    "experts": ["runs"],
+    "model": {"name": "tiny", "dtype": "bfloat16"},
+    "task": {"name": "tiny/mix"},
+    "search": {"population_size": 7},
+}
+
+
+def test_a_recipe_gives_the_spec_of_its_engines(quick):
+    recipe = quick(train={"seed": 3}, adapter={"type": "lora", "rank": 2})
+    assert recipe.engine == EngineSpec(
+        model=recipe.model, adapter=recipe.adapter, rollout=recipe.rollout, seed=3
+    )
+
+
+@pytest.mark.parametrize(
+    "other", [{"learner": {"lr": 0.5}}, {"task": {"name": "tiny/sort"}}, {"train": {"steps": 9}}]
+)
+def test_what_engines_never_see_makes_no_other_spec(quick, other):
+    assert quick(**other).engine.model_dump_json() == quick().engine.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "other", [{"rollout": {"max_tokens": 9}}, {"train": {"seed": 1}}, {"model": {"name": "x"}}]
+)
+def test_what_engines_see_makes_another(quick, other):
+    assert quick(**other).engine != quick().engine
+
+
+def test_weights_have_the_engines_own_dtype_or_the_learners(quick):
+    model = {"dtype": "float16"}
+    assert quick(model=model).engine.dtype == "float16"
+    assert quick(model=model, rollout={"dtype": "float32"}).engine.dtype == "float32"
+
+
+def test_a_search_gives_each_of_its_population_a_place_in_the_batch():
+    def options(**rollout):
+        recipe = AdaptRecipe.model_validate(ADAPT | {"rollout": rollout})
+        return recipe.engine(SvfAdapter()).rollout.options
+
+    assert options() == {}
+    assert options(engine="vllm") == {"max_experts": 7}
+    own = {"max_experts": 2, "form": "dense"}
+    assert options(engine="vllm", options=own) == own
+
+
+def test_the_section_itself_is_left_as_it_was():
+    rollout = RolloutConfig(engine="vllm")
+    rollout.for_experts(3)
+    assert rollout.options == {}
