@@ -25,7 +25,7 @@ from rlpeft.files import make_folder, read_json, write_json
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import validated
 from rlpeft.runs.checkpoint import load_checkpoint
-from rlpeft.search.few_shot import Progress, total_iterations
+from rlpeft.search.few_shot import Standing, total_iterations
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 
@@ -212,8 +212,8 @@ def _read(path: Path) -> HeldSearch:
     return HeldSearch(record["id"], recipe, record["state"], record["error"])
 
 
-def _follow(search: HeldSearch, progress: Progress, row: Any) -> None:
-    search.latest = _figures(progress.step, {"stage": progress.stage} | dict(row))
+def _follow(search: HeldSearch, standing: Standing, row: Any) -> None:
+    search.latest = _figures(standing.step, {"stage": standing.stage} | dict(row))
     if search.stop.is_set():
         raise CancelledError(f"search {search.id!r} was cancelled")
 

@@ -127,14 +127,14 @@ def cancel(id: Id, address: Address = None, as_json: AsJson = False) -> None:
 def _show(client: Client, id: str) -> None:
     """A line that follows a search until it ends."""
     from jobs.cli.console import RunDisplay
-    from rlpeft.search.few_shot import Progress
+    from rlpeft.search.few_shot import Standing
 
     shown = 0
     with RunDisplay(client.status(id)["total"], unit="iteration") as display:
         for status in client.follow(id):
             if status["iteration"] > shown:
                 shown = status["iteration"]
-                display.step(Progress(shown, status["total"], status["stage"]), status)
+                display.step(Standing(shown, status["total"], status["stage"]), status)
 
 
 def _print_status(status: Mapping[str, Any], *, as_json: bool) -> None:

@@ -81,7 +81,9 @@ class RayFleet(PolicyFleet, ExpertFleet):
         self._each("load_experts", put(dict(experts)))
 
     def submit(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
-        """Ask for completions in as many parts as there are engines; does not wait."""
+        """Ask for completions, in as many parts as there are engines; does not wait."""
+        # More parts would share themselves out better and cost more: on the hf engine a batch cut
+        # in two takes 1.5 times the work (SmolLM2-135M, 64 rows), cut in four 2.5 times.
         answers = [promised() for _ in requests]
         for at in share(requests, len(self.engines), sampling.max_tokens):
             self.put(Part([requests[i] for i in at], sampling, [answers[i] for i in at]))

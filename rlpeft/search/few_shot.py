@@ -64,7 +64,7 @@ ARMS = tuple(Arm(per, normalise) for per in ("vector", "matrix") for normalise i
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Standing:
     """Where a search stands.
 
     Attributes:
@@ -78,7 +78,7 @@ class Progress:
     stage: str
 
 
-OnIteration = Callable[[Progress, Mapping[str, float]], None]
+OnIteration = Callable[[Standing, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class _Run:
             self.saved["step"] += 1
             save_checkpoint(self.this.folder, self.saved["step"], self.saved, keep=KEEP_CHECKPOINTS)
             total = total_iterations(recipe)
-            self.tell(Progress(self.saved["step"], total, name), row)
+            self.tell(Standing(self.saved["step"], total, name), row)
         graded = any(row.get("graded") for row in state["history"])
         return arm.coefficients(search.best, experts), Fitness(*search.best_score, graded)
 
