@@ -9,15 +9,15 @@ correct answer has none, and wins no tie.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Self
 
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.adapter_state import AdapterState
-from rlpeft.rollout.fleet import ExpertFleet
-from rlpeft.rollout.groups import roll_out, rollout_seed
+from rlpeft.rollout.fleet import Answer, ExpertFleet
+from rlpeft.rollout.groups import rollout_seed
 from rlpeft.scoring import Scores, score_groups
 from rlpeft.search.journal import Journal, Key, Outcome
 from rlpeft.tokens.prompter import Prompter
@@ -64,6 +64,10 @@ class Fitness:
         return {"score" if self.graded else "accuracy": self.value, "likelihood": self.likelihood}
 
 
+Batch = Sequence[tuple[Key, Problem]]
+"""What is asked for at once, and how each answer is known afterwards."""
+
+
 @dataclass(frozen=True)
 class Grader:
     """Answers problems with mixtures, none of them twice.
@@ -103,19 +107,18 @@ class Grader:
         if not wanted:
             return
         self.fleet.load_experts({digest: mixes[digest] for digest in wanted})
-        if len(parts) == 1:
-            self._record(parts[0], self._rollout(parts[0]))
-            return
-        with ThreadPoolExecutor(self.parallel) as threads:
-            asked = {threads.submit(self._rollout, part): part for part in parts}
-            for answer in as_completed(asked):
-                self._record(asked[answer], answer.result())
+        asked: dict[Answer, tuple[Batch, list[Answer]]] = {}
+        for part in parts:
+            answers = self.fleet.submit(self._requests(part), self.sampling)
+            asked[answers[0]] = part, answers
+        for first in as_completed(asked):
+            self._record(*asked[first])
 
-    def _missing(self, pairs: Sequence[tuple[Key, Problem]]) -> list[tuple[Key, Problem]]:
+    def _missing(self, pairs: Batch) -> Batch:
         return [(key, problem) for key, problem in pairs if key not in self.journal]
 
-    def _rollout(self, part: Sequence[tuple[Key, Problem]]) -> list[Group]:
-        requests = [
+    def _requests(self, part: Batch) -> list[Request]:
+        return [
             Request(
                 f"{key.digest[:16]}/{key.problem}",
                 self.prompter.ids(problem),
@@ -124,9 +127,12 @@ class Grader:
             )
             for key, problem in part
         ]
-        return roll_out([problem for _, problem in part], requests, self.fleet, self.sampling)
 
-    def _record(self, part: Sequence[tuple[Key, Problem]], groups: Sequence[Group]) -> None:
+    def _record(self, part: Batch, answers: Sequence[Answer]) -> None:
+        groups = [
+            Group(problem, self.prompter.ids(problem), tuple(answer.result()))
+            for (_, problem), answer in zip(part, answers, strict=True)
+        ]
         scored = score_groups(groups, self.scorer, step=0).groups
         pairs = zip(part, scored, strict=True)
         self.journal.add({key: _outcome(answer) for (key, _), answer in pairs})

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.search.cem import CEM
 from rlpeft.search.cma import CmaEs
 from rlpeft.search.few_shot import ARMS, Arm, adapt, make_search, total_iterations
@@ -65,12 +66,9 @@ def test_no_answer_is_asked_for_twice(adaptation, engine):
 def test_an_engine_that_dies_within_an_iteration_changes_nothing(adaptation, tmp_path, engine):
     whole = adapt(adaptation(tmp_path / "whole"), quiet)
 
-    class Mortal:
-        def load_experts(self, experts):
-            engine.load_experts(experts)
-
-        def rollout(self, requests, sampling):
-            answers = engine.rollout(requests, sampling)
+    class Mortal(LocalFleet):
+        def submit(self, requests, sampling):
+            answers = super().submit(requests, sampling)
             if not deaths:
                 deaths.append(True)
                 raise CutOff
@@ -78,8 +76,8 @@ def test_an_engine_that_dies_within_an_iteration_changes_nothing(adaptation, tmp
 
     deaths = []
     with pytest.raises(CutOff):
-        adapt(adaptation(tmp_path / "parts", fleet=Mortal()), quiet)
-    assert plain(adapt(adaptation(tmp_path / "parts", fleet=Mortal()), quiet)) == plain(whole)
+        adapt(adaptation(tmp_path / "parts", fleet=Mortal(engine)), quiet)
+    assert plain(adapt(adaptation(tmp_path / "parts", fleet=Mortal(engine)), quiet)) == plain(whole)
 
 
 def test_another_seed_searches_elsewhere(adaptation, tmp_path):
