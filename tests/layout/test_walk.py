@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,10 @@ def test_it_passes_through_few_files(walk):
 
 def test_it_seldom_climbs(walk):
     assert len(walk["climbs"]) <= CLIMBS, walk["climbs"]
+
+
+def test_the_main_page_tells_it(walk):
+    page = (WALK.parents[2] / "README.md").read_text()
+    told = [f"{file}:{name}" for name, file in re.findall(r"^([\w.]+) +(\S+\.py)  ", page, re.M)]
+    assert len(told) == 10
+    assert [name for name in walk["way"] if name in told] == told

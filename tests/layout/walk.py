@@ -161,7 +161,7 @@ def floor_of(file: str, floors: Mapping[str, float]) -> float:
 
 
 def counted(way: Sequence[Call], calls: Iterable[Call], floors: Mapping[str, float]) -> dict:
-    """Files and climbs, in the order in which they are met."""
+    """The way, its files and climbs, in the order in which they are met."""
     climbs = [
         (before.name, after.name)
         for before, after in pairwise(way)
@@ -174,7 +174,14 @@ def counted(way: Sequence[Call], calls: Iterable[Call], floors: Mapping[str, flo
         if floor_of(call.file, floors) > floor_of(file_of(caller), floors)
     ]
     files = list(dict.fromkeys(call.file for call in way))
-    return {"calls": len(way), "files": files, "climbs": climbs, "upward": upward}
+    names = [call.name for call in way]
+    return {
+        "calls": len(way),
+        "way": names,
+        "files": files,
+        "climbs": climbs,
+        "upward": upward,
+    }
 
 
 def train(recipe: str, changes: Sequence[str], folder: str, *, ray: bool) -> None:
