@@ -105,16 +105,16 @@ def test_columns_keep_the_order_in_which_they_were_recorded():
 
 
 def test_samples_carry_the_advantage_of_their_completion():
-    found = seen(Rows(SCORES, ()), prompts=6)
-    groups = with_advantages(found.scored.groups, "rloo")
-    samples = to_samples(groups, LossConfig())
+    squares = {text: float(int(text) ** 2) for text in SCORES}
+    found = seen(Rows(squares, ()), prompts=6)
+    samples = to_samples(with_advantages(found.scored.groups, "rloo"), LossConfig())
     assert len(samples) == 6 * MEMBERS
     for sample in samples:
-        number, at = sample.completion_ids[0] - 10, sample.completion_ids[1]
-        # Rewards n, n + 1, n + 2 (in tenths): -1.5, 0 and 1.5 against the mean of the others.
-        expected = 0.0 if number <= 2 else (-0.15, 0.0, 0.15)[at]
+        n, at = sample.completion_ids[0] - 10, sample.completion_ids[1]
+        # Rewards n², (n + 1)², (n + 2)², each against the mean of the other two.
+        expected = 0.0 if n <= 2 else (-3 * n - 2.5, -1.0, 3 * n + 3.5)[at]
         assert sample.advantage == pytest.approx(expected)
-        assert sample.prompt_ids == (10 + number,)
+        assert sample.prompt_ids == (10 + n,)
 
 
 def test_masked_completions_are_no_samples():
