@@ -178,8 +178,8 @@ def sampled_kl(
 
     `k1`: value log π - log base. Its plain gradient has mean zero, so the score-function gradient
     (log π - log base) ∇log π of KL(π ‖ base) is put in its place.
-    `k3`: exp(-d) - 1 + d with d = log π - log base, as in GRPO: never negative, small variance;
-    its gradient is that of KL(base ‖ π).
+    `k3`: exp(-d) - 1 + d with d = log π - log base (GRPO, arXiv 2402.03300, eq. 4): never negative,
+    small variance; its gradient is that of KL(base ‖ π).
     """
     difference_N = logprobs_N - base_logprobs_N
     if kind == "k3":
