@@ -9,6 +9,7 @@ Importing this package is light: neither torch nor ray, and sympy only where a v
 
 from rewards.errors import RewardError, UnknownKindError
 from rewards.math.policy import LENIENT, STRICT, MathPolicy
+from rewards.moved import tell_new_names
 from rewards.verdict import UNSCORED_KINDS, Verdict, VerdictKind
 from rewards.verify import verify, verify_batch
 
@@ -24,3 +25,5 @@ __all__ = [
     "verify",
     "verify_batch",
 ]
+
+tell_new_names()

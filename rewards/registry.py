@@ -54,37 +54,41 @@ REWARDS: dict[str, BuiltIn] = {
     ),
     "gsm8k_legacy": BuiltIn("rewards.math.legacy:verify_gsm8k_legacy", form="#### {}"),
     "choice": BuiltIn(
-        "rewards.choice:verify_choice", after_thinking=True, form="So the answer is ({})."
+        "rewards.text.choice:verify_choice", after_thinking=True, form="So the answer is ({})."
     ),
     "label": BuiltIn(
-        "rewards.label:verify_label", gold_types=LETTERS, after_thinking=True, form="Label: {}"
+        "rewards.text.label:verify_label", gold_types=LETTERS, after_thinking=True, form="Label: {}"
     ),
-    "exact": BuiltIn("rewards.formats:verify_exact", gold_types=LETTERS, form="{}"),
-    "regex": BuiltIn("rewards.formats:verify_regex", batch="rewards.formats:verify_regex_batch"),
+    "exact": BuiltIn("rewards.text.formats:verify_exact", gold_types=LETTERS, form="{}"),
+    "regex": BuiltIn(
+        "rewards.text.formats:verify_regex", batch="rewards.text.formats:verify_regex_batch"
+    ),
     "code": BuiltIn(
-        "rewards.code:verify_code",
-        batch="rewards.code:verify_code_batch",
+        "rewards.code.verifier:verify_code",
+        batch="rewards.code.verifier:verify_code_batch",
         # In training the prompt may begin the program, which a verifier is not told.
-        reward="rewards.code:code_reward",
+        reward="rewards.code.verifier:code_reward",
         gold_types=PAIRS,
         after_thinking=True,
         programs=True,
     ),
-    "mbpp": BuiltIn(reward="rewards.code:mbpp_reward", gold="test_list", programs=True),
-    "humaneval": BuiltIn(reward="rewards.code:humaneval_reward", gold="test", programs=True),
+    "mbpp": BuiltIn(reward="rewards.code.verifier:mbpp_reward", gold="test_list", programs=True),
+    "humaneval": BuiltIn(
+        reward="rewards.code.verifier:humaneval_reward", gold="test", programs=True
+    ),
     # Under the names that TRL gives them.
-    "accuracy_reward": BuiltIn(reward="rewards.formats:accuracy_reward", gold="solution"),
+    "accuracy_reward": BuiltIn(reward="rewards.text.formats:accuracy_reward", gold="solution"),
     "reasoning_accuracy_reward": BuiltIn(
-        reward="rewards.formats:reasoning_accuracy_reward", gold="solution"
+        reward="rewards.text.formats:reasoning_accuracy_reward", gold="solution"
     ),
-    "think_format_reward": BuiltIn(reward="rewards.formats:think_format_reward"),
-    "get_soft_overlong_punishment": BuiltIn(reward="rewards.shaping:soft_overlong_punishment"),
+    "think_format_reward": BuiltIn(reward="rewards.text.formats:think_format_reward"),
+    "get_soft_overlong_punishment": BuiltIn(reward="rewards.text.shaping:soft_overlong_punishment"),
     "get_cosine_scaled_reward": BuiltIn(
-        reward="rewards.shaping:CosineScaledReward", gold="solution"
+        reward="rewards.text.shaping:CosineScaledReward", gold="solution"
     ),
-    "get_repetition_penalty_reward": BuiltIn(reward="rewards.shaping:repetition_penalty"),
-    "length": BuiltIn(reward="rewards.shaping:length_reward"),
-    "regex_format": BuiltIn(reward="rewards.formats:regex_format_reward"),
+    "get_repetition_penalty_reward": BuiltIn(reward="rewards.text.shaping:repetition_penalty"),
+    "length": BuiltIn(reward="rewards.text.shaping:length_reward"),
+    "regex_format": BuiltIn(reward="rewards.text.formats:regex_format_reward"),
 }
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from rewards.dialects import Log, Rollouts
 from rewards.errors import RewardError
 from rewards.golds import GoldRule
+from rewards.hosted.process import TIMEOUT_S, WARMUP_TIMEOUT_S, Batch, Hosted, RewardProcess
 from rewards.plugins import Reward, is_built_in, load
-from rewards.process import TIMEOUT_S, WARMUP_TIMEOUT_S, Batch, Hosted, RewardProcess
 from rewards.verdict import Verdict, VerdictKind
 
 FAILURES = frozenset({VerdictKind.ERROR, VerdictKind.TIMEOUT})

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rewards.completion.regions import behind_prompts
 from rewards.errors import RewardError, UnknownKindError
-from rewards.regions import behind_prompts
 from rewards.registry import REWARDS, BuiltIn, imported, is_verifier
 from rewards.verdict import Verdict, VerdictKind
 

@@ -56,6 +56,7 @@ MOVED = {
     "jobs.command": "jobs.cli",
     "jobs.compare_adapters": "the command `rlpeft compare adapters`",
     "jobs.compare_mixes": "the command `rlpeft compare mixes`",
+    "jobs.reward_check": "rlpeft.doctor.dry_run",
 }
 
 

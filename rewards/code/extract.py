@@ -10,8 +10,8 @@ import symtable
 import textwrap
 import warnings
 
-from rewards.code.checks import free_names
-from rewards.regions import answer_region
+from rewards.code.judge.checks import free_names
+from rewards.completion.regions import answer_region
 
 _FENCE = re.compile(r"^[ \t]{0,12}(```+|~~~+)[ \t]*([A-Za-z0-9_+.-]*)[^\n]*$", re.MULTILINE)
 _CODE_LINE = re.compile(

@@ -17,10 +17,10 @@ import sys
 import types
 from typing import Any
 
-from rewards.code.bridge import Bridge
+from rewards.code.bridge.base import Bridge
+from rewards.code.bridge.wire import Channel
 from rewards.code.loop import Loop, install
 from rewards.code.script import prepare
-from rewards.code.wire import Channel
 
 _OF_CLASSES: dict[str, Any] = {
     "__getitem__": operator.getitem,

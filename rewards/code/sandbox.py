@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewards.code.bridge.wire import Channel, WireError
 from rewards.code.script import script_outcome
-from rewards.code.wire import Channel, WireError
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = (

@@ -23,11 +23,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.code.bridge.wire import Channel, WireError
 from rewards.code.confine import Limits, confine, die_with_parent, missing_protections, prepare
-from rewards.code.judge import run_tests
+from rewards.code.judge.process import run_tests
 from rewards.code.program import serve
 from rewards.code.script import run_script
-from rewards.code.wire import Channel, WireError
 
 FOLDER_BYTES = 16 << 20
 """What a program may write in all; looked at every `_LOOK_S` seconds."""

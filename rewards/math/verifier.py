@@ -11,15 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from rewards.math.answer import Answer, read
-from rewards.math.compare import equivalent
-from rewards.math.extract import Extraction, extract
-from rewards.math.layout import layout_key
+from rewards.math.compare.equivalence import equivalent
+from rewards.math.compare.layout import layout_key
+from rewards.math.compare.statements import settle
+from rewards.math.evaluate.symbolic import NoVerdict, SymbolicReader
+from rewards.math.find.extract import Extraction, extract
 from rewards.math.limits import MAX_CHARS, UnknownNotation, Unreadable, renew_budget
 from rewards.math.nodes import Text
 from rewards.math.policy import STRICT, MathPolicy, as_policy
-from rewards.math.statements import settle
-from rewards.math.symbolic import NoVerdict, SymbolicReader
+from rewards.math.read.answer import Answer, read
 from rewards.verdict import Verdict, VerdictKind
 
 _MAX_GOLD_WORDS = 8

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from rewards.label import verify_label
+from rewards.text.label import verify_label
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.mixture import BASE, ExpertSet

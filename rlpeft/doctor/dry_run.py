@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rewards.dialects import Rollouts
-from rewards.formats import final_answer
 from rewards.golds import gold_in
 from rewards.plugins import Reward
 from rewards.registry import REWARDS, BuiltIn, runs_programs
 from rewards.scorer import RewardSpec, Scorer
+from rewards.text.formats import final_answer
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.doctor.trial import GOLD_FORMS, PROGRAM, Trial, Tried
 from rlpeft.errors import DataError

@@ -38,7 +38,7 @@ RAY_VICTIMS = {
     "gcs": "gcs_server",
     "agent": ("ray::DashboardAg", "ray::RuntimeEnvAg"),
 }
-LOCAL_VICTIMS = {"driver": None, "reward worker": "rewards.host "}
+LOCAL_VICTIMS = {"driver": None, "reward worker": "rewards.hosted.host "}
 OUTLIVED = ("engine", "reward worker")
 """What a driver starts anew."""
 

@@ -52,6 +52,38 @@ FLOORS = {
     "jobs.cli": 17,
 }
 
+# The same within rewards, whose package is the door to all of them.
+REWARDS = {
+    "rewards": 12,
+    "rewards.errors": 0,
+    "rewards.verdict": 0,
+    "rewards.blame": 0,
+    "rewards.moved": 0,
+    "rewards.registry": 0,
+    "rewards.completion": 1,
+    "rewards.workers": 1,
+    "rewards.code": 2,
+    "rewards.math.limits": 1,
+    "rewards.math.nodes": 1,
+    "rewards.math.policy": 1,
+    "rewards.math.vocabulary": 1,
+    "rewards.math.read": 2,
+    "rewards.math.find": 3,
+    "rewards.math.compare": 3,
+    "rewards.math.evaluate": 3,
+    "rewards.math": 4,
+    "rewards.verify": 5,
+    "rewards.golds": 5,
+    "rewards.reading": 5,
+    "rewards.text": 6,
+    "rewards.several": 6,
+    "rewards.dialects": 6,
+    "rewards.signatures": 7,
+    "rewards.plugins": 8,
+    "rewards.hosted": 9,
+    "rewards.scorer": 10,
+}
+
 # Libraries that are imported in these places alone.
 PLACES = {
     "ray": ("jobs.cluster", "jobs.cem", "jobs.studies", "jobs.bench"),
@@ -60,7 +92,7 @@ PLACES = {
 }
 
 # The code sandbox runs programs and tests, in confined processes of their own.
-SANDBOXED = ("rewards.code.program", "rewards.code.judge", "rewards.code.script")
+SANDBOXED = ("rewards.code.program", "rewards.code.judge.process", "rewards.code.script")
 
 Sources = Mapping[str, ast.Module]
 
@@ -148,6 +180,11 @@ def test_rewards_import_nothing_of_ours():
         if is_within(module, "rewards"):
             names = {name.split(".")[0] for name in imports(tree, sources())}
             assert not names & {"rlpeft", "jobs", "torch", "ray"}, module
+
+
+def test_imports_within_rewards_go_down_only():
+    found = {module: tree for module, tree in sources().items() if is_within(module, "rewards")}
+    assert climbs(found, REWARDS) == []
 
 
 SMALL = {"rewards": 0, "rlpeft": 1, "rlpeft.low": 2, "rlpeft.high": 3, "rlpeft.beside": 3}

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-from rlpeft.moved import MOVED
+import rewards.moved
+import rlpeft.moved
+
+MOVED = rewards.moved.MOVED | rlpeft.moved.MOVED
 
 
 @pytest.mark.parametrize("old", MOVED)

@@ -144,3 +144,9 @@ def test_a_module_that_is_not_there_says_where_it_was_looked_for(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RewardError, match=f"no module 'absent_rewards', .*in '{tmp_path}'"):
         load("absent_rewards:f", {})
+
+
+def test_a_path_that_has_moved_says_where_it_went():
+    with pytest.raises(RewardError, match=r"rewards\.formats is now rewards\.text\.formats"):
+        load("rewards.formats:accuracy_reward", {})
+    assert load("rewards.text.formats:accuracy_reward", {}).dialect.name == "batch verifier"

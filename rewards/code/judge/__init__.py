@@ -1,0 +1,1 @@
+"""The process that holds the tests: what it runs, what it counts, and what it believes."""

@@ -1,0 +1,1 @@
+"""A completion as a text: where in it an answer may stand, whatever reward looks for it."""

@@ -1,0 +1,113 @@
+"""Multipliers behind a value: thousands, 万, percent, factorial, "out of 4", "and a half"."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from rewards.math.limits import Unreadable
+from rewards.math.nodes import Apply, Node, Number
+from rewards.math.read.cursor import Cursor
+from rewards.math.read.tokens import Token
+from rewards.math.vocabulary.languages import is_run, run_unit
+from rewards.math.vocabulary.multipliers import leading_multiplier, multiplier, percent_words
+from rewards.math.vocabulary.words import leading_number
+
+MAX_WORDS = 12
+_MAX_MULTIPLIERS = 4
+_POWERS = {"squared": 2, "cubed": 3}
+_APPLIED = {"factorial": "factorial", "squared": "pow", "cubed": "pow"}
+
+
+def multiplied(cursor: Cursor, value: Node, is_money: bool) -> Node:
+    for _ in range(_MAX_MULTIPLIERS):
+        read = _times(cursor, value, is_money)
+        if read is None:
+            return value
+        value = read
+    raise Unreadable("too many multipliers in a row")
+
+
+def _times(cursor: Cursor, value: Node, is_money: bool) -> Node | None:
+    token = cursor.token
+    if is_money and token.kind == "symbol" and not token.gap:  # "$5k"
+        factor = multiplier(token.text, tight=True)
+        return _scaled(cursor, value, factor) if factor else None
+    if cursor.at("join", "and"):
+        return _and_part(cursor, value)
+    if token.kind != "word":
+        return None
+    words = cursor.words(3)
+    if used := percent_words(words):
+        cursor.position += used
+        return Apply("percent", (value,))
+    run = leading_multiplier(token.text) if not _names_unit(token.text) else None
+    if run:
+        return _run_scaled(cursor, value, *run)
+    if factor := multiplier(token.text, tight=not token.gap):
+        return _scaled(cursor, value, factor)
+    if words[0] in _APPLIED:
+        cursor.position += 1
+        exponent = (Number(Fraction(_POWERS[words[0]])),) if words[0] in _POWERS else ()
+        return Apply(_APPLIED[words[0]], (value, *exponent))
+    return _share(cursor, value, words)
+
+
+def _names_unit(word: str) -> bool:
+    """Whether an unspaced word begins with a unit: 千克 is a kilogram, and no thousand."""
+    found = run_unit(word) if is_run(word) else None
+    return found is not None and found[0] != ()
+
+
+def _scaled(cursor: Cursor, value: Node, factor: Fraction) -> Node:
+    cursor.position += 1
+    if isinstance(value, Number):
+        return Number(value.value * factor)
+    return Apply("mul", (value, Number(factor)))
+
+
+def _run_scaled(cursor: Cursor, value: Node, factor: Fraction, rest: str) -> Node:
+    """The 万 of "5万人", of "3万5千" and of "100万"."""
+    scaled = _scaled(cursor, value, factor)
+    if rest:
+        cursor.position -= 1
+        cursor.replace(Token("word", rest))
+    elif cursor.at("number") and cursor.token.text.isdigit() and cursor.ahead().kind == "word":
+        low = multiplied(cursor, Number(Fraction(int(cursor.next().text))), False)
+        if isinstance(scaled, Number) and isinstance(low, Number):
+            return Number(scaled.value + low.value)
+    return scaled
+
+
+def _share(cursor: Cursor, value: Node, words: list[str]) -> Node | None:
+    """The "out of 4" of "1 out of 4"."""
+    if words[:2] == ["out", "of"]:
+        length = 2
+    elif words[0] == "in" and cursor.ahead().kind == "number" and not cursor.ahead(2).text:
+        length = 1
+    else:
+        return None
+    cursor.position += length
+    whole = plain_number(cursor)
+    if whole is None:
+        raise Unreadable("'out of' without a number")
+    return Apply("div", (value, whole))
+
+
+def _and_part(cursor: Cursor, value: Node) -> Node | None:
+    """The fraction of "5 and a half"."""
+    cursor.position += 1
+    found = leading_number(cursor.words(4))
+    if found and found[0].denominator > 1 and isinstance(value, Number):
+        cursor.position += found[1]
+        return Apply("mixed", (value, Number(found[0])))
+    cursor.position -= 1
+    return None
+
+
+def plain_number(cursor: Cursor) -> Node | None:
+    if cursor.at("number") and cursor.token.text.isdigit():
+        return Number(Fraction(int(cursor.next().text)))
+    if found := leading_number(cursor.words(MAX_WORDS)):
+        cursor.position += found[1]
+        return Number(found[0])
+    return None

@@ -1,0 +1,1 @@
+"""Tables of what the parser knows: commands and signs, units, nouns, number words, languages."""

@@ -1,0 +1,1 @@
+"""Rewards of words and form: choices, labels, exact text and patterns, thinking, length."""
