@@ -13,10 +13,15 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help venv quickstart test faults lint format bench clean
+MARKERS = 's/^    "\([a-z]*\): \(.*\)",/\1\t\2/p'
+
+.PHONY: help venv quickstart test test-fast faults lint format bench clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo "Markers of tests; pytest -m 'vllm and not slow' runs some, as test-fast does:"
+	@sed -n $(MARKERS) pyproject.toml | expand -t 14
 
 venv: $(VENV)/.ready ## Build the pinned CPU environment in .venv
 
@@ -38,9 +43,12 @@ quickstart: venv ## Train an expert on the built-in tiny model in a few minutes
 
 test: venv $(QUANTISED) ## Run the tests
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults
-	$(BIN)/python -m pytest tests/faults -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) tests/faults -m "not slow"
 	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_layer_quantised.py \
 	  tests/adapters/lowrank/test_lowrank_quantised.py
+
+test-fast: venv ## Run what needs neither vLLM nor Ray and takes no ten seconds
+	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m "not (vllm or ray or slow)"
 
 faults: venv ## Try every kill, crash point, mutation and attack (an hour)
 	$(BIN)/python -m pytest tests/faults
