@@ -37,7 +37,7 @@ $(VENV)/.ready: $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-quickstart: venv ## Train an expert on the built-in tiny model in a few minutes
+quickstart: venv ## Train an expert on the built-in tiny model, in a minute
 	$(BIN)/rlpeft train quickstart --out runs/quickstart
 	@echo "To type rlpeft alone, in this shell and every new one: source $(VENV)/bin/activate"
 

@@ -16,6 +16,7 @@ from typer.main import get_command
 from jobs.cli import app
 from jobs.recipes import ADAPT, PACKAGED, read_adapt_recipe, read_recipe, recipe_names
 from rewards.registry import REWARDS
+from rlpeft import __version__
 from rlpeft.recipe.run import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +219,11 @@ def test_links_lead_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_the_changelog_begins_with_this_version():
+    [newest, *_] = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert newest == __version__
 
 
 def test_every_page_is_linked():
