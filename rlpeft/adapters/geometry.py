@@ -108,6 +108,8 @@ def _closed_ratio(root: torch.Tensor, v: torch.Tensor, family: _Family, sign: in
     if sign:
         return (family.circular if sign > 0 else family.hyperbolic)(root) / root
     positive = v > 0
+    # 0.5 lies in every domain; asin or atanh of the other sign's roots would be NaN, and so would
+    # the gradient that torch.where takes of the branch it leaves out.
     circular = family.circular(torch.where(positive, root, 0.5))
     hyperbolic = family.hyperbolic(torch.where(positive, 0.5, root))
     return torch.where(positive, circular, hyperbolic) / root
@@ -224,6 +226,8 @@ def _ambient_far(radius2: torch.Tensor, image2: torch.Tensor) -> torch.Tensor:
     radius, image = radius2.sqrt(), image2.clamp_min(SMALLEST_RADIUS).sqrt()
     log_sinh = radius - math.log(2) + torch.log1p(-torch.exp(-2 * radius))
     log_u = log_sinh + image.log() - radius.log()
+    # Either branch gets arguments that are safe where the other is taken, as in `_ratio`. Above,
+    # asinh(u) = ln 2u + 1/(4u²) to fp32; u itself would overflow at ln u = 89.
     large = log_u.clamp(min=LOG_DOMAIN_FROM)
     arcsine = torch.where(
         log_u > LOG_DOMAIN_FROM,

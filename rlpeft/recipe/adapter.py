@@ -28,6 +28,19 @@ ATTENTION_AND_MLP = "attention-and-mlp"
 (`rlpeft.adapters.targets`)."""
 
 
+Targets = Annotated[
+    tuple[str, ...] | str,
+    Field(
+        description="`attention-and-mlp`: all projections of the decoder layers. Or module names, "
+        "or one regular expression, as PEFT's `target_modules`."
+    ),
+]
+
+Layers = Annotated[
+    tuple[int, ...] | None, Field(description="Layer indices to adapt; all if absent.")
+]
+
+
 class Section(BaseModel):
     """Base of all sections: immutable, no unknown keys, finite numbers, documented fields."""
 
@@ -49,23 +62,18 @@ class SvfAdapter(AdapterSection):
 
     type: Literal["svf"] = "svf"
     parametrisation: Literal["direct", "sigmoid_renorm"] = "direct"
-    """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: the reference code's form."""
-    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
-    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
-    expression, as PEFT's `target_modules`."""
-    layers: tuple[int, ...] | None = None
-    """Layer indices to adapt; all if absent."""
+    """`direct`: z itself, 1 at init (paper). `sigmoid_renorm`: sigmoid(p), rescaled to keep the
+    nuclear norm (reference code)."""
+    targets: Targets = ATTENTION_AND_MLP
+    layers: Layers = None
 
 
 class LoraFamilyAdapter(AdapterSection):
     """LoRA and DoRA from PEFT (the baselines)."""
 
     type: Literal["lora", "dora"]
-    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
-    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
-    expression, as PEFT's `target_modules`."""
-    layers: tuple[int, ...] | None = None
-    """Layer indices to adapt; all if absent."""
+    targets: Targets = ATTENTION_AND_MLP
+    layers: Layers = None
     rank: Annotated[int, Field(ge=1)] = 16
     """LoRA rank."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
@@ -88,21 +96,19 @@ SpaceName = Literal["euclidean", "hyperbolic", "spherical"]
 class GeometricAdapter(AdapterSection):
     """What the two geometric methods share; sized by the plain LoRA of the same rank."""
 
-    targets: tuple[str, ...] | str = ATTENTION_AND_MLP
-    """`attention-and-mlp`: all projections of the decoder layers. Or module names, or one regular
-    expression, as PEFT's `target_modules`."""
-    layers: tuple[int, ...] | None = None
-    """Layer indices to adapt; all if absent."""
+    targets: Targets = ATTENTION_AND_MLP
+    layers: Layers = None
     rank: Annotated[int, Field(ge=1)] = 16
     """LoRA rank; for MoSLoRA, that of the LoRA whose parameter count is not exceeded."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
     """LoRA alpha; the update is scaled by alpha / rank."""
     learn_curvature: bool = True
-    """Learn the curvatures, within `curvature_bounds`."""
+    """Learn one curvature a module (MoSLoRA: one a module and curved expert), within
+    `curvature_bounds`."""
     curvature_bounds: tuple[float, float] = (1e-3, 4.0)
     """Bounds of a learned |kappa|; a start on or beyond them is refused."""
     curvature_reg: Annotated[float, Field(ge=0)] = 1e-3
-    """Weight of (kappa - its start)² in the loss."""
+    """Weight of (kappa - its start)² in the loss, a mean over all learned curvatures."""
 
     def check_start(self, magnitude: float) -> None:
         """Refuse a learned |kappa| that starts outside its bounds."""
@@ -125,9 +131,11 @@ class HypLoraAdapter(GeometricAdapter):
 
     type: Literal["hyplora"]
     variant: Literal["rotation", "boost"] = "rotation"
-    """`rotation` (the paper): LoRA times one gain a token. `boost`: A and B also read time."""
+    """`rotation` (the paper): A and B act on the space coordinates, which is LoRA times one gain a
+    token. `boost`: they also read the time coordinate, counted from the origin."""
     norm_mode: Literal["scale", "unit", "none"] = "scale"
-    """What enters exp₀: `scale`: x / s, s learned. `unit`: e^a x/‖x‖. `none`: x itself."""
+    """What enters exp₀. `scale`: x / s with s learned from sqrt(in_features). `unit`: e^a x/‖x‖
+    with a learned from 0. `none`: x itself."""
     curvature: Annotated[float, Field(ge=-100, le=0)] = -1.0
     """Sectional curvature kappa = -1/R²; its start where learned. 0 and fixed: plain LoRA."""
 
@@ -148,13 +156,16 @@ class MoSLoraAdapter(GeometricAdapter):
     )
     """The space of each expert; a space may come more than once."""
     map: Literal["ambient", "stereo", "proj"] = "proj"
-    """`proj`: stereographic projection alone. `stereo`: ball. `ambient`: Lorentz and sphere."""
+    """`proj`: stereographic projection, no exp or log (cheapest). `stereo`: Poincaré ball and its
+    dual. `ambient`: Lorentz model and sphere."""
     router: Literal["linear", "mlp", "z"] = "linear"
-    """`linear` and `mlp` read the input, `z` the middle coordinates. All start uniform."""
+    """`linear` and `mlp` read the input, `z` the middle coordinates (nearly free). All start
+    uniform."""
     curvature: Annotated[float, Field(ge=0, le=100)] = 0.25
     """|kappa| of every curved expert; its start where learned."""
     balance_coef: Annotated[float, Field(ge=0)] = 1e-2
-    """Weight of E Σ p̄² in the loss (p̄: mean router shares of a micro-batch's tokens)."""
+    """Weight of E Σ p̄² in the loss (p̄: mean router shares of a micro-batch's tokens): 1 where
+    experts are used equally, E where one takes all."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from dataclasses import fields
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -10,7 +11,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import rlpeft
-from rlpeft.adapters.methods import METHODS, labels, meant, method_of, mixed_section, named
+from rlpeft.adapters.methods import METHODS, RENAMED, labels, meant, method_of, mixed_section, named
 from rlpeft.adapters.policy import adapter_state, attach_adapter
 from rlpeft.recipe.run import parse_recipe
 
@@ -63,6 +64,17 @@ def test_a_card_and_a_config_of_one_adapter_mean_the_same(name):
     said, found = meant(section(name).model_dump(mode="json"), state(name).config)
     found = json.loads(json.dumps(found))
     assert {option: found[option] for option in said} == said
+
+
+@pytest.mark.parametrize("name", ["svf", "hyplora", "moslora"])
+def test_an_option_that_recipes_have_is_documented_there_alone(name):
+    config = PEFT_TYPE_TO_CONFIG_MAPPING[named(name).peft_type]
+    helps = {field.name: field.metadata.get("help") for field in fields(config)}
+    options = type(section(name)).model_fields.items()
+    for option, field in options:
+        if option not in ("type", "targets"):  # PEFT has no attention-and-mlp
+            assert field.description
+            assert helps[RENAMED.get(option, option)] == field.description
 
 
 def test_a_method_out_of_the_table_has_no_record():

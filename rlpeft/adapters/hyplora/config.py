@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 from peft.utils import PeftType
 
+from rlpeft.adapters.config import about
 from rlpeft.adapters.lowrank.config import LowRankConfig
 from rlpeft.errors import ConfigError
+from rlpeft.recipe.adapter import HypLoraAdapter
 
 VARIANTS = ("rotation", "boost")
 NORM_MODES = ("scale", "unit", "none")
 LARGEST_RADIUS = 8.0
+"""Of `max_radius` r: the gain of a small update reaches sinh(r) / r, which is 186 here."""
 
 
 @dataclass
@@ -25,25 +28,16 @@ class HypLoraConfig(LowRankConfig):
 
     variant: str = field(
         default="rotation",
-        metadata={
-            "help": "'rotation': A and B act on the space coordinates (the paper); equals LoRA "
-            "times one gain a token. 'boost': they also read the time coordinate, counted from "
-            "the origin (one more column each)."
-        },
+        metadata=about(HypLoraAdapter, "variant"),
     )
     curvature: float = field(
         default=-1.0,
-        metadata={"help": "Sectional curvature, -1/R²; its start where learned. 0: plain LoRA."},
+        metadata=about(HypLoraAdapter, "curvature"),
     )
-    learn_curvature: bool = field(
-        default=True, metadata={"help": "Learn one curvature a module, within curvature_bounds."}
-    )
+    learn_curvature: bool = field(default=True, metadata=about(HypLoraAdapter, "learn_curvature"))
     norm_mode: str = field(
         default="scale",
-        metadata={
-            "help": "What enters exp₀. 'scale': x / s with s learned from sqrt(in_features). "
-            "'unit': e^a x/‖x‖ with a learned from 0. 'none': x itself."
-        },
+        metadata=about(HypLoraAdapter, "norm_mode"),
     )
     restore_scale: bool = field(
         default=True,

@@ -29,6 +29,8 @@ from rlpeft.adapters.geometry import (
 from rlpeft.adapters.lowrank.functional import image_norm2, image_rows, squared_norm, wide
 
 LARGEST_UNIT_RADIUS = 10.0
+"""Of e^a, the radius that `unit` gives every token: its logarithm has no other bound, and e^a would
+overflow float32 at a = 89."""
 SMALLEST_NORM2 = 1e-12
 """‖x‖² below which `unit` stops normalising: a zero vector has no direction."""
 

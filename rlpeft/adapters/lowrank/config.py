@@ -5,39 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from peft import PeftConfig
 from peft.utils.other import get_pattern_key
 
+from rlpeft.adapters.config import TargetedConfig, about
 from rlpeft.errors import ConfigError
+from rlpeft.recipe.adapter import GeometricAdapter
 
 FORMAT_VERSION = 1
 
 
 @dataclass
-class LowRankConfig(PeftConfig):
+class LowRankConfig(TargetedConfig):
     """Everything `LoraConfig` users know, plus the curvature's prior and bounds."""
 
-    r: int = field(default=16, metadata={"help": "Rank of the plain LoRA this one is sized by."})
-    lora_alpha: float = field(
-        default=32.0, metadata={"help": "The update is scaled by lora_alpha / r."}
-    )
+    r: int = field(default=16, metadata=about(GeometricAdapter, "rank"))
+    lora_alpha: float = field(default=32.0, metadata=about(GeometricAdapter, "alpha"))
     lora_dropout: float = field(
         default=0.0, metadata={"help": "Dropout of the adapter's input, before any norm is taken."}
     )
     use_rslora: bool = field(
         default=False, metadata={"help": "Scale by lora_alpha / sqrt(r) (arXiv 2312.03732)."}
-    )
-    target_modules: list[str] | str | None = field(
-        default=None, metadata={"help": "Module names, one regular expression, or 'all-linear'."}
-    )
-    exclude_modules: list[str] | str | None = field(
-        default=None, metadata={"help": "Module names, or one regular expression, to leave out."}
-    )
-    layers_to_transform: list[int] | int | None = field(
-        default=None, metadata={"help": "Layer indices to adapt; all if absent."}
-    )
-    layers_pattern: list[str] | str | None = field(
-        default=None, metadata={"help": "Name of the layer list, where it is an unusual one."}
     )
     rank_pattern: dict[str, int] = field(
         default_factory=dict, metadata={"help": "Module name or expression -> its own rank."}
@@ -45,36 +32,22 @@ class LowRankConfig(PeftConfig):
     alpha_pattern: dict[str, float] = field(
         default_factory=dict, metadata={"help": "Module name or expression -> its own lora_alpha."}
     )
-    modules_to_save: list[str] | None = field(
-        default=None, metadata={"help": "Further modules to train and save whole."}
-    )
     curvature_bounds: tuple[float, float] = field(
-        default=(1e-3, 4.0), metadata={"help": "Bounds of a learned |kappa|."}
+        default=(1e-3, 4.0), metadata=about(GeometricAdapter, "curvature_bounds")
     )
-    curvature_reg: float = field(
-        default=1e-3,
-        metadata={"help": "Weight of (kappa - its start)² in `auxiliary_loss`, a mean over all."},
-    )
+    curvature_reg: float = field(default=1e-3, metadata=about(GeometricAdapter, "curvature_reg"))
     format_version: int = field(
         default=FORMAT_VERSION, metadata={"help": "Version of the saved form; leave it alone."}
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("target_modules", "exclude_modules"):
-            if isinstance(getattr(self, name), list | tuple):
-                setattr(self, name, set(getattr(self, name)))
         self.curvature_bounds = tuple(self.curvature_bounds)  # type: ignore[assignment]  # JSON
         self._check_numbers()
         if self.format_version != FORMAT_VERSION:
             raise ConfigError(
                 f"format_version must be {FORMAT_VERSION}, got {self.format_version!r}: the "
                 "adapter was saved by another version of rlpeft. Load it with that version."
-            )
-        if isinstance(self.target_modules, str) and self.layers_to_transform is not None:
-            raise ConfigError(
-                "layers_to_transform must be absent where target_modules is a regular expression "
-                f"(got {self.target_modules!r}): put the layer numbers into the expression."
             )
 
     def _check_numbers(self) -> None:

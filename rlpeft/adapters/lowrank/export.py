@@ -70,6 +70,7 @@ def export_approx(
         _add_error(sums[name], F.linear(bent, ups[name]), F.linear(z * factors[name], ups[name]))
 
     _visit(model, batches, layers, adapter_name, add_error)
+    # An update that is 0 on all tokens is reproduced without error: 0 / 0 would be NaN.
     errors = {n: float((s.error / s.total.clamp_min(1e-300)).sqrt()) for n, s in sums.items()}
     _check_errors(errors, max_error)
     _save(Path(path), model, layers, factors, adapter_name)
@@ -143,6 +144,7 @@ def _add_error(sums: _Sums, exact: torch.Tensor, approximate: torch.Tensor) -> N
 def _fit(sums: _Sums) -> torch.Tensor:
     if sums.bent_z is None or sums.z_z is None:
         raise ModelError("export_approx needs at least one batch that reaches every adapted layer.")
+    # A coordinate that is 0 on all tokens has no best factor: 0 will do.
     return (sums.bent_z / sums.z_z.clamp_min(1e-300)).float()
 
 

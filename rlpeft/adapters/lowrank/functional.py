@@ -37,6 +37,7 @@ def image_rows(down_RN: torch.Tensor, up_MR: torch.Tensor) -> torch.Tensor:
     """
     with without_autocast(up_MR):
         gram_RR = up_MR.double().T @ up_MR.double()
+        # At B = 0 the trace is 0, too; the root of 1e-60 is 1e-30, as small as `SMALLEST_RADIUS`.
         jitter = 1e-12 * gram_RR.trace() + 1e-60
         identity_RR = torch.eye(len(gram_RR), dtype=torch.float64, device=up_MR.device)
         root_RR, _ = torch.linalg.cholesky_ex(gram_RR + jitter * identity_RR)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from peft.utils import PeftType
 
+from rlpeft.adapters.config import about
 from rlpeft.adapters.geometry import MAPS, Map
 from rlpeft.adapters.lowrank.config import LowRankConfig
 from rlpeft.adapters.moslora.spaces import SPACES
 from rlpeft.errors import ConfigError
+from rlpeft.recipe.adapter import MoSLoraAdapter
 
 ROUTERS = ("linear", "mlp", "z")
 HIDDEN = 8
@@ -30,36 +32,27 @@ class MoSLoraConfig(LowRankConfig):
 
     spaces: list[str] = field(
         default_factory=lambda: ["euclidean", "hyperbolic", "spherical"],
-        metadata={"help": "The space of each expert; a space may come more than once."},
+        metadata=about(MoSLoraAdapter, "spaces"),
     )
     map: Map = field(
         default="proj",
-        metadata={
-            "help": "'proj': stereographic projection, no exp or log (cheapest). 'stereo': "
-            "Poincaré ball and its dual. 'ambient': Lorentz model and sphere."
-        },
+        metadata=about(MoSLoraAdapter, "map"),
     )
     router: str = field(
         default="linear",
-        metadata={
-            "help": "'linear' and 'mlp' read the input, 'z' the middle coordinates (nearly free). "
-            "All start uniform."
-        },
+        metadata=about(MoSLoraAdapter, "router"),
     )
     curvature: float = field(
         default=0.25,
-        metadata={"help": "|kappa| of every curved expert; its start where learned."},
+        metadata=about(MoSLoraAdapter, "curvature"),
     )
     learn_curvature: bool = field(
         default=True,
-        metadata={"help": "Learn one curvature an expert and module, within curvature_bounds."},
+        metadata=about(MoSLoraAdapter, "learn_curvature"),
     )
     balance_coef: float = field(
         default=1e-2,
-        metadata={
-            "help": "Weight of E Σ p̄² in `auxiliary_loss` (p̄: mean router probabilities over "
-            "tokens), 1 where experts are used equally, E where one takes all."
-        },
+        metadata=about(MoSLoraAdapter, "balance_coef"),
     )
 
     def __post_init__(self) -> None:

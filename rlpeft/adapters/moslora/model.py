@@ -90,4 +90,5 @@ def _token_mean(
             "forward it belongs to."
         )
     mask_T = token_mask.reshape(-1).to(shares_TE.dtype)
+    # Of a micro-batch without counted tokens: shares of 0, not 0 / 0.
     return (mask_T @ shares_TE) / mask_T.sum().clamp_min(1)

@@ -227,6 +227,7 @@ class LowRankSlice:
     def refresh(self) -> None:
         if self.gain_M is not None:
             norm_M = (self.weight_MN.float() + self._delta()).norm(dim=1)
+            # PEFT guards no norm either: a row of exact zeros would be NaN in both.
             self.gain_M.copy_(self.tensors["lora_magnitude_vector"] / norm_M)
 
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
