@@ -57,7 +57,7 @@ _LOADING = threading.Lock()
 """transformers loads one model at a time: searches of one process must not load two at once."""
 
 OpenFleet = Callable[[EngineSpec], AbstractContextManager[ExpertFleet]]
-Summary = dict[str, Any]
+SearchSummary = dict[str, Any]
 
 EXECUTION_ONLY: Any = {"resources": True, "rollout": {"num_engines", "batch_size"}}
 """Parts of a recipe that may change under a search: they decide where, not what."""
@@ -155,7 +155,7 @@ def run(
     open_fleet: OpenFleet | None = None,
     parallel: int = 1,
     on_iteration: OnIteration | None = None,
-) -> Summary:
+) -> SearchSummary:
     """Search until the recipe's end, write the mixture, and judge it once on the test split.
 
     Args:
@@ -220,7 +220,9 @@ def judge(inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores) -> d
     return measures
 
 
-def _write(inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: Path) -> Summary:
+def _write(
+    inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: Path
+) -> SearchSummary:
     recipe, experts = inputs.recipe, inputs.experts
     mixed = experts.mix(found.coefficients, normalise=found.arm.normalise)
     equals_base = mixed.digest == experts.state(experts.names[0]).digest

@@ -23,7 +23,7 @@ RESERVED = (BASE, "auto")
 
 
 @dataclass(frozen=True)
-class FirstPass:
+class TokenQuestion:
     """The question of the first pass, in token ids; see `rlpeft.choose.strategies`."""
 
     question: Question
@@ -102,7 +102,7 @@ def serve(
         base.path,
         experts.state(BASE),
         experts.states(),
-        None if question is None else FirstPass(question, Talk(base.tokenizer, form)),
+        None if question is None else TokenQuestion(question, Talk(base.tokenizer, form)),
         max_model_len=room,
         dtype=shelf.spec.dtype,
         ends=Ends(stops_of(experts, stop)),

@@ -48,7 +48,7 @@ def _row(engine_name: Literal["hf", "vllm"], goal: float, repeats: int) -> Bench
         start = build_state(spec, base)
         engine.load_adapter(start)
         candidates, requests = population(start), _requests(spec, base)
-        one: Any = engine if engine_name == "vllm" else Reference(spec, base)
+        one: Any = engine if engine_name == "vllm" else OneByOne(spec, base)
         texts: dict[str, list[str]] = {}
         sides = {
             "batch": _recorded(texts, "batch", lambda: in_one_batch(engine, candidates, requests)),
@@ -90,7 +90,7 @@ def _spec(engine: Literal["hf", "vllm"]) -> EngineSpec:
     )
 
 
-class Reference:
+class OneByOne:
     """The public code's way to another policy, on the `hf` engine: new weights, no adapter."""
 
     def __init__(self, spec: EngineSpec, base: BaseModel) -> None:

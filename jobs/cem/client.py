@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from jobs.cem.service import RUNNING, CemService, Status
+from jobs.cem.service import RUNNING, CemService, SearchStatus
 from jobs.cluster.connect import ActorLostError, connected, fetch
 from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
@@ -38,7 +38,7 @@ class Client:
     def __init__(self, service: Any) -> None:
         self._service = service
 
-    def submit(self, recipe: AdaptRecipe, id: str | None = None) -> Status:
+    def submit(self, recipe: AdaptRecipe, id: str | None = None) -> SearchStatus:
         """Begin a search; gives its status, `id` among it.
 
         Raises:
@@ -53,15 +53,15 @@ class Client:
             )
         return dict(self._ask("submit", id, absolute(recipe).model_dump(mode="json")))
 
-    def status(self, id: str) -> Status:
+    def status(self, id: str) -> SearchStatus:
         """How a search stands."""
         return dict(self._ask("status", id))
 
-    def list(self) -> list[Status]:
+    def list(self) -> list[SearchStatus]:
         """How every search stands."""
         return list(self._ask("list"))
 
-    def cancel(self, id: str) -> Status:
+    def cancel(self, id: str) -> SearchStatus:
         """End a search."""
         return dict(self._ask("cancel", id))
 
@@ -69,7 +69,7 @@ class Client:
         """The summary of a search that is done; see `CemService.result`."""
         return dict(self._ask("result", id))
 
-    def follow(self, id: str) -> Iterator[Status]:
+    def follow(self, id: str) -> Iterator[SearchStatus]:
         """A search's status again and again, until it ends; to stop looking does not end it."""
         while True:
             status = self.status(id)

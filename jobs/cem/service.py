@@ -29,7 +29,7 @@ from rlpeft.search.few_shot import Standing, total_iterations
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 
-Status = dict[str, Any]
+SearchStatus = dict[str, Any]
 
 
 class CancelledError(ClusterError):
@@ -80,7 +80,7 @@ class CemService:
             if search.state == RUNNING:
                 self._begin(search)
 
-    def submit(self, id: str, tree: dict[str, Any]) -> Status:
+    def submit(self, id: str, tree: dict[str, Any]) -> SearchStatus:
         """Begin a search, or continue one that failed or was cancelled.
 
         Raises:
@@ -102,11 +102,11 @@ class CemService:
             self._begin(search)
             return self._status(search)
 
-    def status(self, id: str) -> Status:
+    def status(self, id: str) -> SearchStatus:
         """How a search stands."""
         return self._status(self._find(id))
 
-    def list(self) -> list[Status]:
+    def list(self) -> list[SearchStatus]:
         """How every search stands, those of earlier processes too."""
         return [self._status(search) for _, search in sorted(self._searches.items())]
 
@@ -132,7 +132,7 @@ class CemService:
             )
         return read_json(self.folder / id / SUMMARY_FILE)
 
-    def cancel(self, id: str) -> Status:
+    def cancel(self, id: str) -> SearchStatus:
         """End a search; what it knows stays, so that it may be continued."""
         search = self._find(id)
         if search.state == RUNNING:
@@ -175,7 +175,7 @@ class CemService:
         search.state, search.error = state, error
         write_record(self.folder, search)
 
-    def _status(self, search: HeldSearch) -> Status:
+    def _status(self, search: HeldSearch) -> SearchStatus:
         latest = search.latest or self._saved(search)
         status = {key: value for key, value in search.record().items() if key != "recipe"}
         total = total_iterations(search.recipe)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.adapt import Light, all_overrides, print_summary
-from jobs.cli.options import Overrides
+from jobs.cli.options import AsJson, Overrides
 from jobs.cluster.attend import go_on_attended
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.typed import program
@@ -25,7 +25,6 @@ Address = Annotated[
     typer.Option(help="The Ray cluster: http://HOST:8265 or HOST:6379. Default: the one here."),
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="What `rlpeft cem submit` gave back.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.callback()

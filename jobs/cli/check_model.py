@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from jobs.cli.examined import examined
 
 if TYPE_CHECKING:
-    from rlpeft.laws.examine import Row
+    from rlpeft.laws.examine import Examined
 
 COLOURS = {
     "holds": "green",
@@ -67,7 +67,7 @@ def check(
     from rlpeft.models.folder import model_parts
 
     quiet_libraries()
-    rows: list[Row] = []
+    rows: list[Examined] = []
     try:
         if not model.strip():
             raise ModelError("MODEL must be a folder, a Hub id or a name, got ''.")
@@ -90,22 +90,22 @@ def check(
     raise typer.Exit(0 if sound else 1)
 
 
-def document(model: str, sound: bool, rows: Sequence[Row]) -> dict[str, Any]:
+def document(model: str, sound: bool, rows: Sequence[Examined]) -> dict[str, Any]:
     """What `--json` prints."""
     return {"model": model, "ok": sound, "laws": [asdict(row) for row in rows]}
 
 
-def table(rows: Sequence[Row]) -> RenderableType:
+def table(rows: Sequence[Examined]) -> RenderableType:
     """A row for each law; what to do stands below what was found."""
     named = ((_named(row), row.verdict, row.evidence, row.advice) for row in rows)
     return examined(("law", "evidence"), named, COLOURS)
 
 
-def _named(row: Row) -> str:
+def _named(row: Examined) -> str:
     return row.law if row.engine is None else f"{row.law} ({row.engine})"
 
 
-def conclusion(rows: Sequence[Row]) -> str:
+def conclusion(rows: Sequence[Examined]) -> str:
     """What the table says, in a sentence."""
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in COLOURS}
     several = {"holds": "hold", "does not apply": "do not apply", "does not hold": "do not hold"}

@@ -15,6 +15,8 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe; may be repeated."),
 ]
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
 
 def folder_to_write(path: Path | None) -> Path | None:
     """Refuse an `--out` in which no folder can be written, before any work; a Typer callback."""

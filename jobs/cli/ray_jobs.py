@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Overrides
+from jobs.cli.options import AsJson, Overrides
 from rlpeft.typed import program
 
-Address = Annotated[
+DashboardAddress = Annotated[
     str,
     typer.Option(
         envvar="RAY_API_SERVER_ADDRESS",
@@ -20,14 +20,13 @@ Address = Annotated[
     ),
 ]
 Job = Annotated[str, typer.Argument(metavar="ID", help="What `rlpeft submit` gave back.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 DASHBOARD = "http://127.0.0.1:8265"
 
 
 def submit(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
     overrides: Overrides = None,
-    address: Address = DASHBOARD,
+    address: DashboardAddress = DASHBOARD,
     out: Annotated[Path | None, typer.Option(help="Run folder on the cluster's head.")] = None,
     retries: Annotated[
         int, typer.Option(min=0, help="How often a killed run is started again, to continue.")
@@ -57,7 +56,7 @@ def submit(
     typer.echo(f"next: {program()} logs {job} --follow{where}")
 
 
-def status(job: Job, address: Address = DASHBOARD, as_json: AsJson = False) -> None:
+def status(job: Job, address: DashboardAddress = DASHBOARD, as_json: AsJson = False) -> None:
     """Say how a job stands."""
     from jobs.cluster.submit import status as ask
 
@@ -73,7 +72,7 @@ def status(job: Job, address: Address = DASHBOARD, as_json: AsJson = False) -> N
 def logs(
     job: Job,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Until the job ends.")] = False,
-    address: Address = DASHBOARD,
+    address: DashboardAddress = DASHBOARD,
     as_json: AsJson = False,
 ) -> None:
     """Print a job's log; after following a job that failed, exit with 1."""
@@ -91,7 +90,7 @@ def logs(
         raise typer.Exit(1)
 
 
-def stop(job: Job, address: Address = DASHBOARD, as_json: AsJson = False) -> None:
+def stop(job: Job, address: DashboardAddress = DASHBOARD, as_json: AsJson = False) -> None:
     """Stop a job; its run folder stays, and the same run may be submitted again."""
     from jobs.cluster.submit import stop as end
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from rlpeft.tokens.pieces import BETWEEN, LEGEND, LINE_END, Piece, shown
 
 if TYPE_CHECKING:
-    from rlpeft.doctor.reading import Ends, Look, Reading
+    from rlpeft.doctor.reading import AnswerEnds, Look, Reading
 
 HEAD, TAIL = 400, 100
 """Tokens shown of a longer prompt or answer: its start, and its end. JSON has them all."""
@@ -39,7 +39,7 @@ def print_readings(look: Look, console: Console) -> None:
         _print_tokens(console, reading.answer, TRAINED)
 
 
-def _ends(found: Ends) -> str:
+def _ends(found: AnswerEnds) -> str:
     return " or ".join([*map(_named, found.tokens), *(f"the text {s}" for s in found.strings)])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.options import Overrides
+from jobs.cli.options import AsJson, Overrides
 from jobs.cli.terminal import paragraph, terminal_width
 from rlpeft.errors import ConfigError
 
@@ -34,7 +34,7 @@ def recipe(
     adapt: Annotated[
         bool, typer.Option("--adapt", help="List or schema of recipes of `rlpeft adapt` alone.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List every option of a recipe, or print a recipe with its defaults filled in.
 

@@ -18,7 +18,7 @@ from rlpeft.files import write_text
 
 app = typer.Typer(help="Verify predictions, and try rewards out.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Options = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="KEY=VALUE", help="Option of the reward; may be repeated."),
@@ -34,7 +34,7 @@ def score(
         Path | None,
         typer.Option(callback=file_to_write, help="Write the verdicts to this JSONL file."),
     ] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Verify every prediction of a file against its gold answer.
 
@@ -73,7 +73,7 @@ def check(
     correct_at: Annotated[
         float | None, typer.Option(help="Score from which an answer is correct, as in a recipe.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Call a reward on real rows with right, wrong, empty, truncated and hostile completions.
 

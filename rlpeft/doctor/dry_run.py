@@ -76,7 +76,7 @@ class DryRun:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TriedRows:
     """What completions are made for.
 
     Attributes:
@@ -115,7 +115,7 @@ def dry_run(spec: RewardSpec, *, data: str, num_rows: int, task: str | None = No
         scorer.close()
 
 
-def _tried_out(scorer: Scorer, rows: Rows) -> DryRun:
+def _tried_out(scorer: Scorer, rows: TriedRows) -> DryRun:
     ((name, reward),) = scorer.rewards.items()
     judge = Scored(scorer, rows)
     programs = _programs(rows.columns) if runs_programs(name) else None
@@ -148,7 +148,7 @@ def _tried_out(scorer: Scorer, rows: Rows) -> DryRun:
 class Scored:
     """The reward's verdicts on completions for these rows, and whether it printed meanwhile."""
 
-    def __init__(self, scorer: Scorer, rows: Rows) -> None:
+    def __init__(self, scorer: Scorer, rows: TriedRows) -> None:
         self._scorer, self._rows, self.printed = scorer, rows, False
 
     def __call__(self, texts: Sequence[str], *, cut: bool) -> list[Verdict]:
@@ -201,7 +201,9 @@ def _programs(columns: Mapping[str, Sequence[Any]]) -> list[str] | None:
     return None
 
 
-def _rows(scorer: Scorer, prompts: list[Any], columns: dict[str, list[Any]], data: str) -> Rows:
+def _rows(
+    scorer: Scorer, prompts: list[Any], columns: dict[str, list[Any]], data: str
+) -> TriedRows:
     """Rows with their gold answers, once these are of a type that the reward takes."""
     rows = [{name: values[n] for name, values in columns.items()} for n in range(len(prompts))]
     for rule in scorer.gold_rules:
@@ -214,7 +216,7 @@ def _rows(scorer: Scorer, prompts: list[Any], columns: dict[str, list[Any]], dat
         named = [reward.gold, *named]
     column = next((name for name in named if rows and _gold(rows[0], name) is not None), "")
     golds = [_as_text(_gold(row, column)) for row in rows]
-    return Rows(prompts, columns, golds)
+    return TriedRows(prompts, columns, golds)
 
 
 def _gold(row: Mapping[str, Any], column: str) -> Any:
@@ -239,7 +241,7 @@ def _summary(tried: Tried) -> dict[str, Any]:
 def _warnings(
     kinds: Mapping[str, Mapping[str, Any]],
     times: Mapping[str, float],
-    rows: Rows,
+    rows: TriedRows,
 ) -> list[str]:
     found = []
     if not any(rows.golds):

@@ -98,7 +98,7 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
         if any(runs_programs(reward.name) for reward in recipe.reward):
             yield from guarded("modules", check_programs(task.split("train")))
     if prompter is not None and task is not None:
-        found = Found(base, prompter, task, scorer, look)
+        found = Opened(base, prompter, task, scorer, look)
         yield from _policy_checks(recipe, builders, found)
         if look is not None:
             yield from guarded("prompts as read", look.over(recipe, base, task, prompter))
@@ -123,7 +123,7 @@ def _base_model(recipe: Recipe, builders: Builders) -> Generator[Check, None, An
 
 
 @dataclass(frozen=True)
-class Found:
+class Opened:
     """Parts that could be opened."""
 
     base: BaseModel
@@ -133,7 +133,7 @@ class Found:
     look: Look | None
 
 
-def _policy_checks(recipe: Recipe, builders: Builders, found: Found) -> Checks:
+def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     """What needs a model in memory."""
     task, prompter, scorer = found.task, found.prompter, found.scorer
     learner = yield from opened("adapter", lambda: builders.learner(recipe, found.base))

@@ -45,7 +45,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class AnswerEnds:
     """What ends an answer.
 
     Attributes:
@@ -71,7 +71,7 @@ class Look:
 
     num_prompts: int
     readings: list[Reading] = field(default_factory=list)
-    ends: Ends | None = None
+    ends: AnswerEnds | None = None
     seen: Evidence | None = None
 
     def over(
@@ -125,7 +125,7 @@ def readings(
     return found
 
 
-def ends(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter) -> Ends:
+def ends(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter) -> AnswerEnds:
     """What ends an answer of this recipe, as the engines are told."""
     tokenizer, problem = prompter.tokenizer, task.split("train")[0]
     stops = read_stops(tokenizer, recipe.rollout.stop)
@@ -135,7 +135,7 @@ def ends(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter) -> End
     if not isinstance(problem.prompt, str):
         written = turn_end(tokenizer, problem.prompt, prompter.talk)
     last = None if written is None else pieces(tokenizer, [written])[0]
-    return Ends(tokens, [shown(text).replace("\n", "") for text in stops.strings], last)
+    return AnswerEnds(tokens, [shown(text).replace("\n", "") for text in stops.strings], last)
 
 
 def _answers(recipe: Recipe, seen: Evidence | None) -> Mapping[str, tuple[Sequence[int], str]]:
@@ -166,7 +166,7 @@ def _taught(recipe: Recipe, base: BaseModel, problem: Problem, prompter: Prompte
     return [id for id, label in pairs if label != IGNORED]
 
 
-def as_tree(found: Reading | Ends) -> dict[str, Any]:
+def as_tree(found: Reading | AnswerEnds) -> dict[str, Any]:
     """For JSON: tokens are objects with `id` and `text`."""
     return {name: _tree(getattr(found, name)) for name in type(found).__slots__}
 

@@ -27,7 +27,7 @@ from rlpeft.errors import ExpertError
 from rlpeft.experts.measures import Measure
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.models.digest import is_base
-from rlpeft.models.tokenizer_digest import Parts, changed_parts
+from rlpeft.models.tokenizer_digest import TokenizerParts, changed_parts
 from rlpeft.recipe.rollout import StopStrings
 from rlpeft.recipe.run import AdapterConfig, Name, Section
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE
@@ -272,7 +272,7 @@ def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list
 
 
 def other_prompts(
-    expert: str, card: ExpertCard, now: Parts, chat: Mapping[str, Any] | None = None
+    expert: str, card: ExpertCard, now: TokenizerParts, chat: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Lines about an expert that reads other tokens or prompts than in its training.
 

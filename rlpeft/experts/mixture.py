@@ -50,8 +50,6 @@ DIRECT = {"parametrisation": "direct"}
 SMALLEST_SUM = 1e-6
 """Coefficients are divided by their sum; below this it is rounding."""
 
-Array = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class ExpertSet:
@@ -218,7 +216,7 @@ class ExpertSet:
     def _state(self, tensors: Mapping[str, torch.Tensor]) -> AdapterState:
         return AdapterState(self.config, tensors, 0, self.factors)
 
-    def _coefficients(self, given: npt.ArrayLike, normalise: bool) -> Array:
+    def _coefficients(self, given: npt.ArrayLike, normalise: bool) -> npt.NDArray[np.float64]:
         a = np.asarray(given, float)
         if a.shape not in ((len(self),), (len(self), self.num_matrices)):
             raise ExpertError(

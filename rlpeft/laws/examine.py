@@ -10,9 +10,9 @@ from typing import Any
 
 from rlpeft.errors import DataError, RlpeftError
 from rlpeft.laws.engines import Stage
-from rlpeft.laws.finding import Finding, Verdict, absent, plain, quoted, refused, unknown
+from rlpeft.laws.finding import Finding, LawVerdict, absent, plain, quoted, refused, unknown
 from rlpeft.laws.subject import MOST_WRITTEN, TURN_S, Subject
-from rlpeft.laws.table import ENGINE_LAWS, LAWS, Law, Needs
+from rlpeft.laws.table import ENGINE_LAWS, LAWS, Law, LawNeeds
 from rlpeft.tokens.deadline import OvertimeError, deadline
 
 PATIENCE_S, LONG_PATIENCE_S = 120, 3600
@@ -27,11 +27,11 @@ FOREIGN = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx")
 MOST_LETTERS = 2000
 """Of a row's evidence: what it quotes is hostile, too."""
 
-WEIGHED = (Needs.CONFIG, Needs.WEIGHTS, Needs.LEARNER)
+WEIGHED = (LawNeeds.CONFIG, LawNeeds.WEIGHTS, LawNeeds.LEARNER)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Examined:
     """A law's row of the table.
 
     Attributes:
@@ -41,7 +41,7 @@ class Row:
 
     law: str
     engine: str | None
-    verdict: Verdict
+    verdict: LawVerdict
     evidence: str
     advice: str
     blocks: bool
@@ -53,7 +53,7 @@ def examine(
     weights: bool = True,
     engines: Sequence[str] = ("hf",),
     dtype: str = "float32",
-) -> Iterator[Row]:
+) -> Iterator[Examined]:
     """Try every law on the model of a folder.
 
     Args:
@@ -67,7 +67,7 @@ def examine(
     Raises:
         ModelError: its tokenizer cannot be read.
     """
-    subject, judge = Subject(folder, weights=weights, dtype=dtype), Judge()
+    subject, judge = Subject(folder, weights=weights, dtype=dtype), Inquiry()
     spent = 0.0
     for law in LAWS:
         of_text, begun = law.needs not in WEIGHED, time.monotonic()
@@ -83,28 +83,30 @@ def examine(
             yield _row(name, engine, judge(name, check, stage, patience_s=LONG_PATIENCE_S))
 
 
-def _row(law: str, engine: str | None, found: Finding, *, optional: bool = False) -> Row:
-    bad = {Verdict.BROKEN, Verdict.UNKNOWN} | ({Verdict.REFUSED} if not optional else set())
+def _row(law: str, engine: str | None, found: Finding, *, optional: bool = False) -> Examined:
+    bad = {LawVerdict.BROKEN, LawVerdict.UNKNOWN} | (
+        {LawVerdict.REFUSED} if not optional else set()
+    )
     evidence, advice = plain(found.evidence[:MOST_LETTERS]), plain(found.advice)
-    return Row(law, engine, found.verdict, evidence, advice, found.verdict in bad)
+    return Examined(law, engine, found.verdict, evidence, advice, found.verdict in bad)
 
 
 def _lacks(subject: Subject, law: Law) -> Finding | None:
     """Why a law has nothing to look at."""
     needs = law.needs
-    if needs is Needs.TEMPLATE and subject.endless and law.name != TURNS:
+    if needs is LawNeeds.TEMPLATE and subject.endless and law.name != TURNS:
         return absent(f"it needs what failed in {TURNS!r}")
-    if needs is Needs.TEMPLATE and subject.endless:
+    if needs is LawNeeds.TEMPLATE and subject.endless:
         return unknown(
             f"the chat template renders one turn for more than {TURN_S} s, or writes more than "
             f"{MOST_WRITTEN:,} letters for it",
             "Mend chat_template.jinja; the other laws are tried without it.",
         )
-    if needs is Needs.TEMPLATE and not subject.tokenizer.chat_template:
+    if needs is LawNeeds.TEMPLATE and not subject.tokenizer.chat_template:
         return absent("the tokenizer has no chat template; tasks give plain text")
-    if needs is Needs.CONFIG and not (subject.folder / "config.json").is_file():
+    if needs is LawNeeds.CONFIG and not (subject.folder / "config.json").is_file():
         return absent("the folder holds no config.json")
-    if needs in (Needs.WEIGHTS, Needs.LEARNER) and not subject.weights:
+    if needs in (LawNeeds.WEIGHTS, LawNeeds.LEARNER) and not subject.weights:
         if law.name != WEIGHTS and _foreign(subject) is not None:
             return absent(f"it needs what failed in {WEIGHTS!r}")
         if (other := _foreign(subject)) is not None:
@@ -124,7 +126,7 @@ def _foreign(subject: Subject) -> str | None:
     return next(names, None)
 
 
-class Judge:
+class Inquiry:
     """Asks laws for their findings; a cause that is met again is told once."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ SHOWN_TOKENS = 12
 SHOWN_LETTERS = 160
 
 
-class Verdict(StrEnum):
+class LawVerdict(StrEnum):
     """How a law came out."""
 
     HOLDS = "holds"
@@ -33,34 +33,34 @@ class Finding:
         advice: what to do; empty if there is nothing to do or `evidence` says it.
     """
 
-    verdict: Verdict
+    verdict: LawVerdict
     evidence: str
     advice: str = ""
 
 
 def holds(evidence: str) -> Finding:
     """Nothing to do."""
-    return Finding(Verdict.HOLDS, evidence)
+    return Finding(LawVerdict.HOLDS, evidence)
 
 
 def broken(evidence: str, advice: str) -> Finding:
     """Something would be silently wrong."""
-    return Finding(Verdict.BROKEN, evidence, advice)
+    return Finding(LawVerdict.BROKEN, evidence, advice)
 
 
 def absent(evidence: str) -> Finding:
     """The model has nothing that the law is about."""
-    return Finding(Verdict.ABSENT, evidence)
+    return Finding(LawVerdict.ABSENT, evidence)
 
 
 def refused(evidence: str, advice: str = "") -> Finding:
     """Whoever needs it is told so at once."""
-    return Finding(Verdict.REFUSED, evidence, advice)
+    return Finding(LawVerdict.REFUSED, evidence, advice)
 
 
 def unknown(evidence: str, advice: str) -> Finding:
     """The law could not look."""
-    return Finding(Verdict.UNKNOWN, evidence, advice)
+    return Finding(LawVerdict.UNKNOWN, evidence, advice)
 
 
 def smallest(text: str, breaks: Callable[[str], bool]) -> str:

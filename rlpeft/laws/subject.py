@@ -35,7 +35,7 @@ USER = {"role": "user", "content": "What is 17 + 25?"}
 
 
 @dataclass(frozen=True, slots=True)
-class Rollouts:
+class SubjectRollouts:
     """Samples of the `hf` engine, and what the model's own forward pass says of them.
 
     Attributes:
@@ -136,7 +136,7 @@ class Subject:
         return window + LONG_TOKENS if size * window <= PROBE_WORK else LONG_TOKENS
 
     @remembered
-    def rollouts(self) -> Rollouts:
+    def rollouts(self) -> SubjectRollouts:
         """All that is asked of the engine; before the learner changes how the model attends."""
         from rlpeft.adapters.policy import sequence_logprobs
         from rlpeft.rollout.hf.engine import HfEngine
@@ -154,7 +154,7 @@ class Subject:
             ]
             for request, group in zip(self.requests, together, strict=True)
         ]
-        return Rollouts(self.requests, together, alone, own, self._reading())
+        return SubjectRollouts(self.requests, together, alone, own, self._reading())
 
     def _reading(self) -> dict[tuple[int, ...], float]:
         from rlpeft.adapters.policy import sequence_logprobs

@@ -12,7 +12,7 @@ from rlpeft.laws.finding import Finding
 from rlpeft.laws.subject import Subject
 
 
-class Needs(Enum):
+class LawNeeds(Enum):
     """What a law looks at, beside the tokenizer."""
 
     TOKENIZER = auto()
@@ -31,7 +31,7 @@ class Law:
     """
 
     name: str
-    needs: Needs
+    needs: LawNeeds
     check: Callable[[Subject], Finding]
     optional: bool = False
 
@@ -45,27 +45,27 @@ class EngineLaw:
 
 
 LAWS = (
-    Law("text survives", Needs.TOKENIZER, text.round_trip),
-    Law("turns", Needs.TEMPLATE, chat.turns),
-    Law("prefix tokens", Needs.TOKENIZER, text.prefix),
-    Law("ends", Needs.TOKENIZER, ends.ends),
-    Law("padding", Needs.TOKENIZER, ends.padding),
-    Law("data writes no control token", Needs.TOKENIZER, data.letters),
-    Law("taught as sampled", Needs.TOKENIZER, ends.taught),
-    Law("turns' text", Needs.TEMPLATE, chat.contents),
-    Law("system turn", Needs.TEMPLATE, chat.system, optional=True),
-    Law("asks for an answer", Needs.TEMPLATE, chat.asks),
-    Law("prefill", Needs.TEMPLATE, chat.prefill),
-    Law("end of a turn", Needs.TEMPLATE, ends.turn_ends),
-    Law("date", Needs.TEMPLATE, chat.pinned_date),
-    Law("windows, caps, scales", Needs.CONFIG, weights.mechanisms),
-    Law("weights", Needs.WEIGHTS, weights.loads),
-    Law("embeddings", Needs.CONFIG, weights.embeddings),
-    Law("adapter targets", Needs.WEIGHTS, weights.targets),
-    Law("tied head", Needs.WEIGHTS, weights.tied_head),
-    Law("batch neighbours", Needs.WEIGHTS, weights.neighbours),
-    Law("beginning of text", Needs.WEIGHTS, text.reads_best),
-    Law("learner is the model", Needs.LEARNER, weights.learner_own),
+    Law("text survives", LawNeeds.TOKENIZER, text.round_trip),
+    Law("turns", LawNeeds.TEMPLATE, chat.turns),
+    Law("prefix tokens", LawNeeds.TOKENIZER, text.prefix),
+    Law("ends", LawNeeds.TOKENIZER, ends.ends),
+    Law("padding", LawNeeds.TOKENIZER, ends.padding),
+    Law("data writes no control token", LawNeeds.TOKENIZER, data.letters),
+    Law("taught as sampled", LawNeeds.TOKENIZER, ends.taught),
+    Law("turns' text", LawNeeds.TEMPLATE, chat.contents),
+    Law("system turn", LawNeeds.TEMPLATE, chat.system, optional=True),
+    Law("asks for an answer", LawNeeds.TEMPLATE, chat.asks),
+    Law("prefill", LawNeeds.TEMPLATE, chat.prefill),
+    Law("end of a turn", LawNeeds.TEMPLATE, ends.turn_ends),
+    Law("date", LawNeeds.TEMPLATE, chat.pinned_date),
+    Law("windows, caps, scales", LawNeeds.CONFIG, weights.mechanisms),
+    Law("weights", LawNeeds.WEIGHTS, weights.loads),
+    Law("embeddings", LawNeeds.CONFIG, weights.embeddings),
+    Law("adapter targets", LawNeeds.WEIGHTS, weights.targets),
+    Law("tied head", LawNeeds.WEIGHTS, weights.tied_head),
+    Law("batch neighbours", LawNeeds.WEIGHTS, weights.neighbours),
+    Law("beginning of text", LawNeeds.WEIGHTS, text.reads_best),
+    Law("learner is the model", LawNeeds.LEARNER, weights.learner_own),
 )
 
 ENGINE_LAWS = (

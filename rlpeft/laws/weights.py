@@ -163,12 +163,9 @@ def _agreed(gap: float, dtype: str, found: str) -> Finding:
     )
 
 
-Groups = list[list[Completion]]
-
-
 @torch.no_grad()
 def _packed_gap(
-    subject: Subject, groups: Groups, expected: list[list[list[float]]]
+    subject: Subject, groups: list[list[Completion]], expected: list[list[list[float]]]
 ) -> tuple[float, int]:
     """Largest difference between the learner's packed log-probs and others, and of how many."""
     samples = [

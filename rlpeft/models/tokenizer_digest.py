@@ -18,7 +18,7 @@ from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.tokens.eos import eos_ids
 from rlpeft.tokens.prompts import encode_text, prefix_ids
 
-Parts = Mapping[str, Any]
+TokenizerParts = Mapping[str, Any]
 
 VOCABULARY, RULES, ADDED, ROLES = "vocabulary", "text_rules", "added_tokens", "special_tokens"
 TEMPLATE, PREFIX, ENDS = "chat_template", "prefix", "ends"
@@ -84,7 +84,7 @@ def tokenizer_digest(folder: Path | str) -> str:
     return hashlib.sha256(_as_json(tokenizer_parts(folder)).encode()).hexdigest()
 
 
-def changed_parts(before: Parts, now: Parts) -> list[str]:
+def changed_parts(before: TokenizerParts, now: TokenizerParts) -> list[str]:
     """What differs, in words; parts that one of the two does not know are passed over."""
     found = []
     for part, name in NAMES.items():

@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from rlpeft.experts.change import kind_order, place, rms
 
-Rows = Sequence[Mapping[str, Any]]
+StepRows = Sequence[Mapping[str, Any]]
 
 INK, FAINT, BLUE, ORANGE, GREEN = "#1f2733", "#8a94a3", "#2563c9", "#d9731a", "#2f8f4e"
 SMALL, WIDE = (5.2, 2.7), (10.8, 3.2)
@@ -88,7 +88,7 @@ def svg_uri(svg: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-def series(rows: Rows, name: str) -> tuple[list[int], list[float]]:
+def series(rows: StepRows, name: str) -> tuple[list[int], list[float]]:
     """Steps and values of one figure, where it was recorded."""
     found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
     return [step for step, _ in found], [value for _, value in found]
@@ -104,7 +104,7 @@ def smooth(values: Sequence[float]) -> list[float]:
 
 
 def line_chart(
-    rows: Rows, name: str, *, colour: str = BLUE, scale: float = 1.0, from_zero: bool = False
+    rows: StepRows, name: str, *, colour: str = BLUE, scale: float = 1.0, from_zero: bool = False
 ) -> str | None:
     """One figure over steps, with its running mean where it is long enough to be noisy."""
     steps, values = series(rows, name)
@@ -123,7 +123,7 @@ def line_chart(
 
 
 def band_chart(
-    rows: Rows, middle: str, low: str, high: str, *, colour: str = BLUE, percent: bool = False
+    rows: StepRows, middle: str, low: str, high: str, *, colour: str = BLUE, percent: bool = False
 ) -> str | None:
     """A figure with the band between two others."""
     steps, values = series(rows, middle)
@@ -140,12 +140,12 @@ def band_chart(
     return drawn.uri
 
 
-def interval_chart(rows: Rows, name: str, *, percent: bool = False) -> str | None:
+def interval_chart(rows: StepRows, name: str, *, percent: bool = False) -> str | None:
     """A figure of validations with its interval, which is recorded as `_low` and `_high`."""
     return band_chart(rows, name, f"{name}_low", f"{name}_high", colour=GREEN, percent=percent)
 
 
-def stacked_chart(rows: Rows, names: Mapping[str, tuple[str, str]], *, unit: str) -> str | None:
+def stacked_chart(rows: StepRows, names: Mapping[str, tuple[str, str]], *, unit: str) -> str | None:
     """Figures that add up, over steps.
 
     Args:
@@ -175,7 +175,7 @@ def stacked_chart(rows: Rows, names: Mapping[str, tuple[str, str]], *, unit: str
     return drawn.uri
 
 
-def time_chart(rows: Rows) -> str | None:
+def time_chart(rows: StepRows) -> str | None:
     """Rollout and learner seconds, and what is left of each step."""
     parts = [
         {**row, "rest": row["step_time"] - row["perf/rollout_s"] - row["perf/learner_s"]}

@@ -19,7 +19,7 @@ from rlpeft.errors import DataError
 from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER, Expert, ExpertCard, load_expert
 from rlpeft.files import read_json, write_text
 from rlpeft.report.answers import examples, visible
-from rlpeft.report.charts import VERDICT_COLOURS, Rows
+from rlpeft.report.charts import VERDICT_COLOURS, StepRows
 from rlpeft.report.run_charts import answer_charts, change_of, learning_charts, trust_charts
 from rlpeft.report.tokens import legend
 from rlpeft.runs.records import RECIPE_FILE, read_metrics
@@ -52,7 +52,7 @@ def _has_expert(folder: Path) -> bool:
     return (folder / EXPERT_FOLDER / CARD_FILE).exists()
 
 
-def render(folder: Path, rows: Rows, expert: Expert | None) -> str:
+def render(folder: Path, rows: StepRows, expert: Expert | None) -> str:
     """The page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
@@ -97,7 +97,7 @@ def accuracies(card: ExpertCard | None) -> list[tuple[str, Any]]:
     return [(label, accuracy) for label, accuracy in known.items() if accuracy is not None]
 
 
-def facts(rows: Rows, summary: Mapping[str, Any], card: ExpertCard | None) -> dict[str, str]:
+def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -> dict[str, str]:
     """The run in a few words."""
     found = {"steps": f"{rows[-1]['step']:,}"}
     if card:
@@ -117,7 +117,7 @@ def facts(rows: Rows, summary: Mapping[str, Any], card: ExpertCard | None) -> di
     return found | {"completion tokens": f"{tokens:,.0f}"}
 
 
-def verdict_totals(rows: Rows) -> list[tuple[str, int, float]]:
+def verdict_totals(rows: StepRows) -> list[tuple[str, int, float]]:
     """Kind, count and share over the whole run."""
     counts = {
         kind: int(sum(row.get(f"verdicts/{kind}") or 0 for row in rows)) for kind in VERDICT_COLOURS

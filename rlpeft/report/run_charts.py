@@ -16,7 +16,7 @@ from rlpeft.experts.files import Expert, ExpertCard
 from rlpeft.experts.measures import UNREAD, Accuracy
 from rlpeft.report import charts
 from rlpeft.report.answers import chosen_steps
-from rlpeft.report.charts import FAINT, ORANGE, VERDICT_COLOURS, Rows
+from rlpeft.report.charts import FAINT, ORANGE, VERDICT_COLOURS, StepRows
 from rlpeft.runs.records import read_completions
 
 
@@ -31,7 +31,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangeCharts:
     """What the expert changed, or why that cannot be shown."""
 
     charts: Sequence[Chart]
@@ -39,7 +39,7 @@ class Change:
     refusal: str = ""
 
 
-def learning_charts(rows: Rows) -> list[Chart]:
+def learning_charts(rows: StepRows) -> list[Chart]:
     """Whether it learned."""
     supervised = [row for row in rows if "mean_token_accuracy" in row]
     return _shown(
@@ -86,7 +86,7 @@ def learning_charts(rows: Rows) -> list[Chart]:
     )
 
 
-def _validation_charts(rows: Rows) -> list[Chart]:
+def _validation_charts(rows: StepRows) -> list[Chart]:
     """Accuracies, or mean scores where rewards judge nothing."""
     caption = "Greedy, with its 95 % interval."
     accuracy = charts.interval_chart(rows, "eval_accuracy", percent=True)
@@ -97,7 +97,7 @@ def _validation_charts(rows: Rows) -> list[Chart]:
     ]
 
 
-def trust_charts(rows: Rows) -> list[Chart]:
+def trust_charts(rows: StepRows) -> list[Chart]:
     """Whether the samples came from the policy that was trained, and what each step cost."""
     ratio = "sampling/importance_sampling_ratio"
     return _shown(
@@ -120,7 +120,7 @@ def trust_charts(rows: Rows) -> list[Chart]:
     )
 
 
-def answer_charts(rows: Rows, folder: Path, card: ExpertCard | None) -> list[Chart]:
+def answer_charts(rows: StepRows, folder: Path, card: ExpertCard | None) -> list[Chart]:
     """What the completions were like."""
     verdicts = {f"verdicts/{kind}": (kind, colour) for kind, colour in VERDICT_COLOURS.items()}
     return _shown(
@@ -170,15 +170,15 @@ def lengths(folder: Path, card: ExpertCard | None) -> dict[str, list[int]]:
     }
 
 
-def change_of(expert: Expert | None) -> Change:
+def change_of(expert: Expert | None) -> ChangeCharts:
     """Heat maps of what the expert changed."""
     if expert is None:
-        return Change([], [], "No expert has been kept yet.")
+        return ChangeCharts([], [], "No expert has been kept yet.")
     try:
         change = changes(expert)
     except RlpeftError as error:
         # A run's other records are worth showing all the same; the reason stands in the page.
-        return Change([], [], str(error))
+        return ChangeCharts([], [], str(error))
     method = method_of(expert.config)
     assert method is not None  # `changes` refuses what has no record
     assert method.change is not None
@@ -187,7 +187,7 @@ def change_of(expert: Expert | None) -> Change:
     if method.change.is_spectrum:
         caption = "Each singular value's multiplier, the largest value at the left; 1 is the base."
         pictures.append(Chart("z", caption, charts.spectrum(change), wide=True))
-    return Change(pictures, kind_stats(change))
+    return ChangeCharts(pictures, kind_stats(change))
 
 
 def _shown(*found: Chart) -> list[Chart]:

@@ -18,7 +18,7 @@ from rlpeft.rollout.engine import Delivery, check_experts
 from rlpeft.rollout.proof import KICKED
 from rlpeft.types import Completion, FinishReason, Request, Sampling
 
-Script = Callable[[Request, int], tuple[Sequence[int], Sequence[float], str, FinishReason]]
+FakeAnswer = Callable[[Request, int], tuple[Sequence[int], Sequence[float], str, FinishReason]]
 """(request, seed) -> token ids, their log-probs, text, finish reason."""
 
 LogProbs = Callable[[Sequence[Sequence[int]]], list[list[float]]]
@@ -68,7 +68,7 @@ class FakeEngine:
     """
 
     def __init__(
-        self, script: Script, *, logprobs: LogProbs = certain, faults: Faults | None = None
+        self, script: FakeAnswer, *, logprobs: LogProbs = certain, faults: Faults | None = None
     ) -> None:
         self.script, self._logprobs = script, logprobs
         self._is_kicked = False

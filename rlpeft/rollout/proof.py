@@ -16,7 +16,7 @@ import torch
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.models.gap import largest_gap, mean_gap
+from rlpeft.models.gap import LogprobRows, largest_gap, mean_gap
 from rlpeft.rollout.engine import Delivery, RolloutEngine
 
 KICKED = -1
@@ -30,8 +30,6 @@ ABOVE_NOISE = 10.0
 
 AGREED = 0.25
 """Share of what the kick moved that the average log-prob may be off at a sync."""
-
-Rows = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Proof:
 
     state: AdapterState
     canary: Sequence[Sequence[int]]
-    expected: Rows
+    expected: LogprobRows
     bound: float
 
 
@@ -117,7 +115,7 @@ class Prover:
         return delivery
 
     def _kick(
-        self, state: AdapterState, canary: Sequence[Sequence[int]], before: Rows, mean: float
+        self, state: AdapterState, canary: Sequence[Sequence[int]], before: LogprobRows, mean: float
     ) -> float:
         """How far a kick moves the canary, on average; the engine runs `state` again afterwards."""
         moved = noise = 0.0

@@ -41,7 +41,7 @@ class FirstPass(Protocol):
         ...
 
 
-class TwoPass:
+class TwoPassClient:
     """Two passes behind an engine client, mixed into it: `auto` becomes an expert here."""
 
     requests: Mapping[str, LoRARequest]

@@ -30,7 +30,7 @@ from vllm.v1.engine.input_processor import InputProcessor
 from rlpeft.errors import RlpeftError
 from rlpeft.rollout.hf.decoding import Draft
 from rlpeft.rollout.hf.engine import HfEngine
-from rlpeft.serve.first_pass import TwoPass
+from rlpeft.serve.first_pass import TwoPassClient
 from rlpeft.types import FinishReason, Request, Sampling
 
 GATHER_S = 0.01
@@ -115,7 +115,7 @@ class Reply:
         )
 
 
-class HfClient(TwoPass):
+class HfClient(TwoPassClient):
     """What vLLM's server asks of an engine, answered by an `HfEngine` that holds the experts."""
 
     is_running, is_stopped, errored = True, False, False

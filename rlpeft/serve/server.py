@@ -43,7 +43,7 @@ from rlpeft.rollout.vllm.plan import choose_form, read_config
 from rlpeft.rollout.vllm.start import expert_arguments, llm_arguments, plugin_arguments
 from rlpeft.serve.chat import Chats, keep_letters
 from rlpeft.serve.ends import Ends, ended, refuse_hidden
-from rlpeft.serve.first_pass import FirstPass, TwoPass
+from rlpeft.serve.first_pass import FirstPass, TwoPassClient
 from rlpeft.serve.gate import AUTO, BASE, MAX_SEQUENCES, ROUTES, Gate
 from rlpeft.serve.hf_client import HfClient
 from rlpeft.tokens.chat import ChatForm
@@ -92,7 +92,7 @@ class Listen:
     api_key: str | None = None
 
 
-class VllmClient(TwoPass, AsyncLLM):
+class VllmClient(TwoPassClient, AsyncLLM):
     """vLLM's asynchronous engine, with `auto`, and every end of sequence of the model."""
 
     eos_ids: Collection[int] = ()

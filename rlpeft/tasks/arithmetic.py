@@ -15,7 +15,7 @@ from rlpeft.tasks.base import SPLITS, ProblemSet, Split
 from rlpeft.types import Problem
 
 OPERATIONS = {"+": lambda a, b: a + b, "*": lambda a, b: a * b}
-Pair = tuple[int, int]
+Operands = tuple[int, int]
 
 
 def arithmetic_task(
@@ -53,12 +53,12 @@ def arithmetic_task(
     return ProblemSet("arithmetic", splits)
 
 
-def _deal(rng: random.Random) -> dict[Split, list[Pair]]:
+def _deal(rng: random.Random) -> dict[Split, list[Operands]]:
     """All pairs of digits: of each four of like products two train, one validates, one tests."""
     pairs = list(itertools.combinations_with_replacement(range(10), 2))
     rng.shuffle(pairs)
     pairs.sort(key=lambda pair: pair[0] * pair[1])  # equals stay shuffled
-    parts: dict[Split, list[Pair]] = {split: [] for split in SPLITS}
+    parts: dict[Split, list[Operands]] = {split: [] for split in SPLITS}
     hands: tuple[Split, ...] = ("validation", "test", "train", "train")
     for start in range(0, len(pairs), len(hands)):
         dealt = pairs[start : start + len(hands)]
@@ -68,8 +68,8 @@ def _deal(rng: random.Random) -> dict[Split, list[Pair]]:
 
 
 def _draw(
-    pairs: list[Pair],
-    shot_pairs: list[Pair],
+    pairs: list[Operands],
+    shot_pairs: list[Operands],
     operations: tuple[str, ...],
     num_shots: int,
     rng: random.Random,
@@ -83,7 +83,7 @@ def _draw(
         yield "".join(f"{text} {gold}\n" for text, gold in lines) + question, answer
 
 
-def _line(pair: Pair, sign: str, rng: random.Random) -> tuple[str, str]:
+def _line(pair: Operands, sign: str, rng: random.Random) -> tuple[str, str]:
     a, b = rng.sample(pair, 2)
     return f"{a} {sign} {b} =", str(OPERATIONS[sign](a, b))
 

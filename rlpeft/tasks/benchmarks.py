@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import Split
 from rlpeft.tasks.jsonl import Row
-from rlpeft.tasks.rows import Item, Template, column
+from rlpeft.tasks.rows import Item, RowReader, column
 from rlpeft.tasks.sources import Tables
 
 LETTERS = "ABCDEFGHIJ"
@@ -51,7 +51,7 @@ class Benchmark:
     """
 
     hub: str
-    template: Template
+    template: RowReader
     config: str | None = None
     lone: Split = "train"
     resplit: Callable[[list[Row]], Tables] | None = None

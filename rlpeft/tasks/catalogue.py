@@ -93,7 +93,7 @@ class RowOptions(Section):
 GENERATED = ("arithmetic", "kind")
 """Tasks that read no rows of their own, beside `tiny/…`."""
 
-Options = TypeVar("Options", bound=Section)
+AnyOptions = TypeVar("AnyOptions", bound=Section)
 
 TEMPLATE = "task.options.template"
 
@@ -131,7 +131,7 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
     return build(config, only)
 
 
-def _options(config: TaskConfig, schema: type[Options]) -> Options:
+def _options(config: TaskConfig, schema: type[AnyOptions]) -> AnyOptions:
     try:
         return schema.model_validate(config.options)
     except ValidationError as error:

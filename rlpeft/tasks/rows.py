@@ -89,7 +89,7 @@ OTHER_NAMES = {
 }
 """What data sets call the roles of chat templates."""
 
-Template = Callable[[Row], Item]
+RowReader = Callable[[Row], Item]
 
 CARVED: tuple[Split, ...] = ("validation", "test")
 """Splits that are drawn from another where the source lacks them."""
@@ -136,7 +136,7 @@ def column(row: Row, *names: str, option: str = "") -> Any:
 def row_task(
     name: str,
     tables: Tables,
-    template: Template,
+    template: RowReader,
     *,
     prompt: Callable[[Item], Prompt],
     counts: Mapping[Split, int],
@@ -196,7 +196,7 @@ def _problem(
     name: str,
     split: Split,
     index: int,
-    template: Template,
+    template: RowReader,
     prompt: Callable[[Item], Prompt],
     *,
     row: Row,

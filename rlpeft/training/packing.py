@@ -39,7 +39,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PackedRow:
     """A prompt and some of its completions."""
 
     prompt_ids: tuple[int, ...]
@@ -94,7 +94,7 @@ def pack(
     # Where it is 0 there is no row to divide.
     denominator = len(samples) if normalise == "sequence" else num_tokens
     rows = sorted(fill_rows(samples, token_budget), key=len, reverse=True)
-    batches: list[list[Row]] = []
+    batches: list[list[PackedRow]] = []
     room = 0
     for row in rows:
         if len(row) > room:
@@ -105,7 +105,7 @@ def pack(
     return [_join(batch, 1.0 / denominator) for batch in batches]
 
 
-def fill_rows(samples: Sequence[Sample], limit: int) -> Iterator[Row]:
+def fill_rows(samples: Sequence[Sample], limit: int) -> Iterator[PackedRow]:
     """Completions of one prompt, together as far as `limit` tokens allow."""
     by_prompt: dict[tuple[int, ...], list[Sample]] = {}
     for sample in samples:
@@ -116,14 +116,14 @@ def fill_rows(samples: Sequence[Sample], limit: int) -> Iterator[Row]:
         length = len(prompt_ids)
         for sample in members:
             if row and length + len(sample.completion_ids) > limit:
-                yield Row(prompt_ids, tuple(row))
+                yield PackedRow(prompt_ids, tuple(row))
                 row, length = [], len(prompt_ids)
             row.append(sample)
             length += len(sample.completion_ids)
-        yield Row(prompt_ids, tuple(row))
+        yield PackedRow(prompt_ids, tuple(row))
 
 
-def _join(rows: Sequence[Row], weight: float) -> MicroBatch:
+def _join(rows: Sequence[PackedRow], weight: float) -> MicroBatch:
     tokens: list[int] = []
     positions: list[int] = []
     sources: list[int] = []

@@ -36,7 +36,7 @@ from rlpeft.types import Problem
 IGNORED = -100
 """Label of a token that is not learned, as in transformers."""
 
-Row = dict[str, list[int]]
+TokenRow = dict[str, list[int]]
 """`input_ids`, and `labels`: the same, with -100 at the prompt."""
 
 
@@ -67,7 +67,7 @@ def own_learner(run: Run) -> LocalLearner:
 
 def training_rows(
     recipe: Recipe, problems: Sequence[Problem], prompter: Prompter, *, context: int
-) -> list[Row]:
+) -> list[TokenRow]:
     """Prompts with their completions, as token ids.
 
     Args:
@@ -234,7 +234,7 @@ def _arguments(run: Run, done: int, *, is_on_cpu: bool) -> SFTConfig:
     )
 
 
-def _remaining_rows(run: Run, progress: Progress, context: int) -> list[Row]:
+def _remaining_rows(run: Run, progress: Progress, context: int) -> list[TokenRow]:
     recipe = run.recipe
     count = (recipe.train.steps - progress.step) * recipe.train.prompts_per_step
     problems = draw(run.task.split("train"), progress.cursor, count, recipe.train.seed)

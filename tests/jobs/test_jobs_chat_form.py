@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from jobs.library import find_shelf
-from jobs.serve import FirstPass
+from jobs.serve import TokenQuestion
 from rlpeft import build
 from rlpeft.build import build_prompter, fingerprint, pinned
 from rlpeft.choose.strategies import Question
@@ -96,7 +96,7 @@ def test_experts_answer_under_the_section_they_were_trained_under(make_expert, t
 def test_the_question_of_auto_is_written_under_the_section_of_the_experts():
     tokenizer, turn = load_tokenizer(TINY), {"role": "user", "content": "3"}
     talk = Talk(tokenizer, ChatForm(fold_system=True))
-    ask = FirstPass(Question({"swap": "a"}), talk).ask
+    ask = TokenQuestion(Question({"swap": "a"}), talk).ask
     text = tokenizer.decode(ask(encode_prompt(tokenizer, (turn,), talk=talk)))
     assert text.startswith("<bos><user>You sort questions into kinds.")
     assert text.endswith("\n\n3<assistant>")

@@ -6,9 +6,9 @@ import pytest
 
 from jobs.cli.check_model import conclusion
 from rlpeft.laws import examine
-from rlpeft.laws.examine import Row
-from rlpeft.laws.finding import Verdict
-from rlpeft.laws.table import Law, Needs
+from rlpeft.laws.examine import Examined
+from rlpeft.laws.finding import LawVerdict
+from rlpeft.laws.table import Law, LawNeeds
 from rlpeft.models.folder import resolve_model
 
 LOSES = "<user>{{ messages[-1].content[0].text }}<assistant>"
@@ -34,21 +34,21 @@ def test_laws_of_text_share_one_time(monkeypatch):
         time.sleep(60)
 
     monkeypatch.setattr(examine, "TEXT_S", 0.2)
-    monkeypatch.setattr(examine, "LAWS", [Law(name, Needs.TOKENIZER, slow) for name in "ab"])
+    monkeypatch.setattr(examine, "LAWS", [Law(name, LawNeeds.TOKENIZER, slow) for name in "ab"])
     first, second = examine.examine(resolve_model("tiny"), weights=False, engines=())
     assert first.evidence == "it took more than 0.2 s"
     assert second.evidence == "it took more than 0.1 s"
 
 
 def row(verdict, *, blocks=False):
-    return Row("ends", None, verdict, "", "", blocks)
+    return Examined("ends", None, verdict, "", "", blocks)
 
 
 def test_the_last_line_counts_in_english_and_fits_a_terminal():
-    every = [row(verdict, blocks=True) for verdict in Verdict for _ in range(2)]
+    every = [row(verdict, blocks=True) for verdict in LawVerdict for _ in range(2)]
     said = conclusion(every)
     assert "2 hold, 2 do not apply, 2 refused, 2 do not hold, 2 could not be checked" in " ".join(
         said.split()
     )
     assert max(map(len, said.splitlines())) <= 80
-    assert conclusion([row(Verdict.HOLDS)]) == "1 laws: 1 holds: sound"
+    assert conclusion([row(LawVerdict.HOLDS)]) == "1 laws: 1 holds: sound"

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlpeft.laws import text
-from rlpeft.laws.finding import Verdict
-from rlpeft.laws.subject import Rollouts, Subject
+from rlpeft.laws.finding import LawVerdict
+from rlpeft.laws.subject import Subject, SubjectRollouts
 from rlpeft.models.folder import resolve_model
 
 
@@ -18,7 +18,7 @@ def test_a_matrix_of_zeros_is_named(altered, rows_of, part):
     weights[name] = torch.zeros_like(weights[name])
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     row = rows_of(folder, weights=True)["weights"]
-    assert row.verdict is Verdict.BROKEN
+    assert row.verdict is LawVerdict.BROKEN
     assert name in row.evidence
 
 
@@ -26,7 +26,7 @@ def reading(monkeypatch, loss, *, uniform, expected):
     """What the law finds of tiny, as though its letters were words."""
     monkeypatch.setattr(text, "LETTERS", 0)
     subject = Subject(resolve_model("tiny"))
-    found = Rollouts((), [], [], [], {(): -loss, (1,): -loss})
+    found = SubjectRollouts((), [], [], [], {(): -loss, (1,): -loss})
     subject.__dict__["kept"] = {
         "rollouts": (found, None),
         "expected": ((uniform, expected), None),
@@ -36,25 +36,25 @@ def reading(monkeypatch, loss, *, uniform, expected):
 
 def test_a_model_that_is_sure_and_reads_english_worse_than_a_guess_is_told(monkeypatch):
     found = reading(monkeypatch, 12.7, uniform=10.8, expected=6.3)
-    assert found.verdict is Verdict.BROKEN
+    assert found.verdict is LawVerdict.BROKEN
     assert "a uniform guess 10.80" in found.evidence
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_english_that_costs_no_number_is_told(monkeypatch, loss):
-    assert reading(monkeypatch, loss, uniform=10.8, expected=1.0).verdict is Verdict.BROKEN
+    assert reading(monkeypatch, loss, uniform=10.8, expected=1.0).verdict is LawVerdict.BROKEN
 
 
 def test_random_weights_are_no_defect(monkeypatch):
     found = reading(monkeypatch, 7.4, uniform=6.55, expected=5.9)
-    assert found.verdict is Verdict.HOLDS
+    assert found.verdict is LawVerdict.HOLDS
     assert "random" in found.evidence
 
 
 @pytest.mark.parametrize(("loss", "said"), [(8.7, True), (2.7, False)])
 def test_a_model_that_english_surprises_is_to_be_looked_at(monkeypatch, loss, said):
     found = reading(monkeypatch, loss, uniform=10.8, expected=5.1)
-    assert found.verdict is Verdict.HOLDS
+    assert found.verdict is LawVerdict.HOLDS
     assert ("look at it" in found.evidence) is said
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from rlpeft.laws.finding import Verdict
+from rlpeft.laws.finding import LawVerdict
 
 TURN = "<{{ m.role }}>{{ m.content }}"
 LOOP = f"{{% for m in messages %}}{TURN}{{% endfor %}}"
 ASKS = "{% if add_generation_prompt %}<assistant>{% endif %}"
-BAD = {Verdict.BROKEN, Verdict.REFUSED}
+BAD = {LawVerdict.BROKEN, LawVerdict.REFUSED}
 
 
 def changed(content):
@@ -40,7 +40,7 @@ def test_a_template_that_alters_what_it_is_given_blocks(altered, rows_of, templa
 def test_users_that_are_called_assistant_are_seen_by_what_opens_an_answer(altered, rows_of):
     swapped = LOOP.replace("m.role", "{'user': 'assistant', 'assistant': 'user'}.get(m.role)")
     row = rows_of(altered(chat_template__jinja=swapped + ASKS))["asks for an answer"]
-    assert row.verdict is Verdict.BROKEN
+    assert row.verdict is LawVerdict.BROKEN
     assert "ends in '<assistant>', an assistant's turn opens with '<user>'" in row.evidence
 
 
@@ -48,33 +48,33 @@ def test_users_that_are_called_assistant_are_seen_by_what_opens_an_answer(altere
 def test_of_which_turns_a_template_trims_the_text_is_said(altered, rows_of, role):
     template = changed(f"m.content | trim if m.role == '{role}' else m.content")
     row = rows_of(altered(chat_template__jinja=template))["turns' text"]
-    assert row.verdict is Verdict.HOLDS
+    assert row.verdict is LawVerdict.HOLDS
     assert row.evidence.endswith(f"; the template trims blanks around the text of {role} turns")
 
 
 def test_what_answers_begin_with_and_prompts_for_them_lack_is_said(altered, rows_of):
     spaced = LOOP.replace("{{ m.content }}", "{{ '\\n' if m.role == 'assistant' }}{{ m.content }}")
     row = rows_of(altered(chat_template__jinja=spaced + ASKS))["asks for an answer"]
-    assert row.verdict is Verdict.HOLDS
+    assert row.verdict is LawVerdict.HOLDS
     assert "begin with '\\n', which it lacks" in row.evidence
 
 
 def test_thoughts_that_begin_in_the_prompt_are_no_other_opening(altered, rows_of):
     thinking = LOOP + ASKS.replace("<assistant>", "<assistant><think>\n")
     row = rows_of(altered(chat_template__jinja=thinking))["asks for an answer"]
-    assert row.verdict is Verdict.HOLDS
+    assert row.verdict is LawVerdict.HOLDS
     assert "begins the answer" in row.evidence
 
 
 @pytest.mark.parametrize("form", ["%d/%m/%y", "%j"])
 def test_a_date_in_any_form_is_that_of_the_run(altered, rows_of, form):
     template = f"{{{{ strftime_now('{form}') }}}}" + LOOP + ASKS
-    assert rows_of(altered(chat_template__jinja=template))["date"].verdict is Verdict.HOLDS
+    assert rows_of(altered(chat_template__jinja=template))["date"].verdict is LawVerdict.HOLDS
 
 
 def test_a_date_that_only_a_system_turn_has_is_found(altered, rows_of):
     dated = LOOP.replace(TURN, TURN + "{{ strftime_now('%d') if m.role == 'system' }}") + ASKS
-    assert rows_of(altered(chat_template__jinja=dated))["date"].verdict is Verdict.HOLDS
+    assert rows_of(altered(chat_template__jinja=dated))["date"].verdict is LawVerdict.HOLDS
 
 
 def test_a_template_that_writes_too_much_is_told_once(altered, rows_of):

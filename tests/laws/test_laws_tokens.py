@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlpeft.laws.finding import Verdict
+from rlpeft.laws.finding import LawVerdict
 
 
 def added(content, **flags):
@@ -16,7 +16,7 @@ def test_an_added_word_that_takes_the_blanks_beside_it_is_named(altered, rows_of
         tree["added_tokens"].append(added("theorem", **flags))
 
     row = rows_of(altered(tokenizer__json=add))["text survives"]
-    assert row.verdict is Verdict.BROKEN
+    assert row.verdict is LawVerdict.BROKEN
     assert "'theorem' is an added token of its own" in row.evidence
 
 
@@ -24,7 +24,7 @@ def test_an_added_word_that_leaves_text_alone_is_none_the_worse(altered, rows_of
     def add(tree):
         tree["added_tokens"].append(added("theorem"))
 
-    assert rows_of(altered(tokenizer__json=add))["text survives"].verdict is Verdict.HOLDS
+    assert rows_of(altered(tokenizer__json=add))["text survives"].verdict is LawVerdict.HOLDS
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_a_sign_that_becomes_another_is_shown(altered, rows_of, sign, becomes):
         tree["normalizer"] = {"type": "Replace", "pattern": {"String": sign}, "content": becomes}
 
     row = rows_of(altered(tokenizer__json=replace))["text survives"]
-    assert row.verdict is Verdict.BROKEN
+    assert row.verdict is LawVerdict.BROKEN
     assert f"{sign!r} becomes" in row.evidence
 
 
 @pytest.mark.parametrize("word", ["a", "!"])
 def test_padding_with_ordinary_text_is_named(altered, rows_of, word):
     row = rows_of(altered(tokenizer_config__json={"pad_token": word}))["padding"]
-    assert row.verdict is Verdict.BROKEN
+    assert row.verdict is LawVerdict.BROKEN
     assert f"{word!r}, which is ordinary text" in row.evidence
 
 
@@ -65,7 +65,7 @@ def test_an_end_that_the_tokenizer_itself_makes_special_is_ordinary_text_all_the
         tokenizer_config__json={"eos_token": "a"}, generation_config__json={"eos_token_id": 70}
     )
     row = rows_of(folder)["ends"]
-    assert row.verdict is Verdict.BROKEN
+    assert row.verdict is LawVerdict.BROKEN
     assert "70 'a' is ordinary text" in row.evidence
 
 
@@ -79,5 +79,5 @@ def test_tags_that_a_reward_would_never_see_are_named(altered, rows_of, monkeypa
 
     monkeypatch.setattr("rlpeft.laws.ends.completion_texts", without)
     row = rows_of(altered(tokenizer__json=add))["taught as sampled"]
-    assert row.verdict is Verdict.BROKEN
+    assert row.verdict is LawVerdict.BROKEN
     assert "an answer of '<answer>' '2' reads '2'" in row.evidence

@@ -36,7 +36,7 @@ WORTH_A_PASS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DecodedRow:
     """One completion to generate."""
 
     prompt: tuple[int, ...]
@@ -65,7 +65,7 @@ Running = Callable[[Sequence[str | None]], AbstractContextManager[None]]
 @torch.no_grad()
 def decode(
     model: Any,
-    rows: Sequence[Row],
+    rows: Sequence[DecodedRow],
     sampling: Sampling,
     *,
     ending: Ending,
@@ -121,7 +121,9 @@ class Batch:
         self.logits_BV = torch.empty(0, device=model.device)
 
     @classmethod
-    def prefill(cls, model: Any, rows: Sequence[Row], running: Running, num_tokens: int) -> Batch:
+    def prefill(
+        cls, model: Any, rows: Sequence[DecodedRow], running: Running, num_tokens: int
+    ) -> Batch:
         """Read the prompts, each once for an expert, however many rows complete it.
 
         What all of them begin with, solved examples say, is read once for an expert.
@@ -242,7 +244,7 @@ class Ending:
                 draft.finish_reason = FinishReason.LENGTH
 
 
-def _source(row: Row) -> tuple[tuple[int, ...], str | None]:
+def _source(row: DecodedRow) -> tuple[tuple[int, ...], str | None]:
     return row.prompt, row.expert
 
 

@@ -17,7 +17,7 @@ from rlpeft.adapters.policy import adapter_tensors, load_tensors, sequence_logpr
 from rlpeft.errors import EngineError, ModelError
 from rlpeft.models.load import context_length
 from rlpeft.rollout.engine import Delivery, check_experts, check_sampling, check_tokens
-from rlpeft.rollout.hf.decoding import Draft, Ending, Row, decode
+from rlpeft.rollout.hf.decoding import DecodedRow, Draft, Ending, decode
 from rlpeft.rollout.hf.row_experts import RowExperts
 from rlpeft.rollout.text import completion_texts, prompt_ends
 from rlpeft.types import Completion, FinishReason, Request, Sampling
@@ -78,7 +78,7 @@ class HfEngine:
             watch: is shown every completion after each of its tokens; what it gives up ends there.
         """
         self.check(requests, sampling)
-        rows = [Row(r.prompt_ids, seed, r.expert) for r in requests for seed in r.seeds]
+        rows = [DecodedRow(r.prompt_ids, seed, r.expert) for r in requests for seed in r.seeds]
         places = [(r.id, k) for r in requests for k in range(len(r.seeds))]
         # Rows of like length share a batch: less padding.
         order = sorted(range(len(rows)), key=lambda index: len(rows[index].prompt))
@@ -119,7 +119,7 @@ class HfEngine:
     def close(self) -> None:
         """Nothing outlives this object."""
 
-    def _decode(self, rows: Sequence[Row], sampling: Sampling) -> Iterator[dict[int, Draft]]:
+    def _decode(self, rows: Sequence[DecodedRow], sampling: Sampling) -> Iterator[dict[int, Draft]]:
         return decode(
             self.policy.get_base_model(),
             rows,
@@ -129,7 +129,7 @@ class HfEngine:
             running=self._experts.run,
         )
 
-    def _completions(self, rows: Sequence[Row], drafts: Sequence[Draft]) -> list[Completion]:
+    def _completions(self, rows: Sequence[DecodedRow], drafts: Sequence[Draft]) -> list[Completion]:
         prompts, made = [row.prompt for row in rows], [draft.token_ids for draft in drafts]
         texts = completion_texts(self.tokenizer, prompts, made)
         ends = prompt_ends(self.tokenizer, prompts)

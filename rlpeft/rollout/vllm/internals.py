@@ -65,7 +65,7 @@ def check_version() -> None:
 
 
 @register_quantization_config(METHOD)
-class AdapterConfig(QuantizationConfig):
+class AdapterQuantization(QuantizationConfig):
     """Says, for each layer of the model, whether the adapter runs in it.
 
     Args:
@@ -78,7 +78,7 @@ class AdapterConfig(QuantizationConfig):
         self.adapter, self.form = dict(adapter), form
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> AdapterConfig:
+    def from_config(cls, config: dict[str, Any]) -> AdapterQuantization:
         """From the `quantization_config` that the engine puts into the model's config."""
         return cls(config["adapter"], config["form"])
 
@@ -113,7 +113,7 @@ class AdapterConfig(QuantizationConfig):
 class AdaptedLinearMethod(UnquantizedLinearMethod):
     """Keeps the weight as loaded and runs the adapter in `apply`."""
 
-    def __init__(self, config: AdapterConfig, names: list[str]) -> None:
+    def __init__(self, config: AdapterQuantization, names: list[str]) -> None:
         super().__init__()
         self.config, self.names = config, names
 

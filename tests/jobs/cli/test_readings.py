@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.cli.readings import print_readings, token_lines
-from rlpeft.doctor.reading import Ends, Look, Reading
+from rlpeft.doctor.reading import AnswerEnds, Look, Reading
 from rlpeft.tokens.pieces import Piece
 
 
@@ -32,7 +32,7 @@ def printed(look, **options):
 def look():
     prompt = tokens("⟦<bos>⟧", "2", "␣+", "␣2")
     reading = Reading("p/1", prompt, "4", 0, tokens("4", "⟦<eos>⟧"), "2 tokens, all trained")
-    return Look(1, [reading], Ends(tokens("⟦<eos>⟧"), ["⏎"], None))
+    return Look(1, [reading], AnswerEnds(tokens("⟦<eos>⟧"), ["⏎"], None))
 
 
 def test_lines_end_where_those_of_the_text_end():
