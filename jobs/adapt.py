@@ -6,7 +6,6 @@ iteration, and asks for no answer that it has already.
 
 from __future__ import annotations
 
-import csv
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
@@ -28,7 +27,7 @@ from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import find_experts, read_card
 from rlpeft.experts.measures import Measure
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
-from rlpeft.files import read_json, replacing, write_json
+from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import ChatConfig, EngineSpec
@@ -273,8 +272,7 @@ def _write(
 
 
 def _write_history(history: Sequence[Mapping[str, Any]], out: Path) -> None:
-    with replacing(out / HISTORY_FILE) as partial, partial.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(dict.fromkeys(name for row in history for name in row)))
-        table.writeheader()
-        table.writerows(history)
+    header = list(dict.fromkeys(name for row in history for name in row))
+    table = [[row.get(name, "") for name in header] for row in history]
+    write_csv(out / HISTORY_FILE, header, table)
     draw_history(history, out / CHART_FILE)

@@ -27,6 +27,7 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
+from rlpeft.files import replacing_folder
 from rlpeft.tasks.tiny import (
     MIXED,
     SKILLS,
@@ -217,23 +218,24 @@ def make_tiny(out: Path, *, steps: int, seed: int, threads: int) -> None:
         seed: decides weights and corpus.
         threads: part of what decides the bytes.
     """
-    out.mkdir(parents=True)
+    out.mkdir(parents=True)  # before minutes of training, so that the place is ours
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
     train(model, tokenizer, steps=steps, seed=seed)
-    model.to(torch.bfloat16).save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    ).save_pretrained(out)
-    card = {
-        "made_by": f"rlpeft models make-tiny --steps {steps} --seed {seed} --threads {threads}",
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "held_out_accuracy": measure(model.float(), tokenizer),
-    }
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    with replacing_folder(out) as partial:
+        model.to(torch.bfloat16).save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        GenerationConfig(
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ).save_pretrained(partial)
+        card = {
+            "made_by": f"rlpeft models make-tiny --steps {steps} --seed {seed} --threads {threads}",
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "held_out_accuracy": measure(model.float(), tokenizer),
+        }
+        (partial / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     print(json.dumps(card, indent=2))

@@ -9,6 +9,7 @@ An operation that the file system refuses ends in a `FileError`: one line with t
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import errno
 import json
@@ -18,7 +19,7 @@ import shutil
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -180,6 +181,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any, *, indent: int | None = 2, sort_keys: bool = False) -> None:
     """Write a JSON file whole or not at all."""
     write_text(path, json.dumps(value, indent=indent, sort_keys=sort_keys))
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write a JSON Lines file whole or not at all."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table whole or not at all; what is `None` is empty."""
+    with replacing(path) as partial, partial.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 def append(path: Path, content: bytes) -> None:

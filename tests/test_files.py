@@ -18,7 +18,9 @@ from rlpeft.files import (
     replacing,
     replacing_folder,
     sweep,
+    write_csv,
     write_json,
+    write_jsonl,
     write_text,
 )
 
@@ -185,3 +187,25 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
 def test_json_comes_back(tmp_path):
     write_json(tmp_path / "deep" / "a.json", {"b": [1, None, "ü"]})
     assert read_json(tmp_path / "deep" / "a.json") == {"b": [1, None, "ü"]}
+
+
+def test_a_table_is_written_whole_and_leaves_out_what_is_none(tmp_path):
+    write_csv(tmp_path / "a" / "t.csv", ["x", "y"], [[1, None], ["a,b", 0.5]])
+    assert (tmp_path / "a" / "t.csv").read_bytes() == b'x,y\r\n1,\r\n"a,b",0.5\r\n'
+
+
+def test_a_table_that_fails_on_the_way_leaves_the_old_one(tmp_path):
+    def rows():
+        yield [1]
+        raise RuntimeError
+
+    write_csv(tmp_path / "t.csv", ["x"], [[0]])
+    with pytest.raises(RuntimeError):
+        write_csv(tmp_path / "t.csv", ["x"], rows())
+    assert (tmp_path / "t.csv").read_text() == "x\n0\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_json_lines_are_one_a_row(tmp_path):
+    write_jsonl(tmp_path / "r.jsonl", [{"a": 1}, {"b": "ü"}])
+    assert (tmp_path / "r.jsonl").read_text() == '{"a": 1}\n{"b": "\\u00fc"}\n'

@@ -13,7 +13,7 @@ import typer
 from jobs.cli.options import file_to_write, refuse_own_input
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
-from rlpeft.files import write_text
+from rlpeft.files import write_jsonl
 from rlpeft.types import Prompt
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def generate(
         prompts, shelf, strategy=strategy, temperature=temperature, seed=seed, stop=stop
     )
     if out is not None:
-        write_text(out, "".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(out, rows)
     _print(rows, passes, as_json=as_json, is_written=out is not None)
 
 

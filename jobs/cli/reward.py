@@ -14,7 +14,7 @@ from rlpeft.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
-from rlpeft.files import write_text
+from rlpeft.files import write_jsonl
 
 app = typer.Typer(help="Verify predictions, and try rewards out.", no_args_is_help=True)
 
@@ -45,7 +45,7 @@ def score(
     refuse_own_input(file, out)
     scored = score_file(file, kind=kind, options=_parse(option))
     if out is not None:
-        write_text(out, "".join(json.dumps(row) + "\n" for row in scored.rows))
+        write_jsonl(out, scored.rows)
     if as_json:
         for row in scored.rows if out is None else ():
             typer.echo(json.dumps(row))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from rich.table import Table
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import ExpertCard, Mixture, find_experts, read_card
 from rlpeft.experts.measures import Accuracy, Measure
-from rlpeft.files import replacing
-from rlpeft.report.charts import BLUE, FAINT, STYLE
+from rlpeft.files import write_csv
+from rlpeft.report.charts import BLUE, FAINT, STYLE, save_svg
 
 PALETTE = ("#c3cad4", "#2563c9", "#d9731a", "#2f8f4e", "#8f7ac6", "#c8553d", "#e3a857")
 """One colour a parent, the base in grey."""
@@ -123,16 +122,14 @@ def as_dicts(found: Sequence[Mixed]) -> list[dict[str, Any]]:
 
 def write(found: Sequence[Mixed], folder: Path) -> None:
     """Write `mixtures.csv`, `mixtures.svg` and `budget.svg`."""
-    folder.mkdir(parents=True, exist_ok=True)
     parents = _parents(found)
-    with replacing(folder / "mixtures.csv") as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["mixture", "task", "shots", "iterations", *parents, "test", "base_test"])
-        for mixed in found:
-            shares = [mixed.weights.get(parent, 0.0) for parent in parents]
-            values = [a and a.value for a in (mixed.test, mixed.base_test)]
-            head = [mixed.name, mixed.task, mixed.shots, mixed.iterations]
-            writer.writerow([*head, *shares, *values])
+    rows = []
+    for mixed in found:
+        shares = [mixed.weights.get(parent, 0.0) for parent in parents]
+        values = [a and a.value for a in (mixed.test, mixed.base_test)]
+        rows.append([mixed.name, mixed.task, mixed.shots, mixed.iterations, *shares, *values])
+    header = ["mixture", "task", "shots", "iterations", *parents, "test", "base_test"]
+    write_csv(folder / "mixtures.csv", header, rows)
     with matplotlib.rc_context(STYLE):
         _draw_shares(found, parents, folder / "mixtures.svg")
         _draw_budget(found, folder / "budget.svg")
@@ -153,7 +150,7 @@ def _draw_shares(found: Sequence[Mixed], parents: Sequence[str], path: Path) -> 
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("share of each parent in the mixture")
     figure.legend(loc="outside upper center", ncols=min(len(parents), 6))
-    figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)
 
 
 def _draw_budget(found: Sequence[Mixed], path: Path) -> None:
@@ -162,7 +159,7 @@ def _draw_budget(found: Sequence[Mixed], path: Path) -> None:
     _scatter(panels[0], [mixed.shots for mixed in found], found, "shots")
     _scatter(panels[1], [mixed.iterations for mixed in found], found, "iterations of the search")
     panels[0].set_ylabel("test accuracy")
-    figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)
 
 
 def _scatter(axes: Axes, budget: Sequence[int], found: Sequence[Mixed], label: str) -> None:

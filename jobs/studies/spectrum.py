@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +17,10 @@ from rich.table import Table
 
 from rlpeft.analysis.spectrum import Spectrum, spectra
 from rlpeft.experts.change import kind_order, place
-from rlpeft.files import replacing, write_json
+from rlpeft.files import write_csv, write_json
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import load_base_model
-from rlpeft.report.charts import STYLE
+from rlpeft.report.charts import STYLE, save_svg
 
 
 def analyse_spectrum(model_name: str, tops: Sequence[int]) -> list[Spectrum]:
@@ -69,13 +68,11 @@ def write(found: Sequence[Spectrum], folder: Path) -> None:
     """Write `spectrum.csv`, `spectrum.json` and `spectrum.svg`."""
     rows = as_dicts(found)
     write_json(folder / "spectrum.json", rows, indent=1)
-    with replacing(folder / "spectrum.csv") as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        tops = list(found[0].shares)
-        writer.writerow(["layer", "kind", "rank", "stable_rank", *(f"top_{top}" for top in tops)])
-        for row in rows:
-            shares = [row["shares"][top] for top in tops]
-            writer.writerow([row["layer"], row["kind"], row["rank"], row["stable_rank"], *shares])
+    tops, facts = list(found[0].shares), ("layer", "kind", "rank", "stable_rank")
+    table = [
+        [*(row[fact] for fact in facts), *(row["shares"][top] for top in tops)] for row in rows
+    ]
+    write_csv(folder / "spectrum.csv", [*facts, *(f"top_{top}" for top in tops)], table)
     _draw(found, folder / "spectrum.svg")
 
 
@@ -97,4 +94,4 @@ def _draw(found: Sequence[Spectrum], path: Path) -> None:
         panels[0].set_ylabel("share of Σ σ")
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right center")
-        figure.savefig(path, metadata={"Date": None})
+        save_svg(figure, path)

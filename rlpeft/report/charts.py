@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -21,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from rlpeft.experts.change import kind_order, place, rms
+from rlpeft.files import write_text
 
 StepRows = Sequence[Mapping[str, Any]]
 
@@ -78,14 +80,25 @@ def canvas(size: tuple[float, float] = SMALL) -> Iterator[Canvas]:
         drawn.axes.ticklabel_format(axis="y", useOffset=False)
         drawn.axes.set_axisbelow(True)
         yield drawn
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-        drawn.uri = svg_uri(text.getvalue())
+        drawn.uri = svg_uri(figure)
 
 
-def svg_uri(svg: str) -> str:
+def svg_text(figure: Figure) -> str:
+    """The picture as SVG; the same picture gives the same bytes."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def svg_uri(figure: Figure) -> str:
     """An image that lies in the page itself."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    encoded = base64.b64encode(svg_text(figure).encode()).decode()
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """Write the picture whole or not at all."""
+    write_text(path, svg_text(figure))
 
 
 def series(rows: StepRows, name: str) -> tuple[list[int], list[float]]:
@@ -305,9 +318,7 @@ def spectrum(change: Mapping[str, Any]) -> str:
         for axes in panels[len(kinds) :]:
             axes.set_axis_off()
         figure.colorbar(image, ax=list(panels), label="z", shrink=0.8, aspect=30, pad=0.01)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return svg_uri(text.getvalue())
+        return svg_uri(figure)
 
 
 def _panel(

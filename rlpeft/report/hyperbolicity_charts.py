@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from rlpeft.analysis.hyperbolicity import NULLS, Hyperbolicity
 from rlpeft.analysis.tokens import FrequencyBand, PowerLaw
-from rlpeft.report.charts import BLUE, FAINT, GREEN, ORANGE, STYLE
+from rlpeft.report.charts import BLUE, FAINT, GREEN, ORANGE, STYLE, save_svg
 
 COLOURS = {"real": BLUE, "isotropic": FAINT, "permuted": GREEN, "covariance": ORANGE}
 
@@ -29,21 +29,16 @@ def draw(
     with matplotlib.rc_context(STYLE | {"axes.axisbelow": True}):
         figure = Figure(figsize=(6.4, 2.9), layout="constrained")
         _clouds(figure.add_subplot(), layers[0])
-        _save(figure, folder / "hyperbolicity.svg")
+        save_svg(figure, folder / "hyperbolicity.svg")
         figure = Figure(figsize=(8.8, 3.1), layout="constrained")
         left, right = figure.subplots(1, 2)
         _frequencies(left, counts, power_law)
         _norms(right, bands)
-        _save(figure, folder / "tokens.svg")
+        save_svg(figure, folder / "tokens.svg")
         if len(layers) > 1:
             figure = Figure(figsize=(6.4, 3.1), layout="constrained")
             _layers(figure.add_subplot(), layers)
-            _save(figure, folder / "layers.svg")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """The same report gives the same bytes."""
-    figure.savefig(path, metadata={"Date": None})
+            save_svg(figure, folder / "layers.svg")
 
 
 def _clouds(axes: Axes, found: Hyperbolicity) -> None:

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from rlpeft.report.charts import BLUE, FAINT, ORANGE, STYLE
+from rlpeft.report.charts import BLUE, FAINT, ORANGE, STYLE, save_svg
 
 
 def draw_history(history: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -32,4 +32,4 @@ def draw_history(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         right.set_ylim(bottom=0)
         for axes in (left, right):
             axes.set_xlabel("iteration")
-        figure.savefig(path, metadata={"Date": None})
+        save_svg(figure, path)

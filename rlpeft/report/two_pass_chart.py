@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from rlpeft.files import replacing
-from rlpeft.report.charts import BLUE, FAINT, STYLE
+from rlpeft.files import write_csv
+from rlpeft.report.charts import BLUE, FAINT, STYLE, save_svg
 
 HEADER = ("strategy", "first_s", "second_s", "first_share")
 
@@ -21,11 +20,8 @@ def write_split(split: Mapping[str, tuple[float, float]], folder: Path) -> None:
     Args:
         split: strategy -> seconds of its first and of its second pass, over the whole set.
     """
-    with replacing(folder / "passes.csv") as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(HEADER)
-        for name, (first_s, second_s) in split.items():
-            writer.writerow([name, first_s, second_s, first_share(first_s, second_s)])
+    rows = [[name, *passes, first_share(*passes)] for name, passes in split.items()]
+    write_csv(folder / "passes.csv", HEADER, rows)
     names = list(split)
     firsts, seconds = zip(*split.values(), strict=True)
     with matplotlib.rc_context(STYLE):
@@ -40,7 +36,7 @@ def write_split(split: Mapping[str, tuple[float, float]], folder: Path) -> None:
         axes.invert_yaxis()
         axes.set_xlabel("seconds")
         figure.legend(loc="outside upper center", ncols=2)
-        figure.savefig(folder / "passes.svg", metadata={"Date": None})
+        save_svg(figure, folder / "passes.svg")
 
 
 def first_share(first_s: float, second_s: float) -> float:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlpeft.errors import DataError
-from rlpeft.files import append, read_text, reason, replacing, write_text
+from rlpeft.files import append, read_text, reason, replacing, write_jsonl, write_text
 from rlpeft.recipe.run import Recipe
 from rlpeft.runs.specimen import TOKENS, specimens
 from rlpeft.runs.trackers import TRACKERS, Tracker
@@ -70,7 +70,7 @@ class RunRecorder:
         """Forget every later step, and a last line that was cut off; warn of steps without one."""
         kept = [row for row in read_metrics(self.folder) if row["step"] <= step]
         self._warn_of_gaps({row["step"] for row in kept}, step)
-        write_text(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
+        write_jsonl(self.folder / METRICS_FILE, kept)
         for path in completions_steps(self.folder):
             if path > completions_path(self.folder, step):
                 path.unlink()

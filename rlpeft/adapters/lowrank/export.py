@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from rlpeft.adapter_state import PEFT_PREFIX
 from rlpeft.adapters.lowrank.layer import LowRankLayer
 from rlpeft.errors import ModelError
+from rlpeft.files import replacing
 
 
 @dataclass
@@ -175,6 +176,6 @@ def _save(
         base_model_name_or_path=model.peft_config[adapter_name].base_model_name_or_path,
         inference_mode=True,
     )
-    path.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path / "adapter_model.safetensors", metadata={"format": "pt"})
+    with replacing(path / "adapter_model.safetensors") as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
     config.save_pretrained(str(path))
