@@ -30,6 +30,7 @@ from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.rollout import UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
@@ -78,6 +79,7 @@ class Inputs:
         """What must not change under a search."""
         digests = [card.digest for card in self.experts.cards]
         recipe = self.recipe.model_dump(mode="json", exclude=EXECUTION_ONLY)
+        recipe["rollout"] |= UNTRUNCATED  # as in searches from when these were options
         if self.recipe.chat == ChatConfig():  # as in searches from before there was such a section
             del recipe["chat"]
         code = reward_code(reward.name for reward in self.recipe.reward)

@@ -20,6 +20,7 @@ from rlpeft.experts.files import ExpertCard
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
 from rlpeft.models.load import require_embedded
+from rlpeft.recipe.rollout import UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
@@ -260,6 +261,7 @@ def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
     for reward in tree["reward"]:
         if reward["correct_at"] is None:  # as in runs from before there was a threshold
             del reward["correct_at"]
+    tree["rollout"] |= UNTRUNCATED  # as in runs from when these were options
     if recipe.chat == ChatConfig():  # as in runs from before there was such a section
         del tree["chat"]
     code = reward_code(reward.name for reward in recipe.reward)

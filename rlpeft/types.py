@@ -64,8 +64,8 @@ class Sampling:
     Attributes:
         max_tokens: new tokens at most.
         temperature: 0 is greedy; log-probs are always those of the distribution sampled from.
-        top_p, top_k, min_p: truncation; off by default (1, 0, 0), refused in training because
-            they bias the importance ratio by the probability mass they cut.
+        top_p, top_k, min_p: truncation, which servers are asked for; off by default (1, 0, 0),
+            as in training: the probability mass they cut biases the importance ratio.
         stop: strings that end a completion.
     """
 
@@ -75,11 +75,6 @@ class Sampling:
     top_k: int = 0
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
-
-    @property
-    def truncates(self) -> bool:
-        """Whether the sampler cuts probability mass away."""
-        return self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0
 
 
 @dataclass(frozen=True, slots=True)

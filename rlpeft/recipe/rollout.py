@@ -24,6 +24,9 @@ DECIDED_BY = {
 }
 """Arguments of an engine that other keys of a recipe decide."""
 
+UNTRUNCATED = {"top_p": 1.0, "top_k": 0}
+"""What a recipe may say of truncation, and recipes of before version 0.2 do: that there is none."""
+
 
 StopStrings = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)], ...],
@@ -44,10 +47,6 @@ class RolloutConfig(Section):
     """New tokens a completion may have."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Sampling temperature in training. Evaluation is greedy unless it says otherwise."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Must be 1 in training: truncation biases the importance ratio."""
-    top_k: Annotated[int, Field(ge=0)] = 0
-    """Must be 0 in training, for the same reason."""
     stop: StopStrings = ()
     """Strings that end a completion. `rlpeft evaluate` takes the expert's where this is absent."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
@@ -60,6 +59,20 @@ class RolloutConfig(Section):
     options: dict[str, Any] = {}
     """For `vllm`: further arguments of `vllm.LLM` (`gpu_memory_utilization` …) and of our engine
     (`form`, `max_experts`, `num_threads`). What other keys of a recipe decide is refused here."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_truncation(cls, section: Any) -> Any:
+        if not isinstance(section, dict):
+            return section
+        asked = {name: section.get(name, none) for name, none in UNTRUNCATED.items()}
+        if asked != UNTRUNCATED:
+            raise ValueError(
+                "rollout.top_p must be 1 and rollout.top_k 0 in training, got "
+                f"top_p={asked['top_p']} and top_k={asked['top_k']}: a truncated sampler biases "
+                "the importance ratio by the mass it cuts. Lower rollout.temperature instead."
+            )
+        return {name: value for name, value in section.items() if name not in UNTRUNCATED}
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -83,13 +96,3 @@ class RolloutConfig(Section):
         if self.engine != "vllm":
             return self
         return self.model_copy(update={"options": {"max_experts": number} | self.options})
-
-    @model_validator(mode="after")
-    def _refuse_truncation(self) -> Self:
-        if self.top_p < 1 or self.top_k > 0:
-            raise ValueError(
-                "rollout.top_p must be 1 and rollout.top_k 0 in training, got "
-                f"top_p={self.top_p} and top_k={self.top_k}: a truncated sampler biases the "
-                "importance ratio by the mass it cuts. Lower rollout.temperature instead."
-            )
-        return self

@@ -74,6 +74,12 @@ def test_runs_from_before_there_was_a_section_go_on(quick, tiny):
     assert changed["chat"]["fold_system"] is True
 
 
+def test_runs_from_when_truncation_was_an_option_go_on(quick):
+    task = ProblemSet("given", {"train": (Problem("p", "1"),)})
+    rollout = fingerprint(quick(), task)["recipe"]["rollout"]
+    assert (rollout["top_p"], rollout["top_k"]) == (1.0, 0)
+
+
 def test_arguments_that_are_ours_are_refused():
     tree = {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
     with pytest.raises(ValueError, match="tokenize are ours"):

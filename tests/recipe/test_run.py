@@ -138,6 +138,12 @@ def test_a_mistake_is_named(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_recipe_of_an_earlier_version_may_say_that_nothing_is_truncated(tmp_path):
+    rollout = load_recipe(write(tmp_path, f"{TINY}[rollout]\ntop_p = 1\ntop_k = 0")).rollout
+    assert rollout == load_recipe(write(tmp_path, TINY)).rollout
+    assert "top_p" not in rollout.model_dump()
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"existing TOML file, got .*nowhere\.toml"):
         load_recipe(tmp_path / "nowhere.toml")
