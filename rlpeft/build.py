@@ -26,8 +26,8 @@ from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Needs
 from rlpeft.tasks.base import SPLITS, Split, Task
-from rlpeft.tasks.catalogue import refuse_golds
 from rlpeft.tasks.golds import require_golds, row_of
+from rlpeft.tasks.own_rows import refuse_golds
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.specials import require_meant

@@ -47,6 +47,7 @@ def recipe(
     from rlpeft.recipe.adapt import AdaptRecipe
     from rlpeft.recipe.options import all_option_tables, of_section, option_tables, recipe_schema
     from rlpeft.recipe.run import Recipe
+    from rlpeft.tasks.catalogue import task_option_tables
 
     if name is not None:
         if section is not None or schema or adapt:
@@ -61,6 +62,7 @@ def recipe(
         typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
         return
     tables = option_tables(AdaptRecipe) if adapt else all_option_tables()
+    tables += task_option_tables()
     if section is not None:
         tables = of_section(tables, section)
     if as_json:
@@ -83,7 +85,7 @@ def listing(tables: Iterable[OptionTable], *, width: int) -> Iterator[str]:
         if number:
             yield ""
         if table.section:
-            yield f"{table.header}  {table.given}".rstrip()
+            yield paragraph(f"{table.header}  {table.given}", width=width, hanging="    ")
         yield paragraph(table.doc, width=width)
         for option in table.options:
             yield paragraph(_declared(option), width=width, indent="  ", hanging="      ")

@@ -100,6 +100,12 @@ def all_option_tables() -> list[OptionTable]:
     return [*trained, *(table for table in adapted if table.section not in shared)]
 
 
+def options_of(schema: type[Section], *, section: str, given: str) -> OptionTable:
+    """The options of a section that stands in no recipe's schema: those of one task."""
+    tree = _without_nulls(schema.model_json_schema())
+    return _table(tree, tree.get("$defs", {}), section, f"[{section}]", given)
+
+
 def of_section(tables: Sequence[OptionTable], section: str) -> list[OptionTable]:
     """The tables of one section.
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
 
 from rlpeft.errors import DataError
+from rlpeft.recipe.run import Section, TaskConfig
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split
+from rlpeft.tasks.builder import TaskBuilder, counts
 from rlpeft.types import Problem
 
 OPERATIONS = {"+": lambda a, b: a + b, "*": lambda a, b: a * b}
@@ -98,3 +103,28 @@ def _distinct(drawn: Iterator[tuple[str, str]], count: int, split: Split) -> dic
         f"task 'arithmetic' must hold {count} distinct {split} problems, it has about "
         f"{len(found)}. Ask for fewer, or raise task.options.num_shots."
     )
+
+
+class ArithmeticOptions(Section):
+    """Options of `arithmetic`."""
+
+    operations: tuple[str, ...] = ("+", "*")
+    """Of `+` and `*`."""
+    num_shots: Annotated[int, Field(ge=0, le=16)] = 3
+    """Solved examples before the question."""
+    num_train: Annotated[int, Field(ge=1)] = 2000
+    """Train problems."""
+    seed: int = 0
+    """Decides pairs, shots and order."""
+
+
+def _build(config: TaskConfig, options: ArithmeticOptions, only: Split | None) -> ProblemSet:
+    return arithmetic_task(
+        operations=options.operations,
+        num_shots=options.num_shots,
+        counts={"train": options.num_train, **counts(config)},
+        seed=options.seed,
+    )
+
+
+ARITHMETIC = TaskBuilder(ArithmeticOptions, _build, reads_path=False)

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rlpeft.errors import DataError
-from rlpeft.tasks.base import Split
+from rlpeft.recipe.run import Section, TaskConfig
+from rlpeft.tasks.base import ProblemSet, Split
+from rlpeft.tasks.builder import TaskBuilder, counts
 from rlpeft.tasks.jsonl import Row
-from rlpeft.tasks.rows import Item, RowReader, column
-from rlpeft.tasks.sources import Tables
+from rlpeft.tasks.rows import Item, RowReader, chat_prompt, column, instruction_prompt, row_task
+from rlpeft.tasks.sources import Tables, read_tables
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -190,3 +192,37 @@ BENCHMARKS: dict[str, Benchmark] = {
     "mbpp": Benchmark("google-research-datasets/mbpp", mbpp, config="full", resplit=mbpp_splits),
     "humaneval": Benchmark("openai/openai_humaneval", humaneval, lone="test"),
 }
+
+
+class BenchmarkOptions(Section):
+    """Options of the public benchmarks."""
+
+    chat: bool = True
+    """Chat turns; otherwise one plain instruction form, for models without a chat template."""
+    seed: int = 0
+    """Decides which rows become validation and test where the source has no such split."""
+
+
+def _build(config: TaskConfig, options: BenchmarkOptions, only: Split | None) -> ProblemSet:
+    benchmark = BENCHMARKS[config.name]
+    path = config.path or benchmark.hub
+    if not path:
+        raise DataError(f"task.path must name a JSONL file or folder for {config.name!r}.")
+    # A file that holds several splits is taken apart, whatever it is read for.
+    lone = benchmark.lone if only is None or benchmark.resplit else only
+    tables = read_tables(path, stem=config.name, lone=lone, config=benchmark.config)
+    if benchmark.resplit and len(tables) == 1:
+        tables = benchmark.resplit([row for rows in tables.values() for row in rows])
+    return row_task(
+        config.name,
+        tables,
+        benchmark.template,
+        prompt=chat_prompt if options.chat else instruction_prompt,
+        counts=counts(config),
+        seed=options.seed,
+        only=only,
+        source=path,
+    )
+
+
+BENCHMARK = TaskBuilder(BenchmarkOptions, _build)

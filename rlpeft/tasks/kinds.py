@@ -17,6 +17,8 @@ from pydantic import Field
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.run import Section, TaskConfig
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split, Task
+from rlpeft.tasks.builder import TaskBuilder, counts
+from rlpeft.tasks.catalogue import load_task
 from rlpeft.types import Problem, Prompt
 
 OTHERS = "others"
@@ -123,3 +125,10 @@ def _require(drawn: Sequence[Problem], count: int, label: str, split: Split) -> 
             f"split, there are {len(drawn)}. Lower task.num_validation, task.num_test or "
             "task.options.num_train."
         )
+
+
+def _build(config: TaskConfig, options: KindOptions, only: Split | None) -> ProblemSet:
+    return kind_task(options, counts(config), load_task)
+
+
+KIND = TaskBuilder(KindOptions, _build, reads_path=False)

@@ -26,8 +26,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rlpeft.errors import DataError
+from rlpeft.recipe.run import Section, TaskConfig
 from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split
+from rlpeft.tasks.builder import TaskBuilder
 from rlpeft.types import Problem, Prompt
 
 NUM_HELD_OUT = 2000
@@ -56,7 +58,7 @@ SKILLS: dict[str, Skill] = {
     "copy": Skill(":", lambda d: d, lambda d: d),
 }
 MIXED = ("swap", "sort", "ends")
-TASKS = (*SKILLS, "kind", "mix")
+SKILL_TASKS = (*SKILLS, "kind", "mix")
 
 
 def wanted_share(digits: str) -> float:
@@ -101,8 +103,8 @@ def tiny_task(
         DataError: no such skill, or more validation and test problems than are held out.
     """
     skill = name.removeprefix("tiny/")
-    if skill not in TASKS:
-        known = [f"tiny/{task}" for task in TASKS]
+    if skill not in SKILL_TASKS:
+        known = [f"tiny/{task}" for task in SKILL_TASKS]
         near = did_you_mean(name, known)
         raise DataError(f"task.name must be one of {', '.join(known)}, got {name!r}.{near}")
     if num_validation + num_test > NUM_HELD_OUT:
@@ -131,3 +133,25 @@ def _problems(task: str, strings: list[str], *, chat: bool) -> Iterator[Problem]
             text, answer = f"?{text}", label(skill)
         prompt: Prompt = ({"role": "user", "content": text},) if chat else text
         yield Problem(f"{task}/{skill}/{digits}", prompt, answer, {"skill": skill})
+
+
+class TinyOptions(Section):
+    """Options of `tiny/…`."""
+
+    chat: bool = False
+    """Give the problem as a user turn instead of plain text."""
+    seed: int = 0
+    """Order of the problems, and which of them are validation and test."""
+
+
+def _build(config: TaskConfig, options: TinyOptions, only: Split | None) -> ProblemSet:
+    return tiny_task(
+        config.name,
+        num_validation=config.num_validation,
+        num_test=config.num_test,
+        chat=options.chat,
+        seed=options.seed,
+    )
+
+
+TINY = TaskBuilder(TinyOptions, _build, reads_path=False)

@@ -12,8 +12,8 @@ import pytest
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.tasks import load_task
-from rlpeft.tasks.catalogue import refuse_golds
 from rlpeft.tasks.jsonl import read_jsonl
+from rlpeft.tasks.own_rows import refuse_golds
 
 ROWS = [{"prompt": f"question {i}", "answer": str(i), "topic": i % 3} for i in range(20)]
 

@@ -1,0 +1,152 @@
+"""`jsonl` and `hub`: rows of the user's own, whose prompts are a column or built of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.run import OWN_ROWS, Section, TaskConfig
+from rlpeft.recipe.templates import HINT, Template
+from rlpeft.tasks.base import ProblemSet, Split
+from rlpeft.tasks.builder import TaskBuilder, counts, read_options
+from rlpeft.tasks.golds import COLUMN, gold_parts
+from rlpeft.tasks.jsonl import Row
+from rlpeft.tasks.rows import Item, as_prompt, bare_prompt, chat_prompt, column, row_task
+from rlpeft.tasks.sources import read_tables
+from rlpeft.types import Prompt
+
+TEMPLATE = "task.options.template"
+
+
+class RowOptions(Section):
+    """Options of `jsonl` and `hub`."""
+
+    prompt: str = "prompt"
+    """Column of the prompt: text, or a list of chat turns."""
+    answer: str = "answer"
+    """Column of the gold answer; empty if the reward needs none."""
+    template: str | None = None
+    """Prompt built of columns, such as `"Question: {question}\\nAnswer:"`, instead of `prompt`.
+    `{{` and `}}` are the braces themselves."""
+    answer_in_prompt: bool = False
+    """Let the prompt hold the column of the gold answer."""
+    system: str = ""
+    """System turn; needs `chat`."""
+    chat: bool = False
+    """Give a text prompt as a user turn."""
+    last_turn: Literal["prefill", "answer"] | None = None
+    """What a last turn by the assistant is: `prefill`, how the model's answer begins, or `answer`,
+    which is taken out of the prompt, and is the gold answer where the row has no column of one."""
+    special_tokens: bool = False
+    """Take names of control tokens in prompts for those tokens (rows that bring their own chat
+    template, fill-in-the-middle); otherwise they are letters."""
+    config: str | None = None
+    """Configuration of a Hub dataset."""
+    seed: int = 0
+    """Decides which rows become validation and test where the source has no such split."""
+
+
+def build_rows(config: TaskConfig, options: RowOptions, only: Split | None) -> ProblemSet:
+    """Problems of the user's own rows.
+
+    Raises:
+        ConfigError: options that do not go together, or a prompt that holds the gold answer.
+        DataError: no path, or rows that cannot fill the splits.
+    """
+    if not config.path:
+        raise DataError(f"task.path must be given for {config.name!r}: a file, folder or Hub id.")
+    if options.system and not options.chat:
+        raise ConfigError(
+            "task.options.system needs task.options.chat = true. For plain text write it into "
+            "task.options.template."
+        )
+    template = None if options.template is None else Template.parse(options.template, TEMPLATE)
+    _refuse_gold(options, (options.prompt,) if template is None else template.columns)
+    return row_task(
+        config.name,
+        read_tables(config.path, lone=only or "train", config=options.config),
+        lambda row: _row_item(row, options, template),
+        prompt=chat_prompt if options.chat else bare_prompt,
+        counts=counts(config),
+        seed=options.seed,
+        only=only,
+        special_tokens=options.special_tokens,
+        source=config.path,
+    )
+
+
+def _refuse_gold(options: RowOptions, read: Sequence[str]) -> None:
+    """Refuse a prompt that holds the gold answer, unless it is asked for."""
+    if options.answer in read and not options.answer_in_prompt:
+        raise ConfigError(
+            f"the prompt must not hold the gold answer, it is made of the column "
+            f"{options.answer!r}: the model would only have to copy. {HINT}, such as "
+            f"\\boxed{{{{{options.answer}}}}}; if the prompt shall hold it, set "
+            "task.options.answer_in_prompt = true."
+        )
+
+
+def refuse_golds(config: TaskConfig, columns: Iterable[str]) -> None:
+    """Refuse rows whose prompts are made of a column that a reward compares with.
+
+    Args:
+        columns: where rewards find gold answers; dots read into dicts.
+
+    Raises:
+        ConfigError: names the column.
+    """
+    if config.name not in OWN_ROWS:
+        return
+    options = read_options(config, RowOptions)
+    # Under this name rewards get the task's own gold answer, whatever its column is called.
+    names = {name.partition(".")[0] for name in columns} - {COLUMN}
+    read: Sequence[str] = (options.prompt,)
+    if options.template is not None:
+        read = Template.parse(options.template, TEMPLATE).columns
+    for name in sorted(names):
+        _refuse_gold(options.model_copy(update={"answer": name}), read)
+
+
+def _row_item(row: Row, options: RowOptions, template: Template | None) -> Item:
+    user: Prompt
+    if template is None:
+        where = "task.options.prompt, or build the prompt by task.options.template"
+        user = as_prompt(column(row, options.prompt, option=where))
+    else:
+        user = template.fill(row, TEMPLATE)
+    user, said = _without_answer(user, options)
+    answer, columns = gold_parts("")
+    if said is not None and row.get(options.answer) is None:
+        answer = said
+    elif options.answer:
+        answer, columns = gold_parts(column(row, options.answer, option="task.options.answer"))
+    return Item(user=user, answer=answer, system=options.system, columns=columns)
+
+
+def _without_answer(user: Prompt, options: RowOptions) -> tuple[Prompt, str | None]:
+    """The prompt, and what a last turn by the assistant says where that is the gold answer.
+
+    Raises:
+        DataError: there is such a turn and `last_turn` does not say what it is, or no such turn
+            where it shall be the answer.
+    """
+    turns = () if isinstance(user, str) else user
+    said = str(turns[-1]["content"]) if turns and turns[-1]["role"] == "assistant" else None
+    if said is not None and options.last_turn is None:
+        raise DataError(
+            f"must have a prompt that the model is to answer, it ends in a turn by the assistant, "
+            f"{said!r:.60}. Set task.options.last_turn = 'answer' to take it out as the gold "
+            "answer, or 'prefill' where the model's answer begins so"
+        )
+    if options.last_turn != "answer":
+        return user, None
+    if said is None or len(turns) < 2:
+        raise DataError(
+            "must have a prompt of chat turns, the last by the assistant, since "
+            "task.options.last_turn = 'answer'"
+        )
+    return turns[:-1], said
+
+
+ROWS = TaskBuilder(RowOptions, build_rows)
