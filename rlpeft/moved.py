@@ -54,6 +54,8 @@ MOVED = {
     "rlpeft.trainer": "rlpeft.training.loop",
     "rlpeft.transfer": "rlpeft.experts.transfer",
     "jobs.command": "jobs.cli",
+    "jobs.law_table": "jobs.models.law_table",
+    "jobs.make_tiny": "jobs.models.make_tiny",
     "jobs.compare_adapters": "the command `rlpeft compare adapters`",
     "jobs.compare_mixes": "the command `rlpeft compare mixes`",
     "jobs.reward_check": "rlpeft.doctor.dry_run",

@@ -65,7 +65,7 @@ def make_tiny(
     threads: Annotated[int, typer.Option(help="Threads; part of what decides the bytes.")] = 2,
 ) -> None:
     """Train the tiny base model that ships with the package anew."""
-    from jobs.make_tiny import make_tiny as make
+    from jobs.models.make_tiny import make_tiny as make
 
     make(out, steps=steps, seed=seed, threads=threads)
 

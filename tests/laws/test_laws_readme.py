@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import rlpeft
-from jobs.law_table import read_table, table, verdicts
+from jobs.models.law_table import read_table, table, verdicts
 from rlpeft.laws.examine import examine
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.mechanisms import read_mechanisms

@@ -48,6 +48,7 @@ FLOORS = {
     "jobs.sft": 15,
     "jobs.bench": 16,
     "jobs.cem": 16,
+    "jobs.models": 16,
     "jobs.studies": 16,
     "jobs.cli": 17,
 }

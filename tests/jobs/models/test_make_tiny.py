@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from jobs.make_tiny import corpus_batch, corpus_row, make_model, make_tokenizer, train
+from jobs.models.make_tiny import corpus_batch, corpus_row, make_model, make_tokenizer, train
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.tasks.tiny import SKILLS, digit_strings

@@ -1,6 +1,6 @@
 """Make the tables of rlpeft/models/README.md from what `rlpeft models check` printed.
 
-python -m jobs.law_table SmolLM2=smollm2.json Qwen2.5=qwen.json … > table.md
+python -m jobs.models.law_table SmolLM2=smollm2.json Qwen2.5=qwen.json … > table.md
 """
 
 from __future__ import annotations
