@@ -46,6 +46,7 @@ def recipe(
     """
     from rlpeft.recipe.adapt import AdaptRecipe
     from rlpeft.recipe.options import all_option_tables, of_section, option_tables, recipe_schema
+    from rlpeft.recipe.reward_options import reward_option_tables
     from rlpeft.recipe.run import Recipe
     from rlpeft.tasks.catalogue import task_option_tables
 
@@ -62,7 +63,7 @@ def recipe(
         typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
         return
     tables = option_tables(AdaptRecipe) if adapt else all_option_tables()
-    tables += task_option_tables()
+    tables += [*task_option_tables(), *reward_option_tables()]
     if section is not None:
         tables = of_section(tables, section)
     if as_json:
@@ -89,7 +90,8 @@ def listing(tables: Iterable[OptionTable], *, width: int) -> Iterator[str]:
         yield paragraph(table.doc, width=width)
         for option in table.options:
             yield paragraph(_declared(option), width=width, indent="  ", hanging="      ")
-            yield paragraph(option.doc, width=width, indent="      ", hanging="      ")
+            if option.doc:  # else the reward's own line says it
+                yield paragraph(option.doc, width=width, indent="      ", hanging="      ")
 
 
 def _declared(option: Option) -> str:
