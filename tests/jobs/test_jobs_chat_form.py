@@ -74,9 +74,9 @@ def test_runs_from_before_there_was_a_section_go_on(quick, tiny):
     assert changed["chat"]["fold_system"] is True
 
 
-def test_runs_from_when_truncation_was_an_option_go_on(quick):
+def test_runs_from_when_truncation_was_an_option_go_on(quick, tiny):
     task = ProblemSet("given", {"train": (Problem("p", "1"),)})
-    rollout = fingerprint(quick(), task)["recipe"]["rollout"]
+    rollout = fingerprint(quick(), tiny, task)["recipe"]["rollout"]
     assert (rollout["top_p"], rollout["top_k"]) == (1.0, 0)
 
 
