@@ -64,7 +64,7 @@ class Fitness:
         return {"score" if self.graded else "accuracy": self.value, "likelihood": self.likelihood}
 
 
-Batch = Sequence[tuple[Key, Problem]]
+Pairs = Sequence[tuple[Key, Problem]]
 """What is asked for at once, and how each answer is known afterwards."""
 
 
@@ -107,17 +107,17 @@ class Grader:
         if not wanted:
             return
         self.fleet.load_experts({digest: mixes[digest] for digest in wanted})
-        asked: dict[Answer, tuple[Batch, list[Answer]]] = {}
+        asked: dict[Answer, tuple[Pairs, list[Answer]]] = {}
         for part in parts:
             answers = self.fleet.submit(self._requests(part), self.sampling)
             asked[answers[0]] = part, answers
         for first in as_completed(asked):
             self._record(*asked[first])
 
-    def _missing(self, pairs: Batch) -> Batch:
+    def _missing(self, pairs: Pairs) -> Pairs:
         return [(key, problem) for key, problem in pairs if key not in self.journal]
 
-    def _requests(self, part: Batch) -> list[Request]:
+    def _requests(self, part: Pairs) -> list[Request]:
         return [
             Request(
                 f"{key.digest[:16]}/{key.problem}",
@@ -128,7 +128,7 @@ class Grader:
             for key, problem in part
         ]
 
-    def _record(self, part: Batch, answers: Sequence[Answer]) -> None:
+    def _record(self, part: Pairs, answers: Sequence[Answer]) -> None:
         groups = [
             Group(problem, self.prompter.ids(problem), tuple(answer.result()))
             for (_, problem), answer in zip(part, answers, strict=True)
