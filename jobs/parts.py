@@ -127,7 +127,7 @@ def _learner(recipe: Recipe, group: Any) -> Any:
     return actor.remote(partial(_open_learner, recipe), threads)
 
 
-def _open_learner(recipe: Recipe) -> Any:
+def _open_learner(recipe: Recipe) -> Learner:
     """In the learner's actor, which finds the base model on its own machine."""
     return build_learner(recipe, BaseModel.open(recipe.model.name))
 
