@@ -30,7 +30,7 @@ from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.rollout import UNTRUNCATED
+from rlpeft.recipe.rollout import ENGINES, UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
@@ -109,7 +109,7 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     spec = recipe.engine(mixed_adapter(found[0]))
     factors: Mapping[str, str] | None = None
     as_mixed = all(mixed_section(card.adapter) == card.adapter for card in found)
-    if recipe.rollout.engine == "vllm" or not as_mixed:  # vLLM reads the factors themselves
+    if ENGINES[recipe.rollout.engine].needs_factors or not as_mixed:
         with _LOADING:
             factors = read_factors(folders[0], base, recipe.model.dtype)
     experts = ExpertSet.read(folders, base_digest=base.digest, factors=factors)

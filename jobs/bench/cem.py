@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -42,7 +42,7 @@ def rows(*, repeats: int = 3) -> Iterator[BenchRow]:
     yield _row("vllm", 4.0, repeats)
 
 
-def _row(engine_name: Literal["hf", "vllm"], goal: float, repeats: int) -> BenchRow:
+def _row(engine_name: str, goal: float, repeats: int) -> BenchRow:
     base, spec = BaseModel.open("tiny"), _spec(engine_name)
     with closing(build_engine(spec, base)) as engine:
         start = build_state(spec, base)
@@ -76,7 +76,7 @@ def _floor(spec: EngineSpec, base: BaseModel) -> str:
     return f"a token costs {more:.2f} x the FLOPs of merged weights"
 
 
-def _spec(engine: Literal["hf", "vllm"]) -> EngineSpec:
+def _spec(engine: str) -> EngineSpec:
     rollout = RolloutConfig(
         engine=engine,
         max_prompt_tokens=16,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.options import file_to_write, refuse_own_input
+from jobs.cli.options import ENGINE, file_to_write, refuse_own_input
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_jsonl
@@ -18,13 +17,6 @@ from rlpeft.types import Prompt
 
 if TYPE_CHECKING:
     from rlpeft.choose.two_pass import TwoPass
-
-
-class EngineName(StrEnum):
-    """Engines that generate."""
-
-    HF = "hf"
-    VLLM = "vllm"
 
 
 Stop = Annotated[
@@ -58,7 +50,7 @@ def generate(
     model: Annotated[
         str | None, typer.Option(help="Base model. Default: that of the experts.")
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="What generates.")] = EngineName.HF,
+    engine: Annotated[str, typer.Option(**ENGINE, help="What generates.")] = "hf",
     chat: Annotated[
         bool, typer.Option("--chat", help="Give texts to the model as a user's turn.")
     ] = False,
@@ -80,7 +72,7 @@ def generate(
     quiet_libraries()
     given = _given(prompt, file)
     prompts = [_as_turn(one) for one in given] if chat else given
-    rollout = RolloutConfig(engine=engine.value, max_tokens=max_tokens)
+    rollout = RolloutConfig(engine=engine, max_tokens=max_tokens)
     shelf = find_shelf(experts, model=model, rollout=rollout)
     rows, passes = answer(
         prompts, shelf, strategy=strategy, temperature=temperature, seed=seed, stop=stop

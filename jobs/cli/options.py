@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rlpeft.errors import ConfigError
 from rlpeft.files import check_place
+from rlpeft.recipe.rollout import ENGINES
 
 Overrides = Annotated[
     list[str] | None,
@@ -42,3 +43,15 @@ def refuse_own_input(file: Path | None, out: Path | None) -> None:
         return
     if file.samefile(out):
         raise ConfigError(f"--out must not be the file that is read, got {str(out)!r} for both.")
+
+
+def known_engine(name: str) -> str:
+    """Refuse an engine that has no line in the table."""
+    if name not in ENGINES:
+        listed = ", ".join(map(repr, ENGINES))
+        raise typer.BadParameter(f"{name!r} is not one of {listed}.")
+    return name
+
+
+ENGINE: Any = {"callback": known_engine, "metavar": f"[{'|'.join(ENGINES)}]"}
+"""Of an option that names a rollout engine."""

@@ -11,7 +11,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from jobs.cli.generate import EngineName, Stop
+from jobs.cli.generate import Stop
+from jobs.cli.options import ENGINE
 from jobs.cluster.ending import quiet_libraries
 
 Length = int | None
@@ -24,6 +25,8 @@ class Auto(StrEnum):
     CLASSIFIER = "classifier"
     OFF = "off"
 
+
+BEHIND = "What generates, behind the same server."
 
 ROOM = "Room for a prompt, one with that of --max-tokens: either may use what the other leaves."
 
@@ -41,9 +44,7 @@ def serve(
     model: Annotated[
         str | None, typer.Option(help="Base model. Default: that of the experts.")
     ] = None,
-    engine: Annotated[
-        EngineName, typer.Option(help="What generates, behind the same server.")
-    ] = EngineName.VLLM,
+    engine: Annotated[str, typer.Option(**ENGINE, help=BEHIND)] = "vllm",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     api_key: Annotated[
@@ -72,7 +73,7 @@ def serve(
 
     quiet_libraries()
     run(
-        find_shelf(experts, model=model, rollout=RolloutConfig(engine=engine.value)),
+        find_shelf(experts, model=model, rollout=RolloutConfig(engine=engine)),
         host=host,
         port=port,
         api_key=api_key,

@@ -93,7 +93,7 @@ class Stage:
     def _engine(self, model: Any, folder: Path) -> RolloutEngine:
         subject = self.subject
         if self.name == "vllm":
-            from rlpeft.build import needs_vllm
+            from rlpeft.rollout.vllm.build import needs_vllm
 
             with needs_vllm("--engine vllm"):
                 from rlpeft.rollout.vllm.engine import VllmEngine
@@ -121,7 +121,7 @@ class Stage:
 
 
 def _vllm(folder: Path, **options: Any) -> RolloutEngine:
-    from rlpeft.build import needs_vllm
+    from rlpeft.rollout.vllm.build import needs_vllm
 
     with needs_vllm("--engine vllm"):
         from rlpeft.rollout.vllm.engine import VllmEngine

@@ -1,16 +1,65 @@
-"""The `[rollout]` section of a recipe: how completions are generated.
+"""The `[rollout]` section of a recipe: how completions are generated, and by which engine.
 
-The string under each field is its documentation.
+An engine is a folder of its own, and one line of `ENGINES`. The string under each field is its
+documentation.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rlpeft.recipe.adapter import Section
+from rlpeft.suggest import did_you_mean
 from rlpeft.types import LONGEST_STOP, MOST_STOPS
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What must be known of a kind of engine before one is built; its code is imported only then.
+
+    Attributes:
+        build: import path of (`EngineSpec`, `BaseModel`) -> `rlpeft.rollout.engine.RolloutEngine`.
+        takes_options: whether it reads `rollout.options`.
+        expert_slots: the option that says how many experts may share a batch; `None`: any number.
+        needs_factors: whether experts must name the factors of the base model's weights.
+        is_served: whether `rlpeft serve` runs it itself; the others answer in the place of vLLM.
+    """
+
+    build: str
+    takes_options: bool = False
+    expert_slots: str | None = None
+    needs_factors: bool = False
+    is_served: bool = False
+
+
+ENGINES = {
+    "hf": Engine("rlpeft.rollout.hf.build:build"),
+    "vllm": Engine(
+        "rlpeft.rollout.vllm.build:build",
+        takes_options=True,
+        expert_slots="max_experts",
+        needs_factors=True,
+        is_served=True,
+    ),
+}
+"""Each engine by its `rollout.engine`."""
+
+
+def _known(engine: str) -> str:
+    if engine not in ENGINES:
+        raise ValueError(
+            f"rollout.engine must be one of {', '.join(ENGINES)}, got {engine!r}."
+            f"{did_you_mean(engine, ENGINES)}"
+        )
+    return engine
+
+
+def _listed(schema: dict[str, Any]) -> None:
+    schema["enum"] = [*ENGINES]
+
 
 DECIDED_BY = {
     "model": "model.name",
@@ -37,7 +86,7 @@ StopStrings = Annotated[
 class RolloutConfig(Section):
     """How completions are generated."""
 
-    engine: Literal["hf", "vllm"] = "hf"
+    engine: Annotated[str, AfterValidator(_known), Field(json_schema_extra=_listed)] = "hf"
     """`hf`: transformers, runs anywhere. `vllm`: real vLLM with the rlpeft plugin."""
     num_engines: Annotated[int, Field(ge=1)] = 1
     """Engine actors; groups are spread over them."""
@@ -76,10 +125,11 @@ class RolloutConfig(Section):
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
-        if self.options and self.engine != "vllm":
+        if self.options and not ENGINES[self.engine].takes_options:
+            takers = " or ".join(repr(name) for name in ENGINES if ENGINES[name].takes_options)
             raise ValueError(
-                f"rollout.options are for rollout.engine = 'vllm', the {self.engine!r} engine has "
-                f"none, got {', '.join(self.options)}. Remove them, or change the engine."
+                f"rollout.options are for rollout.engine = {takers}, the {self.engine!r} engine "
+                f"has none, got {', '.join(self.options)}. Remove them, or change the engine."
             )
         for name, decided_by in DECIDED_BY.items():
             if name in self.options:
@@ -91,8 +141,8 @@ class RolloutConfig(Section):
     def for_experts(self, number: int) -> RolloutConfig:
         """The section of engines in which so many experts share a batch, unless it says how many.
 
-        `hf` takes any number; vLLM makes its slots when it starts.
+        Some engines make their slots when they start.
         """
-        if self.engine != "vllm":
+        if (slots := ENGINES[self.engine].expert_slots) is None:
             return self
-        return self.model_copy(update={"options": {"max_experts": number} | self.options})
+        return self.model_copy(update={"options": {slots: number} | self.options})

@@ -1,0 +1,21 @@
+"""From a spec to the `hf` engine."""
+
+from __future__ import annotations
+
+import torch
+
+from rlpeft.adapters.policy import attach_adapter
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.engine import EngineSpec
+from rlpeft.rollout.hf.engine import HfEngine
+
+
+def build(spec: EngineSpec, base: BaseModel) -> HfEngine:
+    """The engine, on the CPU or on the only visible GPU."""
+    policy = attach_adapter(base.model(spec.dtype), spec.adapter, seed=spec.seed)
+    return HfEngine(
+        policy.to("cuda" if torch.cuda.is_available() else "cpu"),
+        base.tokenizer,
+        eos_ids=base.eos_ids,
+        batch_size=spec.rollout.batch_size,
+    )

