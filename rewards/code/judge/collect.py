@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from rewards.code.errors import Unjudged
+from rewards.code.judge import bridge
 from rewards.code.loop import install
 
 
@@ -77,7 +78,8 @@ def _run_case(unittest: Any, cls: type) -> None:
     result.failfast = True
     unittest.defaultTestLoader.loadTestsFromTestCase(cls).run(result)
     for test, trace in (*result.errors, *result.failures):
-        if "_bridge" not in trace and "ModuleNotFoundError" in trace.strip().splitlines()[-1]:
+        # What the program cannot import is its own fault, and came over the bridge.
+        if bridge.__file__ not in trace and "ModuleNotFoundError" in trace.strip().splitlines()[-1]:
             raise ModuleNotFoundError(trace.strip().splitlines()[-1])
         raise AssertionError(f"{test}: {trace.strip().splitlines()[-1]}"[:300])
     for test in result.unexpectedSuccesses:
