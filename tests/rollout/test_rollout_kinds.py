@@ -8,9 +8,9 @@ import pytest
 
 from rlpeft.laws import engines
 from rlpeft.laws.engines import Stage
-from rlpeft.laws.finding import Verdict
+from rlpeft.laws.finding import LawVerdict
 from rlpeft.laws.subject import Subject
-from rlpeft.laws.table import ENGINE_LAWS, LAWS, Needs
+from rlpeft.laws.table import ENGINE_LAWS, LAWS, LawNeeds
 
 TRIMMING = (
     "<s>{% for m in messages %}{{ m.role }}:{{ m.content | trim }}"
@@ -52,18 +52,18 @@ def test_prompts_text_and_ends_are_right_for_every_kind_in_hf(kind_of, kind, pre
     found = {
         law.name: law.check(subject)
         for law in LAWS
-        if law.needs in (Needs.TOKENIZER, Needs.TEMPLATE)
+        if law.needs in (LawNeeds.TOKENIZER, LawNeeds.TEMPLATE)
     }
     stage = Stage(subject, "hf")
     found |= {law.name: law.check(stage) for law in ENGINE_LAWS}
     bad = {
         name: finding.evidence
         for name, finding in found.items()
-        if finding.verdict not in (Verdict.HOLDS, Verdict.ABSENT)
+        if finding.verdict not in (LawVerdict.HOLDS, LawVerdict.ABSENT)
     }
     ascii_alone = {"text survives", "taught as sampled"}
     assert bad.keys() == (ascii_alone if kind == "letters" else set()), bad
-    assert found["plain stop strings"].verdict is Verdict.HOLDS
+    assert found["plain stop strings"].verdict is LawVerdict.HOLDS
 
 
 @pytest.mark.vllm
@@ -75,9 +75,9 @@ def test_both_engines_give_the_same_text_and_the_same_ends(kind_of, kind, prefix
     by_engine = {name: Stage(subject, name) for name in ("hf", "vllm")}
     given = {}
     for name, stage in by_engine.items():
-        bad = [law(stage) for law in TEXT_LAWS if law(stage).verdict is not Verdict.HOLDS]
+        bad = [law(stage) for law in TEXT_LAWS if law(stage).verdict is not LawVerdict.HOLDS]
         assert bad == []
-        assert engines.limits(stage).verdict is Verdict.HOLDS
+        assert engines.limits(stage).verdict is LawVerdict.HOLDS
         given[name] = [
             (got.token_ids, got.text, got.finish_reason, got.prompt_end)
             for act in stage.acts
