@@ -29,7 +29,7 @@ COLOURS = {
 COLUMNS = 80
 
 
-class Engine(StrEnum):
+class TriedEngine(StrEnum):
     """Engines whose laws are tried."""
 
     HF = "hf"
@@ -48,8 +48,8 @@ def check(
         str, typer.Argument(help="A folder, a Hub id, or a name of `rlpeft models list`.")
     ],
     engine: Annotated[
-        Engine, typer.Option(help="vllm: try it beside hf, which is always tried.")
-    ] = Engine.HF,
+        TriedEngine, typer.Option(help="vllm: try it beside hf, which is always tried.")
+    ] = TriedEngine.HF,
     tokenizer_only: Annotated[
         bool,
         typer.Option("--tokenizer-only", help="Leave the weights alone, as where there are none."),
