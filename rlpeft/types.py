@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rewards.verdict import Verdict
+if TYPE_CHECKING:
+    # The adapters work where a user's rewards.py hides ours.
+    from rewards.verdict import Verdict
+
 
 Message = Mapping[str, str]
 """One chat turn: `{"role": "user", "content": "What is 3 + 4?"}`."""
