@@ -52,7 +52,7 @@ def test_what_many_short_bodies_take_is_gone_for_the_limit_around_them():
     begun = time.monotonic()
     with pytest.raises(OvertimeError, match=r"0\.4 s"), deadline(0.4):
         many()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4
 
 
 def test_a_body_that_ends_in_time_leaves_no_limit_behind():
