@@ -17,8 +17,7 @@ from itertools import takewhile
 from typing import Any
 
 from rlpeft.errors import ConfigError, DataError, ModelError
-from rlpeft.tokens.deadline import OvertimeError, deadline
-from rlpeft.tokens.specials import TEMPLATE_S, endless, short, unguard
+from rlpeft.tokens.specials import render, short, unguard
 
 TOOL_ROLES = ("tool", "function", "ipython")
 """Turns whose text templates may write as JSON has it; that of all others stands as it is."""
@@ -187,12 +186,9 @@ class Talk:
             )
         arguments = self.form.template_arguments()
         try:
-            with deadline(TEMPLATE_S):
-                text = self.tokenizer.apply_chat_template(
-                    list(turns), tokenize=False, add_generation_prompt=asks, **arguments
-                )
-        except OvertimeError as error:
-            raise endless(error) from error
+            text = render(self.tokenizer, list(turns), add_generation_prompt=asks, **arguments)
+        except ModelError:
+            raise
         except Exception as error:
             # A template is a program: it may fail in any way at all.
             cause = " ".join(f"{type(error).__name__}: {unguard(str(error))}".split())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -76,18 +76,24 @@ TEMPLATE_S = 10.0
 """Seconds that a chat template may take for one prompt; it takes less than a thousandth of it."""
 
 
-def endless(error: OvertimeError) -> ModelError:
-    """What to tell of a chat template that does not end, or that writes without end.
+def render(tokenizer: Any, turns: Sequence[Any], **arguments: Any) -> Any:
+    """What the chat template writes for turns: text, if it is a sound one.
 
     Raises:
-        OvertimeError: the limit that was passed is another's.
+        ModelError: it does not end, or writes without end.
+        Exception: any at all that the template, which is a program, fails with.
     """
-    if error.limit != TEMPLATE_S:
-        raise error
-    return ModelError(
-        f"the model's chat template must end, it takes more than {TEMPLATE_S:g} s for one prompt. "
-        "Mend chat_template.jinja in the model's folder, or take the tokenizer of its publisher."
-    )
+    try:
+        with deadline(TEMPLATE_S):
+            return tokenizer.apply_chat_template(turns, tokenize=False, **arguments)
+    except OvertimeError as error:
+        if error.limit != TEMPLATE_S:
+            raise  # a limit around this one
+        raise ModelError(
+            f"the model's chat template must end, it takes more than {TEMPLATE_S:g} s for one "
+            "prompt. Mend chat_template.jinja in the model's folder, or take the tokenizer of its "
+            "publisher."
+        ) from error
 
 
 TALKS = (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("user",))
@@ -101,10 +107,9 @@ def _one_talk(tokenizer: Any) -> str:
     for roles in TALKS:
         turns = [{"role": role, "content": "x"} for role in roles]
         try:
-            with deadline(TEMPLATE_S):
-                return str(tokenizer.apply_chat_template(turns, tokenize=False))
-        except OvertimeError as error:
-            raise endless(error) from error
+            return str(render(tokenizer, turns))
+        except ModelError:
+            raise
         except Exception:
             # Recovery: what is wrong with a template is told where turns are rendered.
             continue

@@ -23,7 +23,6 @@ def wait(seconds):
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(specials, "TEMPLATE_S", 0.3)
-    monkeypatch.setattr("rlpeft.tokens.chat.TEMPLATE_S", 0.3)
 
 
 def test_a_template_that_never_ends_is_one_line(byte_level, templates, impatient):
