@@ -181,16 +181,15 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
 
     def update(self, x: torch.Tensor, adapter_name: str) -> torch.Tensor:
         """Δ(x) [..., out_features] of one adapter."""
-        if self._generates(x):
-            terms = self.inference_terms(adapter_name, all_values=many_tokens(x))
-            if callable(terms):
-                return terms(x.float())
+        terms_of = self.inference_terms if self._generates(x) else self.terms
+        terms = terms_of(adapter_name, all_values=many_tokens(x))
+        if callable(terms):
+            return terms(x.float())
         down, up = self.down(adapter_name), self.up(adapter_name)
         x = self._cast_input_dtype(x, down.dtype)
         dropout = self.config[adapter_name].lora_dropout
         x = F.dropout(x, dropout, self.training) if dropout else x
         z = F.linear(x, down)
-        terms = self.terms(adapter_name, all_values=many_tokens(x))
         bent, record = self.bend(x, z, terms, adapter_name)
         # Without grad but in training mode it may be reentrant checkpointing, whose missing graph
         # a loss on the record must notice.

@@ -208,6 +208,8 @@ class LowRankSlice:
 
     y = m / ‖W + s B A‖ * (W x + s B A x), the norm taken over each row; without a magnitude the
     factor in front is 1. Nothing is changed until A, B and m arrive.
+
+    Products with x are in the dtype of the weight; what is sent, norms and gains are float32.
     """
 
     def __init__(
@@ -220,23 +222,23 @@ class LowRankSlice:
             "lora_A.weight": torch.zeros(rank, columns, device=device),
             "lora_B.weight": torch.zeros(rows, rank, device=device),
         }
+        # The very tensors where the weight is float32.
+        self.down_RN, self.up_MR = (t.to(weight_MN.dtype) for t in self.tensors.values())
         self.gain_M = torch.ones(rows, device=device) if with_magnitude else None
         if with_magnitude:
             self.tensors["lora_magnitude_vector"] = torch.ones(rows, device=device)
 
     def refresh(self) -> None:
+        self.down_RN.copy_(self.tensors["lora_A.weight"])
+        self.up_MR.copy_(self.tensors["lora_B.weight"])
         if self.gain_M is not None:
             norm_M = (self.weight_MN.float() + self._delta()).norm(dim=1)
             # PEFT guards no norm either: a row of exact zeros would be NaN in both.
             self.gain_M.copy_(self.tensors["lora_magnitude_vector"] / norm_M)
 
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
-        a_RN, b_MR = self.tensors["lora_A.weight"], self.tensors["lora_B.weight"]
-        change_TM = F.linear(F.linear(x.float(), a_RN), b_MR) * self.scaling
-        y = base(x)
-        if self.gain_M is None:
-            return y + change_TM.to(y.dtype)
-        return ((y.float() + change_TM) * self.gain_M).to(y.dtype)
+        y = base(x) + F.linear(F.linear(x, self.down_RN), self.up_MR) * self.scaling
+        return y if self.gain_M is None else (y.float() * self.gain_M).to(y.dtype)
 
     def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
         return bias_M
@@ -281,7 +283,8 @@ class ScaleSlice:
 class GeometricSlice:
     """HypLoRA (arXiv 2410.04010) or MoSLoRA (arXiv 2602.14490): the PEFT layer's own update.
 
-    Its update depends on the token, so there is no matrix that does the same.
+    Its update depends on the token, so there is no matrix that does the same. Products with x are
+    in the dtype of the layer's factors; what is sent, norms and gains are float32.
 
     Args:
         layer: a PEFT layer around a stand-in for the slice, its adapter named `default`.
@@ -290,12 +293,16 @@ class GeometricSlice:
     def __init__(self, layer: LowRankLayer) -> None:
         self.layer, self.bends_input = layer.eval().requires_grad_(False), False
         named = ((name, getattr(layer, name)) for name in layer.adapter_layer_names)
-        self.tensors = {name: p["default"].data for name, p in named if "default" in p}
+        self.own = {name: p["default"].data for name, p in named if "default" in p}
+        # The very tensors where they are float32.
+        self.tensors = {name: tensor.float() for name, tensor in self.own.items()}
         with torch.no_grad():
             self.layer.inference_terms("default")
             self.layer.renew()  # from now on rewritten in place
 
     def refresh(self) -> None:
+        for name, tensor in self.own.items():
+            tensor.copy_(self.tensors[name])
         self.layer.renew()
 
     def apply(self, x: torch.Tensor, base: Base) -> torch.Tensor:
@@ -347,8 +354,8 @@ def geometric_slice(
     """The same for HypLoRA and MoSLoRA: the layer of their PEFT tuner, around a stand-in."""
     rows, columns = weight_MN.shape
     stand_in = torch.nn.Linear(columns, rows, bias=False, device="meta")
-    # One number of memory, on the weight's device; float32, or the adapter would take the dtype.
-    blank_MN = torch.zeros(1, device=weight_MN.device).expand(rows, columns)
+    # One number of memory, on the weight's device, and in its dtype, which the factors take.
+    blank_MN = weight_MN.new_zeros(1).expand(rows, columns)
     stand_in.weight = torch.nn.Parameter(blank_MN, requires_grad=False)
     layer = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type].tuner_layer_cls
     with torch.random.fork_rng(devices=[]):  # its random start is overwritten by the first sync

@@ -10,6 +10,7 @@ from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlpeft.adapter_state import tensors_digest
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
@@ -63,16 +64,20 @@ def random_policy(config: PeftConfig) -> nn.Module:
     return policy
 
 
-def fused_layer(policy: nn.Module, *, form: Form = "factored") -> AdaptedLinear:
+def fused_layer(
+    policy: nn.Module, *, form: Form = "factored", dtype: torch.dtype = torch.float32
+) -> AdaptedLinear:
     """The engine's layer for `policy`, without its adapter values."""
     config = read_config(asdict(policy.peft_config["default"]))
     parts = {name: getattr(policy.base_model.model, name) for name in SIZES}
     bases = [getattr(part, "base_layer", part) for part in parts.values()]
     adapters = [
-        make_slice(config, name, base.weight, form=form) if hasattr(part, "base_layer") else None
+        make_slice(config, name, base.weight.detach().to(dtype), form=form)
+        if hasattr(part, "base_layer")
+        else None
         for (name, part), base in zip(parts.items(), bases, strict=True)
     ]
-    weight = torch.cat([base.weight.detach() for base in bases])
+    weight = torch.cat([base.weight.detach().to(dtype) for base in bases])
     return AdaptedLinear(
         weight, names=list(SIZES), sizes=list(SIZES.values()), adapters=adapters, form=form
     )
@@ -136,6 +141,35 @@ def test_a_geometric_adapter_computes_what_its_peft_layer_does(name: str) -> Non
     torch.testing.assert_close(bent, policy(x), atol=1e-5, rtol=1e-5)
     with policy.disable_adapter():
         assert (bent - policy(x)).abs().max() > 0.05
+
+
+class Products(TorchDispatchMode):
+    """Notes the dtypes of products with something as wide as the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm):
+            factors = [a for a in args if isinstance(a, torch.Tensor) and a.ndim > 1]
+            if max(max(a.shape) for a in factors) >= WIDTH:
+                self.dtypes |= {a.dtype for a in factors}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, *GEOMETRIC])
+@torch.no_grad()
+def test_products_are_in_the_dtype_of_the_model(name: str) -> None:
+    policy = random_policy((CONFIGS | GEOMETRIC)[name])
+    half = fused_layer(policy, dtype=torch.bfloat16)
+    send(policy, half)
+    x = torch.randn(5, WIDTH)
+    half(x.bfloat16())  # norms of factors are taken once, in float32
+    with Products() as products:
+        found = half(x.bfloat16(), fused_bias(policy).bfloat16())
+    assert products.dtypes == {torch.bfloat16}
+    torch.testing.assert_close(found.float(), policy(x), atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("form", ["factored", "dense"])
