@@ -78,11 +78,13 @@ class Inputs:
     def fingerprint(self) -> dict[str, Any]:
         """What must not change under a search."""
         digests = [card.digest for card in self.experts.cards]
-        recipe = self.recipe.model_dump(mode="json", exclude=EXECUTION_ONLY)
+        told = self.recipe.model_copy(update={"reward": self.recipe.rewards})
+        recipe = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
+        recipe["rollout"]["stop"] = list(self.recipe.rollout.stop_strings)
         recipe["rollout"] |= UNTRUNCATED  # as in searches from when these were options
         if self.recipe.chat == ChatConfig():  # as in searches from before there was such a section
             del recipe["chat"]
-        code = reward_code(reward.name for reward in self.recipe.reward)
+        code = reward_code(reward.name for reward in self.recipe.rewards)
         return {
             **({REWARD_CODE: code} if code else {}),
             "method": "adapt",
@@ -117,7 +119,7 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     tell_other_prompts(cards, base, recipe.chat)
     task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
     splits: Sequence[Split] = (recipe.shots.split, "test")
-    with closing(build_scorer(recipe.reward)) as scorer:
+    with closing(build_scorer(recipe.rewards)) as scorer:
         check_inputs(base, recipe.task, task, prompter, scorer, splits=splits)
         shots = load_shots(recipe, task)
         if recipe.shots.path:  # rows of a file of their own
@@ -179,7 +181,7 @@ def run(
             return read_json(out / SUMMARY_FILE, mend=mend)
         write_json(out / RECIPE_FILE, recipe.model_dump(mode="json"))
         with (
-            closing(build_scorer(recipe.reward)) as scorer,
+            closing(build_scorer(recipe.rewards)) as scorer,
             _here(inputs) if open_fleet is None else open_fleet(inputs.spec) as fleet,
         ):
             grader = Grader(
@@ -240,9 +242,9 @@ def _write(
         "tokenizer": inputs.base.tokenizer_parts,
         "task": recipe.task.model_dump(),
         "chat": recipe.chat.model_dump(mode="json", exclude_defaults=True),
-        "rewards": tuple(reward.name for reward in recipe.reward),
+        "rewards": tuple(reward.name for reward in recipe.rewards),
         "seed": recipe.seed,
-        "stop": recipe.rollout.stop,
+        "stop": recipe.rollout.stop_strings,
         "test": measures[MIXED],
         "base_test": measures[experts.names[0]],
         "equals_base": equals_base,

@@ -76,7 +76,7 @@ class Examiner:
 
 def labels_of(recipe: Recipe) -> tuple[str, ...]:
     """The closed set of answers of a classification recipe; empty for any other."""
-    first = recipe.reward[0]
+    first = recipe.rewards[0]
     return tuple(first.options.get("labels", ())) if first.name == "label" else ()
 
 
@@ -126,7 +126,7 @@ def evaluate_expert(
         "tokenizer_digest": base.tokenizer_digest,
         "task": task.name,
         "split": split,
-        "stop": list(recipe.rollout.stop),
+        "stop": list(recipe.rollout.stop_strings),
         f"base_{kind}": bare.model_dump(),
         kind: found.model_dump(),
     }
@@ -198,7 +198,7 @@ def _as_run(recipe: AdaptRecipe, card: ExpertCard) -> Recipe:
 def _of_expert(recipe: Recipe, card: ExpertCard) -> Recipe:
     """The recipe with the expert's adapter, and its stop strings where it gives none itself."""
     rollout = recipe.rollout
-    if "stop" not in rollout.model_fields_set:
+    if rollout.stop is None:
         rollout = rollout.model_copy(update={"stop": card.stop})
     return recipe.model_copy(update={"adapter": adapter_of(card), "rollout": rollout})
 

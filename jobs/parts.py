@@ -93,7 +93,7 @@ def _scorer_here(recipe: Recipe, scorer: Scorer | None) -> AbstractContextManage
 
 
 def _scorer(recipe: Recipe) -> Scorer:
-    return build_scorer(recipe.reward, error_limit=recipe.train.error_limit)
+    return build_scorer(recipe.rewards, error_limit=recipe.train.error_limit)
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def _scores(
         return _scorer_here(recipe, scorer)
     retries = {"max_restarts": REWARD_RETRIES, "max_task_retries": REWARD_RETRIES}
     # One worker sees too few rows to judge the share of errors: `RemoteScorer` does.
-    build = partial(build_scorer, recipe.reward, error_limit=1.0)
+    build = partial(build_scorer, recipe.rewards, error_limit=1.0)
     workers = [
         place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
     ]

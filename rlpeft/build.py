@@ -193,11 +193,11 @@ def build_card(recipe: Recipe, base: BaseModel) -> ExpertCard:
         left_out=left_out(base.skeleton, names),
         task=recipe.task.model_dump(),
         chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
-        rewards=tuple(reward.name for reward in recipe.reward),
+        rewards=tuple(reward.name for reward in recipe.rewards),
         seed=recipe.train.seed,
         step=0,
         digest="",
-        stop=recipe.rollout.stop,
+        stop=recipe.rollout.stop_strings,
         versions=library_versions(),
     )
 
@@ -207,16 +207,18 @@ def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
 
     With a constant schedule a longer run begins exactly as the shorter one, so its length may.
     """
-    tree = recipe.model_dump(mode="json", exclude=EXECUTION_ONLY)
+    told = recipe.model_copy(update={"reward": recipe.rewards})
+    tree = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
     if recipe.learner.schedule == "constant":
         del tree["train"]["steps"]
     for reward in tree["reward"]:
         if reward["correct_at"] is None:  # as in runs from before there was a threshold
             del reward["correct_at"]
+    tree["rollout"]["stop"] = list(recipe.rollout.stop_strings)
     tree["rollout"] |= UNTRUNCATED  # as in runs from when these were options
     if recipe.chat == ChatConfig():  # as in runs from before there was such a section
         del tree["chat"]
-    code = reward_code(reward.name for reward in recipe.reward)
+    code = reward_code(reward.name for reward in recipe.rewards)
     return {
         "recipe": tree,
         "data": task.fingerprint(),

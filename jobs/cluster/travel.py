@@ -43,7 +43,7 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.model.name not in PACKAGED and _is_relative(recipe.model.name):
         yield f"model.name = {recipe.model.name!r}", recipe.model.name
     yield from _task_paths(recipe.task.model_dump(mode="json"), "task")
-    for reward in recipe.reward:
+    for reward in recipe.rewards:
         module = reward.name.partition(":")[0] if ":" in reward.name else ""
         file = Path(*(module or reward.name.rpartition(".")[0]).split("."))
         for place in (file.with_suffix(".py"), file / "__init__.py") if file.name else ():

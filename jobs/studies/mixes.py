@@ -86,7 +86,7 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict
     sampling = greedy_sampling(inputs.recipe.rollout)
     found, split = {}, {}
     with (
-        closing(build_scorer(inputs.recipe.reward)) as scorer,
+        closing(build_scorer(inputs.recipe.rewards)) as scorer,
         holding(experts, inputs.spec, inputs.base) as fleet,
     ):
         for way in ("prompt", "classifier")[: 1 + bool(classifier)]:

@@ -88,14 +88,14 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     task = yield from opened("task", lambda: _whole(builders.task(recipe.task)))
     if task is not None:
         yield ok("task", _sizes(task))
-    scorer = yield from opened("reward", lambda: builders.scorer(recipe.reward))
+    scorer = yield from opened("reward", lambda: builders.scorer(recipe.rewards))
     if prompter is not None and task is not None:
         yield from guarded("prompts", _prompt_checks(recipe, base, task, prompter))
     if task is not None:
         yield from guarded("gold answers in prompts", check_leak(task))
     if scorer is not None and task is not None:
         yield from guarded("reward", check_reward(task.split("train"), scorer))
-        if any(runs_programs(reward.name) for reward in recipe.reward):
+        if any(runs_programs(reward.name) for reward in recipe.rewards):
             yield from guarded("modules", check_programs(task.split("train")))
     if prompter is not None and task is not None:
         found = Opened(base, prompter, task, scorer, look)

@@ -75,7 +75,7 @@ def check_tags(tokenizer: Any, recipe: Recipe) -> Iterator[Check]:
 
     As with TRL. Models that write such tags hold them as ordinary added tokens, so that they stay.
     """
-    options = str([reward.options for reward in recipe.reward])
+    options = str([reward.options for reward in recipe.rewards])
     roles = {n for n in tokenizer.special_tokens_map.values() if isinstance(n, str)}
     special = special_tokens(tokenizer)
     if hidden := [n for n in special if n in TAGS or (n in options and n not in roles)]:

@@ -128,7 +128,7 @@ def readings(
 def ends(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter) -> AnswerEnds:
     """What ends an answer of this recipe, as the engines are told."""
     tokenizer, problem = prompter.tokenizer, task.split("train")[0]
-    stops = read_stops(tokenizer, recipe.rollout.stop)
+    stops = read_stops(tokenizer, recipe.rollout.stop_strings)
     others = [id for id in stops.token_ids if id not in base.eos_ids]
     tokens = pieces(tokenizer, [*sorted(base.eos_ids), *others])
     written = None

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from rlpeft.recipe.by_type import ByType
 from rlpeft.recipe.run import (
+    DEFAULT_REWARDS,
     AdapterConfig,
     ChatConfig,
     EngineSpec,
@@ -55,7 +56,8 @@ class AdaptRecipe(Section):
         default={}, validate_default=True
     )
     rollout: RolloutConfig = RolloutConfig()
-    reward: tuple[RewardConfig, ...] = (RewardConfig(),)
+    reward: tuple[RewardConfig, ...] | None = None
+    """`math` alone if absent; rows of your own must name theirs."""
     resources: ResourceConfig = ResourceConfig()
     """Read by the CEM service alone."""
     seed: Seed = 0
@@ -63,8 +65,13 @@ class AdaptRecipe(Section):
 
     @model_validator(mode="after")
     def _names_its_reward(self) -> Self:
-        require_reward(self, self.task)
+        require_reward(self.reward, self.task)
         return self
+
+    @property
+    def rewards(self) -> tuple[RewardConfig, ...]:
+        """What judges completions."""
+        return DEFAULT_REWARDS if self.reward is None else self.reward
 
     def engine(self, adapter: AdapterConfig) -> EngineSpec:
         """What the engines of its experts are built from.

@@ -96,8 +96,8 @@ class RolloutConfig(Section):
     """New tokens a completion may have."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Sampling temperature in training. Evaluation is greedy unless it says otherwise."""
-    stop: StopStrings = ()
-    """Strings that end a completion. `rlpeft evaluate` takes the expert's where this is absent."""
+    stop: StopStrings | None = None
+    """Strings that end a completion; if absent none, and in `rlpeft evaluate` the expert's own."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Sequences generated at once; if absent, 256 in `hf`, and vLLM's own choice in `vllm`."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -137,6 +137,11 @@ class RolloutConfig(Section):
                     f"rollout.options.{name} must not be set: {decided_by} decides it. Set that."
                 )
         return self
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """Strings that end a completion, none where the section gives none."""
+        return self.stop or ()
 
     def for_experts(self, number: int) -> RolloutConfig:
         """The section of engines in which so many experts share a batch, unless it says how many.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -50,6 +51,8 @@ LISTS = {"reward": "[{ name = 'math' }], or a section [[reward]] in double brack
 
 OWN_ROWS = ("jsonl", "hub")
 """Tasks of the user's own rows: which reward judges them, nobody else can know."""
+
+DEFAULT_REWARDS = (RewardConfig(),)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -191,7 +194,8 @@ class Recipe(Section):
     chat: ChatConfig = ChatConfig()
     adapter: AdapterConfig = SvfAdapter()
     rollout: RolloutConfig = RolloutConfig()
-    reward: tuple[RewardConfig, ...] = (RewardConfig(),)
+    reward: tuple[RewardConfig, ...] | None = None
+    """`math` alone if absent; rows of your own must name theirs."""
     loss: LossConfig = LossConfig()
     learner: LearnerConfig = LearnerConfig()
     train: TrainConfig = TrainConfig()
@@ -205,6 +209,11 @@ class Recipe(Section):
         return EngineSpec(
             model=self.model, adapter=self.adapter, rollout=self.rollout, seed=self.train.seed
         )
+
+    @property
+    def rewards(self) -> tuple[RewardConfig, ...]:
+        """What judges completions."""
+        return DEFAULT_REWARDS if self.reward is None else self.reward
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -224,24 +233,24 @@ class Recipe(Section):
                 "resources.reward_gpus are given to reward actors, and resources.reward_workers is "
                 "0. Raise it; without actors, rewards see the GPUs of the driver."
             )
-        if not self.reward:
-            raise ValueError("reward must list at least one reward, got none.")
-        if not any(reward.weight for reward in self.reward):
+        require_reward(self.reward, self.task)
+        if not any(reward.weight for reward in self.rewards):
             raise ValueError(
                 "one reward at least must have a weight other than 0, all have 0: every completion "
                 "would be worth the same."
             )
-        require_reward(self, self.task)
         return self
 
 
-def require_reward(recipe: Section, task: TaskConfig) -> None:
-    """Refuse the default reward for rows of the user's own.
+def require_reward(given: Sequence[RewardConfig] | None, task: TaskConfig) -> None:
+    """Refuse an empty list of rewards, and none where rows are the user's own.
 
     Raises:
-        ValueError: the recipe names none.
+        ValueError: says what to write.
     """
-    if task.name in OWN_ROWS and "reward" not in recipe.model_fields_set:
+    if given is not None and not given:
+        raise ValueError("reward must list at least one reward, got none.")
+    if given is None and task.name in OWN_ROWS:
         raise ValueError(f"reward must be given for rows of your own.{MISSING['reward']}")
 
 

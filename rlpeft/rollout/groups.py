@@ -19,7 +19,7 @@ def rollout_seed(seed: int, request: str, member: int) -> int:
 
 def training_sampling(rollout: RolloutConfig) -> Sampling:
     """How training completions are drawn."""
-    return Sampling(rollout.max_tokens, temperature=rollout.temperature, stop=rollout.stop)
+    return Sampling(rollout.max_tokens, temperature=rollout.temperature, stop=rollout.stop_strings)
 
 
 def greedy_sampling(rollout: RolloutConfig) -> Sampling:

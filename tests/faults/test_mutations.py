@@ -164,7 +164,7 @@ def prepare(path):
     recipe = load_recipe(path)
     base, task = BaseModel.open(recipe.model.name), load_task(recipe.task)
     prompter = build_prompter(base, recipe.chat, recipe.rollout)
-    scorer = build_scorer(recipe.reward)
+    scorer = build_scorer(recipe.rewards)
     try:
         check_inputs(base, recipe.task, task, prompter, scorer)
     finally:

@@ -80,6 +80,15 @@ def test_runs_from_when_truncation_was_an_option_go_on(quick, tiny):
     assert (rollout["top_p"], rollout["top_k"]) == (1.0, 0)
 
 
+def test_a_run_goes_on_whether_its_recipe_says_what_is_meant_or_leaves_it_absent(quick, tiny):
+    task, tree = ProblemSet("given", {"train": (Problem("p", "1"),)}), quick().model_dump()
+    said, absent = (
+        Recipe.model_validate(tree | {"reward": reward, "rollout": {"stop": stop}})
+        for reward, stop in (([{"name": "math"}], []), (None, None))
+    )
+    assert fingerprint(said, tiny, task) == fingerprint(absent, tiny, task)
+
+
 def test_arguments_that_are_ours_are_refused():
     tree = {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
     with pytest.raises(ValueError, match="tokenize are ours"):

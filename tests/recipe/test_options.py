@@ -54,7 +54,7 @@ def test_the_listing_has_every_field_of_every_section():
         (
             one("rollout", "stop"),
             "array of string",
-            "[]",
+            "",
             "32 items at most, each 1 or more letters, 1024 letters at most",
         ),
     ],
