@@ -104,11 +104,11 @@ def evaluate_expert(
     expert = load_expert(folder, base_digest=base.digest)
     tell_other_prompts({str(folder): expert.card}, base, recipe.chat)
     recipe = _of_expert(recipe, expert.card)
-    only = None if _may_be_trained_on(recipe.task, expert.card.task) else split
+    only = None if may_be_trained_on(recipe.task, expert.card.task) else split
     task = load_task(recipe.task, only=only)
     prompter = build_prompter(base, recipe.chat, recipe.rollout)
     check = partial(check_inputs, base, recipe.task, task, prompter, splits=(split,))
-    problems, ray = _first(task, split, num), address is not None
+    problems, ray = first_problems(task, split, num), address is not None
     with (
         loaded_scorer(recipe, ray=ray, check=check) as scorer,
         open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
@@ -168,7 +168,7 @@ def _refuse_unread(overrides: Sequence[str]) -> None:
                 )
 
 
-def _may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
+def may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
     """Whether these may be the rows that the expert was trained on, of which it saw a part.
 
     Then they are divided as they were in training. A path is compared by its last part: a run may
@@ -203,7 +203,7 @@ def _of_expert(recipe: Recipe, card: ExpertCard) -> Recipe:
     return recipe.model_copy(update={"adapter": adapter_of(card), "rollout": rollout})
 
 
-def _first(task: Task, split: Split, num: int | None) -> Sequence[Problem]:
+def first_problems(task: Task, split: Split, num: int | None) -> Sequence[Problem]:
     problems = task.split(split)
     if num is not None and num > len(problems):
         raise DataError(

@@ -34,6 +34,7 @@ class BuiltIn:
         after_thinking: whether the answer is looked for behind a completion's thinking.
         form: how a completion states a right answer; `{}` stands for the gold answer.
         programs: whether completions are programs, which run in the sandbox.
+        compares_answers: whether a gold answer may be any answer that it finds in a completion.
     """
 
     verify: str = ""
@@ -44,6 +45,7 @@ class BuiltIn:
     after_thinking: bool = False
     form: str = "Thinking it through step by step, the answer is $\\boxed{{{}}}$."
     programs: bool = False
+    compares_answers: bool = False
 
 
 REWARDS: dict[str, BuiltIn] = {
@@ -51,15 +53,25 @@ REWARDS: dict[str, BuiltIn] = {
         "rewards.math.verifier:verify_math",
         batch="rewards.math.verifier:verify_math_batch",
         after_thinking=True,
+        compares_answers=True,
     ),
     "gsm8k_legacy": BuiltIn("rewards.math.legacy:verify_gsm8k_legacy", form="#### {}"),
     "choice": BuiltIn(
-        "rewards.text.choice:verify_choice", after_thinking=True, form="So the answer is ({})."
+        "rewards.text.choice:verify_choice",
+        after_thinking=True,
+        form="So the answer is ({}).",
+        compares_answers=True,
     ),
     "label": BuiltIn(
-        "rewards.text.label:verify_label", gold_types=LETTERS, after_thinking=True, form="Label: {}"
+        "rewards.text.label:verify_label",
+        gold_types=LETTERS,
+        after_thinking=True,
+        form="Label: {}",
+        compares_answers=True,
     ),
-    "exact": BuiltIn("rewards.text.formats:verify_exact", gold_types=LETTERS, form="{}"),
+    "exact": BuiltIn(
+        "rewards.text.formats:verify_exact", gold_types=LETTERS, form="{}", compares_answers=True
+    ),
     "regex": BuiltIn(
         "rewards.text.formats:verify_regex", batch="rewards.text.formats:verify_regex_batch"
     ),

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.options import Overrides
+from jobs.cli.options import AsJson, Overrides, folder_to_write
+from jobs.cluster.attend import go_on_attended
 from jobs.cluster.ending import quiet_libraries
+from rlpeft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jobs.evaluation.asked import Samples
+    from rlpeft.recipe.run import Recipe
 
 
 class SplitName(StrEnum):
@@ -21,35 +30,116 @@ class SplitName(StrEnum):
     TEST = "test"
 
 
+Experts = Annotated[list[Path], typer.Argument(metavar="EXPERT…", help="Expert folders.")]
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipe", help="Recipe to evaluate by; may be repeated. Default: those of their runs."
+    ),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", help="Another task than the recipe's; may be repeated."),
+]
+Number = Annotated[int | None, typer.Option(min=1, help="How many problems of each task, at most.")]
+Temperature = Annotated[
+    float, typer.Option(min=0, help="Of the answers. 0 is greedy; 1 is the policy itself.")
+]
+Ks = Annotated[
+    list[int] | None,
+    typer.Option("--k", help="For pass@k; may be repeated. Default: the number of samples."),
+]
+DrawSeed = Annotated[int | None, typer.Option(min=0, help="Of the draws. Default: 0.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        callback=folder_to_write,
+        help="Keep every completion, figures and picture here; what is unfinished continues.",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: this process."),
+]
+
+
 def evaluate(
-    expert: Annotated[Path, typer.Argument(help="Expert folder.")],
-    recipe: Annotated[
-        str | None, typer.Option(help="Recipe to evaluate by. Default: that of its run.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="Another task than the recipe's.")] = None,
+    experts: Experts,
+    recipes: Recipes = None,
+    tasks: Tasks = None,
     overrides: Overrides = None,
     split: Annotated[SplitName, typer.Option(help="Which problems.")] = SplitName.TEST,
-    num: Annotated[int | None, typer.Option(min=1, help="How many problems at most.")] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: this process."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    num: Number = None,
+    samples: Annotated[int, typer.Option(min=1, help="Answers to each problem.")] = 1,
+    temperature: Temperature = 0.0,
+    ks: Ks = None,
+    seed: DrawSeed = None,
+    out: Out = None,
+    address: RayAddress = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare an expert with its base model on the same problems."""
+    """Compare experts with their base model on the same problems.
+
+    One expert on one task, one greedy answer a problem: the accuracies of both. Several experts
+    or tasks share engines and batches: every expert answers every task. With --samples n and
+    --temperature t also pass@k and the majority's answer. Intervals take a problem as the unit,
+    however many samples it has; differences from the base are paired by problem.
+
+    Ctrl-C, then the same command with its --out, goes on.
+    """
+    from jobs.evaluation.asked import Samples
+
+    if seed is not None and not temperature:
+        raise ConfigError(f"--seed is of draws, and greedy answers have none, got {seed}.")
+    drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num)
+    plain = len(experts) == 1 and max(len(recipes or ()), len(tasks or ())) <= 1
+    if plain and out is None and samples == 1 and not temperature and not ks:
+        recipe = recipes[0] if recipes else None
+        task = tasks[0] if tasks else None
+        _one(experts[0], recipe, task, overrides or (), drawn, address, as_json)
+    else:
+        if address is not None:
+            go_on_attended()
+        named = _exams(experts, recipes or [None], tasks or [None], overrides or ())
+        _several(experts, named, drawn, out, address, as_json)
+
+
+def _exams(
+    experts: Sequence[Path],
+    recipes: Sequence[str | None],
+    tasks: Sequence[str | None],
+    overrides: Sequence[str],
+) -> list[Recipe]:
+    """Every recipe that is named, or that of every expert's run, with every task that is named."""
+    from jobs.evaluate import recipe_for
+
+    whose = experts if None in recipes else experts[:1]
+    return [
+        recipe_for(folder, recipe, task, overrides)
+        for folder in whose
+        for recipe in recipes
+        for task in tasks
+    ]
+
+
+def _one(
+    expert: Path,
+    recipe: str | None,
+    task: str | None,
+    overrides: Sequence[str],
+    drawn: Samples,
+    address: str | None,
+    as_json: bool,
+) -> None:
+    """One expert on one task."""
     from rich.console import Console
 
     from jobs.cli.console import accuracy_table, compared
     from jobs.evaluate import evaluate_expert, recipe_for
 
     quiet_libraries()
-    found = evaluate_expert(
-        expert,
-        recipe_for(expert, recipe, task, overrides or ()),
-        split=split.value,
-        num=num,
-        address=address,
-    )
+    chosen = recipe_for(expert, recipe, task, overrides)
+    found = evaluate_expert(expert, chosen, split=drawn.split, num=drawn.num, address=address)
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -58,3 +148,42 @@ def evaluate(
     title = f"{found['task']}, {found['split']} problems"
     Console().print(accuracy_table({"base": base, "expert": own}, title=title))
     typer.echo(compared(base, own))
+
+
+def _several(
+    experts: Sequence[Path],
+    recipes: Sequence[Recipe],
+    drawn: Samples,
+    out: Path | None,
+    address: str | None,
+    as_json: bool,
+) -> None:
+    """Several experts, tasks or samples."""
+    from rich.console import Console
+
+    from jobs.cli.survey import survey_shown, survey_tables
+    from jobs.evaluation.asked import open_survey
+    from jobs.evaluation.run import evaluate_survey
+
+    quiet_libraries()
+    with (
+        _folder(out) as folder,
+        open_survey(experts, recipes, drawn, pins=folder) as survey,
+        survey_shown(out) as on_batch,
+    ):
+        found = evaluate_survey(survey, folder, address=address, on_batch=on_batch)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for shown in survey_tables(found):
+        Console().print(shown)
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    """Where completions are kept: nowhere for longer than this command, if none is given."""
+    if out is not None:
+        yield out
+        return
+    with TemporaryDirectory(prefix="rlpeft-evaluate-") as folder:
+        yield Path(folder)

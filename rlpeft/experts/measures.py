@@ -146,8 +146,12 @@ def confusion_of(groups: Sequence[ScoredGroup], labels: Sequence[str]) -> dict[s
     return counts
 
 
-def wilson_interval(correct: int, total: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927)."""
+def wilson_interval(correct: float, total: float, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927).
+
+    Args:
+        total: a whole number, or what a sample of another design is worth in independent draws.
+    """
     if total == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf((1 + level) / 2)

@@ -197,3 +197,25 @@ def test_evaluate_compares_expert_and_base_on_the_same_problems(finished):
     found = json.loads(result.stdout)
     assert found["accuracy"]["total"] == found["base_accuracy"]["total"] == 3
     assert found["split"] == "test"
+
+
+def test_several_samples_are_figured_and_kept_where_it_is_said(finished, tmp_path):
+    arguments = ("--samples", 4, "--temperature", 1, "--k", 2, "--out", tmp_path / "out")
+    found = evaluated(finished, *arguments)
+    (task,) = found["tasks"].values()
+    assert task["metrics"] == ["avg@4", "pass@2", "maj@4"]
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--samples", 4, "--temperature", 1, "--k", 5), "between 1 and the 4 --samples"),
+        (("--samples", 4), "--temperature must be above 0"),
+        (("--seed", 3), "greedy answers have none"),
+        (("--out", "run"), "was started by `rlpeft train`"),
+    ],
+)
+def test_an_evaluation_that_means_nothing_is_refused(refused, finished, arguments, said):
+    given = [finished / "run" if word == "run" else word for word in arguments]
+    assert said in refused("evaluate", finished / "run" / "expert", *given)

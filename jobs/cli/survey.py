@@ -1,0 +1,106 @@
+"""What a person sees of an evaluation of several: how far it is, and a table for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from jobs.cli.console import INTERRUPTED
+from jobs.cli.terminal import near_path
+from rlpeft.typed import this_command
+
+BESIDE = 2
+"""Metrics beside the leading one and its interval; more of them stand in a table below."""
+
+
+@contextmanager
+def survey_shown(out: Path | None) -> Iterator[Callable[[int, int], None]]:
+    """A line of progress on the error stream; after Ctrl-C, how to go on."""
+    console = Console(stderr=True)
+    columns = TextColumn("batch"), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=None)
+
+        def told(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        try:
+            yield told
+        except KeyboardInterrupt:
+            progress.stop()
+            kept = f"to go on from the last batch: {this_command()}"
+            line = kept if out is not None else "nothing was kept: --out DIR keeps what is answered"
+            console.print(f"stopped; {line}", markup=False, highlight=False, soft_wrap=True)
+            raise SystemExit(INTERRUPTED) from None
+
+
+def survey_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Tables for each task, and what holds of all."""
+    for name, task in found["tasks"].items():
+        yield _leading_table(name, task, found)
+        if more := task["metrics"][1 + BESIDE :]:
+            yield _further_table(task, more)
+    yield Text(_notes(found))
+
+
+def _leading_table(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
+    lead, *others = task["metrics"][: 1 + BESIDE]
+    number = found["samples"]
+    drawn = f", {number} samples at temperature {found['temperature']:g}" if number > 1 else ""
+    title = f"{near_path(name)}: {task['problems']} {found['split']} problems{drawn}"
+    table = _table([lead, "95 % interval", *others, "against base"], title=title)
+    for who, row in task["results"].items():
+        own = row[lead]
+        interval = f"{_shown(own['low'], task)} to {_shown(own['high'], task)}"
+        figures = [_shown(row[metric]["value"], task) for metric in (lead, *others)]
+        table.add_row(near_path(who), figures[0], interval, *figures[1:], _beside(row, task))
+    return table
+
+
+def _further_table(task: Mapping[str, Any], metrics: Sequence[str]) -> Table:
+    table = _table(metrics)
+    for who, row in task["results"].items():
+        table.add_row(near_path(who), *(_shown(row[each]["value"], task) for each in metrics))
+    return table
+
+
+def _table(headings: Sequence[str], title: str | None = None) -> Table:
+    above = None if title is None else Text(title, style="bold")
+    table = Table(title=above, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _beside(row: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    if "against_base" not in row:
+        return ""
+    value, low, high = (_shown(row["against_base"][k], task, "+") for k in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _shown(value: float, task: Mapping[str, Any], sign: str = "") -> str:
+    return format(100 * value, f"{sign}.1f") if task["judged"] else format(value, f"{sign}.3f")
+
+
+def _notes(found: Mapping[str, Any]) -> str:
+    """What the tables do not say of themselves."""
+    lines = []
+    if any(task["judged"] for task in found["tasks"].values()):
+        lines.append("Accuracies are in percent.")
+    lines.append("Each problem counts once; differences are paired by problem.")
+    if (number := found["comparisons"]) > 1:
+        lines.append(f"The intervals of all {number} differences hold together at 95 %.")
+    if found["samples"] > 1:
+        said = {task["majority"] for task in found["tasks"].values() if task["judged"]}
+        lines += [f"maj@{found['samples']}: {each}." for each in sorted(said)]
+    return "\n".join(lines)

@@ -1,0 +1,109 @@
+"""Figures of several samples a problem, with intervals that know that these are not independent.
+
+A problem is the unit: whatever is reported is a mean over problems of one value each, and samples
+of one problem are never counted as further evidence of the others.
+
+P problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import comb
+from statistics import NormalDist, StatisticsError, correlation, fmean, pvariance, stdev
+
+from rlpeft.experts.measures import LEVEL, wilson_interval
+from rlpeft.recipe.adapter import Section
+
+
+class Estimate(Section):
+    """A figure with its interval."""
+
+    value: float
+    """Mean over problems."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+    problems: int
+    """Problems that it is a mean over."""
+
+
+def pass_at_k(correct: int, total: int, k: int) -> float:
+    """Probability that one of k samples is correct, from `total` of which `correct` are.
+
+    The unbiased 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1), in whole
+    numbers up to the last division.
+
+    >>> pass_at_k(1, 4, 2)
+    0.5
+    """
+    return 1 - comb(total - correct, k) / comb(total, k)
+
+
+def share_estimate(values_P: Sequence[float], *, draws: float, level: float = LEVEL) -> Estimate:
+    """The mean of shares between 0 and 1, one a problem.
+
+    Wilson's interval of as many independent draws as the spread between problems amounts to,
+    n = p(1 - p) / (s² / P), as surveys of clusters do (E. L. Korn and B. I. Graubard, Survey
+    Methodology 24, 1998, with Wilson's in the place of Clopper's and Pearson's). Of one answer a
+    problem n is P, and this is the interval of a plain accuracy.
+
+    Args:
+        values_P: at least one.
+        draws: the most that n may be: independent answers a problem times problems.
+    """
+    value, count = fmean(values_P), len(values_P)
+    variance = pvariance(values_P)
+    if value in (0.0, 1.0):  # no spread is known of at all: problems alone are evidence
+        worth = float(count)
+    else:
+        worth = min(draws, value * (1 - value) * count / variance) if variance else draws
+    low, high = wilson_interval(value * worth, worth, level)
+    return Estimate(value=value, low=low, high=high, problems=count)
+
+
+def mean_estimate(values_P: Sequence[float], *, level: float = LEVEL) -> Estimate:
+    """The mean of scores without bounds, one a problem, with a normal interval."""
+    value, z = fmean(values_P), NormalDist().inv_cdf((1 + level) / 2)
+    half = z * stdev(values_P) / len(values_P) ** 0.5 if len(values_P) > 1 else 0.0
+    return Estimate(value=value, low=value - half, high=value + half, problems=len(values_P))
+
+
+def difference(
+    ours_P: Sequence[float], theirs_P: Sequence[float], ours: Estimate, theirs: Estimate
+) -> Estimate:
+    """Ours less theirs on the same problems, paired by problem.
+
+    Recovered from both intervals and the correlation r between problems (G. Y. Zou and A. Donner,
+    Statistics in Medicine 27, 2008, eq. 4; for one answer a problem this is method 10 of
+    R. G. Newcombe, Statistics in Medicine 17, 1998, without its correction of r). Unlike an
+    interval made of the differences it has a width where all differ alike.
+
+    Args:
+        ours, theirs: of these very values; the difference has their level.
+    """
+    r, gap = _correlation(ours_P, theirs_P), ours.value - theirs.value
+    down = _recovered(ours.value - ours.low, theirs.high - theirs.value, r)
+    up = _recovered(ours.high - ours.value, theirs.value - theirs.low, r)
+    return Estimate(value=gap, low=gap - down, high=gap + up, problems=len(ours_P))
+
+
+def corrected_level(number: int, level: float = LEVEL) -> float:
+    """Level of each of so many intervals that all hold together with at least `level`.
+
+    Bonferroni's: it needs no assumption of how they depend on each other.
+    """
+    return 1 - (1 - level) / number
+
+
+def _recovered(ours: float, theirs: float, r: float) -> float:
+    return float(max(0.0, ours * ours - 2 * r * ours * theirs + theirs * theirs) ** 0.5)
+
+
+def _correlation(ours_P: Sequence[float], theirs_P: Sequence[float]) -> float:
+    """Pearson's; 0 where one of them is the same for all problems."""
+    try:
+        return correlation(ours_P, theirs_P)
+    except StatisticsError:
+        return 0.0

@@ -1,0 +1,51 @@
+"""The picture of an evaluation: every policy on every task, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from rlpeft.report.charts import BLUE, FAINT, STYLE, WIDE, save_svg
+
+MOST_PANELS = 3
+"""Tasks side by side; more of them go below."""
+
+
+def draw_survey(summary: Mapping[str, Any], path: Path) -> None:
+    """Draw the leading metric of `summary.json`, a panel for each task, the base in grey."""
+    tasks = summary["tasks"]
+    columns = min(len(tasks), MOST_PANELS)
+    rows = -(-len(tasks) // columns)
+    names = [*next(iter(tasks.values()))["results"]]
+    size = (WIDE[0] * (0.2 + 0.8 * columns / MOST_PANELS), rows * (0.9 + 0.28 * len(names)))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+        for axes, (task, found) in zip(panels, tasks.items(), strict=False):
+            _draw_panel(axes, task, found, names)
+        for axes in panels[len(tasks) :]:
+            axes.set_axis_off()
+        save_svg(figure, path)
+
+
+def _draw_panel(axes: Axes, task: str, found: Mapping[str, Any], names: list[str]) -> None:
+    metric = found["metrics"][0]
+    for row, name in enumerate(names):
+        each = found["results"][name][metric]
+        colour = BLUE if "against_base" in found["results"][name] else FAINT
+        axes.plot([each["low"], each["high"]], [row, row], color=colour, linewidth=1.4)
+        axes.plot(each["value"], row, "o", color=colour, markersize=5)
+    axes.set_title(task, fontsize=9, loc="left", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(metric)
+    if found["judged"]:
+        axes.set_xlim(-0.02, 1.02)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

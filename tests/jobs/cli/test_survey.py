@@ -1,0 +1,39 @@
+"""The tables of an evaluation fit a terminal of 80 columns."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from jobs.cli.survey import survey_tables
+
+ESTIMATE = {"value": 1.0, "low": 0.99999, "high": 1.0, "problems": 500}
+CHANGE = {"value": -1.0, "low": -1.0, "high": -0.987, "problems": 500}
+
+
+def shown(metrics, judged=True):
+    row = dict.fromkeys(metrics, ESTIMATE)
+    task = {
+        "problems": 500,
+        "judged": judged,
+        "metrics": list(metrics),
+        "majority": "answers are one where reward 'math' says so",
+        "results": {"base": row, "a-long-name": row | {"against_base": CHANGE}},
+    }
+    found = {"split": "test", "samples": 16, "temperature": 0.7, "comparisons": 12}
+    out = io.StringIO()
+    for each in survey_tables(found | {"tasks": {"arithmetic": task}}):
+        Console(file=out, width=80).print(each)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_every_figure_is_whole_within_80_columns(judged):
+    metrics = ("avg@16", "pass@1", "pass@4", "pass@8", "pass@16", "maj@16")[: 6 if judged else 1]
+    text = shown(metrics, judged)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for metric in metrics:
+        assert metric in text
+    assert "-100.0 (-100.0 to -98.7)" in text or not judged
+    assert "all 12 differences hold together at 95 %" in text
