@@ -30,7 +30,8 @@ from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.rollout import ENGINES, UNTRUNCATED
+from rlpeft.recipe.engines import ENGINES
+from rlpeft.recipe.rollout import UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history

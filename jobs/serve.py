@@ -12,7 +12,7 @@ from rlpeft.build import build_engine, chat_form
 from rlpeft.choose.strategies import Question, make_question
 from rlpeft.errors import ConfigError
 from rlpeft.experts.mixture import BASE, ExpertSet
-from rlpeft.recipe.rollout import ENGINES
+from rlpeft.recipe.engines import ENGINES
 from rlpeft.rollout.vllm.build import needs_vllm
 from rlpeft.tokens.chat import Talk
 from rlpeft.tokens.prompts import decode_prompt, encode_prompt

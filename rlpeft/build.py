@@ -20,7 +20,8 @@ from rlpeft.experts.files import ExpertCard
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
 from rlpeft.models.load import require_embedded
-from rlpeft.recipe.rollout import ENGINES, UNTRUNCATED
+from rlpeft.recipe.engines import ENGINES
+from rlpeft.recipe.rollout import UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code

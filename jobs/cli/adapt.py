@@ -11,7 +11,6 @@ import typer
 
 from jobs.cli.options import Overrides, folder_to_write
 from jobs.cluster.ending import quiet_libraries
-from jobs.cluster.travel import run_folder
 
 Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
 
@@ -39,6 +38,7 @@ def adapt(
     """
     from jobs.adapt import run
     from jobs.cli.console import run_shown
+    from jobs.cluster.travel import run_folder
     from jobs.recipes import read_adapt_recipe
     from rlpeft.search.few_shot import total_iterations
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from jobs.cli.options import Overrides, folder_to_write
-from jobs.recipes import read_adapt_recipe, read_recipe
 from rlpeft.files import write_json
 
 app = typer.Typer(help="Compare methods over several seeds.", no_args_is_help=True)
@@ -37,6 +36,7 @@ def adapters(
 ) -> None:
     """Compare LoRA, DoRA, HypLoRA and MoSLoRA at equal rank, alphas tuned; print the table."""
     from jobs.cluster.ending import quiet_libraries
+    from jobs.recipes import read_recipe
     from jobs.studies.adapters import RATIOS, compare, table, train_one
 
     quiet_libraries()
@@ -70,6 +70,7 @@ def mixes(
 ) -> None:
     """Compare every way to choose among experts for an unseen task; print the table."""
     from jobs.cluster.ending import quiet_libraries
+    from jobs.recipes import read_adapt_recipe
     from jobs.studies.mixes import compare, markdown
 
     quiet_libraries()

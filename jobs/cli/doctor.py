@@ -12,8 +12,6 @@ from rich.console import Console, RenderableType
 
 from jobs.cli.examined import examined
 from jobs.cli.options import Overrides
-from jobs.cli.readings import print_readings
-from jobs.recipes import read_recipe
 
 if TYPE_CHECKING:
     from rlpeft.doctor.row import Check
@@ -35,11 +33,13 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Look for what would stop a run or spoil it, before any long work; exit 1 if it is there."""
-    found = read_recipe(recipe, overrides or ())
+    from jobs.cli.readings import print_readings
     from jobs.cluster.ending import quiet_libraries
+    from jobs.recipes import read_recipe
     from rlpeft.doctor.examine import examine
     from rlpeft.doctor.reading import Look, as_tree
 
+    found = read_recipe(recipe, overrides or ())
     quiet_libraries()
     checks, look = [], Look(prompts) if prompts else None
     with Console(stderr=True).status("examining the recipe") as status:

@@ -9,7 +9,7 @@ import typer
 
 from rlpeft.errors import ConfigError
 from rlpeft.files import check_place
-from rlpeft.recipe.rollout import ENGINES
+from rlpeft.recipe.engines import ENGINES
 
 Overrides = Annotated[
     list[str] | None,

@@ -10,8 +10,6 @@ import typer
 
 from jobs.cli.options import Overrides, folder_to_write
 from jobs.cluster.ending import quiet_libraries
-from jobs.cluster.travel import run_folder
-from rlpeft.models.folder import resolve_model
 
 
 def sft(
@@ -35,7 +33,9 @@ def sft(
 
     Batch, steps and optimizer are train.prompts_per_step, train.steps and the learner section.
     """
+    from jobs.cluster.travel import run_folder
     from jobs.recipes import read_recipe
+    from rlpeft.models.folder import resolve_model
 
     found = read_recipe(recipe, overrides or ())
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long

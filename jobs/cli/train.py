@@ -12,10 +12,7 @@ import typer
 from jobs.cli.options import Overrides, folder_to_write
 from jobs.cluster.attend import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
-from jobs.cluster.travel import run_folder
-from jobs.recipes import read_recipe
 from rlpeft.errors import ConfigError
-from rlpeft.models.folder import resolve_model
 
 
 def train(
@@ -36,6 +33,10 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Train an expert by reinforcement learning, then test it against its base model."""
+    from jobs.cluster.travel import run_folder
+    from jobs.recipes import read_recipe
+    from rlpeft.models.folder import resolve_model
+
     found = read_recipe(recipe, overrides or ())
     if local and address is not None:
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")

@@ -1,51 +1,18 @@
 """The `[rollout]` section of a recipe: how completions are generated, and by which engine.
 
-An engine is a folder of its own, and one line of `ENGINES`. The string under each field is its
-documentation.
+The string under each field is its documentation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from rlpeft.recipe.adapter import Section
+from rlpeft.recipe.engines import ENGINES
 from rlpeft.suggest import did_you_mean
 from rlpeft.types import LONGEST_STOP, MOST_STOPS
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What must be known of a kind of engine before one is built; its code is imported only then.
-
-    Attributes:
-        build: import path of (`EngineSpec`, `BaseModel`) -> `rlpeft.rollout.engine.RolloutEngine`.
-        takes_options: whether it reads `rollout.options`.
-        expert_slots: the option that says how many experts may share a batch; `None`: any number.
-        needs_factors: whether experts must name the factors of the base model's weights.
-        is_served: whether `rlpeft serve` runs it itself; the others answer in the place of vLLM.
-    """
-
-    build: str
-    takes_options: bool = False
-    expert_slots: str | None = None
-    needs_factors: bool = False
-    is_served: bool = False
-
-
-ENGINES = {
-    "hf": Engine("rlpeft.rollout.hf.build:build"),
-    "vllm": Engine(
-        "rlpeft.rollout.vllm.build:build",
-        takes_options=True,
-        expert_slots="max_experts",
-        needs_factors=True,
-        is_served=True,
-    ),
-}
-"""Each engine by its `rollout.engine`."""
 
 
 def _known(engine: str) -> str:

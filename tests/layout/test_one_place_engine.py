@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.train import run
 from rlpeft.recipe import rollout
-from rlpeft.recipe.rollout import ENGINES, Engine
+from rlpeft.recipe.engines import ENGINES, Engine
 
 FOLDER = '''
 """An engine that answers as transformers does, and counts what it is asked."""

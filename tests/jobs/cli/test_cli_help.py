@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -31,3 +33,13 @@ def test_help_fills_the_lines_of_a_narrow_terminal_and_no_more(command: tuple[st
         if line and following and not {line[0], following[0]} & {*BOX}:
             word = following.split()[0]
             assert len(line) + 1 + len(word) >= WIDTH - 1, f"{word!r} fits behind {line!r}"
+
+
+def test_help_is_shown_before_any_library_is_loaded_that_only_work_needs() -> None:
+    heavy = "{'pydantic', 'numpy', 'yaml', 'datasets', 'pyarrow', 'transformers', 'torch', 'ray'}"
+    code = (
+        "import sys; sys.argv = ['rlpeft', '--help']\nfrom jobs.cli import main\n"
+        f"try: main()\nexcept SystemExit: sys.exit(str({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "set()"
