@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.cli.options import Overrides, folder_to_write
+from jobs.cli.options import Overrides, RecipeName, folder_to_write
 from jobs.cluster.ending import quiet_libraries
 
 Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
 
 
 def adapt(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
     light: Light = False,
     out: Annotated[

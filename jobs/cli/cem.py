@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.adapt import Light, all_overrides, print_summary
-from jobs.cli.options import AsJson, Overrides
+from jobs.cli.options import AsJson, Overrides, RecipeName
 from jobs.cluster.attend import go_on_attended
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.typed import program
@@ -35,7 +35,7 @@ def attended() -> None:
 
 @app.command()
 def submit(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
     light: Light = False,
     id: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from jobs.cli.options import Overrides, folder_to_write
+from jobs.cli.options import Overrides, RecipeName, folder_to_write
 from rlpeft.files import write_json
 
 app = typer.Typer(help="Compare methods over several seeds.", no_args_is_help=True)
@@ -22,7 +22,7 @@ def compare_command() -> None:
 
 @app.command()
 def adapters(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    recipe: RecipeName,
     by: Annotated[Literal["sft", "rl"], typer.Option(help="Supervision, or RL.")] = "sft",
     seeds: Annotated[int, typer.Option(min=2, help="How many, from train.seed on.")] = 3,
     ratios: Annotated[
@@ -57,7 +57,7 @@ def adapters(
 @app.command()
 def mixes(
     recipe: Annotated[
-        str, typer.Argument(help="A TOML file, or the name of a packaged recipe of adapt.")
+        str, typer.Argument(help="A TOML or YAML file, or the name of a packaged recipe of adapt.")
     ] = "tiny-mix",
     seeds: Annotated[int, typer.Option(min=2, help="How many, from the recipe's seed on.")] = 3,
     classifier: Annotated[

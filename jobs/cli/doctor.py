@@ -11,7 +11,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from jobs.cli.examined import examined
-from jobs.cli.options import Overrides
+from jobs.cli.options import Overrides, RecipeName
 
 if TYPE_CHECKING:
     from rlpeft.doctor.row import Check
@@ -20,7 +20,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
     prompts: Annotated[
         int,

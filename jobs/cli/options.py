@@ -11,6 +11,10 @@ from rlpeft.errors import ConfigError
 from rlpeft.files import check_place
 from rlpeft.recipe.engines import ENGINES
 
+RecipeName = Annotated[
+    str, typer.Argument(help="A TOML or YAML file, or the name of a packaged recipe.")
+]
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change the recipe; may be repeated."),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import AsJson, Overrides
+from jobs.cli.options import AsJson, Overrides, RecipeName
 from rlpeft.typed import program
 
 DashboardAddress = Annotated[
@@ -24,7 +24,7 @@ DASHBOARD = "http://127.0.0.1:8265"
 
 
 def submit(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
     address: DashboardAddress = DASHBOARD,
     out: Annotated[Path | None, typer.Option(help="Run folder on the cluster's head.")] = None,

@@ -22,7 +22,7 @@ WIDTH = 80
 
 def recipe(
     name: Annotated[
-        str | None, typer.Argument(help="A TOML file, or the name of a packaged recipe.")
+        str | None, typer.Argument(help="A TOML or YAML file, or the name of a packaged recipe.")
     ] = None,
     overrides: Overrides = None,
     section: Annotated[

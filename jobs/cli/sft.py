@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Overrides, folder_to_write
+from jobs.cli.options import Overrides, RecipeName, folder_to_write
 from jobs.cluster.ending import quiet_libraries
 
 
 def sft(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
     out: Annotated[
         Path | None,

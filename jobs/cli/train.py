@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Overrides, folder_to_write
+from jobs.cli.options import Overrides, RecipeName, folder_to_write
 from jobs.cluster.attend import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
 from rlpeft.errors import ConfigError
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a packaged recipe.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
     out: Annotated[
         Path | None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, load_recipe, parse_recipe, read_tree, validated
+from rlpeft.recipe.yaml import ENDINGS
 from rlpeft.suggest import did_you_mean, paths_beside
 
 PACKAGED = Path(__file__).parent
@@ -34,8 +35,8 @@ def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
         verb = "adapt" if other == ADAPT else "train"
         raise ConfigError(f"{name!r} is a recipe of another command. Run: rlpeft {verb} {name}")
     raise ConfigError(
-        f"a recipe must be a TOML file or one of {', '.join(names)}, got {name!r}."
-        f"{did_you_mean(str(Path(name)), [*names, *paths_beside(Path(name), '.toml')])}"
+        f"a recipe must be a TOML or YAML file or one of {', '.join(names)}, got {name!r}."
+        f"{did_you_mean(str(Path(name)), [*names, *paths_beside(Path(name), '.toml', *ENDINGS)])}"
     )
 
 

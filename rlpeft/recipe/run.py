@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a run, as one frozen tree read from TOML.
+"""A recipe: everything that decides a run, as one frozen tree read from TOML or YAML.
 
 The string under each field is its documentation, here, in `rlpeft recipe` and in editors. Bad
 combinations die at construction, before any model is loaded.
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from rlpeft.errors import ConfigError
 from rlpeft.files import read_json, read_text, reason
+from rlpeft.recipe import yaml
 from rlpeft.recipe.adapter import AdapterConfig as AdapterConfig
 from rlpeft.recipe.adapter import GeometricAdapter as GeometricAdapter
 from rlpeft.recipe.adapter import HypLoraAdapter as HypLoraAdapter
@@ -258,10 +259,10 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe and apply `section.key=value` overrides (values in TOML syntax).
 
     Args:
-        path: a TOML file, or the `recipe.json` of a run.
+        path: a TOML or YAML file, or the `recipe.json` of a run.
 
     Raises:
-        ConfigError: no such file, bad TOML, an unknown key or a value out of bounds.
+        ConfigError: no such file, bad TOML or YAML, an unknown key or a value out of bounds.
     """
     return parse_recipe(read_tree(path, overrides), source=str(path))
 
@@ -269,9 +270,11 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 def read_tree(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """The plain tree of a recipe file with its overrides, not yet validated."""
     if not path.exists():
-        raise ConfigError(f"recipe must be an existing TOML file, got {str(path)!r}.")
+        raise ConfigError(f"recipe must be an existing TOML or YAML file, got {str(path)!r}.")
     if path.suffix == ".json":
         tree = read_json(path, ConfigError)
+    elif path.suffix in yaml.ENDINGS:
+        tree = yaml.read_yaml(path)
     else:
         text = read_text(path, ConfigError)
         try:

@@ -145,7 +145,7 @@ def test_a_recipe_of_an_earlier_version_may_say_that_nothing_is_truncated(tmp_pa
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"existing TOML file, got .*nowhere\.toml"):
+    with pytest.raises(ConfigError, match=r"existing TOML or YAML file, got .*nowhere\.toml"):
         load_recipe(tmp_path / "nowhere.toml")
 
 
