@@ -61,7 +61,12 @@ def score(
 @app.command()
 def check(
     reward: Annotated[str, typer.Argument(help="A reward as a recipe names it.")],
-    data: Annotated[str, typer.Option(help="JSONL file, folder of them, or Hub dataset id.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="File of rows (JSONL, CSV, TSV, Parquet), folder of them, or Hub dataset id."
+        ),
+    ],
     rows: Annotated[int, typer.Option(min=1, help="Rows to use.")] = 20,
     task: Annotated[
         str | None, typer.Option(help="Benchmark whose template the rows need, such as gsm8k.")

@@ -9,7 +9,7 @@ from typing import Any
 from rlpeft.errors import ConfigError
 from rlpeft.models.folder import PACKAGED
 from rlpeft.recipe.run import Recipe
-from rlpeft.tasks.sources import SUFFIXES
+from rlpeft.tasks.formats import ENDINGS
 
 RAY_COPIES = "runtime_resources"
 """Part of the path of every working folder that Ray makes for a job, and deletes in time."""
@@ -68,7 +68,7 @@ def _is_relative(path: str) -> bool:
 
 def _looks_local(path: str) -> bool:
     """Whether this is relative and cannot be a Hub id, though it is not here."""
-    is_local = path.endswith(SUFFIXES) or path.startswith(("./", "../"))
+    is_local = path.endswith(ENDINGS) or path.startswith(("./", "../"))
     return is_local and not Path(path).expanduser().is_absolute()
 
 

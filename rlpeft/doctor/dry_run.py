@@ -19,10 +19,13 @@ from rewards.text.formats import final_answer
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.doctor.trial import GOLD_FORMS, PROGRAM, Trial, Tried
 from rlpeft.errors import DataError
+from rlpeft.recipe.columns import has_column
 from rlpeft.tasks.benchmarks import BENCHMARKS
+from rlpeft.tasks.forms import ANSWERS, column_among, gold_at
+from rlpeft.tasks.golds import COLUMN
 from rlpeft.tasks.sources import read_tables
 
-_PROMPTS = ("prompt", "question", "problem", "text", "Question")
+_PROMPTS = ("prompt", "messages", "question", "problem", "text", "Question")
 
 # Columns that hold gold answers by their names, for rewards that read columns as they are.
 _GOLDS = ("answer", "solution", "gold", "ground_truth", "target", "label")
@@ -97,7 +100,7 @@ def dry_run(spec: RewardSpec, *, data: str, num_rows: int, task: str | None = No
 
     Args:
         spec: the reward as a recipe names it.
-        data: a JSONL file, a folder of them, or a Hub dataset id.
+        data: a file of rows, a folder of them, or a Hub dataset id.
         num_rows: rows to use.
         task: a benchmark whose template makes prompts and gold answers of the rows; without
             one, rows are taken as they are.
@@ -182,6 +185,8 @@ def _read(data: str, num_rows: int, task: str | None) -> tuple[list[Any], dict[s
         columns = [row | dict(i.columns or {}) for row, i in zip(rows, items, strict=True)]
         columns = [row | {"answer": i.answer} for row, i in zip(columns, items, strict=True)]
         return [item.user for item in items], _by_column(columns)
+    gold = column_among(rows[0], ANSWERS)  # under our name, as a task's rewards get it
+    rows = [{COLUMN: gold_at(row, gold), **row} if has_column(row, gold) else row for row in rows]
     name = next((name for name in _PROMPTS if name in rows[0]), "")
     return [row.get(name, "") for row in rows], _by_column(rows)
 

@@ -68,7 +68,8 @@ class TaskConfig(Section):
     name: str
     """A built-in task, or `jsonl` / `hub` with `path`; a path without a name means `jsonl`."""
     path: str | None = None
-    """Rows of your own or a benchmark's: a JSONL file, a folder of splits, or a Hub dataset id."""
+    """Rows of your own or a benchmark's: a file (JSONL, CSV, TSV, Parquet), a folder of splits, or
+    a Hub dataset id."""
     options: dict[str, Any] = {}
     """Passed to the task: columns, template, number of shots, seed …"""
     num_validation: Annotated[int, Field(ge=1)] = 256

@@ -1,6 +1,7 @@
 r"""Text with the columns of a row in it: prompts of `task.options.template`, `sft.completion`.
 
-`{question}` stands for the column of that name. `{{` and `}}` are the braces themselves, as in
+`{question}` stands for the column of that name, `{info.question}` for what a dict in a column
+holds under that key. `{{` and `}}` are the braces themselves, as in
 Python's `str.format`, and so is `{}`, which names nothing (`\boxed{}`). Unlike there, no attribute,
 index or conversion is followed: rows are data. Whatever else stands in braces is refused, since a
 misspelt column would otherwise be a text that every prompt repeats.
@@ -16,10 +17,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.columns import has_column, value_at
 
 TOKEN = re.compile(r"\{\{|\}\}|\{\}|\{([^{}]+)\}|[{}]|[^{}]+")
-NAME = re.compile(r"[^\W\d][\w \-]*")
-"""A column: letters, digits, `_`, `-` and blanks, and a letter or `_` first."""
+NAME = re.compile(r"[^\W\d][\w \-]*(?:\.[^\W\d][\w \-]*)*")
+"""A column: letters, digits, `_`, `-` and blanks, a letter or `_` first; dots read into dicts."""
 
 HINT = "A literal brace is written twice: {{ and }}"
 
@@ -68,27 +70,29 @@ class Template:
             DataError: the row lacks a column, or has null or a number there that is none.
         """
         for name in self.columns:
-            if row.get(name) is None and name in row:
-                raise DataError(
-                    f"{option} names the column {name!r}, which is null there. Fill or remove the "
-                    "row"
-                )
-            if isinstance(value := row.get(name), float) and not math.isfinite(value):
-                raise DataError(
-                    f"{option} names the column {name!r}, which is {value} there. Fill or remove "
-                    "the row"
-                )
-            if name not in row:
+            if not has_column(row, name):
                 raise DataError(
                     f"{option} names the column {name!r}, the row has "
                     f"{', '.join(sorted(map(str, row)))}. Correct the name. {HINT}"
                 )
-        if self.columns and not any(as_text(row[name]).strip() for name in self.columns):
+            if (value := value_at(row, name)) is None:
+                raise DataError(
+                    f"{option} names the column {name!r}, which is null there. Fill or remove the "
+                    "row"
+                )
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DataError(
+                    f"{option} names the column {name!r}, which is {value} there. Fill or remove "
+                    "the row"
+                )
+        if self.columns and not any(as_text(value_at(row, n)).strip() for n in self.columns):
             raise DataError(
                 f"{option} must find text in {' or '.join(map(repr, self.columns))}, which is "
                 "empty there. Fill or remove the row"
             )
-        return "".join(as_text(row[text]) if is_column else text for text, is_column in self.pieces)
+        return "".join(
+            as_text(value_at(row, text)) if is_column else text for text, is_column in self.pieces
+        )
 
 
 def as_text(value: Any) -> str:

@@ -16,9 +16,10 @@ from rlpeft.errors import DataError
 from rlpeft.recipe.run import Section, TaskConfig
 from rlpeft.tasks.base import ProblemSet, Split
 from rlpeft.tasks.builder import TaskBuilder, counts
+from rlpeft.tasks.folder import Tables
 from rlpeft.tasks.jsonl import Row
 from rlpeft.tasks.rows import Item, RowReader, chat_prompt, column, instruction_prompt, row_task
-from rlpeft.tasks.sources import Tables, read_tables
+from rlpeft.tasks.sources import read_tables
 
 LETTERS = "ABCDEFGHIJ"
 

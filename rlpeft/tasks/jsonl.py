@@ -24,7 +24,7 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 BEGINNINGS = {
     b"\x1f\x8b": "a gzip file: name it FILE.jsonl.gz",
     b"PK\x03\x04": "a zip archive: unpack it",
-    b"PAR1": "a Parquet file: pandas.read_parquet(FILE) reads it",
+    b"PAR1": "a Parquet file: name it FILE.parquet",
     b"\xff\xfe\x00\x00": "UTF-32: iconv -f UTF-32 -t UTF-8 converts it",
     b"\xff\xfe": "UTF-16: iconv -f UTF-16 -t UTF-8 converts it",
     b"\xfe\xff": "UTF-16: iconv -f UTF-16 -t UTF-8 converts it",
@@ -65,7 +65,7 @@ def numbered_rows(path: Path, *, any_text: bool = False) -> Iterator[tuple[int, 
                         _require_unicode(row, f"{str(path)!r} line {number}")
                     yield number, row
     except UnicodeDecodeError as error:
-        raise DataError(_undecodable(path, error)) from error
+        raise DataError(undecodable(path, error)) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(_damaged(path, number, error)) from error
     except OSError as error:
@@ -83,13 +83,13 @@ def _open_bytes(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb"))
 
 
-def _undecodable(path: Path, error: UnicodeDecodeError) -> str:
+def undecodable(path: Path, error: UnicodeDecodeError) -> str:
     """What a file is that is no UTF-8; by its line where it is text in part."""
     with _open_bytes(path) as file:
         start = file.read(4)
         known = next((what for first, what in BEGINNINGS.items() if start.startswith(first)), None)
         if known:
-            return f"{str(path)!r} must be UTF-8 JSONL, it seems to be {known}."
+            return f"{str(path)!r} must be text in UTF-8, it seems to be {known}."
         file.seek(0)
         for number, line in enumerate(file, start=1):
             try:
@@ -100,7 +100,7 @@ def _undecodable(path: Path, error: UnicodeDecodeError) -> str:
                     f"{line[found.start : found.start + 1]!r}, in {line[:60]!r}. Convert the file, "
                     "such as by iconv -f ENCODING -t UTF-8."
                 )
-    return f"{str(path)!r} must be UTF-8 JSONL: {error}."
+    return f"{str(path)!r} must be text in UTF-8: {error}."
 
 
 def _damaged(path: Path, number: int, error: Exception) -> str:
@@ -150,8 +150,8 @@ def _mend(line: str, number: int) -> str:
     if first in ("[", "{"):
         return "Write one object a line (JSONL), not one array or an object over several lines."
     return (
-        "Rows are read from JSONL, one object a line; pandas writes a CSV file so: "
-        "pandas.read_csv(FILE, dtype=str).to_json('rows.jsonl', orient='records', lines=True)."
+        "Rows are one object a line (JSONL), or a file whose name says what else it is: FILE.csv, "
+        "FILE.tsv, FILE.parquet."
     )
 
 

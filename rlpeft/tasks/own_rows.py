@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Literal
 
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.columns import has_column, overlap
 from rlpeft.recipe.run import OWN_ROWS, Section, TaskConfig
 from rlpeft.recipe.templates import HINT, Template
 from rlpeft.tasks.base import ProblemSet, Split
 from rlpeft.tasks.builder import TaskBuilder, counts, read_options
+from rlpeft.tasks.forms import PROMPTS, Columns, columns_in, gold_at
 from rlpeft.tasks.golds import COLUMN, gold_parts
 from rlpeft.tasks.jsonl import Row
 from rlpeft.tasks.rows import Item, as_prompt, bare_prompt, chat_prompt, column, row_task
@@ -22,10 +25,13 @@ TEMPLATE = "task.options.template"
 class RowOptions(Section):
     """Options of `jsonl` and `hub`."""
 
-    prompt: str = "prompt"
-    """Column of the prompt: text, or a list of chat turns."""
-    answer: str = "answer"
-    """Column of the gold answer; empty if the reward needs none."""
+    prompt: str | None = None
+    """Column of the prompt: text, or a list of chat turns; dots read into dicts. Absent: `prompt`,
+    or `messages` where rows have that and no `prompt`."""
+    answer: str | None = None
+    """Column of the gold answer, dots read into dicts; empty if the reward needs none. Absent: the
+    first that rows have of `answer`, `reward_model.ground_truth` (verl's), `solution` and
+    `completion` (TRL's)."""
     template: str | None = None
     """Prompt built of columns, such as `"Question: {question}\\nAnswer:"`, instead of `prompt`.
     `{{` and `}}` are the braces themselves."""
@@ -43,6 +49,9 @@ class RowOptions(Section):
     template, fill-in-the-middle); otherwise they are letters."""
     config: str | None = None
     """Configuration of a Hub dataset."""
+    splits: dict[Split, str] = {}
+    """Splits of a Hub dataset by ours, `{ train = "train_sft[:5000]", test = "test_sft" }`;
+    absent: those that are called train, validation (valid, val, dev) and test."""
     seed: int = 0
     """Decides which rows become validation and test where the source has no such split."""
 
@@ -61,12 +70,17 @@ def build_rows(config: TaskConfig, options: RowOptions, only: Split | None) -> P
             "task.options.system needs task.options.chat = true. For plain text write it into "
             "task.options.template."
         )
+    tables = read_tables(
+        config.path, lone=only or "train", config=options.config, splits=options.splits
+    )
+    columns = columns_in(next(chain(*tables.values()), {}), options.prompt, options.answer)
     template = None if options.template is None else Template.parse(options.template, TEMPLATE)
-    _refuse_gold(options, (options.prompt,) if template is None else template.columns)
+    read = (columns.prompt,) if template is None else template.columns
+    _refuse_gold(options, columns.answer, read)
     return row_task(
         config.name,
-        read_tables(config.path, lone=only or "train", config=options.config),
-        lambda row: _row_item(row, options, template),
+        tables,
+        lambda row: _row_item(row, columns, options, template),
         prompt=chat_prompt if options.chat else bare_prompt,
         counts=counts(config),
         seed=options.seed,
@@ -76,13 +90,14 @@ def build_rows(config: TaskConfig, options: RowOptions, only: Split | None) -> P
     )
 
 
-def _refuse_gold(options: RowOptions, read: Sequence[str]) -> None:
+def _refuse_gold(options: RowOptions, answer: str, read: Sequence[str]) -> None:
     """Refuse a prompt that holds the gold answer, unless it is asked for."""
-    if options.answer in read and not options.answer_in_prompt:
+    held = [name for name in read if answer and overlap(name, answer)]
+    if held and not options.answer_in_prompt:
         raise ConfigError(
             f"the prompt must not hold the gold answer, it is made of the column "
-            f"{options.answer!r}: the model would only have to copy. {HINT}, such as "
-            f"\\boxed{{{{{options.answer}}}}}; if the prompt shall hold it, set "
+            f"{held[0]!r}: the model would only have to copy. {HINT}, such as "
+            f"\\boxed{{{{{held[0]}}}}}; if the prompt shall hold it, set "
             "task.options.answer_in_prompt = true."
         )
 
@@ -100,28 +115,29 @@ def refuse_golds(config: TaskConfig, columns: Iterable[str]) -> None:
         return
     options = read_options(config, RowOptions)
     # Under this name rewards get the task's own gold answer, whatever its column is called.
-    names = {name.partition(".")[0] for name in columns} - {COLUMN}
-    read: Sequence[str] = (options.prompt,)
+    names = {*columns} - {COLUMN}
+    read: Sequence[str] = PROMPTS if options.prompt is None else (options.prompt,)
     if options.template is not None:
         read = Template.parse(options.template, TEMPLATE).columns
     for name in sorted(names):
-        _refuse_gold(options.model_copy(update={"answer": name}), read)
+        _refuse_gold(options, name, read)
 
 
-def _row_item(row: Row, options: RowOptions, template: Template | None) -> Item:
+def _row_item(row: Row, columns: Columns, options: RowOptions, template: Template | None) -> Item:
     user: Prompt
     if template is None:
         where = "task.options.prompt, or build the prompt by task.options.template"
-        user = as_prompt(column(row, options.prompt, option=where))
+        user = as_prompt(column(row, columns.prompt, option=where))
     else:
         user = template.fill(row, TEMPLATE)
     user, said = _without_answer(user, options)
-    answer, columns = gold_parts("")
-    if said is not None and row.get(options.answer) is None:
+    answer, kept = gold_parts("")
+    if said is not None and not (columns.answer and has_column(row, columns.answer)):
         answer = said
-    elif options.answer:
-        answer, columns = gold_parts(column(row, options.answer, option="task.options.answer"))
-    return Item(user=user, answer=answer, system=options.system, columns=columns)
+    elif columns.answer:
+        column(row, columns.answer, option="task.options.answer")  # there, and not null
+        answer, kept = gold_parts(gold_at(row, columns.answer))
+    return Item(user=user, answer=answer, system=options.system, columns=kept)
 
 
 def _without_answer(user: Prompt, options: RowOptions) -> tuple[Prompt, str | None]:

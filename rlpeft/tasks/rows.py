@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rlpeft.errors import DataError
+from rlpeft.recipe.columns import has_column, value_at
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split, carve
+from rlpeft.tasks.folder import Tables
 from rlpeft.tasks.jsonl import Row
-from rlpeft.tasks.sources import Tables
 from rlpeft.types import Problem, Prompt
 
 
@@ -51,7 +53,8 @@ def as_prompt(value: object) -> Prompt:
     if isinstance(value, list) and value and all(_is_turn(turn) for turn in value):
         for turn in value:
             _require_role(turn["role"])
-        return tuple(value)
+        # What a file of tables stores for a key that other turns have, and this has not.
+        return tuple({key: v for key, v in turn.items() if v is not None} for turn in value)
     raise DataError(
         "must have a prompt that is non-empty text or a list of {'role', 'content'} turns, got "
         f"{value!r:.80}"
@@ -115,7 +118,7 @@ def bare_prompt(item: Item) -> Prompt:
 
 
 def column(row: Row, *names: str, option: str = "") -> Any:
-    """The first of `names` that the row has.
+    """The first of `names` that the row has; dots read into dicts.
 
     Args:
         option: what names the column, where the user may.
@@ -123,11 +126,11 @@ def column(row: Row, *names: str, option: str = "") -> Any:
     Raises:
         DataError: it has none of them, or null there.
     """
-    for name in names:
-        if row.get(name) is not None:
-            return row[name]
+    for name in filter(partial(has_column, row), names):
+        if (value := value_at(row, name)) is not None:
+            return value
     wanted = " or ".join(repr(name) for name in names)
-    if any(name in row for name in names):
+    if any(has_column(row, name) for name in names):
         raise DataError(f"must have a value in column {wanted}, got null. Fill or remove the row")
     mend = f". Name yours by {option}" if option else ""
     raise DataError(f"must have a column {wanted}, has {sorted(row)}{mend}")

@@ -309,7 +309,7 @@ def test_two_files_of_one_split_are_refused_by_name(tmp_path):
         ),
         ('{"prompt": "a", "answer": "1"}\n'.encode("utf-16"), "UTF-16: iconv"),
         ('{"prompt": "a", "answer": "1"}\n'.encode("utf-32"), "UTF-32: iconv"),
-        (b"PAR1\x15\x04\x15\x80\x9c", "a Parquet file: pandas.read_parquet"),
+        (b"PAR1\x15\x04\x15\x80\x9c", "a Parquet file: name it FILE.parquet"),
         (gzip.compress(b'{"prompt": "a", "answer": "1"}\n', mtime=0), "name it FILE.jsonl.gz"),
     ],
 )

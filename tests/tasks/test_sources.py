@@ -19,7 +19,7 @@ def dataset(folder, **splits):
 def test_a_served_dataset_gives_its_rows_by_split(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     train, valid = [{"q": "a", "n": 1}, {"q": "b", "n": 2}], [{"q": "c", "n": 3}]
-    assert _read_hub(dataset(tmp_path, train=train, validation=valid), None) == {
+    assert _read_hub(dataset(tmp_path, train=train, validation=valid), None, {}) == {
         "train": train,
         "validation": valid,
     }
@@ -30,7 +30,26 @@ def test_a_served_dataset_without_train_and_test_is_refused(tmp_path, monkeypatc
     with pytest.raises(
         DataError, match=r"must have a train or a test split, it has \['validation'\]"
     ):
-        _read_hub(dataset(tmp_path, validation=[{"q": "c"}]), None)
+        _read_hub(dataset(tmp_path, validation=[{"q": "c"}]), None, {})
+
+
+def test_a_served_dataset_gives_the_splits_that_a_recipe_names(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "served").mkdir()
+    rows = {"train": [{"q": "a"}, {"q": "b"}], "validation": [{"q": "c"}]}
+    served = dataset(tmp_path / "served", **rows)
+    assert _read_hub(served, None, {"train": "train[:1]", "test": "validation"}) == {
+        "train": [{"q": "a"}],
+        "test": [{"q": "c"}],
+    }
+    with pytest.raises(DataError, match=r"does not give it with split 'train_sft' \(Unknown split"):
+        _read_hub(served, None, {"train": "train_sft"})
+
+
+def test_splits_of_what_is_here_are_refused(tmp_path):
+    folder = dataset(tmp_path, train=[{"q": "a"}])
+    with pytest.raises(DataError, match="are splits of a Hub dataset"):
+        read_tables(folder, splits={"train": "train"})
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
@@ -40,7 +59,8 @@ def test_a_folder_gives_its_validation_rows_by_each_usual_name(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["valdiation.jsonl", "Test.jsonl", "tests.jsonl", "eval.jsonl", "test.csv", "test.json"]
+    "name",
+    ["valdiation.jsonl", "Test.jsonl", "tests.jsonl", "eval.jsonl", "tests.csv", "test.json"],
 )
 def test_a_split_by_a_name_that_is_not_read_is_refused_and_not_carved_anew(tmp_path, name):
     folder = dataset(tmp_path, train=[{"q": "a"}])
@@ -76,7 +96,10 @@ def test_other_files_of_a_folder_are_none_of_our_business(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "mend"),
     [
-        ("question,answer\n1,2\n", r"got 'question,answer'\..*pandas\.read_csv"),
+        (
+            "question,answer\n1,2\n",
+            r"got 'question,answer'\..*name says what else it is: FILE\.csv",
+        ),
         ('[{"q": 1},\n{"q": 2}]\n', "not one array"),
         ('{\n"q": 1}\n', "an object over several lines"),
         ('{"q": 1}\n{"q": 2\n', r"line 2 .*got '\{\"q\": 2'\. Mend the line, or remove it\.$"),
