@@ -48,7 +48,7 @@ from rlpeft.search.shots import load_shots
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.golds import require_golds
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
 MIXED, UNIFORM = "mixed", "uniform"

@@ -27,7 +27,7 @@ from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.training.protocol import proof_of
 from rlpeft.types import Problem
 

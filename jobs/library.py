@@ -18,7 +18,7 @@ from rlpeft.experts.mixture import BASE, ExpertSet, mixed_adapter, read_factors
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _scorer(recipe: Recipe) -> Scorer:
 def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None) -> Iterator[Parts]:
     """Learner, engines and reward workers in actors; the driver is this process."""
     from jobs.cluster.connect import bundles_of, connected, reserved
-    from jobs.cluster.engines import remote_engines
+    from jobs.cluster.engine_restart import remote_engines
     from jobs.cluster.fleet import RayFleet
     from jobs.cluster.remote import Remote
 

@@ -30,7 +30,7 @@ from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.golds import require_golds, row_of
 from rlpeft.tasks.own_rows import refuse_golds
 from rlpeft.tokens.chat import ChatForm, require_read
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rlpeft.experts.measures import Accuracy, Measure, confusion_of, measure_of
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.rollout.groups import roll_out, rollout_seed
 from rlpeft.scoring import Scores, require_a_score, score_groups
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling, ScoredGroup
 
 

@@ -15,7 +15,7 @@ MOVED = {
     "rlpeft.charts": "rlpeft.report.charts",
     "rlpeft.chat": "rlpeft.tokens.chat",
     "rlpeft.checkpoint": "rlpeft.runs.checkpoint",
-    "rlpeft.checks": "rlpeft.doctor, and its laws are rlpeft.laws",
+    "rlpeft.checks": "rlpeft.doctor, and its laws are rlpeft.model_checks",
     "rlpeft.cli": "jobs.cli",
     "rlpeft.collect": "rlpeft.training.collect",
     "rlpeft.compare": "rlpeft.experts.change",

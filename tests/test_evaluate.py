@@ -4,7 +4,7 @@ from rewards.scorer import RewardSpec, Scorer
 from rlpeft.evaluate import evaluate
 from rlpeft.rollout.fake import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import FinishReason, Problem, Sampling
 
 

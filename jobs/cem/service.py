@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.adapt import run
 from jobs.cluster.pool import Pools
-from jobs.cluster.watchdog import watch_me
+from jobs.cluster.reaper import start_reaper
 from jobs.folder import RECORD_FILE, SUMMARY_FILE
 from rewards.errors import RewardError
 from rlpeft.errors import CheckpointError, ClusterError, RlpeftError
@@ -69,7 +69,7 @@ class CemService:
         make_folder(self.folder)
         self._pools, self._lock = Pools(), threading.Lock()
         self._searches: dict[str, HeldSearch] = {}
-        watch_me()
+        start_reaper()
         for path in sorted(self.folder.glob(f"*/{RECORD_FILE}")):
             try:
                 search = _read(path)

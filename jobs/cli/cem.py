@@ -11,7 +11,7 @@ import typer
 
 from jobs.cli.adapt import Light, all_overrides, print_summary
 from jobs.cli.options import AsJson, Overrides, RecipeName
-from jobs.cluster.attend import go_on_attended
+from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.typed import program
 

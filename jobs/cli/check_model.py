@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from jobs.cli.examined import examined
 
 if TYPE_CHECKING:
-    from rlpeft.laws.examine import Examined
+    from rlpeft.model_checks.examine import Examined
 
 COLOURS = {
     "holds": "green",
@@ -63,7 +63,7 @@ def check(
     """
     from jobs.cluster.ending import quiet_libraries
     from rlpeft.errors import ModelError, RlpeftError
-    from rlpeft.laws.examine import examine
+    from rlpeft.model_checks.examine import examine
     from rlpeft.models.folder import model_parts
 
     quiet_libraries()

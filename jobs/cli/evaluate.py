@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.options import AsJson, Overrides, folder_to_write
-from jobs.cluster.attend import go_on_attended
+from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
 

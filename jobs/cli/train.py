@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.options import Overrides, RecipeName, folder_to_write
-from jobs.cluster.attend import go_on_attended
+from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
 from rlpeft.errors import ConfigError
 

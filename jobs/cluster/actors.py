@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jobs.cluster.watchdog import watch_me
+from jobs.cluster.reaper import start_reaper
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineDiedError
 from rlpeft.rollout.engine import RolloutEngine
@@ -65,7 +65,7 @@ class EngineActor(Actor):
 
         It gets the experts its predecessor had, too.
         """
-        watch_me()
+        start_reaper()
         super().start()
         report = None if proof is None else self.call("sync", proof)
         if experts is not None:

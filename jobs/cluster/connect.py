@@ -15,9 +15,9 @@ from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTa
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from jobs.cluster.heads import REACH_TIMEOUT_S, TOKEN_COMMANDS, head_of, speaks_http
-from jobs.cluster.lifelines import end_without_raylet, watched
-from jobs.cluster.note import dependent
+from jobs.cluster.addresses import REACH_TIMEOUT_S, TOKEN_COMMANDS, head_of, speaks_http
+from jobs.cluster.driver_note import dependent
+from jobs.cluster.liveness import end_without_raylet, watched
 from rlpeft.errors import ClusterError
 from rlpeft.recipe.run import ResourceConfig
 

@@ -7,8 +7,8 @@ import sys
 import threading
 from typing import NoReturn
 
-from jobs.cluster.attend import MISTAKE, TRY_AGAIN
-from jobs.cluster.note import keep
+from jobs.cluster.driver_exit import MISTAKE, TRY_AGAIN
+from jobs.cluster.driver_note import keep
 from rewards.errors import RewardError
 from rlpeft.errors import ClusterError, RlpeftError
 from rlpeft.files import describe

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 
 from jobs.cluster.connect import put
-from jobs.cluster.engines import RemoteEngine
+from jobs.cluster.engine_restart import RemoteEngine
 from rlpeft.adapter_state import AdapterState
 from rlpeft.rollout.fleet import Answer, ExpertFleet, PolicyFleet, promised
 from rlpeft.rollout.proof import Proof, SyncReport

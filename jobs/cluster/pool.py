@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from jobs.cluster.connect import bundles_of, reserved
-from jobs.cluster.engines import remote_engines
+from jobs.cluster.engine_restart import remote_engines
 from jobs.cluster.fleet import Part, RayFleet
 from rlpeft.adapter_state import AdapterState
 from rlpeft.recipe.run import EngineSpec, ResourceConfig

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from jobs.cluster.attend import TRY_AGAIN, attend
+from jobs.cluster.driver_exit import TRY_AGAIN, attend
 
 WAIT_S = 5.0
 """Between two tries: what killed the last one may still be there."""

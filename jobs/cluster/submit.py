@@ -21,8 +21,8 @@ from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobSubmissionClient
 
+from jobs.cluster.addresses import TOKEN_COMMANDS, speaks_http
 from jobs.cluster.connect import first_line, is_listening
-from jobs.cluster.heads import TOKEN_COMMANDS, speaks_http
 from jobs.cluster.travel import check_relative
 from jobs.recipes import PACKAGED, find_recipe, read_recipe
 from rlpeft.errors import ClusterError, ConfigError

@@ -28,7 +28,7 @@ from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling
 
 MEASURED: Any = {

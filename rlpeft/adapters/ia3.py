@@ -42,5 +42,5 @@ IA3 = Method(
     ),
     change=Change(read=scales, words="l - 1"),
     is_mergeable=True,
-    slice=Slice(make="rlpeft.rollout.vllm.slices:scale_slice", forms=frozenset({"dense"})),
+    slice=Slice(make="rlpeft.rollout.vllm.slice_adapters:scale_slice", forms=frozenset({"dense"})),
 )

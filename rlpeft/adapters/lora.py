@@ -69,7 +69,7 @@ def update(state: AdapterState, base: str) -> Mapping[str, torch.Tensor]:
 _CHANGE = Change(read=update, words="update of the weight")
 
 _SLICE = Slice(
-    make="rlpeft.rollout.vllm.slices:low_rank_slice",
+    make="rlpeft.rollout.vllm.slice_adapters:low_rank_slice",
     forms=frozenset({"dense"}),
     unsupported=(
         "lora_bias",

@@ -25,7 +25,7 @@ from rlpeft.experts.mixture import BASE, ExpertSet
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.kinds import OTHERS, ask_kind, label_of
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Prompt, Sampling
 
 FIRST_PASSES = ("prompt", "classifier")

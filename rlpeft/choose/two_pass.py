@@ -10,7 +10,7 @@ from rlpeft.choose.strategies import Choice, Strategy
 from rlpeft.experts.mixture import BASE
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.rollout.groups import rollout_seed
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Completion, Problem, Request, Sampling
 
 

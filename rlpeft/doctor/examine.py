@@ -51,7 +51,7 @@ from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import Scores
 from rlpeft.tasks.base import SPLITS, ProblemSet, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
 from rlpeft.training.learner import LocalLearner

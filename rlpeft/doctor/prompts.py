@@ -9,8 +9,8 @@ from rlpeft.doctor.row import Check, fail, ok, spread, warn
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.ends import special_tokens
 from rlpeft.tasks.base import SPLITS, Task
-from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import adds_bos, turn_end
+from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import control_names
 from rlpeft.types import Problem, Prompt
 

@@ -18,8 +18,8 @@ from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.ends import read_stops
 from rlpeft.tasks.base import Task
 from rlpeft.tokens.pieces import Piece, pieces, shown
-from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import turn_end
+from rlpeft.tokens.requests import Prompter
 from rlpeft.training.collect import Evidence, draw
 from rlpeft.types import Completion, Problem
 

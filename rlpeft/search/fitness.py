@@ -20,7 +20,7 @@ from rlpeft.rollout.fleet import Answer, ExpertFleet
 from rlpeft.rollout.groups import rollout_seed
 from rlpeft.scoring import Scores, score_groups
 from rlpeft.search.journal import Journal, Key, Outcome
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Completion, Group, Problem, Request, Sampling, ScoredGroup
 
 DECIMALS = 4

@@ -39,7 +39,7 @@ from rlpeft.rollout.vllm.calls import Call, answer, experts_call, load_call, wat
 from rlpeft.rollout.vllm.core import reason
 from rlpeft.rollout.vllm.experts import EmptyLoras
 from rlpeft.rollout.vllm.internals import check_version
-from rlpeft.rollout.vllm.plan import choose_form, read_config
+from rlpeft.rollout.vllm.peft_config import choose_form, read_config
 from rlpeft.rollout.vllm.start import expert_arguments, llm_arguments, plugin_arguments
 from rlpeft.serve.chat import Chats, keep_letters
 from rlpeft.serve.ends import Ends, ended, refuse_hidden

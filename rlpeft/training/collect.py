@@ -20,7 +20,7 @@ from rlpeft.rollout.fleet import Fleet
 from rlpeft.rollout.groups import roll_out, rollout_seed, training_sampling
 from rlpeft.runs.records import recorded_metrics
 from rlpeft.scoring import Scores, require_scorable, score_groups
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import carries_signal
 from rlpeft.training.packing import Sample
 from rlpeft.types import AdvantagedGroup, Problem, Request, ScoredGroup, ScoredGroups

@@ -33,7 +33,7 @@ from rlpeft.rollout.proof import SyncReport
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.scoring import Scores, require_scorable
 from rlpeft.tasks.base import Task
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import collect, rollout_metrics, to_samples
 from rlpeft.training.protocol import Learner, proof_of

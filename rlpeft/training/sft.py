@@ -25,8 +25,8 @@ from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.models.load import context_length
 from rlpeft.recipe.run import Recipe, SftConfig
 from rlpeft.recipe.templates import Template
-from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import continuation_ids, turn_end
+from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
 from rlpeft.training.collect import draw
 from rlpeft.training.learner import LocalLearner

@@ -22,7 +22,7 @@ from rlpeft.models.load import load_base_model
 from rlpeft.recipe.adapter import SECTIONS
 from rlpeft.recipe.options import of_section, option_tables
 from rlpeft.recipe.run import Recipe, parse_recipe
-from rlpeft.rollout.vllm.plan import choose_form, make_slice, read_config
+from rlpeft.rollout.vllm.peft_config import choose_form, make_slice, read_config
 
 TOY = {
     "__init__.py": """

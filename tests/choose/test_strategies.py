@@ -19,7 +19,7 @@ from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.rollout.fake import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.tasks.kinds import ask_kind
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import FinishReason, Problem, Sampling
 
 Z = {"base_model.model.q.svf_z": torch.tensor([1.0, 2.0])}

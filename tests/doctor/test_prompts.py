@@ -17,7 +17,7 @@ from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.text import completion_texts
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.tokens.eos import eos_ids
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem
 
 TINY = resolve_model("tiny")

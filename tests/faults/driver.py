@@ -8,10 +8,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.cluster.attend import begin_anew
+from jobs.cluster.driver_exit import begin_anew
+from jobs.cluster.driver_note import mine
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line
-from jobs.cluster.note import mine
-from jobs.cluster.watchdog import watch_me
+from jobs.cluster.reaper import start_reaper
 from rlpeft.recipe.run import load_recipe
 
 PHASES = {
@@ -38,7 +38,7 @@ def main(recipe_path, out, mode, pipe):
     if mode == "ray":  # as `rlpeft train` does, whose parent process imports nothing large
         if mine() is None:
             sys.exit(begin_anew())
-        watch_me()
+        start_reaper()
     end_in_one_line()
     try:
         drive(load_recipe(Path(recipe_path)), Path(out), mode, int(pipe))

@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.cluster import watchdog
-from jobs.cluster.attend import MISTAKE, TRY_AGAIN
+from jobs.cluster import reaper
+from jobs.cluster.driver_exit import MISTAKE, TRY_AGAIN
 from jobs.train import run
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -146,7 +146,7 @@ class Drive:
                 pass_fds=[write],
                 stdout=output,
                 stderr=output,
-                env=os.environ | ENVIRONMENT | {watchdog.VARIABLE: self.mark},
+                env=os.environ | ENVIRONMENT | {reaper.VARIABLE: self.mark},
             )
         os.close(write)
         self.lines = os.fdopen(self.read)
@@ -201,7 +201,7 @@ class Drive:
 
     def left(self):
         """What the driver or anything of it started and is not over."""
-        return {p for p in self.family | watchdog.marked(self.mark) if not is_over(p)}
+        return {p for p in self.family | reaper.marked(self.mark) if not is_over(p)}
 
 
 def described(process):

@@ -35,7 +35,7 @@ FLOORS = {
     "rlpeft.build": 8,
     "rlpeft.report": 8,
     "rlpeft.doctor": 9,
-    "rlpeft.laws": 9,
+    "rlpeft.model_checks": 9,
     "jobs": 10,  # the parts that the rooms and roots below share
     "jobs.recipes": 10,
     "jobs.cluster": 11,
@@ -247,8 +247,8 @@ def small_tree(root: Path, files: Mapping[str, str]) -> dict[str, ast.Module]:
 LIGHT = ("rlpeft", "rewards", "rlpeft.recipe.run", "rlpeft.recipe.scorer", "jobs", "jobs.cli")
 LIGHT += (
     "rlpeft.models.base",
-    "jobs.cluster.attend",
-    "jobs.cluster.watchdog",
+    "jobs.cluster.driver_exit",
+    "jobs.cluster.reaper",
     "jobs.cluster.reward_actor",
 )
 

@@ -6,11 +6,11 @@ hold what four have: special tokens, prefix tokens that are no BOS, and a templa
 
 import pytest
 
-from rlpeft.laws import engines
-from rlpeft.laws.engines import Stage
-from rlpeft.laws.finding import LawVerdict
-from rlpeft.laws.subject import Subject
-from rlpeft.laws.table import ENGINE_LAWS, LAWS, LawNeeds
+from rlpeft.model_checks import engines
+from rlpeft.model_checks.engines import Stage
+from rlpeft.model_checks.finding import LawVerdict
+from rlpeft.model_checks.subject import Subject
+from rlpeft.model_checks.table import ENGINE_LAWS, LAWS, LawNeeds
 
 TRIMMING = (
     "<s>{% for m in messages %}{{ m.role }}:{{ m.content | trim }}"

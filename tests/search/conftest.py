@@ -13,7 +13,7 @@ from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.search.few_shot import Adaptation
 from rlpeft.search.fitness import Grader
 from rlpeft.search.journal import Journal
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import FinishReason, Problem, Sampling
 
 A, B = "base_model.model.a.svf_z", "base_model.model.b.svf_z"

@@ -8,8 +8,8 @@ import pytest
 from rlpeft.errors import DataError, ModelError
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
-from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import adds_bos, decode_prompt, encode_prompt
+from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem
 
 TINY = resolve_model("tiny")

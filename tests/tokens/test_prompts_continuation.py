@@ -6,8 +6,8 @@ import pytest
 
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.run import Recipe
-from rlpeft.tokens.prompter import Prompter
 from rlpeft.tokens.prompts import continuation_ids, encode_prompt, written_prompt
+from rlpeft.tokens.requests import Prompter
 from rlpeft.training.sft import training_rows
 from rlpeft.types import Problem
 

@@ -7,7 +7,7 @@ from rewards.verdict import Verdict, VerdictKind
 from rlpeft.recipe.run import LossConfig, parse_recipe
 from rlpeft.rollout.fake import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import collect, rollout_metrics, to_samples
 from rlpeft.types import FinishReason, Problem

@@ -19,7 +19,7 @@ from rlpeft.rollout.fake import FakeEngine, Faults
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.runs.checkpoint import save_checkpoint
 from rlpeft.tasks.base import ProblemSet
-from rlpeft.tokens.prompter import Prompter
+from rlpeft.tokens.requests import Prompter
 from rlpeft.training.collect import draw
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.loop import Run, resume, train

@@ -133,7 +133,7 @@ SVF = Method(
     is_transferable=True,
     runs_rows=True,
     slice=Slice(
-        make="rlpeft.rollout.vllm.slices:svf_slice",
+        make="rlpeft.rollout.vllm.slice_adapters:svf_slice",
         forms=frozenset({"dense", "spectral"}),
         compiled=("factored", "spectral"),
     ),

@@ -5,9 +5,10 @@ it starts. Two public doors are used: a quantization method named `rlpeft`, whos
 runs the adapter inside each linear layer, and a worker extension, which receives the adapter's
 values over `collective_rpc`.
 
-`slices` holds the arithmetic and `plan` the names, both without vLLM; `internals` is the only file
-that touches vLLM's classes; `worker` is what the engine calls. `core` starts and ends the
-processes, and says why one died.
+`peft_config` says which modules are adapted; `slice_adapters` holds the arithmetic, which
+`adapted_linear` runs in a fused layer by the products of `matmul`: these need no vLLM. `internals`
+is the only file that touches vLLM's classes; `worker` is what the engine calls. `core` starts and
+ends the processes, and says why one died.
 """
 
 from __future__ import annotations

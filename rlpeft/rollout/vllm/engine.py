@@ -29,7 +29,7 @@ from rlpeft.rollout.vllm.experts import EmptyLoras
 from rlpeft.rollout.vllm.internals import check_version, forget_requests
 from rlpeft.rollout.vllm.options import check_compiled, check_experts_form, check_options
 from rlpeft.rollout.vllm.parameters import finish_reason, flat, sampled, scored
-from rlpeft.rollout.vllm.plan import choose_form, read_config
+from rlpeft.rollout.vllm.peft_config import choose_form, read_config
 from rlpeft.rollout.vllm.start import (
     child_variables,
     expert_arguments,

@@ -35,10 +35,10 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm import METHOD
-from rlpeft.rollout.vllm.fused import AdaptedLinear
-from rlpeft.rollout.vllm.plan import is_target, make_slice, read_config, slice_names
-from rlpeft.rollout.vllm.products import Plain, Product
-from rlpeft.rollout.vllm.slices import Form, TokenRows
+from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
+from rlpeft.rollout.vllm.matmul import Plain, Product
+from rlpeft.rollout.vllm.peft_config import is_target, make_slice, read_config, slice_names
+from rlpeft.rollout.vllm.slice_adapters import Form, TokenRows
 
 SUPPORTED = ((0, 31), (0, 34))
 """First version that should work, and first one that was not looked at."""

@@ -13,7 +13,7 @@ from vllm.platforms import current_platform
 
 from rlpeft.adapters.methods import methods
 from rlpeft.errors import EngineError
-from rlpeft.rollout.vllm.plan import slice_of
+from rlpeft.rollout.vllm.peft_config import slice_of
 
 FORMS = ("auto", "factored", "spectral", "dense")
 

@@ -15,9 +15,9 @@ from rlpeft.adapter_state import tensor_name, tensors_digest
 from rlpeft.adapters.methods import labels
 from rlpeft.adapters.svf.factors import Factors, load_factors
 from rlpeft.errors import EngineError, RlpeftError
-from rlpeft.rollout.vllm.fused import AdaptedLinear
+from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.internals import adapted_layers, follow_slots
-from rlpeft.rollout.vllm.slices import FactoredSlice, ServesExperts, SliceAdapter
+from rlpeft.rollout.vllm.slice_adapters import FactoredSlice, ServesExperts, SliceAdapter
 from rlpeft.rollout.vllm.watch import exit_with
 
 

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from jobs.cluster.addresses import head_of
 from jobs.cluster.connect import bundles_of, connected, reserved
-from jobs.cluster.heads import head_of
 from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.recipe.run import ResourceConfig
 

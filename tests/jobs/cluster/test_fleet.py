@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cluster.engines import RemoteEngine
+from jobs.cluster.engine_restart import RemoteEngine
 from jobs.cluster.fleet import RayFleet, share
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError, EngineError
@@ -297,13 +297,13 @@ def test_no_process_of_an_engine_outlives_its_actor_and_its_death_is_told(
     fleet = fleet_of(build)
     fleet.sync(proof())
     [engine] = engines()
-    wait_for(lambda: any("jobs.cluster.watchdog" in c.cmdline() for c in engine.children()))
+    wait_for(lambda: any("jobs.cluster.reaper" in c.cmdline() for c in engine.children()))
     time.sleep(3)  # let it look once
     engine.kill()
     fleet.sync(proof())
     assert "engine 0 died and is started anew (time 1 of at most" in capsys.readouterr().err
     [successor] = engines()
-    wait_for(lambda: any("jobs.cluster.watchdog" in c.cmdline() for c in successor.children()))
+    wait_for(lambda: any("jobs.cluster.reaper" in c.cmdline() for c in successor.children()))
     time.sleep(3)
     fleet.close()
     children = [int(path.name.removeprefix("child-")) for path in tmp_path.glob("child-*")]

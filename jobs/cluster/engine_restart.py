@@ -1,0 +1,170 @@
+"""Rollout engines in actors of their own, started anew when they die.
+
+A death is a process, a node or an answer that is gone. The engine is started anew, proves the
+policy and takes the experts that it had, and does again what it was asked. An exception raised by
+an engine's own code would come again with the same question, so it is raised here.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import ray
+
+from jobs.cluster.actors import EngineActor
+from jobs.cluster.connect import ActorLostError, fetch, place, send
+from jobs.cluster.threads import num_threads
+from rlpeft.build import build_engine
+from rlpeft.errors import ClusterError, EngineDiedError
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.run import EngineSpec, ResourceConfig
+from rlpeft.rollout.engine import RolloutEngine
+
+MAX_DEATHS = 3
+"""Chance kills an engine once or twice; beyond that its requests or its node do."""
+
+
+class RemoteEngine:
+    """One engine's place in a fleet: its actor, and what that is asked. For one thread at a time.
+
+    Args:
+        name: names it in errors.
+        spawn: makes a fresh `EngineActor` and gives its handle back; one begins to start here.
+        timeout_s: how long a call may take.
+        max_deaths: how many are mended with no rollout finished in between.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spawn: Callable[[], Any],
+        *,
+        timeout_s: float,
+        max_deaths: int = MAX_DEATHS,
+    ) -> None:
+        self.name, self.timeout_s, self.max_deaths = name, timeout_s, max_deaths
+        self._deaths, self._closed = 0, threading.Event()
+        self._had: dict[str, Any] = {}
+        self._asked: tuple[str, tuple[Any, ...]] | None = None
+        self._spawn, self._actor = spawn, spawn()
+        self._answer, self._deadline = None, 0.0
+        self._send(self._actor.start)
+        self._is_starting = True
+
+    def ready(self) -> None:
+        """Wait until the engine is built.
+
+        Raises:
+            RlpeftError: it cannot be.
+            ClusterError: it does not stay alive.
+        """
+        if self._is_starting:
+            self.result()
+
+    def ask(self, method: str, *arguments: Any) -> None:
+        """Have the engine do something, as `rlpeft.rollout.fleet.LocalFleet` does it."""
+        self._asked = (method, arguments)
+        if not self._is_starting:
+            self._send(self._actor.call, method, *arguments)
+
+    def result(self) -> Any:
+        """What the engine, or a successor of it, gives for what it was asked.
+
+        Raises:
+            ClusterError: it has died too often, or was closed.
+        """
+        while True:
+            try:
+                found = self._take()
+                if not self._is_starting:
+                    return self._noted(found)
+                self._is_starting = False
+                if self._asked is None:
+                    return None
+                self._send(self._actor.call, self._asked[0], *self._asked[1])
+            except ActorLostError as error:
+                self._replace(error)
+
+    def close(self) -> Any:
+        """Ask the engine to end; a reference to wait for. It has no successor any more."""
+        self._closed.set()
+        return send(self._actor.close)
+
+    def kill(self) -> None:
+        """End the actor's process, whatever it is at."""
+        ray.kill(self._actor)
+
+    def _send(self, method: Any, *arguments: Any) -> None:
+        if self._closed.is_set():
+            raise ClusterError(f"{self.name} has been closed.")
+        self._answer = send(method, *arguments)
+        self._deadline = time.monotonic() + self.timeout_s
+
+    def _take(self) -> Any:
+        left_s = max(0.0, self._deadline - time.monotonic())
+        if not ray.wait([self._answer], timeout=left_s)[0]:
+            raise ActorLostError(f"no answer within {self.timeout_s:g} s (engine_timeout_s)")
+        try:
+            return fetch(self._answer)
+        except EngineDiedError as error:
+            raise ActorLostError(str(error)) from error
+
+    def _noted(self, found: Any) -> Any:
+        """Keep in mind what a successor has to know, and that a rollout was survived."""
+        assert self._asked is not None
+        method, arguments = self._asked
+        if method == "rollout":
+            self._deaths = 0
+        else:
+            self._had[method] = arguments[0]
+        return found
+
+    def _replace(self, cause: ActorLostError) -> None:
+        """Put a fresh actor in the place of a lost one, and start it under what that had."""
+        if self._closed.is_set():
+            raise ClusterError(f"{self.name} has been closed.") from cause
+        self._deaths += 1
+        if self._deaths > self.max_deaths:
+            raise ClusterError(
+                f"{self.name} must stay alive, it died {self._deaths} times in a row, at last "
+                f"with: {cause}. Look at memory and at Ray's logs on its node; the run continues "
+                "from its last checkpoint when started again."
+            ) from cause
+        print(
+            f"note: {self.name} died and is started anew (time {self._deaths} of at most "
+            f"{self.max_deaths} in a row)",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.kill()
+        self._actor, self._is_starting = self._spawn(), True
+        if self._closed.is_set():  # meanwhile, by another thread
+            self.kill()
+        self._send(self._actor.start, self._had.get("sync"), self._had.get("load_experts"))
+
+
+def remote_engines(
+    spec: EngineSpec, resources: ResourceConfig, group: Any, *, first: int
+) -> list[RemoteEngine]:
+    """A recipe's engines in actors that are being placed, from bundle `first` on."""
+    build, timeout_s = partial(_open_engine, spec), resources.engine_timeout_s
+    threads = num_threads(resources.engine_cpus)
+    actors = [
+        place(EngineActor, group, first + index, threads=threads)
+        for index in range(spec.rollout.num_engines)
+    ]
+    return [
+        RemoteEngine(f"engine {index}", partial(actor.remote, build, threads), timeout_s=timeout_s)
+        for index, actor in enumerate(actors)
+    ]
+
+
+def _open_engine(spec: EngineSpec) -> RolloutEngine:
+    """In the engine's actor, which finds the base model on its own machine."""
+    engine: RolloutEngine = build_engine(spec, BaseModel.open(spec.model.name))
+    return engine

@@ -1,0 +1,123 @@
+"""A fused linear layer of vLLM with an adapter in each of its slices. No vLLM is needed.
+
+T token, M out_features of a slice, N in_features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from rlpeft.rollout.vllm.matmul import Pack, Product, plain
+from rlpeft.rollout.vllm.slice_adapters import FactoredSlice, Form, SliceAdapter
+
+
+class AdaptedLinear:
+    """A frozen fused weight with one adapter, or none, for each slice.
+
+    Args:
+        weight: all slices stacked [sum of M, N]; never written.
+        names: the module each slice was before fusing.
+        sizes: M of each slice.
+        adapters: one for each slice.
+        form: `dense` is cheapest for each token, but a refresh costs a few matrix products;
+            with the others a refresh is nearly free.
+        pack: how products with the weights are formed.
+    """
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        *,
+        names: Sequence[str],
+        sizes: Sequence[int],
+        adapters: Sequence[SliceAdapter | None],
+        form: Form,
+        pack: Pack = plain,
+    ) -> None:
+        stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
+        self.weight, self.names, self.adapters = weight, list(names), list(adapters)
+        self.spans = [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
+        self.bent = weight.clone() if form == "dense" else None
+        # Written in place when factors arrive.
+        self.held = weight.clone() if form == "spectral" else weight
+        self._digests: list[str | None] = []
+        self._pack(pack)
+
+    def _pack(self, pack: Pack) -> None:
+        """Form all products now: a compiler that met one on its way would fail or freeze it."""
+        self._whole: Product | None = None
+        self._own: list[Product | None] = [None] * len(self.spans)
+        if self.bent is not None:
+            self._whole = pack(self.bent)
+            return
+        for k, adapter in enumerate(self.adapters):
+            if adapter is not None and adapter.bends_input:
+                self._own[k] = pack(self.held[self.spans[k]])
+        if None in self._own:
+            self._whole = pack(self.held)
+
+    def adapter(self, name: str) -> SliceAdapter:
+        """The adapter on the slice that was module `name`."""
+        found = self.adapters[self.names.index(name)]
+        assert found is not None
+        return found
+
+    def refresh(self) -> None:
+        """Take up new values of the adapters' tensors."""
+        for adapter in self.adapters:
+            if adapter is not None:
+                adapter.refresh()
+        if self.held is not self.weight:
+            self._turn()
+        if self.bent is not None:
+            for span, adapter in zip(self.spans, self.adapters, strict=True):
+                if adapter is not None:
+                    self.bent[span].copy_(adapter.dense(self.weight[span]))
+            self._renew()
+
+    def _turn(self) -> None:
+        """Take the weight into the coordinates of new factors."""
+        adapters: list[FactoredSlice | None] = [
+            a if isinstance(a, FactoredSlice) else None for a in self.adapters
+        ]
+        digests = [None if adapter is None else adapter.digest for adapter in adapters]
+        if digests == self._digests:
+            return
+        for span, adapter in zip(self.spans, adapters, strict=True):
+            if adapter is not None:
+                self.held[span].copy_(adapter.in_coordinates(self.weight[span]))
+        self._digests = digests
+        self._renew()
+
+    def _renew(self) -> None:
+        for product in (self._whole, *self._own):
+            if product is not None:
+                product.renew()
+
+    def __call__(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """x [T, N] to y [T, sum of M]."""
+        y = None if self._whole is None else self._whole(x)
+        if self.bent is None:
+            y = _join([self._slice(k, x, y) for k in range(len(self.spans))])
+        assert y is not None
+        return y if bias is None else y + self._bias(bias)
+
+    def _slice(self, k: int, x: torch.Tensor, whole_TM: torch.Tensor | None) -> torch.Tensor:
+        """Slice k of the output, given x times the whole weight where a slice wants that."""
+        adapter, own = self.adapters[k], self._own[k]
+        if own is not None:  # a bent input (SVF with M > N) needs a product of its own
+            assert adapter is not None
+            return adapter.apply(x, own)
+        assert whole_TM is not None
+        part_TM = whole_TM[..., self.spans[k]]
+        return part_TM if adapter is None else adapter.apply(x, lambda _: part_TM)
+
+    def _bias(self, bias: torch.Tensor) -> torch.Tensor:
+        pairs = zip(self.spans, self.adapters, strict=True)
+        return _join([bias[span] if a is None else a.bias(bias[span]) for span, a in pairs])
+
+
+def _join(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
