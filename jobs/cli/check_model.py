@@ -13,6 +13,9 @@ import typer
 from rich.console import Console, RenderableType
 
 from jobs.cli.examined import examined
+from jobs.cli.options import one_of
+from rlpeft.model_checks import OWN_ENGINE
+from rlpeft.recipe.engines import ENGINES
 
 if TYPE_CHECKING:
     from rlpeft.model_checks.examine import Examined
@@ -29,11 +32,8 @@ COLOURS = {
 COLUMNS = 80
 
 
-class TriedEngine(StrEnum):
-    """Engines whose laws are tried."""
-
-    HF = "hf"
-    VLLM = "vllm"
+TRIED = (OWN_ENGINE, *(name for name, engine in ENGINES.items() if engine.bare))
+"""Engines that laws are tried on."""
 
 
 class Dtype(StrEnum):
@@ -48,8 +48,9 @@ def check(
         str, typer.Argument(help="A folder, a Hub id, or a name of `rlpeft models list`.")
     ],
     engine: Annotated[
-        TriedEngine, typer.Option(help="vllm: try it beside hf, which is always tried.")
-    ] = TriedEngine.HF,
+        str,
+        typer.Option(**one_of(TRIED), help=f"Try it beside {OWN_ENGINE}, which is always tried."),
+    ] = OWN_ENGINE,
     tokenizer_only: Annotated[
         bool,
         typer.Option("--tokenizer-only", help="Leave the weights alone, as where there are none."),
@@ -72,7 +73,7 @@ def check(
         if not model.strip():
             raise ModelError("MODEL must be a folder, a Hub id or a name, got ''.")
         folder, weights = model_parts(model, weights=not tokenizer_only)
-        engines = tuple(dict.fromkeys(("hf", engine.value)))
+        engines = tuple(dict.fromkeys((OWN_ENGINE, engine)))
         with Console(stderr=True).status("examining the tokenizer") as status:
             for row in examine(folder, weights=weights, engines=engines, dtype=dtype.value):
                 rows.append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,13 +50,17 @@ def refuse_own_input(file: Path | None, out: Path | None) -> None:
         raise ConfigError(f"--out must not be the file that is read, got {str(out)!r} for both.")
 
 
-def known_engine(name: str) -> str:
-    """Refuse an engine that has no line in the table."""
-    if name not in ENGINES:
-        listed = ", ".join(map(repr, ENGINES))
-        raise typer.BadParameter(f"{name!r} is not one of {listed}.")
-    return name
+def one_of(names: Collection[str]) -> Any:
+    """Of an option that names an entry of a table; any other is refused."""
+
+    def known(name: str) -> str:
+        if name not in names:
+            listed = ", ".join(map(repr, names))
+            raise typer.BadParameter(f"{name!r} is not one of {listed}.")
+        return name
+
+    return {"callback": known, "metavar": f"[{'|'.join(names)}]"}
 
 
-ENGINE: Any = {"callback": known_engine, "metavar": f"[{'|'.join(ENGINES)}]"}
+ENGINE = one_of(ENGINES)
 """Of an option that names a rollout engine."""

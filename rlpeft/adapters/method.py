@@ -130,7 +130,8 @@ class Method:
         auxiliary: what it adds to the loss.
         mixing: how experts are mixed.
         is_mergeable: whether its update is a matrix.
-        is_transferable: whether its vectors mean the same module by module on another base.
+        is_transferable: whether its vectors, one number for each singular value of a weight, mean
+            the same module by module on another base.
         runs_rows: whether each row of a batch may run an expert of its own; then its layers are
             `rlpeft.adapters.rows.RowLayer`, and its slice is a `ServesExperts`.
         slice: how it runs in vLLM.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from rlpeft.model_checks import OWN_ENGINE
 from rlpeft.model_checks.finding import Finding, absent, broken, holds, quoted, tokens
 from rlpeft.model_checks.remembered import remembered
 from rlpeft.model_checks.stage import Scene, Script, play, scripted_model, write_folder
 from rlpeft.model_checks.subject import NUM_TOKENS, Subject, likely_names
+from rlpeft.recipe.engines import ENGINES
 from rlpeft.rollout.ends import special_tokens
 from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.tokens.prompts import encode_text
@@ -39,6 +42,7 @@ class Stage:
 
     subject: Subject
     name: str
+    """`rollout.engine`: `OWN_ENGINE`, or one that can be built without an adapter."""
 
     @remembered
     def acts(self) -> dict[str, list[Scene]]:
@@ -58,10 +62,10 @@ class Stage:
     def samples(self) -> list[list[Completion]]:
         """Of the model itself, to the subject's requests."""
         subject = self.subject
-        if self.name == "hf":
+        if self.name == OWN_ENGINE:
             return subject.rollouts.together
         longest = max(len(request.prompt_ids) for request in subject.requests)
-        engine = _vllm(subject.folder, dtype=subject.dtype, max_model_len=longest + NUM_TOKENS)
+        engine = self._bare(subject.folder, subject.dtype, longest + NUM_TOKENS)
         try:
             return engine.rollout(subject.requests, Sampling(max_tokens=NUM_TOKENS))
         finally:
@@ -92,14 +96,9 @@ class Stage:
 
     def _engine(self, model: Any, folder: Path) -> RolloutEngine:
         subject = self.subject
-        if self.name == "vllm":
-            from rlpeft.rollout.vllm.build import needs_vllm
-
-            with needs_vllm("--engine vllm"):
-                from rlpeft.rollout.vllm.engine import VllmEngine
-            return VllmEngine(
-                write_folder(folder, subject.tokenizer, model, sorted(subject.eos)), None
-            )
+        if self.name != OWN_ENGINE:
+            written = write_folder(folder, subject.tokenizer, model, sorted(subject.eos))
+            return self._bare(written, "float32", None)
         from rlpeft.adapters.policy import attach_adapter
         from rlpeft.recipe.run import LoraFamilyAdapter
         from rlpeft.rollout.hf.engine import HfEngine
@@ -107,6 +106,11 @@ class Stage:
         adapter = LoraFamilyAdapter(type="lora", rank=1, targets=("c_fc",))
         policy = attach_adapter(model, adapter, seed=0)
         return HfEngine(policy, subject.tokenizer, eos_ids=subject.eos)
+
+    def _bare(self, folder: Path, dtype: str, max_model_len: int | None) -> RolloutEngine:
+        make = resolve_name(ENGINES[self.name].bare)
+        engine: RolloutEngine = make(folder, dtype=dtype, max_model_len=max_model_len)
+        return engine
 
     def _limits(self, engine: RolloutEngine) -> tuple[Completion, Completion]:
         filler, context = self.script.filler, self.script.context
@@ -118,14 +122,6 @@ class Stage:
             requests, Sampling(max_tokens=ROOM_OF_SHORT, temperature=0.0)
         )
         return long, short
-
-
-def _vllm(folder: Path, **options: Any) -> RolloutEngine:
-    from rlpeft.rollout.vllm.build import needs_vllm
-
-    with needs_vllm("--engine vllm"):
-        from rlpeft.rollout.vllm.engine import VllmEngine
-    return VllmEngine(folder, None, **options)
 
 
 ROOM_OF_SHORT = 6

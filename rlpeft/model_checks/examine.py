@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import DataError, RlpeftError
+from rlpeft.model_checks import OWN_ENGINE
 from rlpeft.model_checks.engines import Stage
 from rlpeft.model_checks.finding import Finding, LawVerdict, absent, plain, quoted, refused, unknown
 from rlpeft.model_checks.subject import MOST_WRITTEN, TURN_S, Subject
@@ -51,7 +52,7 @@ def examine(
     folder: Path,
     *,
     weights: bool = True,
-    engines: Sequence[str] = ("hf",),
+    engines: Sequence[str] = (OWN_ENGINE,),
     dtype: str = "float32",
 ) -> Iterator[Examined]:
     """Try every law on the model of a folder.

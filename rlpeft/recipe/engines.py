@@ -18,6 +18,8 @@ class Engine:
         expert_slots: the option that says how many experts may share a batch; `None`: any number.
         needs_factors: whether experts must name the factors of the base model's weights.
         is_served: whether `rlpeft serve` runs it itself; the others answer in the place of vLLM.
+        bare: import path of (folder of a base model, *, dtype, max_model_len) -> the engine without
+            an adapter, for `rlpeft models check`; empty: which cannot try it.
     """
 
     build: str
@@ -25,6 +27,7 @@ class Engine:
     expert_slots: str | None = None
     needs_factors: bool = False
     is_served: bool = False
+    bare: str = ""
 
 
 ENGINES = {
@@ -35,6 +38,7 @@ ENGINES = {
         expert_slots="max_experts",
         needs_factors=True,
         is_served=True,
+        bare="rlpeft.rollout.vllm.build:bare",
     ),
 }
 """Each engine by its `rollout.engine`."""

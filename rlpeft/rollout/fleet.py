@@ -115,7 +115,7 @@ class LocalFleet(PolicyFleet, ExpertFleet):
         load_proven(self.engine, experts)
 
     def submit(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
-        """Complete each request once per seed.
+        """Complete each request once per seed, before this returns: every answer is there.
 
         Raises:
             EngineError: the engine refuses a request.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rlpeft.adapters.policy import peft_config
 from rlpeft.errors import EngineError
@@ -29,6 +30,15 @@ def build(spec: EngineSpec, base: BaseModel) -> RolloutEngine:
         batch_size=spec.rollout.batch_size,
         **spec.rollout.options,
     )
+
+
+def bare(
+    folder: Path, *, dtype: str = "float32", max_model_len: int | None = None
+) -> RolloutEngine:
+    """The engine of a base model alone, without our plugin; errors as of `build`."""
+    with needs_vllm("--engine vllm"):
+        from rlpeft.rollout.vllm.engine import VllmEngine
+    return VllmEngine(folder, None, dtype=dtype, max_model_len=max_model_len)
 
 
 @contextmanager
