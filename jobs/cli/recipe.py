@@ -90,7 +90,7 @@ def listing(tables: Iterable[OptionTable], *, width: int) -> Iterator[str]:
         yield paragraph(table.doc, width=width)
         for option in table.options:
             yield paragraph(_declared(option), width=width, indent="  ", hanging="      ")
-            if option.doc:  # else the reward's own line says it
+            if option.doc:  # a task from outside may say nothing
                 yield paragraph(option.doc, width=width, indent="      ", hanging="      ")
 
 

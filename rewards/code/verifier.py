@@ -85,6 +85,14 @@ def mbpp_reward(
     """Verify MBPP rows (Austin et al., arXiv 2108.07732): `test_list` holds assertions.
 
     Rows of the full set have `test_setup_code`, those of the sanitized one `test_imports`.
+
+    Args:
+        completions: texts, or chat turns.
+        test_list: assertions of each row.
+        test_setup_code: what comes before a row's program.
+        test_imports: lines that come before it.
+        truncated: whether each completion hit a length limit.
+        time_limit_s: processor seconds that a row's tests may take.
     """
     empty = [""] * len(completions)
     preludes = [
@@ -116,6 +124,14 @@ def humaneval_reward(
 
     A completion is a whole function or the rest of the one the prompt opens. The prompt, as
     text, is the benchmark's: the tests use its imports and helpers.
+
+    Args:
+        completions: texts, or chat turns.
+        prompts: what each goes on with.
+        test: program of each row that defines `check`.
+        entry_point: name of the function under test.
+        truncated: whether each completion hit a length limit.
+        time_limit_s: processor seconds that a row's tests may take.
     """
     heads = [_code_of_prompt(prompt) for prompt in prompts]
     codes = [

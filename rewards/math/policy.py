@@ -76,7 +76,11 @@ LENIENT = MathPolicy(
 _PRESETS = {"strict": STRICT, "lenient": LENIENT}
 
 
-def as_policy(policy: str | MathPolicy | Mapping[str, object]) -> MathPolicy:
+Policy = str | MathPolicy | Mapping[str, object]
+"""As options have it; see `as_policy`."""
+
+
+def as_policy(policy: Policy) -> MathPolicy:
     """Read a policy: a preset's name, a `MathPolicy`, or switches on top of strict.
 
     Raises:

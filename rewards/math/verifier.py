@@ -9,7 +9,7 @@ unscorable  the gold answer itself cannot be read, and the text is not the same
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from rewards.math.compare.equivalence import equivalent
 from rewards.math.compare.layout import layout_key
@@ -18,7 +18,7 @@ from rewards.math.evaluate.symbolic import NoVerdict, SymbolicReader
 from rewards.math.find.extract import Extraction, extract
 from rewards.math.limits import MAX_CHARS, UnknownNotation, Unreadable, renew_budget
 from rewards.math.nodes import Text
-from rewards.math.policy import STRICT, MathPolicy, as_policy
+from rewards.math.policy import STRICT, MathPolicy, Policy, as_policy
 from rewards.math.read.answer import Answer, read
 from rewards.verdict import Verdict, VerdictKind
 
@@ -29,7 +29,6 @@ _DECIMAL_COMMA = re.compile(
 )
 _POINT_GROUPS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:[.\s][0-9]{3})+(?:,[0-9]{1,9})?(?![0-9.,])")
 
-Policy = str | MathPolicy | Mapping[str, object]
 Reader = Callable[[str], Answer]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from rewards.completion.boxes import find_boxes
 from rewards.completion.regions import CLOSED, OPENED, is_thinking
+from rewards.math.policy import STRICT, Policy
 from rewards.verdict import Verdict, VerdictKind
 from rewards.verify import verify_batch
 from rewards.workers.pool import Reply, WorkerPool
@@ -20,6 +21,11 @@ def verify_exact(completion: str, gold: str, *, casefold: bool = False) -> Verdi
 
     >>> verify_exact("  42\\n", "42").score
     1.0
+
+    Args:
+        completion: the model's text.
+        gold: the right text.
+        casefold: whether capital and small letters are the same.
     """
     expected, found = _plain(gold, casefold), _plain(completion, casefold)
     if not expected:
@@ -54,7 +60,13 @@ def verify_regex_batch(completions: Sequence[str], golds: Sequence[str]) -> list
 def regex_format_reward(
     completions: Sequence[Any], truncated: Sequence[bool], *, pattern: str
 ) -> list[Verdict]:
-    """Return 1 where the whole completion matches `pattern`, the same for all rows."""
+    """Return 1 where the whole completion matches `pattern`, the same for all rows.
+
+    Args:
+        completions: texts, or chat turns.
+        truncated: whether each hit a length limit.
+        pattern: Python's `re`; its dot matches newlines.
+    """
     texts = [_text(completion) for completion in completions]
     return verify_batch(texts, [pattern] * len(texts), kind="regex", truncated=truncated)
 
@@ -115,12 +127,19 @@ def accuracy_reward(
     truncated: Sequence[bool],
     prompts: Sequence[Any] | None = None,
     prompt_ends: Sequence[str] | None = None,
-    **options: Any,
+    *,
+    policy: Policy = STRICT,
 ) -> list[Verdict]:
     r"""Verify mathematics as TRL's reward of this name.
 
     A gold answer may be a whole solution that ends in a box or, as in GSM8K, in `#### 18`.
-    Options are those of the `math` verifier.
+
+    Args:
+        completions: the model's texts.
+        golds: solutions.
+        truncated: whether each completion hit a length limit.
+        prompts: texts or chat turns, and `prompt_ends` what each ends with, as in `verify_batch`.
+        policy: that of reward `math`.
     """
     answers = [final_answer(gold) for gold in golds]
     return verify_batch(
@@ -130,7 +149,7 @@ def accuracy_reward(
         truncated=truncated,
         prompts=prompts,
         prompt_ends=prompt_ends,
-        **options,
+        policy=policy,
     )
 
 
@@ -140,12 +159,20 @@ def reasoning_accuracy_reward(
     truncated: Sequence[bool],
     *,
     reasoning_delimiters: Sequence[str] = ("</think>",),
-    **options: Any,
+    policy: Policy = STRICT,
 ) -> list[Verdict]:
-    """Verify what follows the reasoning; a completion whose reasoning never ends scores 0."""
+    """Verify what follows the reasoning; a completion whose reasoning never ends scores 0.
+
+    Args:
+        completions: the model's texts.
+        golds: as in `accuracy_reward`.
+        truncated: whether each completion hit a length limit.
+        reasoning_delimiters: what ends the reasoning; the first of them that is there counts.
+        policy: that of reward `math`.
+    """
     answers = [_after(text, reasoning_delimiters) for text in completions]
     verdicts = accuracy_reward(
-        ["" if answer is None else answer for answer in answers], golds, truncated, **options
+        ["" if answer is None else answer for answer in answers], golds, truncated, policy=policy
     )
     unfinished = Verdict(0.0, VerdictKind.UNPARSABLE, "the reasoning never ends")
     return [

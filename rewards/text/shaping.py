@@ -23,6 +23,11 @@ def soft_overlong_punishment(
 
     DAPO eq. 13: 0 up to `L_max - L_cache`, then `((L_max - L_cache) - |y|) / L_cache`, and -1
     above `L_max`.
+
+    Args:
+        completion_ids: tokens of each completion.
+        max_completion_len: `L_max` in tokens.
+        soft_punish_cache: `L_cache`, tokens before it over which the punishment grows.
     """
     if not 0 <= soft_punish_cache <= max_completion_len:
         raise RewardError(
@@ -42,7 +47,13 @@ def _overlong(length: int, free: int, longest: int) -> float:
 def repetition_penalty(
     completion_ids: Sequence[Sequence[int]], *, ngram_size: int = 3, max_penalty: float = -1.0
 ) -> list[float]:
-    """Return `max_penalty` times the share of token n-grams that repeat an earlier one."""
+    """Return `max_penalty` times the share of token n-grams that repeat an earlier one.
+
+    Args:
+        completion_ids: tokens of each completion.
+        ngram_size: tokens of an n-gram.
+        max_penalty: score of a completion that does nothing but repeat, 0 at most.
+    """
     if max_penalty > 0:
         raise RewardError(f"max_penalty must not be positive, got {max_penalty}.")
     return [max_penalty * _repeated_share(list(ids), ngram_size) for ids in completion_ids]
@@ -56,7 +67,13 @@ def _repeated_share(ids: list[int], size: int) -> float:
 def length_reward(
     completion_ids: Sequence[Sequence[int]], *, target_len: int, tolerance: int = 0
 ) -> list[float]:
-    """Return 1 within `tolerance` tokens of `target_len`, falling linearly to 0 at 0 and at 2x."""
+    """Return 1 within `tolerance` tokens of `target_len`, falling linearly to 0 at 0 and at 2x.
+
+    Args:
+        completion_ids: tokens of each completion.
+        target_len: tokens that a completion should have.
+        tolerance: tokens more or fewer that cost nothing.
+    """
     if target_len < 1:
         raise RewardError(f"target_len must be at least 1, got {target_len}.")
     excess = [max(0, abs(len(ids) - target_len) - tolerance) for ids in completion_ids]
@@ -70,11 +87,11 @@ class CosineScaledReward:
     `v_long + (v_short - v_long) (1 + cos(pi |y| / L_max)) / 2`, with `|y|` held at `L_max`.
 
     Attributes:
-        max_len: `L_max` in tokens.
+        max_len: `L_max` in tokens, beyond which nothing changes.
         min_value_wrong: score of a wrong completion at length 0.
-        max_value_wrong: of a wrong one at `max_len`.
-        min_value_correct: of a right one at `max_len`.
-        max_value_correct: of a right one at length 0.
+        max_value_wrong: score of a wrong completion at `max_len`.
+        min_value_correct: score of a right completion at `max_len`.
+        max_value_correct: score of a right completion at length 0.
     """
 
     max_len: int

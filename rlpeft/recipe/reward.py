@@ -20,7 +20,8 @@ class RewardConfig(Section):
     """Score from which an answer counts as correct, for a reward that gives numbers; absent: only
     its own verdicts (`True`, `False`) count, and without them the mean score chooses the expert."""
     options: dict[str, Any] = {}
-    """Passed to the verifier; `gold` names the column of the gold answer."""
+    """Passed to the verifier. `gold` names the column of the gold answer; `several = true` has a
+    verifier read a list there as several right answers."""
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """Seconds a reward of your own may take for one batch, a whole validation included."""
     warmup_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
