@@ -24,6 +24,12 @@ from rlpeft.recipe.run import ResourceConfig
 REFUSALS = (ConnectionError, ValueError, RuntimeError)
 """What Ray raises where it cannot connect or start; other errors are defects."""
 
+SLOW_START = "this machine must start a node of Ray within Ray's own limit of 30 s, got"
+ONCE_MORE = (
+    "It is busy, or short of memory: give the same command again, or run without a cluster: "
+    "train --local, or adapt."
+)
+
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
@@ -56,10 +62,12 @@ def _joined(address: str | None) -> Iterator[None]:
         )
     except AuthenticationError as error:
         raise ClusterError(f"the Ray cluster wants a token. {TOKEN_COMMANDS}") from error
-    except Exception as error:  # Ray raises that class itself where a node is slow to start
-        if type(error) is not Exception and not isinstance(error, REFUSALS):
-            raise
+    except REFUSALS as error:
         raise ClusterError(_no_cluster(address or "this machine", error)) from error
+    except Exception as error:
+        if type(error) is not Exception:  # Ray raises that class itself where a node starts slowly
+            raise
+        raise ClusterError(f"{SLOW_START}: {first_line(error)}. {ONCE_MORE}") from error
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler, in C++, ends the process with a stack of machine addresses.
         signal.signal(signal.SIGTERM, before)
