@@ -146,6 +146,7 @@ def sequence_logprobs(policy: PeftModel, sequences: Sequence[Sequence[int]]) -> 
     """
     rows = []
     for sequence in sequences:
+        # Padding and neighbours choose other kernels: both sides would round in ways of their own.
         ids = torch.tensor([list(sequence)], device=policy.device)
         logits_TV = policy(input_ids=ids, use_cache=False).logits[0, :-1].float()
         log_pi_TV = torch.log_softmax(logits_TV, -1)

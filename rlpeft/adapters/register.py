@@ -1,8 +1,8 @@
 """Make our methods PEFT methods.
 
 PEFT's `register_peft_method` insists on a member of its `PeftType` enum, so the enum is extended
-first. `tests/adapters/test_register.py` runs against the installed PEFT and would notice if that
-stopped working.
+first. All of `tests/adapters` runs against the installed PEFT, and would notice if that stopped
+working.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class CEM:
     ) -> None:
         self.mean, self.std = np.array(mean_K, float), np.array(std_K, float)
         self.population_size, self.std_floor, self.bounds = population_size, std_floor, bounds
+        # One at least: the reference code may come to none, and then takes all (`[-0:]`).
         self.num_elites = max(1, round(elite_fraction * population_size))
         self.unbiased_std = unbiased_std
         self._rng = np.random.default_rng(seed)
@@ -90,9 +91,13 @@ class CEM:
             )
         elites_EK = candidates_CK[order[: self.num_elites]]
         self.mean = elites_EK.mean(0)
+        # Departs from the paper by the floor: elites that agree in a number, as at a bound, would
+        # never try another again.
         self.std = np.maximum(elites_EK.std(0, ddof=int(self.unbiased_std)), self.std_floor)
         first = order[0]
         score = (float(scores_C[first]), -np.inf if ties_C is None else float(ties_C[first]))
+        # Departs from the reference code, which asks its best again in each iteration: answers are
+        # greedy, and would be the same.
         if score > self.best_score:
             self.best, self.best_score = candidates_CK[first].copy(), score
 

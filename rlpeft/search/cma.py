@@ -55,6 +55,7 @@ class CmaEs:
             "popsize": population_size,
             "bounds": [float(bound) if np.isfinite(bound) else None for bound in bounds],
             "minstd": std_floor,
+            # It takes one size for all coordinates, and theirs relative to it.
             "CMA_stds": std / std.mean(),
             # Without a seed of its own it leaves numpy's global generator alone.
             "seed": np.nan,
@@ -88,6 +89,8 @@ class CmaEs:
         if not np.array_equal(asked_CK, candidates_CK):
             raise ConfigError("CMA-ES must be told the candidates it was asked for, unchanged.")
         order = rank(scores_C, ties_C, expected=len(asked_CK))
+        # Ranks in the place of scores: it learns from the order alone, and knows no tie-breaks, and
+        # NaN would be no rank.
         losses_C = np.empty(len(order))
         losses_C[order] = np.arange(len(order))
         self._learn(losses_C.tolist())

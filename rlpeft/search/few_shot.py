@@ -203,6 +203,7 @@ class _Run:
         search.tell(candidates_CS, values_C, [f.likelihood for f in found])
         row = {
             "best": search.best_score[0],
+            # NaN: no answer of that candidate could be scored.
             "mean": float(np.nanmean(values_C)),
             "spread": float(search.std.mean()),
             "likelihood": search.best_score[1],
@@ -216,6 +217,7 @@ def make_search(recipe: AdaptRecipe, size: int, num_experts: int) -> Search:
     Raises:
         ConfigError: its options do not go together.
     """
+    # As the reference code starts: every expert alike, and a spread as wide as the bounds.
     low, high = recipe.search.bounds
     mean_S = [min(max(1 / num_experts, low), high)] * size
     std_S = [(high - low) / 2] * size

@@ -51,6 +51,7 @@ class Fitness:
         """The fitness that these outcomes make."""
         scored = [(found.worth, found.logprob) for found in outcomes if found.worth is not None]
         worths = [float(worth) for worth, _ in scored]
+        # A reward may give less than nothing, and no mean has negative weights.
         weights = [max(worth, 0.0) for worth in worths]
         logprobs = [logprob for _, logprob in scored]
         return cls(

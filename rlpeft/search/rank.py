@@ -27,5 +27,6 @@ def rank(
         )
     if np.isnan(scores).all():
         raise ConfigError("at least one candidate must have a score, all are NaN.")
+    # A comparison with NaN is false either way: a sort would leave it anywhere, even in front.
     keys = (-np.nan_to_num(ties, nan=-np.inf), -np.nan_to_num(scores, nan=-np.inf))
     return np.lexsort(keys)

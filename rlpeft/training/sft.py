@@ -221,13 +221,13 @@ def _arguments(run: Run, done: int, *, is_on_cpu: bool) -> SFTConfig:
         max_grad_norm=recipe.learner.max_grad_norm,
         gradient_checkpointing=recipe.learner.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
-        train_sampling_strategy="sequential",
+        train_sampling_strategy="sequential",  # rows come in our order, and go on in it
         dataset_kwargs={"skip_prepare_dataset": True},
         seed=recipe.train.seed,
         use_cpu=is_on_cpu,
-        bf16=False,
+        bf16=False,  # TRL would turn autocast on, and train another loss
         logging_steps=1,
-        logging_nan_inf_filter=False,
+        logging_nan_inf_filter=False,  # else an average stands where there was NaN
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,

@@ -5,8 +5,11 @@ With x̃ = x / s the normalised input, z = A x and kappa = -1/R²:
     rotation   Δ(x) = (α/r) log₀(B A exp₀(x̃)) = (α/r) g(‖x̃‖², ‖BAx̃‖²) BAx̃
     boost      A reads [time; space] of exp₀(x̃), B reads [time; space] of the point A gives
 
-times s where the normalisation is undone. An engine needs z, ‖x‖² and the few tensors of `Terms`;
-then Δ = `bend(...)` Bᵀ. T tokens (any leading axes), R rank.
+times s where the normalisation is undone. The public code, whose time coordinate has
+1/K in the place of K, gives every short BAx̃ an update of one length: none of its numbers hold here.
+
+An engine needs z, ‖x‖² and the few tensors of `Terms`; then Δ = `bend(...)` Bᵀ. T tokens (any
+leading axes), R rank.
 """
 
 from __future__ import annotations

@@ -131,6 +131,7 @@ def _visit(
 
 
 def _add_fit(sums: _Sums, z: torch.Tensor, bent: torch.Tensor) -> None:
+    # Sums over all tokens there are: in fp32 the later ones would be rounded away.
     z, bent = z.double(), bent.double()
     bent_z, z_z = (bent * z).sum(0), z.square().sum(0)
     sums.bent_z = bent_z if sums.bent_z is None else sums.bent_z + bent_z

@@ -66,6 +66,7 @@ def route(
     hidden = F.linear(source, weight) * inverse_scale + bias
     if weights.outer is not None:
         hidden = F.linear(F.silu(hidden), *weights.outer)
+    # In fp32: shares that bf16 rounds do not sum to 1, and the mixture would be scaled by the rest.
     return torch.softmax(wide(hidden), -1)
 
 

@@ -88,7 +88,8 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         """Add an adapter that leaves the layer as it is: z = 1."""
         self.parametrisation[adapter_name] = config.parametrisation
         self.form[adapter_name] = config.form
-        # Any constant logit gives z = 1 after renormalisation; 0.1 is the reference's start.
+        # Departs from Table 6 (z of mean 0.1, with noise), whose start is another model than the
+        # base. Any constant logit gives z = 1 after renormalisation; 0.1 is the reference's.
         start = 1.0 if config.parametrisation == "direct" else 0.1
         size = min(self.out_features, self.in_features)
         self.svf_z[adapter_name] = nn.Parameter(torch.full((size,), start))
@@ -280,7 +281,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         y, bias_M = self.base_layer(x, *args, **kwargs), getattr(self.base_layer, "bias", None)
         if bias_M is None:
             return rotate(y, basis_RR, change)
-        return rotate(y - bias_M, basis_RR, change) + bias_M
+        return rotate(y - bias_M, basis_RR, change) + bias_M  # z changes W, and no bias
 
     def get_delta_weight(self, adapter_name: str) -> torch.Tensor:
         """W' - W of one adapter in fp32, [M, N]; turned as the base layer's, where that is."""

@@ -193,6 +193,7 @@ class Sampler:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens, int64 [B], and their log-probs, fp32 [B], of the rows that still run."""
         greedy = self.temperature == 0
+        # Models leave logits in their own dtype: in bf16 their log-probs would be off by percents.
         logits_BV = logits_BV.float() if greedy else logits_BV.float() / self.temperature
         for warper in self.warpers:
             logits_BV = warper(None, logits_BV)
@@ -208,7 +209,9 @@ class Sampler:
             self.sums_BV = torch.empty_like(log_pi_BV, dtype=torch.float64)
         cumulative_BV = self.sums_BV[: len(rows)].copy_(log_pi_BV).exp_().cumsum_(-1)
         uniforms_B = self.uniforms_BT[rows, self.step].to(cumulative_BV.device)
+        # By the last sum, which rounding leaves beside 1: a draw above it would have no token.
         target_B = uniforms_B * cumulative_BV[:, -1]
+        # To the right of equal sums: a token of probability 0 adds none, and must not be drawn.
         return torch.searchsorted(cumulative_BV, target_B[:, None], right=True).squeeze(-1)
 
 
@@ -256,6 +259,7 @@ def _common_start(prompts: Sequence[Sequence[int]]) -> list[int]:
 
 def _uniforms(seed: int, count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
+    # fp32 has 2²⁴ of them: tokens rarer than 6e-8 would come never, or too often.
     return torch.rand(count, generator=generator, dtype=torch.float64)
 
 
