@@ -88,8 +88,8 @@ def test_the_schema_lists_the_engines():
     assert rollout.RolloutConfig.model_json_schema()["properties"]["engine"]["enum"] == [*ENGINES]
 
 
-@pytest.mark.parametrize("command", ["generate", "serve"])
+@pytest.mark.parametrize("command", [["generate"], ["serve"], ["models", "check", "tiny"]])
 def test_commands_refuse_an_engine_that_has_no_line(command):
-    result = CliRunner().invoke(app, [command, "--engine", "sglang"])
+    result = CliRunner().invoke(app, [*command, "--engine", "sglang"])
     assert result.exit_code == 2
     assert "'sglang' is not one of 'hf', 'vllm'" in " ".join(result.output.split())
