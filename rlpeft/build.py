@@ -212,6 +212,8 @@ def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
     tree = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
     if recipe.learner.schedule == "constant":
         del tree["train"]["steps"]
+    if recipe.train.select is None:  # as in runs from before experts could be chosen otherwise
+        del tree["train"]["select"]
     for reward in tree["reward"]:
         if reward["correct_at"] is None:  # as in runs from before there was a threshold
             del reward["correct_at"]

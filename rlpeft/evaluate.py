@@ -1,10 +1,14 @@
-"""Problems through the engines, and what their answers are worth."""
+"""Problems through the engines, what their answers are worth, and by which figure they compare."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
+from rewards.verdict import Verdict
+from rlpeft.errors import ConfigError
 from rlpeft.experts.measures import Accuracy, Measure, confusion_of, measure_of
+from rlpeft.recipe.reward import SELECT_ACCURACY, SELECT_REWARD, SELECT_SCORE
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.rollout.groups import roll_out, rollout_seed
 from rlpeft.scoring import Scores, require_a_score, score_groups
@@ -40,3 +44,35 @@ def evaluate(
     if isinstance(found, Accuracy):
         found = found.model_copy(update={"confusion": confusion_of(scored.groups, labels)})
     return found, scored.groups
+
+
+def selected(
+    select: str | None, found: Measure, groups: Sequence[ScoredGroup]
+) -> tuple[float, int]:
+    """Numerator and denominator of the figure by which two validations are compared exactly.
+
+    Args:
+        select: `train.select`; absent: accuracy where answers were judged, else their mean score.
+        found, groups: the validation.
+
+    Raises:
+        ConfigError: the rewards have not given it.
+    """
+    if select is None or (select == SELECT_ACCURACY and isinstance(found, Accuracy)):
+        return found.fraction
+    scores = [verdict.score for scored in groups for verdict in _verdicts(select, scored)]
+    known = [score for score in scores if score is not None]
+    if not known:
+        raise ConfigError(
+            f"train.select = {select!r} must be a figure that the rewards give, they gave none in "
+            f"this validation. Choose {SELECT_SCORE!r}, or mend the reward."
+        )
+    return fmean(known), 1
+
+
+def _verdicts(select: str, scored: ScoredGroup) -> Sequence[Verdict]:
+    if select == SELECT_SCORE:
+        return scored.verdicts
+    if select == SELECT_ACCURACY:  # nothing was judged
+        return ()
+    return scored.by_reward[select.removeprefix(SELECT_REWARD)]

@@ -15,5 +15,6 @@ BENCHES = {
     "rewards": 1,
     "cem": 2,
     "serve": 4,
+    "users": 8,
 }
 """Name to the minutes it takes on two cores."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from rlpeft.recipe.adapter import Section
+from rlpeft.suggest import did_you_mean
+
+SELECT_ACCURACY, SELECT_SCORE, SELECT_REWARD = "accuracy", "score", "rewards/"
+"""What `train.select` may be: the share of correct answers, the mean of the weighted sum, or, with
+its name behind, the mean of one reward alone."""
 
 
 class RewardConfig(Section):
@@ -26,3 +32,31 @@ class RewardConfig(Section):
     """Seconds a reward of your own may take for one batch, a whole validation included."""
     warmup_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     """Seconds that importing its module may take, with the models that it loads."""
+
+
+def reward_names(rewards: Sequence[RewardConfig]) -> list[str]:
+    """The rewards as metrics name them.
+
+    >>> reward_names([RewardConfig(name="mine:tidy"), RewardConfig(name="other:tidy")])
+    ['tidy', 'tidy#2']
+    """
+    names: list[str] = []
+    for reward in rewards:
+        name = reward.name.replace(":", ".").rpartition(".")[2]
+        count = sum(known.split("#")[0] == name for known in names)
+        names.append(name if count == 0 else f"{name}#{count + 1}")
+    return names
+
+
+def require_selectable(select: str | None, rewards: Sequence[RewardConfig]) -> None:
+    """Refuse to choose experts by a metric that no reward gives.
+
+    Raises:
+        ValueError: it names those that there are.
+    """
+    known = [SELECT_ACCURACY, SELECT_SCORE, *(SELECT_REWARD + n for n in reward_names(rewards))]
+    if select is not None and select not in known:
+        raise ValueError(
+            f"train.select must be one of {', '.join(known)}, which the rewards give, got "
+            f"{select!r}.{did_you_mean(select, known)}"
+        )

@@ -30,6 +30,7 @@ from rlpeft.recipe.engine import ModelConfig as ModelConfig
 from rlpeft.recipe.engine import Seed as Seed
 from rlpeft.recipe.keys import elsewhere, keys_beside
 from rlpeft.recipe.reward import RewardConfig as RewardConfig
+from rlpeft.recipe.reward import require_selectable
 from rlpeft.recipe.rollout import RolloutConfig as RolloutConfig
 from rlpeft.recipe.task import ChatConfig as ChatConfig
 from rlpeft.recipe.task import TaskConfig as TaskConfig
@@ -118,6 +119,10 @@ class TrainConfig(Section):
     """Extra problems a step may draw to replace groups whose rewards are all equal."""
     eval_every: Annotated[int, Field(ge=1)] = 10
     """Steps between validations."""
+    select: str | None = None
+    """Metric of a validation that chooses the best expert, the higher the better: `accuracy`,
+    `score` (mean of the weighted sum), or `rewards/NAME` (mean of one reward). Absent: accuracy,
+    and the mean score where no reward judges."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Validations without improvement before stopping; absent: never stop early."""
     seed: Seed = 0
@@ -235,6 +240,7 @@ class Recipe(Section):
                 "0. Raise it; without actors, rewards see the GPUs of the driver."
             )
         require_reward(self.reward, self.task)
+        require_selectable(self.train.select, self.rewards)
         if not any(reward.weight for reward in self.rewards):
             raise ValueError(
                 "one reward at least must have a weight other than 0, all have 0: every completion "

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from rewards.verdict import VerdictKind
 from rlpeft.errors import CheckpointError, ExpertError
-from rlpeft.evaluate import evaluate
+from rlpeft.evaluate import evaluate, selected
 from rlpeft.experts.files import ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import Measure
 from rlpeft.experts.steps import keep_step, step_folder
@@ -64,7 +64,7 @@ class Progress:
         step: optimizer steps taken.
         cursor: problems drawn so far, over all epochs.
         best_step: the step of the expert that is kept; -1 before any validation.
-        best_points, best_total: `Measure.fraction` of its validation.
+        best_points, best_total: of its validation, as `selected` compares them.
         stale: validations since then.
     """
 
@@ -187,7 +187,9 @@ def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress
     metrics = found.metrics | synced.metrics()
     if unscorable := found.verdicts[VerdictKind.UNSCORABLE]:
         metrics["eval_unscorable"] = float(unscorable)
-    points, total = found.fraction
+    points, total = selected(run.recipe.train.select, found, groups)
+    if run.recipe.train.select is not None:
+        metrics["eval_selected"] = points / total
     if progress.best_step >= 0 and points * progress.best_total <= progress.best_points * total:
         return replace(progress, stale=progress.stale + 1), metrics
     keep_best(run, progress.step, found)

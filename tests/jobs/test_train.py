@@ -14,7 +14,7 @@ from rlpeft.experts.files import load_expert
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.report.page import write_report
-from rlpeft.runs.records import completions_steps, read_completions
+from rlpeft.runs.records import completions_steps, read_completions, read_metrics
 
 
 class CutOff(Exception):
@@ -191,3 +191,13 @@ def test_a_run_without_a_step_may_still_be_mended(quick, tmp_path):
 def test_two_drivers_are_not_let_into_one_run(quick, tmp_path):
     with lone_run(tmp_path), pytest.raises(CheckpointError, match="must have one driver"):
         local(quick(), tmp_path)
+
+
+def test_the_expert_that_is_kept_is_best_by_the_metric_that_was_named(quick, tmp_path):
+    """Every length will do, so by it no later step is better than the first."""
+    options = {"target_len": 5, "tolerance": 9}
+    reward = [{"name": "exact"}, {"name": "length", "weight": 0.0, "options": options}]
+    recipe = quick(reward=reward, train={"select": "rewards/length"})
+    assert local(recipe, tmp_path / "run")["best_step"] == 0
+    rows = [row for row in read_metrics(tmp_path / "run") if "eval_selected" in row]
+    assert [row["step"] for row in rows] == [0, 2, 4]

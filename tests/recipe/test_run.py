@@ -239,3 +239,15 @@ def test_an_override_that_is_no_value_is_refused(tmp_path, value):
     (tmp_path / "r.toml").write_text("name = 'x'")
     with pytest.raises(ConfigError):
         load_recipe(tmp_path / "r.toml", (f"task.name={value}",))
+
+
+@pytest.mark.parametrize("select", ["accuracy", "score", "rewards/math", "rewards/tidy#2"])
+def test_experts_may_be_chosen_by_a_metric_that_the_rewards_give(quick, select):
+    rewards = [{"name": name} for name in ("math", "one:tidy", "other:tidy")]
+    assert quick(reward=rewards, train={"select": select}).train.select == select
+
+
+@pytest.mark.parametrize("select", ["precision", "rewards/length", "math"])
+def test_a_metric_that_no_reward_gives_chooses_nothing(quick, select):
+    with pytest.raises(ConfigError, match=r"train\.select must be one of .*rewards/exact"):
+        quick(train={"select": select})

@@ -1,0 +1,88 @@
+"""What users wait for: experts compared on several tasks, in one command against one for each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from jobs.bench.cem import population
+from jobs.bench.rows import BenchRow, interleave, medians
+from jobs.recipes import read_recipe
+from rlpeft.build import build_card, build_state
+from rlpeft.experts.files import save_expert
+from rlpeft.models.base import BaseModel
+
+EXPERTS, TASKS = 4, ("tiny/swap", "tiny/sort", "tiny/ends")
+RECIPE = "quickstart"
+
+COMMAND = "import sys; sys.argv[0] = 'rlpeft'; from jobs.cli import main; main()"
+"""As the entry point runs it, wherever this is installed."""
+
+
+def rows(*, repeats: int = 3, num: int = 500) -> Iterator[BenchRow]:
+    """Time the commands, their start included, on the tiny base model."""
+    with TemporaryDirectory(prefix="rlpeft-bench-") as folder:
+        experts = _experts(Path(folder))
+        found: dict[str, Any] = {}
+
+        def together() -> None:
+            found["together"] = _evaluate(experts, TASKS, num)
+
+        def alone() -> None:
+            pairs = [(expert, task) for expert in experts for task in TASKS]
+            found["alone"] = {pair: _evaluate(pair[:1], pair[1:], num) for pair in pairs}
+
+        seconds = medians(interleave({"together": together, "alone": alone}, repeats=repeats))
+    yield _row(seconds, _same(found), num)
+
+
+def _experts(folder: Path) -> list[Path]:
+    """Experts around the base, each in a folder of its own."""
+    recipe = read_recipe(RECIPE, ['adapter.parametrisation="direct"'])
+    base = BaseModel.open(recipe.model.name)
+    card = build_card(recipe, base)
+    folders = []
+    for name, state in population(build_state(recipe.engine, base), EXPERTS).items():
+        folders.append(folder / name)
+        own = {"name": name, "digest": state.digest}
+        save_expert(folders[-1], state, card.model_copy(update=own))
+    return folders
+
+
+def _evaluate(experts: Sequence[Path], tasks: Sequence[str], num: int) -> Any:
+    """The JSON document of one `rlpeft evaluate`."""
+    options = [word for task in tasks for word in ("--task", task)]
+    command = [sys.executable, "-c", COMMAND, "evaluate", *map(str, experts), *options]
+    command += ["--recipe", RECIPE, "--num", str(num), "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def _same(found: dict[str, Any]) -> int:
+    """How many accuracies are the same both ways."""
+    return sum(
+        found["together"]["tasks"][task]["results"][expert.name]["accuracy"]["value"]
+        == alone["accuracy"]["value"]
+        for (expert, task), alone in found["alone"].items()
+    )
+
+
+def _row(seconds: dict[str, float], same: int, num: int) -> BenchRow:
+    runs = EXPERTS * len(TASKS)
+    ratio = seconds["together"] / seconds["alone"]
+    return BenchRow(
+        f"evaluation of {EXPERTS} experts x {len(TASKS)} tasks in one run against {runs} runs, "
+        f"tiny, {num} problems each ({same} of {runs} accuracies the same)",
+        seconds["together"],
+        seconds["alone"],
+        ratio,
+        "s",
+        f"{1 / runs:.2f} x: one start for {runs}",
+        "<= 0.4 x",
+        ratio <= 0.4 and same == runs,
+    )
