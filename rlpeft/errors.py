@@ -7,6 +7,7 @@ RlpeftError
 ├── DataError        a dataset, a column, a row or a prompt
 ├── CheckpointError  a run folder that cannot be continued
 ├── FileError        a file or folder that cannot be read or written
+├── HubError         what a model hub does not give, or does not take
 ├── EngineError      a rollout engine, and a policy update it did not take
 │   └── EngineDiedError   its process is gone: another engine may do the same work
 └── ClusterError     Ray: resources, placement, jobs
@@ -43,6 +44,10 @@ class CheckpointError(RlpeftError):
 
 class FileError(RlpeftError):
     """A file or folder that the file system does not let us read or write."""
+
+
+class HubError(RlpeftError):
+    """What a model hub does not give, or does not take."""
 
 
 class EngineError(RlpeftError):

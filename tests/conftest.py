@@ -2,7 +2,8 @@
 
 import json
 import os
-from functools import cache
+import runpy
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -335,3 +336,45 @@ def sentence_piece():
 def user():
     """A talk of one turn by the user."""
     return lambda text: ({"role": "user", "content": text},)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A fake of the Hub on loopback that this process, and its children, take for the Hub.
+
+    Nobody is logged in, and its cache is empty; `hub.login(token)`, `hub.set_offline(True)`.
+    """
+    from huggingface_hub import constants
+
+    fake = runpy.run_path(str(Path(__file__).with_name("fake_hub.py")))["FakeHub"]()
+
+    def set_offline(is_offline):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_offline)
+        monkeypatch.setenv("HF_HUB_OFFLINE", str(int(is_offline)))
+
+    # huggingface_hub reads its settings once, when it is imported: a process that has done so is
+    # told by its constants, a child by the environment.
+    with fake.serving() as endpoint:
+        fake.endpoint, fake.set_offline = endpoint, set_offline
+        fake.login = partial(monkeypatch.setenv, "HF_TOKEN")
+        cache, token = tmp_path / "hub-cache", tmp_path / "no-token"
+        for name, value in {
+            "ENDPOINT": endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": (
+                f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+            ),
+            "HF_HUB_CACHE": str(cache),
+            "HF_TOKEN_PATH": str(token),
+            "HF_HUB_DISABLE_XET": True,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        for name, value in {
+            "HF_ENDPOINT": endpoint,
+            "HF_HUB_CACHE": str(cache),
+            "HF_TOKEN_PATH": str(token),
+            "HF_HUB_DISABLE_XET": "1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        set_offline(False)
+        yield fake
