@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
+from jobs.hub import expert_folder, pinned_experts
 from jobs.library import keep_of_base, tell_other_prompts
 from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import (
@@ -25,6 +26,7 @@ from rlpeft.build import (
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import find_experts, read_card
+from rlpeft.experts.hub import on_hub
 from rlpeft.experts.measures import Measure
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, write_csv, write_json
@@ -140,14 +142,15 @@ def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
     """
     found: list[Path] = []
     for root in recipe.experts:
-        below = find_experts(Path(root).expanduser())
+        place = expert_folder(str(Path(root).expanduser()))
+        below = find_experts(place)
         if not below:
             raise ExpertError(
                 f"experts must name folders with experts, there is none at or below {root!r}. "
                 "Train one: rlpeft train quickstart"
             )
         # An expert that is named itself and is of another base is a mistake, and told as one.
-        is_named = below == [Path(root).expanduser()]
+        is_named = below == [place]
         found += below if is_named else keep_of_base(below, base_digest)
     return found
 
@@ -174,6 +177,7 @@ def run(
     Raises:
         RlpeftError: recipe, experts or data cannot do it, or the folder holds another search.
     """
+    recipe = pinned_experts(recipe, out / RECIPE_FILE)
     inputs = read_inputs(recipe)
     with lone_run(out):
         start_or_continue(out, inputs.fingerprint())
@@ -238,6 +242,8 @@ def _write(
         "cross_validation": {arm: f.as_dict() for arm, f in found.validated.items()},
         "history": found.history,
     }
+    if fetched := [name for name in recipe.experts if on_hub(name)]:
+        search["experts"] = fetched
     card = {
         "name": recipe.name,
         "tokenizer": inputs.base.tokenizer_parts,

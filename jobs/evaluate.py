@@ -16,6 +16,7 @@ from rlpeft.build import build_canary, build_prompter, check_inputs
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert, read_card
+from rlpeft.experts.hub import known_as
 from rlpeft.experts.measures import Accuracy, Measure
 from rlpeft.experts.mixture import mixed_adapter
 from rlpeft.files import read_json
@@ -102,7 +103,7 @@ def evaluate_expert(
     """
     base = BaseModel.open(recipe.model.name)
     expert = load_expert(folder, base_digest=base.digest)
-    tell_other_prompts({str(folder): expert.card}, base, recipe.chat)
+    tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     recipe = _of_expert(recipe, expert.card)
     only = None if may_be_trained_on(recipe.task, expert.card.task) else split
     task = load_task(recipe.task, only=only)
@@ -120,7 +121,7 @@ def evaluate_expert(
         found = examiner.measure(examiner.load(expert), problems)
     kind = "accuracy" if isinstance(found, Accuracy) else "score"
     return {
-        "expert": str(folder),
+        "expert": known_as(folder),
         "digest": expert.card.digest,
         "base_digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
@@ -148,8 +149,8 @@ def recipe_for(
     card, run_recipe = read_card(folder), folder.parent / RECIPE_FILE
     if recipe is None and not run_recipe.is_file():
         raise ConfigError(
-            f"expert {str(folder)!r} must lie in the folder of its run, beside {RECIPE_FILE}, or "
-            "be evaluated by a recipe of your own: --recipe RECIPE."
+            f"expert {known_as(folder)!r} must lie in the folder of its run, beside {RECIPE_FILE}, "
+            "or be evaluated by a recipe of your own: --recipe RECIPE."
         )
     other = [] if task is None else [f"task={{name={json.dumps(task)}}}"]
     changes = (*other, *overrides)

@@ -138,8 +138,14 @@ def start_service(folder: Path) -> Any:
 
 def absolute(recipe: AdaptRecipe) -> AdaptRecipe:
     """The recipe with its paths as the service finds them, from whatever folder it runs in."""
+    from rlpeft.experts.hub import on_hub
+
     changes: dict[str, Any] = {
-        "experts": tuple(str(Path(root).expanduser().absolute()) for root in recipe.experts)
+        # An id of the Hub is asked for where the service runs.
+        "experts": tuple(
+            root if on_hub(root) else str(Path(root).expanduser().absolute())
+            for root in recipe.experts
+        )
     }
     for section, name in (("model", "name"), ("task", "path"), ("shots", "path")):
         value = getattr(getattr(recipe, section), name)

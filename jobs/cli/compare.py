@@ -61,7 +61,7 @@ def mixes(
     ] = "tiny-mix",
     seeds: Annotated[int, typer.Option(min=2, help="How many, from the recipe's seed on.")] = 3,
     classifier: Annotated[
-        Path | None, typer.Option(help="An expert that tells the tasks apart.", metavar="DIR")
+        str | None, typer.Option(help="An expert that tells the tasks apart.", metavar="DIR")
     ] = None,
     overrides: Overrides = None,
     out: Annotated[
@@ -70,6 +70,7 @@ def mixes(
 ) -> None:
     """Compare every way to choose among experts for an unseen task; print the table."""
     from jobs.cluster.ending import quiet_libraries
+    from jobs.hub import expert_folder
     from jobs.recipes import read_adapt_recipe
     from jobs.studies.mixes import compare, markdown
 
@@ -77,7 +78,8 @@ def mixes(
     found = read_adapt_recipe(recipe, overrides or ())
     folder = (out or Path("runs") / f"{found.name}-ways").expanduser().absolute()
     numbers = list(range(found.seed, found.seed + seeds))
-    table = compare(found, folder, seeds=numbers, classifier=classifier)
+    judge = None if classifier is None else expert_folder(classifier)
+    table = compare(found, folder, seeds=numbers, classifier=judge)
     dumped: dict[str, Any] = {way: [a.model_dump() for a in t] for way, t in table.items()}
     write_json(folder / "ways.json", dumped)
     typer.echo(markdown(table))

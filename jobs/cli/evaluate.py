@@ -30,7 +30,9 @@ class SplitName(StrEnum):
     TEST = "test"
 
 
-Experts = Annotated[list[Path], typer.Argument(metavar="EXPERT…", help="Expert folders.")]
+Experts = Annotated[
+    list[str], typer.Argument(metavar="EXPERT…", help="Expert folders, or ids on the Hub.")
+]
 Recipes = Annotated[
     list[str] | None,
     typer.Option(
@@ -64,7 +66,7 @@ RayAddress = Annotated[
 
 
 def evaluate(
-    experts: Experts,
+    names: Experts,
     recipes: Recipes = None,
     tasks: Tasks = None,
     overrides: Overrides = None,
@@ -88,9 +90,11 @@ def evaluate(
     Ctrl-C, then the same command with its --out, goes on.
     """
     from jobs.evaluation.asked import Samples
+    from jobs.hub import expert_folder
 
     if seed is not None and not temperature:
         raise ConfigError(f"--seed is of draws, and greedy answers have none, got {seed}.")
+    experts = [expert_folder(name) for name in names]
     drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num)
     plain = len(experts) == 1 and max(len(recipes or ()), len(tasks or ())) <= 1
     if plain and out is None and samples == 1 and not temperature and not ks:

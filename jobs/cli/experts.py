@@ -15,7 +15,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cli.options import folder_to_write
+from jobs.cli.options import EXPERT, folder_to_write
 from jobs.cli.terminal import UNLIMITED, labelled, paragraph, terminal_width
 from rlpeft.errors import ExpertError
 from rlpeft.typed import program, typeable
@@ -60,14 +60,15 @@ def list_experts(
 
 @app.command()
 def show(
-    expert: Annotated[Path, typer.Argument(help="Folder of an expert.")],
+    expert: Annotated[str, typer.Argument(help=EXPERT)],
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Show an expert's card, and what it changes by kind of module."""
+    from jobs.hub import expert_folder
     from rlpeft.experts.change import changes, kind_stats, legend
     from rlpeft.experts.files import load_expert
 
-    found = load_expert(expert)
+    found = load_expert(expert_folder(expert))
     card = found.card.model_dump(mode="json")
     try:
         stats = [asdict(each) for each in kind_stats(changes(found))]
@@ -88,16 +89,20 @@ def show(
 
 @app.command()
 def compare(
-    experts: Annotated[list[Path], typer.Argument(help="Folders of two or more experts.")],
+    experts: Annotated[
+        list[str], typer.Argument(help="Folders of two or more experts, or ids on the Hub.")
+    ],
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Compare experts: accuracy, angle between their changes, and distance by module."""
+    from jobs.hub import expert_folder
     from rlpeft.experts.change import difference
     from rlpeft.experts.files import load_expert
+    from rlpeft.experts.hub import known_as
 
     if len(experts) < 2:
         raise ExpertError(f"compare needs at least two experts, got {len(experts)}.")
-    found = {str(folder): load_expert(folder) for folder in experts}
+    found = {known_as(folder): load_expert(folder) for folder in map(expert_folder, experts)}
     pairs = {
         (first, second): difference(found[first], found[second])
         for first, second in combinations(found, 2)
@@ -115,7 +120,7 @@ def compare(
 
 @app.command("transfer")
 def transfer_expert(
-    expert: Annotated[Path, typer.Argument(help="Folder of an expert.")],
+    expert: Annotated[str, typer.Argument(help=EXPERT)],
     to: Annotated[
         str, typer.Option("--to", help="The other base model.", metavar="MODEL", show_default=False)
     ],
@@ -135,13 +140,17 @@ def transfer_expert(
 
     rlpeft experts transfer runs/swap/expert --to ./other-base --shuffle
     """
+    from jobs.hub import expert_folder
+    from rlpeft.experts.hub import fetched_from
     from rlpeft.experts.transfer import transfer
 
-    suffix = "-shuffled" if shuffle else ""
-    folder = out or expert.with_name(f"{expert.name}-on-{Path(to).name}{suffix}")
+    suffix, source = "-shuffled" if shuffle else "", expert_folder(expert)
+    if out is None and fetched_from(source):
+        raise ExpertError(f"--out must be given for an expert of the Hub, {expert!r} is one.")
+    folder = out or source.with_name(f"{source.name}-on-{Path(to).name}{suffix}")
     if folder.exists():
         raise ExpertError(f"--out must be a new folder, {str(folder)!r} is there already.")
-    card = transfer(expert, to, folder, shuffle_seed=seed if shuffle else None)
+    card = transfer(source, to, folder, shuffle_seed=seed if shuffle else None)
     if as_json:
         typer.echo(json.dumps({"expert": str(folder), "card": card.model_dump(mode="json")}))
         return

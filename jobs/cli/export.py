@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.cli.options import folder_to_write
+from jobs.cli.options import EXPERT, folder_to_write
 
 
 def export(
-    expert: Annotated[Path, typer.Argument(help="Folder of an expert.")],
+    expert: Annotated[str, typer.Argument(help=EXPERT)],
     out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write.")],
     format: Annotated[
         Literal["peft", "merged", "z"],
@@ -42,11 +42,18 @@ def export(
     """Write an expert for use elsewhere; it is read back and compared before it is there."""
     from jobs.cli.terminal import paragraph, terminal_width
     from jobs.cluster.ending import quiet_libraries
+    from jobs.hub import expert_folder
     from rlpeft.experts.export import export_expert
 
     quiet_libraries()
     receipt = export_expert(
-        expert, out, format=format, base=base, base_id=base_id, dtype=dtype, force=force
+        expert_folder(expert),
+        out,
+        format=format,
+        base=base,
+        base_id=base_id,
+        dtype=dtype,
+        force=force,
     )
     if as_json:
         typer.echo(json.dumps(asdict(receipt)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.options import ENGINE, file_to_write, refuse_own_input
+from jobs.cli.options import ENGINE, EXPERTS, file_to_write, refuse_own_input
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_jsonl
@@ -33,9 +33,7 @@ ANSWERS = typer.Option(callback=file_to_write, help="Write answers as JSONL here
 
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to answer.")] = None,
-    experts: Annotated[
-        Path, typer.Option(help="Folder with experts, at any depth.", metavar="DIR")
-    ] = Path("runs"),
+    experts: Annotated[str, typer.Option(help=EXPERTS, metavar="DIR")] = "runs",
     strategy: Annotated[
         str,
         typer.Option(
@@ -65,6 +63,7 @@ def generate(
     rlpeft generate "3714@=" --experts runs --strategy swap
     """
     from jobs.generate import generate as answer
+    from jobs.hub import expert_folder
     from jobs.library import find_shelf
     from rlpeft.recipe.run import RolloutConfig
 
@@ -73,7 +72,7 @@ def generate(
     given = _given(prompt, file)
     prompts = [_as_turn(one) for one in given] if chat else given
     rollout = RolloutConfig(engine=engine, max_tokens=max_tokens)
-    shelf = find_shelf(experts, model=model, rollout=rollout)
+    shelf = find_shelf(expert_folder(experts), model=model, rollout=rollout)
     rows, passes = answer(
         prompts, shelf, strategy=strategy, temperature=temperature, seed=seed, stop=stop
     )

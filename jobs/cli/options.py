@@ -24,6 +24,10 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
+EXPERT = "Folder of an expert, or its id on the Hub: ORG/NAME or ORG/NAME@REVISION."
+EXPERTS = "Folder with experts, at any depth, or an expert's id on the Hub."
+
+
 def folder_to_write(path: Path | None) -> Path | None:
     """Refuse an `--out` in which no folder can be written, before any work; a Typer callback."""
     if path is not None:

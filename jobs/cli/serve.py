@@ -6,13 +6,12 @@ import atexit
 import os
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from jobs.cli.generate import Stop
-from jobs.cli.options import ENGINE
+from jobs.cli.options import ENGINE, EXPERTS
 from jobs.cluster.ending import quiet_libraries
 
 Length = int | None
@@ -37,9 +36,7 @@ CHOICE = typer.Option(
 
 
 def serve(
-    experts: Annotated[
-        Path, typer.Option(help="Folder with experts, at any depth.", metavar="DIR")
-    ] = Path("runs"),
+    experts: Annotated[str, typer.Option(help=EXPERTS, metavar="DIR")] = "runs",
     auto: Annotated[Auto, CHOICE] = Auto.PROMPT,
     model: Annotated[
         str | None, typer.Option(help="Base model. Default: that of the experts.")
@@ -66,6 +63,7 @@ def serve(
     curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
     'Content-Type: application/json'
     """
+    from jobs.hub import expert_folder
     from jobs.library import find_shelf
     from jobs.serve import Lengths
     from jobs.serve import serve as run
@@ -73,7 +71,7 @@ def serve(
 
     quiet_libraries()
     run(
-        find_shelf(experts, model=model, rollout=RolloutConfig(engine=engine)),
+        find_shelf(expert_folder(experts), model=model, rollout=RolloutConfig(engine=engine)),
         host=host,
         port=port,
         api_key=api_key,

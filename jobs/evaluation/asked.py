@@ -18,6 +18,7 @@ from jobs.library import tell_other_prompts
 from rlpeft.build import build_prompter, check_inputs, pinned
 from rlpeft.errors import ConfigError
 from rlpeft.experts.files import Expert, load_expert
+from rlpeft.experts.hub import known_as
 from rlpeft.experts.mixture import BASE
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
@@ -207,7 +208,7 @@ def _read_experts(
     for folder, expert in read.items():
         name = expert.card.name
         if names.count(name) > 1 or name == BASE:
-            name = str(folder)
+            name = known_as(folder)
         experts[name], places[name] = expert, folder
     return experts, places
 

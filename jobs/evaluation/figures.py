@@ -32,6 +32,7 @@ from rlpeft.experts.clustered import (
     pass_at_k,
     share_estimate,
 )
+from rlpeft.experts.hub import known_as
 from rlpeft.experts.measures import LEVEL
 from rlpeft.experts.mixture import BASE
 
@@ -174,7 +175,7 @@ def figures(survey: Survey, rows: Iterable[AnswerRow]) -> dict[str, Any]:
         "base_digest": survey.base.digest,
         "tokenizer_digest": survey.base.tokenizer_digest,
         "experts": {
-            name: {"folder": str(survey.folders[name]), "digest": expert.card.digest}
+            name: {"folder": known_as(survey.folders[name]), "digest": expert.card.digest}
             for name, expert in survey.experts.items()
         },
         "tasks": {

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ from rlpeft.experts.files import (
     load_expert,
     other_prompts,
 )
+from rlpeft.experts.hub import fetched_from
 from rlpeft.experts.model_card import README_FILE, is_hub_id, model_card
 from rlpeft.files import replacing_folder
 from rlpeft.models.digest import model_digest
@@ -87,6 +88,7 @@ class Receipt:
     Attributes:
         files: name -> bytes.
         note: what a user of the export should know; empty if nothing.
+        source: `ORG/NAME@COMMIT`, if the expert is one of the Hub.
         gap: largest difference of log-probs between the export, read back, and the expert, over
             `num_tokens` tokens.
         effect: the same between the base model and the expert.
@@ -102,6 +104,7 @@ class Receipt:
     effect: float
     num_tokens: int
     note: str = ""
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ def export_expert(
     check_target(out, force=force)
     with replacing_folder(out) as partial:
         receipt = write_and_compare(source, partial, format, str(out))
+        receipt = replace(receipt, source=fetched_from(folder))
         (partial / RECEIPT_FILE).write_text(json.dumps(asdict(receipt), indent=2))
     return receipt
 

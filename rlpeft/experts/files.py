@@ -79,6 +79,8 @@ class Transfer(Section):
     """Digest of that base."""
     shuffle_seed: int | None = None
     """Seed by which each vector was permuted, in the control."""
+    source: str | None = None
+    """`ORG/NAME@COMMIT`, if the expert on its own base is one of the Hub."""
 
 
 class ExpertCard(Section):

@@ -55,10 +55,11 @@ def resolve_expert(name: str) -> tuple[Path, list[str]]:
             not be fetched.
     """
     local, found = Path(name), split_id(name)
-    if local.exists() or found is None:
-        may_be_both = found is not None and (local / CARD_FILE).is_file()
+    if found is None:
+        return local, []
+    if local.exists():
         note = f"{name!r} is the folder here, not the Hub's repository of that name."
-        return local, [note] if may_be_both else []
+        return local, [note] if (local / CARD_FILE).is_file() else []
     repository, revision = found
     if revision is None and local.parent.is_dir():
         raise HubError(
@@ -80,13 +81,23 @@ def split_id(name: str) -> tuple[str, str | None] | None:
     return repository, revision if at else None
 
 
-def known_as(folder: Path) -> str:
-    """What to call an expert's folder: `ORG/NAME@COMMIT` if it was fetched, else its path."""
-    *_, repository, snapshots, commit = ("", "", *folder.parts)
+def on_hub(name: str) -> bool:
+    """Whether this is written as an id of the Hub is, and nothing here is called so."""
+    return split_id(name) is not None and not Path(name).exists()
+
+
+def fetched_from(folder: Path) -> str | None:
+    """`ORG/NAME@COMMIT`, if this is where an expert of the Hub lies."""
+    *_, repository, snapshots, commit = ("", "", "", *folder.parts)
     cached = _CACHED.fullmatch(repository)
     if cached is None or snapshots != "snapshots" or not _COMMIT.fullmatch(commit):
-        return str(folder)
+        return None
     return f"{cached['owner']}/{cached['name']}@{commit}"
+
+
+def known_as(folder: Path) -> str:
+    """What to call an expert's folder: as `fetched_from`, or its path."""
+    return fetched_from(folder) or str(folder)
 
 
 def _from_hub(repository: str, revision: str) -> tuple[Path, list[str]]:
@@ -105,7 +116,8 @@ def _from_hub(repository: str, revision: str) -> tuple[Path, list[str]]:
             "path, or unset it."
         )
     with hub_errors(said):
-        return _fetch(repository, revision, said), []
+        folder = _fetch(repository, revision, said)
+    return folder, [] if folder.name == revision else [f"{said} is commit {folder.name}."]
 
 
 def _fetch(repository: str, revision: str, said: str) -> Path:

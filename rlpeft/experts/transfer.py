@@ -26,6 +26,7 @@ from rlpeft.experts.files import (
     load_expert,
     save_expert,
 )
+from rlpeft.experts.hub import fetched_from
 from rlpeft.models.base import BaseModel
 
 MEASURED = ("validation", "test", "base_test", "mixture")
@@ -67,6 +68,7 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
                 parent=expert.card.digest,
                 base_digest=expert.card.base_digest,
                 shuffle_seed=shuffle_seed,
+                source=fetched_from(folder),
             ),
         }
     )

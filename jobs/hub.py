@@ -1,0 +1,42 @@
+"""Experts as commands and recipes name them: folders, or ids of the Hub."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
+from rlpeft.files import read_json
+from rlpeft.recipe.adapt import AdaptRecipe
+
+
+def expert_folder(name: str) -> Path:
+    """The folder of an expert, or with experts; what is to be told goes to the error stream.
+
+    Args, raises: see `rlpeft.experts.hub.resolve_expert`.
+    """
+    folder, notes = resolve_expert(name)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    return folder
+
+
+def pinned_experts(recipe: AdaptRecipe, stored: Path) -> AdaptRecipe:
+    """The recipe with experts of the Hub by their commits.
+
+    Args:
+        stored: where the recipe lies of a search that is continued: an id without a revision means
+            the commit that the search began with. No file at a search's start.
+    """
+    known = read_json(stored).get("experts", ()) if stored.is_file() else ()
+    began = {str(name).partition("@")[0]: str(name) for name in known if on_hub(str(name))}
+    return recipe.model_copy(
+        update={"experts": tuple(_pinned(name, began) for name in recipe.experts)}
+    )
+
+
+def _pinned(name: str, began: Mapping[str, str]) -> str:
+    if not on_hub(name):
+        return name
+    return fetched_from(expert_folder(began.get(name, name))) or name
