@@ -242,8 +242,6 @@ def _write(
         "cross_validation": {arm: f.as_dict() for arm, f in found.validated.items()},
         "history": found.history,
     }
-    if fetched := [name for name in recipe.experts if on_hub(name)]:
-        search["experts"] = fetched
     card = {
         "name": recipe.name,
         "tokenizer": inputs.base.tokenizer_parts,
@@ -262,7 +260,7 @@ def _write(
         found.coefficients,
         normalise=found.arm.normalise,
         card=card,
-        search=search,
+        search=search | _of_the_hub(recipe),
     )
     _write_history(found.history, out)
     means = found.coefficients.reshape(len(experts), -1).mean(1).tolist()
@@ -280,6 +278,12 @@ def _write(
     }
     write_json(out / SUMMARY_FILE, summary)
     return summary
+
+
+def _of_the_hub(recipe: AdaptRecipe) -> dict[str, list[str]]:
+    """The experts that were fetched, by their commits; nothing where there were none."""
+    fetched = [name for name in recipe.experts if on_hub(name)]
+    return {"experts": fetched} if fetched else {}
 
 
 def _write_history(history: Sequence[Mapping[str, Any]], out: Path) -> None:

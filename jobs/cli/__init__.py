@@ -21,6 +21,7 @@ from jobs.cli.env import env
 from jobs.cli.evaluate import evaluate
 from jobs.cli.export import export
 from jobs.cli.generate import generate
+from jobs.cli.push import push
 from jobs.cli.recipe import recipe
 from jobs.cli.report import report
 from jobs.cli.serve import serve
@@ -87,6 +88,7 @@ app.command()(adapt)
 app.command()(generate)
 app.command()(serve)
 app.command()(export)
+app.command()(push)
 app.command()(report)
 app.command()(bench)
 app.command()(env)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.cli.options import Overrides, RecipeName, folder_to_write
+from jobs.cli.options import Overrides, Push, RecipeName, folder_to_write
+from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.ending import quiet_libraries
 
 Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
@@ -26,6 +27,7 @@ def adapt(
             help="Folder of the search; an unfinished one continues. Default: runs/NAME.",
         ),
     ] = None,
+    push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Mix experts for a task that none was trained for, by a handful of labelled examples.
@@ -43,11 +45,13 @@ def adapt(
     from rlpeft.search.few_shot import total_iterations
 
     found = read_adapt_recipe(recipe, all_overrides(overrides, light=light))
+    check_push_option(push)
     folder = run_folder(out, found.name)
     quiet_libraries()
     with run_shown(folder, total_iterations(found), unit="iteration") as display:
         summary = run(found, folder, on_iteration=display.step)
-    print_summary(summary, as_json=as_json)
+    with pushing(summary, push):
+        print_summary(summary, as_json=as_json)
 
 
 def all_overrides(overrides: list[str] | None, *, light: bool) -> list[str]:

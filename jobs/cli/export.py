@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.cli.options import EXPERT, folder_to_write
+from jobs.cli.options import EXPERT, BaseId, BaseName, folder_to_write
 
 
 def export(
@@ -21,17 +21,8 @@ def export(
             help="peft: a PEFT folder. merged: a transformers folder. z: multipliers by module."
         ),
     ] = "merged",
-    base: Annotated[
-        str | None, typer.Option(help="Base model, where the card's name of it does not hold here.")
-    ] = None,
-    base_id: Annotated[
-        str | None,
-        typer.Option(
-            "--base-id",
-            metavar="OWNER/NAME",
-            help="Name by which others find the base; for --format peft.",
-        ),
-    ] = None,
+    base: BaseName = None,
+    base_id: BaseId = None,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"] | None,
         typer.Option(help="Of merged weights; that of the base model's files if absent."),
@@ -46,14 +37,9 @@ def export(
     from rlpeft.experts.export import export_expert
 
     quiet_libraries()
+    folder = expert_folder(expert)
     receipt = export_expert(
-        expert_folder(expert),
-        out,
-        format=format,
-        base=base,
-        base_id=base_id,
-        dtype=dtype,
-        force=force,
+        folder, out, format=format, base=base, base_id=base_id, dtype=dtype, force=force
     )
     if as_json:
         typer.echo(json.dumps(asdict(receipt)))

@@ -28,6 +28,24 @@ EXPERT = "Folder of an expert, or its id on the Hub: ORG/NAME or ORG/NAME@REVISI
 EXPERTS = "Folder with experts, at any depth, or an expert's id on the Hub."
 
 
+Push = Annotated[
+    str | None,
+    typer.Option(
+        "--push", metavar="ORG/NAME", help="Push the expert to the Hub when the run is done."
+    ),
+]
+
+
+BaseName = Annotated[
+    str | None, typer.Option(help="Base model, where the card's name of it does not hold here.")
+]
+
+BaseId = Annotated[
+    str | None,
+    typer.Option("--base-id", metavar="OWNER/NAME", help="Name by which others find the base."),
+]
+
+
 def folder_to_write(path: Path | None) -> Path | None:
     """Refuse an `--out` in which no folder can be written, before any work; a Typer callback."""
     if path is not None:

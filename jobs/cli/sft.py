@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Overrides, RecipeName, folder_to_write
+from jobs.cli.options import Overrides, Push, RecipeName, folder_to_write
+from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.ending import quiet_libraries
 
 
@@ -22,6 +23,7 @@ def sft(
             help="Run folder; an unfinished run in it continues. Default: runs/NAME-sft.",
         ),
     ] = None,
+    push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Train an expert on written answers (trl.SFTTrainer), then test it against its base model.
@@ -38,6 +40,7 @@ def sft(
     from rlpeft.models.folder import resolve_model
 
     found = read_recipe(recipe, overrides or ())
+    check_push_option(push)
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
     from jobs.cli.console import print_closing, run_shown
     from jobs.sft import run
@@ -48,7 +51,8 @@ def sft(
     with run_shown(folder, found.train.steps) as display:
         summary = run(found, folder, on_step=display.step)
     summary["report"] = str(write_report(folder))
-    if as_json:
-        typer.echo(json.dumps(summary))
-    else:
-        print_closing(summary)
+    with pushing(summary, push):
+        if as_json:
+            typer.echo(json.dumps(summary))
+        else:
+            print_closing(summary)

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Overrides, RecipeName, folder_to_write
+from jobs.cli.options import Overrides, Push, RecipeName, folder_to_write
+from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
 from rlpeft.errors import ConfigError
@@ -30,6 +31,7 @@ def train(
         typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: one here."),
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
+    push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Train an expert by reinforcement learning, then test it against its base model."""
@@ -40,6 +42,7 @@ def train(
     found = read_recipe(recipe, overrides or ())
     if local and address is not None:
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
+    check_push_option(push)
     folder = run_folder(out, found.name)
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
     if not local:
@@ -53,10 +56,11 @@ def train(
     with run_shown(folder, found.train.steps) as display:
         summary = run(found, folder, address=address, ray=not local, on_step=display.step)
     summary["report"] = str(write_report(folder))
-    if as_json:
-        typer.echo(json.dumps(summary))
-    else:
-        print_closing(summary)
+    with pushing(summary, push):
+        if as_json:
+            typer.echo(json.dumps(summary))
+        else:
+            print_closing(summary)
 
 
 def main() -> None:

@@ -38,8 +38,8 @@ from rlpeft.experts.files import (
     load_expert,
     other_prompts,
 )
-from rlpeft.experts.hub import fetched_from
-from rlpeft.experts.model_card import README_FILE, is_hub_id, model_card
+from rlpeft.experts.hub import fetched_from, is_hub_id
+from rlpeft.experts.model_card import README_FILE, model_card
 from rlpeft.files import replacing_folder
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
@@ -70,8 +70,8 @@ ADVICE = {
 """How to mend an export that is another policy, by format."""
 
 UNKNOWN_BASE = (
-    "the base model has no name that others can resolve, so adapter_config.json names its folder "
-    "here; --base-id OWNER/NAME names it on a hub"
+    "the base model has no name that others can resolve, so adapter_config.json names it as it is "
+    "called here; --base-id OWNER/NAME names it on a hub"
 )
 
 

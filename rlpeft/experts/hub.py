@@ -8,17 +8,13 @@ path names the commit.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rlpeft.errors import HubError
 from rlpeft.experts.files import CARD_FILE, CONFIG_FILE, TENSOR_FILE
 from rlpeft.experts.hub_errors import hub_errors
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
@@ -36,7 +32,7 @@ RUNS_CODE = (
 )
 """Ends of names of pickles and programs: who loads them lets their author run code."""
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 _CACHED = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)")
 
 
@@ -81,6 +77,11 @@ def split_id(name: str) -> tuple[str, str | None] | None:
     return repository, revision if at else None
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether others may find a model by this name: `ORG/NAME`, and nothing here is called so."""
+    return REPOSITORY.fullmatch(name) is not None and not Path(name).exists()
+
+
 def on_hub(name: str) -> bool:
     """Whether this is written as an id of the Hub is, and nothing here is called so."""
     return split_id(name) is not None and not Path(name).exists()
@@ -90,7 +91,7 @@ def fetched_from(folder: Path) -> str | None:
     """`ORG/NAME@COMMIT`, if this is where an expert of the Hub lies."""
     *_, repository, snapshots, commit = ("", "", "", *folder.parts)
     cached = _CACHED.fullmatch(repository)
-    if cached is None or snapshots != "snapshots" or not _COMMIT.fullmatch(commit):
+    if cached is None or snapshots != "snapshots" or not COMMIT.fullmatch(commit):
         return None
     return f"{cached['owner']}/{cached['name']}@{commit}"
 
@@ -105,8 +106,8 @@ def _from_hub(repository: str, revision: str) -> tuple[Path, list[str]]:
 
     said = f"expert {f'{repository}@{revision}'!r}"
     cached = _cached(repository, revision)
-    if cached is not None and (HF_HUB_OFFLINE or _COMMIT.fullmatch(revision)):
-        _check_sizes(said, {file: (cached / file).stat().st_size for file in LARGEST})
+    if cached is not None and (HF_HUB_OFFLINE or COMMIT.fullmatch(revision)):
+        check_sizes(said, {file: (cached / file).stat().st_size for file in LARGEST})
         note = f"{said} is the Hub's cached copy, of commit {cached.name}: HF_HUB_OFFLINE is set."
         return cached, [note] if HF_HUB_OFFLINE else []
     if HF_HUB_OFFLINE:
@@ -123,10 +124,8 @@ def _from_hub(repository: str, revision: str) -> tuple[Path, list[str]]:
 def _fetch(repository: str, revision: str, said: str) -> Path:
     from huggingface_hub import HfApi, hf_hub_download
 
-    api = HfApi()
-    commit = str(api.model_info(repository, revision=revision).sha)
-    listed = islice(api.list_repo_tree(repository, revision=commit), MOST_FILES + 1)
-    _check_files(said, list(listed))
+    commit = str(HfApi().model_info(repository, revision=revision).sha)
+    check_repository(said, repository, commit)
     # By the revision and not by its commit: so the cache learns which commit it was, for a time
     # without a network.
     paths = [Path(hf_hub_download(repository, file, revision=revision)) for file in LARGEST]
@@ -144,14 +143,17 @@ def _cached(repository: str, revision: str) -> Path | None:
     return folders.pop() if len(folders) == 1 else None
 
 
-def _check_files(said: str, listed: Sequence[RepoFile | RepoFolder]) -> None:
+def check_repository(said: str, repository: str, commit: str) -> None:
     """Refuse a repository with pickles or programs, and one that is no expert.
 
     Raises:
         HubError: names the first file that is wrong.
     """
+    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
+    tree = HfApi().list_repo_tree(repository, revision=commit)
+    listed = list(islice(tree, MOST_FILES + 1))
     files = {entry.path: entry.size for entry in listed if isinstance(entry, RepoFile)}
     if len(listed) > MOST_FILES:
         raise HubError(f"{said} must hold an expert's files, it holds more than {MOST_FILES}.")
@@ -166,10 +168,10 @@ def _check_files(said: str, listed: Sequence[RepoFile | RepoFolder]) -> None:
             f"{said} must hold {', '.join(LARGEST)} as plain files at its top, it lacks "
             f"{', '.join(missing)}. `rlpeft push` writes them."
         )
-    _check_sizes(said, {file: files[file] for file in LARGEST})
+    check_sizes(said, {file: files[file] for file in LARGEST})
 
 
-def _check_sizes(said: str, sizes: Mapping[str, int]) -> None:
+def check_sizes(said: str, sizes: Mapping[str, int]) -> None:
     """Refuse files that are too large to be an expert's.
 
     Raises:

@@ -1,103 +1,196 @@
-"""The README of an exported adapter: how to load it, on which base, and what it is worth.
+"""The README of an exported or pushed adapter: what it is worth, whence it comes, how to load it.
 
 Its front matter is what model hubs read. Names come from an expert's card, which may come from
-anywhere: they are quoted as JSON in the front matter and shown as code in the text.
+anywhere: they are quoted as JSON in the front matter and shown as code in the text, and a number
+is shown only if it is one. What is not known says so.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rlpeft.adapters.methods import named
 from rlpeft.experts.files import ExpertCard
+from rlpeft.experts.hub import is_hub_id
+from rlpeft.experts.model_card_use import how_to_load
 from rlpeft.models.folder import FETCHABLE, PACKAGED
+from rlpeft.tasks.benchmarks import BENCHMARKS
 
 README_FILE = "README.md"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+MOST_ROWS = 12
+"""Of the table of a training: the first, the last, and some between."""
+
+UNKNOWN = "not known"
 
 
-def is_hub_id(name: str) -> bool:
-    """Whether others may find a base model by this name: `owner/name`, and no folder here."""
-    return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is known of an expert beside its card.
+
+    Attributes:
+        where: the folder or the id that it is loaded by.
+        licence: of its base model, as the Hub writes it.
+        curve: metrics of its training, one row a step.
+    """
+
+    where: str = "."
+    licence: str | None = None
+    curve: Sequence[Mapping[str, Any]] = ()
 
 
-def model_card(card: ExpertCard, base: str, attention: str = "sdpa") -> str:
+def model_card(
+    card: ExpertCard, base: str, attention: str = "sdpa", beside: Beside | None = None
+) -> str:
     """The text of the README.
 
     Args:
         base: the base model as the adapter's config names it.
         attention: the implementation that computes what the base's config says.
+        beside: nothing is known if absent.
     """
+    beside = beside or Beside()
     method = named(str(card.adapter.get("type")))
-    head = {"library_name": "peft", "tags": ["rlpeft", method.name]}
+    label = method.label if method.is_ours else method.name.upper()
+    rewards = ", ".join(map(_code, card.rewards)) or "no reward"
+    parts = [
+        f"---\n{_front(card, base, beside)}\n---\n\n# {_code(card.name)}",
+        f"A PEFT adapter ({label}) of {_code(_called(card, base))}, made by rlpeft for task "
+        f"{_task(card)}, with {rewards}.",
+        f"## What it is worth\n\n{_worth(card)}",
+        f"## Its training\n\n{_training(card, beside)}",
+        f"## Where it comes from\n\n{_table(('', ''), _origin(card, base, label, beside))}",
+        f"## How to load it\n\n{how_to_load(card, base, attention, beside.where)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(card: ExpertCard, base: str, beside: Beside) -> str:
+    head: dict[str, Any] = {"library_name": "peft", "tags": ["rlpeft", str(card.adapter["type"])]}
     if is_hub_id(base):
         head["base_model"] = base
-    front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
-    label = method.label if method.is_ours else method.name.upper()
-    parts = [
-        f"---\n{front}\n---\n\n# {_code(card.name)}",
-        f"A PEFT adapter ({label}) trained by rlpeft with "
-        f"{', '.join(map(_code, card.rewards))}, task {_code(card.task.get('name', '?'))}, "
-        f"step {card.step:,}.",
-        f"```python\n{_code_block(card, base, attention)}\n```",
-        _base(card, base),
-        _figures(card),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    if beside.licence:
+        head["license"] = beside.licence
+    if dataset := dataset_of(card):
+        head["datasets"] = [dataset]
+    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
 
 
-def _code_block(card: ExpertCard, base: str, attention: str) -> str:
-    ours, method = [], named(str(card.adapter.get("type")))
-    if method.is_ours:
-        ours = [f"import rlpeft.adapters  # makes {method.label} known to PEFT"]
-    name, lookup = json.dumps(base), []
-    if not is_hub_id(base) and card.base_model in (*PACKAGED, *FETCHABLE):
-        lookup = ["from rlpeft.models.folder import resolve_model"]
-        name = f"resolve_model({json.dumps(card.base_model)})"
-    # transformers' own choice leaves a cap of attention scores out, and says nothing.
-    options = 'dtype="float32"'
-    options += "" if attention == "sdpa" else f", attn_implementation={json.dumps(attention)}"
-    return "\n".join(
-        [
-            *ours,
-            "from peft import PeftModel",
-            *lookup,
-            "from transformers import AutoModelForCausalLM",
-            "",
-            f"base = AutoModelForCausalLM.from_pretrained({name}, {options})",
-            'model = PeftModel.from_pretrained(base, ".")  # this folder, or its name on a hub',
-        ]
-    )
+def dataset_of(card: ExpertCard) -> str | None:
+    """The Hub's id of the data that an expert was trained on, where it is one."""
+    name, path = str(card.task.get("name")), card.task.get("path")
+    if path is None and name in BENCHMARKS:
+        path = BENCHMARKS[name].hub
+    return path if isinstance(path, str) and is_hub_id(path) else None
 
 
-def _base(card: ExpertCard, base: str) -> str:
-    where = f"Base model: {_code(base)}"
-    if card.base_model in FETCHABLE:
-        where = (
-            f"Base model: {_code(card.base_model)}, made by `rlpeft models fetch "
-            f"{card.base_model}` from a quantised file, not the weights of that name on a hub"
-        )
-    elif card.base_model in PACKAGED:
-        where = f"Base model: {_code(card.base_model)}, which comes with rlpeft"
-    return (
-        f"{where}.\nSHA-256 of the base (`rlpeft.models.digest`): `{card.base_digest}`.\n"
-        f"SHA-256 of the adapter's tensors: `{card.digest}`."
-    )
-
-
-def _figures(card: ExpertCard) -> str:
-    known: Mapping[str, object | None] = {
-        "Test": card.test,
-        "Test, base model alone": card.base_test,
-        "Validation": card.validation,
+def _worth(card: ExpertCard) -> str:
+    known = {
+        "the expert, on test problems": card.test,
+        "its base model, on the same": card.base_test,
+        "the expert, on the validation problems it was chosen by": card.validation,
     }
-    return "\n".join(f"- {name}: {found}" for name, found in known.items() if found is not None)
+    rows = [(name, UNKNOWN if found is None else str(found)) for name, found in known.items()]
+    note = "\n\nIt changes nothing: no step did better than the base." if card.equals_base else ""
+    return _table(("", "value [95 % interval]"), rows) + note
+
+
+def _training(card: ExpertCard, beside: Beside) -> str:
+    history = card.mixture.search.get("history") if card.mixture else None
+    if isinstance(history, list) and history:
+        rows = [row for row in history if isinstance(row, Mapping)]
+        columns = {"iteration": "step", "best on the shots": "best", "mean": "mean"}
+    else:
+        rows = [row for row in beside.curve if "eval_accuracy" in row or "eval_score" in row]
+        name = "eval_accuracy" if any("eval_accuracy" in row for row in rows) else "eval_score"
+        low, high = f"{name}_low", f"{name}_high"
+        columns = {"step": "step", "validation": name, "from": low, "to": high, "reward": "reward"}
+    if not rows:
+        return f"How it went is {UNKNOWN} here."
+    table = [[_number(row.get(key)) for key in columns.values()] for row in _thinned(rows)]
+    return _table(tuple(columns), table)
+
+
+def _thinned(rows: Sequence[Any]) -> list[Any]:
+    last = len(rows) - 1
+    shown = {round(place * last / (MOST_ROWS - 1)) for place in range(MOST_ROWS)}
+    return [rows[place] for place in sorted(shown)]
+
+
+def _origin(card: ExpertCard, base: str, label: str, beside: Beside) -> Iterator[tuple[str, str]]:
+    yield "base model", f"{_code(_called(card, base))}{_made(card, base)}"
+    yield "SHA-256 of the base", _code(card.base_digest)
+    yield "licence of the base", _code(beside.licence) if beside.licence else UNKNOWN
+    yield "adapter", f"{label}: {_options(card.adapter)}"
+    yield "SHA-256 of its tensors", _code(card.digest)
+    yield "task", _task(card)
+    yield "data", _data(card)
+    yield "rewards", ", ".join(map(_code, card.rewards)) or "none"
+    yield "seed", f"{card.seed}"
+    yield "step", f"{card.step:,}"
+    if card.mixture is not None:
+        yield "mixed from", ", ".join(map(_code, card.mixture.parents))
+    if card.transfer is not None:
+        yield "trained on another base", _code(card.transfer.base_digest)
+    yield "libraries", _options(card.versions) or UNKNOWN
+
+
+def _called(card: ExpertCard, base: str) -> str:
+    """A base's name, where it has one that is known elsewhere, and not its folder here."""
+    is_named = not is_hub_id(base) and card.base_model in (*PACKAGED, *FETCHABLE)
+    return card.base_model if is_named else base
+
+
+def _made(card: ExpertCard, base: str) -> str:
+    if card.base_model in FETCHABLE:
+        return (
+            f", made by `rlpeft models fetch {card.base_model}` from a quantised file, not the "
+            "weights of that name on a hub"
+        )
+    return ", which comes with rlpeft" if _called(card, base) in PACKAGED else ""
+
+
+def _task(card: ExpertCard) -> str:
+    return _code(card.task.get("name") or UNKNOWN)
+
+
+def _data(card: ExpertCard) -> str:
+    """Where its problems came from; of a file no more than its name, for paths tell of machines."""
+    path = card.task.get("path")
+    if dataset := dataset_of(card):
+        return f"dataset {_code(dataset)} of the Hub"
+    if path:
+        return f"{_code(Path(str(path)).name)}, a file or folder of its author's"
+    return f"what task {_task(card)} makes itself"
+
+
+def _options(section: Mapping[str, Any]) -> str:
+    said = {key: value for key, value in section.items() if value is not None and key != "type"}
+    return ", ".join(_code(f"{key} {_plain(value)}") for key, value in said.items())
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _number(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "-"
+    return f"{value}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def _table(heads: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _code(text: object) -> str:
-    visible = "".join(c if c.isprintable() and c != "`" else "?" for c in str(text))
-    return f"`{visible[:200]}`"
+    """A text that ends where it ends: nothing in it is markup, nor the border of a table."""
+    visible = re.sub(r"[`|]", "?", "".join(c if c.isprintable() else "?" for c in str(text)))
+    return f"`{visible[:200]}`" if visible.strip() else f"({UNKNOWN})"

@@ -1,0 +1,71 @@
+"""How to load an adapter, for its README: in rlpeft, PEFT, vLLM and plain transformers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from rlpeft.adapters.methods import named
+from rlpeft.experts.files import ExpertCard
+from rlpeft.experts.hub import is_hub_id
+from rlpeft.models.folder import FETCHABLE, PACKAGED
+
+
+def how_to_load(card: ExpertCard, base: str, attention: str, where: str) -> str:
+    """Commands and code.
+
+    Args:
+        base: the base model as the adapter's config names it.
+        attention: the implementation that computes what the base's config says.
+        where: the folder or the id that the adapter is loaded by.
+    """
+    here, name = shlex.quote(where), shlex.quote(card.name)
+    merged = f"rlpeft export {here} --format merged --out merged"
+    elsewhere = [
+        ("vLLM, with the adapter merged into its base", "bash", [merged, "vllm serve merged"]),
+        ("Plain transformers, from the same folder", "python", _transformers(attention)),
+    ]
+    if not named(str(card.adapter.get("type"))).is_mergeable:
+        serve = f"rlpeft serve --experts {here} --engine hf"
+        elsewhere = [("An OpenAI server; this method cannot be merged", "bash", [serve])]
+    ways = [
+        ("rlpeft", "bash", [f'rlpeft generate "PROMPT" --experts {here} --strategy {name}']),
+        ("PEFT", "python", _peft(card, base, attention, where)),
+        *elsewhere,
+    ]
+    return "\n\n".join(
+        f"{title}:\n\n```{language}\n{chr(10).join(lines)}\n```" for title, language, lines in ways
+    )
+
+
+def _peft(card: ExpertCard, base: str, attention: str, where: str) -> list[str]:
+    ours, method = [], named(str(card.adapter.get("type")))
+    if method.is_ours:
+        ours = [f"import rlpeft.adapters  # makes {method.label} known to PEFT"]
+    found, lookup = json.dumps(base), []
+    if not is_hub_id(base) and card.base_model in (*PACKAGED, *FETCHABLE):
+        lookup = ["from rlpeft.models.folder import resolve_model"]
+        found = f"resolve_model({json.dumps(card.base_model)})"
+    return [
+        *ours,
+        "from peft import PeftModel",
+        *lookup,
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f"base = AutoModelForCausalLM.from_pretrained({found}, {_options(attention)})",
+        f"model = PeftModel.from_pretrained(base, {json.dumps(where)})",
+    ]
+
+
+def _transformers(attention: str) -> list[str]:
+    return [
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f'model = AutoModelForCausalLM.from_pretrained("merged", {_options(attention)})',
+    ]
+
+
+def _options(attention: str) -> str:
+    # transformers' own choice leaves a cap of attention scores out, and says nothing.
+    named_attention = f", attn_implementation={json.dumps(attention)}"
+    return 'dtype="float32"' + ("" if attention == "sdpa" else named_attention)
