@@ -33,13 +33,14 @@ def refused(name):
     return line
 
 
-def test_an_id_is_fetched_with_the_same_bits(pushed, expert):
+def test_an_id_is_fetched_with_the_same_bits_and_its_commit_is_said(pushed, expert):
     folder, notes = resolve_expert("org/skill")
     assert load_expert(folder).card == load_expert(expert).card
     assert {path.name for path in folder.iterdir()} == {*LARGEST}
     for file in LARGEST:
         assert (folder / file).read_bytes() == (expert / file).read_bytes()
-    assert notes == []
+    assert notes == [f"expert 'org/skill@main' is commit {pushed.branches['main']}."]
+    assert resolve_expert(f"org/skill@{folder.name}") == (folder, [])
 
 
 def test_what_is_fetched_is_known_by_its_commit(pushed):
