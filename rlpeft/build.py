@@ -58,7 +58,8 @@ def build_learner(recipe: Recipe, base: BaseModel) -> LocalLearner:
     from rlpeft.training.learner import LocalLearner
 
     read_mechanisms(base.config)  # refused before any weight is read
-    model = base.model(recipe.model.dtype)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = base.model(recipe.model.dtype).to(device)  # where what it takes is computed
     linears = linear_names(model)
     policy = attach_adapter(model, recipe.adapter, seed=recipe.train.seed)
     if lost := unmatched(recipe.adapter.targets, adapted_modules(policy)):
@@ -67,7 +68,7 @@ def build_learner(recipe: Recipe, base: BaseModel) -> LocalLearner:
             f"Linear layers here are named {', '.join(linears)}."
         )
     return LocalLearner(
-        policy.to("cuda" if torch.cuda.is_available() else "cpu"),
+        policy.to(device),
         recipe.learner,
         recipe.loss,
         total_steps=recipe.train.steps,
@@ -106,16 +107,27 @@ def chat_form(config: ChatConfig) -> ChatForm:
 
 
 def pinned(recipe: Recipe, base: BaseModel, stored: Path) -> Recipe:
-    """The recipe with the date that its model's chat template writes, if it writes one.
+    """The recipe with what a run keeps from its start, where it does not say otherwise.
+
+    That is the date, if its model's chat template writes one, and options of the adapter that
+    mean another thing in runs from before there was a choice.
 
     Args:
         stored: where the recipe lies of a run that is continued; no file at a run's start.
     """
+    from rlpeft.adapters.methods import named
+
+    known = read_json(stored) if stored.is_file() else None
+    if known is not None:
+        former = named(recipe.adapter.type).former
+        kept = {k: known.get("adapter", {}).get(k, v) for k, v in former.items()}
+        unsaid = {k: v for k, v in kept.items() if k not in recipe.adapter.model_fields_set}
+        recipe = recipe.model_copy(update={"adapter": recipe.adapter.model_copy(update=unsaid)})
     template = str(base.tokenizer.chat_template)
     if recipe.chat.date is not None or "strftime_now" not in template:
         return recipe
-    known = read_json(stored).get("chat", {}).get("date") if stored.is_file() else None
-    today = date.today() if known is None else date.fromisoformat(known)
+    said = (known or {}).get("chat", {}).get("date")
+    today = date.today() if said is None else date.fromisoformat(said)
     return recipe.model_copy(update={"chat": recipe.chat.model_copy(update={"date": today})})
 
 
@@ -208,6 +220,8 @@ def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
 
     With a constant schedule a longer run begins exactly as the shorter one, so its length may.
     """
+    from rlpeft.adapters.methods import named
+
     told = recipe.model_copy(update={"reward": recipe.rewards})
     tree = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
     if recipe.learner.schedule == "constant":
@@ -218,6 +232,9 @@ def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
         if reward["correct_at"] is None:  # as in runs from before there was a threshold
             del reward["correct_at"]
     tree["rollout"]["stop"] = list(recipe.rollout.stop_strings)
+    for option, value in named(recipe.adapter.type).former.items():
+        if tree["adapter"][option] == value:  # as in runs from before there was a choice
+            del tree["adapter"][option]
     tree["rollout"] |= UNTRUNCATED  # as in runs from when these were options
     if recipe.chat == ChatConfig():  # as in runs from before there was such a section
         del tree["chat"]

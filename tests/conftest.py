@@ -153,9 +153,12 @@ def make_expert(tmp_path_factory):
             "rewards": ("exact",),
             "seed": 0,
             "step": 0,
-        }
+        } | card
+        # Cards say it where configs do; neither did before there was a choice.
+        factors = {k: config[k] for k in ("decomposition",) if k in config}
+        known["adapter"] = factors | known["adapter"]
         folder = folder or tmp_path_factory.mktemp("expert") / name
-        save_expert(folder, state, ExpertCard(name=name, digest=state.digest, **(known | card)))
+        save_expert(folder, state, ExpertCard(name=name, digest=state.digest, **known))
         return folder
 
     return make

@@ -103,7 +103,9 @@ def no_factors(policy: nn.Module) -> dict[str, str]:
     return {}
 
 
-def no_base_factors(base: BaseModel, modules: Sequence[str], dtype: str) -> dict[str, str]:
+def no_base_factors(
+    base: BaseModel, modules: Sequence[str], dtype: str, config: Mapping[str, Any]
+) -> dict[str, str]:
     """Of a method that needs nothing of the base but its weights."""
     return {}
 
@@ -121,10 +123,12 @@ class Method:
         advice: a sentence, with a blank before it, for targets that match nothing.
         marks: options of its PEFT configs that tell it from others of the same `peft_type`.
         defaults: how PEFT reads a config without them, where cards say them.
+        former: options of its section that runs and cards from before do not name, as they were.
         trained_by: options of its section that decide how it is trained, not what its tensors mean.
         tensor: suffix of the one vector a module that it trains; empty if it is not one vector.
         factors: module -> digest of what engines must have of the trainer's, of a policy.
-        base_factors: the same of modules of a base model in a dtype, without loading the model.
+        base_factors: the same of modules of a base model in a dtype, for an adapter with a PEFT
+            config, without loading the model.
         held_bytes: what a layer keeps in fp32 beside parameters and buffers.
         change: how it is read from its file; `None` where it depends on the token.
         auxiliary: what it adds to the loss.
@@ -145,10 +149,13 @@ class Method:
     advice: str = ""
     marks: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    former: Mapping[str, Any] = field(default_factory=dict)
     trained_by: frozenset[str] = frozenset()
     tensor: str = ""
     factors: Callable[[nn.Module], dict[str, str]] = no_factors
-    base_factors: Callable[[BaseModel, Sequence[str], str], dict[str, str]] = no_base_factors
+    base_factors: Callable[[BaseModel, Sequence[str], str, Mapping[str, Any]], dict[str, str]] = (
+        no_base_factors
+    )
     held_bytes: Callable[[Any], int] = nothing_held
     change: Change | None = None
     auxiliary: Auxiliary | None = None

@@ -91,7 +91,7 @@ def meant(
     method = named(name) if name in METHODS else None
     said: dict[str, Any] = {"peft_type": name.upper()} if name else {}
     if method is not None:
-        said = {"peft_type": method.peft_type, **method.marks}
+        said = {"peft_type": method.peft_type, **method.marks, **method.former}
     passed_over = {"type", "targets"} | (method.trained_by if method else set())
     said |= {RENAMED.get(k, k): value for k, value in section.items() if k not in passed_over}
     defaults = method.defaults if method else {}

@@ -63,10 +63,10 @@ def spectra(model: nn.Module, tops: Sequence[int]) -> list[Spectrum]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module is not head
     }
-    warm_cache([module.weight for module in layers.values()])
+    warm_cache([module.weight for module in layers.values()], "gram")
     found = []
     for name, module in layers.items():
-        values_R = factorise(module.weight).singular_values
+        values_R = factorise(module.weight, "gram").singular_values
         shares = {top: top_share(values_R, top) for top in tops}
         stable = float(values_R.double().square().sum() / values_R.double()[0].square())
         found.append(Spectrum(name, len(values_R), shares, stable))

@@ -320,8 +320,13 @@ def adapter_of(card: ExpertCard) -> AdapterConfig:
     Raises:
         ExpertError: its card holds none that is known here.
     """
+    from rlpeft.adapters.methods import METHODS, named  # PEFT takes seconds to import
+
+    name = str(card.adapter.get("type", "svf"))
+    former = named(name).former if name in METHODS else {}
     try:
-        adapter: AdapterConfig = TypeAdapter(AdapterConfig).validate_python(card.adapter)
+        section = {**former, **card.adapter}
+        adapter: AdapterConfig = TypeAdapter(AdapterConfig).validate_python(section)
     except ValidationError as error:
         raise ExpertError(
             f"card of expert {card.name!r} must hold a known adapter, got {card.adapter!r}: "

@@ -258,7 +258,7 @@ def read_factors(folder: Path, base: BaseModel, dtype: str) -> dict[str, str]:
     if method is None:
         return {}
     moved = [module_of(name, method.tensor) for name in sorted(expert.tensors)]
-    return method.base_factors(base, moved, dtype)
+    return method.base_factors(base, moved, dtype, expert.config)
 
 
 def check_mixable(card: ExpertCard) -> None:
@@ -307,7 +307,10 @@ def _differences(
     facts = {
         "base model": [f"sha256:{e.card.base_digest[:12]}…" for e in (one, other)],
         "method": [peft_type_of(e.config) for e in (one, other)],
-        **{option: [str(e.config.get(option)) for e in (one, other)] for option in mixing.same},
+        **{
+            option: [str({**method.defaults, **e.config}.get(option)) for e in (one, other)]
+            for option in mixing.same
+        },
         "modules": [
             f"{module_of(n, method.tensor)} {m.get(n, 'not')}"
             for m in (modules, others)

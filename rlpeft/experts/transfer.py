@@ -17,6 +17,7 @@ from rlpeft.adapters.linear import base_weights
 from rlpeft.adapters.methods import labels, method_of, named, peft_type_of
 from rlpeft.adapters.policy import peft_config
 from rlpeft.adapters.svf.factors import weight_digest
+from rlpeft.adapters.svf.method import decomposition_of
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import (
     Expert,
@@ -92,7 +93,8 @@ def ranks(card: ExpertCard, base: BaseModel) -> dict[str, int]:
 def factors(expert: Expert, base: BaseModel) -> dict[str, str]:
     """Module name -> digest of the model's factors, of the modules that the expert moves."""
     names = [module_of(name, suffix_of(expert)) for name in expert.tensors]
-    found = {name: weight_digest(weight_MN) for name, weight_MN in base_weights(base, names)}
+    how, weights = decomposition_of(expert.config), base_weights(base, names)
+    found = {name: weight_digest(weight_MN, how) for name, weight_MN in weights}
     return {name: found[name] for name in names}
 
 

@@ -41,6 +41,10 @@ Layers = Annotated[
 ]
 
 
+Decomposition = Literal["gram", "svd"]
+"""How SVF's factors are computed (`rlpeft.adapters.svf.decompose`)."""
+
+
 class Section(BaseModel):
     """Base of all sections: immutable, no unknown keys, finite numbers, documented fields."""
 
@@ -66,6 +70,10 @@ class SvfAdapter(AdapterSection):
     nuclear norm (reference code)."""
     targets: Targets = ATTENTION_AND_MLP
     layers: Layers = None
+    decomposition: Decomposition = "gram"
+    """How singular vectors are computed. `gram`: by the eigenvectors of the Gram matrix in float64,
+    on the weight's device. `svd`: in float32, a thousand times less exact: of runs and experts that
+    do not name it, and for new ones to be mixed with those."""
 
 
 class LoraFamilyAdapter(AdapterSection):

@@ -83,8 +83,8 @@ def test_coefficients_of_another_shape_are_refused(experts, given):
 def test_logits_are_mixed_as_the_multipliers_they_mean(make_expert):
     """sigmoid_renorm: m = sigmoid(p), times the sum of singular values over that of s m."""
     weight = torch.tensor([[3.0, 0.0], [4.0, 5.0]])  # singular values 3 sqrt 5 and sqrt 5
-    factors = factorise(weight)
-    config = {"peft_type": "SVF", "parametrisation": "sigmoid_renorm"}
+    factors = factorise(weight, "gram")
+    config = {"peft_type": "SVF", "parametrisation": "sigmoid_renorm", "decomposition": "gram"}
     name = "base_model.model.q.svf_z"
     one, two = ({name: torch.tensor(p)} for p in ([0.0, 0.0], [0.0, -200.0]))
     folders = [make_expert(n, z, config=config) for n, z in (("one", one), ("two", two))]
@@ -95,6 +95,13 @@ def test_logits_are_mixed_as_the_multipliers_they_mean(make_expert):
     mixed = experts.mix([0, 0.5, 0.5], normalise=True)
     assert_close(mixed.tensors[name], torch.tensor([7 / 6, 0.5]))
     assert mixed.config["parametrisation"] == "direct"
+
+
+def test_experts_on_two_decompositions_are_told_with_both(make_expert):
+    named = {"peft_type": "SVF", "parametrisation": "direct", "decomposition": "gram"}
+    folders = [make_expert("old", SWAP), make_expert("new", SORT, config=named)]
+    with pytest.raises(ExpertError, match=r"same decomposition: 'old' has svd, 'new' has gram"):
+        ExpertSet.read(folders)
 
 
 def test_logits_without_their_factors_are_refused(make_expert):

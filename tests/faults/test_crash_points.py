@@ -114,7 +114,7 @@ def test_records_of_a_step_are_whole_or_absent(tmp_path, each_death, quick):
 
 def test_cached_factors_are_whole_or_absent(tmp_path, each_death):
     weight = torch.arange(6.0).reshape(2, 3) + torch.eye(2, 3)
-    digest = factorise(weight, cache=tmp_path / "known").digest
+    digest = factorise(weight, "gram", cache=tmp_path / "known").digest
 
     def check():
         found = load_factors(digest, cache=tmp_path / "cache")
@@ -122,7 +122,7 @@ def test_cached_factors_are_whole_or_absent(tmp_path, each_death):
 
     each_death(
         lambda: shutil.rmtree(tmp_path / "cache", ignore_errors=True),
-        lambda: factorise(weight, cache=tmp_path / "cache"),
+        lambda: factorise(weight, "gram", cache=tmp_path / "cache"),
         check,
     )
 

@@ -52,14 +52,14 @@ def test_a_handle_knows_what_its_folder_says(folder):
 
 def test_factors_are_known_without_loading_the_model(tiny, no_loading):
     modules = ["model.layers.1.mlp.up_proj", "model.layers.0.self_attn.q_proj"]
-    assert list(shared_factors(tiny, modules)) == modules
+    assert list(shared_factors(tiny, modules, "float32", "gram")) == modules
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_factors_are_those_of_the_loaded_model(tiny, dtype):
     policy = attach_adapter(tiny.model(dtype), SvfAdapter(), seed=0)
     due = adapter_state(policy, 0).factors
-    assert shared_factors(tiny, list(due), dtype) == due
+    assert shared_factors(tiny, list(due), dtype, "gram") == due
 
 
 def test_a_tied_head_is_read_from_the_model(tiny):

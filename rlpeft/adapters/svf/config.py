@@ -9,10 +9,13 @@ from typing import Any
 from peft.utils import PeftType
 
 from rlpeft.adapters.config import TargetedConfig, about
+from rlpeft.adapters.svf.decompose import DECOMPOSITIONS
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapter import SvfAdapter
 
 PARAMETRISATIONS = ("direct", "sigmoid_renorm")
+FORMER: dict[str, Any] = {"decomposition": "svd"}
+"""What files mean that do not name it: there was no other."""
 FORMS = ("auto", "dense", "factored")
 
 
@@ -32,6 +35,8 @@ class SvfConfig(TargetedConfig):
             "dtype, quantised bases), 'auto' takes dense for plain fp32 layers."
         },
     )
+
+    decomposition: Any = field(default=None, metadata=about(SvfAdapter, "decomposition"))
 
     factors: dict[str, str] | None = field(
         default=None,
@@ -56,12 +61,25 @@ class SvfConfig(TargetedConfig):
             )
         return config
 
+    @classmethod
+    def from_json_file(cls, path_json_file: str, **kwargs: Any) -> Any:
+        """See `PeftConfig.from_json_file`; what a file from before does not name, is as it was."""
+        return {**FORMER, **super().from_json_file(path_json_file, **kwargs)}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.peft_type = PeftType.SVF
         if self.parametrisation not in PARAMETRISATIONS:
             raise ConfigError(
                 f"parametrisation must be one of {PARAMETRISATIONS}, got {self.parametrisation!r}."
+            )
+        if self.decomposition is None:
+            # PEFT has doors beside `from_json_file`; what names factors comes from a file.
+            own = SvfAdapter.model_fields["decomposition"].default
+            self.decomposition = FORMER["decomposition"] if self.factors else own
+        if self.decomposition not in DECOMPOSITIONS:
+            raise ConfigError(
+                f"decomposition must be one of {tuple(DECOMPOSITIONS)}, got {self.decomposition!r}."
             )
         if self.form not in FORMS:
             raise ConfigError(f"form must be one of {FORMS}, got {self.form!r}.")

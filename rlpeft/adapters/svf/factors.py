@@ -2,7 +2,8 @@
 
 Near-equal singular values leave U and V ambiguous, so a trainer and an engine that each
 decompose the same weight may disagree. Both must read the same factors: they are cached under
-the digest of the weight, and a policy update names the digests it was trained with.
+the digest of the weight and of the way it was decomposed, and a policy update names the digests
+it was trained with.
 
 Of W = U diag(s) Vᵀ only the *square* factor is kept (U where M <= N, else V): with it
 W' = U diag(z) Uᵀ W, or W V diag(z) Vᵀ, needs nothing else.
@@ -19,17 +20,20 @@ from pathlib import Path
 
 import platformdirs
 import torch
-from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlpeft.adapters.linear import base_weights
+from rlpeft.adapters.svf.decompose import DECOMPOSITIONS
+from rlpeft.adapters.svf.pace import paced
 from rlpeft.errors import ModelError
 from rlpeft.files import replacing
 from rlpeft.models.base import BaseModel
+from rlpeft.recipe.adapter import Decomposition
 
-FORMAT = "1"
-"""Part of the cache key; raise it when the meaning of the cached tensors changes."""
+FORMATS = {"svd": "1", "gram": "2"}
+"""Part of the cache key, by decomposition: bases of one weight that came about differently are not
+the same basis. Raise one when the meaning of its cached tensors changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Factors:
             else right singular vectors.
         singular_values: [R] fp32, descending.
         output_side: whether the basis acts on the output (M <= N) or on the input (M > N).
-        digest: digest of the weight they belong to.
+        digest: of the weight they belong to, and of its decomposition.
     """
 
     basis: torch.Tensor
@@ -55,34 +59,38 @@ def default_cache() -> Path:
     return platformdirs.user_cache_path("rlpeft") / "factors"
 
 
-def weight_digest(weight_MN: torch.Tensor) -> str:
+def weight_digest(weight_MN: torch.Tensor, decomposition: Decomposition) -> str:
     """SHA-256 (hex) of shape and fp32 bytes: the same for a bf16 weight and its fp32 copy."""
     weight_MN = weight_MN.detach().to("cpu", torch.float32).contiguous()
-    digest = hashlib.sha256(f"rlpeft factors {FORMAT} {tuple(weight_MN.shape)}".encode())
+    head = f"rlpeft factors {FORMATS[decomposition]} {tuple(weight_MN.shape)}"
+    digest = hashlib.sha256(head.encode())
     digest.update(weight_MN.numpy().tobytes())
     return digest.hexdigest()
 
 
-def factorise(weight_MN: torch.Tensor, *, cache: Path | None = None) -> Factors:
+def factorise(
+    weight_MN: torch.Tensor, decomposition: Decomposition, *, cache: Path | None = None
+) -> Factors:
     """The factors of a weight, from the cache if they are there, else computed and cached.
+
+    They are computed where the weight lies, and come on the CPU.
 
     Raises:
         ModelError: the weight is not a finite matrix.
     """
     if weight_MN.ndim != 2:
         raise ModelError(f"SVF needs a matrix, got a weight of shape {tuple(weight_MN.shape)}.")
-    digest = weight_digest(weight_MN)
+    digest = weight_digest(weight_MN, decomposition)
     cached = load_factors(digest, cache=cache)
     if cached is not None:
         return cached
-    weight_MN = weight_MN.detach().to(torch.float32)
+    weight_MN = weight_MN.detach()
     if not torch.isfinite(weight_MN).all():
         raise ModelError("SVF needs finite weights, got NaN or infinity. Check the base model.")
-    u_MR, s_R, vt_RN = torch.linalg.svd(weight_MN, full_matrices=False)
+    basis_RR, s_R = DECOMPOSITIONS[decomposition](weight_MN)
     output_side = weight_MN.shape[0] <= weight_MN.shape[1]
-    basis_RR = (u_MR if output_side else vt_RN.T).contiguous().cpu()
-    factors = Factors(basis_RR, s_R.cpu(), output_side, digest)
-    _store(factors, cache or default_cache())
+    factors = Factors(basis_RR.contiguous().cpu(), s_R.cpu(), output_side, digest)
+    _store(factors, factors_path(digest, cache=cache))
     return factors
 
 
@@ -92,7 +100,7 @@ def load_factors(digest: str, *, cache: Path | None = None) -> Factors | None:
     Raises:
         ModelError: the cache file is damaged.
     """
-    path = _path(cache or default_cache(), digest)
+    path = factors_path(digest, cache=cache)
     if not path.exists():
         return None
     try:
@@ -106,21 +114,26 @@ def load_factors(digest: str, *, cache: Path | None = None) -> Factors | None:
         ) from error
 
 
-def warm_cache(weights: Iterable[torch.Tensor], *, cache: Path | None = None) -> int:
-    """Decompose every weight that is not cached yet, with a progress bar.
+def warm_cache(
+    weights: Iterable[torch.Tensor], decomposition: Decomposition, *, cache: Path | None = None
+) -> int:
+    """Decompose every weight that is not cached yet; what takes long tells how long.
 
     Returns:
         How many had to be computed.
     """
-    folder = cache or default_cache()
-    missing = [w for w in weights if not _path(folder, weight_digest(w)).exists()]
-    for weight_MN in track(missing, "decomposing weights", disable=len(missing) < 50):
-        factorise(weight_MN, cache=cache)
-    return len(missing)
+    weights = [
+        w
+        for w in weights
+        if not factors_path(weight_digest(w, decomposition), cache=cache).exists()
+    ]
+    for weight_MN in paced(weights, "decomposing weights", cost=_cost):
+        factorise(weight_MN, decomposition, cache=cache)
+    return len(weights)
 
 
 def shared_factors(
-    base: BaseModel, modules: Sequence[str], dtype: str = "float32"
+    base: BaseModel, modules: Sequence[str], dtype: str, decomposition: Decomposition
 ) -> dict[str, str]:
     """Module name -> digest of its factors, which are in the cache afterwards.
 
@@ -130,23 +143,31 @@ def shared_factors(
     Raises:
         ModelError: the base model has no such module, or a weight of it is not finite.
     """
-    digests = {name: weight_digest(weight) for name, weight in base_weights(base, modules, dtype)}
-    missing = [name for name in modules if not _path(default_cache(), digests[name]).exists()]
+    weights = base_weights(base, modules, dtype)
+    digests = {name: weight_digest(weight, decomposition) for name, weight in weights}
+    missing = [name for name in modules if not factors_path(digests[name]).exists()]
     if missing:
-        warm_cache(weight for _, weight in base_weights(base, missing, dtype))
+        warm_cache((weight for _, weight in base_weights(base, missing, dtype)), decomposition)
     return {name: digests[name] for name in modules}
 
 
-def _path(cache: Path, digest: str) -> Path:
-    return cache / f"{digest}.safetensors"
+def _cost(weight_MN: torch.Tensor) -> float:
+    """Multiply-adds, up to a factor: R² of each row of the longer side, and R³ ten times."""
+    small, large = sorted(weight_MN.shape)
+    return float(small**2 * (large + 10 * small))
 
 
-def _store(factors: Factors, cache: Path) -> None:
+def factors_path(digest: str, *, cache: Path | None = None) -> Path:
+    """Where the factors of a digest are, or will be."""
+    return (cache or default_cache()) / f"{digest}.safetensors"
+
+
+def _store(factors: Factors, path: Path) -> None:
     tensors = {
         "basis": factors.basis,
         "singular_values": factors.singular_values,
         "output_side": torch.tensor(factors.output_side),
     }
     # Several processes may factorise one weight at once; the last one wins, whole.
-    with replacing(_path(cache, factors.digest)) as partial:
+    with replacing(path) as partial:
         save_file(tensors, partial)

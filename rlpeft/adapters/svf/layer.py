@@ -72,6 +72,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
                 "'meta'. Load the weights first, then add the adapter."
             )
         weight_MN = full_weight(base_layer)
+        self.decomposition = config.decomposition
         # Buffers follow `.to()`; not persistent, since the cache has them under `digest`.
         self.register_buffer("svf_basis", None, False)
         self.register_buffer("svf_s", None, False)
@@ -97,7 +98,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self.set_adapter(self.active_adapters)
 
     def _take_factors(self, weight_MN: torch.Tensor) -> None:
-        factors = factorise(weight_MN)
+        factors = factorise(weight_MN, self.decomposition)
         self.output_side, self.digest = factors.output_side, factors.digest
         dtype = weight_MN.dtype if weight_MN.is_floating_point() else torch.float32
         self.svf_basis = factors.basis.to(weight_MN.device, dtype)

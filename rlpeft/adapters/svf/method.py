@@ -12,20 +12,23 @@ from torch import nn
 
 from rlpeft.adapter_state import PEFT_PREFIX, AdapterState, by_module
 from rlpeft.adapters.method import Change, Method, Mixing, Slice
-from rlpeft.adapters.svf.config import SvfConfig
+from rlpeft.adapters.svf.config import FORMER, SvfConfig
 from rlpeft.adapters.svf.factors import factorise, load_factors, shared_factors
 from rlpeft.adapters.svf.functional import multiplier
 from rlpeft.adapters.svf.layer import SvfLinear
 from rlpeft.errors import ExpertError, ModelError
+from rlpeft.models.base import BaseModel
 from rlpeft.models.folder import resolve_model
-from rlpeft.recipe.adapter import SvfAdapter
+from rlpeft.recipe.adapter import Decomposition, SvfAdapter
 
 VECTOR = "svf_z"
 
 
 def svf_config(adapter: SvfAdapter, base: nn.Module, where: Mapping[str, Any]) -> SvfConfig:
     """Our PEFT config."""
-    return SvfConfig(parametrisation=adapter.parametrisation, **where)
+    return SvfConfig(
+        parametrisation=adapter.parametrisation, decomposition=adapter.decomposition, **where
+    )
 
 
 def factor_digests(policy: nn.Module) -> dict[str, str]:
@@ -52,14 +55,31 @@ def change(state: AdapterState, base: str) -> dict[str, torch.Tensor]:
     parametrisation = state.config["parametrisation"]
     if parametrisation == "direct":
         return {module: z_R.float() - 1 for module, z_R in trained.items()}
-    singular_values = base_singular_values(resolve_model(base), list(trained))
+    singular_values = base_singular_values(
+        resolve_model(base), list(trained), decomposition_of(state.config)
+    )
     return {
         module: multiplier(logits_R, singular_values[module], parametrisation) - 1
         for module, logits_R in trained.items()
     }
 
 
-def base_singular_values(base: Path, modules: Sequence[str]) -> dict[str, torch.Tensor]:
+def decomposition_of(config: Mapping[str, Any]) -> Decomposition:
+    """That of the factors of an adapter, by its PEFT config."""
+    found: Decomposition = {**FORMER, **config}["decomposition"]
+    return found
+
+
+def base_factors(
+    base: BaseModel, modules: Sequence[str], dtype: str, config: Mapping[str, Any]
+) -> dict[str, str]:
+    """See `rlpeft.adapters.svf.factors.shared_factors`."""
+    return shared_factors(base, modules, dtype, decomposition_of(config))
+
+
+def base_singular_values(
+    base: Path, modules: Sequence[str], decomposition: Decomposition
+) -> dict[str, torch.Tensor]:
     """Singular values [R] of the named linear modules, without loading the model.
 
     Raises:
@@ -69,7 +89,7 @@ def base_singular_values(base: Path, modules: Sequence[str]) -> dict[str, torch.
     for file in sorted(base.glob("*.safetensors")):
         with safe_open(file, framework="pt") as weights:
             for module in set(modules) & {n.removesuffix(".weight") for n in weights.keys()}:  # noqa: SIM118
-                factors = factorise(weights.get_tensor(f"{module}.weight"))
+                factors = factorise(weights.get_tensor(f"{module}.weight"), decomposition)
                 found[module] = factors.singular_values
     missing = sorted(set(modules) - found.keys())
     if missing:
@@ -111,10 +131,11 @@ SVF = Method(
     peft_type="SVF",
     is_ours=True,
     config=svf_config,
-    defaults={"parametrisation": "direct"},
+    defaults={"parametrisation": "direct", **FORMER},
+    former=FORMER,
     tensor=VECTOR,
     factors=factor_digests,
-    base_factors=shared_factors,
+    base_factors=base_factors,
     held_bytes=held_bytes,
     change=Change(
         read=change,
@@ -124,7 +145,7 @@ SVF = Method(
     ),
     mixing=Mixing(
         options={"parametrisation": "direct"},
-        same=("parametrisation",),
+        same=("parametrisation", "decomposition"),
         base=1.0,
         vector=mixed_vector,
         of_layer=layer_multiplier,

@@ -56,7 +56,7 @@ class SvfModel(DefaultTargets, MixedBatches):
             and not module.weight.is_meta
             and self._check_target_module_exists(prepared, name) is True
         ]
-        warm_cache(weights)
+        warm_cache(weights, config.decomposition)
 
     def _create_and_replace(
         self,
@@ -84,7 +84,9 @@ class SvfModel(DefaultTargets, MixedBatches):
 
         Raises:
             ModelError: the adapter comes from a file, and was trained on another base.
+            ConfigError: the model has adapters on factors of another decomposition.
         """
+        self._check_decomposition(model, self.peft_config[adapter_name])
         super().inject_adapter(model, adapter_name, *args, **kwargs)
         layers = {
             name: module
@@ -129,6 +131,15 @@ class SvfModel(DefaultTargets, MixedBatches):
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> Any:
         self._check_known(kwargs.get("adapter_names"))
         return super()._unload_and_optionally_merge(*args, **kwargs)
+
+    def _check_decomposition(self, model: nn.Module, config: Any) -> None:
+        for module in model.modules():
+            if isinstance(module, SvfLinear) and module.decomposition != config.decomposition:
+                raise ConfigError(
+                    "adapters of one model must share their factors: those here are of "
+                    f"decomposition {module.decomposition!r}, this one's are of "
+                    f"{config.decomposition!r}. Load it on a base model of its own."
+                )
 
     def _check_known(self, names: Sequence[str] | None) -> None:
         unknown = sorted(set(names or ()) - self.peft_config.keys())

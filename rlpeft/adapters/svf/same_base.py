@@ -65,4 +65,4 @@ def _roundings(layer: SvfLinear) -> Iterator[str]:
     """Digests of a weight in fp32 as a base in a smaller type would have held it."""
     if layer.is_plain and layer.base_layer.weight.dtype == torch.float32:
         weight_MN = full_weight(layer.base_layer)
-        yield from (weight_digest(weight_MN.to(dtype)) for dtype in ROUNDED)
+        yield from (weight_digest(weight_MN.to(dtype), layer.decomposition) for dtype in ROUNDED)

@@ -12,9 +12,10 @@ from rlpeft.rollout.hf.engine import HfEngine
 
 def build(spec: EngineSpec, base: BaseModel) -> HfEngine:
     """The engine, on the CPU or on the only visible GPU."""
-    policy = attach_adapter(base.model(spec.dtype), spec.adapter, seed=spec.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy = attach_adapter(base.model(spec.dtype).to(device), spec.adapter, seed=spec.seed)
     return HfEngine(
-        policy.to("cuda" if torch.cuda.is_available() else "cpu"),
+        policy.to(device),
         base.tokenizer,
         eos_ids=base.eos_ids,
         batch_size=spec.rollout.batch_size,

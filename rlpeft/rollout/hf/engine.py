@@ -13,6 +13,7 @@ from typing import Any
 from peft import PeftModel
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
+from rlpeft.adapters.methods import method_of_policy
 from rlpeft.adapters.policy import adapter_tensors, load_tensors, sequence_logprobs
 from rlpeft.errors import EngineError, ModelError
 from rlpeft.models.load import context_length
@@ -56,6 +57,7 @@ class HfEngine:
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Copy the state into the policy; the receipt's digest is taken from the policy itself."""
         started = time.perf_counter()
+        self._check_factors(state)
         try:
             load_tensors(self.policy, state.tensors)
         except ModelError as error:
@@ -66,7 +68,10 @@ class HfEngine:
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> dict[str, Delivery]:
         """Keep the experts' vectors beside the policy, where its method can differ by row."""
-        self._experts = RowExperts(self.policy, experts)
+        fitting = RowExperts(self.policy, experts)
+        for state in experts.values():
+            self._check_factors(state)
+        self._experts = fitting
         return self._experts.deliveries
 
     def rollout(
@@ -118,6 +123,19 @@ class HfEngine:
 
     def close(self) -> None:
         """Nothing outlives this object."""
+
+    def _check_factors(self, state: AdapterState) -> None:
+        """Weights may be rounded here that are not in the trainer: their digests may differ."""
+        method = method_of_policy(self.policy)
+        for option in method.former if method else ():
+            own = getattr(self.policy.active_peft_config, option)
+            sent = {**method.defaults, **state.config}[option] if method else own
+            if sent != own:
+                raise EngineError(
+                    f"adapters of this engine must be of {option} {own!r}, got one of {sent!r}, "
+                    "whose numbers mean nothing on other factors. Build the engine with the "
+                    "adapter's config."
+                )
 
     def _decode(self, rows: Sequence[DecodedRow], sampling: Sampling) -> Iterator[dict[int, Draft]]:
         return decode(

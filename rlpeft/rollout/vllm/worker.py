@@ -233,7 +233,8 @@ def _cached(name: str, digest: str, adapter: FactoredSlice) -> Factors:
     if factors is None:
         raise EngineError(
             f"factors of {name!r} (sha256 {digest}) must be in this machine's cache, they are "
-            "not. The engine never computes its own: copy the trainer's cache of factors here."
+            "not. The engine never computes its own: within a Ray cluster they come from a node "
+            "that has them, else copy the trainer's cache of factors here."
         )
     if factors.basis.shape != adapter.basis_RR.shape:
         raise EngineError(

@@ -23,7 +23,7 @@ W = torch.tensor([[3.0, 0.0], [4.0, 5.0]])
 
 
 def bend(weight: torch.Tensor, z: list[float], tmp_path, parametrisation="direct"):
-    factors = factorise(weight, cache=tmp_path)
+    factors = factorise(weight, "gram", cache=tmp_path)
     z_R = multiplier(torch.tensor(z), factors.singular_values, parametrisation)
     return dense_weight(weight, factors, z_R)
 
@@ -67,7 +67,7 @@ def test_sigmoid_renorm_keeps_the_nuclear_norm(m, expected, tmp_path):
 
 def test_tall_matrix_uses_the_input_side(tmp_path):
     tall = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    assert not factorise(tall, cache=tmp_path).output_side
+    assert not factorise(tall, "gram", cache=tmp_path).output_side
     bent = bend(tall, [logit(0.5), logit(0.75)], tmp_path, "sigmoid_renorm")
     expected = torch.tensor([[12 / 7, 0.0], [0.0, 9 / 7], [0.0, 0.0]])
     assert_close(bent, expected, rtol=0, atol=2e-6)
@@ -79,7 +79,7 @@ def test_permuted_z_changes_the_output(tmp_path):
 
 def gradient(z: list[float], tmp_path) -> torch.Tensor:
     """dz of L = (x W'ᵀ)_11 at x = e1, so that G = e1 e1ᵀ."""
-    factors = factorise(W, cache=tmp_path)
+    factors = factorise(W, "gram", cache=tmp_path)
     z_R = torch.tensor(z, requires_grad=True)
     bent = dense_weight(W, factors, z_R.detach())
     x = torch.tensor([[1.0, 0.0]])
@@ -95,7 +95,7 @@ def test_gradient_is_that_of_the_worked_example(z, tmp_path):
 
 def test_sigmoid_renorm_gradient_is_orthogonal_to_the_multiplier(tmp_path):
     """W' does not change when all m are scaled, so Σ m_i dL/dm_i = 0; dp as worked by hand."""
-    factors = factorise(W, cache=tmp_path)
+    factors = factorise(W, "gram", cache=tmp_path)
     p_R = torch.tensor([0.1, -0.3], requires_grad=True)
     z_R = multiplier(p_R, factors.singular_values, "sigmoid_renorm")
     bent = dense_weight(W, factors, z_R.detach())
@@ -138,9 +138,8 @@ def test_dense_and_factored_agree_with_finite_differences(rows, columns, smalles
 
 
 def test_rotate_takes_one_z_for_each_sequence(tmp_path):
-    factors = factorise(
-        torch.randn(5, 7, generator=torch.Generator().manual_seed(3)), cache=tmp_path
-    )
+    weight = torch.randn(5, 7, generator=torch.Generator().manual_seed(3))
+    factors = factorise(weight, "gram", cache=tmp_path)
     y = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(4))
     change = torch.randn(2, 1, 5, generator=torch.Generator().manual_seed(5))
     together = rotate(y, factors.basis, change)
@@ -152,7 +151,7 @@ def test_rotate_takes_one_z_for_each_sequence(tmp_path):
 def test_the_spectral_form_gives_each_row_its_own_weight(shape, tmp_path):
     generator = torch.Generator().manual_seed(2)
     weight = torch.randn(shape, generator=generator)
-    factors = factorise(weight, cache=tmp_path)
+    factors = factorise(weight, "gram", cache=tmp_path)
     z_BR = torch.stack([torch.ones(min(shape)), torch.rand(min(shape), generator=generator)])
     x_BTN = torch.randn(2, 3, shape[1], generator=generator)
     spectral = spectral_weight(weight, factors)

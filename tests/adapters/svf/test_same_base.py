@@ -5,11 +5,11 @@ import warnings
 
 import pytest
 import torch
-from peft import PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 
 from rlpeft.adapters import SvfConfig
 from rlpeft.adapters.svf.factors import weight_digest
-from rlpeft.errors import ModelError
+from rlpeft.errors import ConfigError, ModelError
 
 IDS = torch.tensor([[5, 9, 12, 7, 33, 2]])
 Q = "model.layers.0.self_attn.q_proj"
@@ -27,7 +27,7 @@ def saved(llama, perturb, tmp_path):
 def test_the_config_names_the_factors_of_each_module(saved, llama):
     factors = json.loads((saved / "adapter_config.json").read_text())["factors"]
     assert len(factors) == 14  # seven matrices in each of two layers
-    assert factors[Q] == weight_digest(llama().get_submodule(Q).weight)
+    assert factors[Q] == weight_digest(llama().get_submodule(Q).weight, "gram")
 
 
 @pytest.mark.parametrize("is_trainable", [False, True])
@@ -86,3 +86,39 @@ def test_other_quantised_weights_are_told_of(llama, tmp_path):
     quantization.quantize_(base.model.layers, quantization.Int8WeightOnlyConfig())
     with pytest.warns(UserWarning, match="has quantised weights, other than those"):
         PeftModel.from_pretrained(base, tmp_path)
+
+
+@pytest.fixture
+def former(llama, perturb, tmp_path):
+    """A folder from before there was a choice of decompositions, and what its policy computed."""
+    policy = get_peft_model(llama(), SvfConfig(decomposition="svd"))
+    perturb(policy)
+    policy.save_pretrained(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    tree = json.loads(file.read_text())
+    del tree["decomposition"]
+    file.write_text(json.dumps(tree))
+    return tmp_path, policy(IDS).logits
+
+
+def test_an_adapter_from_before_gram_matrices_is_what_it_was(former, llama):
+    folder, logits = former
+    policy = PeftModel.from_pretrained(llama(), folder)
+    assert policy.peft_config["default"].decomposition == "svd"
+    assert torch.equal(policy(IDS).logits, logits)
+
+
+def test_a_config_from_before_is_known_at_each_of_pefts_doors(former):
+    assert PeftConfig.from_pretrained(former[0]).decomposition == "svd"
+    assert SvfConfig().decomposition == "gram"
+
+
+def test_adapters_of_two_decompositions_do_not_share_a_model(former, llama):
+    policy = get_peft_model(llama(), SvfConfig())
+    with pytest.raises(ConfigError, match=r"those here are of decomposition 'gram', .* 'svd'"):
+        policy.load_adapter(str(former[0]), "other")
+
+
+def test_an_unknown_decomposition_is_refused():
+    with pytest.raises(ConfigError, match=r"decomposition must be one of \('gram', 'svd'\)"):
+        SvfConfig(decomposition="qr")

@@ -21,6 +21,7 @@ def expert(make_expert):
         "swap",
         {"base_model.model.model.layers.0.self_attn.q_proj.svf_z": torch.linspace(0.5, 1.5, 128)},
         base_digest=model_digest(resolve_model("tiny")),
+        config={"peft_type": "SVF", "parametrisation": "direct", "decomposition": "gram"},
         adapter=SvfAdapter(targets=("q_proj",), layers=(0,)).model_dump(),
     )
 

@@ -289,3 +289,11 @@ def test_the_global_random_state_is_left_alone(llama):
     torch.manual_seed(5)
     engine.rollout(REQUESTS, SAMPLING)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_an_adapter_of_other_factors_is_refused(llama):
+    trained = attach_adapter(llama(), SvfAdapter(decomposition="svd"), seed=0)
+    state, engine = adapter_state(trained, 1), make(llama)
+    for load in (engine.load_adapter, lambda sent: engine.load_experts({"a": sent})):
+        with pytest.raises(EngineError, match="must be of decomposition 'gram', got one of 'svd'"):
+            load(state)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rlpeft.adapter_state import tensors_digest
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.svf import SvfLinear
-from rlpeft.adapters.svf.factors import Factors
+from rlpeft.adapters.svf.factors import Factors, factorise, weight_digest
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.peft_config import make_slice, read_config
@@ -292,6 +292,20 @@ def test_factors_are_never_computed_by_the_engine() -> None:
         load_values([layer], payload, {})
     with pytest.raises(EngineError, match=r"factors of 'q' \(sha256 0000\)"):
         load_values([layer], payload, {"q": "0000", "k": "0000", "up": "0000"})
+
+
+def test_a_cache_with_factors_of_another_decomposition_is_no_cache_of_these() -> None:
+    pytest.importorskip("vllm")
+    from rlpeft.rollout.vllm.worker import load_values
+
+    policy = random_policy(CONFIGS["svf"])
+    payload = save(get_peft_model_state_dict(policy, save_embedding_layers=False))
+    layer = fused_layer(policy)
+    lone = torch.randn(8, WIDTH)  # has no factors by its Gram matrix on this machine
+    factorise(lone, "svd")
+    named = dict.fromkeys(("q", "k", "up"), weight_digest(lone, "gram"))
+    with pytest.raises(EngineError, match=r"must be in this machine's cache"):
+        load_values([layer], payload, named)
 
 
 def test_a_payload_that_is_no_safetensors_is_refused() -> None:

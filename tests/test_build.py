@@ -1,0 +1,50 @@
+"""What a run keeps from its start, and how it is held to it."""
+
+import json
+
+import pytest
+
+from rlpeft.build import fingerprint, pinned
+from rlpeft.tasks.base import ProblemSet
+from rlpeft.types import Problem
+
+TASK = ProblemSet("given", {"train": (Problem("p", "1"),)})
+
+
+@pytest.fixture
+def stored(quick, tmp_path):
+    """The recipe of a run, without what the recipes of its time did not name."""
+
+    def write(**adapter):
+        tree = quick(adapter={"type": "svf", **adapter}).model_dump(mode="json")
+        if not adapter:
+            del tree["adapter"]["decomposition"]
+        (tmp_path / "recipe.json").write_text(json.dumps(tree))
+        return tmp_path / "recipe.json"
+
+    return write
+
+
+def test_a_run_from_before_there_was_a_choice_keeps_its_factors(quick, tiny, stored):
+    assert pinned(quick(), tiny, stored()).adapter.decomposition == "svd"
+
+
+@pytest.mark.parametrize("decomposition", ["gram", "svd"])
+def test_a_run_keeps_the_factors_it_began_with(quick, tiny, stored, decomposition):
+    found = pinned(quick(), tiny, stored(decomposition=decomposition))
+    assert found.adapter.decomposition == decomposition
+
+
+def test_what_a_recipe_says_is_not_changed_but_compared(quick, tiny, stored):
+    said = quick(adapter={"type": "svf", "decomposition": "gram"})
+    assert pinned(said, tiny, stored()).adapter.decomposition == "gram"
+
+
+def test_fingerprints_name_a_decomposition_that_runs_from_before_did_not_have(quick, tiny):
+    def adapter(**options):
+        return fingerprint(quick(adapter={"type": "svf", **options}), tiny, TASK)["recipe"][
+            "adapter"
+        ]
+
+    assert adapter()["decomposition"] == "gram"
+    assert "decomposition" not in adapter(decomposition="svd")
