@@ -16,5 +16,6 @@ BENCHES = {
     "cem": 2,
     "serve": 4,
     "users": 8,
+    "scale": 1,
 }
 """Name to the minutes it takes on two cores."""
