@@ -107,9 +107,12 @@ def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None)
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
     with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
-        fleet = RayFleet(remote_engines(recipe.engine, recipe.resources, group, first=1))
+        learner = Remote(Learner, _learner(recipe, group), "the learner")
+        started = learner.started
+        fleet = RayFleet(
+            remote_engines(recipe.engine, recipe.resources, group, first=1, learner=started)
+        )
         try:
-            learner = Remote(Learner, _learner(recipe, group), "the learner")
             with _scores(recipe, group, scorer) as scores:
                 learner.ready()
                 fleet.ready()

@@ -22,6 +22,7 @@ from jobs.cluster.threads import num_threads
 from rlpeft.build import build_engine
 from rlpeft.errors import ClusterError, EngineDiedError
 from rlpeft.models.base import BaseModel
+from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.run import EngineSpec, ResourceConfig
 from rlpeft.rollout.engine import RolloutEngine
 
@@ -37,6 +38,8 @@ class RemoteEngine:
         spawn: makes a fresh `EngineActor` and gives its handle back; one begins to start here.
         timeout_s: how long a call may take.
         max_deaths: how many are mended with no rollout finished in between.
+        factors: reference to the learner's factors, for which an engine has to wait that would
+            compute its own.
     """
 
     def __init__(
@@ -46,14 +49,15 @@ class RemoteEngine:
         *,
         timeout_s: float,
         max_deaths: int = MAX_DEATHS,
+        factors: Any = None,
     ) -> None:
         self.name, self.timeout_s, self.max_deaths = name, timeout_s, max_deaths
         self._deaths, self._closed = 0, threading.Event()
         self._had: dict[str, Any] = {}
         self._asked: tuple[str, tuple[Any, ...]] | None = None
         self._spawn, self._actor = spawn, spawn()
-        self._answer, self._deadline = None, 0.0
-        self._send(self._actor.start)
+        self._answer, self._deadline, self._factors = None, 0.0, factors
+        self._send(self._actor.start, None, None, factors)
         self._is_starting = True
 
     def ready(self) -> None:
@@ -145,13 +149,20 @@ class RemoteEngine:
         self._actor, self._is_starting = self._spawn(), True
         if self._closed.is_set():  # meanwhile, by another thread
             self.kill()
-        self._send(self._actor.start, self._had.get("sync"), self._had.get("load_experts"))
+        had = self._had.get("sync"), self._had.get("load_experts")
+        self._send(self._actor.start, *had, self._factors)
 
 
 def remote_engines(
-    spec: EngineSpec, resources: ResourceConfig, group: Any, *, first: int
+    spec: EngineSpec, resources: ResourceConfig, group: Any, *, first: int, learner: Any = None
 ) -> list[RemoteEngine]:
-    """A recipe's engines in actors that are being placed, from bundle `first` on."""
+    """A recipe's engines in actors that are being placed, from bundle `first` on.
+
+    Args:
+        learner: reference to the start of its actor, which gives the learner's factors.
+    """
+    takes_only_named = ENGINES[spec.rollout.engine].needs_factors
+    factors = None if takes_only_named else learner
     build, timeout_s = partial(_open_engine, spec), resources.engine_timeout_s
     threads = num_threads(resources.engine_cpus)
     actors = [
@@ -159,7 +170,12 @@ def remote_engines(
         for index in range(spec.rollout.num_engines)
     ]
     return [
-        RemoteEngine(f"engine {index}", partial(actor.remote, build, threads), timeout_s=timeout_s)
+        RemoteEngine(
+            f"engine {index}",
+            partial(actor.remote, build, threads),
+            timeout_s=timeout_s,
+            factors=factors,
+        )
         for index, actor in enumerate(actors)
     ]
 

@@ -21,6 +21,9 @@ class Remote:
 
     An actor that dies ends the run: the checkpoint of the last step has all it knew.
 
+    Attributes:
+        started: reference to what the actor's `start` gives.
+
     Args:
         protocol: whose methods it has.
         actor: handle of a `jobs.cluster.actors.Actor`; it begins to start here.
@@ -29,7 +32,7 @@ class Remote:
 
     def __init__(self, protocol: type, actor: Any, name: str) -> None:
         self._methods, self._name = methods_of(protocol), name
-        self._actor, self._started = actor, actor.start.remote()
+        self._actor, self.started = actor, actor.start.remote()
 
     def ready(self) -> None:
         """Wait until the object is built.
@@ -37,7 +40,7 @@ class Remote:
         Raises:
             RlpeftError: it cannot be.
         """
-        self._wait(self._started)
+        self._wait(self.started)
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method not in self._methods:
