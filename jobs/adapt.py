@@ -38,7 +38,6 @@ from rlpeft.recipe.run import ChatConfig, EngineSpec
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
-from rlpeft.rollout.groups import greedy_sampling
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.runs.reward_code import reward_code
@@ -193,7 +192,7 @@ def run(
                 fleet=fleet,
                 scorer=scorer,
                 prompter=inputs.prompter,
-                sampling=greedy_sampling(recipe.rollout),
+                sampling=recipe.rollout.sampling.greedy,
                 seed=recipe.seed,
                 journal=Journal(out / EVALUATIONS_FILE),
                 parallel=parallel,
@@ -222,7 +221,7 @@ def judge(inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores) -> d
             fleet,
             scorer,
             prompter=inputs.prompter,
-            sampling=greedy_sampling(inputs.recipe.rollout),
+            sampling=inputs.recipe.rollout.sampling.greedy,
             expert=name,
         )
     return measures

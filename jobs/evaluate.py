@@ -23,14 +23,12 @@ from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, TaskConfig
-from rlpeft.rollout.groups import greedy_sampling
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.requests import Prompter
-from rlpeft.training.protocol import proof_of
-from rlpeft.types import Problem
+from rlpeft.types import Problem, Sampling
 
 DECIDED = {
     "adapter": "the adapter is the expert's own",
@@ -42,18 +40,23 @@ DECIDED = {
 
 @dataclass(frozen=True)
 class Examiner:
-    """Measures what the learner of a run holds, on every engine of the run."""
+    """Measures what a learner holds, on every engine of its fleet.
 
-    recipe: Recipe
-    task: Task
-    prompter: Prompter
+    Attributes:
+        canary, bound: what proves that the engines hold it, too; see `Proof`.
+        labels: the closed set of answers, if there is one.
+    """
+
     parts: Parts
-    canary_split: Split = "validation"
+    prompter: Prompter
+    sampling: Sampling
+    canary: Sequence[Sequence[int]]
+    bound: float
+    labels: Sequence[str]
 
     def proof(self) -> Proof:
         """The learner's adapter as it is now, with what proves its delivery."""
-        canary = build_canary(self.task, self.prompter, self.canary_split)
-        return proof_of(self.parts.learner, canary, bound=self.recipe.rollout.canary_bound)
+        return self.parts.learner.proof(self.canary, self.bound)
 
     def load(self, expert: Expert) -> Proof:
         """Put an expert into the learner."""
@@ -68,9 +71,9 @@ class Examiner:
             self.parts.fleet,
             self.parts.scorer,
             prompter=self.prompter,
-            sampling=greedy_sampling(self.recipe.rollout),
+            sampling=self.sampling.greedy,
             step=proof.state.version,
-            labels=labels_of(self.recipe),
+            labels=self.labels,
         )
         return found
 
@@ -116,7 +119,14 @@ def evaluate_expert(
     ):
         if scorer is None:
             check(parts.scorer)
-        examiner = Examiner(recipe, task, prompter, parts, canary_split=split)
+        examiner = Examiner(
+            parts,
+            prompter,
+            recipe.rollout.sampling,
+            build_canary(task, prompter, split),
+            recipe.rollout.canary_bound,
+            labels_of(recipe),
+        )
         bare = examiner.measure(examiner.proof(), problems)
         found = examiner.measure(examiner.load(expert), problems)
     kind = "accuracy" if isinstance(found, Accuracy) else "score"

@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jobs.evaluate import Examiner
+from jobs.evaluate import Examiner, labels_of
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
-from jobs.parts import loaded_scorer, open_parts
+from jobs.parts import Parts, loaded_scorer, open_parts
 from rlpeft.adapters.methods import named
 from rlpeft.build import (
     build_canary,
@@ -69,9 +69,10 @@ def run(
     with loaded_scorer(recipe, ray=ray, check=check) as scorer, lone_run(out):
         start_or_continue(out, {"method": method, **fingerprint(recipe, base, task)})
         refuse_lost_checkpoints(out)
+        tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (
             open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
-            closing(RunRecorder(out, recipe, prompter.tokenizer)) as recorder,
+            closing(RunRecorder(out, tree, report_to=to, tokenizer=base.tokenizer)) as recorder,
         ):
             if scorer is None:
                 check(parts.scorer)
@@ -83,14 +84,14 @@ def run(
                 fleet=parts.fleet,
                 scorer=parts.scorer,
                 prompter=prompter,
+                sampling=recipe.rollout.sampling,
                 recorder=recorder,
                 card=build_card(recipe, base),
                 canary=build_canary(task, prompter),
             )
-            examiner = Examiner(recipe, task, prompter, parts)
-            bare = examiner.proof()  # a fresh adapter changes nothing: this is the base model
+            bare = this.proof()  # a fresh adapter changes nothing: this is the base model
             (loop or reinforce)(this, on_step or _say_nothing)
-            return final_test(this, examiner, bare)
+            return final_test(this, parts, bare)
 
 
 def reinforce(this: Run, on_step: OnStep) -> None:
@@ -103,7 +104,7 @@ def _say_nothing(progress: Progress, metrics: Mapping[str, float]) -> None:
     """Where nobody looks."""
 
 
-def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
+def final_test(this: Run, parts: Parts, base: Proof) -> Summary:
     """Measure base model and best expert on the test split, into card and summary.
 
     A run that was tested already keeps its figures.
@@ -115,7 +116,9 @@ def final_test(this: Run, examiner: Examiner, base: Proof) -> Summary:
     card = expert.card
     if card.test is not None and path.is_file():
         return read_json(path, mend="Delete it: the test is then run again.")
-    problems = this.task.split("test")
+    problems, bound = this.task.split("test"), this.recipe.rollout.canary_bound
+    labels = labels_of(this.recipe)
+    examiner = Examiner(parts, this.prompter, this.sampling, this.canary, bound, labels)
     base_test = examiner.measure(base, problems)
     proof = examiner.load(expert)
     expert_test = examiner.measure(proof, problems)

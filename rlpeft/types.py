@@ -8,7 +8,7 @@ G group member.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,11 @@ class Sampling:
     top_k: int = 0
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
+
+    @property
+    def greedy(self) -> Sampling:
+        """The same with the likeliest token each time: how validation and test answers are made."""
+        return replace(self, temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +170,11 @@ class AdvantagedGroup(ScoredGroup):
 
     Attributes:
         advantages: of each completion in the objective, [G].
+        trained: whether each is in the loss at all, [G].
     """
 
     advantages: tuple[float, ...] = field(kw_only=True)
+    trained: tuple[bool, ...] = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,8 @@ from jobs.recipes import read_recipe
 from rlpeft.build import build_canary, build_engine, build_prompter
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
-from rlpeft.rollout.groups import training_sampling
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.collect import collect, training_requests
-from rlpeft.training.protocol import proof_of
 
 REPEATS = {"quickstart": 25, "smollm2-arithmetic": 7}
 """A step takes a twelfth of a second on the tiny base model, seconds on SmolLM2-135M."""
@@ -55,15 +53,16 @@ def _seconds(recipe: Recipe, repeats: int) -> dict[str, list[float]]:
     bare = build_engine(recipe.engine, base)
     with open_parts(recipe, base, ray=True, address=None) as parts:
         canary = build_canary(task, prompter)
-        parts.fleet.sync(proof_of(parts.learner, canary, bound=recipe.rollout.canary_bound))
+        parts.fleet.sync(parts.learner.proof(canary, recipe.rollout.canary_bound))
         problems, count = task.split("train"), recipe.train.prompts_per_step
         _, requests = training_requests(
-            problems, 0, count, recipe=recipe, prompter=prompter, step=1
+            problems, 0, count, train=recipe.train, prompter=prompter, step=1
         )
-        pipeline = partial(collect, problems, parts.fleet, parts.scorer, recipe=recipe)
+        sampling = recipe.rollout.sampling
+        pipeline = partial(collect, problems, parts.fleet, parts.scorer, train=recipe.train)
         sides = {
-            "pipeline": lambda: pipeline(prompter=prompter, cursor=0, step=1, version=0),
-            "bare": lambda: bare.rollout(requests, training_sampling(recipe.rollout)),
+            "pipeline": lambda: pipeline(sampling=sampling, prompter=prompter, cursor=0, step=1),
+            "bare": lambda: bare.rollout(requests, sampling),
         }
         with torch_threads(num_threads(recipe.resources.engine_cpus)):
             return interleave(sides, repeats=repeats)

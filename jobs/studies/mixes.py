@@ -26,7 +26,6 @@ from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import validated
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.two_pass_chart import write_split
-from rlpeft.rollout.groups import greedy_sampling
 from rlpeft.scoring import score_groups
 from rlpeft.types import Group
 
@@ -83,7 +82,7 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict
     folders = expert_folders(inputs.recipe, base_digest) + ([classifier] if classifier else [])
     experts = ExpertSet.read(folders, base_digest=base_digest, factors=inputs.experts.factors)
     problems = inputs.task.split("test")
-    sampling = greedy_sampling(inputs.recipe.rollout)
+    sampling = inputs.recipe.rollout.sampling.greedy
     found, split = {}, {}
     with (
         closing(build_scorer(inputs.recipe.rewards)) as scorer,

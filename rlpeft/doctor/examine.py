@@ -55,7 +55,6 @@ from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
 from rlpeft.training.learner import LocalLearner
-from rlpeft.training.protocol import proof_of
 
 NUM_PROBLEMS, GROUP_SIZE = 8, 4
 """Size of the short rollout; both are at most the recipe's own."""
@@ -156,7 +155,15 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     problems = task.split("train")
     wanted = min(found.look.num_prompts, len(problems)) if found.look else 0
     short = _short(recipe, wanted)
-    roll_out = partial(collect, problems, fleet, scorer, recipe=short, prompter=prompter)
+    roll_out = partial(
+        collect,
+        problems,
+        fleet,
+        scorer,
+        train=short.train,
+        sampling=short.rollout.sampling,
+        prompter=prompter,
+    )
     with closing(fleet):
         synced = _sync_checks(recipe, fleet, learner, canary)
         rolled_out = _rollout_checks(short, learner, roll_out, found.look)
@@ -203,7 +210,7 @@ def _prompt_checks(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompt
 def _sync_checks(
     recipe: Recipe, fleet: PolicyFleet, learner: LocalLearner, canary: list[list[int]]
 ) -> Checks:
-    yield check_sync(fleet.sync(proof_of(learner, canary, bound=recipe.rollout.canary_bound)))
+    yield check_sync(fleet.sync(learner.proof(canary, recipe.rollout.canary_bound)))
 
 
 def _rollout_checks(
@@ -212,14 +219,15 @@ def _rollout_checks(
     with warnings.catch_warnings():
         # Of truncation: the row on completion lengths says it, with figures.
         warnings.simplefilter("ignore", UserWarning)
-        seen = roll_out(cursor=0, step=1, version=0)
+        seen = roll_out(cursor=0, step=1)
     if look is not None:
         look.seen = seen
     metrics = rollout_metrics(seen, 0)
     yield check_completions(recipe, seen)
     yield check_signal(metrics)
-    groups = with_advantages(seen.scored.groups, recipe.loss.advantage)
-    yield check_gradient(learner.forward_backward(to_samples(groups, recipe.loss)))
+    loss = recipe.loss
+    groups = with_advantages(seen.scored.groups, loss.advantage, mask_truncated=loss.mask_truncated)
+    yield check_gradient(learner.forward_backward(to_samples(groups)))
 
 
 def _short(recipe: Recipe, num_prompts: int) -> Recipe:

@@ -20,6 +20,7 @@ from rlpeft.tasks.base import Task
 from rlpeft.tokens.pieces import Piece, pieces, shown
 from rlpeft.tokens.prompts import turn_end
 from rlpeft.tokens.requests import Prompter
+from rlpeft.training.advantage import is_trained
 from rlpeft.training.collect import Evidence, draw
 from rlpeft.types import Completion, Problem
 
@@ -151,7 +152,7 @@ def _answers(recipe: Recipe, seen: Evidence | None) -> Mapping[str, tuple[Sequen
 
 def _training(recipe: Recipe, done: Completion, verdict: Verdict) -> str:
     count = f"{len(done.token_ids):,} sampled tokens, judged {verdict.kind}"
-    if not recipe.loss.trains(done):
+    if not is_trained(done, recipe.loss.mask_truncated):
         return f"{count}; cut off by a limit, and left out of the loss (loss.mask_truncated)"
     if done.truncated:
         return f"{count}; all trained, and no end among them: a limit cut them off"

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from rlpeft.recipe.adapter import Section
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.suggest import did_you_mean
-from rlpeft.types import LONGEST_STOP, MOST_STOPS
+from rlpeft.types import LONGEST_STOP, MOST_STOPS, Sampling
 
 
 def _known(engine: str) -> str:
@@ -109,6 +109,11 @@ class RolloutConfig(Section):
     def stop_strings(self) -> tuple[str, ...]:
         """Strings that end a completion, none where the section gives none."""
         return self.stop or ()
+
+    @property
+    def sampling(self) -> Sampling:
+        """How training completions are drawn."""
+        return Sampling(self.max_tokens, temperature=self.temperature, stop=self.stop_strings)
 
     def for_experts(self, number: int) -> RolloutConfig:
         """The section of engines in which so many experts share a batch, unless it says how many.

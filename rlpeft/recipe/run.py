@@ -36,7 +36,6 @@ from rlpeft.recipe.task import ChatConfig as ChatConfig
 from rlpeft.recipe.task import TaskConfig as TaskConfig
 from rlpeft.recipe.templates import Template
 from rlpeft.suggest import did_you_mean
-from rlpeft.types import Completion
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -77,10 +76,6 @@ class LossConfig(Section):
     """Cap of the importance ratio trainer/engine per token; 0: no correction."""
     mask_truncated: bool = False
     """Leave truncated completions out of the loss instead of scoring them."""
-
-    def trains(self, completion: Completion) -> bool:
-        """Whether a completion is in the loss: one that a limit cut off may be left out."""
-        return not (completion.truncated and self.mask_truncated)
 
 
 class LearnerConfig(Section):

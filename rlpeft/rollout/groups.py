@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 
-from rlpeft.recipe.rollout import RolloutConfig
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.types import Group, Problem, Request, Sampling
 
@@ -15,16 +13,6 @@ def rollout_seed(seed: int, request: str, member: int) -> int:
     """Seed of one completion: a hash, so that no two completions of a run share a stream."""
     text = f"{seed}|{request}|{member}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:6])
-
-
-def training_sampling(rollout: RolloutConfig) -> Sampling:
-    """How training completions are drawn."""
-    return Sampling(rollout.max_tokens, temperature=rollout.temperature, stop=rollout.stop_strings)
-
-
-def greedy_sampling(rollout: RolloutConfig) -> Sampling:
-    """How validation and test completions are drawn."""
-    return replace(training_sampling(rollout), temperature=0.0)
 
 
 def roll_out(

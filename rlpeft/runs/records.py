@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlpeft.errors import DataError
-from rlpeft.files import append, read_text, reason, replacing, write_jsonl, write_text
-from rlpeft.recipe.run import Recipe
+from rlpeft.files import append, read_text, reason, replacing, write_json, write_jsonl
 from rlpeft.runs.specimen import TOKENS, specimens
 from rlpeft.runs.trackers import TRACKERS, Tracker
 from rlpeft.types import AdvantagedGroup, Problem, ScoredGroup
@@ -33,22 +32,29 @@ TOKENS_COLUMN = "tokens"
 
 
 class RunRecorder:
-    """Fulfils `rlpeft.training.loop.Recorder` in a run folder, and in the recipe's trackers.
+    """Fulfils `rlpeft.training.loop.Recorder` in a run folder, and in trackers.
 
     Args:
         folder: the run folder; records already there are kept until `rewind`.
+        recipe: as JSON has it, to be kept beside the records.
+        report_to: names of trackers, as in `train.report_to`.
         tokenizer: the model's; absent: no rollout is recorded token by token.
 
     Raises:
-        ConfigError: a tracker of `train.report_to` is not installed.
+        ConfigError: a tracker is not installed.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, tokenizer: Any = None) -> None:
-        self.folder, self._loss, self._tokenizer = folder, recipe.loss, tokenizer
-        self._trackers: list[Tracker] = [
-            TRACKERS[n](folder, recipe) for n in recipe.train.report_to
-        ]
-        write_text(folder / RECIPE_FILE, recipe.model_dump_json(indent=2))
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Mapping[str, Any],
+        *,
+        report_to: Sequence[str] = (),
+        tokenizer: Any = None,
+    ) -> None:
+        self.folder, self._tokenizer = folder, tokenizer
+        self._trackers: list[Tracker] = [TRACKERS[name](folder, recipe) for name in report_to]
+        write_json(folder / RECIPE_FILE, recipe)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line; NaN and infinity become `null`, which JSON has."""
@@ -61,7 +67,7 @@ class RunRecorder:
         """Write one Parquet file; see `completions_table` for its columns."""
         table = completions_table(step, groups)
         if self._tokenizer is not None:
-            tokens = specimens(groups, loss=self._loss, tokenizer=self._tokenizer)
+            tokens = specimens(groups, self._tokenizer)
             table = table.append_column(TOKENS_COLUMN, pa.array(tokens, TOKENS))
         with replacing(completions_path(self.folder, step)) as partial:
             pq.write_table(table, partial)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from rlpeft.recipe.run import LossConfig
 from rlpeft.tokens.pieces import pieces
 from rlpeft.types import AdvantagedGroup
 
@@ -28,14 +27,14 @@ TOKENS = pa.struct(
 the latter under the distribution it was drawn from; whether it was in the loss."""
 
 
-def specimens(
-    groups: Sequence[AdvantagedGroup], *, loss: LossConfig, tokenizer: Any
-) -> list[dict[str, Any] | None]:
+def specimens(groups: Sequence[AdvantagedGroup], tokenizer: Any) -> list[dict[str, Any] | None]:
     """A `TOKENS` for the step's specimen, `None` for all other completions, in their order."""
     members = [
-        (scored.group, done, loss.trains(done), abs(advantage))
+        (scored.group, done, trained, abs(advantage))
         for scored in groups
-        for done, advantage in zip(scored.group.completions, scored.advantages, strict=True)
+        for done, trained, advantage in zip(
+            scored.group.completions, scored.trained, scored.advantages, strict=True
+        )
     ]
     chosen = max(range(len(members)), key=lambda row: members[row][2:])
     group, done, trained, _ = members[chosen]

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from rlpeft.errors import ConfigError
 from rlpeft.files import read_text, write_text
-from rlpeft.recipe.run import Recipe
 
 PROJECT = "rlpeft"
 """Project under which hosted trackers file a run."""
@@ -40,7 +39,7 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files under `<run>/tensorboard`."""
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:
         self._import = _require("torch.utils.tensorboard", "tensorboard")
         self._folder = folder / "tensorboard"
         self._writer = self._import.SummaryWriter(str(self._folder))
@@ -67,16 +66,16 @@ class Wandb:
     History cannot be deleted there: a repeated step appears twice under its own `step`.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:
         wandb = _require("wandb", "wandb")
         try:
             self._run = wandb.init(
                 project=PROJECT,
-                name=recipe.name,
+                name=recipe["name"],
                 id=_run_id(folder),
                 resume="allow",
                 dir=str(folder),
-                config=recipe.model_dump(mode="json"),
+                config=dict(recipe),
             )
         except wandb.errors.UsageError as error:
             cause = str(error).rstrip(".")
@@ -104,14 +103,14 @@ class Trackio:
     Trackio talks on standard output, which belongs to what a command prints.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:
         self._trackio = _require("trackio", "trackio")
         with redirect_stdout(sys.stderr):
             self._run = self._trackio.init(
                 project=PROJECT,
-                name=f"{recipe.name}-{_run_id(folder)}",
+                name=f"{recipe['name']}-{_run_id(folder)}",
                 resume="allow",
-                config=recipe.model_dump(mode="json"),
+                config=dict(recipe),
                 embed=False,
             )
 
@@ -128,12 +127,12 @@ class Trackio:
             self._trackio.finish()
 
 
-TRACKERS: dict[str, Callable[[Path, Recipe], Tracker]] = {
+TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": Wandb,
     "trackio": Trackio,
 }
-"""By their names in `train.report_to`."""
+"""By their names in `train.report_to`; each is given the run's folder, and its recipe as JSON."""
 
 
 def _require(module: str, package: str) -> Any:

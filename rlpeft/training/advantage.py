@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
 
-from rlpeft.types import AdvantagedGroup, ScoredGroup
+from rlpeft.types import AdvantagedGroup, Completion, ScoredGroup
 
 Rewards = Sequence[Sequence[float | None]]
 
@@ -69,11 +69,14 @@ ADVANTAGES: dict[str, Callable[[Rewards], list[list[float]]]] = {
 """By the name used in `loss.advantage`."""
 
 
-def with_advantages(groups: Sequence[ScoredGroup], kind: str) -> list[AdvantagedGroup]:
+def with_advantages(
+    groups: Sequence[ScoredGroup], kind: str, *, mask_truncated: bool
+) -> list[AdvantagedGroup]:
     """Each group with the advantages of its members.
 
     Args:
         kind: of `ADVANTAGES`. All but `batch_mean` look at one group alone.
+        mask_truncated: as in `loss.mask_truncated`.
     """
     advantages_PG = ADVANTAGES[kind]([scored.rewards for scored in groups])
     return [
@@ -83,9 +86,15 @@ def with_advantages(groups: Sequence[ScoredGroup], kind: str) -> list[Advantaged
             scored.by_reward,
             scored.columns,
             advantages=tuple(advantages),
+            trained=tuple(is_trained(done, mask_truncated) for done in scored.group.completions),
         )
         for scored, advantages in zip(groups, advantages_PG, strict=True)
     ]
+
+
+def is_trained(completion: Completion, mask_truncated: bool) -> bool:
+    """Whether a completion is in the loss: one that a limit cut off may be left out."""
+    return not (completion.truncated and mask_truncated)
 
 
 def carries_signal(group: Sequence[float | None]) -> bool:

@@ -15,15 +15,15 @@ from statistics import fmean, pstdev
 
 from rewards.verdict import count_kinds
 from rlpeft.errors import EngineError
-from rlpeft.recipe.run import LossConfig, Recipe
+from rlpeft.recipe.run import TrainConfig
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.rollout.groups import roll_out, rollout_seed, training_sampling
+from rlpeft.rollout.groups import roll_out, rollout_seed
 from rlpeft.runs.records import recorded_metrics
 from rlpeft.scoring import Scores, require_scorable, score_groups
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import carries_signal
 from rlpeft.training.packing import Sample
-from rlpeft.types import AdvantagedGroup, Problem, Request, ScoredGroup, ScoredGroups
+from rlpeft.types import AdvantagedGroup, Problem, Request, Sampling, ScoredGroup, ScoredGroups
 
 MOST_TRUNCATED = 0.5
 """Share of truncated completions above which a step warns."""
@@ -49,28 +49,27 @@ def collect(
     fleet: Fleet,
     scorer: Scores,
     *,
-    recipe: Recipe,
+    train: TrainConfig,
+    sampling: Sampling,
     prompter: Prompter,
     cursor: int,
     step: int,
-    version: int,
 ) -> Evidence:
     """Roll out and score one batch; replace groups without signal within the budget.
 
     Args:
         problems: the training split.
         cursor: where to go on drawing them.
-        version: adapter version that every completion must come from.
+        step: every completion must come from the adapter that the step before it left.
 
     Raises:
-        EngineError: a completion comes from another version.
+        EngineError: a completion comes from another version of the adapter.
         RewardError: too many completions cannot be scored.
     """
-    train, sampling = recipe.train, training_sampling(recipe.rollout)
 
     def ask(cursor: int, count: int) -> ScoredGroups:
         drawn, requests = training_requests(
-            problems, cursor, count, recipe=recipe, prompter=prompter, step=step
+            problems, cursor, count, train=train, prompter=prompter, step=step
         )
         return score_groups(roll_out(drawn, requests, fleet, sampling), scorer, step=step)
 
@@ -79,10 +78,10 @@ def collect(
     while dull := _dull_groups(scored)[:budget]:
         scored = _replaced(scored, dull, ask(cursor, len(dull)))
         cursor, budget = cursor + len(dull), budget - len(dull)
-    _refuse_stale(scored.groups, version)
+    _refuse_stale(scored.groups, step - 1)
     what = "a step's completions"
     require_scorable(scored.groups, limit=train.unscorable_limit, step=step, what=what)
-    _warn_of_truncation(scored.groups, recipe.rollout.max_tokens)
+    _warn_of_truncation(scored.groups, sampling.max_tokens)
     return Evidence(scored, cursor, train.resample_budget - budget)
 
 
@@ -91,12 +90,11 @@ def training_requests(
     cursor: int,
     count: int,
     *,
-    recipe: Recipe,
+    train: TrainConfig,
     prompter: Prompter,
     step: int,
 ) -> tuple[list[Problem], list[Request]]:
     """Problems `cursor` to `cursor + count`, and what an engine is asked for each."""
-    train = recipe.train
     drawn, requests = draw(problems, cursor, count, train.seed), []
     for position, problem in enumerate(drawn, cursor):
         # The name holds step and cursor: a problem drawn twice gets other completions.
@@ -159,13 +157,15 @@ def _replaced(scored: ScoredGroups, lost: Sequence[int], extra: ScoredGroups) ->
     return ScoredGroups(kept, {**scored.metrics, **extra.metrics})
 
 
-def to_samples(groups: Sequence[AdvantagedGroup], loss: LossConfig) -> list[Sample]:
-    """Completions with their advantages, for the learner; masked ones are left out."""
+def to_samples(groups: Sequence[AdvantagedGroup]) -> list[Sample]:
+    """Completions with their advantages, for the learner; what is not trained is left out."""
     return [
-        Sample(scored.group.prompt_ids, completion.token_ids, completion.logprobs, advantage)
+        Sample(scored.group.prompt_ids, done.token_ids, done.logprobs, advantage)
         for scored in groups
-        for completion, advantage in zip(scored.group.completions, scored.advantages, strict=True)
-        if loss.trains(completion)
+        for done, advantage, trained in zip(
+            scored.group.completions, scored.advantages, scored.trained, strict=True
+        )
+        if trained
     ]
 
 

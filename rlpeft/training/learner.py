@@ -23,6 +23,7 @@ from rlpeft.adapters.methods import method_of_policy
 from rlpeft.adapters.policy import adapter_state, load_tensors, sequence_logprobs
 from rlpeft.errors import CheckpointError, ModelError
 from rlpeft.recipe.run import LearnerConfig, LossConfig
+from rlpeft.rollout.proof import Proof
 from rlpeft.training.forward import GroupForward
 from rlpeft.training.loss import importance_ratio, reinforce, token_terms
 from rlpeft.training.packing import MicroBatch, Sample, pack
@@ -186,6 +187,10 @@ class LocalLearner:
             ModelError: the policy has no place for one of its tensors.
         """
         load_tensors(self.policy, state.tensors)
+
+    def proof(self, canary: Sequence[Sequence[int]], bound: float) -> Proof:
+        """The adapter as it is now, with what proves its delivery; see `Proof`."""
+        return Proof(self.adapter_state(), canary, self.logprobs(canary), bound)
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-prob (temperature 1, fp32) of each token after the first, sequence by sequence."""

@@ -28,16 +28,15 @@ from rlpeft.experts.measures import Measure
 from rlpeft.experts.steps import keep_step, step_folder
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.fleet import PolicyFleet
-from rlpeft.rollout.groups import greedy_sampling
-from rlpeft.rollout.proof import SyncReport
+from rlpeft.rollout.proof import Proof, SyncReport
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.scoring import Scores, require_scorable
 from rlpeft.tasks.base import Task
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import collect, rollout_metrics, to_samples
-from rlpeft.training.protocol import Learner, proof_of
-from rlpeft.types import AdvantagedGroup
+from rlpeft.training.protocol import Learner
+from rlpeft.types import AdvantagedGroup, Sampling
 
 
 class Recorder(Protocol):
@@ -91,6 +90,7 @@ class Run:
     fleet: PolicyFleet
     scorer: Scores
     prompter: Prompter
+    sampling: Sampling
     recorder: Recorder
     card: ExpertCard
     canary: Sequence[Sequence[int]]
@@ -99,6 +99,10 @@ class Run:
     def best_folder(self) -> Path:
         """Where the best expert so far lies."""
         return self.folder / "expert"
+
+    def proof(self) -> Proof:
+        """The learner's adapter as it is now, with what proves its delivery."""
+        return self.learner.proof(self.canary, self.recipe.rollout.canary_bound)
 
 
 def train(run: Run) -> Iterator[tuple[Progress, dict[str, float]]]:
@@ -139,15 +143,16 @@ def train_step(
         problems,
         run.fleet,
         run.scorer,
-        recipe=run.recipe,
+        train=run.recipe.train,
+        sampling=run.sampling,
         prompter=run.prompter,
         cursor=progress.cursor,
         step=step,
-        version=progress.step,
     )
     rolled_out = time.perf_counter()
-    groups = with_advantages(seen.scored.groups, run.recipe.loss.advantage)
-    metrics = run.learner.step(to_samples(groups, run.recipe.loss))
+    loss = run.recipe.loss
+    groups = with_advantages(seen.scored.groups, loss.advantage, mask_truncated=loss.mask_truncated)
+    metrics = run.learner.step(to_samples(groups))
     learned = time.perf_counter()
     metrics |= rollout_metrics(seen, progress.step) | synced.metrics()
     metrics["epoch"] = seen.cursor / len(problems)
@@ -168,8 +173,7 @@ def train_step(
 
 def sync(run: Run) -> SyncReport:
     """Make the learner's adapter the policy of every engine, with proof."""
-    bound = run.recipe.rollout.canary_bound
-    return run.fleet.sync(proof_of(run.learner, run.canary, bound=bound))
+    return run.fleet.sync(run.proof())
 
 
 def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress, dict[str, float]]:
@@ -179,7 +183,7 @@ def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress
         run.fleet,
         run.scorer,
         prompter=run.prompter,
-        sampling=greedy_sampling(run.recipe.rollout),
+        sampling=run.sampling.greedy,
         step=progress.step,
     )
     limit, what = run.recipe.train.unscorable_limit, "the validation completions"

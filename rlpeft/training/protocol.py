@@ -37,8 +37,8 @@ class Learner(Protocol):
         """
         ...
 
-    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-prob (temperature 1, fp32) of each token after the first, sequence by sequence."""
+    def proof(self, canary: Sequence[Sequence[int]], bound: float) -> Proof:
+        """The adapter as it is now, with what proves its delivery; see `Proof`."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,8 +52,3 @@ class Learner(Protocol):
             CheckpointError: it belongs to an adapter with other parameters.
         """
         ...
-
-
-def proof_of(learner: Learner, canary: Sequence[Sequence[int]], *, bound: float) -> Proof:
-    """The learner's adapter as it is now, with what proves its delivery; see `Proof`."""
-    return Proof(learner.adapter_state(), canary, learner.logprobs(canary), bound)

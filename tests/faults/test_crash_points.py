@@ -93,8 +93,8 @@ def test_records_of_a_step_are_whole_or_absent(tmp_path, each_death, quick):
     done = Completion((5, 2), (-0.5, -0.1), "4", FinishReason.STOP, version=0, digest="d")
     right = (Verdict(1.0, VerdictKind.CORRECT, "", "4"),)
     group = Group(Problem("p", "2+2=", "4"), (1,), (done,))
-    groups = [AdvantagedGroup(group, right, {"math": right}, advantages=(0.0,))]
-    recipe = quick()
+    groups = [AdvantagedGroup(group, right, {"math": right}, advantages=(0.0,), trained=(True,))]
+    recipe = quick().model_dump(mode="json")
 
     def record():
         recorder = RunRecorder(tmp_path, recipe)

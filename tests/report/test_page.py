@@ -25,21 +25,18 @@ Z = "base_model.model.model.layers.0.self_attn.q_proj.svf_z"
 
 def record_run(folder, *, text="4", steps=2):
     recipe = Recipe.model_validate(
-        {
-            "name": "run",
-            "model": {"name": "tiny"},
-            "task": {"name": "tiny/swap"},
-            "train": {"report_to": []},
-        }
+        {"name": "run", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
     )
     # Not a name that a recipe may have today; a folder's files may say anything.
-    recorder = RunRecorder(folder, recipe.model_copy(update={"name": text}))
+    recorder = RunRecorder(folder, recipe.model_dump(mode="json") | {"name": text})
     wrong, right = Verdict(0.0, VerdictKind.WRONG, text), Verdict(1.0, VerdictKind.CORRECT, "ok")
     for step in range(1, steps + 1):
         done = Completion((5, 2), (-0.5, -0.1), text, FinishReason.STOP, step - 1, "d")
         group = Group(Problem(text, f"prompt {text}", text), (1,), (done, done))
         said = (right, wrong)
-        scored = AdvantagedGroup(group, said, {"exact": said}, advantages=(0.5, -0.5))
+        scored = AdvantagedGroup(
+            group, said, {"exact": said}, advantages=(0.5, -0.5), trained=(True, True)
+        )
         recorder.completions(step, [scored])
         recorder.metrics(
             step,

@@ -6,7 +6,6 @@ import pytest
 
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.errors import DataError
-from rlpeft.recipe.run import Recipe
 from rlpeft.runs.records import (
     RunRecorder,
     completions_path,
@@ -21,11 +20,7 @@ CHAT = ({"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "I
 CORRECT = Verdict(1.0, VerdictKind.CORRECT, "4 equals 4", "4")
 UNSCORED = Verdict(None, VerdictKind.UNSCORABLE, "no gold answer")
 
-NAMES = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
-
-
-def recipe(*report_to):
-    return Recipe.model_validate({**NAMES, "train": {"report_to": report_to}})
+RECIPE = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
 
 
 def completion(text="4", finish=FinishReason.STOP):
@@ -36,7 +31,8 @@ def group(problem, done, verdict, advantage, **columns):
     """A group of one member."""
     recorded = {name: (value,) for name, value in columns.items()}
     group, said = Group(problem, (1,), (done,)), (verdict,)
-    return AdvantagedGroup(group, said, {"math": said}, recorded, advantages=(advantage,))
+    learnt = {"advantages": (advantage,), "trained": (True,)}
+    return AdvantagedGroup(group, said, {"math": said}, recorded, **learnt)
 
 
 def groups(**columns):
@@ -51,7 +47,7 @@ def groups(**columns):
 
 @pytest.fixture
 def recorder(tmp_path):
-    recorder = RunRecorder(tmp_path / "run", recipe())
+    recorder = RunRecorder(tmp_path / "run", RECIPE)
     yield recorder
     recorder.close()
 
@@ -75,7 +71,7 @@ def test_a_line_can_be_read_before_the_run_ends(recorder):
 
 def test_the_recipe_is_kept_beside_the_records(recorder):
     stored = json.loads((recorder.folder / "recipe.json").read_text())
-    assert Recipe.model_validate(stored) == recipe()
+    assert stored == RECIPE
 
 
 def test_a_completion_row_holds_verdict_advantage_and_origin(recorder):
@@ -185,7 +181,7 @@ def test_rewinding_to_before_the_start_forgets_everything(recorder):
 
 def test_a_new_recorder_goes_on_where_the_last_one_stopped(tmp_path):
     for step in (0, 1, 2):
-        recorder = RunRecorder(tmp_path, recipe())
+        recorder = RunRecorder(tmp_path, RECIPE)
         recorder.rewind(step - 1)
         recorder.metrics(step, {"reward": 1.0})
         recorder.close()

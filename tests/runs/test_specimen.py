@@ -8,7 +8,6 @@ import pytest
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
-from rlpeft.recipe.run import LossConfig, Recipe
 from rlpeft.report.page import write_report
 from rlpeft.report.tokens import legend, number, token_view
 from rlpeft.runs.records import RunRecorder, completions_path, read_completions
@@ -18,6 +17,7 @@ from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Probl
 EOS = 2
 HOSTILE = '"><script>alert(1)</script>\u202e'
 VERDICT = Verdict(1.0, VerdictKind.CORRECT, "ok")
+RECIPE = {"name": "run", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +31,19 @@ def write(tokenizer):
     return lambda text: tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def group(prompt, *completions, advantages, finish=FinishReason.STOP, **columns):
+def group(prompt, *completions, advantages, finish=FinishReason.STOP, is_trained=True, **columns):
     done = tuple(
         Completion(ids, tuple(-float(k) for k, _ in enumerate(ids)), "text", finish, 0, "d")
         for ids in completions
     )
     right = (VERDICT,) * len(done)
     group = Group(Problem("p", "prompt", "4"), tuple(prompt), done)
-    return AdvantagedGroup(group, right, {"exact": right}, columns, advantages=advantages)
+    learnt = {"advantages": advantages, "trained": (is_trained,) * len(done)}
+    return AdvantagedGroup(group, right, {"exact": right}, columns, **learnt)
 
 
-def record(folder, groups, tokenizer=None, **loss):
-    names = {"name": "run", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
-    recipe = Recipe.model_validate({**names, "train": {"report_to": []}, "loss": loss})
-    recorder = RunRecorder(folder, recipe, tokenizer)
+def record(folder, groups, tokenizer=None):
+    recorder = RunRecorder(folder, RECIPE, tokenizer=tokenizer)
     recorder.completions(1, groups)
     recorder.metrics(1, {"reward": 1.0})
     recorder.close()
@@ -60,21 +59,20 @@ def test_the_largest_advantage_either_way_stands_for_its_step(tokenizer, write):
         group(write("1"), (5,), (6,), advantages=(0.5, -0.9)),
         group(write("2"), (7,), advantages=(0.1,)),
     ]
-    found = specimens(groups, loss=LossConfig(), tokenizer=tokenizer)
+    found = specimens(groups, tokenizer)
     assert chosen(found) == [1]
     assert found[1]["sampled"]["ids"] == [6]
 
 
 def test_a_completion_that_is_not_in_the_loss_gives_way(tokenizer, write):
-    loss = LossConfig(mask_truncated=True)
     groups = [
-        group(write("1"), (5,), advantages=(0.9,), finish=FinishReason.LENGTH),
+        group(write("1"), (5,), advantages=(0.9,), is_trained=False),
         group(write("2"), (7,), advantages=(0.1,)),
     ]
-    found = specimens(groups, loss=loss, tokenizer=tokenizer)
+    found = specimens(groups, tokenizer)
     assert chosen(found) == [1]
     assert found[1]["trained"] is True
-    (alone,) = specimens(groups[:1], loss=loss, tokenizer=tokenizer)
+    (alone,) = specimens(groups[:1], tokenizer)
     assert alone["trained"] is False
 
 
@@ -91,17 +89,7 @@ def test_the_very_ids_are_recorded_with_their_log_probs(tmp_path, tokenizer, wri
 
 def test_a_reward_that_records_tokens_does_not_take_their_place(tmp_path, tokenizer, write):
     done = group(write("1"), (5,), advantages=(1.0,), tokens=("mine",))
-    recorder = RunRecorder(
-        tmp_path,
-        Recipe.model_validate(
-            {"name": "r", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
-            | {"train": {"report_to": []}}
-        ),
-        tokenizer,
-    )
-    recorder.completions(1, [done])
-    recorder.close()
-    (row,) = read_completions(completions_path(tmp_path, 1))
+    (row,) = record(tmp_path, [done], tokenizer)
     assert row["extra/tokens"] == "mine"
     assert row["tokens"]["sampled"]["ids"] == [5]
 
@@ -154,8 +142,8 @@ def test_what_a_model_samples_is_text_and_shows(tmp_path, tokenizer, write):
 
 
 def test_a_rollout_that_a_limit_cut_says_so_and_whether_it_was_trained(tmp_path, tokenizer, write):
-    done = group(write("1"), write("2"), advantages=(1.0,), finish=FinishReason.LENGTH)
-    record(tmp_path, [done], tokenizer, mask_truncated=True)
+    cut = {"finish": FinishReason.LENGTH, "is_trained": False}
+    record(tmp_path, [group(write("1"), write("2"), advantages=(1.0,), **cut)], tokenizer)
     page = write_report(tmp_path).read_text()
     assert "cut here by a limit" in page
     assert "left out of the loss (loss.mask_truncated)" in page

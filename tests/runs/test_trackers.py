@@ -9,14 +9,9 @@ import sys
 import pytest
 
 from rlpeft.errors import ConfigError
-from rlpeft.recipe.run import Recipe
 from rlpeft.runs.records import RunRecorder
 
-NAMES = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
-
-
-def recipe(*report_to):
-    return Recipe.model_validate({**NAMES, "train": {"report_to": report_to}})
+RECIPE = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
 
 
 def scalars(folder, name):
@@ -27,7 +22,7 @@ def scalars(folder, name):
 
 
 def test_tensorboard_gets_every_number(tmp_path):
-    recorder = RunRecorder(tmp_path, recipe("tensorboard"))
+    recorder = RunRecorder(tmp_path, RECIPE, report_to=["tensorboard"])
     recorder.metrics(1, {"reward": 0.5})
     recorder.metrics(2, {"reward": 0.75})
     recorder.close()
@@ -35,7 +30,7 @@ def test_tensorboard_gets_every_number(tmp_path):
 
 
 def test_tensorboard_forgets_steps_that_are_run_again(tmp_path):
-    recorder = RunRecorder(tmp_path, recipe("tensorboard"))
+    recorder = RunRecorder(tmp_path, RECIPE, report_to=["tensorboard"])
     for step in (0, 1, 2, 3):
         recorder.metrics(step, {"reward": float(step)})
     recorder.rewind(1)
@@ -47,7 +42,7 @@ def test_tensorboard_forgets_steps_that_are_run_again(tmp_path):
 def test_a_tracker_that_is_not_installed_is_named_with_its_pip_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match="pip install wandb"):
-        RunRecorder(tmp_path, recipe("wandb"))
+        RunRecorder(tmp_path, RECIPE, report_to=["wandb"])
 
 
 def test_no_tracker_is_imported_unless_asked_for():
@@ -61,13 +56,11 @@ def test_no_tracker_is_imported_unless_asked_for():
 TWICE = """
 import sys
 from pathlib import Path
-from rlpeft.recipe.run import Recipe
 from rlpeft.runs.records import RunRecorder
 name, folder = sys.argv[1:]
-names = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
-recipe = Recipe.model_validate(names | {"train": {"report_to": [name]}})
+recipe = {"name": "sums", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
 for step in (1, 2):
-    recorder = RunRecorder(Path(folder), recipe)
+    recorder = RunRecorder(Path(folder), recipe, report_to=[name])
     recorder.rewind(step - 1)
     recorder.metrics(step, {"reward": step / 4})
     recorder.close()

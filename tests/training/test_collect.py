@@ -4,7 +4,7 @@ import pytest
 
 from rewards.scorer import ScoredBatch
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.recipe.run import LossConfig, parse_recipe
+from rlpeft.recipe.run import parse_recipe
 from rlpeft.rollout.fake import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.tokens.requests import Prompter
@@ -51,20 +51,26 @@ def script(request, seed):
     return (10 + number, at), (-0.5, -0.25), text, finish
 
 
-def seen(rewards, *, pool=(1, 3, 2, 4, 5, 6), prompts=3, budget=0, **loss):
+def seen(rewards, *, pool=(1, 3, 2, 4, 5, 6), prompts=3, budget=0):
     tree = {
         "name": "t",
         "model": {"name": "tiny"},
         "task": {"name": "tiny/swap"},
         "train": {"prompts_per_step": prompts, "group_size": MEMBERS, "resample_budget": budget},
         "rollout": {"max_prompt_tokens": 4, "max_tokens": 4},
-        "loss": loss,
     }
     recipe = parse_recipe(tree, source="test")
     problems = [Problem(f"p/{number}", str(number)) for number in pool]
     fleet, prompter = LocalFleet(FakeEngine(script)), Prompter(Digits(), max_tokens=4)
     return collect(
-        problems, fleet, rewards, recipe=recipe, prompter=prompter, cursor=0, step=1, version=0
+        problems,
+        fleet,
+        rewards,
+        train=recipe.train,
+        sampling=recipe.rollout.sampling,
+        prompter=prompter,
+        cursor=0,
+        step=1,
     )
 
 
@@ -107,7 +113,7 @@ def test_columns_keep_the_order_in_which_they_were_recorded():
 def test_samples_carry_the_advantage_of_their_completion():
     squares = {text: float(int(text) ** 2) for text in SCORES}
     found = seen(Rows(squares, ()), prompts=6)
-    samples = to_samples(with_advantages(found.scored.groups, "rloo"), LossConfig())
+    samples = to_samples(with_advantages(found.scored.groups, "rloo", mask_truncated=False))
     assert len(samples) == 6 * MEMBERS
     for sample in samples:
         n, at = sample.completion_ids[0] - 10, sample.completion_ids[1]
@@ -118,8 +124,8 @@ def test_samples_carry_the_advantage_of_their_completion():
 
 
 def test_masked_completions_are_no_samples():
-    groups = with_advantages(seen(Rows(SCORES, ())).scored.groups, "rloo")
-    samples = to_samples(groups, LossConfig(mask_truncated=True))
+    scored = seen(Rows(SCORES, ())).scored.groups
+    samples = to_samples(with_advantages(scored, "rloo", mask_truncated=True))
     assert {sample.completion_ids[1] for sample in samples} == {0, 1}
 
 

@@ -94,6 +94,7 @@ def make(llama, folder, script=by_parity, *, faults=None, **sections):
         fleet=LocalFleet(engine),
         scorer=Scorer([RewardSpec("math")]),
         prompter=Prompter(Digits(), max_tokens=4),
+        sampling=recipe.rollout.sampling,
         recorder=Notes(),
         card=ExpertCard(
             name="t",

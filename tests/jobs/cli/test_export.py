@@ -11,7 +11,7 @@ from rlpeft.adapters.policy import adapter_state, attach_adapter
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import load_base_model
-from rlpeft.recipe.run import HypLoraAdapter, Recipe, SvfAdapter
+from rlpeft.recipe.run import HypLoraAdapter, SvfAdapter
 from rlpeft.runs.records import RunRecorder
 
 
@@ -71,17 +71,8 @@ def test_merging_a_geometric_expert_is_refused_with_the_reason_and_a_way_out(mak
 
 
 def test_report_says_where_the_page_is(tmp_path):
-    recorder = RunRecorder(
-        tmp_path,
-        Recipe.model_validate(
-            {
-                "name": "x",
-                "model": {"name": "tiny"},
-                "task": {"name": "tiny/swap"},
-                "train": {"report_to": []},
-            }
-        ),
-    )
+    recipe = {"name": "x", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+    recorder = RunRecorder(tmp_path, recipe)
     recorder.metrics(1, {"reward": 0.5})
     recorder.close()
     result = invoke("report", tmp_path, "--json")
