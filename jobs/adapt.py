@@ -17,12 +17,7 @@ from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
 from jobs.hub import expert_folder, pinned_experts
 from jobs.library import keep_of_base, tell_other_prompts
 from rlpeft.adapters.methods import mixed_section
-from rlpeft.build import (
-    build_engine,
-    build_prompter,
-    check_inputs,
-    library_versions,
-)
+from rlpeft.build import build_engine, library_versions, read_data
 from rlpeft.errors import ExpertError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import find_experts, read_card
@@ -46,8 +41,7 @@ from rlpeft.search.few_shot import Adaptation, Found, OnIteration, adapt
 from rlpeft.search.fitness import Grader
 from rlpeft.search.journal import Journal
 from rlpeft.search.shots import load_shots
-from rlpeft.tasks.base import Split, Task
-from rlpeft.tasks.catalogue import load_task
+from rlpeft.tasks.base import Task
 from rlpeft.tasks.golds import require_golds
 from rlpeft.tokens.requests import Prompter
 
@@ -119,18 +113,17 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     experts = ExpertSet.read(folders, base_digest=base.digest, factors=factors)
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
     tell_other_prompts(cards, base, recipe.chat)
-    task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
-    splits: Sequence[Split] = (recipe.shots.split, "test")
+    data = read_data(recipe, base, splits=(recipe.shots.split, "test"))
     with closing(build_scorer(recipe.rewards)) as scorer:
-        check_inputs(base, recipe.task, task, prompter, scorer, splits=splits)
-        shots = load_shots(recipe, task)
+        data.check(scorer)
+        shots = load_shots(recipe, data.task)
         if recipe.shots.path:  # rows of a file of their own
             require_golds(
                 shots, scorer.gold_rules, source=recipe.shots.path, split="shot", counted_from=1
             )
             for shot in shots:
-                prompter.ids(shot)
-    return Inputs(recipe, base, spec, experts, task, shots, prompter)
+                data.prompter.ids(shot)
+    return Inputs(recipe, base, spec, experts, data.task, shots, data.prompter)
 
 
 def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs.library import tell_other_prompts
 from jobs.parts import Parts, loaded_scorer, open_parts
 from jobs.recipes import read_adapt_recipe, read_recipe
-from rlpeft.build import build_canary, build_prompter, check_inputs
+from rlpeft.build import build_canary, read_data
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert, read_card
@@ -26,7 +25,6 @@ from rlpeft.recipe.run import Recipe, TaskConfig
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
-from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling
 
@@ -52,7 +50,7 @@ class Examiner:
     sampling: Sampling
     canary: Sequence[Sequence[int]]
     bound: float
-    labels: Sequence[str]
+    labels: Sequence[str] = ()
 
     def proof(self) -> Proof:
         """The learner's adapter as it is now, with what proves its delivery."""
@@ -109,24 +107,17 @@ def evaluate_expert(
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     recipe = _of_expert(recipe, expert.card)
     only = None if may_be_trained_on(recipe.task, expert.card.task) else split
-    task = load_task(recipe.task, only=only)
-    prompter = build_prompter(base, recipe.chat, recipe.rollout)
-    check = partial(check_inputs, base, recipe.task, task, prompter, splits=(split,))
-    problems, ray = first_problems(task, split, num), address is not None
+    data = read_data(recipe, base, splits=(split,), only=only)
+    problems, ray = first_problems(data.task, split, num), address is not None
     with (
-        loaded_scorer(recipe, ray=ray, check=check) as scorer,
+        loaded_scorer(recipe, ray=ray, check=data.check) as scorer,
         open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
     ):
         if scorer is None:
-            check(parts.scorer)
-        examiner = Examiner(
-            parts,
-            prompter,
-            recipe.rollout.sampling,
-            build_canary(task, prompter, split),
-            recipe.rollout.canary_bound,
-            labels_of(recipe),
-        )
+            data.check(parts.scorer)
+        canary, bound = build_canary(data.task, data.prompter, split), recipe.rollout.canary_bound
+        sampling, labels = recipe.rollout.sampling, labels_of(recipe)
+        examiner = Examiner(parts, data.prompter, sampling, canary, bound, labels)
         bare = examiner.measure(examiner.proof(), problems)
         found = examiner.measure(examiner.load(expert), problems)
     kind = "accuracy" if isinstance(found, Accuracy) else "score"
@@ -135,7 +126,7 @@ def evaluate_expert(
         "digest": expert.card.digest,
         "base_digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
-        "task": task.name,
+        "task": data.task.name,
         "split": split,
         "stop": list(recipe.rollout.stop_strings),
         f"base_{kind}": bare.model_dump(),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,21 +19,13 @@ from jobs.evaluate import Examiner, labels_of
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
 from jobs.parts import Parts, loaded_scorer, open_parts
 from rlpeft.adapters.methods import named
-from rlpeft.build import (
-    build_canary,
-    build_card,
-    build_prompter,
-    check_inputs,
-    fingerprint,
-    pinned,
-)
+from rlpeft.build import build_canary, build_card, fingerprint, pinned, read_data
 from rlpeft.experts.files import load_expert, save_expert
 from rlpeft.files import read_json, write_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics
-from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
 Loop = Callable[[Run, OnStep], None]
@@ -64,10 +55,9 @@ def run(
     """
     base = BaseModel.open(recipe.model.name)
     recipe = pinned(recipe, base, out / RECIPE_FILE)
-    task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
-    check = partial(check_inputs, base, recipe.task, task, prompter)
-    with loaded_scorer(recipe, ray=ray, check=check) as scorer, lone_run(out):
-        start_or_continue(out, {"method": method, **fingerprint(recipe, base, task)})
+    data = read_data(recipe, base)
+    with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
+        start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.task)})
         refuse_lost_checkpoints(out)
         tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (
@@ -75,19 +65,19 @@ def run(
             closing(RunRecorder(out, tree, report_to=to, tokenizer=base.tokenizer)) as recorder,
         ):
             if scorer is None:
-                check(parts.scorer)
+                data.check(parts.scorer)
             this = Run(
                 recipe=recipe,
                 folder=out,
-                task=task,
+                task=data.task,
                 learner=parts.learner,
                 fleet=parts.fleet,
                 scorer=parts.scorer,
-                prompter=prompter,
+                prompter=data.prompter,
                 sampling=recipe.rollout.sampling,
                 recorder=recorder,
                 card=build_card(recipe, base),
-                canary=build_canary(task, prompter),
+                canary=build_canary(data.task, data.prompter),
             )
             bare = this.proof()  # a fresh adapter changes nothing: this is the base model
             (loop or reinforce)(this, on_step or _say_nothing)

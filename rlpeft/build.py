@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,18 +21,20 @@ from rlpeft.experts.files import ExpertCard
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
 from rlpeft.models.load import require_embedded
+from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.rollout import UNTRUNCATED
-from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
+from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Needs
 from rlpeft.tasks.base import SPLITS, Split, Task
-from rlpeft.tasks.golds import require_golds, row_of
-from rlpeft.tasks.own_rows import refuse_golds
+from rlpeft.tasks.catalogue import load_task
+from rlpeft.tasks.golds import refuse_golds, require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
+from rlpeft.types import Problem
 
 if TYPE_CHECKING:
     from rlpeft.training.learner import LocalLearner
@@ -131,53 +134,82 @@ def pinned(recipe: Recipe, base: BaseModel, stored: Path) -> Recipe:
     return recipe.model_copy(update={"chat": recipe.chat.model_copy(update={"date": today})})
 
 
-def check_inputs(
+@dataclass(frozen=True)
+class Data:
+    """The problems of a recipe, and what makes prompts of them.
+
+    Attributes:
+        splits: those that will be asked for.
+        source: names the problems in errors.
+    """
+
+    base: BaseModel
+    task: Task
+    prompter: Prompter
+    splits: Sequence[Split]
+    source: str
+
+    def check(self, rewards: Needs) -> None:
+        """Find what would stop a run later, before any model is loaded.
+
+        Raises:
+            ConfigError: prompts hold the column of a gold answer.
+            ModelError: a prompt has tokens that the model has no embedding for.
+            DataError: a prompt is too long, for the recipe or for the model's context, a column
+                that a reward needs is missing, or a gold answer has a type that it does not take.
+        """
+        refuse_golds(self.task.made_of, [rule.column for rule in rewards.gold_rules])
+        for split in self.splits:
+            problems = self.task.split(split)
+            for problem in problems:
+                self._require_columns(problem, rewards.required_columns, split)
+                self._require_fits(problem, split)
+            require_golds(problems, rewards.gold_rules, source=self.source, split=split)
+
+    def _require_columns(self, problem: Problem, names: frozenset[str], split: Split) -> None:
+        if missing := names - problem.columns.keys() - {"answer"}:
+            raise DataError(
+                f"task {self.task.name!r} must have the columns {sorted(missing)} that a reward "
+                f"needs, {split} problem {problem.id!r} has {sorted(problem.columns)}."
+            )
+
+    def _require_fits(self, problem: Problem, split: Split) -> None:
+        try:
+            ids = self.prompter.ids(problem)
+        except DataError as error:
+            raise DataError(f"{self.source!r}, {row_of(problem)} ({split}): {error}") from error
+        require_embedded(ids, self.base.num_embeddings, where=f"{split} problem {problem.id!r}")
+        if (length := len(ids)) >= (context := self.base.context_length):
+            raise DataError(
+                f"prompts must be shorter than the model's context of {context} tokens, "
+                f"{split} problem {problem.id!r} has {length}. Drop it or take another model."
+            )
+
+
+def read_data(
+    recipe: Recipe | AdaptRecipe,
     base: BaseModel,
-    section: TaskConfig,
-    task: Task,
-    prompter: Prompter,
-    scorer: Needs,
     *,
     splits: Sequence[Split] = SPLITS,
-) -> None:
-    """Find what would stop the run later, before any model is loaded.
+    only: Split | None = None,
+) -> Data:
+    """Read the problems that a recipe names, and the base model's tokenizer.
 
     Args:
-        section: what names the task.
-        splits: those the run will ask for.
+        splits: those that will be asked for.
+        only: the one split that is needed; see `rlpeft.tasks.catalogue.load_task`.
 
     Raises:
-        ConfigError: a template names a control token, and does not say what is meant, or the
-            column of a gold answer.
-        ModelError: a prompt has tokens that the model has no embedding for.
-        DataError: a prompt is too long, for the recipe or for the model's context, a column that
-            a reward needs is missing, or a gold answer has a type that it does not take.
+        ConfigError: an option that the task or the model's chat template does not take, or a
+            template that names a control token, and does not say what is meant.
+        DataError: an unknown task, or data that cannot fill its splits.
     """
-    options = section.options
-    if isinstance(template := options.get("template"), str):
-        require_meant(prompter.tokenizer, template, option="task.options.template", options=options)
-    refuse_golds(section, [rule.column for rule in scorer.gold_rules])
-    context, source = base.context_length, section.path or task.name
-    rows = base.num_embeddings
-    for split in splits:
-        for problem in task.split(split):
-            missing = scorer.required_columns - problem.columns.keys() - {"answer"}
-            if missing:
-                raise DataError(
-                    f"task {task.name!r} must have the columns {sorted(missing)} that a reward "
-                    f"needs, {split} problem {problem.id!r} has {sorted(problem.columns)}."
-                )
-            try:
-                ids = prompter.ids(problem)
-            except DataError as error:
-                raise DataError(f"{source!r}, {row_of(problem)} ({split}): {error}") from error
-            require_embedded(ids, rows, where=f"{split} problem {problem.id!r}")
-            if (length := len(ids)) >= context:
-                raise DataError(
-                    f"prompts must be shorter than the model's context of {context} tokens, "
-                    f"{split} problem {problem.id!r} has {length}. Drop it or take another model."
-                )
-        require_golds(task.split(split), scorer.gold_rules, source=source, split=split)
+    prompter, section = build_prompter(base, recipe.chat, recipe.rollout), recipe.task
+    if isinstance(template := section.options.get("template"), str):
+        option = "task.options.template"
+        require_meant(prompter.tokenizer, template, option=option, options=section.options)
+    task, source = load_task(section, only=only), section.path or section.name
+    return Data(base, task, prompter, splits, source)
 
 
 def build_canary(task: Task, prompter: Prompter, split: Split = "validation") -> list[list[int]]:

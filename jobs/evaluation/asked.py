@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.evaluate import first_problems, may_be_trained_on
 from jobs.library import tell_other_prompts
-from rlpeft.build import build_prompter, check_inputs, pinned
+from rlpeft.build import Data, pinned, read_data
 from rlpeft.errors import ConfigError
 from rlpeft.experts.files import Expert, load_expert
 from rlpeft.experts.hub import known_as
@@ -28,7 +28,6 @@ from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores
 from rlpeft.tasks.base import Split, Task
-from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling
 
@@ -170,8 +169,10 @@ def open_survey(
             scorer = build_scorer(recipe.rewards, error_limit=recipe.train.error_limit)
             stack.enter_context(closing(scorer))
             seen = any(may_be_trained_on(recipe.task, card.task) for card in cards.values())
-            task = load_task(recipe.task, only=None if seen else samples.split)
-            exams.append(_exam(name, recipe, base, task, scorer, samples))
+            only = None if seen else samples.split
+            data = read_data(recipe, base, splits=(samples.split,), only=only)
+            data.check(scorer)
+            exams.append(_exam(name, recipe, data, scorer, samples))
         yield Survey(base, experts, places, exams, samples)
 
 
@@ -183,19 +184,13 @@ def pin_name(at: int) -> str:
 def _exam(
     name: str,
     recipe: Recipe,
-    base: BaseModel,
-    task: Task,
+    data: Data,
     scorer: LoadedScores,
     samples: Samples,
 ) -> Exam:
-    split, rollout = samples.split, recipe.rollout
-    prompter = build_prompter(base, recipe.chat, rollout)
-    check_inputs(base, recipe.task, task, prompter, scorer, splits=(split,))
-    sampling = Sampling(
-        rollout.max_tokens, temperature=samples.temperature, stop=rollout.stop_strings
-    )
-    problems = first_problems(task, split, samples.num)
-    return Exam(name, recipe, task, problems, prompter, scorer, sampling)
+    sampling = replace(recipe.rollout.sampling, temperature=samples.temperature)
+    problems = first_problems(data.task, samples.split, samples.num)
+    return Exam(name, recipe, data.task, problems, data.prompter, scorer, sampling)
 
 
 def _read_experts(

@@ -20,6 +20,7 @@ from jobs.evaluation.plan import AnswerBatch, Lane, batches
 from jobs.folder import SUMMARY_FILE, lone_run
 from jobs.parts import Parts, open_parts
 from rlpeft.adapter_state import AdapterState
+from rlpeft.build import build_canary
 from rlpeft.errors import EngineError
 from rlpeft.experts.mixture import BASE, ExpertSet, read_factors
 from rlpeft.files import read_json, write_json, write_text
@@ -100,8 +101,9 @@ def _seated(survey: Survey, lane: Lane, address: str | None) -> Iterator[Seat]:
     scorer: Any = exam.scorer  # every exam has its own; this keeps the parts from loading another
     ray = address is not None
     with open_parts(recipe, survey.base, ray=ray, address=address, scorer=scorer) as parts:
-        split = survey.samples.split
-        examiner = Examiner(recipe, exam.task, exam.prompter, parts, canary_split=split)
+        canary = build_canary(exam.task, exam.prompter, survey.samples.split)
+        bound = recipe.rollout.canary_bound
+        examiner = Examiner(parts, exam.prompter, exam.sampling, canary, bound)
         yield Seat(survey, lane, parts, examiner)
 
 

@@ -30,6 +30,11 @@ class Task(Protocol):
         """The name it was loaded by, as in `task.name`."""
         ...
 
+    @property
+    def made_of(self) -> Sequence[str]:
+        """Columns of the user's rows that prompts are made of, and no gold answer may stand in."""
+        ...
+
     def split(self, split: Split) -> Sequence[Problem]:
         """Problems of one split, in a fixed order; no prompt stands in two splits."""
         ...
@@ -47,6 +52,7 @@ class ProblemSet:
         name: the name it was loaded by.
         splits: problems by split; a split that is left out cannot be asked for.
         left_out: problems of each split that went because a later split has their prompts.
+        made_of: columns that prompts are made of, and no gold answer may stand in.
 
     Raises:
         DataError: two problems share an id.
@@ -55,6 +61,7 @@ class ProblemSet:
     name: str
     splits: Mapping[Split, tuple[Problem, ...]]
     left_out: Mapping[Split, int] = field(default_factory=dict)
+    made_of: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         ids = [problem.id for split in SPLITS for problem in self.splits.get(split, ())]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rewards.golds import GoldRule, gold_in, is_missing
-from rlpeft.errors import DataError
-from rlpeft.recipe.templates import as_text
+from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.columns import overlap
+from rlpeft.recipe.templates import HINT, as_text
 from rlpeft.types import Problem
 
 COLUMN = "answer"
@@ -41,6 +42,36 @@ def gold_text(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise DataError(f"must have a gold answer that is text or a finite number, got {value}")
     return as_text(value)
+
+
+def refuse_golds(made_of: Sequence[str], columns: Iterable[str]) -> None:
+    """Refuse prompts that are made of a column that a reward compares with.
+
+    Args:
+        made_of: as in `rlpeft.tasks.base.Task`.
+        columns: where rewards find gold answers; dots read into dicts.
+
+    Raises:
+        ConfigError: names the column.
+    """
+    # Under our own name rewards get the task's gold answer, whatever its column is called.
+    for name in sorted({*columns} - {COLUMN}):
+        refuse_gold(made_of, name)
+
+
+def refuse_gold(made_of: Sequence[str], column: str) -> None:
+    """Refuse prompts that are made of the column of the gold answer.
+
+    Raises:
+        ConfigError: names it.
+    """
+    held = [name for name in made_of if column and overlap(name, column)]
+    if held:
+        raise ConfigError(
+            f"the prompt must not hold the gold answer, it is made of the column {held[0]!r}: the "
+            f"model would only have to copy. {HINT}, such as \\boxed{{{{{held[0]}}}}}; if the "
+            "prompt shall hold it, set task.options.answer_in_prompt = true."
+        )
 
 
 def require_golds(

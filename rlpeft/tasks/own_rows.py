@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
 from rlpeft.errors import ConfigError, DataError
-from rlpeft.recipe.columns import has_column, overlap
-from rlpeft.recipe.run import OWN_ROWS, Section, TaskConfig
-from rlpeft.recipe.templates import HINT, Template
+from rlpeft.recipe.columns import has_column
+from rlpeft.recipe.run import Section, TaskConfig
+from rlpeft.recipe.templates import Template
 from rlpeft.tasks.base import ProblemSet, Split
-from rlpeft.tasks.builder import TaskBuilder, counts, read_options
-from rlpeft.tasks.forms import PROMPTS, Columns, columns_in, gold_at
-from rlpeft.tasks.golds import COLUMN, gold_parts
+from rlpeft.tasks.builder import TaskBuilder, counts
+from rlpeft.tasks.forms import Columns, columns_in, gold_at
+from rlpeft.tasks.golds import gold_parts, refuse_gold
 from rlpeft.tasks.jsonl import Row
 from rlpeft.tasks.rows import Item, as_prompt, bare_prompt, chat_prompt, column, row_task
 from rlpeft.tasks.sources import read_tables
@@ -75,9 +75,11 @@ def build_rows(config: TaskConfig, options: RowOptions, only: Split | None) -> P
     )
     columns = columns_in(next(chain(*tables.values()), {}), options.prompt, options.answer)
     template = None if options.template is None else Template.parse(options.template, TEMPLATE)
-    read = (columns.prompt,) if template is None else template.columns
-    _refuse_gold(options, columns.answer, read)
-    return row_task(
+    made_of = (columns.prompt,) if template is None else template.columns
+    if options.answer_in_prompt:
+        made_of = ()
+    refuse_gold(made_of, columns.answer)
+    task = row_task(
         config.name,
         tables,
         lambda row: _row_item(row, columns, options, template),
@@ -88,39 +90,7 @@ def build_rows(config: TaskConfig, options: RowOptions, only: Split | None) -> P
         special_tokens=options.special_tokens,
         source=config.path,
     )
-
-
-def _refuse_gold(options: RowOptions, answer: str, read: Sequence[str]) -> None:
-    """Refuse a prompt that holds the gold answer, unless it is asked for."""
-    held = [name for name in read if answer and overlap(name, answer)]
-    if held and not options.answer_in_prompt:
-        raise ConfigError(
-            f"the prompt must not hold the gold answer, it is made of the column "
-            f"{held[0]!r}: the model would only have to copy. {HINT}, such as "
-            f"\\boxed{{{{{held[0]}}}}}; if the prompt shall hold it, set "
-            "task.options.answer_in_prompt = true."
-        )
-
-
-def refuse_golds(config: TaskConfig, columns: Iterable[str]) -> None:
-    """Refuse rows whose prompts are made of a column that a reward compares with.
-
-    Args:
-        columns: where rewards find gold answers; dots read into dicts.
-
-    Raises:
-        ConfigError: names the column.
-    """
-    if config.name not in OWN_ROWS:
-        return
-    options = read_options(config, RowOptions)
-    # Under this name rewards get the task's own gold answer, whatever its column is called.
-    names = {*columns} - {COLUMN}
-    read: Sequence[str] = PROMPTS if options.prompt is None else (options.prompt,)
-    if options.template is not None:
-        read = Template.parse(options.template, TEMPLATE).columns
-    for name in sorted(names):
-        _refuse_gold(options, name, read)
+    return replace(task, made_of=made_of)
 
 
 def _row_item(row: Row, columns: Columns, options: RowOptions, template: Template | None) -> Item:

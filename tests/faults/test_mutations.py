@@ -13,7 +13,7 @@ import torch
 
 from jobs.cluster.ending import in_one_line
 from jobs.train import run
-from rlpeft.build import build_prompter, check_inputs
+from rlpeft.build import read_data
 from rlpeft.experts.files import load_expert
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import load_recipe
@@ -162,11 +162,10 @@ def copy(files, tmp_path):
 def prepare(path):
     """All that a run reads before it loads a model."""
     recipe = load_recipe(path)
-    base, task = BaseModel.open(recipe.model.name), load_task(recipe.task)
-    prompter = build_prompter(base, recipe.chat, recipe.rollout)
+    data = read_data(recipe, BaseModel.open(recipe.model.name))
     scorer = build_scorer(recipe.rewards)
     try:
-        check_inputs(base, recipe.task, task, prompter, scorer)
+        data.check(scorer)
     finally:
         scorer.close()
     return recipe

@@ -11,7 +11,7 @@ import pytest
 
 WALK = Path(__file__).parent / "walk.py"
 
-FILES, CLIMBS = 21, 11
+FILES, CLIMBS = 20, 9
 """At most; see `walk.py` for what they count. Before there were rooms: 18 and 16. Tables by import
 path and records of their own have made more files of it; half of the 18 is what is aimed at."""
 

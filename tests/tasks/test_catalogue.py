@@ -12,8 +12,8 @@ import pytest
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.tasks import load_task
+from rlpeft.tasks.golds import refuse_golds
 from rlpeft.tasks.jsonl import read_jsonl
-from rlpeft.tasks.own_rows import refuse_golds
 
 ROWS = [{"prompt": f"question {i}", "answer": str(i), "topic": i % 3} for i in range(20)]
 
@@ -164,12 +164,14 @@ def test_a_prompt_does_not_reach_the_gold_answer_unless_it_is_asked_to(tmp_path,
 def test_a_prompt_does_not_reach_the_column_that_a_reward_compares_with(tmp_path):
     write(tmp_path / "a.jsonl", [{**row, "gold": {"x": row["answer"]}} for row in ROWS])
     options = {"template": "{prompt} {gold}", "answer": ""}
-    config = TaskConfig(name="jsonl", path=str(tmp_path / "a.jsonl"), options=options)
+    path, counts = str(tmp_path / "a.jsonl"), {"num_validation": 2, "num_test": 2}
+    config = TaskConfig(name="jsonl", path=path, options=options, **counts)
     with pytest.raises(ConfigError, match="made of the column 'gold'"):
-        refuse_golds(config, ["answer", "gold.x"])
-    refuse_golds(config, ["answer", "topic"])  # under `answer` rewards get the task's own gold
+        refuse_golds(load_task(config).made_of, ["answer", "gold.x"])
+    # Under `answer` rewards get the task's own gold answer.
+    refuse_golds(load_task(config).made_of, ["answer", "topic"])
     asked = config.model_copy(update={"options": options | {"answer_in_prompt": True}})
-    refuse_golds(asked, ["gold.x"])
+    refuse_golds(load_task(asked).made_of, ["gold.x"])
 
 
 ANSWERED = [

@@ -89,14 +89,11 @@ def test_a_completion_that_writes_a_control_token_must_say_what_is_meant(byte_le
 
 
 def test_a_template_of_a_task_must_say_what_is_meant(quick, tiny, tmp_path):
-    from rlpeft.build import build_prompter, check_inputs
-    from rlpeft.tasks.catalogue import load_task
+    from rlpeft.build import read_data
 
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"q": str(n), "answer": "1"}) + "\n" for n in range(30)))
     options = {"template": "<user>{q}<assistant>"}
     task = {"name": "jsonl", "path": str(path), "options": options}
-    recipe = quick(task=task)
-    prompter = build_prompter(tiny, recipe.chat, recipe.rollout)
     with pytest.raises(ConfigError, match=r"task\.options\.template writes <user>, <assistant>"):
-        check_inputs(tiny, recipe.task, load_task(recipe.task), prompter, None)
+        read_data(quick(task=task), tiny)
