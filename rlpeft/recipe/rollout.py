@@ -1,4 +1,4 @@
-"""The `[rollout]` section of a recipe: how completions are generated, and by which engine.
+"""The `[rollout]` section of a recipe, and what an engine is built from: all that it sees of one.
 
 The string under each field is its documentation.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from rlpeft.recipe.adapter import Section
+from rlpeft.recipe.adapter import AdapterConfig, Section
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.suggest import did_you_mean
 from rlpeft.types import LONGEST_STOP, MOST_STOPS, Sampling
@@ -123,3 +123,32 @@ class RolloutConfig(Section):
         if (slots := ENGINES[self.engine].expert_slots) is None:
             return self
         return self.model_copy(update={"options": {slots: number} | self.options})
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator in use takes: NumPy's old one has 32 bits."""
+
+
+class ModelConfig(Section):
+    """The base model, which is never changed."""
+
+    name: str
+    """A local folder, a Hub id, or `tiny`: the base model shipped with the package."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Dtype of the base weights in the learner; adapters stay float32."""
+
+
+class EngineSpec(Section):
+    """One kind of engine: two that are built from equal specs give the same completions."""
+
+    model: ModelConfig
+    adapter: AdapterConfig
+    """Its method and modules; the values come later, with each policy."""
+    rollout: RolloutConfig = RolloutConfig()
+    seed: Seed = 0
+    """Decides how the adapter starts."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights in the engine."""
+        return self.rollout.dtype or self.model.dtype

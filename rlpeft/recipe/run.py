@@ -25,13 +25,13 @@ from rlpeft.recipe.adapter import LoraFamilyAdapter as LoraFamilyAdapter
 from rlpeft.recipe.adapter import MoSLoraAdapter as MoSLoraAdapter
 from rlpeft.recipe.adapter import Section as Section
 from rlpeft.recipe.adapter import SvfAdapter as SvfAdapter
-from rlpeft.recipe.engine import EngineSpec as EngineSpec
-from rlpeft.recipe.engine import ModelConfig as ModelConfig
-from rlpeft.recipe.engine import Seed as Seed
 from rlpeft.recipe.keys import elsewhere, keys_beside
 from rlpeft.recipe.reward import RewardConfig as RewardConfig
 from rlpeft.recipe.reward import require_selectable
+from rlpeft.recipe.rollout import EngineSpec as EngineSpec
+from rlpeft.recipe.rollout import ModelConfig as ModelConfig
 from rlpeft.recipe.rollout import RolloutConfig as RolloutConfig
+from rlpeft.recipe.rollout import Seed as Seed
 from rlpeft.recipe.task import ChatConfig as ChatConfig
 from rlpeft.recipe.task import TaskConfig as TaskConfig
 from rlpeft.recipe.templates import Template

@@ -14,9 +14,9 @@ from typing import Annotated
 from pydantic import Field
 
 from rlpeft.errors import DataError
-from rlpeft.recipe.run import Section, TaskConfig
+from rlpeft.recipe.run import Section
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split
-from rlpeft.tasks.builder import TaskBuilder, counts
+from rlpeft.tasks.builder import Asked, TaskBuilder
 from rlpeft.types import Problem
 
 OPERATIONS = {"+": lambda a, b: a + b, "*": lambda a, b: a * b}
@@ -118,11 +118,11 @@ class ArithmeticOptions(Section):
     """Decides pairs, shots and order."""
 
 
-def _build(config: TaskConfig, options: ArithmeticOptions, only: Split | None) -> ProblemSet:
+def _build(asked: Asked, options: ArithmeticOptions) -> ProblemSet:
     return arithmetic_task(
         operations=options.operations,
         num_shots=options.num_shots,
-        counts={"train": options.num_train, **counts(config)},
+        counts={"train": options.num_train, **asked.counts},
         seed=options.seed,
     )
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rlpeft.errors import DataError
-from rlpeft.recipe.run import Section, TaskConfig
+from rlpeft.recipe.run import Section
 from rlpeft.tasks.base import ProblemSet, Split
-from rlpeft.tasks.builder import TaskBuilder, counts
+from rlpeft.tasks.builder import Asked, TaskBuilder
 from rlpeft.tasks.folder import Tables
 from rlpeft.tasks.jsonl import Row
 from rlpeft.tasks.rows import Item, RowReader, chat_prompt, column, instruction_prompt, row_task
@@ -204,24 +204,24 @@ class BenchmarkOptions(Section):
     """Decides which rows become validation and test where the source has no such split."""
 
 
-def _build(config: TaskConfig, options: BenchmarkOptions, only: Split | None) -> ProblemSet:
-    benchmark = BENCHMARKS[config.name]
-    path = config.path or benchmark.hub
+def _build(asked: Asked, options: BenchmarkOptions) -> ProblemSet:
+    benchmark = BENCHMARKS[asked.name]
+    path = asked.path or benchmark.hub
     if not path:
-        raise DataError(f"task.path must name a JSONL file or folder for {config.name!r}.")
+        raise DataError(f"task.path must name a JSONL file or folder for {asked.name!r}.")
     # A file that holds several splits is taken apart, whatever it is read for.
-    lone = benchmark.lone if only is None or benchmark.resplit else only
-    tables = read_tables(path, stem=config.name, lone=lone, config=benchmark.config)
+    lone = benchmark.lone if asked.only is None or benchmark.resplit else asked.only
+    tables = read_tables(path, stem=asked.name, lone=lone, config=benchmark.config)
     if benchmark.resplit and len(tables) == 1:
         tables = benchmark.resplit([row for rows in tables.values() for row in rows])
     return row_task(
-        config.name,
+        asked.name,
         tables,
         benchmark.template,
         prompt=chat_prompt if options.chat else instruction_prompt,
-        counts=counts(config),
+        counts=asked.counts,
         seed=options.seed,
-        only=only,
+        only=asked.only,
         source=path,
     )
 

@@ -15,7 +15,7 @@ from rlpeft.recipe.toml import toml_value
 from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.benchmarks import BENCHMARKS
-from rlpeft.tasks.builder import TaskBuilder, read_options
+from rlpeft.tasks.builder import Asked, TaskBuilder, read_options
 from rlpeft.tasks.tiny import SKILL_TASKS
 
 FAMILY = "tiny/…"
@@ -54,7 +54,9 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
             f"task.path must be absent for task.name = {config.name!r}, whose problems are "
             f"generated, got {config.path!r}. For rows of your own set task.name = 'jsonl'."
         )
-    return found.build(config, read_options(config, found.options), only)
+    counts: dict[Split, int] = {"validation": config.num_validation, "test": config.num_test}
+    options = read_options(config.options, found.options, task=config.name)
+    return found.build(Asked(config.name, config.path, counts, only), options)
 
 
 def builder(name: str) -> TaskBuilder:

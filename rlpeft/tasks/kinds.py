@@ -9,7 +9,7 @@ validation and test too, comes from a *training* split, so that no task is spoil
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -17,7 +17,7 @@ from pydantic import Field
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.run import Section, TaskConfig
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split, Task
-from rlpeft.tasks.builder import TaskBuilder, counts
+from rlpeft.tasks.builder import Asked, TaskBuilder
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.types import Problem, Prompt
 
@@ -74,7 +74,7 @@ def label_of(task_name: str) -> str:
 
 
 def kind_task(
-    options: KindOptions, counts: dict[Split, int], load: Callable[[TaskConfig], Task]
+    options: KindOptions, counts: Mapping[Split, int], load: Callable[[TaskConfig], Task]
 ) -> ProblemSet:
     """Draw questions of every task, as many of each label as of any other.
 
@@ -127,8 +127,8 @@ def _require(drawn: Sequence[Problem], count: int, label: str, split: Split) -> 
         )
 
 
-def _build(config: TaskConfig, options: KindOptions, only: Split | None) -> ProblemSet:
-    return kind_task(options, counts(config), load_task)
+def _build(asked: Asked, options: KindOptions) -> ProblemSet:
+    return kind_task(options, asked.counts, load_task)
 
 
 KIND = TaskBuilder(KindOptions, _build, reads_path=False)

@@ -8,10 +8,10 @@ from typing import Literal
 
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.columns import has_column
-from rlpeft.recipe.run import Section, TaskConfig
+from rlpeft.recipe.run import Section
 from rlpeft.recipe.templates import Template
 from rlpeft.tasks.base import ProblemSet, Split
-from rlpeft.tasks.builder import TaskBuilder, counts
+from rlpeft.tasks.builder import Asked, TaskBuilder
 from rlpeft.tasks.forms import Columns, columns_in, gold_at
 from rlpeft.tasks.golds import gold_parts, refuse_gold
 from rlpeft.tasks.jsonl import Row
@@ -56,22 +56,22 @@ class RowOptions(Section):
     """Decides which rows become validation and test where the source has no such split."""
 
 
-def build_rows(config: TaskConfig, options: RowOptions, only: Split | None) -> ProblemSet:
+def build_rows(asked: Asked, options: RowOptions) -> ProblemSet:
     """Problems of the user's own rows.
 
     Raises:
         ConfigError: options that do not go together, or a prompt that holds the gold answer.
         DataError: no path, or rows that cannot fill the splits.
     """
-    if not config.path:
-        raise DataError(f"task.path must be given for {config.name!r}: a file, folder or Hub id.")
+    if not asked.path:
+        raise DataError(f"task.path must be given for {asked.name!r}: a file, folder or Hub id.")
     if options.system and not options.chat:
         raise ConfigError(
             "task.options.system needs task.options.chat = true. For plain text write it into "
             "task.options.template."
         )
     tables = read_tables(
-        config.path, lone=only or "train", config=options.config, splits=options.splits
+        asked.path, lone=asked.only or "train", config=options.config, splits=options.splits
     )
     columns = columns_in(next(chain(*tables.values()), {}), options.prompt, options.answer)
     template = None if options.template is None else Template.parse(options.template, TEMPLATE)
@@ -80,15 +80,15 @@ def build_rows(config: TaskConfig, options: RowOptions, only: Split | None) -> P
         made_of = ()
     refuse_gold(made_of, columns.answer)
     task = row_task(
-        config.name,
+        asked.name,
         tables,
         lambda row: _row_item(row, columns, options, template),
         prompt=chat_prompt if options.chat else bare_prompt,
-        counts=counts(config),
+        counts=asked.counts,
         seed=options.seed,
-        only=only,
+        only=asked.only,
         special_tokens=options.special_tokens,
-        source=config.path,
+        source=asked.path,
     )
     return replace(task, made_of=made_of)
 

@@ -26,10 +26,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rlpeft.errors import DataError
-from rlpeft.recipe.run import Section, TaskConfig
+from rlpeft.recipe.run import Section
 from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split
-from rlpeft.tasks.builder import TaskBuilder
+from rlpeft.tasks.builder import Asked, TaskBuilder
 from rlpeft.types import Problem, Prompt
 
 NUM_HELD_OUT = 2000
@@ -144,11 +144,11 @@ class TinyOptions(Section):
     """Order of the problems, and which of them are validation and test."""
 
 
-def _build(config: TaskConfig, options: TinyOptions, only: Split | None) -> ProblemSet:
+def _build(asked: Asked, options: TinyOptions) -> ProblemSet:
     return tiny_task(
-        config.name,
-        num_validation=config.num_validation,
-        num_test=config.num_test,
+        asked.name,
+        num_validation=asked.counts["validation"],
+        num_test=asked.counts["test"],
         chat=options.chat,
         seed=options.seed,
     )

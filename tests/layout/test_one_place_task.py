@@ -9,7 +9,7 @@ from rlpeft.tasks.catalogue import TASKS, builder, load_task, task_option_tables
 PARITY = """
 from rlpeft.recipe.run import Section
 from rlpeft.tasks.base import ProblemSet
-from rlpeft.tasks.builder import TaskBuilder, counts
+from rlpeft.tasks.builder import TaskBuilder
 from rlpeft.types import Problem
 
 
@@ -20,13 +20,13 @@ class ParityOptions(Section):
     '''Train problems.'''
 
 
-def build(config, options, only):
+def build(asked, options):
     splits, start = {}, 0
-    for split, size in {"train": options.num_train, **counts(config)}.items():
+    for split, size in {"train": options.num_train, **asked.counts}.items():
         numbers = range(start, start + size)
         splits[split] = tuple(Problem(f"{n}", f"{n}?", "even odd".split()[n % 2]) for n in numbers)
         start += size
-    return ProblemSet(config.name, splits)
+    return ProblemSet(asked.name, splits)
 
 
 PARITY = TaskBuilder(ParityOptions, build, reads_path=False)

@@ -6,7 +6,7 @@ import torch
 
 from rlpeft.adapters.policy import attach_adapter
 from rlpeft.models.base import BaseModel
-from rlpeft.recipe.engine import EngineSpec
+from rlpeft.recipe.rollout import EngineSpec
 from rlpeft.rollout.hf.engine import HfEngine
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rlpeft.adapters.policy import peft_config
 from rlpeft.errors import EngineError
 from rlpeft.models.base import BaseModel
-from rlpeft.recipe.engine import EngineSpec
+from rlpeft.recipe.rollout import EngineSpec
 from rlpeft.rollout.engine import RolloutEngine
 
 
