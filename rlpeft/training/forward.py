@@ -73,14 +73,14 @@ class GroupForward:
 
     def hidden(self, batch: MicroBatch) -> torch.Tensor:
         """Last hidden states [N, D] at the positions that predict completion tokens."""
-        return self._hidden(batch, LayerGroups.of(batch.groups, self.mechanisms))
+        return self._hidden(batch, LayerGroups(batch.groups, self.mechanisms))
 
     def _hidden(self, batch: MicroBatch, groups: LayerGroups) -> torch.Tensor:
         output = self.decoder(
             input_ids=batch.tokens_T[None],
             position_ids=batch.positions_T[None],
-            # A mask of four axes goes to the attention function as it is.
-            attention_mask=batch.groups.mask_S1CK,
+            # A mask of four axes goes to the attention function as it is, and that has `groups`.
+            attention_mask=batch.tokens_T.new_ones(1, 1, 1, 1, dtype=torch.bool),
             groups=groups,
             use_cache=False,
         )
@@ -97,7 +97,7 @@ class GroupForward:
         self._check_head(samples[0].prompt_ids)
         (batch,) = pack(samples, token_budget=10**9)
         batch = batch.to(self.policy.device)
-        groups = LayerGroups.of(batch.groups, self.mechanisms)
+        groups = LayerGroups(batch.groups, self.mechanisms)
         try:
             hidden_ND = self._hidden(batch, groups)
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
@@ -105,6 +105,8 @@ class GroupForward:
             if isinstance(error, ModelError) or groups.served:
                 raise
             raise self._refusal("no layer does") from error
+        if not groups.served:
+            raise self._refusal("no layer does")
         if sorted(groups.served) != list(range(len(self.mechanisms.windows))):
             raise self._refusal(
                 f"with {len(self.mechanisms.windows)} layers these did: {sorted(groups.served)}"

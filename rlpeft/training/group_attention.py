@@ -2,7 +2,8 @@
 
 The tokens of a micro-batch stand one after another, without padding: prompt, its completions, the
 next prompt, … One mask over all of them would cost (P + G C)² scores for a group of G completions
-of C tokens to a prompt of P; here it is P² + G C (P + C), as if each completion stood alone.
+of C tokens to a prompt of P; here it is P² + G C (P + C), as if each completion stood alone. On
+CUDA, where FlexAttention leaves out blocks of such a mask, nothing is padded at all.
 
 T token, P prompt, L longest prompt, S completion, C longest completion, K = L + C key,
 H head, D head size.
@@ -10,18 +11,20 @@ H head, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from rlpeft.errors import ModelError
 from rlpeft.models.mechanisms import Mechanisms
+from rlpeft.training.block_attention import attend_blocks, block_mask
+from rlpeft.training.group_layout import Groups, Masks
 
 NAME = "rlpeft_groups"
 """Under which transformers knows it; without `groups` it is `sdpa`, with caps and sinks."""
@@ -31,102 +34,36 @@ UNDERSTOOD = frozenset({"dropout", "scaling", "sliding_window", "position_ids", 
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """Where prompts and completions stand among T tokens; indices are int64, padded with 0.
-
-    Attributes:
-        prompts_PL: the tokens of each prompt.
-        completions_SC: the tokens of each completion.
-        keys_SK: what a completion may see: its prompt, then itself.
-        mask_S1CK: bool [S, 1, C, K], who sees whom; padding sees itself, since a softmax over
-            nothing would be NaN.
-        places_T: of each token, in the prompts' and then the completions' padded outputs.
-        starts_S: the position of each completion's first token: the length of its prompt.
-        prompt_mask_LL: bool, who sees whom in prompts; `None`: causal.
-    """
-
-    prompts_PL: torch.Tensor
-    completions_SC: torch.Tensor
-    keys_SK: torch.Tensor
-    mask_S1CK: torch.Tensor
-    places_T: torch.Tensor
-    starts_S: torch.Tensor
-    prompt_mask_LL: torch.Tensor | None = None
-
-    @classmethod
-    def of(cls, sizes: Sequence[tuple[int, Sequence[int]]]) -> Groups:
-        """From the length of each prompt and of its completions, in the order of the tokens."""
-        lengths = [size for prompt, completions in sizes for size in (prompt, *completions)]
-        spans = list(torch.arange(sum(lengths)).split(lengths))
-        is_prompt = [at == 0 for _, completions in sizes for at in range(1 + len(completions))]
-        prompts = [span for span, first in zip(spans, is_prompt, strict=True) if first]
-        completions = [span for span, first in zip(spans, is_prompt, strict=True) if not first]
-        owners = [p for p, (_, members) in enumerate(sizes) for _ in members]
-        prompts_PL, valid_PL = _padded(prompts)
-        completions_SC, valid_SC = _padded(completions)
-        num_tokens = completions_SC.shape[1]
-        causal_CC = torch.ones(num_tokens, num_tokens, dtype=torch.bool).tril()
-        prompt_SCL = valid_PL[owners][:, None].expand(-1, num_tokens, -1)
-        mask_SCK = torch.cat([prompt_SCL, causal_CC.expand(len(owners), -1, -1)], -1)
-        filled = torch.cat([valid_PL.flatten(), valid_SC.flatten()]).nonzero().flatten()
-        places_T = torch.empty_like(filled)
-        places_T[torch.cat(prompts + completions)] = filled
-        keys_SK = torch.cat([prompts_PL[owners], completions_SC], 1)
-        starts_S = torch.tensor([sizes[owner][0] for owner in owners])
-        return cls(prompts_PL, completions_SC, keys_SK, mask_SCK[:, None], places_T, starts_S)
-
-    def to(self, device: torch.device) -> Groups:
-        """The same on another device."""
-        moved = {name: getattr(self, name).to(device) for name in self.__slots__[:-1]}
-        mask_LL = self.prompt_mask_LL
-        return Groups(**moved, prompt_mask_LL=None if mask_LL is None else mask_LL.to(device))
-
-    def within(self, window: int | None) -> Groups:
-        """The same where a token sees `window` tokens, itself included; `None`: all."""
-        num_prompt, num_tokens = self.prompts_PL.shape[1], self.completions_SC.shape[1]
-        if window is None or window >= num_prompt + num_tokens:
-            return self
-        at_L = torch.arange(num_prompt, device=self.starts_S.device)
-        at_C = torch.arange(num_tokens, device=self.starts_S.device)
-        back_LL = at_L[:, None] - at_L
-        back_SCL = (self.starts_S[:, None] + at_C)[..., None] - at_L
-        back_SCC = (at_C[:, None] - at_C).expand(len(self.starts_S), -1, -1)
-        near_SCK = torch.cat([back_SCL, back_SCC], -1) < window
-        return replace(
-            self,
-            mask_S1CK=self.mask_S1CK & near_SCK[:, None],
-            prompt_mask_LL=(back_LL >= 0) & (back_LL < window),
-        )
-
-
-def _padded(spans: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    padded = pad_sequence(list(spans), batch_first=True)
-    lengths = torch.tensor([len(span) for span in spans])
-    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
-
-
-@dataclass(frozen=True, slots=True)
 class LayerGroups:
     """Groups as every layer of a model sees them.
 
     Attributes:
-        views: by window; layers with one window share their masks.
+        masks, blocks: by window, once a layer has asked; layers with one window share theirs.
         served: the layers that have attended, in their order.
         unsaid: those with a window in their config, which they did not ask for.
     """
 
+    groups: Groups
     mechanisms: Mechanisms
-    views: Mapping[int | None, Groups]
+    masks: dict[int | None, Masks] = field(default_factory=dict)
+    blocks: dict[int | None, BlockMask] = field(default_factory=dict)
     served: list[int] = field(default_factory=list)
     unsaid: list[int] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, groups: Groups, mechanisms: Mechanisms) -> LayerGroups:
-        """Masks for each of the windows."""
-        return cls(mechanisms, {w: groups.within(w) for w in set(mechanisms.windows)})
+    def masks_of(self, window: int | None) -> Masks:
+        """Who sees whom, for padded prompts and completions."""
+        if window not in self.masks:
+            self.masks[window] = Masks.of(self.groups, window)
+        return self.masks[window]
 
-    def view(self, module: torch.nn.Module, asked: Mapping[str, Any]) -> Groups:
-        """The groups as `module` sees them.
+    def blocks_of(self, window: int | None) -> BlockMask:
+        """The same for all tokens as they stand."""
+        if window not in self.blocks:
+            self.blocks[window] = block_mask(self.groups, window)
+        return self.blocks[window]
+
+    def serve(self, module: torch.nn.Module, asked: Mapping[str, Any]) -> int | None:
+        """The window of `module`: how many tokens it sees, itself included; `None`: all.
 
         Args:
             asked: the options that it gives its attention function.
@@ -151,7 +88,7 @@ class LayerGroups:
         self.served.append(layer)
         if window is not None and "sliding_window" not in asked:
             self.unsaid.append(layer)
-        return self.views[window]
+        return window
 
 
 def _contradiction(module: torch.nn.Module, name: str, value: Any, expected: str) -> ModelError:
@@ -184,21 +121,26 @@ def group_attention(
     """
     if groups is None:
         return _attend(module, query, key, value, attention_mask, s_aux, options), None
-    view = groups.view(module, options)
+    window, at = groups.serve(module, options), groups.groups
+    # Dropout has no place in it; caps and sinks are told by the formula below.
+    is_plain = s_aux is None and options.get("softcap") is None and not options.get("dropout")
+    if query.device.type == "cuda" and is_plain:
+        scale = options.get("scaling")
+        return attend_blocks(query, key, value, groups.blocks_of(window), scale), None
+    masks = groups.masks_of(window)
     q_THD, k_THD, v_THD = (x[0].transpose(0, 1) for x in (query, key, value))
 
     def attend(
         queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        q, k, v = (
-            x[at].transpose(1, 2) for x, at in ((q_THD, queries), (k_THD, keys), (v_THD, keys))
-        )
+        pairs = ((q_THD, queries), (k_THD, keys), (v_THD, keys))
+        q, k, v = (x[places].transpose(1, 2) for x, places in pairs)
         return _attend(module, q, k, v, mask, s_aux, options).flatten(0, 1)
 
     # Right-padded: causal is enough for prompts without a window.
-    prompt_out = attend(view.prompts_PL, view.prompts_PL, view.prompt_mask_LL)
-    completion_out = attend(view.completions_SC, view.keys_SK, view.mask_S1CK)
-    return torch.cat([prompt_out, completion_out])[view.places_T][None], None
+    prompt_out = attend(at.prompts_PL, at.prompts_PL, masks.prompt_mask_LL)
+    completion_out = attend(at.completions_SC, at.keys_SK, masks.mask_S1CK)
+    return torch.cat([prompt_out, completion_out])[at.places_T][None], None
 
 
 def _attend(

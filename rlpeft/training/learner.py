@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils._pytree import tree_map_only
 from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 
 from rlpeft.adapter_state import AdapterState
@@ -100,11 +101,7 @@ class LocalLearner:
         batches = pack(
             samples, token_budget=self.config.token_budget, normalise=self.loss.normalise
         )
-        num_tokens = sum(len(batch.tokens_T) for batch in batches)
-        records = [
-            self._micro_batch(batch.to(self.device), len(batch.tokens_T) / num_tokens)
-            for batch in batches
-        ]
+        records = [self._micro_batch(batch.to(self.device)) for batch in batches]
         return _metrics(records) | self.adapter_metrics() if records else {"loss": 0.0}
 
     def optim_step(self) -> dict[str, float]:
@@ -197,13 +194,17 @@ class LocalLearner:
         return sequence_logprobs(self.policy, sequences)
 
     def state_dict(self) -> dict[str, Any]:
-        """Adapter parameters, optimizer, schedule and step count."""
-        return {
-            "parameters": {n: p.detach().clone() for n, p in self.parameters.items()},
+        """Adapter parameters, optimizer, schedule and step count, copied to the CPU.
+
+        Whoever takes it may have no other device.
+        """
+        state = {
+            "parameters": self.parameters,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "num_steps": self.num_steps,
         }
+        return tree_map_only(torch.Tensor, lambda tensor: tensor.detach().cpu().clone(), state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`.
@@ -224,8 +225,8 @@ class LocalLearner:
         self.schedule.load_state_dict(state["schedule"])
         self.num_steps = state["num_steps"]
 
-    def _micro_batch(self, batch: MicroBatch, share: float) -> dict[str, torch.Tensor]:
-        """Add one micro-batch's gradient; `share` is its part of the step's tokens."""
+    def _micro_batch(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Add one micro-batch's gradient."""
         loss = self.loss
         base_hidden_ND = self._base_hidden(batch) if loss.kl_coef else None
         terms = token_terms(
@@ -239,7 +240,7 @@ class LocalLearner:
         )
         ratio_N = importance_ratio(terms.logprobs_N, batch.logprobs_N, loss.ratio_cap)
         objective = reinforce(terms, ratio_N, batch.advantages_N, batch.weights_N, loss.kl_coef)
-        auxiliary = self.auxiliary_loss(share)
+        auxiliary = self.auxiliary_loss(batch.share)
         objective = objective + sum(auxiliary.values())
         if not torch.isfinite(objective):
             self.optimizer.zero_grad()

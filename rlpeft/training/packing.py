@@ -1,8 +1,12 @@
-"""Completions into micro-batches: the prompt of a group once, no padding.
+"""Completions into micro-batches: the prompt of a group once, one micro-batch at a time.
 
 Completions of one prompt follow it: prompt, completion 1, completion 2, …; each sees the prompt
 and itself (`rlpeft.training.group_attention`). A group of 8 five-token answers to a 40-token prompt
 costs 80 tokens, not 360.
+
+Attention pads where the tokens are not: one long answer among short ones would cost as many scores
+as if all were as long. So the scores of a micro-batch are bounded, too, by those of one answer that
+fills it alone.
 
 Masks never come from token values: with pad == EOS a value-based mask would hide the very token
 that teaches the policy to stop. The loss weights are fixed over *all* micro-batches before the
@@ -15,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
-from rlpeft.training.group_attention import Groups
+from rlpeft.training.group_layout import Groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,37 @@ class Sample:
     advantage: float
 
 
+class Extent(NamedTuple):
+    """How large rows are, as they stand and padded."""
+
+    tokens: int
+    prompts: int = 0
+    longest_prompt: int = 0
+    completions: int = 0
+    longest_completion: int = 0
+
+    def beside(self, other: Extent) -> Extent:
+        """Of both in one micro-batch."""
+        return Extent(
+            self.tokens + other.tokens,
+            self.prompts + other.prompts,
+            max(self.longest_prompt, other.longest_prompt),
+            self.completions + other.completions,
+            max(self.longest_completion, other.longest_completion),
+        )
+
+    @property
+    def scores(self) -> int:
+        """Pairs of a query and a key that padded attention has."""
+        keys = self.longest_prompt + self.longest_completion
+        completions = self.completions * self.longest_completion * keys
+        return self.prompts * self.longest_prompt**2 + completions
+
+    def fits(self, token_budget: int) -> bool:
+        """Whether a micro-batch may be as large."""
+        return self.tokens <= token_budget and self.scores <= token_budget**2
+
+
 @dataclass(frozen=True, slots=True)
 class PackedRow:
     """A prompt and some of its completions."""
@@ -46,7 +81,13 @@ class PackedRow:
     samples: tuple[Sample, ...]
 
     def __len__(self) -> int:
-        return len(self.prompt_ids) + sum(len(sample.completion_ids) for sample in self.samples)
+        return self.extent.tokens
+
+    @property
+    def extent(self) -> Extent:
+        """How large it is."""
+        prompt, lengths = len(self.prompt_ids), [len(s.completion_ids) for s in self.samples]
+        return Extent(prompt + sum(lengths), 1, prompt, len(lengths), max(lengths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +102,7 @@ class MicroBatch:
         logprobs_N: fp32, the engine's.
         advantages_N: fp32, of the completion each token belongs to.
         weights_N: fp32, share of each token in the loss of the whole step.
+        share: of all tokens of the step.
     """
 
     tokens_T: torch.Tensor
@@ -71,10 +113,12 @@ class MicroBatch:
     logprobs_N: torch.Tensor
     advantages_N: torch.Tensor
     weights_N: torch.Tensor
+    share: float
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same rows on another device."""
-        return MicroBatch(*(getattr(self, name).to(device) for name in self.__slots__))
+        moved = {name: getattr(self, name).to(device) for name in self.__slots__[:-1]}
+        return MicroBatch(**moved, share=self.share)
 
 
 def pack(
@@ -82,11 +126,15 @@ def pack(
     *,
     token_budget: int,
     normalise: Literal["sequence", "token"] = "sequence",
-) -> list[MicroBatch]:
+) -> Iterator[MicroBatch]:
     """Fill micro-batches of at most `token_budget` tokens with groups of like length.
 
-    A larger group is split, and a completion that alone exceeds the budget stands alone. Empty
-    completions have nothing to learn from and only count in the `sequence` denominator.
+    No more scores are made for one than for a single answer of `token_budget` tokens. A larger
+    group is split, and a completion that alone exceeds the budget stands alone. Empty completions
+    have nothing to learn from and only count in the `sequence` denominator.
+
+    Yields:
+        One at a time: where they are is decided before the first.
     """
     num_tokens = sum(len(sample.completion_ids) for sample in samples)
     # Eq. 2 of Transformer² is a mean over completions of the sum over their tokens: `sequence`. A
@@ -94,58 +142,68 @@ def pack(
     # Where it is 0 there is no row to divide.
     denominator = len(samples) if normalise == "sequence" else num_tokens
     rows = sorted(fill_rows(samples, token_budget), key=len, reverse=True)
+    num_packed = sum(map(len, rows))
+    for batch in fill_batches(rows, token_budget):
+        share = sum(map(len, batch)) / num_packed
+        yield _join(batch, weight=1.0 / denominator, share=share)
+
+
+def fill_batches(rows: Sequence[PackedRow], token_budget: int) -> list[list[PackedRow]]:
+    """Rows, in their order, together as far as `token_budget` allows."""
     batches: list[list[PackedRow]] = []
-    room = 0
+    held = Extent(0)
     for row in rows:
-        if len(row) > room:
+        held = held.beside(row.extent)
+        if not batches or not held.fits(token_budget):
             batches.append([])
-            room = token_budget
+            held = row.extent
         batches[-1].append(row)
-        room -= len(row)
-    return [_join(batch, 1.0 / denominator) for batch in batches]
+    return batches
 
 
-def fill_rows(samples: Sequence[Sample], limit: int) -> Iterator[PackedRow]:
-    """Completions of one prompt, together as far as `limit` tokens allow."""
+def fill_rows(samples: Sequence[Sample], token_budget: int) -> Iterator[PackedRow]:
+    """Completions of one prompt, together as far as `token_budget` allows."""
     by_prompt: dict[tuple[int, ...], list[Sample]] = {}
     for sample in samples:
         if sample.completion_ids:
             by_prompt.setdefault(sample.prompt_ids, []).append(sample)
     for prompt_ids, members in by_prompt.items():
         row: list[Sample] = []
-        length = len(prompt_ids)
+        alone = held = Extent(len(prompt_ids), 1, len(prompt_ids))
         for sample in members:
-            if row and length + len(sample.completion_ids) > limit:
+            length = len(sample.completion_ids)
+            extent = Extent(length, completions=1, longest_completion=length)
+            held = held.beside(extent)
+            if row and not held.fits(token_budget):
                 yield PackedRow(prompt_ids, tuple(row))
-                row, length = [], len(prompt_ids)
+                row, held = [], alone.beside(extent)
             row.append(sample)
-            length += len(sample.completion_ids)
         yield PackedRow(prompt_ids, tuple(row))
 
 
-def _join(rows: Sequence[PackedRow], weight: float) -> MicroBatch:
+def _join(rows: Sequence[PackedRow], *, weight: float, share: float) -> MicroBatch:
     tokens: list[int] = []
-    positions: list[int] = []
     sources: list[int] = []
     for row in rows:
         prompt, size = len(tokens), len(row.prompt_ids)
         tokens += row.prompt_ids
-        positions += range(size)
         for sample in row.samples:
             start, count = len(tokens), len(sample.completion_ids)
             # The last prompt token predicts the first token of every completion.
             sources += [prompt + size - 1, *range(start, start + count - 1)]
             tokens += sample.completion_ids
-            positions += range(size, size + count)
     samples = [sample for row in rows for sample in row.samples]
     advantages = [s.advantage for s in samples for _ in s.completion_ids]
+    sizes = [(len(r.prompt_ids), [len(s.completion_ids) for s in r.samples]) for r in rows]
+    groups = Groups.of(sizes)
     return MicroBatch(
         torch.tensor(tokens),
-        torch.tensor(positions),
-        Groups.of([(len(r.prompt_ids), [len(s.completion_ids) for s in r.samples]) for r in rows]),
+        groups.position_T,
+        groups,
         torch.tensor(sources),
         torch.tensor([token for sample in samples for token in sample.completion_ids]),
         torch.tensor([p for sample in samples for p in sample.logprobs], dtype=torch.float32),
         torch.tensor(advantages, dtype=torch.float32),
         torch.full((len(sources),), weight),
+        share,
     )

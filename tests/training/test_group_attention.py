@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from rlpeft.errors import ModelError
 from rlpeft.models.mechanisms import Mechanisms
-from rlpeft.training.group_attention import Groups, LayerGroups, group_attention
+from rlpeft.training.group_attention import LayerGroups, group_attention
+from rlpeft.training.group_layout import Groups
 
 sizes = st.lists(
     st.tuples(st.integers(1, 5), st.lists(st.integers(1, 4), min_size=1, max_size=4)),
@@ -31,7 +32,7 @@ def module():
 
 
 def layout(sizes, window=None, **mechanisms):
-    return LayerGroups.of(Groups.of(sizes), Mechanisms((window,), **mechanisms))
+    return LayerGroups(Groups.of(sizes), Mechanisms((window,), **mechanisms))
 
 
 def textbook(q, k, v, *, window=None, cap=None, sinks=None):

@@ -74,7 +74,7 @@ def test_without_advantage_the_gradient_is_that_of_the_auxiliary_loss(llama, ada
     ours = gradients(learner)
     learner.optimizer.zero_grad()
     tuner = learner.policy.base_model
-    learner.forward.hidden(pack(flat, token_budget=1000)[0])
+    learner.forward.hidden(next(pack(flat, token_budget=1000)))
     tuner.auxiliary_loss().backward()
     moved = {n for n, grad in ours.items() if grad.abs().max() > 0}
     assert any("curvature" in name for name in moved)

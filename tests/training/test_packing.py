@@ -1,10 +1,22 @@
 """Packing loses nothing, invents nothing, and answers sharing a prompt never see each other."""
 
+import gc
+import math
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpeft.training.packing import Sample, pack
+from rlpeft.training.group_layout import Masks
+from rlpeft.training.packing import (
+    Extent,
+    MicroBatch,
+    Sample,
+    fill_batches,
+    fill_rows,
+    pack,
+)
 
 samples = st.lists(
     st.tuples(st.sampled_from([(1,), (1, 2), (3, 3, 3)]), st.lists(st.integers(0, 5), max_size=6)),
@@ -21,7 +33,7 @@ samples = st.lists(
 def recover(batch):
     """(prompt, completion, logprobs, advantage) of every completion, read back from the tensors."""
     groups, found, n = batch.groups, [], 0
-    for keys, mask in zip(groups.keys_SK, groups.mask_S1CK[:, 0], strict=True):
+    for keys, mask in zip(groups.keys_SK, Masks.of(groups).mask_S1CK[:, 0], strict=True):
         seen = keys[mask[-1]]  # the last query sees the prompt and the longest completion
         length = int((batch.positions_T[seen].diff() == 1).cumprod(0).sum()) + 1
         tokens = batch.tokens_T[seen[:length]].tolist()
@@ -67,7 +79,7 @@ def test_sources_are_the_positions_before_their_targets(rows, budget):
 
 @given(rows=samples, budget=st.integers(1, 60), kind=st.sampled_from(["sequence", "token"]))
 def test_weights_are_fixed_over_the_whole_step(rows, budget, kind):
-    batches = pack(rows, token_budget=budget, normalise=kind)
+    batches = list(pack(rows, token_budget=budget, normalise=kind))
     count = len(rows) if kind == "sequence" else sum(len(s.completion_ids) for s in rows)
     for batch in batches:
         assert batch.weights_N.tolist() == pytest.approx([1 / count] * len(batch.weights_N))
@@ -93,3 +105,50 @@ def test_end_of_sequence_keeps_its_weight_when_it_is_also_the_padding_token():
     rows = [Sample((0, 0, 0), (4, 4, 0), (0.0,) * 3, 1.0), Sample((0,), (4, 0), (0.0, 0.0), 1.0)]
     (batch,) = pack(rows, token_budget=100)
     assert batch.targets_N.tolist() == [4, 4, 0, 4, 0]
+
+
+def of_lengths(lengths, *, prompt=200, group=8):
+    """Answers of these lengths, `group` to a prompt."""
+    answer = ((1,) * max(lengths), (0.0,) * max(lengths))
+    return [
+        Sample((at // group,) * prompt, answer[0][:size], answer[1][:size], 0.0)
+        for at, size in enumerate(lengths)
+    ]
+
+
+def test_a_long_answer_among_short_ones_does_not_make_them_as_long():
+    lengths = [8000, *[100] * 80]
+    padded = Extent(200 + sum(lengths), 1, 200, len(lengths), 8000)
+    assert padded.scores > 15 * 16384**2
+    for batch in pack(of_lengths(lengths, group=len(lengths)), token_budget=16384):
+        assert Masks.of(batch.groups).mask_S1CK.nbytes <= 16384**2
+
+
+def test_masks_of_long_tailed_answers_are_small_beside_their_activations():
+    """2,048 answers, log-normal with a mean of 3,500 tokens; a byte for each score.
+
+    The activations are what checkpointing keeps of a model of 8B in bfloat16: the input of each of
+    32 layers, 4,096 wide.
+    """
+    draw = random.Random(0)
+    middle = math.log(3500) - 0.5
+    lengths = [min(32768, 1 + int(draw.lognormvariate(middle, 1.0))) for _ in range(2048)]
+    rows = sorted(fill_rows(of_lengths(lengths), 16384), key=len, reverse=True)
+    extents = []
+    for batch in fill_batches(rows, 16384):
+        extent = Extent(0)
+        for row in batch:
+            extent = extent.beside(row.extent)
+        extents.append(extent)
+    assert sum(extent.completions for extent in extents) == 2048
+    assert all(extent.scores <= 2 * extent.tokens * 32 * 4096 * 2 for extent in extents)
+    # All at once, as they were made once, they would be a hundred times the largest.
+    assert sum(extent.scores for extent in extents) > 50 * max(e.scores for e in extents)
+
+
+def test_one_micro_batch_is_there_at_a_time():
+    batches = pack(of_lengths([5] * 64, prompt=2, group=4), token_budget=30)
+    for _ in range(3):
+        kept = next(batches)
+        gc.collect()
+        assert [each for each in gc.get_objects() if isinstance(each, MicroBatch)] == [kept]
