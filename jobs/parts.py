@@ -7,19 +7,28 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from jobs.cluster.threads import num_threads
 from rewards.scorer import Scorer
 from rlpeft.build import build_engine, build_learner
+from rlpeft.doctor.memory import learner_bytes
+from rlpeft.errors import ConfigError
 from rlpeft.models.base import BaseModel
-from rlpeft.recipe.run import Recipe
+from rlpeft.models.device import require_gpu
+from rlpeft.recipe.run import EngineSpec, Recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.training.protocol import Learner
+
+if TYPE_CHECKING:
+    from rlpeft.training.learner import LocalLearner
+
+SMALLEST_SHARE = 0.1
+"""Of a GPU's memory; with less, an engine would hold no more than a few sequences."""
 
 REWARD_RETRIES = 3
 """How often a lost reward worker is started anew with the same rows."""
@@ -75,7 +84,12 @@ def open_parts(
 
 @contextmanager
 def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -> Iterator[Parts]:
-    """Everything in this process, with as many threads as an actor would have."""
+    """Everything in this process, with as many threads as an actor would have.
+
+    On a GPU where there is one: learner and engine share it.
+    """
+    require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
+    require_gpu(recipe.resources.engine_gpus, "resources.engine_gpus")
     if (asked := recipe.rollout.num_engines) > 1:
         note = f"note: one engine in this process; rollout.num_engines = {asked} is for Ray"
         print(note, file=sys.stderr, flush=True)
@@ -83,9 +97,33 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -
     with (
         torch_threads(num_threads(cpus)),
         _scorer_here(recipe, scorer) as here,
-        closing(LocalFleet(build_engine(recipe.engine, base))) as fleet,
     ):
-        yield Parts(build_learner(recipe, base), fleet, here)
+        learner = build_learner(recipe, base)
+        spec = recipe.engine
+        if learner.device.type == "cuda":
+            spec = beside(recipe, learner)
+        with closing(LocalFleet(build_engine(spec, base))) as fleet:
+            yield Parts(learner, fleet, here)
+
+
+def beside(recipe: Recipe, learner: LocalLearner) -> EngineSpec:
+    """The engine on the learner's GPU, in the memory that a step of the learner leaves.
+
+    Raises:
+        ConfigError: it leaves none.
+    """
+    total = torch.cuda.get_device_properties(learner.device).total_memory
+    share = 1 - learner_bytes(recipe, learner) / total
+    name = torch.cuda.get_device_name(learner.device)
+    if share < SMALLEST_SHARE:
+        raise ConfigError(
+            f"learner and engine must fit {name} together, the learner alone takes about "
+            f"{1 - share:.0%} of it. Lower learner.token_budget, set "
+            "learner.gradient_checkpointing, or give the engine a GPU of its own, with Ray."
+        )
+    note = f"note: learner and engine share {name}, of which the engine may take {share:.0%}"
+    print(note, file=sys.stderr, flush=True)
+    return recipe.engine.with_gpu_share(share)
 
 
 def _scorer_here(recipe: Recipe, scorer: Scorer | None) -> AbstractContextManager[Scorer]:
@@ -132,6 +170,7 @@ def _learner(recipe: Recipe, group: Any) -> Any:
 
 def _open_learner(recipe: Recipe) -> Learner:
     """In the learner's actor, which finds the base model on its own machine."""
+    require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
     return build_learner(recipe, BaseModel.open(recipe.model.name))
 
 

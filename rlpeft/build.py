@@ -20,6 +20,7 @@ from rlpeft.errors import DataError, ModelError
 from rlpeft.experts.files import ExpertCard
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
+from rlpeft.models.device import own_device
 from rlpeft.models.load import require_embedded
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
@@ -52,16 +53,14 @@ CANARY_SEQUENCES, CANARY_TOKENS = 4, 32
 
 
 def build_learner(recipe: Recipe, base: BaseModel) -> LocalLearner:
-    """The learner with a fresh adapter, on the CPU or on the only visible GPU."""
-    import torch
-
+    """The learner with a fresh adapter, on this process's own device."""
     from rlpeft.adapters.policy import adapted_modules, attach_adapter, linear_names
     from rlpeft.adapters.targets import unmatched
     from rlpeft.models.mechanisms import read_mechanisms
     from rlpeft.training.learner import LocalLearner
 
     read_mechanisms(base.config)  # refused before any weight is read
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = own_device()
     model = base.model(recipe.model.dtype).to(device)  # where what it takes is computed
     linears = linear_names(model)
     policy = attach_adapter(model, recipe.adapter, seed=recipe.train.seed)

@@ -130,8 +130,12 @@ def reserved(bundles: Sequence[dict[str, float]], *, timeout_s: float) -> Iterat
     """Hold resources on the cluster.
 
     Raises:
-        ClusterError: they were not free within `timeout_s`; says what is asked and what there is.
+        ClusterError: they were not free within `timeout_s`, or this machine alone, which cannot
+            grow, has no such GPUs; says what is asked and what there is.
     """
+    asked = sum(bundle.get("GPU", 0) for bundle in bundles)
+    if asked > ray.cluster_resources().get("GPU", 0) and _started_here():
+        raise ClusterError(_unplaced(bundles, 0.0))
     group = placement_group(list(bundles), strategy="PACK")
     try:
         started = time.monotonic()
@@ -140,6 +144,12 @@ def reserved(bundles: Sequence[dict[str, float]], *, timeout_s: float) -> Iterat
         yield group
     finally:
         remove_placement_group(group)
+
+
+def _started_here() -> bool:
+    """Whether this process has started the cluster it is connected to."""
+    node = ray._private.worker._global_node
+    return bool(node is not None and node.head)
 
 
 def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
@@ -161,16 +171,23 @@ def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
 def place(
     actor: type, group: PlacementGroup, bundle: int, *, threads: int = 1, **options: Any
 ) -> Any:
-    """Wrap a plain class as an actor that takes one bundle; call `.remote(...)` on what comes."""
+    """Wrap a plain class as an actor that takes one bundle; call `.remote(...)` on what comes.
+
+    It sees the GPUs of its bundle and no others.
+    """
     resources = group.bundle_specs[bundle]
+    # Both are read when libraries load, so before the process imports torch. Ray no longer hides
+    # GPUs from an actor that has none: https://github.com/ray-project/ray/issues/54868
+    variables = {"OMP_NUM_THREADS": str(threads)}
+    if not resources.get("GPU"):
+        variables["CUDA_VISIBLE_DEVICES"] = ""
     return ray.remote(actor).options(
         num_cpus=resources["CPU"],
         num_gpus=resources.get("GPU", 0),
         scheduling_strategy=PlacementGroupSchedulingStrategy(
             group, placement_group_bundle_index=bundle
         ),
-        # Read when OpenMP loads, so it must be set before the process imports torch.
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
+        runtime_env={"env_vars": variables},
         **options,
     )
 

@@ -22,6 +22,7 @@ from jobs.cluster.threads import num_threads
 from rlpeft.build import build_engine
 from rlpeft.errors import ClusterError, EngineDiedError
 from rlpeft.models.base import BaseModel
+from rlpeft.models.device import require_gpu
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.run import EngineSpec, ResourceConfig
 from rlpeft.rollout.engine import RolloutEngine
@@ -161,9 +162,11 @@ def remote_engines(
     Args:
         learner: reference to the start of its actor, which gives the learner's factors.
     """
+    if 0 < resources.engine_gpus < 1:
+        spec = spec.with_gpu_share(resources.engine_gpus)
     takes_only_named = ENGINES[spec.rollout.engine].needs_factors
     factors = None if takes_only_named else learner
-    build, timeout_s = partial(_open_engine, spec), resources.engine_timeout_s
+    build, timeout_s = partial(_open_engine, spec, resources), resources.engine_timeout_s
     threads = num_threads(resources.engine_cpus)
     actors = [
         place(EngineActor, group, first + index, threads=threads)
@@ -180,7 +183,8 @@ def remote_engines(
     ]
 
 
-def _open_engine(spec: EngineSpec) -> RolloutEngine:
+def _open_engine(spec: EngineSpec, resources: ResourceConfig) -> RolloutEngine:
     """In the engine's actor, which finds the base model on its own machine."""
+    require_gpu(resources.engine_gpus, "resources.engine_gpus")
     engine: RolloutEngine = build_engine(spec, BaseModel.open(spec.model.name))
     return engine

@@ -1,8 +1,10 @@
-"""Whether the run fits into memory, as an estimate."""
+"""Whether the run fits into memory, as an estimate: what is allocated, and on which device."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +19,86 @@ SAFE_SHARE = 0.8
 """Share of the free memory above which an estimate is worth a warning."""
 
 
+@dataclass(frozen=True)
+class Demand:
+    """What one device has to hold, in bytes.
+
+    Attributes:
+        of: who needs it.
+        need: at the peak of a step.
+        free: what there is; `None` where it cannot be told.
+    """
+
+    of: str
+    need: int
+    free: int | None
+
+    @property
+    def share(self) -> float:
+        """Needed of what is free."""
+        return self.need / self.free if self.free else 0.0
+
+    def __str__(self) -> str:
+        found = f"about {self.need / 2**30:.2f} GiB for {self.of}"
+        if self.free is None:
+            return f"{found}; what is free cannot be read here"
+        return f"{found}, {self.free / 2**30:.2f} GiB free"
+
+
 def check_memory(recipe: Recipe, learner: Any) -> Check:
-    """Estimated peak against what is free on this machine."""
-    need, free = memory_estimate(recipe, learner), free_memory()
-    found = f"about {need / 2**30:.2f} GiB for learner and engines"
-    if free is None:
-        return ok("memory", f"{found}; what is free cannot be read here")
-    found += f", {free / 2**30:.2f} GiB free"
+    """Estimated peaks against what is free."""
+    found = list(demands(recipe, learner))
+    text, share = "; ".join(map(str, found)), max(demand.share for demand in found)
     advice = "Lower learner.token_budget or rollout.num_engines, or set gradient_checkpointing."
-    if need > free:
-        return fail("memory", found, advice)
-    return warn("memory", found, advice) if need > SAFE_SHARE * free else ok("memory", found)
+    if share > 1:
+        return fail("memory", text, advice)
+    return warn("memory", text, advice) if share > SAFE_SHARE else ok("memory", text)
 
 
-def memory_estimate(recipe: Recipe, learner: Any) -> int:
-    """Bytes at the peak of a step: weights, what layers keep beside them, optimizer, activations,
-    logits."""
+def demands(recipe: Recipe, learner: Any) -> Iterator[Demand]:
+    """What each device has to hold; engines with a GPU of their own are all alike."""
+    mine, engine = learner_bytes(recipe, learner), engine_bytes(recipe, learner)
+    number, gpus = recipe.rollout.num_engines, recipe.resources
+    if learner.device.type != "cuda":
+        yield Demand("learner and engines", mine + number * engine, free_memory())
+        return
+    total = int(torch.cuda.get_device_properties(learner.device).total_memory)
+    if not gpus.engine_gpus or gpus.learner_gpus + gpus.engine_gpus <= 1:
+        yield Demand("learner and engine, on one GPU", mine + engine, total)
+        return
+    yield Demand("the learner, on its GPU", mine, total)
+    yield Demand("each engine, on its GPU", engine, int(total * min(1.0, gpus.engine_gpus)))
+
+
+def learner_bytes(recipe: Recipe, learner: Any) -> int:
+    """Bytes of the learner at the peak of a step: weights, what layers keep beside them, optimizer,
+    activations, logits."""
     policy = learner.policy
     config = policy.get_base_model().config.get_text_config()
-    weights = sum(t.numel() * t.element_size() for t in (*policy.parameters(), *policy.buffers()))
-    held = named(recipe.adapter.type).held_bytes
-    dense = sum(held(layer) for layer in policy.modules() if isinstance(layer, BaseTunerLayer))
     optimizer = 12 * sum(p.numel() for p in learner.parameters.values())
-    width = 4 * config.hidden_size
+    size = policy.dtype.itemsize
+    width = size * config.hidden_size
     # Per token and layer: two norms, q, k, v, attention and MLP inputs, or one if recomputed.
-    kept = width if recipe.learner.gradient_checkpointing else 8 * width + 12 * _mlp_size(config)
+    inner = 3 * size * _mlp_size(config)
+    kept = width if recipe.learner.gradient_checkpointing else 8 * width + inner
     activations = recipe.learner.token_budget * config.num_hidden_layers * kept
     logits = 3 * 4 * recipe.learner.logit_chunk * config.vocab_size
-    engines = recipe.rollout.num_engines * (weights + dense)
-    return int(weights + dense + optimizer + activations + logits + engines)
+    return int(_weights(recipe, policy) + optimizer + activations + logits)
+
+
+def engine_bytes(recipe: Recipe, learner: Any) -> int:
+    """Bytes of one engine's weights, in its own dtype, with what its layers keep beside them."""
+    policy = learner.policy
+    size = getattr(torch, recipe.engine.dtype).itemsize
+    return _weights(recipe, policy) * size // policy.dtype.itemsize
+
+
+def _weights(recipe: Recipe, policy: Any) -> int:
+    held = named(recipe.adapter.type).held_bytes
+    beside = sum(held(layer) for layer in policy.modules() if isinstance(layer, BaseTunerLayer))
+    return beside + sum(
+        t.numel() * t.element_size() for t in (*policy.parameters(), *policy.buffers())
+    )
 
 
 def _mlp_size(config: Any) -> int:
@@ -53,9 +106,7 @@ def _mlp_size(config: Any) -> int:
 
 
 def free_memory() -> int | None:
-    """Bytes free on the device that trains; `None` where it cannot be told."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
+    """Bytes of memory that are free on this machine; `None` where it cannot be told."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(1024 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))

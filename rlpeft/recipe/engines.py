@@ -17,6 +17,7 @@ class Engine:
         takes_options: whether it reads `rollout.options`.
         expert_slots: the option that says how many experts may share a batch; `None`: any number.
         needs_factors: whether experts must name the factors of the base model's weights.
+        gpu_share: the option that says its share of a GPU's memory; `None`: there is none.
         is_served: whether `rlpeft serve` runs it itself; the others answer in the place of vLLM.
         bare: import path of (folder of a base model, *, dtype, max_model_len) -> the engine without
             an adapter, for `rlpeft models check`; empty: which cannot try it.
@@ -26,6 +27,7 @@ class Engine:
     takes_options: bool = False
     expert_slots: str | None = None
     needs_factors: bool = False
+    gpu_share: str | None = None
     is_served: bool = False
     bare: str = ""
 
@@ -37,6 +39,7 @@ ENGINES = {
         takes_options=True,
         expert_slots="max_experts",
         needs_factors=True,
+        gpu_share="gpu_memory_utilization",
         is_served=True,
         bare="rlpeft.rollout.vllm.build:bare",
     ),

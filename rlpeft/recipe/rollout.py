@@ -128,6 +128,9 @@ class RolloutConfig(Section):
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every generator in use takes: NumPy's old one has 32 bits."""
 
+USED_SHARE = 0.92
+"""Of the memory of a GPU, or of the share of it that an engine has: vLLM's own default."""
+
 
 class ModelConfig(Section):
     """The base model, which is never changed."""
@@ -147,6 +150,19 @@ class EngineSpec(Section):
     rollout: RolloutConfig = RolloutConfig()
     seed: Seed = 0
     """Decides how the adapter starts."""
+
+    def with_gpu_share(self, share: float) -> EngineSpec:
+        """The same for an engine that has this share of a GPU, unless the recipe says how much.
+
+        Args:
+            share: of the GPU's memory; a part of it is left free, as vLLM leaves it by default.
+        """
+        option, options = ENGINES[self.rollout.engine].gpu_share, self.rollout.options
+        if option is None or option in options or "kv_cache_memory_bytes" in options:
+            return self
+        taken = {option: round(USED_SHARE * share, 3)}
+        rollout = self.rollout.model_copy(update={"options": options | taken})
+        return self.model_copy(update={"rollout": rollout})
 
     @property
     def dtype(self) -> str:

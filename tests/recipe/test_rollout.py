@@ -56,3 +56,16 @@ def test_the_section_itself_is_left_as_it_was():
     rollout = RolloutConfig(engine="vllm")
     rollout.for_experts(3)
     assert rollout.options == {}
+
+
+def test_an_engine_with_a_share_of_a_gpu_takes_no_more_of_its_memory(quick):
+    spec = quick(rollout={"engine": "vllm", "options": {"form": "dense"}}).engine
+    taken = {"form": "dense", "gpu_memory_utilization": 0.46}
+    assert spec.with_gpu_share(0.5).rollout.options == taken
+    assert quick().engine.with_gpu_share(0.5) == quick().engine
+
+
+@pytest.mark.parametrize("option", ["gpu_memory_utilization", "kv_cache_memory_bytes"])
+def test_what_a_recipe_says_of_an_engines_memory_stands(quick, option):
+    spec = quick(rollout={"engine": "vllm", "options": {option: 0.2}}).engine
+    assert spec.with_gpu_share(0.5) == spec

@@ -171,7 +171,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         z_R = None if self.disable_adapters or self.merged else self.multiplier()
         if z_R is None:
             return self.base_layer(x, *args, **kwargs)
-        if self._takes_dense(x) and not (args or kwargs):
+        if self.takes_dense(x) and not (args or kwargs):
             return self._dense_forward(x, z_R)
         return self._factored_forward(x, z_R - 1, *args, **kwargs)
 
@@ -219,7 +219,8 @@ class SvfLinear(nn.Module, BaseTunerLayer):
             bias_M=self.base_layer.bias,
         )
 
-    def _takes_dense(self, x: torch.Tensor) -> bool:
+    def takes_dense(self, x: torch.Tensor) -> bool:
+        """Whether W' is built for x, and not the change of x or y."""
         forms = {self.form[name] for name in self.active_adapters if name in self.form}
         if "factored" in forms or torch.compiler.is_compiling() or not self._replaceable:
             return False

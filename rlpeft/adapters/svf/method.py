@@ -41,8 +41,11 @@ def factor_digests(policy: nn.Module) -> dict[str, str]:
 
 
 def held_bytes(layer: nn.Module) -> int:
-    """W', which a layer keeps beside W in fp32."""
-    return 4 * layer.out_features * layer.in_features if isinstance(layer, SvfLinear) else 0
+    """W', which a layer in dense form keeps beside W; in half precision none does by itself."""
+    if not isinstance(layer, SvfLinear) or not layer.takes_dense(layer.base_layer.weight):
+        return 0
+    weight: torch.Tensor = layer.base_layer.weight
+    return weight.element_size() * weight.numel()
 
 
 def change(state: AdapterState, base: str) -> dict[str, torch.Tensor]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-
 from rlpeft.adapters.policy import attach_adapter
 from rlpeft.models.base import BaseModel
+from rlpeft.models.device import own_device
 from rlpeft.recipe.rollout import EngineSpec
 from rlpeft.rollout.hf.engine import HfEngine
 
 
 def build(spec: EngineSpec, base: BaseModel) -> HfEngine:
-    """The engine, on the CPU or on the only visible GPU."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    """The engine, on this process's own device."""
+    device = own_device()
     policy = attach_adapter(base.model(spec.dtype).to(device), spec.adapter, seed=spec.seed)
     return HfEngine(
         policy.to(device),

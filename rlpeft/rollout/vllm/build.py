@@ -9,6 +9,7 @@ from pathlib import Path
 from rlpeft.adapters.policy import peft_config
 from rlpeft.errors import EngineError
 from rlpeft.models.base import BaseModel
+from rlpeft.models.device import own_device
 from rlpeft.recipe.rollout import EngineSpec
 from rlpeft.rollout.engine import RolloutEngine
 
@@ -17,10 +18,18 @@ def build(spec: EngineSpec, base: BaseModel) -> RolloutEngine:
     """The engine, in processes of its own.
 
     Raises:
-        EngineError: vLLM cannot be imported, or see `VllmEngine`.
+        EngineError: vLLM cannot be imported, it is for GPUs and this process may use none, or see
+            `VllmEngine`.
     """
     with needs_vllm("rollout.engine = 'vllm'"):
+        from vllm.platforms import current_platform
+
         from rlpeft.rollout.vllm.engine import VllmEngine
+    if not current_platform.is_cpu() and own_device() == "cpu":
+        raise EngineError(
+            "the installed vLLM is for GPUs, and none is reserved for this engine. Set "
+            "resources.engine_gpus = 1, or use rollout.engine = 'hf'."
+        )
     return VllmEngine(
         base.path,
         peft_config(spec.adapter, base.skeleton).to_dict(),

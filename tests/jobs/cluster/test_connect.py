@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from jobs.cluster.addresses import head_of
-from jobs.cluster.connect import bundles_of, connected, reserved
+from jobs.cluster.connect import bundles_of, connected, fetch, place, reserved
 from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.recipe.run import ResourceConfig
 
@@ -32,6 +32,31 @@ def test_resources_that_are_not_there_are_named_beside_those_that_are(cluster):
         reserved([{"CPU": 1, "GPU": 8}, {"CPU": 64}], timeout_s=0.5),
     ):
         pass
+
+
+@pytest.mark.ray
+def test_gpus_that_a_machine_alone_has_not_are_not_waited_for(cluster):
+    message = r"after 0 s it has none \(CPU: 1 asked, .*; GPU: 1 asked, 0 there, 0 free\)"
+    with (
+        pytest.raises(ClusterError, match=message),
+        reserved([{"CPU": 1, "GPU": 1}], timeout_s=600),
+    ):
+        pass
+
+
+class Seer:
+    """Says which GPUs its process may use."""
+
+    def visible(self):
+        import os
+
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.ray
+def test_an_actor_without_gpus_sees_none_whatever_its_node_has(cluster):
+    with reserved([{"CPU": 1}], timeout_s=30) as group:
+        assert fetch(place(Seer, group, 0).remote().visible.remote()) == ""
 
 
 @pytest.mark.ray
