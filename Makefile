@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 MARKERS = 's/^    "\([a-z]*\): \(.*\)",/\1\t\2/p'
 
-.PHONY: help venv quickstart test test-fast faults lint format bench clean
+.PHONY: help venv quickstart test test-fast faults gpu-check lint format bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,13 @@ test-fast: venv ## Run what needs neither vLLM nor Ray and takes no ten seconds
 
 faults: venv ## Try every kill, crash point, mutation and attack (an hour)
 	$(BIN)/python -m pytest tests/faults
+
+# In the active environment, which must have torch and vLLM for CUDA: the pinned one is for CPUs.
+gpu-check: export HF_HUB_OFFLINE = 0
+gpu-check: ## Check what needs a GPU, in the active environment (8 minutes; PYTHON=... for another)
+	$(PYTHON) -c "import torch; assert torch.cuda.is_available(), 'torch sees no GPU'"
+	$(PYTHON) -m pytest -m gpu -rsP tests/gpu tests/adapters/test_policy_cuda.py
+	rlpeft bench sync
 
 # Beside the environment, not in it: PEFT imports them wherever it finds them, and they warn
 # on standard error about every accelerator that is not here.

@@ -27,6 +27,17 @@ def pytest_collection_modifyitems(items):
     files = {item.path for item in items}
     dear = {path: (not _marked(path, "ray"), not _marked(path, "vllm")) for path in files}
     items.sort(key=lambda item: dear[item.path])
+    _skip_without_gpu([item for item in items if item.get_closest_marker("gpu")])
+
+
+def _skip_without_gpu(items):
+    if not items:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,7 @@ import torch
 from jobs.bench.rows import BenchRow, interleave, medians
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.policy import adapter_state, attach_adapter
+from rlpeft.models.device import own_device
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import load_base_model
 from rlpeft.models.tokenizer import load_tokenizer
@@ -117,6 +118,8 @@ def _engine(path: Path, config: Mapping[str, Any] | None, **options: Any) -> Any
     from rlpeft.rollout.vllm.engine import VllmEngine
 
     threads = torch.get_num_threads()
+    if own_device() == "cuda":
+        options["gpu_memory_utilization"] = 0.4  # two live at once
     return closing(VllmEngine(path, config, max_model_len=256, num_threads=threads, **options))
 
 

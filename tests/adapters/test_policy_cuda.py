@@ -1,7 +1,6 @@
 """The policy on a CUDA device, where there is one."""
 
 import pytest
-import torch
 
 from rlpeft.adapters.policy import attach_adapter, sequence_logprobs
 from rlpeft.models.folder import resolve_model
@@ -13,8 +12,6 @@ SEQUENCES = [[5, 6, 7, 8], [9, 10, 11]]
 
 @pytest.mark.gpu
 def test_a_policy_scores_on_a_cuda_device_as_it_does_on_the_cpu():
-    if not torch.cuda.is_available():
-        pytest.skip("there is no CUDA device")
     base = load_base_model(resolve_model("tiny"), "float32")
     policy = attach_adapter(base, SvfAdapter(), seed=0)
     here = sequence_logprobs(policy, SEQUENCES)

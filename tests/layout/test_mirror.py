@@ -6,8 +6,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
-OF_ALL = ("layout", "faults")
-"""Folders of tests of the whole repository: its rules, and its end by kills and attacks."""
+OF_ALL = ("layout", "faults", "gpu")
+"""Folders of tests of the whole repository: its rules, its end by kills and attacks, and a GPU."""
 
 
 def subjects(path: Path, root: Path) -> list[Path]:
