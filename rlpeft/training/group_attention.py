@@ -33,6 +33,10 @@ UNDERSTOOD = frozenset({"dropout", "scaling", "sliding_window", "position_ids", 
 """What an attention layer may ask of its function, besides caps and sinks."""
 
 
+SMALLEST_HEAD = 16
+"""Size of a head from which on FlexAttention has a kernel."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerGroups:
     """Groups as every layer of a model sees them.
@@ -122,9 +126,9 @@ def group_attention(
     if groups is None:
         return _attend(module, query, key, value, attention_mask, s_aux, options), None
     window, at = groups.serve(module, options), groups.groups
-    # Dropout has no place in it; caps and sinks are told by the formula below.
+    # Dropout has no place in blocks; caps and sinks are told by the formula below.
     is_plain = s_aux is None and options.get("softcap") is None and not options.get("dropout")
-    if query.device.type == "cuda" and is_plain:
+    if query.device.type == "cuda" and is_plain and query.shape[-1] >= SMALLEST_HEAD:
         scale = options.get("scaling")
         return attend_blocks(query, key, value, groups.blocks_of(window), scale), None
     masks = groups.masks_of(window)
