@@ -34,27 +34,28 @@ class RewardConfig(Section):
     """Seconds that importing its module may take, with the models that it loads."""
 
 
-def reward_names(rewards: Sequence[RewardConfig]) -> list[str]:
-    """The rewards as metrics name them.
+def names_in_metrics(rewards: Sequence[str]) -> list[str]:
+    """The rewards of these names, as metrics call them.
 
-    >>> reward_names([RewardConfig(name="mine:tidy"), RewardConfig(name="other:tidy")])
+    >>> names_in_metrics(["mine:tidy", "other:tidy"])
     ['tidy', 'tidy#2']
     """
     names: list[str] = []
     for reward in rewards:
-        name = reward.name.replace(":", ".").rpartition(".")[2]
+        name = reward.replace(":", ".").rpartition(".")[2]
         count = sum(known.split("#")[0] == name for known in names)
         names.append(name if count == 0 else f"{name}#{count + 1}")
     return names
 
 
-def require_selectable(select: str | None, rewards: Sequence[RewardConfig]) -> None:
-    """Refuse to choose experts by a metric that no reward gives.
+def require_selectable(select: str | None, rewards: Sequence[str]) -> None:
+    """Refuse to choose experts by a metric that none of the rewards of these names gives.
 
     Raises:
         ValueError: it names those that there are.
     """
-    known = [SELECT_ACCURACY, SELECT_SCORE, *(SELECT_REWARD + n for n in reward_names(rewards))]
+    names = names_in_metrics(rewards)
+    known = [SELECT_ACCURACY, SELECT_SCORE, *(SELECT_REWARD + name for name in names)]
     if select is not None and select not in known:
         raise ValueError(
             f"train.select must be one of {', '.join(known)}, which the rewards give, got "

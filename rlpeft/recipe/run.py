@@ -235,7 +235,7 @@ class Recipe(Section):
                 "0. Raise it; without actors, rewards see the GPUs of the driver."
             )
         require_reward(self.reward, self.task)
-        require_selectable(self.train.select, self.rewards)
+        require_selectable(self.train.select, [reward.name for reward in self.rewards])
         if not any(reward.weight for reward in self.rewards):
             raise ValueError(
                 "one reward at least must have a weight other than 0, all have 0: every completion "
