@@ -21,6 +21,7 @@ from jobs.cli.env import env
 from jobs.cli.evaluate import evaluate
 from jobs.cli.export import export
 from jobs.cli.generate import generate
+from jobs.cli.new import new
 from jobs.cli.push import push
 from jobs.cli.recipe import recipe
 from jobs.cli.report import report
@@ -77,6 +78,7 @@ def options(
     """Reinforcement-learning fine-tuning of language models with tiny, mixable adapters."""
 
 
+app.command()(new)
 app.command()(train)
 app.command()(sft)
 for job_command in (ray_jobs.submit, ray_jobs.status, ray_jobs.logs, ray_jobs.stop):

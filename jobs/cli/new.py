@@ -1,0 +1,74 @@
+"""`rlpeft new`: a folder to start from."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import chdir
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.options import AsJson
+from rlpeft.typed import program
+
+
+class TaskKind(StrEnum):
+    """Kinds of tasks there is a start for."""
+
+    OWN = "own"
+    MATH = "math"
+    CHOICE = "choice"
+    CODE = "code"
+    LABEL = "label"
+
+
+def new(
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="The folder to write.")],
+    kind: Annotated[
+        TaskKind,
+        typer.Option(
+            help="What answers are: judged by a function of your own, a number or formula, the "
+            "letter of a choice, a program, or one of a few labels."
+        ),
+    ] = TaskKind.OWN,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="ID", help="Base model: a folder, a Hub id, or `tiny`, which we ship."
+        ),
+    ] = "tiny",
+    as_json: AsJson = False,
+) -> None:
+    """Write a folder to start from: a recipe, rows and, for your own kind, a reward.
+
+    Everything in it works as it is: look it over by `rlpeft doctor`, train it, then put your rows
+    in the place of ours. Each line of the recipe says what it does, and nothing that is there is
+    overwritten.
+
+    rlpeft new halves, and then what it says.
+    """
+    from jobs.recipes.start import write_start
+
+    files = write_start(name, kind=kind.value, model=model)
+    with chdir(name):
+        commands = [f"{program()} {rest}" for rest in NEXT]
+    commands = [f"cd {shlex.quote(str(name))}", *commands]
+    if as_json:
+        typer.echo(json.dumps({"folder": str(name), "files": files, "next": commands}))
+        return
+    typer.echo(f"{name}: {', '.join(files)}")
+    if model == "tiny" and kind is not TaskKind.OWN:
+        typer.echo(
+            "The tiny model cannot solve these rows: with it you see that all fits together. Name "
+            "one that half knows the answers by --model, or as model.name in recipe.toml."
+        )
+    typer.echo("next:")
+    for command in commands:
+        typer.echo(f"  {command}")
+
+
+NEXT = ("doctor recipe.toml", "train recipe.toml --local")
+"""What to do in the new folder."""
