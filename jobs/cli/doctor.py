@@ -11,7 +11,8 @@ import typer
 from rich.console import Console, RenderableType
 
 from jobs.cli.examined import examined
-from jobs.cli.options import Overrides, RecipeName
+from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
+from jobs.cli.options import Overrides
 
 if TYPE_CHECKING:
     from rlpeft.doctor.row import Check
@@ -20,7 +21,10 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(
-    recipe: RecipeName,
+    recipe: RecipeOrNone = None,
+    model: ModelFlag = None,
+    data: DataFlag = None,
+    reward: RewardFlag = None,
     overrides: Overrides = None,
     prompts: Annotated[
         int,
@@ -33,13 +37,14 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Look for what would stop a run or spoil it, before any long work; exit 1 if it is there."""
+    found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
+    if recipe is None:
+        say_assumed(found)
     from jobs.cli.readings import print_readings
     from jobs.cluster.ending import quiet_libraries
-    from jobs.recipes import read_recipe
     from rlpeft.doctor.examine import examine
     from rlpeft.doctor.reading import Look, as_tree
 
-    found = read_recipe(recipe, overrides or ())
     quiet_libraries()
     checks, look = [], Look(prompts) if prompts else None
     with Console(stderr=True).status("examining the recipe") as status:

@@ -8,13 +8,17 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Overrides, Push, RecipeName, folder_to_write
+from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
+from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.ending import quiet_libraries
 
 
 def sft(
-    recipe: RecipeName,
+    recipe: RecipeOrNone = None,
+    model: ModelFlag = None,
+    data: DataFlag = None,
+    reward: RewardFlag = None,
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
@@ -36,10 +40,9 @@ def sft(
     Batch, steps and optimizer are train.prompts_per_step, train.steps and the learner section.
     """
     from jobs.cluster.travel import run_folder
-    from jobs.recipes import read_recipe
     from rlpeft.models.folder import resolve_model
 
-    found = read_recipe(recipe, overrides or ())
+    found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     check_push_option(push)
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
     from jobs.cli.console import print_closing, run_shown
@@ -47,6 +50,8 @@ def sft(
     from rlpeft.report.page import write_report
 
     folder = run_folder(out, f"{found.name}-sft")
+    if recipe is None:
+        say_assumed(found, folder)
     quiet_libraries()
     with run_shown(folder, found.train.steps) as display:
         summary = run(found, folder, on_step=display.step)

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.options import Overrides, Push, RecipeName, folder_to_write
+from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
+from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
@@ -17,7 +18,10 @@ from rlpeft.errors import ConfigError
 
 
 def train(
-    recipe: RecipeName,
+    recipe: RecipeOrNone = None,
+    model: ModelFlag = None,
+    data: DataFlag = None,
+    reward: RewardFlag = None,
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
@@ -34,12 +38,15 @@ def train(
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Train an expert by reinforcement learning, then test it against its base model."""
+    """Train an expert by reinforcement learning, then test it against its base model.
+
+    Without a recipe: rlpeft train --model tiny --data rows.jsonl --reward math. What is left open
+    is said; rlpeft new writes a recipe to start from.
+    """
     from jobs.cluster.travel import run_folder
-    from jobs.recipes import read_recipe
     from rlpeft.models.folder import resolve_model
 
-    found = read_recipe(recipe, overrides or ())
+    found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     if local and address is not None:
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
     check_push_option(push)
@@ -47,6 +54,8 @@ def train(
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
     if not local:
         go_on_attended()
+    if recipe is None:
+        say_assumed(found, folder)
     from jobs.cli.console import print_closing, run_shown
     from jobs.train import run
     from rlpeft.report.page import write_report

@@ -282,6 +282,11 @@ def read_tree(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
             tree = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"recipe {str(path)!r} must be TOML: {reason(error)}.") from error
+    return with_overrides(tree, overrides)
+
+
+def with_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The tree, in which each `section.key=value` has its value (in TOML syntax)."""
     for override in overrides:
         _apply_override(tree, override)
     return tree
