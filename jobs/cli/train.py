@@ -16,6 +16,11 @@ from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
 from rlpeft.errors import ConfigError
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: one here."),
+]
+
 
 def train(
     recipe: RecipeOrNone = None,
@@ -30,10 +35,7 @@ def train(
             help="Run folder; an unfinished run in it continues. Default: runs/NAME.",
         ),
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: one here."),
-    ] = None,
+    address: Cluster = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
