@@ -123,7 +123,8 @@ def pinned(recipe: Recipe, base: BaseModel, stored: Path) -> Recipe:
     if known is not None:
         former = named(recipe.adapter.type).former
         kept = {k: known.get("adapter", {}).get(k, v) for k, v in former.items()}
-        unsaid = {k: v for k, v in kept.items() if k not in recipe.adapter.model_fields_set}
+        fields = type(recipe.adapter).model_fields
+        unsaid = {k: v for k, v in kept.items() if getattr(recipe.adapter, k) == fields[k].default}
         recipe = recipe.model_copy(update={"adapter": recipe.adapter.model_copy(update=unsaid)})
     template = str(base.tokenizer.chat_template)
     if recipe.chat.date is not None or "strftime_now" not in template:

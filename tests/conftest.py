@@ -15,6 +15,9 @@ settings.load_profile("steady")
 
 # No test needs the Hub; asking for it where there is no network costs half a minute of retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Ray reads these when it is imported. Given a token it need not write one into the home folder.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
 
 
 @cache

@@ -35,9 +35,14 @@ def test_a_run_keeps_the_factors_it_began_with(quick, tiny, stored, decompositio
     assert found.adapter.decomposition == decomposition
 
 
-def test_what_a_recipe_says_is_not_changed_but_compared(quick, tiny, stored):
-    said = quick(adapter={"type": "svf", "decomposition": "gram"})
-    assert pinned(said, tiny, stored()).adapter.decomposition == "gram"
+def test_a_recipe_that_is_printed_goes_on_with_an_old_run_as_it_does_by_name(quick, tiny, stored):
+    printed = quick(adapter={"type": "svf", "decomposition": "gram"})
+    assert pinned(printed, tiny, stored()).adapter.decomposition == "svd"
+
+
+def test_another_decomposition_than_the_runs_is_not_changed_but_compared(quick, tiny, stored):
+    said = quick(adapter={"type": "svf", "decomposition": "svd"})
+    assert pinned(said, tiny, stored(decomposition="gram")).adapter.decomposition == "svd"
 
 
 def test_fingerprints_name_a_decomposition_that_runs_from_before_did_not_have(quick, tiny):

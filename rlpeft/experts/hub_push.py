@@ -9,7 +9,6 @@ export.json                the proof: how far what was written is from the exper
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +29,7 @@ from rlpeft.experts.hub import (
     is_hub_id,
 )
 from rlpeft.experts.hub_errors import hub_errors
+from rlpeft.files import write_json, write_text
 from rlpeft.models.folder import FETCHABLE, PACKAGED
 
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,49}")
@@ -136,7 +136,7 @@ def _write(
     source = replace(source, expert=replace(source.expert, card=card), base_id=named)
     receipt = write_and_compare(source, place, "peft", repository)
     receipt = replace(receipt, source=fetched_from(folder))
-    (place / RECEIPT_FILE).write_text(json.dumps(asdict(receipt), indent=2))
+    write_json(place / RECEIPT_FILE, asdict(receipt))
     notes, licence = [receipt.note] if receipt.note else [], None
     try:
         licence = base_licence(named, source.base_path)
@@ -144,7 +144,7 @@ def _write(
         notes.append(str(error))
     beside = Beside(repository, licence, _curve(folder))
     text = model_card(card, named, source.attention, beside)
-    (place / README_FILE).write_text(text, encoding="utf-8")
+    write_text(place / README_FILE, text)
     if paths := sorted(set(_paths(card.model_dump(mode="json")))):
         notes.append(f"its {CARD_FILE} names {', '.join(map(repr, paths))} of this machine")
     return notes

@@ -73,7 +73,7 @@ class SvfAdapter(AdapterSection):
     decomposition: Decomposition = "gram"
     """How singular vectors are computed. `gram`: by the eigenvectors of the Gram matrix in float64,
     on the weight's device. `svd`: in float32, a thousand times less exact: of runs and experts that
-    do not name it, and for new ones to be mixed with those."""
+    do not name it, and for new ones to be mixed with those. A run that goes on keeps its own."""
 
 
 class LoraFamilyAdapter(AdapterSection):

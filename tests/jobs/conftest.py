@@ -9,9 +9,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-# Ray reads these when it is imported. Given a token it need not write one into the home folder.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
 # Threads that spin for a core another process holds cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
