@@ -6,6 +6,7 @@ many, from the same recipe and with the same result.
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ def pinned(recipe: Recipe, base: BaseModel, stored: Path) -> Recipe:
     """
     from rlpeft.adapters.methods import named
 
-    known = read_json(stored) if stored.is_file() else None
+    # Not `Path.is_file`, which raises of a path that is too long: the folder is refused later.
+    known = read_json(stored) if os.path.isfile(stored) else None
     if known is not None:
         former = named(recipe.adapter.type).former
         kept = {k: known.get("adapter", {}).get(k, v) for k, v in former.items()}

@@ -11,9 +11,9 @@ import pytest
 
 WALK = Path(__file__).parent / "walk.py"
 
-FILES, CLIMBS = 17, 9
+FILES, CLIMBS = 18, 9
 """At most; see `walk.py` for what they count, in one process. Before there were rooms: 18 and 16.
-Each file of the 17 takes a section of the recipe through its door, or calls one that does; each
+Each file of the 18 takes a section of the recipe through its door, or calls one that does; each
 climb is back to a caller, whose next part needs what the last one made."""
 
 
