@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from hypothesis import settings
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
+# As in an active environment: what commands say of themselves depends on it.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 # No test needs the Hub; asking for it where there is no network costs half a minute of retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Ray reads these when it is imported. Given a token it need not write one into the home folder.
