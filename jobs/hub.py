@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
-from rlpeft.files import read_json
+from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
 
 
@@ -29,7 +29,7 @@ def pinned_experts(recipe: AdaptRecipe, stored: Path) -> AdaptRecipe:
         stored: where the recipe lies of a search that is continued: an id without a revision means
             the commit that the search began with. No file at a search's start.
     """
-    known = read_json(stored).get("experts", ()) if stored.is_file() else ()
+    known = (read_json_if_there(stored) or {}).get("experts", ())
     began = {str(name).partition("@")[0]: str(name) for name in known if on_hub(str(name))}
     return recipe.model_copy(
         update={"experts": tuple(_pinned(name, began) for name in recipe.experts)}

@@ -6,7 +6,6 @@ many, from the same recipe and with the same result.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import DataError, ModelError
 from rlpeft.experts.files import ExpertCard
-from rlpeft.files import read_json
+from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import own_device
 from rlpeft.models.load import require_embedded
@@ -120,8 +119,7 @@ def pinned(recipe: Recipe, base: BaseModel, stored: Path) -> Recipe:
     """
     from rlpeft.adapters.methods import named
 
-    # Not `Path.is_file`, which raises of a path that is too long: the folder is refused later.
-    known = read_json(stored) if os.path.isfile(stored) else None
+    known = read_json_if_there(stored)
     if known is not None:
         former = named(recipe.adapter.type).former
         kept = {k: known.get("adapter", {}).get(k, v) for k, v in former.items()}

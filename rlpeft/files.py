@@ -239,6 +239,12 @@ def read_json(
     return value
 
 
+def read_json_if_there(path: Path) -> dict[str, Any] | None:
+    """See `read_json`; `None` where there is no such file."""
+    # Not `Path.is_file`, which raises of a path that is too long: no file can be there.
+    return read_json(path) if os.path.isfile(path) else None
+
+
 def reason(error: BaseException) -> str:
     """A parser's complaint in a few words."""
     return "too many levels" if isinstance(error, RecursionError) else str(error).rstrip(".")

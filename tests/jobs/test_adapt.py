@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from jobs.adapt import read_inputs, run
 from jobs.cli import app
-from rlpeft.errors import CheckpointError, DataError, ExpertError
+from rlpeft.errors import CheckpointError, DataError, ExpertError, FileError
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.mixture import ExpertSet
 from rlpeft.models.digest import model_digest
@@ -116,6 +116,11 @@ def test_experts_of_another_base_are_refused(adapt_recipe, tiny_experts, tmp_pat
             adapt_recipe(experts=[str(tiny_experts / "up"), str(tmp_path / "stray")]),
             tmp_path / "out",
         )
+
+
+def test_a_folder_whose_path_is_too_long_is_one_line(adapt_recipe, tmp_path):
+    with pytest.raises(FileError, match="shorter path"):
+        run(adapt_recipe(), tmp_path / "/".join(["x" * 200] * 30))
 
 
 def test_the_command_prints_the_table_and_takes_the_light_budget(tiny_experts, tmp_path):
