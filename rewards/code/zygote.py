@@ -100,6 +100,14 @@ class _Child:
         self.status = os.waitstatus_to_exitcode(status)
         self.used_s = usage.ru_utime + usage.ru_stime
 
+    def has_spent(self, cpu_s: float, others_s: float = 0.0) -> bool:
+        """Whether it, with what `others_s` used for it, used up its processor time.
+
+        A tenth of slack: the kernel's clock of the limit and its account of use differ a little,
+        and on a virtual machine whose processors are taken away by more, so its signal counts too.
+        """
+        return self.used_s + others_s >= 0.9 * cpu_s or self.status == -signal.SIGXCPU
+
 
 def _run_script(job: dict[str, Any], folder: str) -> dict[str, Any]:
     """Fork a program that reads its input and prints; return what it printed."""
@@ -119,7 +127,7 @@ def _run_script(job: dict[str, Any], folder: str) -> dict[str, Any]:
     starved = stopped == "time" and _is_starved(job["wall_s"], program)
     program.kill()
     os.close(result_in)
-    spent = program.used_s >= 0.9 * limits.cpu_s
+    spent = program.has_spent(limits.cpu_s)
     if not raw:
         return _not_begun(stopped)
     text = raw[len(_TAKEN) :].decode(errors="replace")
@@ -162,10 +170,8 @@ def _run_job(job: dict[str, Any], folder: str) -> dict[str, Any]:
     os.close(result_in)
     if not raw:
         return _not_begun(stopped)
-    # A tenth of slack: the kernel's clock of the limit and its account of use differ a little.
     # At the deadline, what both have used counts: they may call each other for ever.
-    used_s = program.used_s + (judge.used_s if stopped == "time" else 0.0)
-    spent = used_s >= 0.9 * limits.cpu_s
+    spent = program.has_spent(limits.cpu_s, judge.used_s if stopped == "time" else 0.0)
     return _outcome(raw.strip(), stopped, starved, spent) | {"last": False}
 
 

@@ -1,5 +1,7 @@
 import itertools
 import sys
+import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -7,6 +9,23 @@ from rewards.dialects import Rollouts
 from rewards.scorer import RewardSpec, Scorer
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def ends():
+    """A block that must not explode: it fails after a minute of processor time.
+
+    What it guards takes a second or two on a busy machine, and hours where a search explodes. How
+    long it takes is measured by `rlpeft bench rewards`, never by a test.
+    """
+
+    @contextmanager
+    def guard():
+        start = time.process_time()
+        yield
+        assert time.process_time() - start < 60.0
+
+    return guard
 
 
 @pytest.fixture

