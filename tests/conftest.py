@@ -398,3 +398,22 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.delenv("HF_TOKEN", raising=False)
         set_offline(False)
         yield fake
+
+
+class Characters:
+    """A tokenizer of one character a token."""
+
+    bos_token_id = None
+    chat_template = None
+
+    def __call__(self, text, add_special_tokens=False):
+        return {"input_ids": [ord(c) for c in text]}
+
+    def __len__(self):
+        return 0x110000
+
+
+@pytest.fixture(scope="session")
+def characters():
+    """A tokenizer of one character a token."""
+    return Characters()

@@ -8,20 +8,7 @@ from rlpeft.tokens.requests import Prompter
 from rlpeft.types import FinishReason, Problem, Sampling
 
 
-class Characters:
-    """A tokenizer of one character a token."""
-
-    bos_token_id = None
-    chat_template = None
-
-    def __call__(self, text, add_special_tokens=False):
-        return {"input_ids": [ord(c) for c in text]}
-
-    def __len__(self):
-        return 0x110000
-
-
-def test_verdicts_are_counted_apart():
+def test_verdicts_are_counted_apart(characters):
     problems = [Problem(str(n), "p", answer=a) for n, a in enumerate(["7", "7", "7", ""])]
     texts = iter(["7", "8", "7", "7"])
     ends = iter([FinishReason.STOP, FinishReason.STOP, FinishReason.LENGTH, FinishReason.STOP])
@@ -30,7 +17,7 @@ def test_verdicts_are_counted_apart():
         problems,
         LocalFleet(engine),
         Scorer([RewardSpec("math")]),
-        prompter=Prompter(Characters(), max_tokens=9),
+        prompter=Prompter(characters, max_tokens=9),
         sampling=Sampling(4, temperature=0.0),
     )
     assert [len(scored.verdicts) for scored in groups] == [1, 1, 1, 1]
@@ -39,7 +26,7 @@ def test_verdicts_are_counted_apart():
     assert sum(accuracy.verdicts.values()) == 4
 
 
-def test_a_confusion_matrix_counts_gold_by_what_was_said():
+def test_a_confusion_matrix_counts_gold_by_what_was_said(characters):
     """Two golds each; one answer is wrong, one names no label, case is folded."""
     said = iter(["\\boxed{Swap}", "\\boxed{sort}", "\\boxed{sort}", "who knows"])
 
@@ -55,7 +42,7 @@ def test_a_confusion_matrix_counts_gold_by_what_was_said():
         problems,
         LocalFleet(FakeEngine(script)),
         scorer,
-        prompter=Prompter(Characters(), max_tokens=9),
+        prompter=Prompter(characters, max_tokens=9),
         sampling=Sampling(max_tokens=4),
         labels=labels,
     )
