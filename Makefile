@@ -12,6 +12,8 @@ TORCH_CPU_INDEX = https://download.pytorch.org/whl/cpu
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# Tests and engines start some hundred processes; without this, each would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 MARKERS = 's/^    "\([a-z]*\): \(.*\)",/\1\t\2/p'
 
@@ -42,12 +44,11 @@ quickstart: venv ## Train an expert on the built-in tiny model, in a minute
 	@echo "To type rlpeft alone, in this shell and every new one: source $(VENV)/bin/activate"
 
 test: venv $(QUANTISED) ## Run the tests
-	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults
-	$(BIN)/python -m pytest $(WORKERS) tests/faults -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not campaign"
 	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_layer_quantised.py \
 	  tests/adapters/lowrank/test_lowrank_quantised.py
 
-test-fast: venv ## Run what needs neither vLLM nor Ray and takes no ten seconds
+test-fast: venv ## Run what needs neither vLLM nor Ray and takes no five seconds
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m "not (vllm or ray or slow)"
 
 faults: venv ## Try every kill, crash point, mutation and attack (an hour)

@@ -23,6 +23,10 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
 
 
+DEAR = ("ray", "vllm", "slow", "campaign")
+"""Marks of what takes long, the longest first."""
+
+
 @cache
 def _marked(path: Path, mark: str) -> bool:
     return f"mark.{mark}" in path.read_text(encoding="utf-8")
@@ -31,7 +35,7 @@ def _marked(path: Path, mark: str) -> bool:
 def pytest_collection_modifyitems(items):
     """The dearest first: of two workers none is left alone with them in the end."""
     files = {item.path for item in items}
-    dear = {path: (not _marked(path, "ray"), not _marked(path, "vllm")) for path in files}
+    dear = {path: [not _marked(path, mark) for mark in DEAR] for path in files}
     items.sort(key=lambda item: dear[item.path])
     _skip_without_gpu([item for item in items if item.get_closest_marker("gpu")])
 
@@ -48,17 +52,20 @@ def _skip_without_gpu(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Deal files out whole, for they share engines; those that start Ray to one worker.
+    """Deal files out whole, for they share engines, except where they say that they share nothing.
 
-    They share its cluster, and look for its processes on the whole machine. (Marks `xdist_group`
-    would say this, but pytest 9.2 does not keep the names that pytest-xdist 3.8 gives to items.)
+    Those that start Ray all go to one worker: they share its cluster, and look for its processes on
+    the whole machine. (Marks `xdist_group` would say this, but pytest 9.2 does not keep the names
+    that pytest-xdist 3.8 gives to items.)
     """
     from xdist.scheduler import LoadFileScheduling
 
     class OneRay(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
-            return "ray" if _marked(config.rootpath / file, "ray") else file
+            if _marked(config.rootpath / file, "ray"):
+                return "ray"
+            return nodeid if _marked(config.rootpath / file, "apart") else file
 
     return OneRay(config, log)
 

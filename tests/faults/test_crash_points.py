@@ -129,7 +129,7 @@ def test_cached_factors_are_whole_or_absent(tmp_path, each_death):
 
 @pytest.mark.parametrize(
     "stride",
-    [pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]), pytest.param(23)],
+    [pytest.param(1, marks=[pytest.mark.campaign, pytest.mark.timeout(3600)]), pytest.param(23)],
     ids=["all", "some"],
 )
 def test_a_run_that_dies_at_any_change_of_a_file_ends_as_one_that_did_not(

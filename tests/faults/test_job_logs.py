@@ -65,7 +65,7 @@ def waited(condition, timeout_s=300):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.ray
 @pytest.mark.parametrize(
     "victim", ["raylet", "gcs_server", "ray::DashboardAg", "ray::RuntimeEnvAg"]

@@ -288,7 +288,7 @@ def survive(cases, *surroundings):
             campaign.drive.process.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.ray
 @pytest.mark.timeout(10 * PATIENCE_S)
 @pytest.mark.parametrize("cases", CHAINS, ids=lambda cases: f"{cases[0].number}-{cases[-1].number}")

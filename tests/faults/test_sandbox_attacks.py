@@ -3,7 +3,7 @@
 `sandbox/wrong.txt` and `sandbox/unpaid.txt` hold a name, a program and what tests it (squares,
 where nothing is said); those in the second file may be left unscored. `sandbox/escapes.txt` holds
 actions that every ordinary interpreter of a user can do, or of root. Every third runs in each
-change, all of them under the marker `slow`.
+change, all of them under the marker `campaign`.
 """
 
 from pathlib import Path
@@ -36,9 +36,9 @@ def read(name):
 
 
 def third(names):
-    """Mark all but every third name as slow."""
+    """Leave all but every third name to the campaign."""
     return [
-        name if place % 3 == 0 else pytest.param(name, marks=pytest.mark.slow)
+        name if place % 3 == 0 else pytest.param(name, marks=pytest.mark.campaign)
         for place, name in enumerate(names)
     ]
 

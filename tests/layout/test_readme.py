@@ -24,7 +24,11 @@ BIN = Path(sys.executable).parent
 ROOMS = ("jobs", "rewards", "rlpeft", "tests")
 MAIN = ROOT / "README.md"
 BESIDE = sorted(path for room in ROOMS for path in (ROOT / room).rglob("README.md"))
+AFTER = ROOT / "jobs/README.md"
+"""Its commands take what those of the main page leave."""
 PAGES = [MAIN, ROOT / "CHANGELOG.md", *BESIDE]
+
+pytestmark = pytest.mark.apart
 
 A_PATH = re.compile(r"^[A-Z]+$")
 """What the reader puts something of his own for, such as RECIPE."""
@@ -70,27 +74,26 @@ def run_all(page: Path, folder: Path) -> dict[str, str]:
     return {line: run(shlex.split(line, comments=True), folder) for line in lines}
 
 
-@pytest.fixture(scope="module")
-def worked(tmp_path_factory):
-    """A folder in which the main page was followed, and what its commands printed."""
-    folder = tmp_path_factory.mktemp("worked")
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the files that the main page shows."""
     [row] = map(json.loads, blocks(MAIN, "json"))
     numbers = [f"{n}" for n in range(1111, 9999) if "0" not in str(n)]
     rows = [{"question": f"{n}@", "answer": n[2:] + n[:2]} for n in numbers]
     assert row in rows
     lines = [json.dumps(row) + "\n" for row in rows[::13]]
-    (folder / "rows.jsonl").write_text("".join(lines[:300]))
-    (folder / "test.jsonl").write_text("".join(lines[300:340]))
+    (tmp_path / "rows.jsonl").write_text("".join(lines[:300]))
+    (tmp_path / "test.jsonl").write_text("".join(lines[300:340]))
     for block in [*blocks(MAIN, "python"), *blocks(MAIN, "toml")]:
         name = re.match(r"# ([\w.]+\.(?:py|toml))\b", block)
-        (folder / name[1]).write_text(block)
-    return folder, run_all(MAIN, folder)
+        (tmp_path / name[1]).write_text(block)
+    return tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # the fixture works through the main page, on however busy a machine
-def test_the_commands_of_the_main_page_run_in_order(worked):
-    folder, printed = worked
+@pytest.mark.timeout(1800)  # on however busy a machine
+def test_the_commands_of_the_main_page_and_of_the_next_run_in_order(folder):
+    printed = run_all(MAIN, folder)
     trained = {line: text for line, text in printed.items() if line.startswith("rlpeft train")}
     assert {line.split()[2] for line in trained} == {"quickstart", "mine.toml"}
     for text in trained.values():
@@ -103,12 +106,14 @@ def test_the_commands_of_the_main_page_run_in_order(worked):
     assert check.startswith("halves")
     [own] = [text for line, text in printed.items() if "task.path=test.jsonl" in line]
     assert "of 40" in own
+    run_all(AFTER, folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in BESIDE if blocks(page, "bash")], ids=named)
-def test_the_commands_of_a_page_run_where_the_main_page_was_followed(worked, page):
-    folder, _ = worked
+@pytest.mark.parametrize(
+    "page", [page for page in BESIDE if page != AFTER and blocks(page, "bash")], ids=named
+)
+def test_the_commands_of_a_page_run_where_the_files_of_the_main_page_are(folder, page):
     run_all(page, folder)
 
 
