@@ -39,7 +39,7 @@ def test_a_descendant_ends_with_a_process_that_is_killed(kind, after_s):
     parent.send_signal(signal.SIGKILL)  # before any look could see the newborn
     parent.wait()
     try:
-        _, alive = psutil.wait_procs([descendant], timeout=60)
+        _, alive = psutil.wait_procs([descendant], timeout=250)
         assert not alive
     finally:
         parent.stdout.close()

@@ -433,7 +433,7 @@ def test_the_processes_of_a_parent_that_was_killed_end(tmp_path):
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in group))
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

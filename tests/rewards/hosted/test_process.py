@@ -29,7 +29,7 @@ def process(module):
     """A maker of processes with one reward; they end with the test."""
     made = []
 
-    def make(source, *, timeout_s=20.0, warmup_timeout_s=20.0):
+    def make(source, *, timeout_s=120.0, warmup_timeout_s=120.0):
         spec = {"name": f"{module(source)}:r", "options": {}, "correct_at": None}
         kept = RewardProcess([spec], timeouts_s=[timeout_s], warmup_timeout_s=warmup_timeout_s)
         made.append(kept)
@@ -53,7 +53,7 @@ def is_alive(pid):
     return os.path.exists(f"/proc/{pid}") and "Z" not in open(f"/proc/{pid}/stat").read().split()[2]
 
 
-def eventually(condition, seconds=10.0):
+def eventually(condition, seconds=120.0):
     due = time.monotonic() + seconds
     while not condition() and time.monotonic() < due:
         time.sleep(0.05)
@@ -61,27 +61,28 @@ def eventually(condition, seconds=10.0):
 
 
 def test_a_reward_that_sleeps_is_stopped_and_its_line_is_told(module, score):
-    line = failure(score, SLEEPS, module, "slow", timeout_s=0.3)
-    assert "'slow' must score a batch of 2 within reward.timeout_s = 0.3 s" in line
+    line = failure(score, SLEEPS, module, "slow", timeout_s=1.5)
+    assert "'slow' must score a batch of 2 within reward.timeout_s = 1.5 s" in line
     assert ".py:3 in slow)" in line
 
 
 def test_a_loop_in_a_library_is_told_at_the_line_that_called_it(module, score):
     source = "import json\nclass Bad(dict):\n    def items(self):\n        while True: pass\n"
     source += "def r(completions):\n    return json.dumps(Bad(a=1))\n"
-    assert ".py:4 in items" in failure(score, source, module, timeout_s=0.3)
+    assert ".py:4 in items" in failure(score, source, module, timeout_s=1.5)
 
 
+@pytest.mark.slow  # a busy machine has to come to the line that sleeps
 def test_a_module_that_sleeps_when_it_is_imported_is_stopped(module, score):
     source = "import time\ntime.sleep(60)\ndef r(completions): ...\n"
-    line = failure(score, source, module, warmup_timeout_s=1.0)
-    assert "reward.warmup_timeout_s = 1 s" in line
+    line = failure(score, source, module, warmup_timeout_s=10.0)
+    assert "reward.warmup_timeout_s = 10 s" in line
     assert ".py:2 in <module>" in line
 
 
 def test_loading_does_not_count_for_the_first_batch(process):
     kept = process(
-        "import time\ntime.sleep(1.2)\ndef r(completions): return [1.0]\n", timeout_s=1.0
+        "import time\ntime.sleep(4.5)\ndef r(completions): return [1.0]\n", timeout_s=4.0
     )
     assert scores(kept.score(rollouts("a"))) == [1.0]
 
@@ -92,7 +93,7 @@ def test_after_a_timeout_the_next_batch_finds_a_new_process(process):
         "def r(completions):\n"
         "    if completions[0] == 'slow': time.sleep(60)\n"
         "    return [float(os.getpid())]\n",
-        timeout_s=1.0,
+        timeout_s=4.0,
     )
     first = scores(kept.score(rollouts("a")))
     with pytest.raises(RewardError, match="within"):
@@ -210,9 +211,9 @@ def test_a_process_that_ends_while_its_fork_lives_on_is_told_before_the_deadline
     kept = process(
         "import os, time\n"
         "def r(completions):\n"
-        "    if os.fork() == 0: time.sleep(60)\n"
+        "    if os.fork() == 0: time.sleep(600)\n"
         "    os._exit(7)\n",
-        timeout_s=30.0,
+        timeout_s=300.0,
     )
     with pytest.raises(RewardError, match="exit code 7"):
         kept.score(rollouts("a"))
@@ -246,7 +247,7 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path):
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])
     run = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path})
-    assert eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 30)
+    assert eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     pid = int((tmp_path / "pid").read_text())
     run.send_signal(signal.SIGKILL)
     run.wait()

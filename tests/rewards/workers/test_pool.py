@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from rewards.errors import RewardError
@@ -114,16 +115,15 @@ def test_killed_workers_are_replaced_and_leave_no_zombie(pool):
 
 def test_a_killed_worker_takes_its_children_with_it(pool):
     pool.map(["child"])
-    time.sleep(0.2)
-    commands = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    commands.append((file.read(), int(name)))
-            except OSError:
-                continue
-    assert [pid for command, pid in commands if command == b"sleep\x00613\x00"] == []
+    due = time.monotonic() + 60.0
+    while (left := commands().count(["sleep", "613"])) and time.monotonic() < due:
+        time.sleep(0.1)
+    assert left == 0
+
+
+def commands():
+    """Those of all processes that run."""
+    return [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
 
 
 @pytest.mark.parametrize(
