@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from rlpeft.experts.files import CARD_FILE, STEPS_FOLDER, read_card
 from rlpeft.files import PARTIAL, REPLACED, make_folder, plain_errors, sweep
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
 from rlpeft.runs.records import COMPLETIONS_FOLDER, read_metrics
+from rlpeft.terminal import note
 
 SUMMARY_FILE, EXPERT_FOLDER, LOCK_FILE = "summary.json", "expert", ".lock"
 RECORD_FILE = "search.json"
@@ -80,11 +80,9 @@ def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
     """
     unknown = check_fingerprint(out, found, anew=not (list_checkpoints(out) or has_results(out)))
     if unknown:
-        print(
-            f"note: run {str(out)!r} was started before fingerprints held {', '.join(unknown)}: "
-            "whether it goes on under the same one cannot be told.",
-            file=sys.stderr,
-            flush=True,
+        note(
+            f"run {str(out)!r} was started before fingerprints held {', '.join(unknown)}: "
+            "whether it goes on under the same one cannot be told."
         )
 
 

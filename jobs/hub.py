@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.terminal import note
 
 
 def expert_folder(name: str) -> Path:
@@ -17,8 +17,8 @@ def expert_folder(name: str) -> Path:
     Args, raises: see `rlpeft.experts.hub.resolve_expert`.
     """
     folder, notes = resolve_expert(name)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr, flush=True)
+    for line in notes:
+        note(line)
     return folder
 
 

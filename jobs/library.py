@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -18,6 +17,7 @@ from rlpeft.experts.mixture import BASE, ExpertSet, mixed_adapter, read_factors
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
+from rlpeft.terminal import note
 from rlpeft.tokens.requests import Prompter
 
 
@@ -69,15 +69,15 @@ def tell_other_prompts(
     now = base.tokenizer_parts
     used = None if chat is None else chat.model_dump(mode="json", exclude_defaults=True)
     for name, card in cards.items():
-        for note in other_prompts(name, card, now, used):
-            print(f"note: {note}", file=sys.stderr, flush=True)
+        for line in other_prompts(name, card, now, used):
+            note(line)
 
 
 def keep_of_base(folders: Sequence[Path], base_digest: str) -> list[Path]:
     """The experts of one base; the others are named on the error stream, and left out."""
     kept, notes = of_base(folders, base_digest)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr, flush=True)
+    for line in notes:
+        note(line)
     return kept
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from rlpeft.recipe.run import EngineSpec, Recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import LoadedScores, Needs
+from rlpeft.terminal import note
 from rlpeft.training.protocol import Learner
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -
     require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
     require_gpu(recipe.resources.engine_gpus, "resources.engine_gpus")
     if (asked := recipe.rollout.num_engines) > 1:
-        note = f"note: one engine in this process; rollout.num_engines = {asked} is for Ray"
-        print(note, file=sys.stderr, flush=True)
+        note(f"one engine in this process; rollout.num_engines = {asked} is for Ray")
     cpus = max(recipe.resources.learner_cpus, recipe.resources.engine_cpus)
     with (
         torch_threads(num_threads(cpus)),
@@ -121,8 +120,7 @@ def beside(recipe: Recipe, learner: LocalLearner) -> EngineSpec:
             f"{1 - share:.0%} of it. Lower learner.token_budget, set "
             "learner.gradient_checkpointing, or give the engine a GPU of its own, with Ray."
         )
-    note = f"note: learner and engine share {name}, of which the engine may take {share:.0%}"
-    print(note, file=sys.stderr, flush=True)
+    note(f"learner and engine share {name}, of which the engine may take {share:.0%}")
     return recipe.engine.with_gpu_share(share)
 
 

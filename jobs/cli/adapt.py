@@ -69,7 +69,7 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
     from rich.console import Console
 
     from jobs.cli.console import accuracy_table
-    from jobs.cli.terminal import labelled, near_path, terminal_width
+    from rlpeft.terminal import labelled, near_path, terminal_width
 
     table = accuracy_table(summary["test"], title=f"{summary['name']}: test {{}}")
     Console().print(table)

@@ -10,6 +10,7 @@ import typer
 
 from jobs.cli.options import folder_to_write
 from rlpeft.errors import ConfigError
+from rlpeft.terminal import say
 
 app = typer.Typer(help="Measure base models and mixtures.", no_args_is_help=True)
 
@@ -48,15 +49,15 @@ def hyperbolicity(
 
     Console().print(table(report))
     for found in report.layers:
-        typer.echo(sentence(found))
+        say(sentence(found))
     law = report.power_law
-    typer.echo(
+    say(
         f"Token counts: power law with exponent {law.alpha:.2f} from {law.xmin} occurrences up "
         f"({law.num_tail} tokens). Norm against frequency: rank correlation "
         f"{report.norm_rank_correlation:+.2f}."
     )
     if report.num_left_out:
-        typer.echo(f"Left out: {report.num_left_out} questions with fewer than 4 tokens.", err=True)
+        say(f"Left out: {report.num_left_out} questions with fewer than 4 tokens.", err=True)
 
 
 @app.command()
@@ -85,9 +86,7 @@ def spectrum(
     from rich.console import Console
 
     Console().print(table(model, found))
-    typer.echo(
-        "A low-rank adapter of rank r reaches r directions of a weight; SVF scales all of them."
-    )
+    say("A low-rank adapter of rank r reaches r directions of a weight; SVF scales all of them.")
 
 
 @app.command()

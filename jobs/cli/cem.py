@@ -13,6 +13,7 @@ from jobs.cli.adapt import Light, all_overrides, print_summary
 from jobs.cli.options import AsJson, Overrides, RecipeName
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import quiet_libraries
+from rlpeft.terminal import say
 from rlpeft.typed import program
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def submit(
         typer.echo(json.dumps(status))
         return
     where = "" if address is None else f" --address {address}"
-    typer.echo(f"submitted {status['id']}; its folder is {status['out']}")
-    typer.echo(f"next: {program()} cem result {status['id']} --wait{where}")
+    say(f"submitted {status['id']}; its folder is", str(status["out"]))
+    say("next:", f"{program()} cem result {status['id']} --wait{where}")
 
 
 @app.command()

@@ -23,8 +23,8 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cli.terminal import labelled, near_path, paragraph, terminal_width
 from rlpeft.runs.checkpoint import list_checkpoints
+from rlpeft.terminal import ended_with, labelled, near_path, paragraph, terminal_width
 from rlpeft.typed import this_command, typeable
 
 RATE_WINDOW = 20
@@ -242,14 +242,13 @@ class RunDisplay:
             self.say(GAP.join(part for part in (place, fitted(shown, paced, room)) if part))
 
     def say(self, line: str, whole: str = "") -> None:
-        """Print one line, which is never wrapped.
+        """Print one line, which was fitted to the console.
 
         Args:
-            whole: a path or command to end it with; on a narrow terminal on a line of its own.
+            whole: a path or command to end it with, on a line of its own where there is no room.
         """
-        too_long = self.console.is_terminal and len(line) + len(whole) >= self.console.width
         self.console.print(
-            f"{line}{chr(10) if too_long else ' '}{whole}" if whole else line,
+            ended_with(line, whole, width=self.console.width),
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from jobs.cli.examined import examined
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
 from jobs.cli.options import Overrides
+from rlpeft.errors import ClusterError
 
 if TYPE_CHECKING:
     from rlpeft.doctor.row import Check
@@ -46,7 +47,7 @@ def doctor(
     from rlpeft.doctor.reading import Look, as_tree
 
     quiet_libraries()
-    checks, look = [], Look(prompts) if prompts else None
+    checks, look = [place()], Look(prompts) if prompts else None
     with Console(stderr=True).status("examining the recipe") as status:
         for check in examine(found, look=look):
             checks.append(check)
@@ -64,6 +65,21 @@ def doctor(
             print_readings(look, Console())
         typer.echo(conclusion(checks))
     raise typer.Exit(0 if healthy else 1)
+
+
+def place() -> Check:
+    """Where a run would go, found without starting Ray."""
+    from jobs.cluster.joining import cluster_to_join, require_alive
+    from rlpeft.doctor.row import ok, warn
+
+    name, local = "place of a run", "rlpeft train --local: in its own process"
+    try:
+        if (cluster := cluster_to_join(None)) is None:
+            return ok(name, f"rlpeft train: on a Ray of its own on this machine; {local}")
+        require_alive(cluster, wait_s=0)
+    except ClusterError as error:
+        return warn(name, str(error), "")
+    return ok(name, f"rlpeft train: on {cluster}; {local}")
 
 
 def table(checks: Sequence[Check]) -> RenderableType:

@@ -16,6 +16,7 @@ from jobs.cli.options import AsJson, Overrides, folder_to_write
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
+from rlpeft.terminal import say
 
 if TYPE_CHECKING:
     from jobs.evaluation.asked import Samples
@@ -151,7 +152,7 @@ def _one(
     base, own = found[f"base_{kind}"], found[kind]
     title = f"{found['task']}, {found['split']} problems"
     Console().print(accuracy_table({"base": base, "expert": own}, title=title))
-    typer.echo(compared(base, own))
+    say(compared(base, own))
 
 
 def _several(

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.options import EXPERT, folder_to_write
-from jobs.cli.terminal import UNLIMITED, labelled, paragraph, terminal_width
 from rlpeft.errors import ExpertError
+from rlpeft.terminal import UNLIMITED, labelled, paragraph, say, terminal_width
 from rlpeft.typed import program, typeable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def list_experts(
         typer.echo(json.dumps(rows))
     elif not rows:
         where = ", ".join(map(str, roots))
-        typer.echo(typeable(f"no experts in {where}; make one with: rlpeft train quickstart"))
+        say(f"no experts in {where}; make one with:", typeable("rlpeft train quickstart"))
     else:
         _print(_listed(rows, terminal_width()))
 
@@ -154,8 +154,8 @@ def transfer_expert(
     if as_json:
         typer.echo(json.dumps({"expert": str(folder), "card": card.model_dump(mode="json")}))
         return
-    typer.echo(f"wrote {folder} for base {card.base_model}")
-    typer.echo(f"next: {program()} evaluate {folder} --recipe RECIPE --set model.name={to}")
+    say(f"wrote for base {card.base_model}:", str(folder))
+    say("next:", f"{program()} evaluate {folder} --recipe RECIPE --set model.name={to}")
 
 
 def _row(folder: Path) -> dict[str, Any]:

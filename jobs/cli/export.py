@@ -31,10 +31,10 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
     """Write an expert for use elsewhere; it is read back and compared before it is there."""
-    from jobs.cli.terminal import paragraph, terminal_width
     from jobs.cluster.ending import quiet_libraries
     from jobs.hub import expert_folder
     from rlpeft.experts.export import export_expert
+    from rlpeft.terminal import say
 
     quiet_libraries()
     folder = expert_folder(expert)
@@ -46,11 +46,11 @@ def export(
         return
     for name, size in receipt.files.items():
         typer.echo(f"{size:>14,}  {name}")
-    typer.echo(f"wrote {receipt.folder} ({receipt.format})")
+    say(f"wrote {receipt.format} to", str(receipt.folder))
     proof = (
         f"read back, its log-probs differ from the expert's by at most {receipt.gap:.2g} over "
         f"{receipt.num_tokens} tokens; the base model's differ by {receipt.effect:.2g}"
     )
-    for line in (proof, f"note: {receipt.note}" if receipt.note else ""):
-        if line:
-            typer.echo(paragraph(line, width=terminal_width()))
+    say(proof)
+    if receipt.note:
+        say(f"note: {receipt.note}")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.terminal import near_path
 from rlpeft.errors import ConfigError
+from rlpeft.terminal import near_path, say
 from rlpeft.typed import typeable
 
 if TYPE_CHECKING:
@@ -108,12 +108,13 @@ def say_assumed(recipe: Recipe, folder: Path | None = None) -> None:
     """
     train, task = recipe.train, recipe.task
     kept = near_path(str(folder / "recipe.json")) if folder else ""
-    kept = f" All of it will be said by rlpeft recipe {shlex.quote(kept)}" if kept else ""
+    kept = typeable(f"rlpeft recipe {shlex.quote(kept)}") if kept else ""
     said = (
         f"no recipe: name = {recipe.name!r}, adapter.type = {recipe.adapter.type!r}, "
         f"{train.steps} steps of {train.prompts_per_step} prompts and {train.group_size} answers "
         f"to each, of at most {recipe.rollout.max_tokens} tokens, learner.lr = "
         f"{recipe.learner.lr:g}, {task.num_validation} validation and {task.num_test} test "
-        f"problems. Change any by --set, such as --set train.steps=20.{kept}"
+        f"problems. Change any by --set, such as --set train.steps=20."
+        f"{' All of it will be said by' if kept else ''}"
     )
-    typer.echo(typeable(said), err=True)
+    say(said, kept, err=True)

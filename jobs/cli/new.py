@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.options import AsJson
+from rlpeft.terminal import say
 from rlpeft.typed import program
 
 
@@ -59,9 +60,9 @@ def new(
     if as_json:
         typer.echo(json.dumps({"folder": str(name), "files": files, "next": commands}))
         return
-    typer.echo(f"{name}: {', '.join(files)}")
+    say(f"{name}: {', '.join(files)}")
     if model == "tiny" and kind is not TaskKind.OWN:
-        typer.echo(
+        say(
             "The tiny model cannot solve these rows: with it you see that all fits together. Name "
             "one that half knows the answers by --model, or as model.name in recipe.toml."
         )

@@ -15,6 +15,7 @@ import typer
 from jobs.cli.options import EXPERT, AsJson, BaseId, BaseName
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import HubError, RlpeftError
+from rlpeft.terminal import note, say
 from rlpeft.typed import program
 
 
@@ -52,10 +53,10 @@ def push(
         return
     for name, size in found.files.items():
         typer.echo(f"{size:>14,}  {name}")
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"pushed {found.url}")
-    typer.echo(f"next: {program()} experts show {found.repository}@{found.commit}")
+    for line in found.notes:
+        note(line)
+    say("pushed", found.url)
+    say("next:", f"{program()} experts show {found.repository}@{found.commit}")
 
 
 def check_push_option(repository: str | None) -> None:
@@ -88,7 +89,7 @@ def _push_done(summary: MutableMapping[str, Any], repository: str) -> Exception 
     except (RlpeftError, OSError) as error:
         return error
     summary["pushed"] = asdict(found)
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"pushed {found.url}", err=True)
+    for line in found.notes:
+        note(line)
+    say("pushed", found.url, err=True)
     return None

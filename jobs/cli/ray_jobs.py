@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.options import AsJson, Overrides, RecipeName
+from rlpeft.terminal import say
 from rlpeft.typed import program
 
 DashboardAddress = Annotated[
@@ -52,8 +53,8 @@ def submit(
         typer.echo(json.dumps({"id": job, "out": str(folder)}))
         return
     where = "" if address == DASHBOARD else f" --address {address}"
-    typer.echo(f"submitted {job}; its run folder is {folder}")
-    typer.echo(f"next: {program()} logs {job} --follow{where}")
+    say(f"submitted {job}; its run folder is", str(folder))
+    say("next:", f"{program()} logs {job} --follow{where}")
 
 
 def status(job: Job, address: DashboardAddress = DASHBOARD, as_json: AsJson = False) -> None:
@@ -86,7 +87,7 @@ def logs(
         typer.echo(piece, nl=False)
     sys.stdout.flush()
     if follow and (found := ask(job, address=address))["status"] != "SUCCEEDED":
-        typer.echo(f"job {job} ended as {found['status']}: {found['message']}", err=True)
+        say(f"job {job} ended as {found['status']}: {found['message']}", err=True)
         raise typer.Exit(1)
 
 

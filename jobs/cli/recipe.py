@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.options import AsJson, Overrides
-from jobs.cli.terminal import paragraph, terminal_width
 from rlpeft.errors import ConfigError
+from rlpeft.terminal import paragraph, terminal_width
 
 if TYPE_CHECKING:
     from rlpeft.recipe.options import Option, OptionTable

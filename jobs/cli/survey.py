@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.console import INTERRUPTED
-from jobs.cli.terminal import near_path
+from rlpeft.terminal import near_path
 from rlpeft.typed import this_command
 
 BESIDE = 2

@@ -48,7 +48,7 @@ def head_of(dashboard: str) -> str:
             than this machine is a node of.
     """
     session = _session(dashboard.rstrip("/"))
-    heads = {name: head for name, head in _local_nodes() if name}
+    heads = {name: head for name, head in local_nodes() if name}
     if session in heads:
         return heads[session]
     raise ClusterError(
@@ -81,7 +81,7 @@ def _session(dashboard: str) -> str:
         ) from error
 
 
-def _local_nodes() -> Iterator[tuple[str, str]]:
+def local_nodes() -> Iterator[tuple[str, str]]:
     """Session and head of every Ray node on this machine, as its raylet was told them."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,20 +14,28 @@ from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTa
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from jobs.cluster.addresses import REACH_TIMEOUT_S, TOKEN_COMMANDS, head_of, speaks_http
+from jobs.cluster.addresses import TOKEN_COMMANDS
 from jobs.cluster.driver_note import dependent
+from jobs.cluster.joining import (
+    HERE,
+    cluster_to_join,
+    joining,
+    no_cluster,
+    require_alive,
+    tell_joined,
+    tell_started,
+    touch,
+    without_cluster,
+)
 from jobs.cluster.liveness import end_without_raylet, watched
 from rlpeft.errors import ClusterError
 from rlpeft.recipe.run import ResourceConfig
 
-REFUSALS = (ConnectionError, ValueError, RuntimeError)
+REFUSALS = (AuthenticationError, ConnectionError, ValueError, RuntimeError)
 """What Ray raises where it cannot connect or start; other errors are defects."""
 
 SLOW_START = "this machine must start a node of Ray within Ray's own limit of 30 s, got"
-ONCE_MORE = (
-    "It is busy, or short of memory: give the same command again, or run without a cluster: "
-    "train --local, or adapt."
-)
+ONCE_MORE = "It is busy, or short of memory: give the same command again"
 
 
 @contextmanager
@@ -36,9 +43,9 @@ def connected(address: str | None) -> Iterator[None]:
     """Be connected to a cluster; what was connected or started here ends here.
 
     Args:
-        address: of the cluster's head, `host:port`, or of its dashboard, `http://host:port`, or
-            `auto`. If absent: the cluster this process was submitted to, or one running on this
-            machine, or a new one on this machine.
+        address: of the cluster's head, `host:port`, or of its dashboard, `http://host:port`,
+            `auto` or `local`. If absent: the cluster this process was submitted to, or one running
+            on this machine, or a new one on this machine. Which it is, the error stream tells.
 
     Raises:
         ClusterError: no cluster there, it wants a token, or it has no node on this machine.
@@ -46,28 +53,23 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with dependent(), _joined(_head(address)):
+    with dependent(), _joined(address):
         yield
 
 
 @contextmanager
 def _joined(address: str | None) -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-        )
-    except AuthenticationError as error:
-        raise ClusterError(f"the Ray cluster wants a token. {TOKEN_COMMANDS}") from error
-    except REFUSALS as error:
-        raise ClusterError(_no_cluster(address or "this machine", error)) from error
-    except Exception as error:
-        if type(error) is not Exception:  # Ray raises that class itself where a node starts slowly
-            raise
-        raise ClusterError(f"{SLOW_START}: {first_line(error)}. {ONCE_MORE}") from error
+    cluster = cluster_to_join(address)
+    if cluster is None:
+        tell_started()
+        _start(address, "a Ray cluster of this machine must start")
+    else:
+        with joining(cluster):
+            require_alive(cluster)
+            # Only for one that it finds itself Ray takes a token that is kept on this machine.
+            _start(address if cluster.why == HERE else cluster.head, f"{cluster}, must answer")
+        tell_joined(cluster)
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler, in C++, ends the process with a stack of machine addresses.
         signal.signal(signal.SIGTERM, before)
@@ -78,39 +80,39 @@ def _joined(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _head(address: str | None) -> str | None:
-    """The head's address; fails at once where nobody listens: Ray itself would try for minutes."""
-    if address is not None and address.startswith(("http://", "https://")):
-        return head_of(address)
-    place = (address or "").removeprefix("ray://")
-    if not place.rpartition(":")[2].isdigit():
-        return address
+def _start(address: str | None, wanted: str) -> None:
     try:
-        _touch(place)
-    except OSError as error:
-        raise ClusterError(_no_cluster(place, error)) from error
-    return head_of(f"http://{place}") if speaks_http(place) else address
+        ray.init(
+            address=address,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    except REFUSALS as error:
+        if any(isinstance(each, AuthenticationError) for each in _causes(error)):
+            line = f"{wanted}, it wants another token. {TOKEN_COMMANDS} Or run without a cluster:"
+            raise ClusterError(f"{line} {without_cluster()}") from error
+        raise ClusterError(no_cluster(wanted, first_line(error))) from error
+    except Exception as error:
+        if type(error) is not Exception:  # Ray raises that class itself where a node starts slowly
+            raise
+        advice = f"{ONCE_MORE}, or run without a cluster: {without_cluster()}"
+        raise ClusterError(f"{SLOW_START}: {first_line(error)}. {advice}") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def is_listening(place: str) -> bool:
     """Whether anything listens at `host:port`."""
     try:
-        _touch(place)
+        touch(place)
     except OSError:
         return False
     return True
-
-
-def _touch(place: str) -> None:
-    host, _, port = place.rpartition(":")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_TIMEOUT_S).close()
-
-
-def _no_cluster(where: str, error: Exception) -> str:
-    return (
-        f"a Ray cluster must answer at {where}, got: {first_line(error)}. Start one with "
-        "`ray start --head`, correct --address, or run without a cluster: train --local, or adapt."
-    )
 
 
 def bundles_of(resources: ResourceConfig, num_engines: int) -> list[dict[str, float]]:
@@ -164,7 +166,7 @@ def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
         f"the cluster must have room for {len(bundles)} actors within "
         f"resources.placement_timeout_s; after {waited_s:.0f} s it has none ({'; '.join(kinds)}). "
         "Lower rollout.num_engines or the numbers in [resources], wait for other jobs, add nodes, "
-        "or run without a cluster: train --local, or adapt."
+        f"or run without a cluster: {without_cluster()}"
     )
 
 

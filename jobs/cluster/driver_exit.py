@@ -11,11 +11,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 
-from jobs.cluster.driver_note import GO_ON, VARIABLE, Note, NoteFile, mine, missing, tell
+from jobs.cluster.driver_note import (
+    GO_ON,
+    INTERVAL_S,
+    VARIABLE,
+    Note,
+    NoteFile,
+    mine,
+    missing,
+    tell,
+)
 from jobs.cluster.reaper import start_reaper
 from rlpeft.shadow import is_our_program
 
@@ -27,6 +37,9 @@ QUIETED = {
 }
 """Keeps what Ray prints of a lost raylet or worker off the driver's output: we tell it ourselves,
 on the error stream, and `--json` prints nothing but its document."""
+
+FIRST_WORD_S, EVERY_S, JOIN_LIMIT_S = 3.0, 15.0, 90.0
+"""A wait for a cluster is told of after the first, then again and again, and ended by the last."""
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
@@ -71,10 +84,31 @@ def attend(command: Sequence[str | os.PathLike[str]]) -> int:
             children.append(child)
             for number in asked:  # before there was anybody to hand it to
                 child.send_signal(number)
+            ended = threading.Event()
+            threading.Thread(target=_bound_joins, args=(child, note, ended), daemon=True).start()
             code = _explained(child.wait(), note)
+            ended.set()
     if signal.SIGTERM in asked:
         sys.exit(_exit_code(code))
     return code
+
+
+def _bound_joins(child: subprocess.Popen[bytes], file: NoteFile, ended: threading.Event) -> None:
+    """Tell of a cluster for which the child waits long, and end a wait that is too long."""
+    waited_s, told_s = 0.0, FIRST_WORD_S - EVERY_S
+    while not ended.wait(INTERVAL_S):
+        note = file.read()
+        if note is None or not note.joining:
+            waited_s, told_s = 0.0, FIRST_WORD_S - EVERY_S
+            continue
+        waited_s += INTERVAL_S
+        if waited_s > JOIN_LIMIT_S:
+            line = f"error: {note.joining} must be joined within {JOIN_LIMIT_S:.0f} s. {note.mend}"
+            file.write(Note(line=line))
+            child.kill()
+        elif waited_s >= told_s + EVERY_S:
+            told_s = waited_s
+            tell(f"waiting for {note.joining} since {waited_s:.0f} s")
 
 
 def _exit_code(code: int) -> int:
@@ -118,10 +152,12 @@ def _explained(code: int, file: NoteFile) -> int:
     line = _cause(code, note or Note())
     file.write(None)  # the reaper tells what nobody has
     tell(line)
-    return code if code < 0 else TRY_AGAIN
+    return code if code < 0 and not (note and note.line) else TRY_AGAIN
 
 
 def _cause(code: int, note: Note) -> str:
+    if code >= 0 and note.joining:
+        return f"error: {note.joining} must take drivers, it let Ray end this one. {note.mend}"
     if code >= 0:
         return missing(note) or (
             "error: Ray must let its drivers live, it ended this one without a word, with code "

@@ -75,11 +75,14 @@ class Note(NamedTuple):
         probes: that of which the others' loss is a consequence comes first.
         are_ours: they are processes of the driver itself, which end with it.
         line: an error's line that is still to be told.
+        joining, mend: a cluster that it waits for, and how to go on without.
     """
 
     probes: tuple[Probe, ...] = ()
     are_ours: bool = False
     line: str = ""
+    joining: str = ""
+    mend: str = ""
 
 
 class NoteFile:
@@ -98,8 +101,8 @@ class NoteFile:
         found = json.loads(os.pread(self.descriptor, SIZE, 0) or "null")
         if found is None:
             return None
-        probes, are_ours, line = found
-        return Note(tuple(Probe(*each) for each in probes), are_ours, line)
+        probes, *others = found
+        return Note(tuple(Probe(*each) for each in probes), *others)
 
     def write(self, note: Note | None, *, last: bool = False) -> None:
         """Replace the note by another, at once; after the last one nothing is written any more."""

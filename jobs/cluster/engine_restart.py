@@ -7,7 +7,6 @@ an engine's own code would come again with the same question, so it is raised he
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from rlpeft.models.device import require_gpu
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.run import EngineSpec, ResourceConfig
 from rlpeft.rollout.engine import RolloutEngine
+from rlpeft.terminal import note
 
 MAX_DEATHS = 3
 """Chance kills an engine once or twice; beyond that its requests or its node do."""
@@ -140,11 +140,9 @@ class RemoteEngine:
                 f"with: {cause}. Look at memory and at Ray's logs on its node; the run continues "
                 "from its last checkpoint when started again."
             ) from cause
-        print(
-            f"note: {self.name} died and is started anew (time {self._deaths} of at most "
-            f"{self.max_deaths} in a row)",
-            file=sys.stderr,
-            flush=True,
+        note(
+            f"{self.name} died and is started anew (time {self._deaths} of at most "
+            f"{self.max_deaths} in a row)"
         )
         self.kill()
         self._actor, self._is_starting = self._spawn(), True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from rewards.dialects import Rollouts
 from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch, Scorer
+from rlpeft.terminal import note
 
 
 class RewardActor:
@@ -21,7 +21,7 @@ class RewardActor:
         import ray
 
         if ray.get_runtime_context().was_current_actor_reconstructed:
-            print("note: a reward worker died and is started anew", file=sys.stderr, flush=True)
+            note("a reward worker died and is started anew")
         self.scorer = build()
 
     def score(self, rollouts: Rollouts) -> ScoredBatch:

@@ -56,7 +56,7 @@ def trained(folder, quick, make_expert, tmp_path):
 
 
 def notes(capsys):
-    return [n for n in capsys.readouterr().err.splitlines() if n.startswith("note: ")]
+    return " ".join(capsys.readouterr().err.split()).split("note: ")[1:]
 
 
 def print_of(recipe):

@@ -152,7 +152,9 @@ def test_a_run_from_before_judges_were_noted_still_continues(quick, tmp_path, mo
     assert written.pop("reward_code") == {"my_judge_of_old:judge": digest}
     path.write_text(json.dumps(written))
     local(recipe, tmp_path / "run")
-    assert "started before fingerprints held reward_code" in capsys.readouterr().err
+    assert "started before fingerprints held reward_code" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 @pytest.mark.parametrize("loss", ["gone", "another step's"])

@@ -80,7 +80,9 @@ def test_rows_are_trained_on_without_a_recipe_and_what_is_assumed_is_said(
     done = CliRunner().invoke(app, [command, *flags, *local, *changes, "--json"])
     assert done.exit_code == 0, done.output
     assert "no recipe: name = 'rows'" in done.stderr
-    assert "1 steps of 2 prompts and 2 answers to each, of at most 8 tokens" in done.stderr
+    assert "1 steps of 2 prompts and 2 answers to each, of at most 8 tokens" in " ".join(
+        done.stderr.split()
+    )
     summary = json.loads(done.stdout)
     folder = tmp_path / "runs" / ("rows" if command == "train" else "rows-sft")
     assert summary["expert"] == str(folder / "expert")

@@ -37,7 +37,7 @@ def trained(quick, tmp_path):
 def test_push_says_what_it_pushed_and_how_it_is_loaded(writer, tiny_experts):
     shown, told = rlpeft("push", tiny_experts / "up", "org/up")
     commit = writer.repos["org/up"].branches["main"]
-    assert f"pushed {writer.endpoint}/org/up/commit/{commit}" in shown
+    assert f"\n  {writer.endpoint}/org/up/commit/{commit}\n" in shown
     assert f"experts show org/up@{commit}" in shown
     assert "the base model has no name that others can resolve" in told
 
@@ -67,7 +67,7 @@ def test_a_run_pushes_its_expert_when_it_is_done(writer, trained, tmp_path):
     pushed = json.loads(shown)["pushed"]
     found, _ = resolve_expert(f"org/quick@{pushed['commit']}")
     assert load_expert(found).card == load_expert(tmp_path / "run" / "expert").card
-    assert f"pushed {pushed['url']}" in told
+    assert f"\n  {pushed['url']}\n" in told
     readme = writer.repos["org/quick"].commits[pushed["commit"]]["README.md"].decode()
     assert "| step | validation | from | to | reward |" in readme
 

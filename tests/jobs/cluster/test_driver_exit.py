@@ -45,14 +45,14 @@ def gone():
         yield free.getsockname()[1]
 
 
-def started(then, port, tmp_path, **options):
+def started(then, port, tmp_path, *, before="", **options):
     """A command whose driver does this; what it tells goes to a file."""
     with (tmp_path / "told").open("wb") as told:
         return psutil.Popen(
             [
                 sys.executable,
                 "-c",
-                DRIVER.format(then=then),
+                before + DRIVER.format(then=then),
                 str(port),
                 str(tmp_path / "raylet.err"),
             ],
@@ -64,9 +64,9 @@ def started(then, port, tmp_path, **options):
         )
 
 
-def ended(then, port, tmp_path):
-    """The exit code of such a command, and the lines it tells."""
-    process = started(then, port, tmp_path)
+def ended(then, port, tmp_path, *, before=""):
+    """The exit code of such a command, and the lines it tells; `before` runs in its parent, too."""
+    process = started(then, port, tmp_path, before=before)
     process.stdout.read()
     return process.wait(300), told(tmp_path)
 
@@ -183,3 +183,21 @@ def test_a_driver_does_not_tell_of_what_its_reaper_ends(raylet, tmp_path):
     process.stdout.read()  # until the reaper has ended, too
     process.wait()
     assert told(tmp_path) == []
+
+
+def test_a_cluster_that_is_waited_for_is_told_of_and_the_wait_is_bounded(tmp_path):
+    then = 'keep(Note(joining="the cluster at h:1,", mend="Do that."))\ntime.sleep(60)'
+    soon = "import jobs.cluster.driver_exit as d\nd.FIRST_WORD_S, d.JOIN_LIMIT_S = 1, 2\n"
+    code, lines = ended(then, 0, tmp_path, before=soon)
+    assert code == TRY_AGAIN
+    assert lines == [
+        "waiting for the cluster at h:1, since 1 s",
+        "error: the cluster at h:1, must be joined within 2 s. Do that.",
+    ]
+
+
+def test_a_cluster_that_is_waited_for_is_named_where_ray_ends_the_driver(tmp_path):
+    then = 'keep(Note(joining="the cluster at h:1,", mend="Do that."))\nos._exit(1)'
+    code, [line] = ended(then, 0, tmp_path)
+    assert code == TRY_AGAIN
+    assert line == "error: the cluster at h:1, must take drivers, it let Ray end this one. Do that."

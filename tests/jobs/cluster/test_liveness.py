@@ -93,6 +93,7 @@ def test_a_raylet_that_is_gone_ends_its_driver_with_one_line(then):
     done = ended(RAYLET.format(victim="raylet", then=then))
     assert done.returncode == TRY_AGAIN, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.stderr.startswith("note: starting Ray on this machine, for this run alone.")
     assert line.startswith("error: this machine's raylet must answer at ")
     assert "continues the run from its newest checkpoint" in line
 

@@ -7,15 +7,48 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import textwrap
 
 UNLIMITED = 10_000
-"""Columns where nobody looks: a pipe, a file."""
+"""Columns that fold nothing."""
+
+PIPED = 80
+"""Columns of a pipe or a file, which somebody opens later."""
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, or of `COLUMNS`; `UNLIMITED` where there is neither."""
-    return shutil.get_terminal_size((UNLIMITED, 24)).columns
+    """Columns of the terminal, or of `COLUMNS`; `PIPED` where there is neither."""
+    return shutil.get_terminal_size((PIPED, 24)).columns
+
+
+def say(text: str, whole: str = "", *, err: bool = False) -> None:
+    """Print a sentence in lines of the terminal's width.
+
+    Args:
+        whole: a command or path to end it with, never broken.
+        err: on the error stream, beside what a command is asked for.
+    """
+    lines = ended_with(text, whole, width=terminal_width())
+    print(lines, file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def note(text: str, whole: str = "") -> None:
+    """Tell on the error stream what a run goes on with; see `say`."""
+    say(f"note: {text}", whole, err=True)
+
+
+def ended_with(text: str, whole: str, *, width: int) -> str:
+    """A sentence in lines, and what it ends with, on a line of its own where there is no room.
+
+    >>> ended_with("to go on:", "rlpeft train mine.toml", width=20).splitlines()
+    ['to go on:', '  rlpeft train mine.toml']
+    """
+    lines = paragraph(text, width=width)
+    if not whole:
+        return lines
+    beside = len(lines.rpartition("\n")[2]) + 1 + len(whole) <= width
+    return f"{lines}{' ' if beside else chr(10) + '  '}{whole}"
 
 
 def paragraph(text: str, *, width: int, indent: str = "", hanging: str = "") -> str:

@@ -1,0 +1,31 @@
+"""What is printed fits its place: sentences are broken, paths and commands never."""
+
+import pytest
+
+from rlpeft.terminal import note, say, terminal_width
+
+COMMAND = "rlpeft export runs/quickstart/expert --format merged --out somewhere/quickstart-merged"
+
+
+@pytest.mark.parametrize("columns", [None, "60", "200"])
+def test_sentences_fit_the_terminal_or_a_pipe_of_80_columns(columns, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert terminal_width() == int(columns or 80)
+    say("word " * 60)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= terminal_width()
+    assert printed.split() == ["word"] * 60
+
+
+def test_what_is_copied_has_a_line_of_its_own_where_there_is_no_room(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    say("next:", COMMAND)
+    say("next:", "rlpeft env")
+    assert capsys.readouterr().out == f"next:\n  {COMMAND}\nnext: rlpeft env\n"
+
+
+def test_notes_go_to_the_error_stream(capsys):
+    note("so it is")
+    assert capsys.readouterr() == ("", "note: so it is\n")
