@@ -40,7 +40,7 @@ HEAD_TRIES = "RAY_gcs_server_port_wait_time_s"
 """How often Ray asks a head that does not answer, whatever the name says; 20 if unset."""
 
 
-class Cluster(NamedTuple):
+class FoundCluster(NamedTuple):
     """One that runs.
 
     Attributes:
@@ -55,7 +55,7 @@ class Cluster(NamedTuple):
         return f"the Ray cluster at {self.head}, {self.why}"
 
 
-def cluster_to_join(address: str | None) -> Cluster | None:
+def cluster_to_join(address: str | None) -> FoundCluster | None:
     """The cluster that Ray would join; `None` where it starts one on this machine.
 
     Args:
@@ -71,13 +71,13 @@ def cluster_to_join(address: str | None) -> Cluster | None:
     if address == "local":
         return None
     if address not in (None, "auto"):
-        return Cluster(_head(address), why)
+        return FoundCluster(_head(address), why)
     recorded, running = read_ray_address(), sorted({head for _, head in local_nodes() if head})
     if address == "auto" and running and (recorded is None or len(running) == 1):
         recorded = running[0]
     if recorded is None and address == "auto":
         raise ClusterError(no_cluster("a Ray cluster must answer on this machine", "none"))
-    return Cluster(recorded, HERE) if recorded else None
+    return FoundCluster(recorded, HERE) if recorded else None
 
 
 def _head(address: str) -> str:
@@ -102,7 +102,7 @@ def touch(place: str) -> None:
     socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_TIMEOUT_S).close()
 
 
-def require_alive(cluster: Cluster, *, wait_s: float = NODE_WAIT_S) -> None:
+def require_alive(cluster: FoundCluster, *, wait_s: float = NODE_WAIT_S) -> None:
     """Refuse a cluster that no driver can join from here, before Ray waits for it.
 
     Args:
@@ -129,7 +129,7 @@ def require_alive(cluster: Cluster, *, wait_s: float = NODE_WAIT_S) -> None:
         time.sleep(0.2)
 
 
-def _rid(cluster: Cluster) -> str:
+def _rid(cluster: FoundCluster) -> str:
     mend = f"Join it from here: ray start --address {cluster.head}"
     if cluster.why == HERE:
         mend = "End what is left of it: ray stop"
@@ -160,7 +160,7 @@ def without_cluster() -> str:
     return f"{program()} adapt RECIPE" if command == "cem" else f"{program()} train RECIPE --local"
 
 
-def tell_joined(cluster: Cluster) -> None:
+def tell_joined(cluster: FoundCluster) -> None:
     """Say where the run goes, in a driver that has just joined."""
     number = sum(node["Alive"] for node in ray.nodes())
     where = f"on {cluster} ({number} node{'s' if number != 1 else ''})"
@@ -176,7 +176,7 @@ def tell_started() -> None:
 
 
 @contextmanager
-def joining(cluster: Cluster) -> Iterator[None]:
+def joining(cluster: FoundCluster) -> Iterator[None]:
     """Inside, Ray joins a cluster: who attends this process tells of a wait, and bounds it.
 
     Ray waits without letting any other thread of this process run. What it prints where it cannot

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.cluster.joining import (
     HERE,
-    Cluster,
+    FoundCluster,
     cluster_to_join,
     joining,
     require_alive,
@@ -40,24 +40,24 @@ def test_without_any_a_cluster_is_started_here():
 
 def test_one_that_ray_has_on_record_is_found(nothing_named):
     nothing_named.write_text("10.0.0.1:6379")
-    assert cluster_to_join(None) == Cluster("10.0.0.1:6379", HERE)
+    assert cluster_to_join(None) == FoundCluster("10.0.0.1:6379", HERE)
     assert cluster_to_join("local") is None
 
 
 def test_a_named_one_says_who_named_it(monkeypatch, nothing_named, head):
     monkeypatch.setattr("jobs.cluster.joining.speaks_http", lambda place: False)
     nothing_named.write_text("10.0.0.1:6379")
-    assert cluster_to_join(head) == Cluster(head, "named by --address")
+    assert cluster_to_join(head) == FoundCluster(head, "named by --address")
     monkeypatch.setenv("RAY_ADDRESS", head)
-    assert cluster_to_join(None) == Cluster(head, "named by RAY_ADDRESS")
-    assert cluster_to_join("auto") == Cluster(head, "named by RAY_ADDRESS")
+    assert cluster_to_join(None) == FoundCluster(head, "named by RAY_ADDRESS")
+    assert cluster_to_join("auto") == FoundCluster(head, "named by RAY_ADDRESS")
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    assert cluster_to_join(None) == Cluster(head, "to which this job was sent")
+    assert cluster_to_join(None) == FoundCluster(head, "to which this job was sent")
 
 
 def test_one_whose_head_is_gone_says_how_to_go_on(monkeypatch):
     monkeypatch.setattr("sys.argv", ["rlpeft", "train", "mine.toml", "--out", "a b"])
-    lost = Cluster("127.0.0.1:9", HERE)
+    lost = FoundCluster("127.0.0.1:9", HERE)
     wanted = r"127.0.0.1:9, found .*refused.*: ray stop; or .*train mine.toml --out 'a b' --local$"
     with pytest.raises(ClusterError, match=wanted):
         require_alive(lost)
@@ -66,7 +66,7 @@ def test_one_whose_head_is_gone_says_how_to_go_on(monkeypatch):
 def test_one_without_a_living_node_here_is_refused_before_ray_waits_for_it(head):
     wanted = rf"{head}, named by --address, must have a living node .*ray start --address {head};"
     with pytest.raises(ClusterError, match=wanted):
-        require_alive(Cluster(head, "named by --address"), wait_s=0)
+        require_alive(FoundCluster(head, "named by --address"), wait_s=0)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_form_that_needs_no_cluster_is_the_command_that_was_typed(monkeypatc
 
 def test_what_ray_prints_is_kept_back_where_our_line_says_it(capfd):
     def join(error):
-        with joining(Cluster("h:1", HERE)):
+        with joining(FoundCluster("h:1", HERE)):
             os.write(2, b"twenty lines of noise")
             raise error
 
