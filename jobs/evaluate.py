@@ -21,7 +21,7 @@ from rlpeft.experts.mixture import mixed_adapter
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import Recipe, TaskConfig
+from rlpeft.recipe.run import Recipe, StartConfig, TaskConfig
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
@@ -187,7 +187,7 @@ def _as_run(recipe: AdaptRecipe, card: ExpertCard) -> Recipe:
     engine = recipe.engine(mixed_adapter(card))
     return Recipe(
         name=recipe.name,
-        model=recipe.model,
+        model=StartConfig(**dict(recipe.model)),
         task=recipe.task,
         chat=recipe.chat,
         adapter=engine.adapter,

@@ -8,6 +8,7 @@ from pathlib import Path
 from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.run import Recipe
 from rlpeft.terminal import note
 
 
@@ -34,6 +35,21 @@ def pinned_experts(recipe: AdaptRecipe, stored: Path) -> AdaptRecipe:
     return recipe.model_copy(
         update={"experts": tuple(_pinned(name, began) for name in recipe.experts)}
     )
+
+
+def pinned_start(recipe: Recipe, stored: Path) -> Recipe:
+    """The recipe with the expert that it starts from by its commit, if that is one of the Hub.
+
+    Args:
+        stored: where the recipe lies of a run that is continued, as for `pinned_experts`.
+    """
+    name = recipe.model.start
+    if name is None or not on_hub(name):
+        return recipe
+    known = (read_json_if_there(stored) or {}).get("model", {}).get("start") or name
+    began = {str(known).partition("@")[0]: str(known)}
+    start = {"start": _pinned(name, began)}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=start)})
 
 
 def _pinned(name: str, began: Mapping[str, str]) -> str:

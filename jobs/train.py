@@ -17,10 +17,14 @@ from typing import Any
 
 from jobs.evaluate import Examiner, labels_of
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
+from jobs.hub import expert_folder, pinned_start
+from jobs.library import tell_other_prompts
 from jobs.parts import Parts, loaded_scorer, open_parts
 from rlpeft.adapters.methods import named
 from rlpeft.build import build_canary, build_card, fingerprint, pinned, read_data
-from rlpeft.experts.files import load_expert, save_expert
+from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
+from rlpeft.experts.hub import known_as
+from rlpeft.experts.start import read_start
 from rlpeft.files import read_json, write_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
@@ -54,10 +58,11 @@ def run(
         RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
     base = BaseModel.open(recipe.model.name)
-    recipe = pinned(recipe, base, out / RECIPE_FILE)
+    recipe = pinned_start(pinned(recipe, base, out / RECIPE_FILE), out / RECIPE_FILE)
+    start = _start(recipe, base)
     data = read_data(recipe, base)
     with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
-        start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.task)})
+        start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.task, start)})
         refuse_lost_checkpoints(out)
         tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (
@@ -76,12 +81,24 @@ def run(
                 prompter=data.prompter,
                 sampling=recipe.rollout.sampling,
                 recorder=recorder,
-                card=build_card(recipe, base),
+                card=build_card(recipe, base, start),
                 canary=build_canary(data.task, data.prompter),
             )
             bare = this.proof()  # a fresh adapter changes nothing: this is the base model
+            if start is not None:
+                parts.learner.start_from(start.state())
             (loop or reinforce)(this, on_step or _say_nothing)
-            return final_test(this, parts, bare)
+            return final_test(this, parts, bare, start)
+
+
+def _start(recipe: Recipe, base: BaseModel) -> Expert | None:
+    """The expert that the recipe goes on from: from here it goes to the learner, wherever it is."""
+    if recipe.model.start is None:
+        return None
+    folder = expert_folder(recipe.model.start)
+    expert = read_start(folder, recipe, base)
+    tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
+    return expert
 
 
 def reinforce(this: Run, on_step: OnStep) -> None:
@@ -94,10 +111,14 @@ def _say_nothing(progress: Progress, metrics: Mapping[str, float]) -> None:
     """Where nobody looks."""
 
 
-def final_test(this: Run, parts: Parts, base: Proof) -> Summary:
+def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None) -> Summary:
     """Measure base model and best expert on the test split, into card and summary.
 
     A run that was tested already keeps its figures.
+
+    Args:
+        base: the proof of the base model.
+        start: what training began with, to be measured as well.
 
     Raises:
         ExpertError: the best expert is damaged; `steps` holds it again.
@@ -110,12 +131,13 @@ def final_test(this: Run, parts: Parts, base: Proof) -> Summary:
     labels = labels_of(this.recipe)
     examiner = Examiner(parts, this.prompter, this.sampling, this.canary, bound, labels)
     base_test = examiner.measure(base, problems)
+    start_test = None if start is None else examiner.measure(examiner.load(start), problems)
     proof = examiner.load(expert)
     expert_test = examiner.measure(proof, problems)
     # An adapter that has not moved holds the very tensors it began with, in every method.
     equals_base = card.digest == base.state.digest
-    found = {"test": expert_test, "base_test": base_test, "equals_base": equals_base}
-    card = card.model_copy(update=found)
+    found = {"test": expert_test, "base_test": base_test, "start_test": start_test}
+    card = card.model_copy(update={**found, "equals_base": equals_base})
     save_expert(this.best_folder, proof.state, card)
     syncs = [row["sync/seconds"] for row in read_metrics(this.folder) if "sync/seconds" in row]
     summary = {
@@ -125,6 +147,7 @@ def final_test(this: Run, parts: Parts, base: Proof) -> Summary:
         "digest": card.digest,
         "export_format": "merged" if named(this.recipe.adapter.type).is_mergeable else "peft",
         "equals_base": equals_base,
+        **_of_start(card),
         "test": expert_test.model_dump(),
         "base_test": base_test.model_dump(),
         "modules": card.modules,
@@ -135,6 +158,17 @@ def final_test(this: Run, parts: Parts, base: Proof) -> Summary:
     }
     write_json(path, summary)
     return summary
+
+
+def _of_start(card: ExpertCard) -> Summary:
+    """What a summary says of where training began; nothing of a fresh adapter."""
+    if card.start is None or card.start_test is None:
+        return {}
+    return {
+        "start": card.start.model_dump(),
+        "equals_start": card.equals_start,
+        "start_test": card.start_test.model_dump(),
+    }
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import DataError, ModelError
-from rlpeft.experts.files import ExpertCard
+from rlpeft.experts.files import Expert, ExpertCard
+from rlpeft.experts.start import parent_of
 from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import own_device
@@ -222,8 +223,12 @@ def build_canary(task: Task, prompter: Prompter, split: Split = "validation") ->
     return usable
 
 
-def build_card(recipe: Recipe, base: BaseModel) -> ExpertCard:
-    """The card of an expert that has not been trained yet."""
+def build_card(recipe: Recipe, base: BaseModel, start: Expert | None = None) -> ExpertCard:
+    """The card of an expert that has not been trained yet.
+
+    Args:
+        start: what `model.start` of the recipe names, a folder or a commit.
+    """
     from rlpeft.adapters.policy import peft_config
     from rlpeft.adapters.targets import adapted, kind_counts, left_out
 
@@ -244,13 +249,17 @@ def build_card(recipe: Recipe, base: BaseModel) -> ExpertCard:
         digest="",
         stop=recipe.rollout.stop_strings,
         versions=library_versions(),
+        start=parent_of(start, str(recipe.model.start)) if start else None,
     )
 
 
-def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
+def fingerprint(
+    recipe: Recipe, base: BaseModel, task: Task, start: Expert | None = None
+) -> dict[str, Any]:
     """What must not change under a checkpoint: recipe, data, base, tokenizer, code of rewards.
 
-    With a constant schedule a longer run begins exactly as the shorter one, so its length may.
+    With a constant schedule a longer run begins exactly as the shorter one, so its length may. Of
+    the expert that it began with the numbers count, and not where they lie.
     """
     from rlpeft.adapters.methods import named
 
@@ -258,6 +267,9 @@ def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
     tree = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
     if recipe.learner.schedule == "constant":
         del tree["train"]["steps"]
+    del tree["model"]["start"]
+    if recipe.loss.reference == "base":  # as in runs from before there was a choice
+        del tree["loss"]["reference"]
     if recipe.train.select is None:  # as in runs from before experts could be chosen otherwise
         del tree["train"]["select"]
     for reward in tree["reward"]:
@@ -277,6 +289,7 @@ def fingerprint(recipe: Recipe, base: BaseModel, task: Task) -> dict[str, Any]:
         "base_model": base.digest,
         TOKENIZER: base.tokenizer_parts,
         **({REWARD_CODE: code} if code else {}),
+        **({"start": start.card.digest} if start else {}),
     }
 
 

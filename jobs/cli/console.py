@@ -30,6 +30,7 @@ from rlpeft.typed import this_command, typeable
 RATE_WINDOW = 20
 """Steps over which the rate is taken."""
 
+EQUALS_START = "It is the expert that it started from: no step did better in validation."
 EQUALS_BASE = (
     "The expert kept is the base model: no step did better in validation than step 0. Train "
     "longer, with another learner.lr, or with a reward that tells its answers apart."
@@ -277,10 +278,11 @@ def closing(summary: Mapping[str, Any], *, width: int) -> RenderableType:
         summary: what `summary.json` of the run folder holds.
         width: columns that sentences and lists are broken to.
     """
-    base, expert = summary["base_test"], summary["test"]
+    kinds = {"base": "base_test", "start": "start_test", "expert": "test"}
+    measured = {name: summary[key] for name, key in kinds.items() if key in summary}
     return Group(
         Text(),
-        accuracy_table({"base": base, "expert": expert}, title=f"{summary['name']}: test {{}}"),
+        accuracy_table(measured, title=f"{summary['name']}: test {{}}"),
         Text(paragraph(_sentence(summary), width=width)),
         Text(),
         _facts(summary, width),
@@ -306,18 +308,28 @@ def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -
     return table
 
 
-def compared(base: Mapping[str, Any], expert: Mapping[str, Any]) -> str:
-    """What two intervals say about base and expert, in one sentence."""
+def compared(base: Mapping[str, Any], expert: Mapping[str, Any], called: str = "its base") -> str:
+    """What two intervals say about base and expert, in one sentence.
+
+    Args:
+        called: what the expert is compared with.
+    """
     if expert["low"] > base["high"]:
-        return "The intervals do not overlap: the expert is better than its base."
+        return f"The intervals do not overlap: the expert is better than {called}."
     if base["low"] > expert["high"]:
-        return "The intervals do not overlap: the expert is worse than its base."
-    return "The intervals overlap: these problems do not tell the expert from its base."
+        return f"The intervals do not overlap: the expert is worse than {called}."
+    return f"The intervals overlap: these problems do not tell the expert from {called}."
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:
+    if summary.get("equals_base"):
+        return EQUALS_BASE
     found = compared(summary["base_test"], summary["test"])
-    return EQUALS_BASE if summary.get("equals_base") else found
+    if "start_test" not in summary:
+        return found
+    if summary["equals_start"]:
+        return f"{found} {EQUALS_START}"
+    return f"{found} {compared(summary['start_test'], summary['test'], 'its start')}"
 
 
 def _facts(summary: Mapping[str, Any], width: int) -> Group:

@@ -227,7 +227,7 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
     shown: list[RenderableType] = []
     for key in (*FIRST_ROWS, *(key for key in card if key not in FIRST_ROWS)):
         value = card[key]
-        is_measure = key in ("validation", "test", "base_test")
+        is_measure = key in ("validation", "test", "base_test", "start_test")
         if text := _accuracy(value).plain if is_measure else _plain(value):
             name = key.replace("_", " ")
             shown.append(Text(labelled(name, text, column=LABEL_COLUMN, width=width)))

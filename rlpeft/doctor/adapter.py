@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rlpeft.adapters.policy import adapted_modules
@@ -11,7 +11,7 @@ from rlpeft.adapters.targets import counted, left_out, unmatched
 from rlpeft.doctor.row import Check, fail, ok
 from rlpeft.experts.change import kind_order, place
 from rlpeft.models.gap import largest_gap
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.run import LossConfig, Recipe
 
 IDENTITY_GAP = 1e-4
 """Log-prob difference up to which a fresh adapter is the base model."""
@@ -47,6 +47,17 @@ def check_trainable(learner: Any) -> Check:
     if not trained:
         return fail("trainable parameters", found, "Correct adapter.targets or adapter.layers.")
     return ok("trainable parameters", found)
+
+
+def check_reference(loss: LossConfig, metrics: Mapping[str, float]) -> Check:
+    """How far from what the KL is measured training begins, where that is an expert."""
+    found = f"{metrics['kl']:.3g} nats a token ({loss.kl}) from the {loss.reference} at step 0"
+    if loss.reference == "base":
+        found += (
+            f", a penalty of {loss.kl_coef * metrics['kl']:.3g} that draws back to the base; "
+            "loss.reference = 'start' measures from where training begins"
+        )
+    return ok("KL to the reference", found)
 
 
 def check_start(learner: Any, canary: Sequence[Sequence[int]]) -> Iterator[Check]:

@@ -19,7 +19,13 @@ from rewards.errors import RewardError
 from rewards.registry import runs_programs
 from rewards.scorer import Scorer
 from rlpeft import build
-from rlpeft.doctor.adapter import check_forward, check_start, check_targets, check_trainable
+from rlpeft.doctor.adapter import (
+    check_forward,
+    check_reference,
+    check_start,
+    check_targets,
+    check_trainable,
+)
 from rlpeft.doctor.leak import check_leak
 from rlpeft.doctor.memory import check_memory
 from rlpeft.doctor.programs import check_programs
@@ -36,6 +42,9 @@ from rlpeft.doctor.rewards import check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.doctor.row import Check, fail, ok
 from rlpeft.errors import RlpeftError
+from rlpeft.experts.files import Expert
+from rlpeft.experts.hub import resolve_expert
+from rlpeft.experts.start import read_start
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import (
     ChatConfig,
@@ -84,6 +93,7 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     """
     builders = builders or Builders()
     base, prompter = yield from _base_model(recipe, builders)
+    start = yield from _start(recipe, base)
     task = yield from opened("task", lambda: _whole(builders.task(recipe.task)))
     if task is not None:
         yield ok("task", _sizes(task))
@@ -97,7 +107,7 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
         if any(runs_programs(reward.name) for reward in recipe.rewards):
             yield from guarded("modules", check_programs(task.split("train")))
     if prompter is not None and task is not None:
-        found = Opened(base, prompter, task, scorer, look)
+        found = Opened(base, prompter, task, scorer, look, start)
         yield from _policy_checks(recipe, builders, found)
         if look is not None:
             yield from guarded("prompts as read", look.over(recipe, base, task, prompter))
@@ -121,6 +131,25 @@ def _base_model(recipe: Recipe, builders: Builders) -> Generator[Check, None, An
     return base, prompter
 
 
+def _start(recipe: Recipe, base: BaseModel | None) -> Generator[Check, None, Any]:
+    """The expert that training begins with; `None` if it is a fresh adapter, or a row says why."""
+    name = recipe.model.start
+    if name is None or base is None:
+        return None
+
+    def read() -> tuple[Expert, list[str]]:
+        folder, notes = resolve_expert(name)
+        return read_start(folder, recipe, base), notes
+
+    found = yield from opened("start", read)
+    if found is None:
+        return None
+    expert, notes = found
+    said = f"{expert.card.name} of step {expert.card.step:,}, sha256:{expert.card.digest[:12]}…"
+    yield ok("start", "; ".join([said, *notes]))
+    return expert
+
+
 @dataclass(frozen=True)
 class Opened:
     """Parts that could be opened."""
@@ -130,6 +159,7 @@ class Opened:
     task: Task
     scorer: Scores | None
     look: Look | None
+    start: Expert | None
 
 
 def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
@@ -139,12 +169,15 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     # Without a limit: prompts that are too long have a row already.
     unlimited = prompter.afresh(max_tokens=sys.maxsize)
     canary = yield from opened("canary", lambda: build.build_canary(task, unlimited))
-    if learner is None or canary is None:
+    is_lost = recipe.model.start is not None and found.start is None
+    if learner is None or canary is None or is_lost:
         return
     yield check_forward(learner)
     yield check_targets(recipe, learner)
     yield check_trainable(learner)
     yield from guarded("KL at step 0", check_start(learner, canary))
+    if found.start is not None:
+        learner.start_from(found.start.state())
     yield check_memory(recipe, learner)
     engine = yield from opened(
         "engine and weight sync", lambda: builders.engine(recipe.engine, found.base)
@@ -227,7 +260,10 @@ def _rollout_checks(
     yield check_signal(metrics)
     loss = recipe.loss
     groups = with_advantages(seen.scored.groups, loss.advantage, mask_truncated=loss.mask_truncated)
-    yield check_gradient(learner.forward_backward(to_samples(groups)))
+    learnt = learner.forward_backward(to_samples(groups))
+    yield check_gradient(learnt)
+    if recipe.model.start is not None and "kl" in learnt:
+        yield check_reference(loss, learnt)
 
 
 def _short(recipe: Recipe, num_prompts: int) -> Recipe:

@@ -83,6 +83,19 @@ class Transfer(Section):
     """`ORG/NAME@COMMIT`, if the expert on its own base is one of the Hub."""
 
 
+class Parent(Section):
+    """An expert that another was made from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    name: str
+    """On its card."""
+    digest: str
+    """Of its tensors."""
+    source: str | None = None
+    """`ORG/NAME@COMMIT`, if it is one of the Hub: a path here says nothing elsewhere."""
+
+
 class ExpertCard(Section):
     """What an expert is, where it comes from, and how good it was found to be."""
 
@@ -132,6 +145,15 @@ class ExpertCard(Section):
     """Its parents, if it was mixed instead of trained."""
     transfer: Transfer | None = None
     """Where it comes from, if it was trained on another base."""
+    start: Parent | None = None
+    """The expert that its training went on from; absent: a fresh adapter."""
+    start_test: Measure | None = None
+    """Of that expert on the test problems."""
+
+    @property
+    def equals_start(self) -> bool:
+        """Whether it is that expert: no step did better in validation."""
+        return self.start is not None and self.start.digest == self.digest
 
 
 @dataclass(frozen=True)

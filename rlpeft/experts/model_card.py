@@ -94,6 +94,7 @@ def _worth(card: ExpertCard) -> str:
     known = {
         "the expert, on test problems": card.test,
         "its base model, on the same": card.base_test,
+        **({"the expert it started from, on the same": card.start_test} if card.start else {}),
         "the expert, on the validation problems it was chosen by": card.validation,
     }
     rows = [(name, UNKNOWN if found is None else str(found)) for name, found in known.items()]
@@ -136,6 +137,9 @@ def _origin(card: ExpertCard, base: str, label: str, beside: Beside) -> Iterator
     yield "step", f"{card.step:,}"
     if card.mixture is not None:
         yield "mixed from", ", ".join(map(_code, card.mixture.parents))
+    if card.start is not None:
+        called = _code(card.start.source or card.start.name)
+        yield "started from", f"{called}, tensors {_code(card.start.digest)}"
     if card.transfer is not None:
         yield "trained on another base", _code(card.transfer.base_digest)
     yield "libraries", _options(card.versions) or UNKNOWN

@@ -141,6 +141,19 @@ class ModelConfig(Section):
     """Dtype of the base weights in the learner; adapters stay float32."""
 
 
+class StartConfig(ModelConfig):
+    """The base model, which is never changed, and where training begins."""
+
+    start: str | None = None
+    """An expert to go on from, a folder or `ORG/NAME@REVISION`, of the same `[adapter]` on the same
+    base. Absent: a fresh adapter, which is the base."""
+
+    @property
+    def base(self) -> ModelConfig:
+        """What engines are built from: where training begins comes to them as every policy does."""
+        return ModelConfig(name=self.name, dtype=self.dtype)
+
+
 class EngineSpec(Section):
     """One kind of engine: two that are built from equal specs give the same completions."""
 

@@ -32,6 +32,7 @@ from rlpeft.recipe.rollout import EngineSpec as EngineSpec
 from rlpeft.recipe.rollout import ModelConfig as ModelConfig
 from rlpeft.recipe.rollout import RolloutConfig as RolloutConfig
 from rlpeft.recipe.rollout import Seed as Seed
+from rlpeft.recipe.rollout import StartConfig as StartConfig
 from rlpeft.recipe.task import ChatConfig as ChatConfig
 from rlpeft.recipe.task import TaskConfig as TaskConfig
 from rlpeft.recipe.templates import Template
@@ -67,7 +68,10 @@ class LossConfig(Section):
     advantage: Literal["none", "batch_mean", "rloo", "group_norm"] = "rloo"
     """`none`: reward mapped to ±1 (paper). `rloo`: leave-one-out baseline over the group."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.0
-    """λ of the KL penalty to the base model (adapter disabled)."""
+    """λ of the KL penalty to the reference."""
+    reference: Literal["base", "start"] = "base"
+    """What the KL is measured from. `base`: the base model (adapter disabled). `start`: the expert
+    that `model.start` names, so that the KL of the first step is 0."""
     kl: Literal["full", "full_reverse", "k1", "k3"] = "k3"
     """`full`: KL(π‖base) over the vocabulary; `full_reverse`: KL(base‖π); `k1`, `k3`: sampled."""
     normalise: Literal["sequence", "token"] = "sequence"
@@ -190,7 +194,7 @@ class Recipe(Section):
 
     name: Name
     """Names the expert and the default run folder."""
-    model: ModelConfig
+    model: StartConfig
     task: TaskConfig
     chat: ChatConfig = ChatConfig()
     adapter: AdapterConfig = SvfAdapter()
@@ -208,7 +212,7 @@ class Recipe(Section):
     def engine(self) -> EngineSpec:
         """What its rollout engines are built from."""
         return EngineSpec(
-            model=self.model, adapter=self.adapter, rollout=self.rollout, seed=self.train.seed
+            model=self.model.base, adapter=self.adapter, rollout=self.rollout, seed=self.train.seed
         )
 
     @property
@@ -233,6 +237,11 @@ class Recipe(Section):
             raise ValueError(
                 "resources.reward_gpus are given to reward actors, and resources.reward_workers is "
                 "0. Raise it; without actors, rewards see the GPUs of the driver."
+            )
+        if self.loss.reference == "start" and self.model.start is None:
+            raise ValueError(
+                "loss.reference = 'start' needs an expert to start from, and model.start names "
+                "none. Name one, or use loss.reference = 'base'."
             )
         require_reward(self.reward, self.task)
         require_selectable(self.train.select, [reward.name for reward in self.rewards])

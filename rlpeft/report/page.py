@@ -91,6 +91,7 @@ def accuracies(card: ExpertCard | None) -> list[tuple[str, Any]]:
         return []
     known = {
         "base, test": card.base_test,
+        "start, test": card.start_test,
         "expert, test": card.test,
         "expert, validation": card.validation,
     }
@@ -102,6 +103,7 @@ def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -
     found = {"steps": f"{rows[-1]['step']:,}"}
     if card:
         equal = " (the expert is the base model: no step did better)" if card.equals_base else ""
+        equal = equal or " (it is where it started: no step did better)" * card.equals_start
         found["best step"] = f"{card.step:,}{equal}"
     if "trainable_parameters" in summary:
         found["trainable parameters"] = f"{summary['trainable_parameters']:,}"

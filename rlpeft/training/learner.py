@@ -9,7 +9,8 @@ Only hidden states are kept for whole batches; logits exist for `logit_chunk` to
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -80,6 +81,7 @@ class LocalLearner:
         )
         self.schedule = _schedule(self.optimizer, config, total_steps)
         self.num_steps, self._all_reached = 0, False
+        self._start: list[torch.Tensor] | None = None  # what the KL is of, if it is not the base
         self.forward.check()
 
     @property
@@ -185,6 +187,15 @@ class LocalLearner:
         """
         load_tensors(self.policy, state.tensors)
 
+    def start_from(self, state: AdapterState) -> None:
+        """Take over the values that training begins with; see `protocol.Learner`."""
+        self.load_adapter(state)
+        if self.loss.reference == "start":
+            self._start = self._values()
+
+    def _values(self) -> list[torch.Tensor]:
+        return [parameter.detach().clone() for parameter in self.parameters.values()]
+
     def proof(self, canary: Sequence[Sequence[int]], bound: float) -> Proof:
         """The adapter as it is now, with what proves its delivery; see `Proof`."""
         return Proof(self.adapter_state(), canary, self.logprobs(canary), bound)
@@ -228,10 +239,10 @@ class LocalLearner:
     def _micro_batch(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Add one micro-batch's gradient."""
         loss = self.loss
-        base_hidden_ND = self._base_hidden(batch) if loss.kl_coef else None
+        reference_hidden_ND = self._reference_hidden(batch) if loss.kl_coef else None
         terms = token_terms(
             self.forward.hidden(batch),
-            base_hidden_ND,
+            reference_hidden_ND,
             batch.targets_N,
             head=self.forward.head,
             temperature=self.temperature,
@@ -263,9 +274,25 @@ class LocalLearner:
         }
 
     @torch.no_grad()
-    def _base_hidden(self, batch: MicroBatch) -> torch.Tensor:
-        with self.policy.disable_adapter():
+    def _reference_hidden(self, batch: MicroBatch) -> torch.Tensor:
+        with self._at_start() if self.loss.reference == "start" else self.policy.disable_adapter():
             return self.forward.hidden(batch)
+
+    @contextmanager
+    def _at_start(self) -> Iterator[None]:
+        """The policy that training began with, in place: no graph may be waiting for a backward."""
+        assert self._start is not None, "loss.reference = 'start' needs start_from"
+        now = self._values()
+        self._put(self._start)
+        try:
+            yield
+        finally:
+            self._put(now)
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[torch.Tensor]) -> None:
+        for parameter, value in zip(self.parameters.values(), values, strict=True):
+            parameter.copy_(value)
 
     def _name_broken_module(self) -> None:
         """Raise where the adapter's method can tell in which module NaN or inf began."""

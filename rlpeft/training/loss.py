@@ -30,7 +30,7 @@ class TokenTerms:
 
     Attributes:
         logprobs_N: log π of the sampled token, at the sampling temperature.
-        kl_N: KL to the base as named by `KlKind`; zeros if not asked for.
+        kl_N: KL to the reference as named by `KlKind`; zeros if not asked for.
         entropy_N: entropy of π, without gradient.
     """
 
@@ -53,8 +53,9 @@ def token_terms(
 
     Args:
         hidden_ND: last hidden states of the policy at the predicting positions.
-        base_hidden_ND: those of the base model, or `None` for no KL.
-        temperature: logits are divided by it, for policy and base alike.
+        base_hidden_ND: those of the reference, the base model or the policy that training began
+            with, or `None` for no KL.
+        temperature: logits are divided by it, for policy and reference alike.
     """
     logprobs_N, other_N, entropy_N = _TokenTerms.apply(
         hidden_ND, base_hidden_ND, targets_N, head, temperature, kl, chunk

@@ -37,6 +37,16 @@ class Learner(Protocol):
         """
         ...
 
+    def start_from(self, state: AdapterState) -> None:
+        """Take over the values that training begins with, before its first step or a checkpoint.
+
+        With `loss.reference = "start"` the KL is measured from them, to the end of the run.
+
+        Raises:
+            ModelError: the policy has no place for one of its tensors.
+        """
+        ...
+
     def proof(self, canary: Sequence[Sequence[int]], bound: float) -> Proof:
         """The adapter as it is now, with what proves its delivery; see `Proof`."""
         ...

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from jobs.adapt import run
 from jobs.cem.client import absolute
 from jobs.cli import app
+from jobs.train import run as train_run
 from rlpeft.errors import CheckpointError
 from rlpeft.experts.files import load_expert, read_card
 
@@ -107,3 +108,15 @@ def test_a_command_tells_a_revision_that_is_gone_in_one_line(pushed):
         "error: expert 'org/up@v9' is gone from the Hub, or never was there. Name another branch, "
         "tag or commit."
     ]
+
+
+def test_a_run_goes_on_from_an_id_and_writes_its_commit(pushed, quick, tmp_path):
+    recipe = quick(
+        model={"start": "org/up"},
+        adapter={"type": "svf", "decomposition": "gram"},
+        train={"steps": 1, "eval_every": 1},
+    )
+    train_run(recipe, tmp_path / "run", ray=False)
+    by_commit = f"org/up@{pushed.branches['main']}"
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["model"]["start"] == by_commit
+    assert read_card(tmp_path / "run" / "expert").start.source == by_commit

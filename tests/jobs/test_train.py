@@ -11,6 +11,7 @@ from jobs.folder import lone_run
 from jobs.train import run
 from rlpeft.errors import CheckpointError
 from rlpeft.experts.files import load_expert
+from rlpeft.experts.steps import step_folder
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.report.page import write_report
@@ -67,6 +68,19 @@ def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
     assert decided(tmp_path / "ray") == decided(tmp_path / "here")
     assert on_ray["test"] == here["test"]
     assert engines() == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_on_ray_goes_on_from_an_expert_as_one_in_a_single_process(
+    cluster, quick, tmp_path, decided
+):
+    local(quick(train={"steps": 1}), tmp_path / "first")
+    start = {"start": str(step_folder(tmp_path / "first", 1))}
+    recipe = quick(model=start, loss={"kl_coef": 0.1, "reference": "start"}, train={"steps": 2})
+    on_ray, here = run(recipe, tmp_path / "ray"), local(recipe, tmp_path / "here")
+    assert decided(tmp_path / "ray") == decided(tmp_path / "here")
+    assert on_ray["start_test"] == here["start_test"]
 
 
 def test_each_step_keeps_one_rollout_token_by_token(quick, tmp_path):

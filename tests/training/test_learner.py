@@ -27,6 +27,17 @@ SAMPLES = [
 ]
 
 
+EVERY_ADAPTER = [
+    SvfAdapter(),
+    SvfAdapter(parametrisation="sigmoid_renorm"),
+    LoraFamilyAdapter(type="lora", rank=4),
+    LoraFamilyAdapter(type="dora", rank=4),
+    Ia3Adapter(type="ia3"),
+    HypLoraAdapter(type="hyplora", rank=4),
+    MoSLoraAdapter(type="moslora", rank=8),
+]
+
+
 def make(llama, *, adapter=None, loss=None, total_steps=10, temperature=1.0, **options):
     policy = attach_adapter(llama(), adapter or SvfAdapter(), seed=0)
     config = LearnerConfig(**({"lr": 0.05} | options))
@@ -99,15 +110,7 @@ def test_kl_is_zero_at_step_zero(llama):
 
 @pytest.mark.parametrize(
     "adapter",
-    [
-        SvfAdapter(),
-        SvfAdapter(parametrisation="sigmoid_renorm"),
-        LoraFamilyAdapter(type="lora", rank=4),
-        LoraFamilyAdapter(type="dora", rank=4),
-        Ia3Adapter(type="ia3"),
-        HypLoraAdapter(type="hyplora", rank=4),
-        MoSLoraAdapter(type="moslora", rank=8),
-    ],
+    EVERY_ADAPTER,
     ids=["svf", "svf-sigmoid", "lora", "dora", "ia3", "hyplora", "moslora"],
 )
 def test_a_rewarded_completion_becomes_likelier_with_every_adapter(llama, adapter):
@@ -286,3 +289,37 @@ def test_a_first_batch_without_any_gradient_does_not_stop_the_next(llama):
     next(iter(learner.parameters.values())).grad = None
     with pytest.raises(ModelError, match="1 of 14 have none"):
         learner.optim_step()
+
+
+@pytest.mark.parametrize("adapter", EVERY_ADAPTER, ids=lambda adapter: adapter.type)
+def test_every_adapter_starts_from_another_at_a_kl_of_nothing_and_is_drawn_back_to_it(
+    llama, adapter
+):
+    kl = {}
+    other = make(llama, adapter=adapter)
+    perturb(other, 0.03)
+    for reference in ("start", "base"):
+        loss = LossConfig(kl_coef=0.1, kl="full", reference=reference)
+        learner = make(llama, adapter=adapter, loss=loss)
+        learner.start_from(other.adapter_state())
+        assert learner.adapter_state().digest == other.adapter_state().digest
+        kl[reference] = [learner.step(SAMPLES)["kl"] for _ in range(2)]
+        kept = learner.adapter_state().digest
+        learner.forward_backward(SAMPLES)
+        assert learner.adapter_state().digest == kept
+    assert abs(kl["start"][0]) < 1e-6
+    assert kl["start"][1] > 1e-6
+    assert kl["base"][0] > 1e-6
+
+
+def test_a_start_is_the_reference_of_a_learner_that_goes_on_from_a_checkpoint(llama):
+    loss = LossConfig(kl_coef=0.1, reference="start")
+    start = make(llama)
+    perturb(start)
+    whole, first, second = (make(llama, loss=loss) for _ in range(3))
+    for learner in (whole, first, second):
+        learner.start_from(start.adapter_state())
+    expected = [whole.step(SAMPLES) for _ in range(2)][1]
+    first.step(SAMPLES)
+    second.load_state_dict(first.state_dict())
+    assert second.step(SAMPLES) == expected

@@ -8,7 +8,8 @@ from jobs.train import run as train_run
 from rlpeft.build import build_learner, build_prompter
 from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.experts.files import load_expert
-from rlpeft.recipe.run import LearnerConfig
+from rlpeft.experts.steps import step_folder
+from rlpeft.recipe.run import LearnerConfig, StartConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.records import read_metrics
 from rlpeft.tasks.catalogue import load_task
@@ -139,6 +140,20 @@ def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_moves(supervis
     with pytest.raises(ModelError, match=r"layers\.1\.self_attn\.q_proj"):
         train_run(recipe, tmp_path, ray=False, on_step=spoil, loop=loop)
     assert kept[0].adapter_state().digest == kept[1]
+
+
+def test_rl_goes_on_from_what_was_taught_and_teaching_from_what_rl_found(supervised, tmp_path):
+    digests = []
+    for number, method in enumerate((run, train_run, run)):
+        recipe, out = supervised(steps=1, prompts_per_step=8), tmp_path / str(number)
+        if digests:
+            start = {"name": "tiny", "start": str(step_folder(tmp_path / str(number - 1), 1))}
+            recipe = recipe.model_copy(update={"model": StartConfig(**start)})
+        method(recipe, out, **({"ray": False} if method is train_run else {}))
+        digests.append(load_expert(step_folder(out, 1)).card.digest)
+        card = load_expert(out / "expert").card
+        assert (card.start.digest if card.start else None) == (digests[-2] if number else None)
+    assert len(set(digests)) == 3
 
 
 def test_a_completion_column_that_is_missing_is_named(quick, tmp_path):

@@ -203,6 +203,16 @@ def test_the_closing_table_compares_base_and_expert_with_intervals():
     assert expert.split() == ["expert", "90.0%", "82.6%", "to", "94.5%", "90", "of", "100"]
 
 
+def test_the_closing_compares_an_expert_with_where_it_started_too():
+    begun = {"start": {}, "equals_start": False, "start_test": Accuracy.of(88, 100).model_dump()}
+    text = " ".join(closing_text(SUMMARY | begun).split())
+    assert "start 88.0% 80.2% to 93.0% 88 of 100" in text
+    assert "the expert is better than its base." in text
+    assert "these problems do not tell the expert from its start." in text
+    same = " ".join(closing_text(SUMMARY | begun | {"equals_start": True}).split())
+    assert "It is the expert that it started from" in same
+
+
 def test_paths_and_commands_can_be_copied_whole_from_a_narrow_terminal():
     command = f"rlpeft export {SUMMARY['expert']} --format merged --out tiny-swap-merged"
     assert command in closing_text(SUMMARY)

@@ -32,6 +32,7 @@ RELATIVE = [
     {"task": {"path": "elsewhere.jsonl"}},
     {"task": {"name": "kind", "options": {"tasks": [{"path": "data"}, {"name": "gsm8k"}]}}},
     {"model": {"name": "base"}},
+    {"model": {"name": "tiny", "start": "base"}},
     {"reward": [{"name": "my_rewards:f"}]},
     {"reward": [{"name": "my_rewards.f"}]},
 ]
