@@ -1,4 +1,4 @@
-"""What users wait for: experts compared on several tasks, in one command against one for each."""
+"""What users wait for: many experts compared in one command, and training that goes on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.bench.cem import population
+from jobs.bench.onward import rows as onward
 from jobs.bench.rows import BenchRow, interleave, medians
 from jobs.recipes import read_recipe
 from rlpeft.build import build_card, build_state
@@ -39,6 +40,7 @@ def rows(*, repeats: int = 3, num: int = 500) -> Iterator[BenchRow]:
 
         seconds = medians(interleave({"together": together, "alone": alone}, repeats=repeats))
     yield _row(seconds, _same(found), num)
+    yield from onward()
 
 
 def _experts(folder: Path) -> list[Path]:

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from rlpeft.errors import ConfigError
+from rlpeft.experts.student import interval
 from rlpeft.recipe.run import Recipe
 
 ADAPTERS = ("lora", "dora", "hyplora", "moslora")
@@ -107,26 +108,6 @@ def train_one(recipe: Recipe, folder: Path, *, by: str) -> Mapping[str, Any]:
         )
     best = max(validated)
     return {**summary, "validation": best}
-
-
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of a mean; `values` are few, so it is wide."""
-    mean = fmean(values)
-    if len(values) < 2:
-        return float("-inf"), float("inf")
-    half = student_quantile(level, len(values) - 1) * stdev(values) / len(values) ** 0.5
-    return mean - half, mean + half
-
-
-def student_quantile(level: float, freedom: int) -> float:
-    """The t that |T| stays below with probability `level`, T of Student's distribution."""
-    import mpmath
-
-    def outside(t: Any) -> Any:
-        x = freedom / (freedom + t * t)
-        return mpmath.betainc(freedom / 2, 0.5, 0, x, regularized=True) - (1 - level)
-
-    return float(mpmath.findroot(outside, (0.0, 1000.0), solver="bisect"))
 
 
 def table(scores: Sequence[Score]) -> str:

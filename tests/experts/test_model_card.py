@@ -128,6 +128,7 @@ FIELDS = {
     "versions": {HOSTILE: HOSTILE},
     "name": HOSTILE.replace("\n", " ").replace("<img src=x>\u202e", "$(touch x)"),
     "task": {"name": HOSTILE, "path": HOSTILE},
+    "start": {"name": HOSTILE, "digest": HOSTILE, "source": HOSTILE},
 }
 
 

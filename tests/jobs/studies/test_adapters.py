@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.studies.adapters import compare, interval, student_quantile, table
+from jobs.studies.adapters import compare, table
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.run import parse_recipe
 
@@ -49,13 +49,3 @@ def test_an_adapter_without_a_rank_is_refused(tmp_path):
     svf = parse_recipe(TINY, source="a")
     with pytest.raises(ConfigError, match=r"one of lora, dora.* got 'svf'"):
         compare(svf, tmp_path, train=Script(), seeds=[0])
-
-
-@pytest.mark.parametrize(("freedom", "t"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (30, 2.0423)])
-def test_student_quantiles_are_those_of_the_tables(freedom, t):
-    assert student_quantile(0.95, freedom) == pytest.approx(t, abs=1e-4)
-
-
-def test_the_interval_of_a_mean_is_students():
-    """1, 2, 3: mean 2, deviation 1, 4.3027 / sqrt(3) = 2.4842 to each side."""
-    assert interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 2.4842, 2 + 2.4842), abs=1e-4)

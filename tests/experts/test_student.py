@@ -1,0 +1,15 @@
+"""Intervals of few values are as wide as Student's t says."""
+
+import pytest
+
+from rlpeft.experts.student import interval, student_quantile
+
+
+@pytest.mark.parametrize(("freedom", "t"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (30, 2.0423)])
+def test_student_quantiles_are_those_of_the_tables(freedom, t):
+    assert student_quantile(0.95, freedom) == pytest.approx(t, abs=1e-4)
+
+
+def test_the_interval_of_a_mean_is_students():
+    """1, 2, 3: mean 2, deviation 1, 4.3027 / sqrt(3) = 2.4842 to each side."""
+    assert interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 2.4842, 2 + 2.4842), abs=1e-4)
