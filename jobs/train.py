@@ -58,8 +58,7 @@ def run(
         RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
     base = BaseModel.open(recipe.model.name)
-    recipe = pinned_start(pinned(recipe, base, out / RECIPE_FILE), out / RECIPE_FILE)
-    start = _start(recipe, base)
+    recipe, start = _pinned(recipe, base, out / RECIPE_FILE)
     data = read_data(recipe, base)
     with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
         start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.task, start)})
@@ -84,21 +83,28 @@ def run(
                 card=build_card(recipe, base, start),
                 canary=build_canary(data.task, data.prompter),
             )
-            bare = this.proof()  # a fresh adapter changes nothing: this is the base model
-            if start is not None:
-                parts.learner.start_from(start.state())
+            bare = _begin(this, start)
             (loop or reinforce)(this, on_step or _say_nothing)
             return final_test(this, parts, bare, start)
 
 
-def _start(recipe: Recipe, base: BaseModel) -> Expert | None:
-    """The expert that the recipe goes on from: from here it goes to the learner, wherever it is."""
+def _pinned(recipe: Recipe, base: BaseModel, stored: Path) -> tuple[Recipe, Expert | None]:
+    """The recipe as its run keeps it, and the expert that it goes on from."""
+    recipe = pinned_start(pinned(recipe, base, stored), stored)
     if recipe.model.start is None:
-        return None
+        return recipe, None
     folder = expert_folder(recipe.model.start)
     expert = read_start(folder, recipe, base)
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
-    return expert
+    return recipe, expert
+
+
+def _begin(this: Run, start: Expert | None) -> Proof:
+    """Have the learner, wherever it is, hold what training begins with; the base model's proof."""
+    bare = this.proof()  # a fresh adapter changes nothing: this is the base model
+    if start is not None:
+        this.learner.start_from(start.state())
+    return bare
 
 
 def reinforce(this: Run, on_step: OnStep) -> None:
