@@ -17,7 +17,7 @@ ADAPT = {
 def test_a_recipe_gives_the_spec_of_its_engines(quick):
     recipe = quick(train={"seed": 3}, adapter={"type": "lora", "rank": 2})
     assert recipe.engine == EngineSpec(
-        model=recipe.model, adapter=recipe.adapter, rollout=recipe.rollout, seed=3
+        model=recipe.model.base, adapter=recipe.adapter, rollout=recipe.rollout, seed=3
     )
 
 
