@@ -33,7 +33,7 @@ from rlpeft.experts.clustered import (
     share_estimate,
 )
 from rlpeft.experts.hub import known_as
-from rlpeft.experts.measures import LEVEL
+from rlpeft.experts.intervals import LEVEL
 from rlpeft.experts.mixture import BASE
 
 Cell = Mapping[str, Sequence[AnswerRow]]

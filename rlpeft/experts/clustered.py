@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import comb
-from statistics import NormalDist, StatisticsError, correlation, fmean, pvariance, stdev
+from statistics import StatisticsError, correlation, fmean, pvariance
 
-from rlpeft.experts.measures import LEVEL, wilson_interval
+from rlpeft.experts.intervals import LEVEL, few_problems, mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
 
 
@@ -45,9 +45,10 @@ def share_estimate(values_P: Sequence[float], *, draws: float, level: float = LE
     """The mean of shares between 0 and 1, one a problem.
 
     Wilson's interval of as many independent draws as the spread between problems amounts to,
-    n = p(1 - p) / (s² / P), as surveys of clusters do (E. L. Korn and B. I. Graubard, Survey
-    Methodology 24, 1998, with Wilson's in the place of Clopper's and Pearson's). Of one answer a
-    problem n is P, and this is the interval of a plain accuracy.
+    n = p(1 - p) / (s² / P), corrected for the degrees of freedom of s, as surveys of clusters do
+    (E. L. Korn and B. I. Graubard, Survey Methodology 24, 1998, with Wilson's in the place of
+    Clopper's and Pearson's). Of one answer a problem n is P, and this is the interval of a plain
+    accuracy.
 
     Args:
         values_P: at least one.
@@ -59,15 +60,15 @@ def share_estimate(values_P: Sequence[float], *, draws: float, level: float = LE
         worth = float(count)
     else:
         worth = min(draws, value * (1 - value) * count / variance) if variance else draws
+        worth *= few_problems(count, level, worth)
     low, high = wilson_interval(value * worth, worth, level)
     return Estimate(value=value, low=low, high=high, problems=count)
 
 
 def mean_estimate(values_P: Sequence[float], *, level: float = LEVEL) -> Estimate:
-    """The mean of scores without bounds, one a problem, with a normal interval."""
-    value, z = fmean(values_P), NormalDist().inv_cdf((1 + level) / 2)
-    half = z * stdev(values_P) / len(values_P) ** 0.5 if len(values_P) > 1 else 0.0
-    return Estimate(value=value, low=value - half, high=value + half, problems=len(values_P))
+    """The mean of scores, one a problem; see `mean_interval`."""
+    low, high = mean_interval(values_P, level)
+    return Estimate(value=fmean(values_P), low=low, high=high, problems=len(values_P))
 
 
 def difference(

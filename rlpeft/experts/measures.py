@@ -8,17 +8,15 @@ where it gives numbers alone, by their mean, and no accuracy is reported.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean
 from typing import Any, Self
 
 from pydantic import TypeAdapter
 
 from rewards.verdict import Verdict, VerdictKind, count_kinds
+from rlpeft.experts.intervals import mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
 from rlpeft.types import ScoredGroup
-
-LEVEL = 0.95
-"""Of every interval."""
 
 UNREAD = "-"
 """Column of a confusion matrix for answers that give no label."""
@@ -70,10 +68,10 @@ class Accuracy(Section):
 
 
 class MeanScore(Section):
-    """Mean score with its 95 % interval (normal approximation), where nothing is judged.
+    """Mean score with its 95 % interval, where nothing is judged; see `mean_interval`.
 
-    >>> str(MeanScore.of([0.25, 0.25, 0.75, 0.75]))
-    '0.500 [0.217, 0.783]'
+    >>> 0 < MeanScore.of([0.25, 0.25, 0.75, 0.75]).low < 0.25
+    True
     """
 
     value: float
@@ -90,15 +88,9 @@ class MeanScore(Section):
     @classmethod
     def of(cls, scores: Sequence[float], verdicts: dict[str, int] | None = None) -> Self:
         """The mean of at least one score."""
-        mean, z = fmean(scores), NormalDist().inv_cdf((1 + LEVEL) / 2)
-        half = z * stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
-        return cls(
-            value=mean,
-            low=mean - half,
-            high=mean + half,
-            total=len(scores),
-            verdicts=verdicts or {},
-        )
+        low, high = mean_interval(scores)
+        value = fmean(scores)
+        return cls(value=value, low=low, high=high, total=len(scores), verdicts=verdicts or {})
 
     @property
     def fraction(self) -> tuple[float, int]:
@@ -144,21 +136,6 @@ def confusion_of(groups: Sequence[ScoredGroup], labels: Sequence[str]) -> dict[s
         for verdict in scored.verdicts:
             of_gold[known.get((verdict.extracted or "").casefold(), UNREAD)] += 1
     return counts
-
-
-def wilson_interval(correct: float, total: float, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927).
-
-    Args:
-        total: a whole number, or what a sample of another design is worth in independent draws.
-    """
-    if total == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p, scale = correct / total, 1 + z * z / total
-    centre = (p + z * z / (2 * total)) / scale
-    half = z / scale * (p * (1 - p) / total + z * z / (4 * total * total)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _metrics(name: str, found: Measure) -> dict[str, float]:
