@@ -263,6 +263,7 @@ def _write(
         "equals_base": equals_base,
         "arm": str(found.arm),
         "coefficients": dict(zip(experts.names, means, strict=True)),
+        "shares": experts.shares(found.coefficients, normalise=found.arm.normalise),
         "shots": {"number": len(inputs.shots), **found.fitness.as_dict()},
         "cross_validation": search["cross_validation"],
         "test": {name: found.model_dump() for name, found in measures.items()},

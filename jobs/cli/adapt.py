@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import typer
 from jobs.cli.options import Overrides, Push, RecipeName, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.ending import quiet_libraries
+from rlpeft.typed import program, this_command
 
 Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
 
@@ -51,7 +53,9 @@ def adapt(
     with run_shown(folder, total_iterations(found), unit="iteration") as display:
         summary = run(found, folder, on_iteration=display.step)
     with pushing(summary, push):
-        print_summary(summary, as_json=as_json)
+        number = 2 * summary["shots"]["number"]
+        larger = f"--set shots.number={number} --out {shlex.quote(f'{folder}-{number}-shots')}"
+        print_summary(summary, as_json=as_json, larger=f"{this_command()} {larger}")
 
 
 def all_overrides(overrides: list[str] | None, *, light: bool) -> list[str]:
@@ -61,31 +65,44 @@ def all_overrides(overrides: list[str] | None, *, light: bool) -> list[str]:
     return [*(LIGHT if light else ()), *(overrides or ())]
 
 
-def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
-    """The table and the facts that a finished search ends with."""
+def print_summary(summary: Mapping[str, Any], *, as_json: bool, larger: str = "") -> None:
+    """The table, the facts that a finished search ends with, and what can be typed next.
+
+    Args:
+        larger: a command that searches on more shots, where there is one.
+    """
     if as_json:
         typer.echo(json.dumps(summary))
         return
     from rich.console import Console
 
     from jobs.cli.console import accuracy_table
-    from rlpeft.terminal import labelled, near_path, terminal_width
+    from rlpeft.terminal import labelled, near_path, say, terminal_width
 
     table = accuracy_table(summary["test"], title=f"{summary['name']}: test {{}}")
     Console().print(table)
-    if summary.get("equals_base"):
-        typer.echo("The mixture found is the base model: none did better on the shots.")
-    weights = ", ".join(f"{name} {value:.3f}" for name, value in summary["coefficients"].items())
+    equals_base, expert = summary.get("equals_base"), near_path(summary["expert"])
+    if equals_base:
+        say(
+            "The mixture found is the base model: none did better on the shots. More shots, or "
+            "experts of other skills, may find another."
+        )
+    # Searches of before kept them as they were searched, not as they count.
+    shares = summary.get("shares", summary["coefficients"])
+    weights = ", ".join(f"{name} {value:.3f}" for name, value in shares.items())
     shots = summary["shots"]
+    export = f"{program()} export {shlex.quote(expert)} --out {summary['name']}-merged"
     rows = [
         ("coefficients", f"{weights} ({summary['arm']})"),
         ("shots", f"{_fitness(shots)} of {shots['number']}"),
         *(("on folds", f"{_fitness(f)} {arm}") for arm, f in summary["cross_validation"].items()),
-        ("expert", near_path(summary["expert"])),
+        ("expert", expert),
         ("history", near_path(summary["history"])),
+        *(("next", command) for command in (larger if equals_base else export,) if command),
     ]
     for label, value in rows:
-        typer.echo(labelled(label, value, column=15, width=terminal_width()))
+        whole = label in ("expert", "history", "next")
+        typer.echo(labelled(label, value, column=15, width=terminal_width(), whole=whole))
 
 
 def _fitness(found: Mapping[str, Any]) -> str:

@@ -128,6 +128,8 @@ def _print_check(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from rlpeft.terminal import say
+
     console = Console()
     console.print(f"{found['reward']}: called as {found['dialect']}")
     console.print(f"needs columns: {', '.join(found['columns']) or 'none'}")
@@ -144,7 +146,7 @@ def _print_check(found: dict[str, Any]) -> None:
     if found["printed"]:
         console.print("it prints: a run shows that only where it fails")
     for warning in found["warnings"]:
-        _say(console, f"warning: {warning}")
+        say(f"warning: {warning}")
 
 
 def _print_forms(console: Console, forms: Mapping[str, float | None], best: str) -> None:

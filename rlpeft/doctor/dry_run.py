@@ -6,6 +6,7 @@ long it takes. The reward runs as it would in a run: in a process of its own, wi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -113,12 +114,12 @@ def dry_run(spec: RewardSpec, *, data: str, num_rows: int, task: str | None = No
     scorer = Scorer([spec], error_limit=1.0)
     try:
         prompts, columns = _read(data, num_rows, task)
-        return _tried_out(scorer, _rows(scorer, prompts, columns, data))
+        return _tried_out(spec.name, scorer, _rows(scorer, prompts, columns, data))
     finally:
         scorer.close()
 
 
-def _tried_out(scorer: Scorer, rows: TriedRows) -> DryRun:
+def _tried_out(written: str, scorer: Scorer, rows: TriedRows) -> DryRun:
     ((name, reward),) = scorer.rewards.items()
     judge = Scored(scorer, rows)
     programs = _programs(rows.columns) if runs_programs(name) else None
@@ -144,7 +145,7 @@ def _tried_out(scorer: Scorer, rows: TriedRows) -> DryRun:
         ms_per_row=times,
         pickles=getattr(reward, "pickles", True),
         printed=judge.printed,
-        warnings=_warnings(kinds, times, rows),
+        warnings=_warnings(written, kinds, times, rows),
     )
 
 
@@ -244,6 +245,7 @@ def _summary(tried: Tried) -> dict[str, Any]:
 
 
 def _warnings(
+    written: str,
     kinds: Mapping[str, Mapping[str, Any]],
     times: Mapping[str, float],
     rows: TriedRows,
@@ -268,7 +270,9 @@ def _warnings(
     if kinds["right"].get(VerdictKind.GRADED.value):
         found.append(
             "it gives numbers and no verdicts: experts are chosen by mean score, and no accuracy "
-            "is known. Return True or False where there is right and wrong, or set correct_at"
+            "is known. Return True or False where there is right and wrong, or say in the recipe "
+            f"from which score an answer is correct: reward = [{{ name = {json.dumps(written)}, "
+            "correct_at = 0.5 }]"
         )
     if any(kinds[sort].get(VerdictKind.ERROR.value) for sort in kinds):
         found.append("it raises on some completions: those rows will not be scored")

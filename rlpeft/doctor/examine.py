@@ -41,6 +41,7 @@ from rlpeft.doctor.reading import Look
 from rlpeft.doctor.rewards import check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.doctor.row import Check, fail, ok
+from rlpeft.doctor.sizes import check_sizes
 from rlpeft.errors import RlpeftError
 from rlpeft.experts.files import Expert
 from rlpeft.experts.hub import resolve_expert
@@ -58,7 +59,7 @@ from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import Scores
-from rlpeft.tasks.base import SPLITS, ProblemSet, Task
+from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
@@ -96,7 +97,7 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     start = yield from _start(recipe, base)
     task = yield from opened("task", lambda: _whole(builders.task(recipe.task)))
     if task is not None:
-        yield ok("task", _sizes(task))
+        yield check_sizes(task)
     scorer = yield from opened("reward", lambda: builders.scorer(recipe.rewards))
     if prompter is not None and task is not None:
         yield from guarded("prompts", _prompt_checks(recipe, base, task, prompter))
@@ -282,10 +283,3 @@ def _whole(task: Task) -> Task:
     for split in SPLITS:
         task.split(split)
     return task
-
-
-def _sizes(task: Task) -> str:
-    sizes = [f"{len(task.split(split))} {split}" for split in SPLITS]
-    left_out = sum(task.left_out.values()) if isinstance(task, ProblemSet) else 0
-    went = f"; {left_out} left out, whose prompts stand in a later split" if left_out else ""
-    return f"{task.name}: {', '.join(sizes)} problems{went}"

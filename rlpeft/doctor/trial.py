@@ -13,10 +13,12 @@ from typing import Protocol
 
 from rewards.verdict import Verdict, VerdictKind
 
+BOXED = r"\boxed{{{}}}"
+
 GOLD_FORMS = (
     "{}",
     "The answer is {}.",
-    r"\boxed{{{}}}",
+    BOXED,
     "#### {}",
     "<answer>{}</answer>",
     "<think>Let me see.</think>{}",
@@ -31,6 +33,14 @@ PROGRAM = "```python\n{}\n```"
 _WRONG_PROGRAM = "def f():\n    return None"
 _CUT_OFF = "Let us think about it step by step. First, we"
 _HOSTILE = (
+    "9**9**9**9",
+    "().__class__.__base__.__subclasses__()",
+    "(" * 5000,
+    "```python\nimport os\nos._exit(0)\n```",
+    "1000000000! \ud800 \u0000 ٣٫١٤",
+)
+_HOSTILE_PROGRAMS = ("import os\nos._exit(0)", "().__class__.__base__.__subclasses__()")
+_HOSTILE_BOXED = (
     "\\boxed{9**9**9**9}",
     "\\boxed{" * 3000,
     "\\boxed{().__class__.__base__.__subclasses__()}",
@@ -111,7 +121,16 @@ class Trial:
 
     def hostile(self) -> Tried:
         """What makes a grader hang, fail or run it."""
-        return self._tried([_HOSTILE[n % len(_HOSTILE)] for n in range(len(self._golds))])
+        texts = self._hostile()
+        return self._tried([texts[n % len(texts)] for n in range(len(self._golds))])
+
+    def _hostile(self) -> Sequence[str]:
+        """Of the kind of answer that the reward takes."""
+        if self.form == PROGRAM:
+            return [PROGRAM.format(program) for program in _HOSTILE_PROGRAMS]
+        if BOXED in self.by_form and self.by_form[BOXED].worth == self.right.worth:
+            return _HOSTILE_BOXED
+        return [self.form.format(answer) for answer in _HOSTILE]
 
     def _stated(self, form: str, answers: Sequence[str]) -> Tried:
         return self._tried([form.format(answer) for answer in answers])

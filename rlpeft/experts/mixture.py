@@ -171,6 +171,11 @@ class ExpertSet:
             mixed[key] = (a_K[:, None] * z_KR.double()).sum(0).float()
         return self._state(mixed)
 
+    def shares(self, coefficients: npt.ArrayLike, *, normalise: bool) -> dict[str, float]:
+        """What each expert counts for in `mix`, which takes the same: the mean over matrices."""
+        means_K = self._coefficients(coefficients, normalise).mean(1)
+        return dict(zip(self.names, means_K.tolist(), strict=True))
+
     def save(
         self,
         folder: Path,

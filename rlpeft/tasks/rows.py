@@ -231,6 +231,10 @@ def _choose(
     return chosen
 
 
+FEW = 20
+"""Problems, with fewer of which hardly any two models can be told apart."""
+
+
 def _check_donor(name: str, donor: Split, num_rows: int, carved: Mapping[Split, int]) -> None:
     """Refuse to carve all rows away; the message speaks of the rows that the user has."""
     if not carved or sum(carved.values()) < num_rows:
@@ -245,8 +249,9 @@ def _check_donor(name: str, donor: Split, num_rows: int, carved: Mapping[Split, 
 
 
 def _fitting(num_rows: int) -> tuple[int, int]:
-    """A tenth and a fifth: numbers that work."""
-    return max(1, num_rows // 10), max(1, num_rows // 5)
+    """A tenth and a fifth, of few rows a quarter each: what works, and says something."""
+    least = max(1, min(FEW, num_rows // 4))
+    return max(least, num_rows // 10), max(least, num_rows // 5)
 
 
 def _key(problem: Problem) -> str:

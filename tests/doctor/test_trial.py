@@ -3,7 +3,7 @@
 import pytest
 
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.doctor.trial import GOLD_FORMS, PROGRAM, Trial, another
+from rlpeft.doctor.trial import BOXED, GOLD_FORMS, PROGRAM, Trial, another
 
 
 class Marked:
@@ -50,6 +50,19 @@ def test_a_wrong_program_is_a_program():
     trial = Trial(Marked(["x = 1"], PROGRAM), ["x = 1"], forms=[PROGRAM])
     assert trial.right.score == 1.0
     assert trial.wrong().texts == [PROGRAM.format("def f():\n    return None")]
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted"),
+    [("{}", "9**9**9**9"), (BOXED, "\\boxed{9**9**9**9}"), ("#### {}", "#### 9**9**9**9")],
+)
+def test_what_is_hostile_has_the_form_that_the_reward_takes(form, wanted):
+    assert Trial(Marked(["7"], form), ["7"]).hostile().texts == [wanted]
+
+
+def test_what_is_hostile_to_a_reward_of_programs_is_a_program():
+    [text] = Trial(Marked(["x = 1"], PROGRAM), ["x = 1"], forms=[PROGRAM]).hostile().texts
+    assert text == PROGRAM.format("import os\nos._exit(0)")
 
 
 def test_nothing_scored_is_no_score_and_worth_less_than_any():

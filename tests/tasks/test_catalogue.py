@@ -112,6 +112,16 @@ def test_a_source_too_small_to_carve_is_told_in_the_rows_that_it_has(tmp_path):
     assert len(load(file, num_validation=30, num_test=60).split("train")) == 210
 
 
+@pytest.mark.parametrize(("rows", "sizes"), [(3, (1, 1)), (44, (11, 11)), (90, (20, 20))])
+def test_of_few_rows_as_many_are_named_for_validation_as_they_can_spare(tmp_path, rows, sizes):
+    file = write(tmp_path / "a.jsonl", [{"prompt": str(i), "answer": "0"} for i in range(rows)])
+    with pytest.raises(
+        DataError, match=r"num_validation = {}, task.num_test = {}\.".format(*sizes)
+    ):
+        load(file, num_validation=256, num_test=500)
+    assert load(file, num_validation=sizes[0], num_test=sizes[1]).split("train")
+
+
 def test_a_single_file_is_the_split_that_is_asked_for_whole(tmp_path):
     file = write(tmp_path / "a.jsonl", ROWS)
     config = TaskConfig(name="jsonl", path=str(file))

@@ -1,0 +1,39 @@
+"""How many problems a task has, and how much an accuracy on so many says."""
+
+from __future__ import annotations
+
+from rlpeft.doctor.row import Check, ok, warn
+from rlpeft.experts.intervals import wilson_interval
+from rlpeft.tasks.base import SPLITS, ProblemSet, Task
+
+WIDEST = 0.4
+"""Of a 95 % interval with half of the answers right: 20 problems have it."""
+
+
+def check_sizes(task: Task) -> Check:
+    """The sizes of splits; so few that they tell no expert from its base are to be known of."""
+    sizes = {split: len(task.split(split)) for split in SPLITS}
+    left_out = sum(task.left_out.values()) if isinstance(task, ProblemSet) else 0
+    went = f"; {left_out} left out, whose prompts stand in a later split" if left_out else ""
+    listed = ", ".join(f"{size} {split}" for split, size in sizes.items())
+    found = f"{task.name}: {listed} problems{went}"
+    few = [split for split in ("validation", "test") if _width(sizes[split]) > WIDEST]
+    if not few:
+        return ok("task", found)
+    each = ", ".join(f"of {sizes[split]} {split} problems {_shown(sizes[split])}" for split in few)
+    return warn(
+        "task",
+        f"{found}. With half of them right, the 95 % interval {each}",
+        "Such figures tell no expert from its base unless these lie far apart: "
+        f"raise {' and '.join(f'task.num_{split}' for split in few)}, or give more rows.",
+    )
+
+
+def _width(number: int) -> float:
+    low, high = wilson_interval(number / 2, number)
+    return high - low
+
+
+def _shown(number: int) -> str:
+    low, high = wilson_interval(number / 2, number)
+    return f"is {low:.0%} to {high:.0%}"

@@ -1,0 +1,24 @@
+"""Splits that are too small to tell an expert from its base are to be known of."""
+
+import pytest
+
+from rlpeft.doctor.sizes import check_sizes
+from rlpeft.tasks.tiny import tiny_task
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "warned"), [(300, 1000, False), (8, 100, True), (19, 10, True)]
+)
+def test_few_problems_are_told_with_the_interval_they_give(validation, test, warned):
+    row = check_sizes(tiny_task("tiny/swap", num_validation=validation, num_test=test))
+    assert f"{validation} validation, {test} test problems" in row.found
+    assert row.status == ("warn" if warned else "ok")
+    assert ("task.num_validation" in row.advice) == (validation < 20)
+    assert ("task.num_test" in row.advice) == (test < 20)
+
+
+def test_the_interval_is_wilsons():
+    """4 of 8 right: (0.5 ± sqrt(0.25 / 8 + z² / 256) z / ...), 0.2152 to 0.7848 for z = 1.96."""
+    row = check_sizes(tiny_task("tiny/swap", num_validation=8, num_test=100))
+    assert "of 8 validation problems is 22% to 78%" in row.found
+    assert "of 100 test" not in row.found
