@@ -17,7 +17,7 @@ def check_sizes(task: Task) -> Check:
     went = f"; {left_out} left out, whose prompts stand in a later split" if left_out else ""
     listed = ", ".join(f"{size} {split}" for split, size in sizes.items())
     found = f"{task.name}: {listed} problems{went}"
-    few = [split for split in ("validation", "test") if _width(sizes[split]) > WIDEST]
+    few = [s for s in SPLITS if s != "train" and _width(sizes[s]) > WIDEST]
     if not few:
         return ok("task", found)
     each = ", ".join(f"of {sizes[split]} {split} problems {_shown(sizes[split])}" for split in few)

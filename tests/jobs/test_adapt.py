@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from jobs.adapt import read_inputs, run
 from jobs.cli import app
+from jobs.cli.adapt import print_summary
 from rlpeft.errors import CheckpointError, DataError, ExpertError, FileError
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.mixture import ExpertSet
@@ -132,8 +133,38 @@ def test_the_command_prints_the_table_and_takes_the_light_budget(tiny_experts, t
     assert "iteration 10/10  best" in result.stderr
     assert "uniform" in result.stdout
     assert "of 3" in result.stdout
+    assert "\nnext" in result.stdout
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert json.loads(result.stdout)["shots"]["number"] == 3
+
+
+@pytest.mark.parametrize(("equals_base", "next_one"), [(True, "LARGER"), (False, "export runs/m")])
+def test_the_end_shows_coefficients_as_they_count_and_what_is_next(equals_base, next_one, capsys):
+    score = {"value": 0.5, "low": 0.4, "high": 0.6, "correct": 5, "total": 10}
+    summary = {
+        "name": "m",
+        "expert": "runs/m/expert",
+        "equals_base": equals_base,
+        "arm": "per vector, normalised",
+        "coefficients": {"base": 0.148, "up": 0.0},
+        "shares": {"base": 1.0, "up": 0.0},
+        "shots": {"number": 4, "accuracy": 0.5},
+        "cross_validation": {},
+        "test": {"base": score, "mixed": score},
+        "history": "runs/m/history.svg",
+    }
+    print_summary(summary, as_json=False, larger="LARGER")
+    printed = capsys.readouterr().out
+    assert "base 1.000, up 0.000 (per vector, normalised)" in printed
+    assert next_one in printed.split("\nnext")[1]
+    assert ("found is the base model" in printed) == equals_base
+
+
+def test_shares_are_what_a_mixture_is_made_of(tiny_experts):
+    experts = ExpertSet.read([tiny_experts / "down", tiny_experts / "up"])
+    given = [0.1, 0.3, 0.0]
+    assert list(experts.shares(given, normalise=True).values()) == pytest.approx([0.25, 0.75, 0])
+    assert list(experts.shares(given, normalise=False).values()) == pytest.approx(given)
 
 
 @pytest.mark.parametrize(
