@@ -45,6 +45,7 @@ def adapt(
     from jobs.cluster.travel import run_folder
     from jobs.recipes import read_adapt_recipe
     from rlpeft.search.few_shot import total_iterations
+    from rlpeft.terminal import near_path
 
     found = read_adapt_recipe(recipe, all_overrides(overrides, light=light))
     check_push_option(push)
@@ -54,8 +55,9 @@ def adapt(
         summary = run(found, folder, on_iteration=display.step)
     with pushing(summary, push):
         number = 2 * summary["shots"]["number"]
-        larger = f"--set shots.number={number} --out {shlex.quote(f'{folder}-{number}-shots')}"
-        print_summary(summary, as_json=as_json, larger=f"{this_command()} {larger}")
+        other = shlex.quote(f"{near_path(str(folder))}-{number}-shots")
+        larger = f"{this_command()} --set shots.number={number} --out {other}"
+        print_summary(summary, as_json=as_json, larger=larger)
 
 
 def all_overrides(overrides: list[str] | None, *, light: bool) -> list[str]:

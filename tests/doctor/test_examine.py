@@ -23,7 +23,7 @@ def recipe(**sections):
     tree = {
         "name": "swap",
         "model": {"name": "tiny"},
-        "task": {"name": "tiny/swap", "num_validation": 8, "num_test": 8},
+        "task": {"name": "tiny/swap", "num_validation": 20, "num_test": 20},
         "rollout": {"max_tokens": 8, "max_prompt_tokens": 16},
         "reward": [{"name": "exact"}],
         "adapter": {"type": "svf", "targets": ["q_proj", "up_proj"]},
