@@ -193,6 +193,7 @@ def run(
             this = Adaptation(recipe, out, inputs.experts, inputs.shots, grader)
             found = adapt(this, on_iteration or (lambda *_: None))
             measures = judge(inputs, found, fleet, scorer)
+        _write_history(found.history, out)
         return _write(inputs, found, measures, out)
 
 
@@ -254,7 +255,6 @@ def _write(
         card=card,
         search=search | _of_the_hub(recipe),
     )
-    _write_history(found.history, out)
     means = found.coefficients.reshape(len(experts), -1).mean(1).tolist()
     summary = {
         "name": recipe.name,
