@@ -53,6 +53,19 @@ def adapt_recipe(tiny_experts):
     return make
 
 
+def started(**options):
+    """A cluster of Ray, which gives it 30 s to start: on a busy machine, once more."""
+    import ray
+
+    try:
+        return ray.init(**options)
+    except Exception as error:
+        if type(error) is not Exception:  # that class itself where a node starts slowly
+            raise
+        ray.shutdown()
+        return ray.init(**options)
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """A local cluster with this process as its driver; addresses of head and dashboard."""
@@ -60,7 +73,7 @@ def cluster():
 
     # A job's `python` is looked up by the cluster's PATH.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    context = ray.init(
+    context = started(
         num_cpus=4,
         include_dashboard=True,
         object_store_memory=200_000_000,

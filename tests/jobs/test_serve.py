@@ -120,7 +120,7 @@ def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline:
         assert server.poll() is None, "the server ended"
         try:
-            urllib.request.urlopen(f"{url}/health", timeout=5)
+            urllib.request.urlopen(f"{url}/health", timeout=60)
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
         else:
@@ -252,7 +252,7 @@ def test_auto_says_which_expert_answered(client: Any) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/v1/models", "/invocations", "/tokenize"])
 def test_a_stranger_sees_nothing(address: str, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{address}{path}", timeout=5)
+        urllib.request.urlopen(f"{address}{path}", timeout=60)
 
 
 def test_one_request_cannot_keep_the_engine_from_all_others(client: Any) -> None:
@@ -275,7 +275,7 @@ def test_a_client_that_leaves_frees_its_place(client: Any, address: str, engine:
     )
     next(iter(stream))
     stream.close()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and running(address) > 0:
         time.sleep(0.2)
     assert running(address) == 0
@@ -285,7 +285,7 @@ def running(address: str) -> float:
     asking = urllib.request.Request(
         f"{address}/metrics", headers={"Authorization": f"Bearer {KEY}"}
     )
-    page = urllib.request.urlopen(asking, timeout=5).read().decode()
+    page = urllib.request.urlopen(asking, timeout=60).read().decode()
     lines = [line for line in page.splitlines() if line.startswith("vllm:num_requests_running{")]
     assert lines, "metrics must tell how many requests run"
     return sum(float(line.rpartition(" ")[2]) for line in lines)

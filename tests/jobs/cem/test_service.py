@@ -67,8 +67,10 @@ def test_a_search_whose_service_and_engine_are_killed_ends_as_one_undisturbed(
         wait_for(lambda seen=seen: client.status(id)["iteration"] > seen)
         time.sleep(0.3 * random.Random(os.getpid()).random())
         assert json.loads((out / "search.json").read_text())["state"] == "running"
-        processes(name)[0].send_signal(signal.SIGKILL)
-        time.sleep(0.5)  # until it is gone, a status may tell of what came before
+        victim = processes(name)[0]
+        victim.send_signal(signal.SIGKILL)
+        # Until it is gone, a status may tell of what came before.
+        wait_for(lambda name=name, victim=victim: victim not in processes(name))
     client.wait(id)
 
     result = client.result(id)

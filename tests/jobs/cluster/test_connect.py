@@ -55,7 +55,7 @@ class Seer:
 
 @pytest.mark.ray
 def test_an_actor_without_gpus_sees_none_whatever_its_node_has(cluster):
-    with reserved([{"CPU": 1}], timeout_s=30) as group:
+    with reserved([{"CPU": 1}], timeout_s=300) as group:
         assert fetch(place(Seer, group, 0).remote().visible.remote()) == ""
 
 
@@ -63,7 +63,7 @@ def test_an_actor_without_gpus_sees_none_whatever_its_node_has(cluster):
 def test_a_reservation_ends_with_its_context(cluster, wait_for):
     import ray
 
-    with reserved([{"CPU": 3}], timeout_s=30):
+    with reserved([{"CPU": 3}], timeout_s=300):
         wait_for(lambda: ray.available_resources().get("CPU") == 1)
     wait_for(lambda: ray.available_resources().get("CPU") == 4)
 

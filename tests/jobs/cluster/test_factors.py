@@ -31,7 +31,7 @@ def other_node(cluster, tmp_path_factory):
     cache = {"XDG_CACHE_HOME": str(folder)}
     node = raylets.add_node(wait=False, num_cpus=3, resources={"other": 3}, env_vars=cache)
     place = ray.util.placement_group([{"other": 3}])
-    assert place.wait(60), "the second raylet did not join the cluster"
+    assert place.wait(300), "the second raylet did not join the cluster"
     ray.util.remove_placement_group(place)
     yield folder / "rlpeft" / "factors"
     raylets.remove_node(node)
@@ -96,7 +96,7 @@ def engine(other_node, learners, tmp_path_factory):
     digest, weight = learners
     folder = tmp_path_factory.mktemp("engine")
     spawn = partial(there(EngineActor).remote, builder(folder, weight), 1)
-    engine = RemoteEngine("engine 0", spawn, timeout_s=60, factors=ray.put({"q": digest}))
+    engine = RemoteEngine("engine 0", spawn, timeout_s=300, factors=ray.put({"q": digest}))
     engine.ready()
     yield engine, folder
     engine.kill()
