@@ -160,10 +160,11 @@ class Data:
                 that a reward needs is missing, or a gold answer has a type that it does not take.
         """
         refuse_golds(self.task.made_of, [rule.column for rule in rewards.gold_rules])
+        needed = rewards.required_columns  # asked for once: it looks at the rewards' signatures
         for split in self.splits:
             problems = self.task.split(split)
             for problem in problems:
-                self._require_columns(problem, rewards.required_columns, split)
+                self._require_columns(problem, needed, split)
                 self._require_fits(problem, split)
             require_golds(problems, rewards.gold_rules, source=self.source, split=split)
 

@@ -71,12 +71,12 @@ class BaseModel:
         """Every token that ends a completion."""
         return eos_ids(self.path, self.tokenizer)
 
-    @property
+    @cached_property
     def context_length(self) -> int:
         """Tokens that it can attend to."""
         return load.context_length(self.config)
 
-    @property
+    @cached_property
     def num_embeddings(self) -> int:
         """Tokens that it has an embedding for."""
         return int(self.config.get_text_config().vocab_size)

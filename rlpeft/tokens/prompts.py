@@ -40,7 +40,12 @@ def adds_bos(tokenizer: Any) -> bool:
 
 
 def encode_prompt(
-    tokenizer: Any, prompt: Prompt, *, special_tokens: bool = False, talk: Talk | None = None
+    tokenizer: Any,
+    prompt: Prompt,
+    *,
+    special_tokens: bool = False,
+    talk: Talk | None = None,
+    prefix: Sequence[int] | None = None,
 ) -> list[int]:
     """Token ids exactly as the model shall see them.
 
@@ -52,6 +57,7 @@ def encode_prompt(
     Args:
         special_tokens: names of control tokens in the prompt are those tokens.
         talk: the model's template as the recipe wants it.
+        prefix: what `prefix_ids` gives for this tokenizer, where that is known.
 
     Raises:
         DataError: an empty prompt, turns which the template refuses or loses, text that is no
@@ -59,7 +65,7 @@ def encode_prompt(
         ModelError: chat turns for a tokenizer without a chat template.
     """
     text = written_prompt(tokenizer, prompt, special_tokens=special_tokens, talk=talk)
-    return prompt_ids(tokenizer, prompt, text, special_tokens=special_tokens)
+    return prompt_ids(tokenizer, prompt, text, special_tokens=special_tokens, prefix=prefix)
 
 
 def written_prompt(
@@ -89,11 +95,16 @@ def data_text(tokenizer: Any, data: Any, *, special_tokens: bool) -> Any:
 
 
 def prompt_ids(
-    tokenizer: Any, prompt: Prompt, text: str, *, special_tokens: bool = False
+    tokenizer: Any,
+    prompt: Prompt,
+    text: str,
+    *,
+    special_tokens: bool = False,
+    prefix: Sequence[int] | None = None,
 ) -> list[int]:
     """Token ids of a written prompt; see `encode_prompt`."""
     ids = text_ids(tokenizer, text, special_tokens=special_tokens)
-    prefix = prefix_ids(tokenizer)
+    prefix = prefix_ids(tokenizer) if prefix is None else prefix
     plain = isinstance(prompt, str)
     if plain and not special_tokens:
         ids = [*prefix, *ids]

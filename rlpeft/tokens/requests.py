@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from rlpeft.errors import DataError
 from rlpeft.tokens.chat import ChatForm, Talk
-from rlpeft.tokens.prompts import encode_prompt, written_prompt
+from rlpeft.tokens.prompts import encode_prompt, prefix_ids, written_prompt
 from rlpeft.types import Problem, Request
 
 
@@ -28,10 +29,19 @@ class Prompter:
         limit = self.max_tokens if max_tokens is None else max_tokens
         return Prompter(self.tokenizer, max_tokens=limit, form=self.talk.form)
 
+    @cached_property
+    def _prefix(self) -> list[int]:
+        return prefix_ids(self.tokenizer)
+
     def encode(self, problem: Problem) -> list[int]:
         """Token ids of the problem's prompt, however long."""
-        special = problem.special_tokens
-        return encode_prompt(self.tokenizer, problem.prompt, special_tokens=special, talk=self.talk)
+        return encode_prompt(
+            self.tokenizer,
+            problem.prompt,
+            special_tokens=problem.special_tokens,
+            talk=self.talk,
+            prefix=self._prefix,
+        )
 
     def written(self, problem: Problem) -> str:
         """Text of the problem's prompt, as `rlpeft.tokens.prompts` takes it."""
