@@ -40,6 +40,7 @@ def test_it_writes_an_expert_that_says_how_it_was_found(adapt_recipe, tiny_exper
     assert (tmp_path / "out" / "history.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_a_search_that_was_cut_off_ends_as_one_that_was_not(adapt_recipe, tmp_path):
     def cut(progress, row):
         if progress.step == 2:

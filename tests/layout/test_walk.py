@@ -11,6 +11,8 @@ import pytest
 
 WALK = Path(__file__).parent / "walk.py"
 
+pytestmark = pytest.mark.slow
+
 FILES, CLIMBS = 18, 9
 """At most; see `walk.py` for what they count, in one process. Before there were rooms: 18 and 16.
 Each file of the 18 takes a section of the recipe through its door, or calls one that does; each

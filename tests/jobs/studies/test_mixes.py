@@ -11,6 +11,7 @@ from rlpeft.errors import ExpertError
 from rlpeft.experts.measures import Accuracy
 
 
+@pytest.mark.slow
 def test_every_way_is_judged_on_the_same_problems(adapt_recipe, tmp_path):
     task = {"name": "tiny/mix", "num_validation": 8, "num_test": 5}
     recipe = adapt_recipe(task=task, search={"population_size": 2, "iterations": 1})
