@@ -53,7 +53,7 @@ def adapt_recipe(tiny_experts):
     return make
 
 
-def started(**options):
+def begin_ray(**options):
     """A cluster of Ray, which gives it 30 s to start: on a busy machine, once more."""
     import ray
 
@@ -73,7 +73,7 @@ def cluster():
 
     # A job's `python` is looked up by the cluster's PATH.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    context = started(
+    context = begin_ray(
         num_cpus=4,
         include_dashboard=True,
         object_store_memory=200_000_000,
