@@ -21,7 +21,7 @@ def test_without_a_cluster_here_one_is_started(record):
 
 def test_a_cluster_that_is_found_is_named(record, monkeypatch):
     record.write_text("10.0.0.1:6379")
-    monkeypatch.setattr("jobs.cluster.joining.require_alive", lambda cluster, wait_s: None)
+    monkeypatch.setattr("jobs.cluster.joining.require_alive", lambda head, wait_s: None)
     found = "rlpeft train: on the Ray cluster at 10.0.0.1:6379, found on this machine; "
     assert place().found.startswith(found)
 
