@@ -23,8 +23,9 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
 
 
-DEAR = ("ray", "vllm", "slow", "campaign")
-"""Marks of what takes long, the longest first."""
+DEAR = ("ray", "campaign", "vllm", "slow")
+"""Marks of files that take long, as they begin: tests on Ray go to one worker, and those of faults,
+which fork, to another that has no threads of vLLM's yet."""
 
 
 @cache
