@@ -89,7 +89,8 @@ def _start(address: str | None, wanted: str) -> None:
             logging_level="error",
         )
     except REFUSALS as error:
-        if any(isinstance(each, AuthenticationError) for each in _causes(error)):
+        # Beside a head that answers, Ray keeps no more of it than the text of a traceback.
+        if any(AuthenticationError.__name__ in repr(each) for each in _causes(error)):
             line = f"{wanted}, it wants another token. {TOKEN_COMMANDS} Or run without a cluster:"
             raise ClusterError(f"{line} {without_cluster()}") from error
         raise ClusterError(no_cluster(wanted, first_line(error))) from error

@@ -1,6 +1,7 @@
 """Reserving what a run asks for, or saying what is missing."""
 
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -8,6 +9,7 @@ import pytest
 
 from jobs.cluster.addresses import head_of
 from jobs.cluster.connect import bundles_of, connected, fetch, place, reserved
+from jobs.cluster.joining import HERE, FoundCluster
 from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.recipe.run import ResourceConfig
 
@@ -136,11 +138,43 @@ def test_an_address_where_nobody_listens_is_named_at_once(monkeypatch):
         pass
 
 
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """A machine on which no cluster is named or found, and this process has joined none."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_token_that_the_cluster_does_not_take_is_told_as_that_and_alone(monkeypatch, capfd):
+    """As Ray raises it: the cause is a traceback's text in the message of another."""
+
+    def init(**options):
+        os.write(2, b"twenty lines of noise")
+        text = "Traceback …\nray.exceptions.AuthenticationError: RPC error: InvalidAuthToken"
+        cause = RuntimeError(f"Failed to connect to GCS. Last connection error: {text}")
+        raise ConnectionError("Failed to connect to Ray cluster") from cause
+
+    found = FoundCluster("h:1", HERE)
+    monkeypatch.setattr("jobs.cluster.connect.cluster_to_join", lambda address: found)
+    monkeypatch.setattr("jobs.cluster.connect.require_alive", lambda cluster: None)
+    monkeypatch.setattr("ray.init", init)
+    with (
+        pytest.raises(
+            ClusterError, match=r"h:1, found .*another token\. On the cluster's .*--local$"
+        ),
+        connected(None),
+    ):
+        pass
+    assert "noise" not in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("nowhere")
 def test_a_node_that_is_slow_to_start_is_told_in_one_line(monkeypatch):
     def init(**options):
         raise Exception("The current node timed out during startup. It may be overloaded.")
 
-    monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", init)
     with (
         pytest.raises(
