@@ -17,9 +17,9 @@ from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert, read_card
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.measures import Accuracy, Measure
+from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import mixed_adapter
 from rlpeft.files import read_json
-from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, StartConfig, TaskConfig
 from rlpeft.rollout.proof import Proof
@@ -102,7 +102,7 @@ def evaluate_expert(
     Raises:
         ExpertError: no expert there, or one for another base model.
     """
-    base = BaseModel.open(recipe.model.name)
+    base = base_of(folder, read_card(folder), recipe.model)
     expert = load_expert(folder, base_digest=base.digest)
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     recipe = _of_expert(recipe, expert.card)

@@ -37,19 +37,21 @@ def pinned_experts(recipe: AdaptRecipe, stored: Path) -> AdaptRecipe:
     )
 
 
-def pinned_start(recipe: Recipe, stored: Path) -> Recipe:
-    """The recipe with the expert that it starts from by its commit, if that is one of the Hub.
+def pinned_origin(recipe: Recipe, stored: Path) -> Recipe:
+    """The recipe with the experts that it starts from or merges by their commits on the Hub.
 
     Args:
         stored: where the recipe lies of a run that is continued, as for `pinned_experts`.
     """
-    name = recipe.model.start
-    if name is None or not on_hub(name):
-        return recipe
-    known = (read_json_if_there(stored) or {}).get("model", {}).get("start") or name
-    began = {str(known).partition("@")[0]: str(known)}
-    start = {"start": _pinned(name, began)}
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update=start)})
+    known = (read_json_if_there(stored) or {}).get("model", {})
+    names = [known.get("start") or "", *known.get("merge", ())]
+    began = {str(name).partition("@")[0]: str(name) for name in names if on_hub(str(name))}
+    model = recipe.model
+    pins = {
+        "start": None if model.start is None else _pinned(model.start, began),
+        "merge": tuple(_pinned(name, began) for name in model.merge),
+    }
+    return recipe.model_copy(update={"model": model.model_copy(update=pins)})
 
 
 def _pinned(name: str, began: Mapping[str, str]) -> str:

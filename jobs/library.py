@@ -13,6 +13,7 @@ from typing import Any
 from rlpeft.build import build_engine, build_prompter
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import ExpertCard, find_experts, of_base, other_prompts, read_card
+from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import BASE, ExpertSet, mixed_adapter, read_factors
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
@@ -100,7 +101,7 @@ def find_shelf(root: Path, *, model: str | None, rollout: RolloutConfig) -> Shel
     digest = _base_of(folders) if model is None else BaseModel.open(model).digest
     folders, _ = of_base(folders, digest)  # `read_experts` tells which are left out
     card = read_card(folders[0])
-    base = BaseModel.open(model or card.base_model)
+    base = base_of(folders[0], card, ModelConfig(name=model or card.base_model))
     spec = EngineSpec(
         model=ModelConfig(name=base.name),
         adapter=mixed_adapter(card),

@@ -79,7 +79,7 @@ def open_parts(
     Raises (on entering):
         RlpeftError: the recipe, the model or the cluster cannot do it.
     """
-    return ray_parts(recipe, address, scorer) if ray else local_parts(recipe, base, scorer)
+    return ray_parts(recipe, base, address, scorer) if ray else local_parts(recipe, base, scorer)
 
 
 @contextmanager
@@ -133,7 +133,9 @@ def _scorer(recipe: Recipe) -> Scorer:
 
 
 @contextmanager
-def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None) -> Iterator[Parts]:
+def ray_parts(
+    recipe: Recipe, base: BaseModel, address: str | None, scorer: Scorer | None = None
+) -> Iterator[Parts]:
     """Learner, engines and reward workers in actors; the driver is this process."""
     from jobs.cluster.connect import bundles_of, connected, reserved
     from jobs.cluster.engine_restart import remote_engines
@@ -143,10 +145,17 @@ def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None)
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
     with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
-        learner = Remote(Learner, _learner(recipe, group), "the learner")
+        learner = Remote(Learner, _learner(recipe, base, group), "the learner")
         started = learner.started
         fleet = RayFleet(
-            remote_engines(recipe.engine, recipe.resources, group, first=1, learner=started)
+            remote_engines(
+                recipe.engine,
+                recipe.resources,
+                group,
+                first=1,
+                learner=started,
+                open_base=base.elsewhere,
+            )
         )
         try:
             with _scores(recipe, group, scorer) as scores:
@@ -157,19 +166,19 @@ def ray_parts(recipe: Recipe, address: str | None, scorer: Scorer | None = None)
             fleet.close()
 
 
-def _learner(recipe: Recipe, group: Any) -> Any:
+def _learner(recipe: Recipe, base: BaseModel, group: Any) -> Any:
     from jobs.cluster.actors import LearnerActor
     from jobs.cluster.connect import place
 
     threads = num_threads(recipe.resources.learner_cpus)
     actor = place(LearnerActor, group, 0, threads=threads)
-    return actor.remote(partial(_open_learner, recipe), threads)
+    return actor.remote(partial(_open_learner, recipe, base.elsewhere), threads)
 
 
-def _open_learner(recipe: Recipe) -> Learner:
+def _open_learner(recipe: Recipe, open_base: Callable[[], BaseModel]) -> Learner:
     """In the learner's actor, which finds the base model on its own machine."""
     require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
-    return build_learner(recipe, BaseModel.open(recipe.model.name))
+    return build_learner(recipe, open_base())
 
 
 def _scores(

@@ -17,16 +17,13 @@ from typing import Any
 
 from jobs.evaluate import Examiner, labels_of
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
-from jobs.hub import expert_folder, pinned_start
-from jobs.library import tell_other_prompts
+from jobs.origin import Origin, open_origin
 from jobs.parts import Parts, loaded_scorer, open_parts
 from rlpeft.adapters.methods import named
-from rlpeft.build import build_canary, build_card, fingerprint, pinned, read_data
+from rlpeft.build import build_canary, build_card, fingerprint, read_data
 from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
-from rlpeft.experts.hub import known_as
-from rlpeft.experts.start import read_start
+from rlpeft.experts.merged import keep_parents
 from rlpeft.files import read_json, write_json
-from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics
@@ -57,8 +54,8 @@ def run(
     Raises:
         RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
-    base = BaseModel.open(recipe.model.name)
-    recipe, start = _pinned(recipe, base, out / RECIPE_FILE)
+    recipe, origin = open_origin(recipe, out / RECIPE_FILE)
+    base, start = origin.base, origin.start
     data = read_data(recipe, base)
     with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
         start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.task, start)})
@@ -80,30 +77,20 @@ def run(
                 prompter=data.prompter,
                 sampling=recipe.rollout.sampling,
                 recorder=recorder,
-                card=build_card(recipe, base, start),
+                card=build_card(recipe, base, start, origin.merged),
                 canary=build_canary(data.task, data.prompter),
             )
-            bare = _begin(this, start)
+            bare = _begin(this, origin)
             (loop or reinforce)(this, on_step or _say_nothing)
             return final_test(this, parts, bare, start)
 
 
-def _pinned(recipe: Recipe, base: BaseModel, stored: Path) -> tuple[Recipe, Expert | None]:
-    """The recipe as its run keeps it, and the expert that it goes on from."""
-    recipe = pinned_start(pinned(recipe, base, stored), stored)
-    if recipe.model.start is None:
-        return recipe, None
-    folder = expert_folder(recipe.model.start)
-    expert = read_start(folder, recipe, base)
-    tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
-    return recipe, expert
-
-
-def _begin(this: Run, start: Expert | None) -> Proof:
+def _begin(this: Run, origin: Origin) -> Proof:
     """Have the learner, wherever it is, hold what training begins with; the base model's proof."""
+    keep_parents(this.folder, origin.merged)
     bare = this.proof()  # a fresh adapter changes nothing: this is the base model
-    if start is not None:
-        this.learner.start_from(start.state())
+    if origin.start is not None:
+        this.learner.start_from(origin.start.state())
     return bare
 
 

@@ -224,11 +224,17 @@ def build_canary(task: Task, prompter: Prompter, split: Split = "validation") ->
     return usable
 
 
-def build_card(recipe: Recipe, base: BaseModel, start: Expert | None = None) -> ExpertCard:
+def build_card(
+    recipe: Recipe,
+    base: BaseModel,
+    start: Expert | None = None,
+    merged: Sequence[Expert] = (),
+) -> ExpertCard:
     """The card of an expert that has not been trained yet.
 
     Args:
         start: what `model.start` of the recipe names, a folder or a commit.
+        merged: what `model.merge` lists, in its order.
     """
     from rlpeft.adapters.policy import peft_config
     from rlpeft.adapters.targets import adapted, kind_counts, left_out
@@ -250,6 +256,7 @@ def build_card(recipe: Recipe, base: BaseModel, start: Expert | None = None) -> 
         digest="",
         stop=recipe.rollout.stop_strings,
         versions=library_versions(),
+        merged=tuple(map(parent_of, merged, recipe.model.merge)),
         start=parent_of(start, str(recipe.model.start)) if start else None,
     )
 
@@ -268,7 +275,7 @@ def fingerprint(
     tree = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
     if recipe.learner.schedule == "constant":
         del tree["train"]["steps"]
-    del tree["model"]["start"]
+    del tree["model"]["start"], tree["model"]["merge"]  # their digests are below
     if recipe.loss.reference == "base":  # as in runs from before there was a choice
         del tree["loss"]["reference"]
     if recipe.train.select is None:  # as in runs from before experts could be chosen otherwise

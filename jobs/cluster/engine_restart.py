@@ -153,18 +153,25 @@ class RemoteEngine:
 
 
 def remote_engines(
-    spec: EngineSpec, resources: ResourceConfig, group: Any, *, first: int, learner: Any = None
+    spec: EngineSpec,
+    resources: ResourceConfig,
+    group: Any,
+    *,
+    first: int,
+    learner: Any = None,
+    open_base: Callable[[], BaseModel] | None = None,
 ) -> list[RemoteEngine]:
     """A recipe's engines in actors that are being placed, from bundle `first` on.
 
     Args:
         learner: reference to the start of its actor, which gives the learner's factors.
+        open_base: opens the base model on an engine's machine; by its name if absent.
     """
     if 0 < resources.engine_gpus < 1:
         spec = spec.with_gpu_share(resources.engine_gpus)
     takes_only_named = ENGINES[spec.rollout.engine].needs_factors
     factors = None if takes_only_named else learner
-    build, timeout_s = partial(_open_engine, spec, resources), resources.engine_timeout_s
+    build, timeout_s = partial(_open_engine, spec, resources, open_base), resources.engine_timeout_s
     threads = num_threads(resources.engine_cpus)
     actors = [
         place(EngineActor, group, first + index, threads=threads)
@@ -181,8 +188,11 @@ def remote_engines(
     ]
 
 
-def _open_engine(spec: EngineSpec, resources: ResourceConfig) -> RolloutEngine:
+def _open_engine(
+    spec: EngineSpec, resources: ResourceConfig, open_base: Callable[[], BaseModel] | None
+) -> RolloutEngine:
     """In the engine's actor, which finds the base model on its own machine."""
     require_gpu(resources.engine_gpus, "resources.engine_gpus")
-    engine: RolloutEngine = build_engine(spec, BaseModel.open(spec.model.name))
+    base = BaseModel.open(spec.model.name) if open_base is None else open_base()
+    engine: RolloutEngine = build_engine(spec, base)
     return engine

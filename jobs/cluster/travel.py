@@ -42,8 +42,10 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """What names local things by a relative path, as it is said, and the path."""
     if recipe.model.name not in PACKAGED and _is_relative(recipe.model.name):
         yield f"model.name = {recipe.model.name!r}", recipe.model.name
-    if (start := recipe.model.start) is not None and _is_relative(start):
-        yield f"model.start = {start!r}", start
+    origins = [("start", recipe.model.start), *(("merge", name) for name in recipe.model.merge)]
+    for key, expert in origins:
+        if expert is not None and _is_relative(expert):
+            yield f"model.{key} = {expert!r}", expert
     yield from _task_paths(recipe.task.model_dump(mode="json"), "task")
     for reward in recipe.rewards:
         module = reward.name.partition(":")[0] if ":" in reward.name else ""

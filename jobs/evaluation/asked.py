@@ -17,8 +17,9 @@ from jobs.evaluate import first_problems, may_be_trained_on
 from jobs.library import tell_other_prompts
 from rlpeft.build import Data, pinned, read_data
 from rlpeft.errors import ConfigError
-from rlpeft.experts.files import Expert, load_expert
+from rlpeft.experts.files import Expert, load_expert, read_card
 from rlpeft.experts.hub import known_as
+from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import BASE
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
@@ -156,7 +157,7 @@ def open_survey(
     Raises:
         RlpeftError, RewardError: experts, recipes, data or rewards cannot do it.
     """
-    base = BaseModel.open(recipes[0].model.name)
+    base = base_of(folders[0], read_card(folders[0]), recipes[0].model)
     experts, places = _read_experts(folders, base)
     cards = {str(places[who]): expert.card for who, expert in experts.items()}
     full = [_filled_in(recipe, experts) for recipe in recipes]

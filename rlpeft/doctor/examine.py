@@ -45,6 +45,7 @@ from rlpeft.doctor.sizes import check_sizes
 from rlpeft.errors import RlpeftError
 from rlpeft.experts.files import Expert
 from rlpeft.experts.hub import resolve_expert
+from rlpeft.experts.merged import open_base, read_parent
 from rlpeft.experts.start import read_start
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import (
@@ -120,9 +121,14 @@ def _base_model(recipe: Recipe, builders: Builders) -> Generator[Check, None, An
     """The base model and its prompter, or two times `None` and the row that says why."""
 
     def both() -> tuple[BaseModel, Prompter, str]:
-        base = BaseModel.open(recipe.model.name)
+        plain, parents, notes = BaseModel.open(recipe.model.name), [], []
+        for name in recipe.model.merge:
+            folder, told = resolve_expert(name)
+            parents.append(read_parent(folder, plain))
+            notes += [f"with {parents[-1].card.name!r} merged into it", *told]
+        base = open_base(recipe.model.base, parents)
         prompter = builders.prompter(base, recipe.chat, recipe.rollout)
-        return base, prompter, f"{base.name}, sha256:{base.digest[:12]}…"
+        return base, prompter, "; ".join([f"{base.name}, sha256:{base.digest[:12]}…", *notes])
 
     found = yield from opened("base model", both)
     if found is None:

@@ -16,7 +16,7 @@ import torch
 
 from rlpeft.adapters.methods import method_of, methods, peft_type_of, peft_types
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import Expert
+from rlpeft.experts.files import Expert, called
 
 MODEL_ORDER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Kinds of modules as data passes them; others follow by name."""
@@ -67,7 +67,7 @@ def changes(expert: Expert) -> Mapping[str, torch.Tensor]:
             f"change to be read from its file, it is {peft_type_of(expert.config)!r}: an update "
             "that depends on the token is no such change."
         )
-    return method.change.read(expert.state(), expert.card.base_model)
+    return method.change.read(expert.state(), called(expert.card))
 
 
 def legend() -> str:

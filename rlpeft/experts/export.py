@@ -37,18 +37,18 @@ from rlpeft.experts.files import (
     adapter_of,
     load_expert,
     other_prompts,
+    read_card,
 )
 from rlpeft.experts.hub import fetched_from, is_hub_id
+from rlpeft.experts.merged import base_of, refuse_merged
 from rlpeft.experts.model_card import README_FILE, model_card
 from rlpeft.files import replacing_folder
-from rlpeft.models.digest import model_digest
-from rlpeft.models.folder import resolve_model
 from rlpeft.models.gap import largest_gap
 from rlpeft.models.load import exact_attention, load_base_model, load_config
 from rlpeft.models.probe import logprobs, probe_rows
 from rlpeft.models.tokenizer import load_tokenizer, read_whole_tokenizer
 from rlpeft.models.tokenizer_digest import tokenizer_parts
-from rlpeft.recipe.run import AdapterConfig
+from rlpeft.recipe.run import AdapterConfig, ModelConfig
 
 Format = Literal["peft", "merged", "z"]
 
@@ -174,6 +174,8 @@ def export_expert(
         )
     if dtype is not None and format != "merged":
         raise ExpertError(f"--dtype is of merged weights, --format {format} has none. Remove it.")
+    if format == "peft":
+        refuse_merged(folder, read_card(folder), "exported as a PEFT folder")
     source = open_source(folder, base, base_id, dtype)
     check_target(out, force=force)
     with replacing_folder(out) as partial:
@@ -196,11 +198,11 @@ def open_source(
             another one.
     """
     card = load_expert(folder).card
-    path = resolve_model(base or card.base_model)
-    expert = load_expert(folder, base_digest=model_digest(path))
+    name = base or card.base_model
+    found = base_of(folder, card, ModelConfig(name=name))
+    path, expert = found.path, load_expert(folder, base_digest=found.digest)
     config = json.loads((path / "config.json").read_text())
     stored = config.get("dtype") or config.get("torch_dtype") or "float32"
-    name = base or card.base_model
     named = base_id or (name if is_hub_id(name) else str(path.resolve()))
     return Source(expert, path, dtype or str(stored), named)
 

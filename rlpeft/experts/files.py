@@ -50,6 +50,9 @@ UNORDERED = frozenset({"layers_to_transform", "feedforward_modules"})
 STEPS_FOLDER = "steps"
 """In a run's folder: the adapter of every step. A search for experts passes them over."""
 
+PARENTS_FOLDER = "parents"
+"""In a run's folder: the experts that were merged into its base. A search passes them over, too."""
+
 
 class Mixture(Section):
     """How an expert was mixed from others."""
@@ -147,6 +150,8 @@ class ExpertCard(Section):
     """Where it comes from, if it was trained on another base."""
     start: Parent | None = None
     """The expert that its training went on from; absent: a fresh adapter."""
+    merged: tuple[Parent, ...] = ()
+    """The experts that were merged into its base, of which `base_digest` then is."""
     start_test: Measure | None = None
     """Of that expert on the test problems."""
 
@@ -216,7 +221,7 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
     if base_digest is not None and not is_base(card.base_digest, base_digest):
         raise ExpertError(
             f"expert {str(folder)!r} was trained on base model sha256:{card.base_digest[:12]}… "
-            f"({card.base_model}), this is sha256:{base_digest[:12]}…. "
+            f"({called(card)}), this is sha256:{base_digest[:12]}…. "
             "Load the matching base model or retrain the expert."
         )
     if base_digest is not None:  # a card may have it as it was taken once
@@ -266,11 +271,12 @@ def _plain(value: Any, option: str) -> Any:
 def find_experts(root: Path) -> list[Path]:
     """Every expert folder at or below `root`, sorted.
 
-    Hidden folders are passed over, and so are the steps of runs unless `root` names one.
+    Hidden folders are passed over, and so are the steps of runs and what was merged into their
+    bases, unless `root` names one.
     """
     found = []
     for folder, subfolders, files in os.walk(root):
-        steps = {STEPS_FOLDER} if FINGERPRINT_FILE in files else set()
+        steps = {STEPS_FOLDER, PARENTS_FOLDER} if FINGERPRINT_FILE in files else set()
         subfolders[:] = [n for n in subfolders if not n.startswith(".") and n not in steps]
         if {CARD_FILE, CONFIG_FILE} <= set(files):
             found.append(Path(folder))
@@ -289,10 +295,16 @@ def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list
             kept.append(folder)
         else:
             notes.append(
-                f"left out {str(folder)!r}: it is of base {card.base_model} "
+                f"left out {str(folder)!r}: it is of base {called(card)} "
                 f"sha256:{card.base_digest[:12]}…, not of sha256:{base_digest[:12]}…."
             )
     return (kept, notes) if kept else (list(folders), [])
+
+
+def called(card: ExpertCard) -> str:
+    """An expert's base in words."""
+    names = " and ".join(repr(parent.name) for parent in card.merged)
+    return f"{card.base_model} with {names} merged into it" if names else card.base_model
 
 
 def other_prompts(

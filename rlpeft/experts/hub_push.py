@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rlpeft.errors import HubError
-from rlpeft.experts.files import CARD_FILE
+from rlpeft.experts.files import CARD_FILE, read_card
 from rlpeft.experts.hub import (
     COMMIT,
     LARGEST,
@@ -127,8 +127,10 @@ def _write(
 ) -> list[str]:
     """Write what is pushed, proven; gives what its author should know."""
     from rlpeft.experts.export import RECEIPT_FILE, open_source, write_and_compare
+    from rlpeft.experts.merged import refuse_merged
     from rlpeft.experts.model_card import README_FILE, Beside, model_card
 
+    refuse_merged(folder, read_card(folder), "pushed")
     source = open_source(folder, base, base_id)
     named = public_name(source.base_id, base or source.expert.card.base_model)
     # The name of a base is told, and no path of this machine.

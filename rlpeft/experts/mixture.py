@@ -204,6 +204,7 @@ class ExpertSet:
         )
         written = ExpertCard(
             base_model=first.base_model,
+            merged=first.merged,
             base_digest=first.base_digest,
             adapter=mixed_section(first.adapter),
             step=0,

@@ -137,6 +137,8 @@ def _origin(card: ExpertCard, base: str, label: str, beside: Beside) -> Iterator
     yield "step", f"{card.step:,}"
     if card.mixture is not None:
         yield "mixed from", ", ".join(map(_code, card.mixture.parents))
+    for parent in card.merged:
+        yield "merged into its base", f"{_code(parent.name)}, tensors {_code(parent.digest)}"
     if card.start is not None:
         called = _code(card.start.source or card.start.name)
         yield "started from", f"{called}, tensors {_code(card.start.digest)}"

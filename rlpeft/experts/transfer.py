@@ -28,6 +28,7 @@ from rlpeft.experts.files import (
     save_expert,
 )
 from rlpeft.experts.hub import fetched_from
+from rlpeft.experts.merged import refuse_merged
 from rlpeft.models.base import BaseModel
 
 MEASURED = ("validation", "test", "base_test", "mixture")
@@ -45,6 +46,7 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
         ExpertError: not SVF, or the other base has other modules or ranks; names the first.
     """
     expert = load_expert(folder)
+    refuse_merged(folder, expert.card, "transferred")
     method = method_of(expert.config)
     if method is None or not method.is_transferable:
         raise ExpertError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,10 +31,15 @@ class BaseModel:
     Attributes:
         name: as in a recipe's `model.name`: what an actor on another machine opens it by.
         path: its folder.
+        made: digest of one that is made of others (`rlpeft.experts.merged`), which names what it
+            is made of; empty for one that is what its files hold.
+        maker: makes it again, on another machine.
     """
 
     name: str
     path: Path
+    made: str = ""
+    maker: Callable[[], BaseModel] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, name: str) -> Self:
@@ -64,7 +69,12 @@ class BaseModel:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of its tensors and of what its config computes."""
-        return model_digest(self.path)
+        return self.made or model_digest(self.path)
+
+    @property
+    def elsewhere(self) -> Callable[[], BaseModel]:
+        """Opens it on another machine, whose process this is sent to."""
+        return self.maker or partial(BaseModel.open, self.name)
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:

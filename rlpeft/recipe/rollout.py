@@ -148,6 +148,10 @@ class StartConfig(ModelConfig):
     """An expert to go on from, a folder or `ORG/NAME@REVISION`, of the same `[adapter]` on the same
     base. Absent: a fresh adapter, which is the base."""
 
+    merge: tuple[str, ...] = ()
+    """Experts of methods that merge, as `start`, whose changes are added to the base before
+    anything else: a new adapter is trained on top. An expert of such a base runs on no other."""
+
     @property
     def base(self) -> ModelConfig:
         """What engines are built from: where training begins comes to them as every policy does."""

@@ -72,12 +72,16 @@ def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_run_on_ray_goes_on_from_an_expert_as_one_in_a_single_process(
+def test_a_run_on_ray_goes_on_from_experts_as_one_in_a_single_process(
     cluster, quick, tmp_path, decided
 ):
+    merged = {"merge": [str(step_folder(tmp_path / "first", 1))]}
     local(quick(train={"steps": 1}), tmp_path / "first")
-    start = {"start": str(step_folder(tmp_path / "first", 1))}
-    recipe = quick(model=start, loss={"kl_coef": 0.1, "reference": "start"}, train={"steps": 2})
+    local(quick(model=merged, train={"steps": 1}), tmp_path / "second")
+    start = {"start": str(step_folder(tmp_path / "second", 1))}
+    recipe = quick(
+        model=merged | start, loss={"kl_coef": 0.1, "reference": "start"}, train={"steps": 2}
+    )
     on_ray, here = run(recipe, tmp_path / "ray"), local(recipe, tmp_path / "here")
     assert decided(tmp_path / "ray") == decided(tmp_path / "here")
     assert on_ray["start_test"] == here["start_test"]

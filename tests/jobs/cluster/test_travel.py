@@ -33,6 +33,7 @@ RELATIVE = [
     {"task": {"name": "kind", "options": {"tasks": [{"path": "data"}, {"name": "gsm8k"}]}}},
     {"model": {"name": "base"}},
     {"model": {"name": "tiny", "start": "base"}},
+    {"model": {"name": "tiny", "merge": ["base"]}},
     {"reward": [{"name": "my_rewards:f"}]},
     {"reward": [{"name": "my_rewards.f"}]},
 ]

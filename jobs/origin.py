@@ -1,0 +1,56 @@
+"""What a run stands on: a base model, experts merged into it, and where training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.hub import expert_folder, pinned_origin
+from jobs.library import tell_other_prompts
+from rlpeft.build import pinned
+from rlpeft.experts.files import Expert
+from rlpeft.experts.hub import known_as
+from rlpeft.experts.merged import open_base, read_parent
+from rlpeft.experts.start import read_start
+from rlpeft.models.base import BaseModel
+from rlpeft.recipe.run import Recipe
+
+
+@dataclass(frozen=True)
+class Origin:
+    """From here it goes to learner and engines, wherever they are.
+
+    Attributes:
+        base: with the experts of `merged` in its weights.
+        start: the expert that training goes on from, if not with a fresh adapter.
+    """
+
+    base: BaseModel
+    merged: Sequence[Expert]
+    start: Expert | None
+
+
+def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
+    """The recipe as its run keeps it, and what it names.
+
+    Args:
+        stored: where the recipe lies of a run that is continued; no file at a run's start.
+
+    Raises:
+        ModelError, ExpertError, HubError: model or expert is not there, or they do not go together.
+    """
+    plain, recipe = BaseModel.open(recipe.model.name), pinned_origin(recipe, stored)
+    merged = [read_parent(expert_folder(name), plain) for name in recipe.model.merge]
+    base = open_base(recipe.model.base, merged)
+    recipe = pinned(recipe, base, stored)
+    return recipe, Origin(base, merged, _start(recipe, base))
+
+
+def _start(recipe: Recipe, base: BaseModel) -> Expert | None:
+    if recipe.model.start is None:
+        return None
+    folder = expert_folder(recipe.model.start)
+    expert = read_start(folder, recipe, base)
+    tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
+    return expert

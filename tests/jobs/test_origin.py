@@ -1,0 +1,173 @@
+"""Runs on a merged base: trained, cut off, evaluated, served, exported; and refused on any other."""
+
+import shutil
+
+import pytest
+
+from jobs.evaluate import evaluate_expert, recipe_for
+from jobs.evaluation.asked import Samples, open_survey
+from jobs.library import find_shelf, read_experts
+from jobs.train import run
+from rlpeft.doctor.examine import examine
+from rlpeft.errors import ExpertError
+from rlpeft.experts.export import export_expert
+from rlpeft.experts.files import find_experts, load_expert, read_card
+from rlpeft.experts.steps import step_folder
+from rlpeft.experts.transfer import transfer
+from rlpeft.recipe.run import RolloutConfig
+from rlpeft.runs.records import read_metrics
+
+SVF, LORA, HYPLORA = {"type": "svf"}, {"type": "lora", "rank": 4}, {"type": "hyplora", "rank": 4}
+ONE_STEP = {"steps": 1, "eval_every": 1}
+
+
+class CutOff(Exception):
+    """Stands for whatever ends a driver."""
+
+
+def cut_off(progress, metrics):
+    if progress.step == 1:
+        raise CutOff
+
+
+def local(recipe, out, **options):
+    return run(recipe, out, ray=False, **options)
+
+
+@pytest.fixture(scope="module")
+def first(make_quick, tmp_path_factory):
+    """An expert of the tiny base, after a step."""
+    out = tmp_path_factory.mktemp("first") / "run"
+    local(make_quick(name="first", adapter=LORA, learner={"lr": 0.01}, train=ONE_STEP), out)
+    return step_folder(out, 1)
+
+
+@pytest.fixture(scope="module")
+def second(make_quick, first, tmp_path_factory):
+    """The run of an expert on that base with the first one merged into it, and what that left."""
+    out = tmp_path_factory.mktemp("second") / "run"
+    recipe = make_quick(
+        name="second", model={"merge": [str(first)]}, learner={"lr": 0.01}, train=ONE_STEP
+    )
+    return out, recipe, local(recipe, out)
+
+
+@pytest.fixture
+def alone(second, tmp_path):
+    """The second expert without what it stands on."""
+    return shutil.copytree(second[0] / "expert", tmp_path / "alone" / "expert")
+
+
+def test_its_card_names_what_was_merged_and_a_base_of_its_own(second, first, tiny):
+    card = read_card(second[0] / "expert")
+    [parent] = card.merged
+    assert (parent.name, parent.digest) == ("first", read_card(first).digest)
+    assert card.base_model == "tiny"
+    assert card.base_digest != tiny.digest
+    assert find_experts(second[0]) == [second[0] / "expert"]
+
+
+def test_an_expert_of_a_merged_base_is_refused_on_another(second, tiny):
+    with pytest.raises(ExpertError, match=r"\(tiny with 'first' merged into it\), this is sha256"):
+        load_expert(second[0] / "expert", base_digest=tiny.digest)
+
+
+def test_a_run_on_a_merged_base_that_was_cut_off_ends_as_one_that_was_not(
+    second, tmp_path, decided
+):
+    recipe = second[1].model_copy(
+        update={"train": second[1].train.model_copy(update={"steps": 2, "eval_every": 2})}
+    )
+    local(recipe, tmp_path / "whole")
+    with pytest.raises(CutOff):
+        local(recipe, tmp_path / "parts", on_step=cut_off)
+    local(recipe, tmp_path / "parts")
+    assert decided(tmp_path / "parts") == decided(tmp_path / "whole")
+
+
+def test_it_is_evaluated_on_its_own_base(second):
+    out, recipe, summary = second
+    found = evaluate_expert(out / "expert", recipe_for(out / "expert", None, None, ()))
+    assert found["accuracy"] == summary["test"]
+    assert found["base_accuracy"] == summary["base_test"]
+    with open_survey([out / "expert"], [recipe], Samples()) as survey:
+        assert survey.base.digest == read_card(out / "expert").base_digest
+
+
+def test_it_is_served_on_its_own_base(second):
+    shelf = find_shelf(second[0], model=None, rollout=RolloutConfig())
+    assert shelf.base.digest == read_card(second[0] / "expert").base_digest
+    assert read_experts(shelf).names == ("base", "second")
+
+
+def test_it_is_exported_with_its_base_or_not_at_all(second, tmp_path):
+    expert = second[0] / "expert"
+    assert export_expert(expert, tmp_path / "merged", format="merged").gap < 1e-3
+    with pytest.raises(ExpertError, match=r"cannot be exported as a PEFT folder.*format merged"):
+        export_expert(expert, tmp_path / "peft", format="peft")
+    with pytest.raises(ExpertError, match="cannot be transferred"):
+        transfer(expert, "tiny", tmp_path / "other", shuffle_seed=None)
+
+
+def test_an_expert_without_its_parents_is_refused_by_every_door(alone, second, tmp_path):
+    refused = r"stands on tiny with 'first' \(sha256:.* merged into it, and no folder 'parents'"
+    with pytest.raises(ExpertError, match=refused):
+        evaluate_expert(alone, second[1])
+    with pytest.raises(ExpertError, match=refused):
+        find_shelf(alone, model=None, rollout=RolloutConfig())
+    with pytest.raises(ExpertError, match=refused):
+        export_expert(alone, tmp_path / "merged", format="merged")
+
+
+def test_a_search_of_mixtures_refuses_it(second, adapt_recipe, tmp_path):
+    from jobs.adapt import run as adapt
+
+    with pytest.raises(ExpertError, match="tiny with 'first' merged into it"):
+        adapt(adapt_recipe(experts=[str(second[0] / "expert")]), tmp_path / "mix")
+
+
+def test_what_cannot_be_merged_is_told_by_doctor_and_run_before_any_work(quick, tmp_path):
+    out = tmp_path / "run"
+    local(quick(adapter=HYPLORA, learner={"lr": 0.01}, train=ONE_STEP), out)
+    recipe = quick(model={"merge": [str(step_folder(out, 1))]})
+    rows = {check.name: check for check in examine(recipe)}
+    assert rows["base model"].status == "fail"
+    assert "model.merge must list experts of SVF" in rows["base model"].found
+    with pytest.raises(ExpertError, match=r"model\.merge must list experts of SVF"):
+        local(recipe, tmp_path / "other")
+
+
+def test_the_doctor_says_what_is_merged(second):
+    rows = {check.name: check for check in examine(second[1])}
+    assert rows["base model"].found.endswith("with 'first' merged into it")
+    assert rows["KL at step 0"].status == "ok"
+
+
+def test_a_start_must_stand_on_the_merged_base(second, first, quick, tmp_path):
+    merged = {"merge": [str(first)]}
+    recipe = quick(model=merged | {"start": str(first)}, adapter=LORA)
+    with pytest.raises(ExpertError, match="was trained on base model"):
+        local(recipe, tmp_path / "wrong")
+    start = {"start": str(step_folder(second[0], 1))}
+    local(quick(model=merged | start, train=ONE_STEP), tmp_path / "right")
+    card = read_card(tmp_path / "right" / "expert")
+    assert card.start.name == "second"
+    assert [parent.name for parent in card.merged] == ["first"]
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_vllm_trains_on_a_merged_base_from_a_start_as_transformers_do(
+    second, first, quick, tmp_path
+):
+    pytest.importorskip("vllm")
+    model = {"merge": [str(first)], "start": str(step_folder(second[0], 1))}
+    loss = {"kl_coef": 0.1, "reference": "start"}
+    found = {}
+    for engine in ("hf", "vllm"):
+        recipe = quick(model=model, loss=loss, rollout={"engine": engine}, train=ONE_STEP)
+        found[engine] = local(recipe, tmp_path / engine)
+        assert abs(read_metrics(tmp_path / engine)[1]["kl"]) < 1e-6
+    for which in ("base_test", "start_test"):
+        assert found["vllm"][which] == found["hf"][which]
