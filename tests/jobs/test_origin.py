@@ -1,4 +1,4 @@
-"""Runs on a merged base: trained, cut off, evaluated, served, exported; and refused on any other."""
+"""Runs on a merged base: cut off, evaluated, served, exported; and refused on any other."""
 
 import shutil
 
