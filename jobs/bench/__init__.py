@@ -15,7 +15,7 @@ BENCHES = {
     "rewards": 1,
     "cem": 2,
     "serve": 4,
-    "users": 8,
+    "users": 11,
     "scale": 1,
 }
 """Name to the minutes it takes on two cores."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -16,22 +16,24 @@ from rlpeft.recipe.run import Recipe
 RECIPE, SFT_STEPS, RL_STEPS = "quickstart", 10, 10
 """Few steps: sixty of RL alone teach the skill to the end, and leave nothing to compare."""
 
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2)
 
 
 def rows(*, seeds: Sequence[int] = SEEDS) -> Iterator[BenchRow]:
     """Accuracies on the test problems by seed, of as many steps of RL from either beginning."""
     from jobs.sft import run as teach
+    from jobs.train import run as train
 
-    alone, onward = [], []
+    alone, taught, onward = [], [], []
     with TemporaryDirectory(prefix="rlpeft-bench-") as folder:
         for seed in seeds:
             root = Path(folder) / str(seed)
-            alone.append(_accuracy(_recipe(seed, RL_STEPS), root / "alone"))
-            teach(_recipe(seed, SFT_STEPS), root / "taught")
-            start = _recipe(seed, RL_STEPS, f"model.start={str(root / 'taught/expert')!r}")
-            onward.append(_accuracy(start, root / "onward"))
-    yield _row(alone, onward)
+            alone.append(_accuracy(train(_recipe(seed, RL_STEPS), root / "alone", ray=False)))
+            taught.append(_accuracy(teach(_recipe(seed, SFT_STEPS), root / "taught")))
+            start = f"model.start={str(root / 'taught/expert')!r}"
+            begun = _recipe(seed, RL_STEPS, start)
+            onward.append(_accuracy(train(begun, root / "onward", ray=False)))
+    yield _row(alone, taught, onward)
 
 
 def _recipe(seed: int, steps: int, *settings: str) -> Recipe:
@@ -39,19 +41,17 @@ def _recipe(seed: int, steps: int, *settings: str) -> Recipe:
     return read_recipe(RECIPE, [*sizes, "train.report_to=[]", *settings])
 
 
-def _accuracy(recipe: Recipe, out: Path) -> float:
-    from jobs.train import run
-
-    summary: dict[str, Any] = run(recipe, out, ray=False)
+def _accuracy(summary: Mapping[str, Any]) -> float:
     return float(summary["test"]["value"])
 
 
-def _row(alone: Sequence[float], onward: Sequence[float]) -> BenchRow:
+def _row(alone: Sequence[float], taught: Sequence[float], onward: Sequence[float]) -> BenchRow:
     (_, high), (low, _) = interval(alone), interval(onward)
     ours, peer = fmean(onward), fmean(alone)
     return BenchRow(
         f"accuracy of {RL_STEPS} steps of RL after {SFT_STEPS} of SFT, against {RL_STEPS} of RL "
-        f"alone, tiny, {len(alone)} seeds (95 % intervals from {low:.3f} and to {high:.3f})",
+        f"alone, tiny, {len(alone)} seeds (95 % intervals from {low:.3f} and to {high:.3f}; SFT alone "
+        f"{fmean(taught):.3f})",
         ours,
         peer,
         ours / peer,
