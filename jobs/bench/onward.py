@@ -50,8 +50,8 @@ def _row(alone: Sequence[float], taught: Sequence[float], onward: Sequence[float
     ours, peer = fmean(onward), fmean(alone)
     return BenchRow(
         f"accuracy of {RL_STEPS} steps of RL after {SFT_STEPS} of SFT, against {RL_STEPS} of RL "
-        f"alone, tiny, {len(alone)} seeds (95 % intervals from {low:.3f} and to {high:.3f}; SFT alone "
-        f"{fmean(taught):.3f})",
+        f"alone, tiny, {len(alone)} seeds (95 % intervals from {low:.3f} and to {high:.3f}; "
+        f"SFT alone {fmean(taught):.3f})",
         ours,
         peer,
         ours / peer,
