@@ -19,8 +19,8 @@ from jobs.cluster.driver_note import dependent
 from jobs.cluster.joining import (
     HERE,
     cluster_to_join,
+    how_to_go_on,
     joining,
-    no_cluster,
     require_alive,
     tell_joined,
     tell_started,
@@ -63,12 +63,17 @@ def _joined(address: str | None) -> Iterator[None]:
     cluster = cluster_to_join(address)
     if cluster is None:
         tell_started()
-        _start(address, "a Ray cluster of this machine must start")
+        advice = f"{ONCE_MORE}, or run without a cluster: {without_cluster()}"
+        _start(address, "a Ray cluster of this machine must start", advice)
     else:
         with joining(cluster):
             require_alive(cluster)
             # Only for one that it finds itself Ray takes a token that is kept on this machine.
-            _start(address if cluster.why == HERE else cluster.head, f"{cluster}, must answer")
+            _start(
+                address if cluster.why == HERE else cluster.head,
+                f"{cluster}, must answer",
+                how_to_go_on(cluster),
+            )
         tell_joined(cluster)
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler, in C++, ends the process with a stack of machine addresses.
@@ -80,7 +85,7 @@ def _joined(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _start(address: str | None, wanted: str) -> None:
+def _start(address: str | None, wanted: str, advice: str) -> None:
     try:
         ray.init(
             address=address,
@@ -93,11 +98,10 @@ def _start(address: str | None, wanted: str) -> None:
         if any(AuthenticationError.__name__ in repr(each) for each in _causes(error)):
             line = f"{wanted}, it wants another token. {TOKEN_COMMANDS} Or run without a cluster:"
             raise ClusterError(f"{line} {without_cluster()}") from error
-        raise ClusterError(no_cluster(wanted, first_line(error))) from error
+        raise ClusterError(f"{wanted}, got: {first_line(error)}. {advice}") from error
     except Exception as error:
         if type(error) is not Exception:  # Ray raises that class itself where a node starts slowly
             raise
-        advice = f"{ONCE_MORE}, or run without a cluster: {without_cluster()}"
         raise ClusterError(f"{SLOW_START}: {first_line(error)}. {advice}") from error
 
 

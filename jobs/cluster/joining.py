@@ -76,7 +76,7 @@ def cluster_to_join(address: str | None) -> FoundCluster | None:
     if address == "auto" and running and (recorded is None or len(running) == 1):
         recorded = running[0]
     if recorded is None and address == "auto":
-        raise ClusterError(no_cluster("a Ray cluster must answer on this machine", "none"))
+        raise ClusterError(_no_cluster("a Ray cluster must answer on this machine", "none"))
     return FoundCluster(recorded, HERE) if recorded else None
 
 
@@ -117,26 +117,29 @@ def require_alive(cluster: FoundCluster, *, wait_s: float = NODE_WAIT_S) -> None
     try:
         touch(cluster.head)
     except OSError as error:
-        raise ClusterError(f"{cluster}, must answer, got: {error}. {_rid(cluster)}") from error
+        raise ClusterError(
+            f"{cluster}, must answer, got: {error}. {how_to_go_on(cluster)}"
+        ) from error
     deadline = time.monotonic() + wait_s
     # By the port alone: a host has several names.
     while not any(head.rpartition(":")[2] == port for _, head in local_nodes()):
         if time.monotonic() > deadline:
             raise ClusterError(
                 f"{cluster}, must have a living node on this machine, it has none: its raylet has "
-                f"ended, or was never started. {_rid(cluster)}"
+                f"ended, or was never started. {how_to_go_on(cluster)}"
             )
         time.sleep(0.2)
 
 
-def _rid(cluster: FoundCluster) -> str:
+def how_to_go_on(cluster: FoundCluster) -> str:
+    """With or without a cluster that does not let this machine join."""
     mend = f"Join it from here: ray start --address {cluster.head}"
     if cluster.why == HERE:
         mend = "End what is left of it: ray stop"
     return f"{mend}; or run without a cluster: {without_cluster()}"
 
 
-def no_cluster(wanted: str, got: str) -> str:
+def _no_cluster(wanted: str, got: str) -> str:
     """The line on a cluster that is not there, or does not start."""
     return (
         f"{wanted}, got: {got}. Start one with `ray start --head`, correct --address, or run "
@@ -184,7 +187,7 @@ def joining(cluster: FoundCluster) -> Iterator[None]:
     """
     before = os.environ.get(HEAD_TRIES)
     os.environ.setdefault(HEAD_TRIES, "1")
-    keep(Note(joining=f"{cluster},", mend=_rid(cluster)))
+    keep(Note(joining=f"{cluster},", mend=how_to_go_on(cluster)))
     try:
         with _kept_back():
             yield
