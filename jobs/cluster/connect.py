@@ -35,7 +35,7 @@ REFUSALS = (AuthenticationError, ConnectionError, ValueError, RuntimeError)
 """What Ray raises where it cannot connect or start; other errors are defects."""
 
 SLOW_START = "this machine must start a node of Ray within Ray's own limit of 30 s, got"
-ONCE_MORE = "It is busy, or short of memory: give the same command again"
+ONCE_MORE = "Is it busy, or short of memory? Give the same command again"
 
 
 @contextmanager

@@ -90,9 +90,8 @@ def _head(address: str) -> str:
     try:
         touch(place)
     except OSError as error:
-        raise ClusterError(
-            no_cluster(f"a Ray cluster must answer at {place}", str(error))
-        ) from error
+        wanted = f"a Ray cluster must answer at {place}"
+        raise ClusterError(_no_cluster(wanted, str(error))) from error
     return head_of(f"http://{place}") if speaks_http(place) else address
 
 

@@ -178,7 +178,7 @@ def test_a_node_that_is_slow_to_start_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr("ray.init", init)
     with (
         pytest.raises(
-            ClusterError, match=r"limit of 30 s, got: The current node.*give the same command again"
+            ClusterError, match=r"limit of 30 s, got: The current node.*Give the same command again"
         ),
         connected(None),
     ):
