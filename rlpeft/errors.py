@@ -10,7 +10,7 @@ RlpeftError
 ├── HubError         what a model hub does not give, or does not take
 ├── EngineError      a rollout engine, and a policy update it did not take
 │   └── EngineDiedError   its process is gone: another engine may do the same work
-└── ClusterError     Ray: resources, placement, jobs
+└── ClusterError     Ray: resources, placement, jobs; ranks of a learner
 
 Mistakes in the use of a reward are `rewards.errors.RewardError`: `rewards` stands alone.
 The command line prints the message alone and exits 1; the library raises. A message says what
@@ -59,4 +59,4 @@ class EngineDiedError(EngineError):
 
 
 class ClusterError(RlpeftError):
-    """Ray: resources, placement, jobs."""
+    """Ray: resources, placement, jobs; ranks of a learner."""

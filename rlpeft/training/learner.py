@@ -9,7 +9,8 @@ Only hidden states are kept for whole batches; logits exist for `logit_chunk` to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +29,9 @@ from rlpeft.recipe.run import LearnerConfig, LossConfig
 from rlpeft.rollout.proof import Proof
 from rlpeft.training.forward import GroupForward
 from rlpeft.training.loss import importance_ratio, reinforce, token_terms
-from rlpeft.training.packing import MicroBatch, Sample, pack
+from rlpeft.training.packing import WHOLE, Hand, MicroBatch, Sample, pack
+from rlpeft.training.ranks import ALONE, Ranks
+from rlpeft.training.worked import Worked, step_metrics
 
 CHOSEN = re.compile(r"\.experts\.\d+\.")
 """In the names of modules that only the tokens of their choice pass through."""
@@ -82,6 +85,7 @@ class LocalLearner:
         self.schedule = _schedule(self.optimizer, config, total_steps)
         self.num_steps, self._all_reached = 0, False
         self._start: list[torch.Tensor] | None = None  # what the KL is of, if it is not the base
+        self.ranks = ALONE
         self.forward.check()
 
     @property
@@ -89,30 +93,61 @@ class LocalLearner:
         """Where the policy is."""
         return next(self.policy.parameters()).device
 
+    def join(self, ranks: Ranks) -> None:
+        """Share every step from now on with other ranks; all have the first one's adapter.
+
+        Raises:
+            ModelError: they do not stand on the same factors.
+        """
+        self.ranks = ranks
+        state = self.adapter_state()
+        if ranks.world_rank == 0:
+            ranks.say(state.tensors)
+        else:
+            load_tensors(self.policy, ranks.hear())
+        self.ranks.require_alike(self._digest, "adapters and factors")
+
     def step(self, samples: Sequence[Sample]) -> dict[str, float]:
         """One optimizer step on a batch; returns its metrics."""
         metrics = self.forward_backward(samples)
         return metrics | self.optim_step()
 
     def forward_backward(self, samples: Sequence[Sample]) -> dict[str, float]:
-        """Add the gradient of the objective on these samples.
+        """Add the gradient of the objective on this rank's part of these samples.
+
+        Returns:
+            Metrics of all ranks' parts.
 
         Raises:
             ModelError: the loss is not finite; gradients are cleared, the adapter has not moved.
         """
         batches = pack(
-            samples, token_budget=self.config.token_budget, normalise=self.loss.normalise
+            samples,
+            token_budget=self.config.token_budget,
+            normalise=self.loss.normalise,
+            hand=self._hand,
         )
+        try:
+            parts = self.ranks.together(lambda: self._own_part(batches))
+        except Exception:
+            self.optimizer.zero_grad()
+            raise
+        return step_metrics(parts)
+
+    def _own_part(self, batches: Iterable[MicroBatch]) -> Worked:
+        started = time.perf_counter()
         records = [self._micro_batch(batch.to(self.device)) for batch in batches]
-        return _metrics(records) | self.adapter_metrics() if records else {"loss": 0.0}
+        told = self.adapter_metrics() if records else {}
+        return Worked(records, told, time.perf_counter() - started)
 
     def optim_step(self) -> dict[str, float]:
-        """Clip, move, advance the schedule, clear the gradient.
+        """Add up the ranks' gradients, clip, move, advance the schedule, clear the gradient.
 
         Raises:
             ModelError: a gradient is not finite; the adapter has not moved.
         """
         lr = self.optimizer.param_groups[0]["lr"]
+        self.ranks.sum_gradients(self.parameters.values())
         self.check_gradients()
         # Transformer² clips at 1e-3 (Table 6), far below what gradients of z measure: Adam is given
         # directions alone. That is `learner.max_grad_norm = 1e-3`.
@@ -120,8 +155,17 @@ class LocalLearner:
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        self.num_steps += 1
+        self.has_moved()
         return {"grad_norm": float(norm), "learning_rate": float(lr)}
+
+    def has_moved(self) -> None:
+        """Count a step of the optimizer, which brought all ranks to the same adapter.
+
+        Raises:
+            ModelError: it did not.
+        """
+        self.num_steps += 1
+        self.ranks.require_alike(self._digest, f"adapters after step {self.num_steps}")
 
     def check_gradients(self) -> None:
         """Refuse gradients that would spoil the adapter; they are cleared.
@@ -174,6 +218,17 @@ class LocalLearner:
     def adapter_metrics(self) -> dict[str, float]:
         """What the adapter's method tells of the last micro-batch."""
         return {} if self.method is None else self.method.metrics(self.policy.base_model)
+
+    @property
+    def _hand(self) -> Hand:
+        if self.ranks.size == 1:
+            return WHOLE
+        config = self.policy.get_base_model().config.get_text_config()
+        return Hand(self.ranks.world_rank, self.ranks.size, config.hidden_size)
+
+    def _digest(self) -> str:
+        state = self.adapter_state()
+        return f"{state.digest} {sorted(state.factors.items())}"
 
     def adapter_state(self) -> AdapterState:
         """The adapter as it is now; its version is the number of steps taken."""
@@ -310,18 +365,3 @@ def _schedule(
 
 def _finite(tensor: torch.Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
-
-
-def _metrics(records: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:
-    joined = {key: torch.cat([record[key] for record in records]) for key in records[0]}
-    ratio_N, gap_N = joined["ratio"], joined["gap"]
-    means, sums = ("kl", "entropy"), ("loss", "auxiliary_loss")
-    found: dict[str, float] = {n: float(joined[n].mean()) for n in means if n in joined}
-    found |= {n: float(joined[n].sum()) for n in sums if n in joined}
-    return found | {
-        "sampling/importance_sampling_ratio/min": float(ratio_N.min()),
-        "sampling/importance_sampling_ratio/mean": float(ratio_N.mean()),
-        "sampling/importance_sampling_ratio/max": float(ratio_N.max()),
-        "sampling/sampling_logp_difference/mean": float(gap_N.mean()),
-        "sampling/sampling_logp_difference/max": float(gap_N.max()),
-    }

@@ -17,8 +17,10 @@ T token of a micro-batch, N completion token of it, in the same order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal, NamedTuple
 
 import torch
@@ -71,6 +73,23 @@ class Extent(NamedTuple):
     def fits(self, token_budget: int) -> bool:
         """Whether a micro-batch may be as large."""
         return self.tokens <= token_budget and self.scores <= token_budget**2
+
+
+class Hand(NamedTuple):
+    """One rank's part of a step, all of it by default.
+
+    Attributes:
+        at: the rank, counted from 0.
+        of: how many there are.
+        hidden_size: of the model; it weighs attention against the rest.
+    """
+
+    at: int = 0
+    of: int = 1
+    hidden_size: int = 1
+
+
+WHOLE = Hand()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +145,7 @@ def pack(
     *,
     token_budget: int,
     normalise: Literal["sequence", "token"] = "sequence",
+    hand: Hand = WHOLE,
 ) -> Iterator[MicroBatch]:
     """Fill micro-batches of at most `token_budget` tokens with groups of like length.
 
@@ -133,9 +153,13 @@ def pack(
     group is split, and a completion that alone exceeds the budget stands alone. Empty completions
     have nothing to learn from and only count in the `sequence` denominator.
 
+    Args:
+        hand: which of the micro-batches, whose weights and shares are those of the whole step.
+
     Yields:
         One at a time: where they are is decided before the first.
     """
+    token_budget = even_budget(samples, token_budget, hand.of)
     num_tokens = sum(len(sample.completion_ids) for sample in samples)
     # Eq. 2 of Transformer² is a mean over completions of the sum over their tokens: `sequence`. A
     # mean over tokens weighs long completions no less per token (DAPO, arXiv 2503.14476, §3.3).
@@ -143,9 +167,37 @@ def pack(
     denominator = len(samples) if normalise == "sequence" else num_tokens
     rows = sorted(fill_rows(samples, token_budget), key=len, reverse=True)
     num_packed = sum(map(len, rows))
-    for batch in fill_batches(rows, token_budget):
+    batches = fill_batches(rows, token_budget)
+    for batch in (batches[at] for at in dealt(batches, hand)[hand.at]):
         share = sum(map(len, batch)) / num_packed
         yield _join(batch, weight=1.0 / denominator, share=share)
+
+
+def even_budget(samples: Sequence[Sample], token_budget: int, num_ranks: int) -> int:
+    """The largest budget that lets each of several ranks have as many full micro-batches."""
+    if num_ranks == 1:
+        return token_budget
+    whole = sum(map(len, fill_rows(samples, token_budget)))
+    rounds = max(1, math.ceil(whole / (num_ranks * token_budget)))
+    return max(1, math.ceil(whole / (num_ranks * rounds)))
+
+
+def dealt(batches: Sequence[Sequence[PackedRow]], hand: Hand) -> list[list[int]]:
+    """Which micro-batches each rank takes: the dearest first, to whoever has least to do."""
+    costs = [_cost(batch, hand.hidden_size) for batch in batches]
+    hands: list[list[int]] = [[] for _ in range(hand.of)]
+    loads = [0.0] * hand.of
+    for at in sorted(range(len(batches)), key=lambda at: -costs[at]):
+        rank = loads.index(min(loads))
+        hands[rank].append(at)
+        loads[rank] += costs[at]
+    return [sorted(hand) for hand in hands]
+
+
+def _cost(batch: Sequence[PackedRow], hidden_size: int) -> float:
+    """Work in tokens: a layer has about 12 D² multiply-adds a token, and 2 D a score."""
+    extent = reduce(Extent.beside, (row.extent for row in batch))
+    return extent.tokens + extent.scores / (6 * hidden_size)
 
 
 def fill_batches(rows: Sequence[PackedRow], token_budget: int) -> list[list[PackedRow]]:

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from rlpeft.training.group_layout import Masks
 from rlpeft.training.packing import (
     Extent,
+    Hand,
     MicroBatch,
+    PackedRow,
     Sample,
+    dealt,
     fill_batches,
     fill_rows,
     pack,
@@ -152,3 +155,29 @@ def test_one_micro_batch_is_there_at_a_time():
         kept = next(batches)
         gc.collect()
         assert [each for each in gc.get_objects() if isinstance(each, MicroBatch)] == [kept]
+
+
+@given(samples, st.integers(1, 30), st.integers(2, 4))
+def test_ranks_share_every_completion_once_with_the_weights_of_the_whole_step(rows, budget, ranks):
+    parts = [
+        list(pack(rows, token_budget=budget, hand=Hand(rank, ranks, 8))) for rank in range(ranks)
+    ]
+    found = [item for part in parts for batch in part for item in recover(batch)]
+    whole = [item for batch in pack(rows, token_budget=budget) for item in recover(batch)]
+    assert sorted(found) == sorted(whole)
+    batches = [batch for part in parts for batch in part]
+    weights = [float(weight) for batch in batches for weight in batch.weights_N]
+    assert weights == pytest.approx([1 / len(rows)] * len(weights))
+    assert not batches or sum(batch.share for batch in batches) == pytest.approx(1)
+
+
+def test_a_step_that_fits_one_micro_batch_is_dealt_to_every_rank():
+    rows = of_lengths([4] * 8, group=2)
+    parts = [list(pack(rows, token_budget=10_000, hand=Hand(rank, 2, 8))) for rank in range(2)]
+    sizes = [sum(len(batch.tokens_T) for batch in part) for part in parts]
+    assert sizes[0] == sizes[1]
+
+
+def test_the_dearest_micro_batches_are_dealt_first():
+    rows = [PackedRow((1,), (Sample((1,), (2,) * n, (0.0,) * n, 1.0),)) for n in (9, 5, 5, 4, 1)]
+    assert dealt([[row] for row in rows], Hand(0, 2, 10**6)) == [[0, 3], [1, 2, 4]]
