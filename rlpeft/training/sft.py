@@ -4,7 +4,8 @@ TRL drives the loop and computes the loss (on completions alone); policy, optimi
 state are the learner's, validation, records and checkpoints the loop's. So a supervised run
 leaves what a run of RL leaves, and continues as exactly. All of that asks the learner for no more
 than `rlpeft.training.protocol` gives; TRL's trainer itself steps a model and an optimizer that it
-holds, which only a learner of this process has.
+holds, which only a learner of this process has. Where the learner has several ranks, each has such
+a trainer for its part of every step's micro-batches, and all go on to the next step together.
 
 Rows are tokenised as rollouts are: the prompt as the engine is given it, then the completion and
 the token that ends it. Their order is a function of `train.seed`, as in RL.
@@ -13,7 +14,7 @@ the token that ends it. Their order is a function of `train.seed`, as in RL.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,12 +30,17 @@ from rlpeft.tokens.prompts import continuation_ids, turn_end
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
 from rlpeft.training.collect import draw
+from rlpeft.training.lead import Lead, follow
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.loop import OnStep, Progress, Run, finished, resume, save, sync, validate
+from rlpeft.training.ranks import Ranks, over_ranks
 from rlpeft.types import Problem
 
 IGNORED = -100
 """Label of a token that is not learned, as in transformers."""
+
+SUMS = ("loss", "num_tokens")
+"""Metrics of TRL that count rows; all others are means."""
 
 TokenRow = dict[str, list[int]]
 """`input_ids`, and `labels`: the same, with -100 at the prompt."""
@@ -54,15 +60,29 @@ def teach(run: Run, on_step: OnStep) -> None:
         on_step(progress, metrics)
     if not finished(run, progress):
         learner = own_learner(run)
-        with torch.random.fork_rng():
-            Teacher(run, learner, progress, on_step).train()
-        learner.policy.eval()
+        rows = _remaining_rows(run, progress, context_length(learner.policy.config))
+        lessons = Lessons(run.recipe, str(run.folder), run.prompter.tokenizer, rows, progress.step)
+        if isinstance(run.learner, Lead):
+            run.learner.tell(teach_along, lessons)
+        _teach(learner, lessons, Recorded(run, learner, progress, on_step))
+
+
+def teach_along(learner: LocalLearner, lessons: Lessons) -> None:
+    """The same, of a rank that is not the first."""
+    _teach(learner, lessons, Followed(learner))
+
+
+def _teach(learner: LocalLearner, lessons: Lessons, each_step: EachStep) -> None:
+    with torch.random.fork_rng():
+        Teacher(learner, lessons, each_step).train()
+    learner.policy.eval()
 
 
 def own_learner(run: Run) -> LocalLearner:
     """The run's learner, of this process as TRL needs it."""
-    assert isinstance(run.learner, LocalLearner), "supervised runs have no actors"
-    return run.learner
+    learner = run.learner.learner if isinstance(run.learner, Lead) else run.learner
+    assert isinstance(learner, LocalLearner), "supervised runs have no actors"
+    return learner
 
 
 def training_rows(
@@ -134,7 +154,8 @@ def sft_config(recipe: Recipe) -> SftConfig:
     """The recipe's `[sft]`, or its defaults.
 
     Raises:
-        ConfigError: its micro-batches do not make up a batch.
+        ConfigError: its micro-batches do not make up a batch, or not an equal part of one for
+            each rank of the learner.
     """
     found, batch = recipe.sft or SftConfig(), recipe.train.prompts_per_step
     if batch % found.micro_batch:
@@ -142,27 +163,64 @@ def sft_config(recipe: Recipe) -> SftConfig:
             f"sft.micro_batch must divide train.prompts_per_step = {batch}, got "
             f"{found.micro_batch}."
         )
+    if batch // found.micro_batch % (learners := recipe.resources.learners):
+        raise ConfigError(
+            f"sft.micro_batch must divide the part of each learner rank, "
+            f"train.prompts_per_step / resources.learners = {batch} / {learners}, got "
+            f"{found.micro_batch}."
+        )
     return found
 
 
-class Teacher(SFTTrainer):
-    """`SFTTrainer` on a run's learner: rows in our order, and what the adapter's method adds."""
+@dataclass(frozen=True)
+class Lessons:
+    """What a supervised run teaches, all that is left of it.
 
-    def __init__(
-        self, run: Run, learner: LocalLearner, progress: Progress, on_step: OnStep
-    ) -> None:
+    Attributes:
+        folder: the run's.
+        rows: of every step that is left, one step after the other.
+        done: steps taken before.
+    """
+
+    recipe: Recipe
+    folder: str
+    tokenizer: Any
+    rows: Sequence[TokenRow]
+    done: int
+
+    def part(self, ranks: Ranks) -> list[TokenRow]:
+        """The rows of one rank: in every step it takes micro-batches in turn with the others."""
+        size = sft_config(self.recipe).micro_batch
+        batches = [self.rows[at : at + size] for at in range(0, len(self.rows), size)]
+        return [row for batch in batches[ranks.world_rank :: ranks.size] for row in batch]
+
+
+class Teacher(SFTTrainer):
+    """`SFTTrainer` on a learner: rows in our order, and what the adapter's method adds."""
+
+    def __init__(self, learner: LocalLearner, lessons: Lessons, each_step: EachStep) -> None:
         self.learner = learner
         super().__init__(
             learner.policy,
-            args=_arguments(run, progress.step, is_on_cpu=learner.device.type == "cpu"),
-            train_dataset=Dataset.from_list(
-                _remaining_rows(run, progress, context_length(learner.policy.config))
-            ),
-            processing_class=run.prompter.tokenizer,
+            args=_arguments(lessons, is_on_cpu=learner.device.type == "cpu"),
+            train_dataset=Dataset.from_list(lessons.part(learner.ranks)),
+            processing_class=lessons.tokenizer,
             optimizers=(learner.optimizer, learner.schedule),
-            callbacks=[EachStep(run, learner, progress, on_step)],
+            callbacks=[each_step],
         )
         self.remove_callback(PrinterCallback)  # standard output is the user's
+
+    def get_batch_samples(self, *args: Any) -> Any:
+        """TRL's, with the number of tokens that all ranks learn in this step."""
+        samples, count = super().get_batch_samples(*args)
+        return samples, sum(self.learner.ranks.together(lambda: count))
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's; the last one before the gradient is clipped adds up all ranks' gradients."""
+        loss = super().training_step(*args, **kwargs)
+        if self.accelerator.sync_gradients:
+            self.learner.ranks.sum_gradients(self.learner.parameters.values())
+        return loss
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -175,12 +233,14 @@ class Teacher(SFTTrainer):
 
 
 class EachStep(TrainerCallback):
-    """What follows each optimizer step: records, validation, checkpoint."""
+    """What follows each optimizer step on every rank."""
 
-    def __init__(
-        self, run: Run, learner: LocalLearner, progress: Progress, on_step: OnStep
-    ) -> None:
-        self.run, self.learner, self.progress, self.on_step = run, learner, progress, on_step
+    def __init__(self, learner: LocalLearner) -> None:
+        self.learner = learner
+
+    def after(self, metrics: dict[str, float]) -> bool:
+        """What one rank does after a step; whether it was the last."""
+        raise NotImplementedError
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Refuse a gradient that is not finite."""
@@ -190,13 +250,27 @@ class EachStep(TrainerCallback):
         """One step is done; TRL also logs a summary at the end, which has no loss."""
         if "loss" not in logs:
             return
-        run, train = self.run, self.run.recipe.train
-        self.learner.num_steps += 1
-        step = self.learner.num_steps
+        learner, own = self.learner, {name: float(value) for name, value in logs.items()}
+        own |= learner.adapter_metrics()
+        learner.has_moved()
+        metrics = over_ranks(learner.ranks.together(lambda: own), sums=SUMS)
+        control.should_training_stop = self.after(metrics)
+
+
+class Recorded(EachStep):
+    """The first rank's: records, validation, checkpoint."""
+
+    def __init__(
+        self, run: Run, learner: LocalLearner, progress: Progress, on_step: OnStep
+    ) -> None:
+        super().__init__(learner)
+        self.run, self.progress, self.on_step = run, progress, on_step
+
+    def after(self, metrics: dict[str, float]) -> bool:
+        """Keep what the step has brought."""
+        run, train, step = self.run, self.run.recipe.train, self.learner.num_steps
         progress = replace(self.progress, step=step, cursor=step * train.prompts_per_step)
-        metrics = {name: float(value) for name, value in logs.items()}
         metrics["epoch"] = progress.cursor / len(run.task.split("train"))
-        metrics |= self.learner.adapter_metrics()
         if step % train.eval_every == 0 or step == train.steps:
             self.learner.policy.eval()
             progress, validation = validate(run, progress, sync(run))
@@ -206,18 +280,29 @@ class EachStep(TrainerCallback):
         save(run, progress)
         self.progress = progress
         self.on_step(progress, metrics)
-        control.should_training_stop = finished(run, progress)
+        is_last = finished(run, progress)
+        if isinstance(run.learner, Lead):
+            run.learner.dismiss(is_last)
+        return is_last
 
 
-def _arguments(run: Run, done: int, *, is_on_cpu: bool) -> SFTConfig:
+class Followed(EachStep):
+    """Another rank's: what the first one needs of it meanwhile."""
+
+    def after(self, metrics: dict[str, float]) -> bool:
+        """As the first rank says in the end."""
+        return bool(follow(self.learner))
+
+
+def _arguments(lessons: Lessons, *, is_on_cpu: bool) -> SFTConfig:
     """Everything that TRL's defaults would decide otherwise."""
-    recipe = run.recipe
-    micro_batch = sft_config(recipe).micro_batch
-    return SFTConfig(
-        output_dir=str(run.folder),
-        max_steps=recipe.train.steps - done,
+    recipe = lessons.recipe
+    micro_batch, learners = sft_config(recipe).micro_batch, recipe.resources.learners
+    found = SFTConfig(
+        output_dir=lessons.folder,
+        max_steps=recipe.train.steps - lessons.done,
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=recipe.train.prompts_per_step // micro_batch,
+        gradient_accumulation_steps=recipe.train.prompts_per_step // micro_batch // learners,
         max_grad_norm=recipe.learner.max_grad_norm,
         gradient_checkpointing=recipe.learner.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
@@ -232,6 +317,9 @@ def _arguments(run: Run, done: int, *, is_on_cpu: bool) -> SFTConfig:
         report_to=[],
         disable_tqdm=True,
     )
+    if found.n_gpu > 1:  # TRL would spread the model over every GPU that it sees
+        found._n_gpu = 1
+    return found
 
 
 def _remaining_rows(run: Run, progress: Progress, context: int) -> list[TokenRow]:

@@ -14,7 +14,7 @@ from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.records import read_metrics
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.collect import draw
-from rlpeft.training.sft import teach, training_rows
+from rlpeft.training.sft import sft_config, teach, training_rows
 
 # TRL and accelerate warn about their own options and about a machine without CUDA.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -96,6 +96,27 @@ def test_micro_batches_make_the_step_of_one_large_batch(supervised, tmp_path):
         (row,) = [row for row in read_metrics(folder) if "loss" in row]
         found.append((row["loss"], row["grad_norm"]))
     assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_ranks_teach_what_one_does(supervised, tmp_path):
+    told = ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens", "eval_accuracy")
+    found = []
+    for learners in (1, 2):
+        recipe = supervised({"type": "moslora", "rank": 8}, steps=2, micro_batch=2, eval_every=1)
+        resources = recipe.resources.model_copy(update={"learners": learners})
+        run(recipe.model_copy(update={"resources": resources}), tmp_path / str(learners))
+        rows = [row for row in read_metrics(tmp_path / str(learners)) if "loss" in row]
+        found.append([row[name] for row in rows for name in told])
+    assert len(found[0]) == 2 * len(told)
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
+def test_ranks_have_equal_parts_of_a_supervised_step(supervised):
+    recipe = supervised(micro_batch=4)
+    resources = recipe.resources.model_copy(update={"learners": 3})
+    with pytest.raises(ConfigError, match=r"train.prompts_per_step / resources.learners = 8 / 3"):
+        sft_config(recipe.model_copy(update={"resources": resources}))
 
 
 def test_the_adapters_own_loss_is_added_once(supervised, tiny, tmp_path):
