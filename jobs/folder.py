@@ -10,9 +10,16 @@ from typing import Any
 
 from rlpeft.errors import CheckpointError
 from rlpeft.experts.files import CARD_FILE, STEPS_FOLDER, read_card
-from rlpeft.files import PARTIAL, REPLACED, make_folder, plain_errors, sweep
+from rlpeft.files import (
+    PARTIAL,
+    REPLACED,
+    make_folder,
+    plain_errors,
+    read_json_if_there,
+    sweep,
+)
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
-from rlpeft.runs.records import COMPLETIONS_FOLDER, read_metrics
+from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_metrics
 from rlpeft.terminal import note
 
 SUMMARY_FILE, EXPERT_FOLDER, LOCK_FILE = "summary.json", "expert", ".lock"
@@ -83,6 +90,18 @@ def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
         note(
             f"run {str(out)!r} was started before fingerprints held {', '.join(unknown)}: "
             "whether it goes on under the same one cannot be told."
+        )
+
+
+def say_other_ranks(out: Path, learners: int) -> None:
+    """Say what changes where a run goes on with another number of learner ranks."""
+    stored = read_json_if_there(out / RECIPE_FILE) or {}
+    before = stored.get("resources", {}).get("learners", 1)
+    if before != learners and list_checkpoints(out):
+        note(
+            f"run {str(out)!r} had resources.learners = {before} and goes on with {learners}: "
+            "gradients of other micro-batches are summed in another order, which changes them by "
+            "rounding; MoSLoRA's balance is of other micro-batches."
         )
 
 

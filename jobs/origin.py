@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.folder import say_other_ranks
 from jobs.hub import expert_folder, pinned_origin
 from jobs.library import tell_other_prompts
 from rlpeft.build import pinned
@@ -40,6 +41,7 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
     Raises:
         ModelError, ExpertError, HubError: model or expert is not there, or they do not go together.
     """
+    say_other_ranks(stored.parent, recipe.resources.learners)
     plain, recipe = BaseModel.open(recipe.model.name), pinned_origin(recipe, stored)
     merged = [read_parent(expert_folder(name), plain) for name in recipe.model.merge]
     base = open_base(recipe.model.base, merged)

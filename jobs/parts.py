@@ -86,7 +86,8 @@ def open_parts(
 def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -> Iterator[Parts]:
     """Everything in this process, with as many threads as an actor would have.
 
-    On a GPU where there is one: learner and engine share it.
+    Only ranks of the learner beyond the first have processes of their own. On a GPU where there is
+    one: learner and engine share it.
     """
     require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
     require_gpu(recipe.resources.engine_gpus, "resources.engine_gpus")
@@ -101,8 +102,21 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -
         spec = recipe.engine
         if learner.device.type == "cuda":
             spec = beside(recipe, learner)
-        with closing(LocalFleet(build_engine(spec, base))) as fleet:
-            yield Parts(learner, fleet, here)
+        with (
+            _with_ranks(recipe, base, learner) as shared,
+            closing(LocalFleet(build_engine(spec, base))) as fleet,
+        ):
+            yield Parts(shared, fleet, here)
+
+
+def _with_ranks(
+    recipe: Recipe, base: BaseModel, learner: LocalLearner
+) -> AbstractContextManager[Learner]:
+    if recipe.resources.learners == 1:
+        return nullcontext(learner)
+    from jobs.cluster.launched import several
+
+    return several(recipe, base, learner)
 
 
 def beside(recipe: Recipe, learner: LocalLearner) -> EngineSpec:
@@ -140,20 +154,19 @@ def ray_parts(
     from jobs.cluster.connect import bundles_of, connected, reserved
     from jobs.cluster.engine_restart import remote_engines
     from jobs.cluster.fleet import RayFleet
-    from jobs.cluster.remote import Remote
+    from jobs.cluster.learners import remote_learner
 
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
     with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
-        learner = Remote(Learner, _learner(recipe, base, group), "the learner")
-        started = learner.started
+        learner, first = remote_learner(recipe, base, group), recipe.resources.learners
         fleet = RayFleet(
             remote_engines(
                 recipe.engine,
                 recipe.resources,
                 group,
-                first=1,
-                learner=started,
+                first=first,
+                learner=learner.started,
                 open_base=base.elsewhere,
             )
         )
@@ -166,21 +179,6 @@ def ray_parts(
             fleet.close()
 
 
-def _learner(recipe: Recipe, base: BaseModel, group: Any) -> Any:
-    from jobs.cluster.actors import LearnerActor
-    from jobs.cluster.connect import place
-
-    threads = num_threads(recipe.resources.learner_cpus)
-    actor = place(LearnerActor, group, 0, threads=threads)
-    return actor.remote(partial(_open_learner, recipe, base.elsewhere), threads)
-
-
-def _open_learner(recipe: Recipe, open_base: Callable[[], BaseModel]) -> Learner:
-    """In the learner's actor, which finds the base model on its own machine."""
-    require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
-    return build_learner(recipe, open_base())
-
-
 def _scores(
     recipe: Recipe, group: Any, scorer: Scorer | None
 ) -> AbstractContextManager[LoadedScores]:
@@ -188,7 +186,8 @@ def _scores(
     from jobs.cluster.remote import RemoteScorer
     from jobs.cluster.reward_actor import RewardActor
 
-    first, number = 1 + recipe.rollout.num_engines, recipe.resources.reward_workers
+    first = recipe.resources.learners + recipe.rollout.num_engines
+    number = recipe.resources.reward_workers
     if number == 0:
         return _scorer_here(recipe, scorer)
     retries = {"max_restarts": REWARD_RETRIES, "max_task_retries": REWARD_RETRIES}

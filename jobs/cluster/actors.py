@@ -5,6 +5,7 @@ Constructors only remember: an exception in an actor's constructor would reach t
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -44,12 +45,44 @@ class Actor:
 
 
 class LearnerActor(Actor):
-    """A run's learner; Ray, and a list of processes, show an actor by the name of its class."""
+    """One rank of a run's learner; Ray, and a list of processes, show it by this name."""
 
-    def start(self) -> dict[str, str]:
-        """Build the learner; the factors that its node has from now on, module -> digest."""
+    def start(self, factors: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Build the learner; the factors that its node has from now on, module -> digest.
+
+        Args:
+            factors: those of the first rank, which the others find then.
+        """
+        if factors:
+            from jobs.cluster.factors import bring
+
+            bring(factors.values())
         super().start()
         return dict(self.held.adapter_state().factors)
+
+    def free_place(self) -> str:
+        """Where the ranks may meet: a port of this node that is free."""
+        import ray
+
+        host = ray.util.get_node_ip_address()
+        with socket.create_server((host, 0)) as server:
+            return f"tcp://{host}:{server.getsockname()[1]}"
+
+    def join(self, url: str, world_rank: int, size: int, timeout_s: float) -> None:
+        """Be one rank of several; those that are not the first follow it from here on.
+
+        Consumes calls of the first rank. Waits for it, and within a step for the others.
+        Produces the same adapter as theirs.
+        """
+        from rlpeft.training.lead import Lead, follow
+        from rlpeft.training.ranks import Ranks
+
+        device = self.held.device
+        self.held.join(Ranks.meet(url, world_rank, size, timeout_s=timeout_s, device=device))
+        if world_rank == 0:
+            self.held = Lead(self.held)
+        else:
+            follow(self.held)
 
 
 class EngineActor(Actor):

@@ -121,11 +121,12 @@ def is_listening(place: str) -> bool:
 
 
 def bundles_of(resources: ResourceConfig, num_engines: int) -> list[dict[str, float]]:
-    """What to reserve: the learner, then each engine, then each reward worker."""
+    """What to reserve: each learner rank, then each engine, then each reward worker."""
     learner = _bundle(resources.learner_cpus, resources.learner_gpus)
     engine = _bundle(resources.engine_cpus, resources.engine_gpus)
     reward = _bundle(1, resources.reward_gpus)
-    return [learner, *[engine] * num_engines, *[reward] * resources.reward_workers]
+    learners, workers = resources.learners, resources.reward_workers
+    return [*[learner] * learners, *[engine] * num_engines, *[reward] * workers]
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:

@@ -37,10 +37,12 @@ def end_in_one_line() -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' own progress bars out of ours."""
+    """Keep the libraries' own progress bars out of ours, and what is no news to a user."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    # It warns of every group of processes that its own trainer has not made.
+    logging.get_logger("transformers.training_args").setLevel(logging.ERROR)
 
 
 def in_one_line(error: Exception) -> str | None:

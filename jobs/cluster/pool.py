@@ -36,7 +36,7 @@ class EnginePool:
 
     def __init__(self, spec: EngineSpec, resources: ResourceConfig) -> None:
         self._stack = ExitStack()
-        bundles = bundles_of(resources, spec.rollout.num_engines)[1:]  # no learner
+        bundles = bundles_of(resources, spec.rollout.num_engines)[resources.learners :]
         bundles = bundles[: spec.rollout.num_engines]
         timeout_s = resources.placement_timeout_s
         group = self._stack.enter_context(reserved(bundles, timeout_s=timeout_s))

@@ -37,6 +37,7 @@ from rlpeft.doctor.prompts import (
     check_tags,
     check_tokens,
 )
+from rlpeft.doctor.ranks import check_ranks
 from rlpeft.doctor.reading import Look
 from rlpeft.doctor.rewards import check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
@@ -183,6 +184,7 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     yield check_targets(recipe, learner)
     yield check_trainable(learner)
     yield from guarded("KL at step 0", check_start(learner, canary))
+    yield from check_ranks(recipe)
     if found.start is not None:
         learner.start_from(found.start.state())
     yield check_memory(recipe, learner)

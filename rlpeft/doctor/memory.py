@@ -56,17 +56,19 @@ def check_memory(recipe: Recipe, learner: Any) -> Check:
 
 
 def demands(recipe: Recipe, learner: Any) -> Iterator[Demand]:
-    """What each device has to hold; engines with a GPU of their own are all alike."""
+    """What each device has to hold; learner ranks and engines on GPUs of their own are alike."""
     mine, engine = learner_bytes(recipe, learner), engine_bytes(recipe, learner)
     number, gpus = recipe.rollout.num_engines, recipe.resources
     if learner.device.type != "cuda":
-        yield Demand("learner and engines", mine + number * engine, free_memory())
+        every = gpus.learners * mine + number * engine
+        yield Demand("learner and engines", every, free_memory())
         return
     total = int(torch.cuda.get_device_properties(learner.device).total_memory)
     if not gpus.engine_gpus or gpus.learner_gpus + gpus.engine_gpus <= 1:
         yield Demand("learner and engine, on one GPU", mine + engine, total)
         return
-    yield Demand("the learner, on its GPU", mine, total)
+    whose = "the learner, on its GPU" if gpus.learners == 1 else "each learner rank, on its GPU"
+    yield Demand(whose, mine, total)
     yield Demand("each engine, on its GPU", engine, int(total * min(1.0, gpus.engine_gpus)))
 
 

@@ -160,10 +160,14 @@ class ResourceConfig(Section):
     """CPUs per engine actor; also its thread count."""
     engine_gpus: Annotated[float, Field(ge=0)] = 0
     """GPUs per engine actor."""
+    learners: Annotated[int, Field(ge=1)] = 1
+    """Ranks of the learner, which share each step's micro-batches; each holds the whole model."""
     learner_cpus: Annotated[float, Field(gt=0)] = 1
-    """CPUs of the learner; also its thread count."""
+    """CPUs of each learner rank; also its thread count."""
     learner_gpus: Annotated[float, Field(ge=0)] = 0
-    """GPUs of the learner."""
+    """GPUs of each learner rank."""
+    learner_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    """How long learner ranks wait for one another in a step before one is named as stalled."""
     reward_workers: Annotated[int, Field(ge=0)] = 0
     """Reward actors; 0 scores beside the driver."""
     reward_gpus: Annotated[float, Field(ge=0)] = 0
@@ -232,6 +236,12 @@ class Recipe(Section):
             raise ValueError(
                 f"learner.warmup_steps must be at most train.steps = {self.train.steps}, "
                 f"got {self.learner.warmup_steps}."
+            )
+        if self.resources.learners > 1 and 0 < self.resources.learner_gpus < 1:
+            raise ValueError(
+                "resources.learner_gpus must be 0 or 1 with several learners, got "
+                f"{self.resources.learner_gpus:g}: NCCL takes one rank a GPU. Set it to 1, or "
+                "resources.learners to 1."
             )
         if self.resources.reward_gpus and not self.resources.reward_workers:
             raise ValueError(

@@ -31,6 +31,19 @@ def test_on_a_cpu_everything_is_in_one_memory(sized):
     assert found.need == learner_bytes(recipe, learner) + 3 * engine_bytes(recipe, learner)
 
 
+def test_every_rank_of_the_learner_is_counted(sized):
+    recipe, learner = sized("cpu", resources={"learners": 2})
+    (found,) = demands(recipe, learner)
+    assert found.need == 2 * learner_bytes(recipe, learner) + engine_bytes(recipe, learner)
+    gpus = {"learners": 2, "learner_gpus": 1, "engine_gpus": 1}
+    recipe, learner = sized("cuda", resources=gpus)
+    mine, _ = demands(recipe, learner)
+    assert (mine.of, mine.need) == (
+        "each learner rank, on its GPU",
+        learner_bytes(recipe, learner),
+    )
+
+
 @pytest.mark.parametrize("gpus", [(0, 0), (0.5, 0.5)])
 def test_learner_and_engine_of_one_gpu_are_counted_together(sized, gpus):
     resources = {"learner_gpus": gpus[0], "engine_gpus": gpus[1]}

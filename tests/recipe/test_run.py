@@ -189,6 +189,12 @@ def test_a_number_out_of_its_range_is_named(section, name, value):
         parse_recipe({**NAMED, section: {**extra, name: value}}, source="r")
 
 
+def test_several_learners_do_not_share_a_gpu():
+    resources = {"learners": 2, "learner_gpus": 0.5}
+    with pytest.raises(ConfigError, match=r"learner_gpus must be 0 or 1 with several .* got 0\.5"):
+        parse_recipe({**NAMED, "resources": resources}, source="r")
+
+
 def test_a_reward_cannot_weigh_nothing_known():
     with pytest.raises(ConfigError, match="weight"):
         parse_recipe({**NAMED, "reward": [{"weight": float("nan")}]}, source="r")

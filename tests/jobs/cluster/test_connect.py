@@ -22,6 +22,8 @@ def test_reward_actors_are_given_the_gpus_they_ask_for():
 def test_learner_engines_and_reward_workers_are_reserved_in_this_order():
     asked = ResourceConfig(learner_cpus=3, learner_gpus=1, engine_cpus=2, reward_workers=1)
     assert bundles_of(asked, 2) == [{"CPU": 3, "GPU": 1}, {"CPU": 2}, {"CPU": 2}, {"CPU": 1}]
+    several = asked.model_copy(update={"learners": 2})
+    assert bundles_of(several, 2) == [{"CPU": 3, "GPU": 1}, *bundles_of(asked, 2)]
 
 
 @pytest.mark.ray

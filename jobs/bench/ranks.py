@@ -1,0 +1,117 @@
+"""Two ranks of a learner, a process and a thread each, against the first of them alone.
+
+Both sides are the same learner from the same state, in turn; while it is alone the other waits.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.multiprocessing.spawn import spawn
+
+from jobs.bench.learner import EVEN, samples
+from jobs.bench.rows import BenchRow
+from rlpeft.files import read_json, write_json
+from rlpeft.recipe.run import LearnerConfig, LossConfig, SvfAdapter
+from rlpeft.training.learner import LocalLearner
+from rlpeft.training.packing import Sample
+from rlpeft.training.ranks import ALONE, Ranks
+
+BUDGET = 1152
+"""Tokens of a micro-batch: each rank has two of them."""
+
+LEAST_SPEEDUP, MOST_ERROR = 1.75, 1e-6
+TIMEOUT_S = 1800.0
+
+
+def rows(*, model: str, repeats: int = 3) -> Iterator[BenchRow]:
+    """Seconds of a step, and the gradient's error."""
+    with TemporaryDirectory() as folder:
+        spawn(_rank, (model, repeats, folder), nprocs=2)
+        found = read_json(_result(folder))
+    ours, one = (statistics.median(found[side]) for side in ("two", "one"))
+    what = f"({model}, {EVEN}, micro-batches of {BUDGET})"
+    yield BenchRow(
+        figure=f"learner step of two ranks over gloo, a thread each, against one {what}",
+        ours=ours,
+        peer=one,
+        ratio=one / ours,
+        unit="s",
+        floor="1.84 x without any exchange, on two cores",
+        goal=f">= {LEAST_SPEEDUP} x faster",
+        met=one / ours >= LEAST_SPEEDUP,
+    )
+    error = max(found["errors"])
+    yield BenchRow(
+        figure=f"gradient of two ranks against that of one, relative {what}",
+        ours=error,
+        peer=0.0,
+        ratio=error,
+        unit="",
+        floor="6e-8, the rounding of fp32",
+        goal=f"<= {MOST_ERROR:g}",
+        met=error <= MOST_ERROR,
+    )
+
+
+def _rank(world_rank: int, model: str, repeats: int, folder: str) -> None:
+    """One rank; the first writes what was found."""
+    torch.set_num_threads(1)
+    learner, batch = _learner(model)
+    device = torch.device("cpu")
+    ranks = Ranks.meet(f"file://{folder}/ranks", world_rank, 2, timeout_s=TIMEOUT_S, device=device)
+    learner.join(ranks)
+    kept = learner.state_dict()
+    found: dict[str, list[float]] = {"two": [], "one": [], "errors": []}
+    for repeat in range(1 + repeats):
+        two_s, gradient = _step(learner, ranks, batch, kept)
+        alone = partial(_step, learner, ALONE, batch, kept)
+        # The other rank waits at the end of what is not its work.
+        (one, *_) = ranks.together(alone if world_rank == 0 else lambda: None)
+        if world_rank == 0 and one is not None and repeat:  # the first round warms up
+            found["two"].append(two_s)
+            found["one"].append(one[0])
+            found["errors"].append(float((gradient - one[1]).norm() / one[1].norm()))
+    if world_rank == 0:
+        write_json(_result(folder), found)
+
+
+def _step(
+    learner: LocalLearner, ranks: Ranks, batch: list[Sample], kept: Mapping[str, Any]
+) -> tuple[float, torch.Tensor]:
+    """Seconds of one step from a state, and its gradient, by its first moment in AdamW."""
+    learner.ranks = ranks
+    learner.load_state_dict(kept)
+    ranks.together(lambda: None)  # both begin together
+    started = time.perf_counter()
+    learner.step(batch)
+    seconds = time.perf_counter() - started
+    moments = [learner.optimizer.state[p]["exp_avg"] for p in learner.parameters.values()]
+    return seconds, torch.cat([moment.flatten() for moment in moments])
+
+
+def _learner(model: str) -> tuple[LocalLearner, list[Sample]]:
+    from rlpeft.adapters.policy import attach_adapter
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.models.load import load_base_model
+
+    base = load_base_model(resolve_model(model), "float32")
+    learner = LocalLearner(
+        attach_adapter(base, SvfAdapter(), seed=0),
+        LearnerConfig(lr=1e-4, token_budget=BUDGET),
+        LossConfig(ratio_cap=0),
+        total_steps=1000,
+        temperature=1.0,
+    )
+    return learner, samples(EVEN, base.config.vocab_size)
+
+
+def _result(folder: str) -> Path:
+    return Path(folder) / "found.json"

@@ -1,0 +1,27 @@
+"""Whether several ranks of the learner have work, and a GPU each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from rlpeft.doctor.row import Check, ok, warn
+from rlpeft.recipe.run import Recipe
+
+
+def check_ranks(recipe: Recipe) -> Iterator[Check]:
+    """One row where there are several."""
+    ranks, train = recipe.resources.learners, recipe.train
+    if ranks == 1:
+        return
+    most, gpus = train.prompts_per_step * train.group_size, torch.cuda.device_count()
+    found = f"{ranks} ranks share the {most} completions of a step"
+    if ranks > most:
+        advice = f"Lower resources.learners: {ranks - most} would have nothing to do."
+        yield warn("learners", found, advice)
+    elif recipe.resources.learner_gpus and gpus < ranks:
+        found += f"; a GPU each, this machine has {gpus}"
+        yield warn("learners", found, "Train on a cluster that has them; --local would refuse.")
+    else:
+        yield ok("learners", found)
