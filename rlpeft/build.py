@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 EXECUTION_ONLY: Any = {
     "resources": True,
+    "learner": {"parallel"},
     "train": {"report_to", "keep_checkpoints", "keep_bytes", "unscorable_limit"},
     "reward": {"__all__": {"timeout_s", "warmup_timeout_s"}},
     "rollout": {"num_engines", "batch_size"},

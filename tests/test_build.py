@@ -53,3 +53,9 @@ def test_fingerprints_name_a_decomposition_that_runs_from_before_did_not_have(qu
 
     assert adapter()["decomposition"] == "gram"
     assert "decomposition" not in adapter(decomposition="svd")
+
+
+def test_a_run_may_go_on_with_other_ranks_of_its_learner(quick, tiny):
+    sharded = quick(learner={"parallel": "shard"}, resources={"learners": 2})
+    assert fingerprint(sharded, tiny, TASK) == fingerprint(quick(), tiny, TASK)
+    assert "parallel" not in fingerprint(quick(), tiny, TASK)["recipe"]["learner"]

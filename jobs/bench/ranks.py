@@ -11,28 +11,30 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.multiprocessing.spawn import spawn
 
 from jobs.bench.learner import EVEN, samples
 from jobs.bench.rows import BenchRow
+from rlpeft.adapters.svf.layer import SvfLinear
 from rlpeft.files import read_json, write_json
 from rlpeft.recipe.run import LearnerConfig, LossConfig, SvfAdapter
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.packing import Sample
 from rlpeft.training.ranks import ALONE, Ranks
+from rlpeft.training.shard import held_bytes
 
 BUDGET = 1152
 """Tokens of a micro-batch: each rank has two of them."""
 
-LEAST_SPEEDUP, MOST_ERROR = 1.75, 1e-6
+LEAST_SPEEDUP, MOST_ERROR, MOST_HELD = 1.75, 1e-6, 0.55
 TIMEOUT_S = 1800.0
 
 
 def rows(*, model: str, repeats: int = 3) -> Iterator[BenchRow]:
-    """Seconds of a step, and the gradient's error."""
+    """Seconds of a step, the gradient's error, and what a rank holds."""
     with TemporaryDirectory() as folder:
         spawn(_rank, (model, repeats, folder), nprocs=2)
         found = read_json(_result(folder))
@@ -48,9 +50,24 @@ def rows(*, model: str, repeats: int = 3) -> Iterator[BenchRow]:
         goal=f">= {LEAST_SPEEDUP} x faster",
         met=one / ours >= LEAST_SPEEDUP,
     )
-    error = max(found["errors"])
+    yield _error_row(f"replicated {what}", max(found["errors"]))
+    yield _error_row(f"sharded {what}", found["sharded_error"])
+    ratio = found["held"] / found["whole"]
     yield BenchRow(
-        figure=f"gradient of two ranks against that of one, relative {what}",
+        figure=f"sharded: base and basis that a rank of two holds after a step ({model})",
+        ours=found["held"] / 1e6,
+        peer=found["whole"] / 1e6,
+        ratio=ratio,
+        unit="MB",
+        floor="0.5 x",
+        goal=f"<= {MOST_HELD} x",
+        met=ratio <= MOST_HELD,
+    )
+
+
+def _error_row(what: str, error: float) -> BenchRow:
+    return BenchRow(
+        figure=f"gradient of two ranks against that of one, relative: {what}",
         ours=error,
         peer=0.0,
         ratio=error,
@@ -64,12 +81,12 @@ def rows(*, model: str, repeats: int = 3) -> Iterator[BenchRow]:
 def _rank(world_rank: int, model: str, repeats: int, folder: str) -> None:
     """One rank; the first writes what was found."""
     torch.set_num_threads(1)
-    learner, batch = _learner(model)
+    learner, batch = _learner(model, "replicate")
     device = torch.device("cpu")
     ranks = Ranks.meet(f"file://{folder}/ranks", world_rank, 2, timeout_s=TIMEOUT_S, device=device)
     learner.join(ranks)
     kept = learner.state_dict()
-    found: dict[str, list[float]] = {"two": [], "one": [], "errors": []}
+    found: dict[str, Any] = {"two": [], "one": [], "errors": []}
     for repeat in range(1 + repeats):
         two_s, gradient = _step(learner, ranks, batch, kept)
         alone = partial(_step, learner, ALONE, batch, kept)
@@ -78,9 +95,30 @@ def _rank(world_rank: int, model: str, repeats: int, folder: str) -> None:
         if world_rank == 0 and one is not None and repeat:  # the first round warms up
             found["two"].append(two_s)
             found["one"].append(one[0])
-            found["errors"].append(float((gradient - one[1]).norm() / one[1].norm()))
+            found["errors"].append(_error(gradient, one[1]))
+    del learner
+    found |= _sharded(model, ranks)
     if world_rank == 0:
         write_json(_result(folder), found)
+
+
+def _sharded(model: str, ranks: Ranks) -> dict[str, float]:
+    """Bytes of base and basis, whole and a rank's, and the gradient's error in the same form."""
+    learner, batch = _learner(model, "shard")
+    for module in learner.policy.modules():
+        if isinstance(module, SvfLinear):
+            module.make_shardable()
+    whole, kept = held_bytes(learner.policy), learner.state_dict()
+    alone = partial(_step, learner, ALONE, batch, kept)
+    (one, *_) = ranks.together(alone if ranks.world_rank == 0 else lambda: None)
+    learner.join(ranks)
+    _, gradient = _step(learner, ranks, batch, kept)
+    found = {"whole": float(whole), "held": float(held_bytes(learner.policy))}
+    return found if one is None else found | {"sharded_error": _error(gradient, one[1])}
+
+
+def _error(ours: torch.Tensor, one: torch.Tensor) -> float:
+    return float((ours - one).norm() / one.norm())
 
 
 def _step(
@@ -97,7 +135,9 @@ def _step(
     return seconds, torch.cat([moment.flatten() for moment in moments])
 
 
-def _learner(model: str) -> tuple[LocalLearner, list[Sample]]:
+def _learner(
+    model: str, parallel: Literal["replicate", "shard"]
+) -> tuple[LocalLearner, list[Sample]]:
     from rlpeft.adapters.policy import attach_adapter
     from rlpeft.models.folder import resolve_model
     from rlpeft.models.load import load_base_model
@@ -105,7 +145,7 @@ def _learner(model: str) -> tuple[LocalLearner, list[Sample]]:
     base = load_base_model(resolve_model(model), "float32")
     learner = LocalLearner(
         attach_adapter(base, SvfAdapter(), seed=0),
-        LearnerConfig(lr=1e-4, token_budget=BUDGET),
+        LearnerConfig(lr=1e-4, token_budget=BUDGET, parallel=parallel),
         LossConfig(ratio_cap=0),
         total_steps=1000,
         temperature=1.0,

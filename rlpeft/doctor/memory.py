@@ -85,7 +85,11 @@ def learner_bytes(recipe: Recipe, learner: Any) -> int:
     kept = width if recipe.learner.gradient_checkpointing else 8 * width + inner
     activations = recipe.learner.token_budget * config.num_hidden_layers * kept
     logits = 3 * 4 * recipe.learner.logit_chunk * config.vocab_size
-    return int(_weights(recipe, policy) + optimizer + activations + logits)
+    if recipe.learner.parallel == "shard":  # which keeps nothing beside the weights
+        weights = _own_bytes(policy) / recipe.resources.learners
+    else:
+        weights = _weights(recipe, policy)
+    return int(weights + optimizer + activations + logits)
 
 
 def engine_bytes(recipe: Recipe, learner: Any) -> int:
@@ -98,9 +102,11 @@ def engine_bytes(recipe: Recipe, learner: Any) -> int:
 def _weights(recipe: Recipe, policy: Any) -> int:
     held = named(recipe.adapter.type).held_bytes
     beside = sum(held(layer) for layer in policy.modules() if isinstance(layer, BaseTunerLayer))
-    return beside + sum(
-        t.numel() * t.element_size() for t in (*policy.parameters(), *policy.buffers())
-    )
+    return beside + _own_bytes(policy)
+
+
+def _own_bytes(policy: Any) -> int:
+    return sum(t.numel() * t.element_size() for t in (*policy.parameters(), *policy.buffers()))
 
 
 def _mlp_size(config: Any) -> int:

@@ -16,7 +16,8 @@ def check_ranks(recipe: Recipe) -> Iterator[Check]:
     if ranks == 1:
         return
     most, gpus = train.prompts_per_step * train.group_size, torch.cuda.device_count()
-    found = f"{ranks} ranks share the {most} completions of a step"
+    held = "a part of" if recipe.learner.parallel == "shard" else "all of"
+    found = f"{ranks} ranks share the {most} completions of a step, each holds {held} the model"
     if ranks > most:
         advice = f"Lower resources.learners: {ranks - most} would have nothing to do."
         yield warn("learners", found, advice)

@@ -103,6 +103,9 @@ class LearnerConfig(Section):
     """Completion tokens whose full logits exist at once."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass."""
+    parallel: Literal["replicate", "shard"] = "replicate"
+    """What each of several resources.learners holds. `replicate`: the whole model. `shard`: its
+    part of base weights and bases (FSDP2), for models that are too large for one device."""
 
 
 class TrainConfig(Section):
@@ -161,7 +164,7 @@ class ResourceConfig(Section):
     engine_gpus: Annotated[float, Field(ge=0)] = 0
     """GPUs per engine actor."""
     learners: Annotated[int, Field(ge=1)] = 1
-    """Ranks of the learner, which share each step's micro-batches; each holds the whole model."""
+    """Ranks of the learner, which share each step's micro-batches; see learner.parallel."""
     learner_cpus: Annotated[float, Field(gt=0)] = 1
     """CPUs of each learner rank; also its thread count."""
     learner_gpus: Annotated[float, Field(ge=0)] = 0
@@ -236,6 +239,11 @@ class Recipe(Section):
             raise ValueError(
                 f"learner.warmup_steps must be at most train.steps = {self.train.steps}, "
                 f"got {self.learner.warmup_steps}."
+            )
+        if self.learner.parallel == "shard" and self.resources.learners == 1:
+            raise ValueError(
+                "learner.parallel = 'shard' needs several ranks, resources.learners is 1. Raise "
+                "it, or leave learner.parallel out."
             )
         if self.resources.learners > 1 and 0 < self.resources.learner_gpus < 1:
             raise ValueError(

@@ -9,6 +9,9 @@ N completion token of a micro-batch, D hidden size, V vocabulary, T token.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -41,6 +44,7 @@ class GroupForward:
 
     Attributes:
         mechanisms: what the base model does beside plain attention and a plain head.
+        inside: calls what makes use of it; where weights are sharded, they are whole meanwhile.
 
     Raises:
         ModelError: the base model's config asks for something that cannot be expressed.
@@ -55,6 +59,7 @@ class GroupForward:
                 f"the learner needs a decoder with one output head over it, "
                 f"{type(base).__name__} has none. Take a causal language model."
             )
+        self.inside: Callable[[Callable[[], Any]], Any] = lambda do: do()
         base.set_attn_implementation(NAME)
         for module in base.modules():
             # A forward without gradients makes bitsandbytes repack its 4-bit weights on CPUs with

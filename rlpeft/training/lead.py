@@ -10,8 +10,9 @@ from typing import Any
 from rlpeft.errors import ClusterError, RlpeftError
 from rlpeft.training.learner import LocalLearner
 
-SHARED = frozenset({"step", "load_adapter", "start_from", "load_state_dict"})
-"""Verbs that every rank has to do; what else is asked of a learner the first one knows alone."""
+SHARED = frozenset({"step", "load_adapter", "start_from", "load_state_dict", "proof", "logprobs"})
+"""Verbs that every rank has to do: what moves adapters, and forward passes, for which sharded
+weights are gathered. What else is asked of a learner the first one knows alone."""
 
 
 class Lead:

@@ -28,9 +28,10 @@ from rlpeft.errors import CheckpointError, ModelError
 from rlpeft.recipe.run import LearnerConfig, LossConfig
 from rlpeft.rollout.proof import Proof
 from rlpeft.training.forward import GroupForward
-from rlpeft.training.loss import importance_ratio, reinforce, token_terms
+from rlpeft.training.loss import TokenTerms, importance_ratio, reinforce, token_terms
 from rlpeft.training.packing import WHOLE, Hand, MicroBatch, Sample, pack
 from rlpeft.training.ranks import ALONE, Ranks
+from rlpeft.training.shard import shard
 from rlpeft.training.worked import Worked, step_metrics
 
 CHOSEN = re.compile(r"\.experts\.\d+\.")
@@ -85,7 +86,7 @@ class LocalLearner:
         self.schedule = _schedule(self.optimizer, config, total_steps)
         self.num_steps, self._all_reached = 0, False
         self._start: list[torch.Tensor] | None = None  # what the KL is of, if it is not the base
-        self.ranks = ALONE
+        self.ranks = self.lockstep = ALONE
         self.forward.check()
 
     @property
@@ -100,6 +101,8 @@ class LocalLearner:
             ModelError: they do not stand on the same factors.
         """
         self.ranks = ranks
+        if self.config.parallel == "shard":
+            self.forward.inside, self.lockstep = shard(self.policy, ranks.size), ranks
         state = self.adapter_state()
         if ranks.world_rank == 0:
             ranks.say(state.tensors)
@@ -136,7 +139,8 @@ class LocalLearner:
 
     def _own_part(self, batches: Iterable[MicroBatch]) -> Worked:
         started = time.perf_counter()
-        records = [self._micro_batch(batch.to(self.device)) for batch in batches]
+        every = [(b.share, self._micro_batch(b.to(self.device))) for b in batches]
+        records = [record for share, record in every if share]
         told = self.adapter_metrics() if records else {}
         return Worked(records, told, time.perf_counter() - started)
 
@@ -224,7 +228,8 @@ class LocalLearner:
         if self.ranks.size == 1:
             return WHOLE
         config = self.policy.get_base_model().config.get_text_config()
-        return Hand(self.ranks.world_rank, self.ranks.size, config.hidden_size)
+        in_step = self.config.parallel == "shard"
+        return Hand(self.ranks.world_rank, self.ranks.size, config.hidden_size, in_step)
 
     def _digest(self) -> str:
         state = self.adapter_state()
@@ -293,6 +298,26 @@ class LocalLearner:
 
     def _micro_batch(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
         """Add one micro-batch's gradient."""
+        objective, terms, auxiliary = self.forward.inside(lambda: self._objective(batch))
+        # Ranks that gather each other's weights go into the backward pass together, or none does.
+        self.lockstep.together(lambda: self._require_finite(objective))
+        objective.backward()
+        # The ratio as it is recorded has no cap: what the cap hides is what must be seen.
+        difference_N = terms.logprobs_N.detach() - batch.logprobs_N
+        kl = {"kl": terms.kl_N.detach()} if self.loss.kl_coef else {}
+        return {
+            **kl,
+            **{name: value.detach()[None] for name, value in auxiliary.items()},
+            "loss": objective.detach()[None],
+            "entropy": terms.entropy_N,
+            "ratio": torch.exp(difference_N),
+            "gap": difference_N.abs(),
+        }
+
+    def _objective(
+        self, batch: MicroBatch
+    ) -> tuple[torch.Tensor, TokenTerms, dict[str, torch.Tensor]]:
+        """The loss of a micro-batch, with its terms and what the adapter's method adds to it."""
         loss = self.loss
         reference_hidden_ND = self._reference_hidden(batch) if loss.kl_coef else None
         terms = token_terms(
@@ -307,7 +332,9 @@ class LocalLearner:
         ratio_N = importance_ratio(terms.logprobs_N, batch.logprobs_N, loss.ratio_cap)
         objective = reinforce(terms, ratio_N, batch.advantages_N, batch.weights_N, loss.kl_coef)
         auxiliary = self.auxiliary_loss(batch.share)
-        objective = objective + sum(auxiliary.values())
+        return objective + sum(auxiliary.values()), terms, auxiliary
+
+    def _require_finite(self, objective: torch.Tensor) -> None:
         if not torch.isfinite(objective):
             self.optimizer.zero_grad()
             self._name_broken_module()
@@ -315,18 +342,6 @@ class LocalLearner:
                 f"the loss must be finite, got {objective.item()} at step {self.num_steps + 1}; "
                 "the adapter has not moved. Lower learner.lr or check the base model's dtype."
             )
-        objective.backward()
-        # The ratio as it is recorded has no cap: what the cap hides is what must be seen.
-        difference_N = terms.logprobs_N.detach() - batch.logprobs_N
-        kl = {"kl": terms.kl_N.detach()} if loss.kl_coef else {}
-        return {
-            **kl,
-            **{name: value.detach()[None] for name, value in auxiliary.items()},
-            "loss": objective.detach()[None],
-            "entropy": terms.entropy_N,
-            "ratio": torch.exp(difference_N),
-            "gap": difference_N.abs(),
-        }
 
     @torch.no_grad()
     def _reference_hidden(self, batch: MicroBatch) -> torch.Tensor:

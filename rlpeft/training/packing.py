@@ -82,11 +82,13 @@ class Hand(NamedTuple):
         at: the rank, counted from 0.
         of: how many there are.
         hidden_size: of the model; it weighs attention against the rest.
+        in_step: whether all take as many micro-batches; some are repeated then, without weight.
     """
 
     at: int = 0
     of: int = 1
     hidden_size: int = 1
+    in_step: bool = False
 
 
 WHOLE = Hand()
@@ -168,9 +170,13 @@ def pack(
     rows = sorted(fill_rows(samples, token_budget), key=len, reverse=True)
     num_packed = sum(map(len, rows))
     batches = fill_batches(rows, token_budget)
-    for batch in (batches[at] for at in dealt(batches, hand)[hand.at]):
-        share = sum(map(len, batch)) / num_packed
-        yield _join(batch, weight=1.0 / denominator, share=share)
+    hands = dealt(batches, hand)
+    for at in hands[hand.at]:
+        share = sum(map(len, batches[at])) / num_packed
+        yield _join(batches[at], weight=1.0 / denominator, share=share)
+    most = max(map(len, hands)) if hand.in_step else 0
+    for _ in range(len(hands[hand.at]), most):
+        yield _join(batches[-1], weight=0.0, share=0.0)
 
 
 def even_budget(samples: Sequence[Sample], token_budget: int, num_ranks: int) -> int:

@@ -35,6 +35,10 @@ def test_every_rank_of_the_learner_is_counted(sized):
     recipe, learner = sized("cpu", resources={"learners": 2})
     (found,) = demands(recipe, learner)
     assert found.need == 2 * learner_bytes(recipe, learner) + engine_bytes(recipe, learner)
+    parts, _ = sized("cpu", resources={"learners": 2}, learner={"parallel": "shard"})
+    plain = sum(t.nbytes for t in (*learner.policy.parameters(), *learner.policy.buffers()))
+    saved = learner_bytes(recipe, learner) - learner_bytes(parts, learner)
+    assert saved == pytest.approx(engine_bytes(recipe, learner) - plain / 2, abs=1)
     gpus = {"learners": 2, "learner_gpus": 1, "engine_gpus": 1}
     recipe, learner = sized("cuda", resources=gpus)
     mine, _ = demands(recipe, learner)

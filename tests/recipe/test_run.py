@@ -195,6 +195,11 @@ def test_several_learners_do_not_share_a_gpu():
         parse_recipe({**NAMED, "resources": resources}, source="r")
 
 
+def test_a_part_of_the_model_needs_others():
+    with pytest.raises(ConfigError, match=r"'shard' needs several ranks, resources\.learners is 1"):
+        parse_recipe({**NAMED, "learner": {"parallel": "shard"}}, source="r")
+
+
 def test_a_reward_cannot_weigh_nothing_known():
     with pytest.raises(ConfigError, match="weight"):
         parse_recipe({**NAMED, "reward": [{"weight": float("nan")}]}, source="r")

@@ -15,12 +15,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
 from rlpeft.adapter_state import tensors_digest
+from rlpeft.adapters.svf.layer import SvfLinear
 from rlpeft.build import build_learner
 from rlpeft.errors import RlpeftError
 from rlpeft.models.base import BaseModel
+from rlpeft.models.gap import largest_gap
 from rlpeft.recipe.run import parse_recipe
 from rlpeft.training.packing import Sample
 from rlpeft.training.ranks import ALONE, Ranks
+from rlpeft.training.shard import held_bytes
 
 ADAPTERS = {
     "svf": {"type": "svf"},
@@ -49,6 +52,7 @@ def learner_of(adapter, ranks, **options):
         "learner": {"lr": 0.02, "token_budget": BUDGET} | options,
         "loss": {"kl_coef": 0.1},
         "reward": [{"name": "exact"}],
+        "resources": {"learners": max(2, ranks.size)},
     }
     recipe = parse_recipe(tree, source="ranked")
     if ranks.world_rank:  # a seed of its own: the first one's adapter must win
@@ -79,6 +83,34 @@ def shared_steps(adapter, ranks):
     first = learner.step(SAMPLES)
     moved = learner.adapter_state().digest
     return {"error": error_of(learner, alone, SAMPLES), "metrics": first, "moved": moved}
+
+
+def sharded(adapter, ranks, **options):
+    """Each rank's part of the model against the whole of it, in the same form."""
+    learner = learner_of(adapter, ranks, parallel="shard", **options)
+    alone = learner_of(adapter, ALONE, **options)
+    for module in alone.policy.modules():
+        if isinstance(module, SvfLinear):
+            module.make_shardable()
+    whole = held_bytes(alone.policy)
+    errors = [error_of(learner, alone, samples) for samples in (SAMPLES, SAMPLES[:1])]
+    learner.step(SAMPLES)
+    canary = [[5, 6, 7], [8, 9]]
+    alone.load_state_dict(deepcopy(learner.state_dict()))
+    gap = largest_gap(learner.logprobs(canary), alone.logprobs(canary))
+    return {
+        "errors": errors,
+        "held": held_bytes(learner.policy) / whole,
+        "moved": learner.adapter_state().digest,
+        "gap": gap,
+    }
+
+
+def sharded_and_broken(ranks):
+    """A loss that is not finite on one rank, between gathers."""
+    learner = learner_of({"type": "svf"}, ranks, parallel="shard")
+    bad = replace(SAMPLES[0], advantage=float("nan"))
+    return raised(lambda: learner.step([bad, *SAMPLES[3:]]))
 
 
 def raised(do):
@@ -158,6 +190,10 @@ def main(world_rank, url):
     torch.set_num_threads(1)
     ranks = Ranks.meet(url, world_rank, 2, timeout_s=60, device=torch.device("cpu"))
     found = {name: shared_steps(adapter, ranks) for name, adapter in ADAPTERS.items()}
+    found["sharded"] = {name: sharded(adapter, ranks) for name, adapter in ADAPTERS.items()}
+    svf = ADAPTERS["svf"]
+    found["sharded"]["checkpointed"] = sharded(svf, ranks, gradient_checkpointing=True)
+    found["sharded_and_broken"] = sharded_and_broken(ranks)
     for do in (broken, defective, few, apart, resumed, stalled):
         found[do.__name__] = do(ranks)
     print(json.dumps(found))

@@ -40,6 +40,26 @@ def test_metrics_are_of_all_ranks(found, adapter):
     assert first == second
 
 
+@pytest.mark.parametrize("case", [*ADAPTERS, "checkpointed"])
+def test_ranks_that_hold_a_part_of_the_model_have_the_gradient_of_one(found, case):
+    """Among them a step of one micro-batch, in which one rank has nothing to do."""
+    for rank in found:
+        assert max(rank["sharded"][case]["errors"]) <= 1e-6
+        assert rank["sharded"][case]["gap"] <= 1e-5
+    first, second = (rank["sharded"][case]["moved"] for rank in found)
+    assert first == second
+
+
+@pytest.mark.parametrize("case", [*ADAPTERS, "checkpointed"])
+def test_ranks_hold_a_part_of_base_and_basis_after_a_step(found, case):
+    assert [rank["sharded"][case]["held"] <= 0.55 for rank in found] == [True, True]
+
+
+def test_a_sharded_step_that_breaks_on_one_rank_stops_all(found):
+    for rank in found:
+        assert "the loss must be finite, got nan" in rank["sharded_and_broken"]["text"]
+
+
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all(found):
     for rank in found:
         assert rank["broken"]["kind"] == "ModelError"

@@ -83,7 +83,29 @@ class SvfLinear(nn.Module, BaseTunerLayer):
     @property
     def factors(self) -> Factors:
         """The shared factors of the base weight, on its device."""
-        return Factors(self.svf_basis, self.svf_s, self.output_side, self.digest)
+        return Factors(self._basis, self.svf_s, self.output_side, self.digest)
+
+    @property
+    def _basis(self) -> torch.Tensor:
+        basis: torch.Tensor = self.base_layer.basis if self.is_sharded else self.svf_basis
+        return basis
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether weight and basis may be parts of themselves between two forwards."""
+        return "basis" in self.base_layer._parameters
+
+    def make_shardable(self) -> None:
+        """Hold the basis as a frozen parameter, which FSDP2 shards, and build no W'.
+
+        It lies in the base layer: PEFT takes all parameters of this one for those of the adapter.
+        """
+        if self.is_sharded:
+            return
+        basis_RR, self._buffers["svf_basis"] = self.svf_basis, None
+        self.base_layer.basis = nn.Parameter(basis_RR, requires_grad=False)
+        self.form = dict.fromkeys(self.form, "factored")
+        self.clear_cache()
 
     def update_layer(self, adapter_name: str, *, config: SvfConfig) -> None:
         """Add an adapter that leaves the layer as it is: z = 1."""
@@ -114,7 +136,8 @@ class SvfLinear(nn.Module, BaseTunerLayer):
                 written to: `.data` counts no writes, but to look is to wait for an accelerator.
             all_values: whether to look at more than a sample of them.
         """
-        if self.merged or torch.compiler.is_compiling():
+        # A sharded weight lies elsewhere each time that it is gathered, and nobody writes to it.
+        if self.merged or self.is_sharded or torch.compiler.is_compiling():
             return
         stamp, all_values = self._stamp, values and all_values
         if stamp is None or not stamp.fits(
@@ -277,7 +300,7 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         self, x: torch.Tensor, change: torch.Tensor, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         self._follow_base(values=x.device.type == "cpu", all_values=many_tokens(x))
-        basis_RR = self.svf_basis.to(x.dtype)
+        basis_RR = self._basis.to(x.dtype)
         if not self.output_side:
             return self.base_layer(rotate(x, basis_RR, change), *args, **kwargs)
         y, bias_M = self.base_layer(x, *args, **kwargs), getattr(self.base_layer, "bias", None)
