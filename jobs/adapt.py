@@ -16,6 +16,7 @@ from typing import Any
 from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
 from jobs.hub import expert_folder, pinned_experts
 from jobs.library import keep_of_base, tell_other_prompts
+from jobs.rows_of_run import refuse_trained_on
 from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import build_engine, library_versions, read_data
 from rlpeft.errors import ExpertError
@@ -114,6 +115,8 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
     tell_other_prompts(cards, base, recipe.chat)
     data = read_data(recipe, base, splits=(recipe.shots.split, "test"))
+    for folder, card in zip(folders, found, strict=True):
+        refuse_trained_on(folder, card, recipe.task, data.task, "test")
     with closing(build_scorer(recipe.rewards)) as scorer:
         data.check(scorer)
         shots = load_shots(recipe, data.task)

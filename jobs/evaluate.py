@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from jobs.library import tell_other_prompts
 from jobs.parts import Parts, loaded_scorer, open_parts
 from jobs.recipes import read_adapt_recipe, read_recipe
-from rlpeft.build import build_canary, read_data
+from jobs.rows_of_run import may_be_trained_on, refuse_trained_on
+from rlpeft.build import Data, build_canary, read_data
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert, read_card
@@ -19,9 +20,11 @@ from rlpeft.experts.hub import known_as
 from rlpeft.experts.measures import Accuracy, Measure
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import mixed_adapter
+from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json
+from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import Recipe, StartConfig, TaskConfig
+from rlpeft.recipe.run import Recipe, StartConfig
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
@@ -101,13 +104,13 @@ def evaluate_expert(
 
     Raises:
         ExpertError: no expert there, or one for another base model.
+        DataError: problems that may have been trained on.
     """
     base = base_of(folder, read_card(folder), recipe.model)
     expert = load_expert(folder, base_digest=base.digest)
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     recipe = _of_expert(recipe, expert.card)
-    only = None if may_be_trained_on(recipe.task, expert.card.task) else split
-    data = read_data(recipe, base, splits=(split,), only=only)
+    data = _read_unseen(folder, expert.card, recipe, base, split)
     problems, ray = first_problems(data.task, split, num), address is not None
     with (
         loaded_scorer(recipe, ray=ray, check=data.check) as scorer,
@@ -134,6 +137,16 @@ def evaluate_expert(
     }
 
 
+def _read_unseen(
+    folder: Path, card: ExpertCard, recipe: Recipe, base: BaseModel, split: Split
+) -> Data:
+    """The problems of a recipe, none of which the expert was trained on as far as can be told."""
+    only = None if may_be_trained_on(recipe.task, card.task) else split
+    data = read_data(recipe, base, splits=(split,), only=only)
+    refuse_trained_on(folder, card, recipe.task, data.task, split)
+    return data
+
+
 def recipe_for(
     folder: Path, recipe: str | None, task: str | None, overrides: Sequence[str]
 ) -> Recipe:
@@ -147,7 +160,7 @@ def recipe_for(
         ConfigError: no recipe is there, or one of the overrides would change nothing.
     """
     _refuse_unread(overrides)
-    card, run_recipe = read_card(folder), folder.parent / RECIPE_FILE
+    card, run_recipe = read_card(folder), run_of(folder) / RECIPE_FILE
     if recipe is None and not run_recipe.is_file():
         raise ConfigError(
             f"expert {known_as(folder)!r} must lie in the folder of its run, beside {RECIPE_FILE}, "
@@ -168,18 +181,6 @@ def _refuse_unread(overrides: Sequence[str]) -> None:
                 raise ConfigError(
                     f"--set must name what an evaluation reads, got {name!r}: {why}. Leave it out."
                 )
-
-
-def may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
-    """Whether these may be the rows that the expert was trained on, of which it saw a part.
-
-    Then they are divided as they were in training. A path is compared by its last part: a run may
-    have been started in another folder.
-    """
-    if task.name != trained.get("name"):
-        return False
-    paths = (task.path, trained.get("path"))
-    return None in paths or len({Path(str(path)).name for path in paths}) == 1
 
 
 def _as_run(recipe: AdaptRecipe, card: ExpertCard) -> Recipe:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.evaluate import first_problems, may_be_trained_on
+from jobs.evaluate import first_problems
 from jobs.library import tell_other_prompts
+from jobs.rows_of_run import may_be_trained_on, refuse_trained_on
 from rlpeft.build import Data, pinned, read_data
 from rlpeft.errors import ConfigError
 from rlpeft.experts.files import Expert, load_expert, read_card
@@ -172,6 +173,9 @@ def open_survey(
             seen = any(may_be_trained_on(recipe.task, card.task) for card in cards.values())
             only = None if seen else samples.split
             data = read_data(recipe, base, splits=(samples.split,), only=only)
+            for who, expert in experts.items():
+                where = places[who]
+                refuse_trained_on(where, expert.card, recipe.task, data.task, samples.split)
             data.check(scorer)
             exams.append(_exam(name, recipe, data, scorer, samples))
         yield Survey(base, experts, places, exams, samples)

@@ -20,6 +20,12 @@ def step_folder(run: Path, step: int) -> Path:
     return run / STEPS_FOLDER / f"step_{step:08d}"
 
 
+def run_of(expert: Path) -> Path:
+    """The folder of the run that an expert's lies in: the one above, or above its steps."""
+    above = expert.absolute().parent
+    return above.parent if above.name == STEPS_FOLDER else above
+
+
 def list_steps(run: Path) -> list[Path]:
     """The kept adapters of a run, oldest first."""
     return sorted((run / STEPS_FOLDER).glob("step_*"))

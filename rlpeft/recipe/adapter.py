@@ -6,9 +6,17 @@ method says what its section means to it (`rlpeft.adapters.methods`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from rlpeft.recipe.by_type import ByType
 
@@ -51,6 +59,30 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _tells_booleans_from_numbers(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        # Pydantic reads true as 1, and 1 as true.
+        found = read(value)
+        _refuse_other_kind(value, found)
+        return found
+
+
+def _refuse_other_kind(value: Any, found: Any) -> None:
+    """Refuse a boolean that was read as a number, or a number as a boolean, also in lists."""
+    if isinstance(value, list | tuple) and isinstance(found, list | tuple):
+        for each, read in zip(value, found, strict=False):
+            _refuse_other_kind(each, read)
+    elif isinstance(value, dict) and isinstance(found, dict):
+        _refuse_other_kind([*value.values()], [*found.values()])
+    elif (
+        isinstance(value, int | float)
+        and isinstance(found, int | float)
+        and isinstance(value, bool) != isinstance(found, bool)
+    ):
+        wanted = "true or false" if isinstance(found, bool) else "a number"
+        raise PydanticCustomError("other_kind", "must be {wanted}", {"wanted": wanted})
 
 
 class AdapterSection(Section):

@@ -1,5 +1,7 @@
 """The [adapter] section: geometric methods, and mistakes named before a model is loaded."""
 
+import re
+
 import pytest
 
 from rlpeft.errors import ConfigError
@@ -46,3 +48,25 @@ def test_a_fixed_curvature_may_be_anything_the_map_can_take():
 
 def test_flat_experts_alone_need_no_curvature():
     assert adapter(type="moslora", spaces=["euclidean"], curvature=0.0).spaces == ("euclidean",)
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ({"train": {"steps": True}}, "train.steps: must be a number, got True"),
+        ({"learner": {"lr": True}}, "learner.lr: must be a number, got True"),
+        ({"adapter": {"type": "lora", "rank": True}}, "rank: must be a number, got True"),
+        (
+            {"adapter": {"type": "hyplora", "curvature_bounds": [True, 4.0]}},
+            "curvature_bounds: must be a number, got [True, 4.0]",
+        ),
+        (
+            {"adapter": {"type": "hyplora", "learn_curvature": 1}},
+            "learn_curvature: must be true or false, got 1",
+        ),
+    ],
+)
+def test_a_boolean_is_no_number_and_a_number_no_boolean(tree, said):
+    sections = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        parse_recipe(sections | tree, source="a")
