@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import Recipe
 from rlpeft.terminal import note
 
 
@@ -37,8 +37,8 @@ def pinned_experts(recipe: AdaptRecipe, stored: Path) -> AdaptRecipe:
     )
 
 
-def pinned_origin(recipe: Recipe, stored: Path) -> Recipe:
-    """The recipe with the experts that it starts from or merges by their commits on the Hub.
+def pinned_names(stored: Path, *, start: str | None, merge: Sequence[str]) -> dict[str, Any]:
+    """`model.start` and `model.merge` of a recipe, by their commits where they are on the Hub.
 
     Args:
         stored: where the recipe lies of a run that is continued, as for `pinned_experts`.
@@ -46,12 +46,10 @@ def pinned_origin(recipe: Recipe, stored: Path) -> Recipe:
     known = (read_json_if_there(stored) or {}).get("model", {})
     names = [known.get("start") or "", *known.get("merge", ())]
     began = {str(name).partition("@")[0]: str(name) for name in names if on_hub(str(name))}
-    model = recipe.model
-    pins = {
-        "start": None if model.start is None else _pinned(model.start, began),
-        "merge": tuple(_pinned(name, began) for name in model.merge),
+    return {
+        "start": None if start is None else _pinned(start, began),
+        "merge": tuple(_pinned(name, began) for name in merge),
     }
-    return recipe.model_copy(update={"model": model.model_copy(update=pins)})
 
 
 def _pinned(name: str, began: Mapping[str, str]) -> str:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.folder import say_other_ranks
-from jobs.hub import expert_folder, pinned_origin
+from jobs.hub import expert_folder, pinned_names
 from jobs.library import tell_other_prompts
 from rlpeft.build import pinned
 from rlpeft.experts.files import Expert
 from rlpeft.experts.hub import known_as
-from rlpeft.experts.merged import open_base, read_parent
+from rlpeft.experts.merged import merged_base, read_parent
 from rlpeft.experts.start import read_start
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
@@ -42,17 +42,19 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
         ModelError, ExpertError, HubError: model or expert is not there, or they do not go together.
     """
     say_other_ranks(stored.parent, recipe.resources.learners)
-    plain, recipe = BaseModel.open(recipe.model.name), pinned_origin(recipe, stored)
+    model = recipe.model
+    pins = pinned_names(stored, start=model.start, merge=model.merge)
+    recipe = recipe.model_copy(update={"model": model.model_copy(update=pins)})
+    plain = BaseModel.open(model.name)
     merged = [read_parent(expert_folder(name), plain) for name in recipe.model.merge]
-    base = open_base(recipe.model.base, merged)
+    base = merged_base(plain, merged, dtype=model.dtype)
     recipe = pinned(recipe, base, stored)
-    return recipe, Origin(base, merged, _start(recipe, base))
+    start = None if recipe.model.start is None else _start(recipe.model.start, recipe, base)
+    return recipe, Origin(base, merged, start)
 
 
-def _start(recipe: Recipe, base: BaseModel) -> Expert | None:
-    if recipe.model.start is None:
-        return None
-    folder = expert_folder(recipe.model.start)
+def _start(name: str, recipe: Recipe, base: BaseModel) -> Expert:
+    folder = expert_folder(name)
     expert = read_start(folder, recipe, base)
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     return expert

@@ -99,11 +99,10 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -
         _scorer_here(recipe, scorer) as here,
     ):
         learner = build_learner(recipe, base)
-        spec = recipe.engine
-        if learner.device.type == "cuda":
-            spec = beside(recipe, learner)
+        spec = beside(recipe, learner) if learner.device.type == "cuda" else recipe.engine
+        alone = recipe.resources.learners == 1
         with (
-            _with_ranks(recipe, base, learner) as shared,
+            nullcontext(learner) if alone else _with_ranks(recipe, base, learner) as shared,
             closing(LocalFleet(build_engine(spec, base))) as fleet,
         ):
             yield Parts(shared, fleet, here)
@@ -112,8 +111,6 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -
 def _with_ranks(
     recipe: Recipe, base: BaseModel, learner: LocalLearner
 ) -> AbstractContextManager[Learner]:
-    if recipe.resources.learners == 1:
-        return nullcontext(learner)
     from jobs.cluster.launched import several
 
     return several(recipe, base, learner)

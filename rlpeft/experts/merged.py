@@ -48,27 +48,39 @@ OWN_FILES = ("config.json", INDEX_FILE)
 
 
 def open_base(model: ModelConfig, parents: Sequence[Expert] = ()) -> BaseModel:
-    """The base model, with experts merged into it if there are any; that takes as long as loading.
-
-    Args:
-        model: its name, and the dtype that merged weights are kept in.
-        parents: in the order of the recipe; they stand on the base itself.
+    """The base model, with experts merged into it; see `merged_base`.
 
     Raises:
-        ModelError: there is no such model, or merged weights are not finite.
+        ModelError: there is no such model.
+    """
+    return merged_base(BaseModel.open(model.name), parents, dtype=model.dtype)
+
+
+def merged_base(base: BaseModel, parents: Sequence[Expert], *, dtype: str) -> BaseModel:
+    """A base with experts merged into it, if there are any; that takes as long as loading.
+
+    Args:
+        parents: in the order of the recipe; they stand on the base itself.
+        dtype: that merged weights are kept in.
+
+    Raises:
+        ModelError: merged weights are not finite.
         ExpertError: an expert does not fit its card.
     """
-    base = BaseModel.open(model.name)
     if not parents:
         return base
     made = merged_digest(base, parents)
-    folder = models_home().parent / "merged" / f"{made}-{model.dtype}"
+    folder = models_home().parent / "merged" / f"{made}-{dtype}"
     if not folder.is_dir():
         with _alone(folder.parent):
             if not folder.is_dir():
                 with replacing_folder(folder) as place:
-                    _write(base, parents, model.dtype, place)
-    return BaseModel(model.name, folder, made, partial(open_base, model, tuple(parents)))
+                    _write(base, parents, dtype, place)
+    return BaseModel(base.name, folder, made, partial(_again, base.name, tuple(parents), dtype))
+
+
+def _again(name: str, parents: Sequence[Expert], dtype: str) -> BaseModel:
+    return merged_base(BaseModel.open(name), parents, dtype=dtype)
 
 
 def read_parent(folder: Path, base: BaseModel) -> Expert:
