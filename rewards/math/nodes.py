@@ -1,9 +1,9 @@
 """The syntax tree of an answer: a handful of frozen records, no names of Python anywhere.
 
-`Apply.name` is one of: add, mul, div, pow, neg, pm, mp (plus-minus and its opposite), root,
-percent, degree, factorial, mixed, binom, abs, floor, ceil, log, the one-argument functions of
-`vocabulary.FUNCTIONS`, union, intersect, minus (of sets), residue (of a value
-and its modulus), or "call:f" for an unknown function f.
+`Apply.name` is one of: add, mul, letters (a product that may be a name: HHT), div, pow, neg, pm,
+mp (plus-minus and its opposite), root, percent, degree, factorial, mixed, binom, abs, floor, ceil,
+log, the one-argument functions of `vocabulary.FUNCTIONS`, union, intersect, minus (of sets),
+residue (of a value and its modulus), or "call:f" for an unknown function f.
 """
 
 from __future__ import annotations

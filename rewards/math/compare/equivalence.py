@@ -23,6 +23,7 @@ from rewards.math.compare.statements import (
     named_value,
     same_label,
     settle,
+    spelled,
     total_of,
 )
 from rewards.math.limits import OverLimit, Undefined, Unreadable, renew_budget, spend
@@ -246,6 +247,11 @@ class _Comparison:
                 return words == others
             case (Text(words), Symbol(name)) | (Symbol(name), Text(words)):
                 return words == name.casefold()
+            case (Text(words), Apply("letters", letters)) | (
+                Apply("letters", letters),
+                Text(words),
+            ):
+                return words == spelled(letters)
             case Based(), Based():
                 return gold == answer
             case Based(digits, _), Number(value):

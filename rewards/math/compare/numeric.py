@@ -209,7 +209,7 @@ class _Evaluator:
         match name:
             case "add" | "mixed":
                 return context.fsum(values)
-            case "mul":
+            case "mul" | "letters":
                 return context.fprod(values)
             case "div":
                 return first / values[1]

@@ -196,6 +196,12 @@ def _with_sign(node: Node, plus: str) -> Node:
     return node
 
 
+def spelled(letters: tuple[Node, ...]) -> str:
+    """The word, casefolded as texts are, that a run of letters makes."""
+    names = (letter.name for letter in letters if isinstance(letter, Symbol | Constant))
+    return "".join(names).casefold()
+
+
 def is_sum_of_parts(node: Node) -> bool:
     return isinstance(node, Group) and node.brackets == "+"
 

@@ -32,7 +32,7 @@ from rewards.math.read.brackets import bracketed
 from rewards.math.read.congruences import in_residues, shared_modulus
 from rewards.math.read.cursor import Cursor
 from rewards.math.read.expressions import power, total
-from rewards.math.read.lookahead import article, named_point, union_letter
+from rewards.math.read.lookahead import article, letters, named_point, union_letter
 from rewards.math.read.names import name_before_equals
 from rewards.math.read.normalise import DECIMAL_COMMA
 from rewards.math.read.quantities import quantity
@@ -169,7 +169,18 @@ def _special(cursor: Cursor) -> Node | None:
         return Constant("...")
     if cursor.token.text.casefold() in _ABOUT and cursor.ahead().kind in ("number", "currency"):
         cursor.position += 1
+    if length := letters(cursor):
+        return _letters(cursor, length)
     return _money_first(cursor) or _in_words(cursor)
+
+
+def _letters(cursor: Cursor, length: int) -> Node:
+    written = cursor.tokens[cursor.position :][:length]
+    cursor.position += length
+    names: list[Node] = [
+        Constant(token.text) if token.kind == "const" else Symbol(token.text) for token in written
+    ]
+    return Apply("letters", tuple(names))
 
 
 def _point(cursor: Cursor) -> Node:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from operator import or_
+
 from rewards.math.read.cursor import Cursor
 from rewards.math.read.tokens import Token
 from rewards.math.vocabulary.words import word_set
 
+_LETTERS = word_set("symbol const")
+_ITEM_ENDS = word_set("sep row join close")
 _FACTOR_KINDS = word_set("symbol const func frac sqrt binom accent begin figure")
 
 
@@ -49,6 +53,32 @@ def article(cursor: Cursor) -> bool:
     """A letter that is a word because a word follows: "a circle", "I agree"."""
     starts = cursor.token.kind == "word" or cursor.at("symbol", "a", "A", "I")
     return starts and cursor.ahead().kind == "word"
+
+
+def letters(cursor: Cursor) -> int:
+    """How many letters a whole item has that is a name or a word, not a product: HHT, dog; 0 else.
+
+    Three capitals or more are a name or a sequence. Small letters are products as a rule (xyz,
+    mgh, abc); they are a word where they are not in the order of the alphabet, hold a vowel, and
+    no two consonants stand together, as in dog, god, tea and eat.
+    """
+    if not (cursor.at("symbol") or cursor.at("const")) or cursor.ahead(2).kind not in _LETTERS:
+        return 0
+    end = cursor.position
+    while end < len(cursor.tokens) and cursor.tokens[end].kind in _LETTERS:
+        end += 1
+    if end < len(cursor.tokens) and cursor.tokens[end].kind not in _ITEM_ENDS:
+        return 0
+    names = [token.text for token in cursor.tokens[cursor.position : end]]
+    run = "".join(names)
+    plain = len(run) == len(names) >= 3 and run.isascii()
+    return len(run) if plain and (run.isupper() or _is_word(run)) else 0
+
+
+def _is_word(run: str) -> bool:
+    vowels = [letter in "aeiou" for letter in run]
+    spaced = all(map(or_, vowels, vowels[1:]))
+    return run.islower() and spaced and any(vowels) and sorted(run) != list(run)
 
 
 def named_point(cursor: Cursor) -> bool:

@@ -117,7 +117,7 @@ def figure(cursor: Cursor, kind: str) -> Symbol:
 def is_corners(node: Node) -> bool:
     """Whether a product of letters is the name of a segment or polygon: "AB"."""
     match node:
-        case Apply("mul", args):
+        case Apply("mul" | "letters", args):
             return len(args) <= 6 and all(isinstance(a, Symbol) and a.name.isupper() for a in args)
         case Apply("abs", (inner,)):
             return is_corners(inner)
@@ -149,6 +149,6 @@ def plain_name(node: Node) -> str | None:
             return name
         case Apply("abs", (inner,)) if is_corners(node):
             return plain_name(inner)
-        case Apply("mul", args) if is_corners(node):
+        case Apply("mul" | "letters", args) if is_corners(node):
             return _either_way("".join(arg.name for arg in args if isinstance(arg, Symbol)))
     return None
