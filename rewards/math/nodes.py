@@ -44,7 +44,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Based:
-    """A numeral with its base written below it: 204_5. It equals only itself."""
+    """A numeral with its base written below it: 204_5, ABC_16. It equals only itself."""
 
     digits: str
     base: int
@@ -68,7 +68,7 @@ class Quantity:
 @dataclass(frozen=True, slots=True)
 class Group:
     """Items in brackets "()", "[]", "(]", "[)", "{}", in ":" (a ratio or a clock time), "+" (the
-    parts of one quantity: 2 hours 30 minutes), "cases" (of
+    parts of one quantity: 2 hours 30 minutes), "date", "cases" (of
     "piece"s: a value and its condition), or bare: "," (a plain list), "or", "and"."""
 
     brackets: str

@@ -254,7 +254,7 @@ class _Comparison:
                 return words == spelled(letters)
             case Based(), Based():
                 return gold == answer
-            case Based(digits, _), Number(value):
+            case Based(digits, _), Number(value) if digits.isdigit():
                 return self.policy.base_optional and value == Fraction(int(digits))
         structured = (Group, Matrix, Relation, Text, Based)
         return False if isinstance(gold, structured) or isinstance(answer, structured) else None

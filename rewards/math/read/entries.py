@@ -39,6 +39,7 @@ from rewards.math.read.quantities import quantity
 from rewards.math.read.scaling import MAX_WORDS
 from rewards.math.read.systems import system
 from rewards.math.read.tokens import Token
+from rewards.math.read.written import date, numeral
 from rewards.math.vocabulary.units import ORDINAL, canonical_unit, is_currency
 from rewards.math.vocabulary.words import leading_number, ordinal, word_set
 
@@ -167,6 +168,10 @@ def _special(cursor: Cursor) -> Node | None:
         return found
     if cursor.take("ellipsis"):
         return Constant("...")
+    if written := cursor.take("date"):
+        return date(written.text)
+    if written := cursor.take("numeral"):
+        return numeral(written.text)
     if cursor.token.text.casefold() in _ABOUT and cursor.ahead().kind in ("number", "currency"):
         cursor.position += 1
     if length := letters(cursor):

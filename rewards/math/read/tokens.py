@@ -18,6 +18,7 @@ from rewards.math.limits import (
     Unreadable,
 )
 from rewards.math.read.normalise import DECIMAL_COMMA, THOUSANDS, normalise
+from rewards.math.read.written import written_date, written_numeral
 from rewards.math.vocabulary.commands import (
     COMMANDS,
     DROPPED,
@@ -64,6 +65,7 @@ _ARTICLE = re.compile(r"a\s+[a-z]{3}")
 _DOLLARS = re.compile(r"(?:US|HK|NT|AU|CA|NZ|SG|A|C|S)\s?\\?\$(?=\s?[0-9.])")
 _HYPHENATED = re.compile(rf"({'|'.join(NUMBER_WORDS)})-([^\W\d_]+)(?![-\w])", re.IGNORECASE)
 _SYMBOL = re.compile(r"\.\.\.|\*\*|<=|>=|==|:=|~=|\\[{}&%|\\-]|[-+*/^_=<>()\[\]{},;!%|':.&]")
+_ITEM_STARTS = ("sep", "row", "join", "rel", "open")
 _BRACED = re.compile(r"\s*\{([^{}\\]{0,40})\}")
 
 
@@ -95,6 +97,8 @@ class _Tokenizer:
         self.tokens: list[Token] = []
         self.braces: list[str] = []  # "group" (a token); "text", "font", "roman" vanish
         self.brackets = 0
+        signs = max(self.text.count("-"), self.text.count("/"))
+        self.may_be_written = signs > 1 or "_" in self.text
         # In "(1,000, 2,000)" only the commas without a space can belong to a number.
         self.spaced_commas = bool(re.search(r"[,;]\s", self.text))
 
@@ -113,6 +117,8 @@ class _Tokenizer:
 
     def _next(self) -> None:
         char = self.text[self.position]
+        if self.may_be_written and self._written():
+            return
         if char in "0123456789" or (char == "." and self._digit_follows()):
             self._number()
         elif char == "\\" and (match := _COMMAND.match(self.text, self.position)):
@@ -128,6 +134,17 @@ class _Tokenizer:
             self._letters()
         else:
             self._symbol()
+
+    def _written(self) -> bool:
+        """A date or a numeral that is a whole item."""
+        if self.tokens and self.tokens[-1].kind not in _ITEM_STARTS:
+            return False
+        for kind, found in (("date", written_date), ("numeral", written_numeral)):
+            if match := found(self.text, self.position):
+                self._add(kind, match[0])
+                self.position = match[1]
+                return True
+        return False
 
     def _add(self, kind: str, text: str) -> None:
         self.tokens.append(Token(kind, text, self.gap))
