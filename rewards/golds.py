@@ -85,7 +85,7 @@ class GoldRule:
 
     def _wanted(self) -> str:
         types = list(self.types or ())
-        words = ["text or a number"] if {"str", "int", "bool"} <= set(types) else []
+        words = ["text or a number"] if {"str", "int"} <= set(types) else []
         words += [f"a {name}" for name in types if not words or name not in TEXT]
         return " or ".join(words)
 

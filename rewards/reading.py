@@ -23,6 +23,10 @@ class Judged:
     correct: bool
 
 
+LARGEST = 1e9
+"""Of a score, either way: gradients and their norms stay within float32."""
+
+
 def number_of(value: Any) -> Any:
     """Return the Python number in a numpy or torch scalar; anything else as it is."""
     if isinstance(value, Judged):
@@ -41,7 +45,8 @@ def to_verdict(
     correct; otherwise it is `GRADED`.
 
     Raises:
-        RewardError: for anything else, naming the function, the step and the row.
+        RewardError: for anything else, or a score beyond `LARGEST`, naming the function, the step
+            and the row.
     """
     if isinstance(value, Verdict):
         if correct_at is not None:
@@ -49,6 +54,7 @@ def to_verdict(
                 f"reward {name!r} gives verdicts of its own (row {row} at step {step}: "
                 f"{value.kind.value}), so correct_at must be absent, got {correct_at:g}. Remove it."
             )
+        _require_usable(value.score or 0.0, name=name, step=step, row=row)
         return value
     if value is None:
         return Verdict(None, VerdictKind.UNSCORABLE, f"{name} gave None")
@@ -62,7 +68,16 @@ def to_verdict(
             f"{_shown(value)} for row {row} at step {step}. Return None where a completion cannot "
             "be scored."
         )
+    _require_usable(score, name=name, step=step, row=row)
     return Verdict(score, _kind_of(value, number, correct_at), f"{name} gave {score:g}")
+
+
+def _require_usable(score: float, *, name: str, step: int, row: int) -> None:
+    if abs(score) > LARGEST:
+        raise RewardError(
+            f"reward {name!r} must give scores between {-LARGEST:g} and {LARGEST:g}, which "
+            f"training can use, got {score:g} for row {row} at step {step}. Scale or clip them."
+        )
 
 
 def _finite(number: Any) -> float | None:

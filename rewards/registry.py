@@ -14,6 +14,8 @@ from typing import Any
 
 TEXT = ("str", "int", "float", "bool")
 """Types of gold answers that read as text."""
+NUMBERS = ("str", "int", "float")
+"""The same for what reads answers as values, of which no truth value is one."""
 LETTERS = ("str", "int", "bool")
 """The same for what compares letter by letter: a number such as 1e16 has several texts."""
 PAIRS = (*TEXT, "list", "dict")
@@ -41,7 +43,7 @@ class BuiltIn:
     batch: str = ""
     reward: str = ""
     gold: str = "answer"
-    gold_types: tuple[str, ...] = TEXT
+    gold_types: tuple[str, ...] = NUMBERS
     after_thinking: bool = False
     form: str = "Thinking it through step by step, the answer is $\\boxed{{{}}}$."
     programs: bool = False

@@ -8,7 +8,6 @@ the user's own run in a process that can be killed, all of a scorer's in one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from rewards.errors import RewardError
 from rewards.golds import GoldRule
 from rewards.hosted.process import TIMEOUT_S, WARMUP_TIMEOUT_S, Batch, Hosted, RewardProcess
 from rewards.plugins import Reward, is_built_in, load
+from rewards.reading import LARGEST
 from rewards.verdict import Verdict, VerdictKind
 
 FAILURES = frozenset({VerdictKind.ERROR, VerdictKind.TIMEOUT})
@@ -135,8 +135,8 @@ class Scorer:
             for name, reward in self._rewards.items()
         }
         check_failures(by_reward, rollouts, limit=self._error_limit)
-        rows = zip(*by_reward.values(), strict=True)
-        verdicts = [combine(row, self._weights) for row in rows]
+        rows = enumerate(zip(*by_reward.values(), strict=True))
+        verdicts = [combine(parts, self._weights, row=row) for row, parts in rows]
         return ScoredBatch(
             verdicts, by_reward, hosted.columns | log.columns, hosted.metrics | log.metrics
         )
@@ -185,7 +185,7 @@ def _process_of(specs: Sequence[RewardSpec]) -> RewardProcess:
     )
 
 
-def combine(verdicts: Sequence[Verdict], weights: Sequence[float]) -> Verdict:
+def combine(verdicts: Sequence[Verdict], weights: Sequence[float], *, row: int = 0) -> Verdict:
     """Return the weighted sum of one completion's verdicts.
 
     Unscorable parts are left out, as TRL does: a gold answer is shared by a whole group, so its
@@ -193,8 +193,11 @@ def combine(verdicts: Sequence[Verdict], weights: Sequence[float]) -> Verdict:
     out of one completion's sum it would act as a zero. Kind, reason and extracted answer are
     those of the first scored part that was judged, of the first scored one if none was.
 
+    Args:
+        row: of the batch, for errors.
+
     Raises:
-        RewardError: the sum is too large for a number.
+        RewardError: the sum is too large for training.
     """
     failed = next((v for v in verdicts if v.kind in FAILURES), None)
     scored = [(v, w) for v, w in zip(verdicts, weights, strict=True) if v.score is not None]
@@ -203,10 +206,11 @@ def combine(verdicts: Sequence[Verdict], weights: Sequence[float]) -> Verdict:
     if not scored:
         return verdicts[0]
     total = float(sum(w * v.score for v, w in scored if v.score is not None))
-    if not math.isfinite(total):
+    if not abs(total) <= LARGEST:
         raise RewardError(
-            "the weighted sum of a completion's scores must be finite, got "
-            f"{' + '.join(f'{w:g} * {v.score:g}' for v, w in scored)}. Lower scores or weights."
+            f"the weighted sum of a completion's scores must lie between {-LARGEST:g} and "
+            f"{LARGEST:g}, got {' + '.join(f'{w:g} * {v.score:g}' for v, w in scored)} for row "
+            f"{row}. Lower scores or weights."
         )
     judged = [v for v, _ in scored if v.kind is not VerdictKind.GRADED]
     first = judged[0] if judged else scored[0][0]

@@ -1,10 +1,8 @@
 """Files and folders that are there whole or not at all, whenever a process is killed.
 
 What is being written lies beside its target, as `.partial.*`, until all of it is on the disk. Then
-it takes the target's place in one operation of the file system, and only after that is what stood
-there before removed. Whoever reads a target therefore finds the old one or the new one.
-
-An operation that the file system refuses ends in a `FileError`: one line with the path.
+it takes the target's place in one operation; only then is what stood there before removed. What the
+file system refuses ends in a `FileError`: one line with the path.
 """
 
 from __future__ import annotations
@@ -26,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import FileError, RlpeftError
+from rlpeft.regular import require_regular
 
 PARTIAL, REPLACED = ".partial.", ".replaced."
-"""How the names begin of what is being written, and of what is being replaced."""
+"""How names begin of what is being written, and of what is being replaced."""
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 """Of Linux's renameat2(2)."""
@@ -50,6 +49,7 @@ _MENDS = {
     errno.ENOTEMPTY: "Another process writes there: stop it, or choose another path.",
     errno.EXDEV: "Choose a path on one disk.",
     errno.EIO: "Check that disk.",
+    errno.ENXIO: "Only regular files are read, no pipes, sockets and devices.",
     errno.ESTALE: "Check that network disk.",
 }
 """What to do about the errors that are not of our making, by their number."""
@@ -209,7 +209,8 @@ def read_text(path: Path, error: type[RlpeftError] = FileError) -> str:
         RlpeftError: of the class `error`; it is not there, no file, or another encoding.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        require_regular(path)
+        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except UnicodeDecodeError as cause:
         at = f"byte {cause.object[cause.start]:#04x} at offset {cause.start}"
         raise error(f"{str(path)!r} must be text in UTF-8, got {at}. Save it as UTF-8.") from cause

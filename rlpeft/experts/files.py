@@ -30,6 +30,7 @@ from rlpeft.models.digest import is_base
 from rlpeft.models.tokenizer_digest import TokenizerParts, changed_parts
 from rlpeft.recipe.rollout import StopStrings
 from rlpeft.recipe.run import AdapterConfig, Name, Section
+from rlpeft.regular import require_regular
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE
 
 EXPERT_FOLDER = "expert"
@@ -207,6 +208,7 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
     card = read_card(folder)
     try:
         config = read_json(folder / CONFIG_FILE, ExpertError)
+        require_regular(folder / TENSOR_FILE)
         tensors = load_file(folder / TENSOR_FILE)
     except (OSError, SafetensorError) as error:
         raise ExpertError(f"expert {str(folder)!r} must be readable, got {error}.") from error

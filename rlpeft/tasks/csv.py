@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from rlpeft.errors import DataError
+from rlpeft.regular import require_regular
 from rlpeft.tasks.jsonl import Row, undecodable
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -28,6 +29,7 @@ def read_csv(path: Path) -> list[Row]:
         DataError: it cannot be read, is empty, or a row has not a value for each column.
     """
     try:
+        require_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(_rows(file, path))
     except UnicodeDecodeError as error:

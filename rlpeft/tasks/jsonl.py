@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 from rlpeft.errors import DataError
 from rlpeft.files import reason
+from rlpeft.regular import require_regular
 
 Row = dict[str, Any]
 
@@ -73,6 +74,7 @@ def numbered_rows(path: Path, *, any_text: bool = False) -> Iterator[tuple[int, 
 
 
 def _open(path: Path) -> IO[str]:
+    require_regular(path)
     # Whatever the machine's locale says.
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlpeft.errors import DataError
+from rlpeft.regular import require_regular
 from rlpeft.tasks.jsonl import Row
 
 MOST_BYTES = 4 * 2**30
@@ -30,6 +31,7 @@ def read_parquet(path: Path, *, most_bytes: int = MOST_BYTES) -> list[Row]:
     rows: list[Row] = []
     num_bytes = 0
     try:
+        require_regular(path)
         with pq.ParquetFile(path) as file:
             _check_names(file.schema_arrow.names, path)
             for batch in file.iter_batches(batch_size=BATCH):

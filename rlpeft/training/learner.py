@@ -188,9 +188,10 @@ class LocalLearner:
         bad = [name for name, grad in grads.items() if not _finite(grad)]
         self.optimizer.zero_grad()
         self._name_broken_module()
+        found = f"NaN or infinity first in {bad[0]!r}" if bad else "a norm beyond float32"
         raise ModelError(
-            f"gradients must be finite, got NaN or infinity first in {bad[:1]} at step "
-            f"{self.num_steps + 1}; the adapter has not moved. Lower learner.lr."
+            f"gradients must be finite, got {found} at step {self.num_steps + 1}; the adapter has "
+            "not moved. Lower learner.lr, or the scores of rewards."
         )
 
     def _check_reach(self, grads: Mapping[str, torch.Tensor]) -> None:

@@ -18,6 +18,7 @@ def write(tmp_path, text):
 
 def test_a_recipe_names_itself_its_model_and_its_task_and_no_more(tmp_path):
     recipe = load_recipe(write(tmp_path, TINY))
+    assert load_recipe(write(tmp_path, "\ufeff" + TINY)) == recipe  # as editors on Windows save it
     assert (recipe.name, recipe.model.name, recipe.task.name) == ("a", "tiny", "tiny/swap")
 
 

@@ -73,6 +73,12 @@ def test_truth_values_and_whole_numbers_are_compared_as_json_writes_them(score):
     assert kinds(batch) == ["correct", "wrong", "correct"]
 
 
+@pytest.mark.parametrize("name", ["math", "choice", "regex"])
+def test_a_truth_value_is_no_gold_answer_where_values_are_compared(score, name):
+    with pytest.raises(RewardError, match=r"must be text or a number .* got the bool True"):
+        score([name], ["true"], columns={"answer": [True]})
+
+
 def test_a_reward_that_compares_numbers_takes_any(score):
     batch = score(["math"], ["5", "10^16"], columns={"answer": [5.0, 1e16]})
     assert kinds(batch) == ["correct", "correct"]

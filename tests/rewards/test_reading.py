@@ -11,7 +11,7 @@ def kind(value, **options):
     return to_verdict(value, name="f", step=0, row=0, **options).kind.value
 
 
-@pytest.mark.parametrize("number", [0.3, 1.0, 0, -2, 1e300, numpy.float32(0.5), numpy.int64(1)])
+@pytest.mark.parametrize("number", [0.3, 1.0, 0, -2, 1e9, numpy.float32(0.5), numpy.int64(1)])
 def test_a_number_alone_is_no_verdict(number):
     assert kind(number) == "graded"
 
@@ -40,3 +40,9 @@ def test_a_threshold_beside_verdicts_of_its_own_is_refused():
 def test_an_integer_too_large_for_a_score_is_named(digits, shown):
     with pytest.raises(RewardError, match=rf"finite number.*got {shown}"):
         kind(10**digits)
+
+
+@pytest.mark.parametrize("score", [1e10, -1e25, 1e39, Verdict(1e25, VerdictKind.GRADED)])
+def test_a_score_that_no_training_can_use_is_named_with_reward_and_row(score):
+    with pytest.raises(RewardError, match=r"'f' must give scores between .* row 3 at step 2"):
+        to_verdict(score, name="f", step=2, row=3)

@@ -26,9 +26,10 @@ def test_the_kind_is_that_of_the_first_part_that_judges():
     assert combine([graded, graded], [1.0, 2.0]) == Verdict(1.5, VerdictKind.GRADED)
 
 
-def test_a_sum_too_large_for_a_number_is_named():
-    with pytest.raises(RewardError, match=r"must be finite, got 1e\+300 \* 1e\+300"):
-        combine([Verdict(1e300, VerdictKind.GRADED)], [1e300])
+@pytest.mark.parametrize("weight", [1e300, 1e9])
+def test_a_sum_too_large_for_training_is_named(weight):
+    with pytest.raises(RewardError, match=r"must lie between .* \* 1e\+09 for row 2"):
+        combine([Verdict(1e9, VerdictKind.GRADED)], [weight], row=2)
 
 
 def test_a_threshold_for_a_verifier_that_judges_is_refused():

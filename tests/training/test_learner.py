@@ -162,6 +162,14 @@ def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_moves(llama):
     assert learner.adapter_state().digest == start
 
 
+def test_gradients_whose_norm_overflows_are_told_as_that(llama):
+    learner = make(llama)
+    learner.forward_backward(SAMPLES)
+    next(iter(learner.parameters.values())).grad[0] = 1e25
+    with pytest.raises(ModelError, match=r"got a norm beyond float32 at step 1; .* scores"):
+        learner.optim_step()
+
+
 def test_two_scorings_of_one_batch_are_equal(llama):
     learner = make(llama)
     first = learner.forward_backward(SAMPLES)
