@@ -11,7 +11,8 @@ from fractions import Fraction
 
 from rewards.math.compare.numeric import same_zeros
 from rewards.math.compare.regions import region_of
-from rewards.math.compare.scalars import is_degrees, plain_same, same_scalar
+from rewards.math.compare.residues import is_residue
+from rewards.math.compare.scalars import is_degrees, lone_remainder, plain_same, same_scalar
 from rewards.math.compare.statements import (
     BARE,
     EQUALITIES,
@@ -70,6 +71,8 @@ class _Comparison:
         spend(_PAIRING_COST)
         gold_label, gold = settle(gold)
         answer_label, answer = settle(answer)
+        if gold_label is None and not is_residue(answer):
+            gold = lone_remainder(gold)  # "x ≡ 3 mod 5" names a class, of which 3 is one
         if gold == answer and None in (gold_label, answer_label):
             return True
         by_label = self._same_labelled(gold_label, gold, answer_label, answer)
@@ -174,9 +177,13 @@ class _Comparison:
             return self._all_same(gold.items, answer.items)  # type: ignore[union-attr]
         if Constant("...") in (*(golds or ()), *(answers or ())):
             return self._all_same(golds or (gold,), answers or (answer,))
-        return self._same_unordered(
-            (gold,) if golds is None else golds, (answer,) if answers is None else answers
-        )
+        golds = (gold,) if golds is None else golds
+        answers = (answer,) if answers is None else answers
+        if _is_plain_list(gold) and _repeats(golds):
+            return self._same_items(golds, answers)
+        if len(golds) == 1 and _is_plain_list(answer) and _repeats(answers):
+            return False  # "1, 1, 1" is no way to write 1; of several roots one may stand twice
+        return self._same_unordered(golds, answers)
 
     def _is_tuple_of_list(self, gold: Node, answer: Node) -> bool:
         if not (isinstance(gold, Group) and isinstance(answer, Group)):
@@ -184,8 +191,10 @@ class _Comparison:
         return self.policy.list_as_tuple and {gold.brackets, answer.brackets} == {",", "()"}
 
     def _same_unordered(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
+        return self._same_items(self._distinct(golds), self._distinct(answers))
+
+    def _same_items(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
         """Equality is transitive, so matching each item with the first equal one is enough."""
-        golds, answers = self._distinct(golds), self._distinct(answers)
         if len(golds) != len(answers):
             return False
         left = list(answers)
@@ -258,6 +267,15 @@ class _Comparison:
                 return self.policy.base_optional and value == Fraction(int(digits))
         structured = (Group, Matrix, Relation, Text, Based)
         return False if isinstance(gold, structured) or isinstance(answer, structured) else None
+
+
+def _is_plain_list(node: Node) -> bool:
+    return isinstance(node, Group) and node.brackets in (",", "and")
+
+
+def _repeats(items: tuple[Node, ...]) -> bool:
+    """Whether an item is written twice; 1/2 and 0.5 are two forms of one."""
+    return len(set(items)) < len(items)
 
 
 def _is_region(node: Node) -> bool:

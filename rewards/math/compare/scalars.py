@@ -78,9 +78,20 @@ def _same_remainder(gold: Node, answer: Node, policy: MathPolicy) -> bool:
     return False
 
 
+def lone_remainder(node: Node) -> Node:
+    """The 3 of "3 mod 5", where the modulus only says how it was found; any other node itself."""
+    match node:
+        case Apply("residue", (value, modulus)) if _is_below(value, modulus):
+            return value
+    return node
+
+
 def _is_below(value: Node, modulus: Node) -> bool:
     """Whether a remainder is written out: 2 mod 5, but not 7 mod 5."""
-    remainder, size = exact(value), exact(modulus)
+    try:
+        remainder, size = exact(value), exact(modulus)
+    except Undefined:
+        return False
     return remainder is None or size is None or 0 <= remainder < size
 
 

@@ -44,6 +44,7 @@ from rewards.math.vocabulary.units import ORDINAL, canonical_unit, is_currency
 from rewards.math.vocabulary.words import leading_number, ordinal, word_set
 
 _MAX_UNIONS = 32
+_SIGNED = word_set("number frac sqrt currency")
 _ABOUT = word_set("about approximately approx roughly around nearly exactly")
 _PHRASES: dict[str, Node] = {
     "all real numbers": Constant("R"),
@@ -212,6 +213,9 @@ def _money_first(cursor: Cursor) -> Node | None:
 
 def _in_words(cursor: Cursor) -> Node | None:
     words = cursor.words(MAX_WORDS)
+    if words in (["minus"], ["negative"]) and cursor.ahead().kind in _SIGNED:
+        cursor.replace(Token("op", "-"))
+        return None
     if place := ordinal(words):
         cursor.position += len(words)
         return Quantity(Number(Fraction(place)), ORDINAL)

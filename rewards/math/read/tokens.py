@@ -34,7 +34,7 @@ from rewards.math.vocabulary.commands import (
 from rewards.math.vocabulary.languages import is_run
 from rewards.math.vocabulary.nouns import COMMON, is_countable_without_s
 from rewards.math.vocabulary.units import CURRENCY_SIGNS, UNIT_LETTERS, stands_alone
-from rewards.math.vocabulary.words import NUMBER_WORDS
+from rewards.math.vocabulary.words import NUMBER_WORDS, SCALES
 
 _NUMBER = re.compile(
     rf"(?:[0-9]{{1,3}}(?:{THOUSANDS}[0-9]{{3}})+(?![0-9])|[0-9]+)?"
@@ -65,6 +65,11 @@ _ARTICLE = re.compile(r"a\s+[a-z]{3}")
 _DOLLARS = re.compile(r"(?:US|HK|NT|AU|CA|NZ|SG|A|C|S)\s?\\?\$(?=\s?[0-9.])")
 _HYPHENATED = re.compile(rf"({'|'.join(NUMBER_WORDS)})-([^\W\d_]+)(?![-\w])", re.IGNORECASE)
 _SYMBOL = re.compile(r"\.\.\.|\*\*|<=|>=|==|:=|~=|\\[{}&%|\\-]|[-+*/^_=<>()\[\]{},;!%|':.&]")
+_BELOW_HUNDRED = re.compile(
+    rf"(?:[\s-]{{1,4}}(?:{'|'.join(NUMBER_WORDS - SCALES.keys())})\b){{1,2}}"
+    rf"(?![\s-]{{1,4}}(?:{'|'.join(SCALES)}))",
+    re.IGNORECASE,
+)
 _ITEM_STARTS = ("sep", "row", "join", "rel", "open")
 _BRACED = re.compile(r"\s*\{([^{}\\]{0,40})\}")
 
@@ -285,6 +290,8 @@ class _Tokenizer:
     def _word(self, word: str) -> None:
         """A run of two or more letters, or anything in text: a name, a word, or a product."""
         folded = word.casefold()
+        if folded == "and" and self._is_within_number():
+            return
         if word in PLAIN_WORDS or folded in ("and", "or", "infinity", "percent", "degrees"):
             self._add(*PLAIN_WORDS.get(word, PLAIN_WORDS.get(folded, ("word", word))))
         elif self._in_text() or len(word) == 1 or self._reads_as_word(word, folded):
@@ -299,6 +306,11 @@ class _Tokenizer:
         for letter in letters:
             name = "pi" if letter == "π" else GREEK_SIGNS.get(letter, letter)
             self._add("const" if name in ("e", "i", "pi") else "symbol", name)
+
+    def _is_within_number(self) -> bool:
+        """The "and" of "one hundred and five"; that of "one hundred and two thousand" joins two."""
+        after_scale = self.tokens[-1:] and self.tokens[-1].text.casefold() in SCALES
+        return bool(after_scale) and _BELOW_HUNDRED.match(self.text, self.position) is not None
 
     def _is_upright_unit(self, word: str) -> bool:
         """The m and the s of "6\\,\\mathrm{m/s}": upright behind a number or another unit."""

@@ -30,7 +30,7 @@ _TENS = {
         word_list("twenty thirty forty fifty sixty seventy eighty ninety"), start=2
     )
 }
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 PARTS = {
     word: value
     for value, words in enumerate(
@@ -64,7 +64,7 @@ _ORDINALS = (
     | {f"{ten[:-1]}ieth": value for ten, value in _TENS.items()}
     | {"hundredth": 100}
 )
-NUMBER_WORDS = frozenset(_SMALL) | frozenset(_TENS) | frozenset(_SCALES)
+NUMBER_WORDS = frozenset(_SMALL) | frozenset(_TENS) | frozenset(SCALES)
 
 
 def leading_number(words: Sequence[str]) -> tuple[Fraction, int] | None:
@@ -105,8 +105,8 @@ def _whole(words: Sequence[str], start: int) -> tuple[int, int]:
             current += _SMALL.get(word, _TENS.get(word, 0))
         elif word == "hundred" and current:
             current *= 100
-        elif word in _SCALES and current:
-            total, current = total + current * _SCALES[word], 0
+        elif word in SCALES and current:
+            total, current = total + current * SCALES[word], 0
         else:
             return total + current, end
     return total + current, len(words)

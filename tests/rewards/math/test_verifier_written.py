@@ -93,3 +93,51 @@ def test_factors_with_a_subscript_are_no_numerals(gold, same):
 
 def test_a_numeral_with_letters_matches_no_number_in_any_policy():
     assert score("ABC_{16}", "2748", LENIENT) == score("2748", "ABC_{16}", LENIENT) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gold", "same", "other"),
+    [
+        ("1,1,2", "2,1,1", "1,2,2"), ("1,1,2", "\\{1,1,2\\}", "1,2"), ("1 and 1", "1 and 1", "1"),
+        ("1,1,2", "1 and 1 and 2", "\\{1,2\\}"), ("1", "1", "1,1,1"), ("2", "\\{2\\}", "2 and 2"),
+    ],
+)  # fmt: skip
+def test_what_a_plain_list_repeats_counts(gold, same, other):
+    assert score(gold, same) == score(gold, same, LENIENT) == 1.0
+    assert score(gold, other) == score(gold, other, LENIENT) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gold", "same"),
+    [
+        ("2,3", "2,3,3"), ("\\{1,1,2\\}", "1,2"), ("\\{1,2\\}", "1,1,2"), ("1,2", "\\{1,2,2\\}"),
+        ("\\frac12", "0.5, \\frac12"), ("1, \\frac12, 0.5", "0.5, 1"), ("5", "5 or 5"),
+    ],
+)  # fmt: skip
+def test_sets_roots_and_other_forms_of_a_value_may_repeat(gold, same):
+    assert score(gold, same) == score(gold, same, LENIENT) == 1.0
+
+
+def test_a_remainder_may_leave_out_its_modulus_as_it_may_add_it():
+    assert score("3 \\pmod 5", "3") == score("3", "3 \\pmod 5") == 1.0
+    assert score("3 \\pmod 5", "8") == score("8", "3 \\pmod 5") == 0.0
+    assert score("8 \\pmod 5", "8") == 0.0
+    assert score("x \\equiv 3 \\pmod 7", "3") == 0.0  # all of a class was asked for
+
+
+def test_a_modulus_without_a_value_is_no_error():
+    assert score("3", "3 \\pmod{1/0}") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gold", "same"),
+    [
+        ("105", "one hundred and five"), ("125 apples", "one hundred and twenty-five apples"),
+        ("1005", "\\text{one thousand and five}"), ("-3", "minus 3"), ("-3", "negative 3"),
+        ("-1/2", "minus \\frac12"), ("-\\$5", "minus \\$5"),
+        ("200, 300", "two hundred and three hundred"), ("1, 2", "one and two"),
+        ("100, 5000", "one hundred and five thousand"),
+    ],
+)  # fmt: skip
+def test_numbers_in_words_are_read_to_their_end(gold, same):
+    assert score(gold, same) == score(gold, same, LENIENT) == 1.0
