@@ -23,7 +23,7 @@ from rlpeft.errors import ExpertError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import find_experts, read_card
 from rlpeft.experts.hub import on_hub
-from rlpeft.experts.measures import Measure
+from rlpeft.experts.measures import Measure, PairedDifference, difference_of
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
@@ -195,25 +195,31 @@ def run(
             )
             this = Adaptation(recipe, out, inputs.experts, inputs.shots, grader)
             found = adapt(this, on_iteration or (lambda *_: None))
-            measures = judge(inputs, found, fleet, scorer)
+            measures, against = judge(inputs, found, fleet, scorer)
         _write_history(found.history, out)
-        return _write(inputs, found, measures, out)
+        return _write(inputs, found, measures, against, out)
 
 
 def _here(inputs: Inputs) -> AbstractContextManager[ExpertFleet]:
     return closing(LocalFleet(build_engine(inputs.spec, inputs.base)))
 
 
-def judge(inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores) -> dict[str, Measure]:
-    """Measure the base, each expert, their uniform mixture and the one found on the test split."""
+def judge(
+    inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores
+) -> tuple[dict[str, Measure], PairedDifference | None]:
+    """Measure the base, each expert, their uniform mixture and the one found on the test split.
+
+    Returns:
+        What each is worth, and the one found less the base, paired by problem.
+    """
     experts = inputs.experts
     states = {name: experts.state(name) for name in experts.names}
     states[UNIFORM] = experts.mix([0.0] + [1.0] * (len(experts) - 1), normalise=True)
     states[MIXED] = experts.mix(found.coefficients, normalise=found.arm.normalise)
     fleet.load_experts(states)
-    measures = {}
+    measures, answers = {}, {}
     for name in states:
-        measures[name], _ = evaluate(
+        measures[name], answers[name] = evaluate(
             inputs.task.split("test"),
             fleet,
             scorer,
@@ -221,11 +227,15 @@ def judge(inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores) -> d
             sampling=inputs.recipe.rollout.sampling.greedy,
             expert=name,
         )
-    return measures
+    return measures, difference_of(answers[MIXED], answers[experts.names[0]])
 
 
 def _write(
-    inputs: Inputs, found: Found, measures: Mapping[str, Measure], out: Path
+    inputs: Inputs,
+    found: Found,
+    measures: Mapping[str, Measure],
+    against: PairedDifference | None,
+    out: Path,
 ) -> SearchSummary:
     recipe, experts = inputs.recipe, inputs.experts
     mixed = experts.mix(found.coefficients, normalise=found.arm.normalise)
@@ -239,17 +249,11 @@ def _write(
         "history": found.history,
     }
     card = {
-        "name": recipe.name,
-        "tokenizer": inputs.base.tokenizer_parts,
-        "task": recipe.task.model_dump(),
-        "chat": recipe.chat.model_dump(mode="json", exclude_defaults=True),
-        "rewards": tuple(reward.name for reward in recipe.rewards),
-        "seed": recipe.seed,
-        "stop": recipe.rollout.stop_strings,
+        **_of_recipe(inputs),
         "test": measures[MIXED],
         "base_test": measures[experts.names[0]],
+        "against_base": against,
         "equals_base": equals_base,
-        "versions": library_versions(),
     }
     written = experts.save(
         out / EXPERT_FOLDER,
@@ -270,10 +274,26 @@ def _write(
         "shots": {"number": len(inputs.shots), **found.fitness.as_dict()},
         "cross_validation": search["cross_validation"],
         "test": {name: found.model_dump() for name, found in measures.items()},
+        "against_base": against and against.model_dump(),
         "history": str(out / CHART_FILE),
     }
     write_json(out / SUMMARY_FILE, summary)
     return summary
+
+
+def _of_recipe(inputs: Inputs) -> dict[str, Any]:
+    """What the mixture's card says before anything is searched."""
+    recipe = inputs.recipe
+    return {
+        "name": recipe.name,
+        "tokenizer": inputs.base.tokenizer_parts,
+        "task": recipe.task.model_dump(),
+        "chat": recipe.chat.model_dump(mode="json", exclude_defaults=True),
+        "rewards": tuple(reward.name for reward in recipe.rewards),
+        "seed": recipe.seed,
+        "stop": recipe.rollout.stop_strings,
+        "versions": library_versions(),
+    }
 
 
 def _of_the_hub(recipe: AdaptRecipe) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from rlpeft.errors import ConfigError, DataError
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert, read_card
 from rlpeft.experts.hub import known_as
-from rlpeft.experts.measures import Accuracy, Measure
+from rlpeft.experts.measures import Accuracy, Measure, difference_of
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import mixed_adapter
 from rlpeft.experts.steps import run_of
@@ -29,7 +29,7 @@ from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tokens.requests import Prompter
-from rlpeft.types import Problem, Sampling
+from rlpeft.types import Problem, Sampling, ScoredGroup
 
 DECIDED = {
     "adapter": "the adapter is the expert's own",
@@ -37,6 +37,10 @@ DECIDED = {
     "rollout.temperature": "answers are greedy",
 }
 """Options that an evaluation never reads, and why."""
+
+
+Measured = tuple[Measure, Sequence[ScoredGroup]]
+"""What one policy's answers are worth, and these."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,10 @@ class Examiner:
         self.parts.learner.load_adapter(expert.state())
         return self.proof()
 
-    def measure(self, proof: Proof, problems: Sequence[Problem]) -> Measure:
-        """What one policy's greedy answers are worth."""
+    def measure(self, proof: Proof, problems: Sequence[Problem]) -> Measured:
+        """What one policy's greedy answers are worth, and these."""
         self.parts.fleet.sync(proof)
-        found, _ = evaluate(
+        return evaluate(
             problems,
             self.parts.fleet,
             self.parts.scorer,
@@ -76,7 +80,6 @@ class Examiner:
             step=proof.state.version,
             labels=self.labels,
         )
-        return found
 
 
 def labels_of(recipe: Recipe) -> tuple[str, ...]:
@@ -123,7 +126,6 @@ def evaluate_expert(
         examiner = Examiner(parts, data.prompter, sampling, canary, bound, labels)
         bare = examiner.measure(examiner.proof(), problems)
         found = examiner.measure(examiner.load(expert), problems)
-    kind = "accuracy" if isinstance(found, Accuracy) else "score"
     return {
         "expert": known_as(folder),
         "digest": expert.card.digest,
@@ -132,8 +134,18 @@ def evaluate_expert(
         "task": data.task.name,
         "split": split,
         "stop": list(recipe.rollout.stop_strings),
-        f"base_{kind}": bare.model_dump(),
-        kind: found.model_dump(),
+        **_compared(found, bare),
+    }
+
+
+def _compared(expert: Measured, base: Measured) -> dict[str, Any]:
+    """What an evaluation says of both, and of the difference."""
+    kind = "accuracy" if isinstance(expert[0], Accuracy) else "score"
+    against = difference_of(expert[1], base[1])
+    return {
+        f"base_{kind}": base[0].model_dump(),
+        kind: expert[0].model_dump(),
+        "against_base": against and against.model_dump(),
     }
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jobs.evaluate import Examiner, labels_of
+from jobs.evaluate import Examiner, Measured, labels_of
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
 from jobs.origin import Origin, open_origin
 from jobs.parts import Parts, loaded_scorer, open_parts
 from rlpeft.adapters.methods import named
 from rlpeft.build import build_canary, build_card, fingerprint, read_data
 from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
+from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
 from rlpeft.files import read_json, write_json
 from rlpeft.recipe.run import Recipe
@@ -123,14 +124,13 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     problems, bound = this.task.split("test"), this.recipe.rollout.canary_bound
     labels = labels_of(this.recipe)
     examiner = Examiner(parts, this.prompter, this.sampling, this.canary, bound, labels)
-    base_test = examiner.measure(base, problems)
-    start_test = None if start is None else examiner.measure(examiner.load(start), problems)
+    bare = examiner.measure(base, problems)
+    begun = None if start is None else examiner.measure(examiner.load(start), problems)
     proof = examiner.load(expert)
-    expert_test = examiner.measure(proof, problems)
+    tested = examiner.measure(proof, problems)
     # An adapter that has not moved holds the very tensors it began with, in every method.
     equals_base = card.digest == base.state.digest
-    found = {"test": expert_test, "base_test": base_test, "start_test": start_test}
-    card = card.model_copy(update={**found, "equals_base": equals_base})
+    card = card.model_copy(update={**_test_of(tested, bare, begun), "equals_base": equals_base})
     save_expert(this.best_folder, proof.state, card)
     syncs = [row["sync/seconds"] for row in read_metrics(this.folder) if "sync/seconds" in row]
     summary = {
@@ -141,8 +141,9 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "export_format": "merged" if named(this.recipe.adapter.type).is_mergeable else "peft",
         "equals_base": equals_base,
         **_of_start(card),
-        "test": expert_test.model_dump(),
-        "base_test": base_test.model_dump(),
+        "test": tested[0].model_dump(),
+        "base_test": bare[0].model_dump(),
+        "against_base": card.against_base and card.against_base.model_dump(),
         "modules": card.modules,
         "left_out": card.left_out,
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
@@ -153,6 +154,17 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     return summary
 
 
+def _test_of(expert: Measured, base: Measured, start: Measured | None) -> dict[str, Any]:
+    """What a card says of the test."""
+    return {
+        "test": expert[0],
+        "base_test": base[0],
+        "against_base": difference_of(expert[1], base[1]),
+        "start_test": start and start[0],
+        "against_start": start and difference_of(expert[1], start[1]),
+    }
+
+
 def _of_start(card: ExpertCard) -> Summary:
     """What a summary says of where training began; nothing of a fresh adapter."""
     if card.start is None or card.start_test is None:
@@ -161,6 +173,7 @@ def _of_start(card: ExpertCard) -> Summary:
         "start": card.start.model_dump(),
         "equals_start": card.equals_start,
         "start_test": card.start_test.model_dump(),
+        "against_start": card.against_start and card.against_start.model_dump(),
     }
 
 

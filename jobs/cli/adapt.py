@@ -78,7 +78,7 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool, larger: str = ""
         return
     from rich.console import Console
 
-    from jobs.cli.console import accuracy_table
+    from jobs.cli.console import accuracy_table, compared
     from rlpeft.terminal import labelled, near_path, say, terminal_width
 
     table = accuracy_table(summary["test"], title=f"{summary['name']}: test {{}}")
@@ -89,6 +89,8 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool, larger: str = ""
             "The mixture found is the base model: none did better on the shots. More shots, or "
             "experts of other skills, may find another."
         )
+    else:
+        say(compared(summary.get("against_base"), ours="mixture"))
     # Searches of before kept them as they were searched, not as they count.
     shares = summary.get("shares", summary["coefficients"])
     weights = ", ".join(f"{name} {value:.3f}" for name, value in shares.items())

@@ -308,28 +308,32 @@ def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -
     return table
 
 
-def compared(base: Mapping[str, Any], expert: Mapping[str, Any], called: str = "its base") -> str:
-    """What two intervals say about base and expert, in one sentence.
+def compared(
+    against: Mapping[str, Any] | None, called: str = "its base", ours: str = "expert"
+) -> str:
+    """What a difference that was paired by problem says, in one sentence.
 
     Args:
+        against: a `PairedDifference`; absent in summaries from before it was kept, or where no
+            problem has scored answers of both.
         called: what the expert is compared with.
     """
-    if expert["low"] > base["high"]:
-        return f"The intervals do not overlap: the expert is better than {called}."
-    if base["low"] > expert["high"]:
-        return f"The intervals do not overlap: the expert is worse than {called}."
-    return f"The intervals overlap: these problems do not tell the expert from {called}."
+    from rlpeft.experts.measures import PairedDifference
+
+    if against is None:
+        return f"Its difference from {called} is not known here; rlpeft evaluate measures it."
+    return PairedDifference(**against).said(called, ours)
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:
     if summary.get("equals_base"):
         return EQUALS_BASE
-    found = compared(summary["base_test"], summary["test"])
+    found = compared(summary.get("against_base"))
     if "start_test" not in summary:
         return found
     if summary["equals_start"]:
         return f"{found} {EQUALS_START}"
-    return f"{found} {compared(summary['start_test'], summary['test'], 'its start')}"
+    return f"{found} {compared(summary.get('against_start'), 'its start')}"
 
 
 def _facts(summary: Mapping[str, Any], width: int) -> Group:

@@ -152,7 +152,7 @@ def _one(
     base, own = found[f"base_{kind}"], found[kind]
     title = f"{found['task']}, {found['split']} problems"
     Console().print(accuracy_table({"base": base, "expert": own}, title=title))
-    say(compared(base, own))
+    say(compared(found["against_base"]))
 
 
 def _several(

@@ -219,16 +219,23 @@ def _accuracy(found: Mapping[str, Any] | None) -> Text:
 LABEL_COLUMN = 15
 """Where the values of a card begin."""
 
-FIRST_ROWS = ("name", "test", "base_test", "validation", "task", "rewards", "base_model", "adapter")
+FIRST_ROWS = (
+    *("name", "test", "base_test", "against_base", "validation"),
+    *("task", "rewards", "base_model", "adapter"),
+)
 """Rows of a card that tell most; the others follow in the card's own order."""
 
 
 def _card(card: Mapping[str, Any], width: int) -> RenderableType:
+    from rlpeft.experts.measures import PairedDifference
+
     shown: list[RenderableType] = []
     for key in (*FIRST_ROWS, *(key for key in card if key not in FIRST_ROWS)):
         value = card[key]
         is_measure = key in ("validation", "test", "base_test", "start_test")
-        if text := _accuracy(value).plain if is_measure else _plain(value):
+        is_difference = key in ("against_base", "against_start") and value is not None
+        told = str(PairedDifference(**value)) if is_difference else _plain(value)
+        if text := _accuracy(value).plain if is_measure else told:
             name = key.replace("_", " ")
             shown.append(Text(labelled(name, text, column=LABEL_COLUMN, width=width)))
         if is_measure and value and value.get("confusion"):

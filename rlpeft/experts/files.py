@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import ExpertError
-from rlpeft.experts.measures import Measure
+from rlpeft.experts.measures import Measure, PairedDifference
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.models.digest import is_base
 from rlpeft.models.tokenizer_digest import TokenizerParts, changed_parts
@@ -139,6 +139,8 @@ class ExpertCard(Section):
     """The same on the test problems, measured once at the end."""
     base_test: Measure | None = None
     """Of the base model on the same problems."""
+    against_base: PairedDifference | None = None
+    """The expert less its base, paired by problem; absent in cards from before this."""
     equals_base: bool = False
     """Whether it changes nothing: no step did better in validation than the base model."""
     stop: StopStrings = ()
@@ -155,6 +157,8 @@ class ExpertCard(Section):
     """The experts that were merged into its base, of which `base_digest` then is."""
     start_test: Measure | None = None
     """Of that expert on the test problems."""
+    against_start: PairedDifference | None = None
+    """The expert less that one, paired by problem; absent in cards from before this."""
 
     @property
     def equals_start(self) -> bool:

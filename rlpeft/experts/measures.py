@@ -8,12 +8,14 @@ where it gives numbers alone, by their mean, and no accuracy is reported.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any, Self
 
 from pydantic import TypeAdapter
 
 from rewards.verdict import Verdict, VerdictKind, count_kinds
+from rlpeft.experts.clustered import Estimate, difference, mean_estimate, share_estimate
 from rlpeft.experts.intervals import mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
 from rlpeft.types import ScoredGroup
@@ -123,6 +125,62 @@ def measure_of(verdicts: Sequence[Verdict]) -> Measure:
     if counts.get(VerdictKind.GRADED):
         return MeanScore.of(scores, counts)
     return Accuracy.of(counts[VerdictKind.CORRECT], len(scores), counts)
+
+
+class PairedDifference(Estimate):
+    """What one policy's answers are worth less another's to the same problems, paired by problem.
+
+    Two intervals of their own that overlap tell nothing: both policies find the same problems hard.
+    """
+
+    judged: bool
+    """Whether it is of accuracies; else of mean scores."""
+
+    def said(self, called: str = "its base", ours: str = "expert") -> str:
+        """The difference with its interval, and what follows from it.
+
+        Args:
+            called: what the first policy is compared with.
+            ours: the first policy.
+        """
+        better = f"the {ours} is better than {called}" if self.low > 0 else ""
+        worse = f"the {ours} is worse than {called}" if self.high < 0 else ""
+        untold = f"these {self.problems} problems do not tell the {ours} from {called}"
+        return f"{ours.capitalize()} less {called}: {self}: {better or worse or untold}."
+
+    def __str__(self) -> str:
+        scale, form = (100, "+.1f") if self.judged else (1, "+.3f")
+        value, low, high = (format(scale * n, form) for n in (self.value, self.low, self.high))
+        return f"{value}{' points' * self.judged} (95 % interval {low} to {high})"
+
+
+def difference_of(
+    ours: Sequence[ScoredGroup], theirs: Sequence[ScoredGroup]
+) -> PairedDifference | None:
+    """Ours less theirs, of one answer a problem, over the problems with scored answers of both.
+
+    `None` where there is no such problem.
+    """
+    every = (verdict for scored in (*ours, *theirs) for verdict in scored.verdicts)
+    judged = all(verdict.kind is not VerdictKind.GRADED for verdict in every)
+    own, other = (_by_problem(groups, judged=judged) for groups in (ours, theirs))
+    both = [problem for problem in own if problem in other]
+    if not both:
+        return None
+    own_P, other_P = [own[problem] for problem in both], [other[problem] for problem in both]
+    estimate = partial(share_estimate, draws=len(both)) if judged else mean_estimate
+    found = difference(own_P, other_P, estimate(own_P), estimate(other_P))
+    return PairedDifference(**found.model_dump(), judged=judged)
+
+
+def _by_problem(groups: Sequence[ScoredGroup], *, judged: bool) -> dict[str, float]:
+    """Of each problem whose first answer could be scored: whether it is correct, or its score."""
+    return {
+        scored.group.problem.id: verdict.kind is VerdictKind.CORRECT if judged else verdict.score
+        for scored in groups
+        for verdict in scored.verdicts[:1]
+        if verdict.score is not None
+    }
 
 
 def confusion_of(groups: Sequence[ScoredGroup], labels: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -95,6 +95,7 @@ def _worth(card: ExpertCard) -> str:
         "the expert, on test problems": card.test,
         "its base model, on the same": card.base_test,
         **({"the expert it started from, on the same": card.start_test} if card.start else {}),
+        "the expert less its base, paired by problem": card.against_base,
         "the expert, on the validation problems it was chosen by": card.validation,
     }
     rows = [(name, UNKNOWN if found is None else str(found)) for name, found in known.items()]

@@ -31,7 +31,7 @@ from rlpeft.experts.hub import fetched_from
 from rlpeft.experts.merged import refuse_merged
 from rlpeft.models.base import BaseModel
 
-MEASURED = ("validation", "test", "base_test", "mixture")
+MEASURED = ("validation", "test", "base_test", "against_base", "mixture")
 """What a card says of the expert on its own base."""
 
 

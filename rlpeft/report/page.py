@@ -70,6 +70,7 @@ def render(folder: Path, rows: StepRows, expert: Expert | None) -> str:
         verdicts=verdict_totals(rows),
         change=change_of(expert),
         examples=examples(folder, card),
+        differences=differences(card),
         legend=legend(),
         marks=LEGEND,
         recipe=_pretty(_read_json(folder / RECIPE_FILE)),
@@ -96,6 +97,14 @@ def accuracies(card: ExpertCard | None) -> list[tuple[str, Any]]:
         "expert, validation": card.validation,
     }
     return [(label, accuracy) for label, accuracy in known.items() if accuracy is not None]
+
+
+def differences(card: ExpertCard | None) -> list[str]:
+    """What the test says of the expert beside its base and its start, a sentence each."""
+    if card is None:
+        return []
+    known = {"its base": card.against_base, "its start": card.against_start}
+    return [found.said(called) for called, found in known.items() if found is not None]
 
 
 def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -> dict[str, str]:

@@ -3,10 +3,19 @@
 import pytest
 
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.experts.measures import Accuracy, MeanScore, measure_of, read_measure
+from rlpeft.experts.measures import Accuracy, MeanScore, difference_of, measure_of, read_measure
+from rlpeft.types import Group, Problem, ScoredGroup
 
 RIGHT, WRONG = Verdict(1.0, VerdictKind.CORRECT), Verdict(0.0, VerdictKind.WRONG)
 LOST = Verdict(None, VerdictKind.UNSCORABLE)
+
+
+def answered(verdicts):
+    """One answer to each problem."""
+    return [
+        ScoredGroup(Group(Problem(f"p/{at}", "?", "1"), (), ()), (verdict,), {})
+        for at, verdict in enumerate(verdicts)
+    ]
 
 
 def graded(score):
@@ -45,3 +54,25 @@ def test_nothing_scored_means_nothing_known():
 
 def test_without_labels_there_is_no_confusion_matrix():
     assert Accuracy.of(1, 2).confusion == {}
+
+
+def test_a_difference_is_told_where_the_policies_own_intervals_overlap():
+    """103 against 123 of 200, of which 20 are gained and none is lost."""
+    base, expert = [RIGHT] * 103 + [WRONG] * 97, [RIGHT] * 123 + [WRONG] * 77
+    assert measure_of(expert).low < measure_of(base).high
+    found = difference_of(answered(expert), answered(base))
+    assert (found.value, found.problems) == (pytest.approx(0.1), 200)
+    assert 0.04 < found.low < found.high < 0.16
+    assert "the expert is better than its base" in found.said()
+
+
+def test_a_difference_is_over_the_problems_that_both_have_answers_to():
+    found = difference_of(answered([RIGHT, LOST, RIGHT]), answered([WRONG, WRONG, LOST]))
+    assert (found.value, found.problems) == (1.0, 1)
+    assert difference_of(answered([RIGHT, LOST]), answered([LOST, RIGHT])) is None
+
+
+def test_a_difference_of_numbers_is_one_of_mean_scores():
+    found = difference_of(answered([graded(0.5), graded(1.0)]), answered([graded(0.25)] * 2))
+    assert (found.value, found.judged) == (0.5, False)
+    assert str(found).startswith("+0.500 (95 % interval ")

@@ -97,7 +97,7 @@ def test_the_commands_of_the_main_page_and_of_the_next_run_in_order(folder):
     trained = {line: text for line, text in printed.items() if line.startswith("rlpeft train")}
     assert {line.split()[2] for line in trained} == {"quickstart", "mine.toml"}
     for text in trained.values():
-        assert "The intervals do not overlap: the expert is better" in text
+        assert "the expert is better than its base." in " ".join(text.split())
     assert (folder / "runs/quickstart/report.html").is_file()
     assert (folder / "exported/merged/model.safetensors").is_file()
     [doctor] = [text for line, text in printed.items() if line.startswith("rlpeft doctor")]

@@ -27,6 +27,7 @@ SUMMARY = {
     "best_step": 40,
     "test": Accuracy.of(90, 100).model_dump(),
     "base_test": Accuracy.of(50, 100).model_dump(),
+    "against_base": {"value": 0.4, "low": 0.29, "high": 0.5, "problems": 100, "judged": True},
     "trainable_parameters": 3072,
     "sync_bytes": 12288,
     "sync_ms": 3.26,
@@ -205,10 +206,11 @@ def test_the_closing_table_compares_base_and_expert_with_intervals():
 
 def test_the_closing_compares_an_expert_with_where_it_started_too():
     begun = {"start": {}, "equals_start": False, "start_test": Accuracy.of(88, 100).model_dump()}
+    begun["against_start"] = SUMMARY["against_base"] | {"value": 0.02, "low": -0.02}
     text = " ".join(closing_text(SUMMARY | begun).split())
     assert "start 88.0% 80.2% to 93.0% 88 of 100" in text
     assert "the expert is better than its base." in text
-    assert "these problems do not tell the expert from its start." in text
+    assert "these 100 problems do not tell the expert from its start." in text
     same = " ".join(closing_text(SUMMARY | begun | {"equals_start": True}).split())
     assert "It is the expert that it started from" in same
 
@@ -228,17 +230,21 @@ def test_a_name_is_text_and_not_markup():
 
 
 @pytest.mark.parametrize(
-    ("base", "expert", "sentence"),
+    ("low", "high", "sentence"),
     [
-        (50, 90, "better"),
-        (90, 50, "worse"),
-        (50, 55, "overlap: these"),
+        (0.058, 0.141, "Expert less its base: +10.0 points (95 % interval +5.8 to +14.1)"),
+        (0.058, 0.141, "the expert is better than its base."),
+        (-0.2, -0.05, "the expert is worse than its base."),
+        (-0.02, 0.2, "these 200 problems do not tell the expert from its base."),
     ],
 )
-def test_the_verdict_on_an_expert_is_that_of_its_intervals(base, expert, sentence):
-    assert sentence in compared(
-        Accuracy.of(base, 100).model_dump(), Accuracy.of(expert, 100).model_dump()
-    )
+def test_the_verdict_on_an_expert_is_that_of_the_paired_difference(low, high, sentence):
+    against = {"value": 0.1, "low": low, "high": high, "problems": 200, "judged": True}
+    assert sentence in compared(against)
+
+
+def test_a_summary_without_the_paired_difference_is_given_no_verdict():
+    assert "not known here" in compared(None)
 
 
 def test_a_supervised_step_shows_its_loss():
