@@ -98,5 +98,7 @@ def _from_boxes(
 
 
 def _joined(run: list[Span]) -> Extraction:
-    values = dict.fromkeys(span.text.strip() for span in run)
+    values = [span.text.strip() for span in run]
+    if len(set(values)) == 1:  # one value, said twice
+        del values[1:]
     return Extraction((", ".join(values),), comma_decimal=run[-1].comma_decimal)

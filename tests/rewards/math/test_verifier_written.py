@@ -118,6 +118,12 @@ def test_sets_roots_and_other_forms_of_a_value_may_repeat(gold, same):
     assert score(gold, same) == score(gold, same, LENIENT) == 1.0
 
 
+def test_boxes_that_form_a_list_keep_their_repeats():
+    assert verify("\\boxed{1}, \\boxed{1} and \\boxed{2}", "1,1,2").score == 1.0
+    assert verify("\\boxed{1}, \\boxed{2} and \\boxed{2}", "1,1,2").score == 0.0
+    assert verify("\\boxed{1} and \\boxed{1}", "1").score == 1.0
+
+
 def test_a_remainder_may_leave_out_its_modulus_as_it_may_add_it():
     assert score("3 \\pmod 5", "3") == score("3", "3 \\pmod 5") == 1.0
     assert score("3 \\pmod 5", "8") == score("8", "3 \\pmod 5") == 0.0
