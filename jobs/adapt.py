@@ -43,7 +43,7 @@ from rlpeft.search.fitness import Grader
 from rlpeft.search.journal import Journal
 from rlpeft.search.shots import load_shots
 from rlpeft.tasks.base import Task
-from rlpeft.tasks.golds import require_golds
+from rlpeft.tasks.golds import require_filled, require_golds
 from rlpeft.tokens.requests import Prompter
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
@@ -121,9 +121,10 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
         data.check(scorer)
         shots = load_shots(recipe, data.task)
         if recipe.shots.path:  # rows of a file of their own
-            require_golds(
-                shots, scorer.gold_rules, source=recipe.shots.path, split="shot", counted_from=1
-            )
+            source, split = recipe.shots.path, "shot"
+            require_golds(shots, scorer.gold_rules, source=source, split=split, counted_from=1)
+            needed = scorer.required_columns
+            require_filled(shots, needed, source=source, split=split, counted_from=1)
             for shot in shots:
                 data.prompter.ids(shot)
     return Inputs(recipe, base, spec, experts, data.task, shots, data.prompter)

@@ -32,7 +32,7 @@ from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Needs
 from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.golds import refuse_golds, require_golds, row_of
+from rlpeft.tasks.golds import refuse_golds, require_filled, require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
@@ -158,7 +158,8 @@ class Data:
             ConfigError: prompts hold the column of a gold answer.
             ModelError: a prompt has tokens that the model has no embedding for.
             DataError: a prompt is too long, for the recipe or for the model's context, a column
-                that a reward needs is missing, or a gold answer has a type that it does not take.
+                that a reward needs is missing, or a gold answer is blank, or has a type that it
+                does not take.
         """
         refuse_golds(self.task.made_of, [rule.column for rule in rewards.gold_rules])
         needed = rewards.required_columns  # asked for once: it looks at the rewards' signatures
@@ -168,6 +169,7 @@ class Data:
                 self._require_columns(problem, needed, split)
                 self._require_fits(problem, split)
             require_golds(problems, rewards.gold_rules, source=self.source, split=split)
+            require_filled(problems, needed, source=self.source, split=split)
 
     def _require_columns(self, problem: Problem, names: frozenset[str], split: Split) -> None:
         if missing := names - problem.columns.keys() - {"answer"}:

@@ -83,6 +83,7 @@ def check(
     """Call a reward on real rows with right, wrong, empty, truncated and hostile completions.
 
     Right answers are tried in several forms, and an example of each sort is shown with its score.
+    Exit code 1: a fault, the reward gives them all one score.
     """
     from rewards.scorer import RewardSpec
     from rlpeft.doctor.dry_run import dry_run
@@ -93,6 +94,7 @@ def check(
         typer.echo(json.dumps(found.as_dict()))
     else:
         _print_check(found.as_dict())
+    raise typer.Exit(1 if found.is_constant else 0)
 
 
 def _parse(options: list[str] | None) -> dict[str, Any]:
@@ -145,6 +147,12 @@ def _print_check(found: dict[str, Any]) -> None:
         _print_example(console, sort, example)
     if found["printed"]:
         console.print("it prints: a run shows that only where it fails")
+    if found["is_constant"]:
+        score = found["examples"]["right"]["score"]
+        say(
+            f"fault: right, wrong and empty answers all get the score {score:g}, in whatever form: "
+            "nothing can be learnt from a constant"
+        )
     for warning in found["warnings"]:
         say(f"warning: {warning}")
 

@@ -59,6 +59,7 @@ class DryRun:
         ms_per_row: wall time per completion, by sort of completion.
         pickles: whether the function could be sent to another process.
         printed: whether it wrote to standard output, which a run shows where it fails.
+        is_constant: whether right, wrong and empty answers all get one score.
         warnings: what a person should look at before training.
     """
 
@@ -72,6 +73,7 @@ class DryRun:
     ms_per_row: dict[str, float]
     pickles: bool
     printed: bool
+    is_constant: bool
     warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,6 +147,7 @@ def _tried_out(written: str, scorer: Scorer, rows: TriedRows) -> DryRun:
         ms_per_row=times,
         pickles=getattr(reward, "pickles", True),
         printed=judge.printed,
+        is_constant=any(rows.golds) and trial.is_constant(),
         warnings=_warnings(written, kinds, times, rows),
     )
 

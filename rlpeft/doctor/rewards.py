@@ -65,8 +65,7 @@ def _check_gold(trial: Trial) -> Check:
     if first is None:
         return ok(name, found)
     if all(v.kind is VerdictKind.GRADED for v in verdicts):
-        mean = f"mean score {trial.right.worth[1]:.3f}"
-        return ok(name, f"{mean}, written as {form.format('GOLD')!r}; no accuracy")
+        return _check_graded(name, trial)
     found += f"; {first.reason}" if first.reason else ""
     if any(v.score is None for v in verdicts):
         return fail(name, found, MEND_GOLD)
@@ -78,14 +77,35 @@ def _check_gold(trial: Trial) -> Check:
     )
 
 
+def _check_graded(name: str, trial: Trial) -> Check:
+    """Scores have no threshold: what matters is that right answers earn more than wrong ones."""
+    right, wrong = trial.right.worth[1], trial.wrong().worth[1]
+    if trial.is_constant():
+        return fail(
+            name,
+            f"right, wrong and empty answers all get the score {right:.3f}, in whatever form",
+            "Nothing can be learnt from a constant: mend the reward, or the form that it reads "
+            "an answer in.",
+        )
+    found = f"mean score {right:.3f}, written as {trial.form.format('GOLD')!r}; no accuracy"
+    if right > wrong:
+        return ok(name, found)
+    return warn(
+        name,
+        f"{found}; wrong ones get {wrong:.3f}, no less",
+        "Fine if the reward judges something else than the answer; otherwise it reads another "
+        "form of answer, or does not tell right from wrong.",
+    )
+
+
 def _check_refused(name: str, tried: Tried, gold: Tried) -> Check:
     kinds = Counter(verdict.kind.value for verdict in tried.verdicts)
     found, accepted = _counts(kinds), bool(kinds[VerdictKind.CORRECT.value])
     if kinds[VerdictKind.GRADED.value]:
-        # Scores have no threshold: what matters is that right answers earn more.
-        mean = tried.worth[1]
+        mean, of_gold = tried.worth[1], gold.worth[1]
         found += f", mean score {mean:.3f}"
-        accepted = accepted or mean >= gold.worth[1]
+        # Where right answers get nothing either, that is what to mend, and not this.
+        accepted = accepted or mean > of_gold or mean == of_gold > 0
     unread = next((v for v in tried.verdicts if v.kind is VerdictKind.UNSCORABLE), None)
     if unread is not None:
         # A gold answer that is only known again word for word tells nothing of other answers.

@@ -119,6 +119,13 @@ class Trial:
         """The beginning of an answer, which a limit ended."""
         return self._tried([_CUT_OFF] * len(self._golds), cut=True)
 
+    def is_constant(self) -> bool:
+        """Whether right answers in every form, wrong and empty ones all get one score."""
+        scores = _scores(self.by_form.values())
+        if len(scores) > 1 or None in scores:
+            return False
+        return _scores([self.wrong(), self.empty()]) == scores
+
     def hostile(self) -> Tried:
         """What makes a grader hang, fail or run it."""
         texts = self._hostile()
@@ -139,6 +146,10 @@ class Trial:
         start = time.perf_counter()
         verdicts = self._judge(texts, cut=cut)
         return Tried(texts, verdicts, time.perf_counter() - start)
+
+
+def _scores(every: Iterable[Tried]) -> set[float | None]:
+    return {verdict.score for tried in every for verdict in tried.verdicts}
 
 
 def another(gold: str, golds: Iterable[str]) -> str:

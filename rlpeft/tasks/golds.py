@@ -101,6 +101,40 @@ def require_golds(
                 raise DataError(f"{source!r}, {where}: {fault}. {rule.mend()}")
 
 
+def require_filled(
+    problems: Sequence[Problem],
+    columns: Iterable[str],
+    *,
+    source: str,
+    split: str,
+    counted_from: int = 0,
+) -> None:
+    """Refuse a blank gold answer that a reward reads from its column by the column's name.
+
+    Args:
+        columns: those that rewards cannot be called without.
+        source, split, counted_from: as in `require_golds`.
+
+    Raises:
+        DataError: names the first row with a blank one, where others have some.
+    """
+    golds = [gold_of(problem) for problem in problems]
+    blank = next((at for at, gold in enumerate(golds) if _is_blank(gold)), None)
+    if blank is None or all(map(is_missing, golds)):
+        return
+    for name in columns:
+        if name == COLUMN or [problem.columns.get(name) for problem in problems] == golds:
+            where = f"{row_of(problems[blank], counted_from)} ({split} problem"
+            raise DataError(
+                f"{source!r}, {where} {problems[blank].id!r}): a gold answer must be there for a "
+                f"reward that reads column {name!r}, got {golds[blank]!r}. Fill or remove the row."
+            )
+
+
+def _is_blank(gold: Any) -> bool:
+    return gold is not None and is_missing(gold)
+
+
 def _gold(row: Mapping[str, Any], column: str) -> Any:
     try:
         return gold_in(row, column)
@@ -114,7 +148,8 @@ def _fault(rule: GoldRule, row: Mapping[str, Any], *, has_some: bool) -> str:
     except KeyError:
         return f"reward {rule.reward!r} reads {rule.column!r}, which is not there"
     # What a reward in another trainer's form is handed may be null: it does not judge that row.
-    if rule.types is not None and is_missing(value) and (has_some or value is None):
+    may_be_null = rule.types is None and value is None
+    if is_missing(value) and (has_some or value is None) and not may_be_null:
         return f"a gold answer must be there for reward {rule.reward!r}, got {value!r}"
     return rule.fault(value) or rule.fault_of_items(value)
 

@@ -77,13 +77,13 @@ def test_the_only_answer_there_is_still_has_a_wrong_one():
 class Partial:
     """Gives three tenths to anything and the rest to what ends in the gold answer."""
 
-    def __init__(self, rest=0.7):
-        self.rest = rest
+    def __init__(self, rest=0.7, least=0.3):
+        self.rest, self.least = rest, least
 
     def score(self, rollouts):
         pairs = zip(rollouts.completions, rollouts.columns["answer"], strict=True)
         verdicts = [
-            Verdict(0.3 + self.rest * text.endswith(answer), VerdictKind.GRADED)
+            Verdict(self.least + self.rest * text.endswith(answer), VerdictKind.GRADED)
             for text, answer in pairs
         ]
         return ScoredBatch(verdicts, {"partial": verdicts}, {}, {})
@@ -97,13 +97,20 @@ def test_graded_answers_are_compared_by_their_mean_score():
     assert empty.status == "ok"
 
 
-def test_a_graded_reward_that_gives_wrong_answers_as_much_is_a_warning():
+@pytest.mark.parametrize(("least", "refused"), [(0.3, "warn"), (0.0, "ok")])
+def test_a_constant_reward_is_a_fault_and_not_one_of_being_lenient(least, refused):
     problems = [Problem("p0", "0+7=", "7"), Problem("p1", "1+7=", "8")]
-    assert [check.status for check in check_reward(problems, Partial(0.0))] == [
-        "ok",
-        "warn",
-        "warn",
-    ]
+    gold, wrong, empty = check_reward(problems, Partial(0.0, least))
+    assert gold.status == "fail"
+    assert gold.found.startswith(f"right, wrong and empty answers all get the score {least:.3f}")
+    assert (wrong.status, empty.status) == (refused, refused)
+
+
+def test_a_graded_reward_that_gives_wrong_answers_more_is_a_warning():
+    problems = [Problem("p0", "0+7=", "7"), Problem("p1", "1+7=", "8")]
+    gold, wrong, _ = check_reward(problems, Partial(-0.2))
+    assert (gold.status, wrong.status) == ("warn", "warn")
+    assert "wrong ones get 0.300, no less" in gold.found
 
 
 def test_the_first_of_several_right_answers_is_tried():

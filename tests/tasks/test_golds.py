@@ -12,7 +12,7 @@ from rlpeft.errors import DataError
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.scoring import score_groups
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.golds import gold_of, require_golds
+from rlpeft.tasks.golds import gold_of, require_filled, require_golds
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 COUNTS = {"num_validation": 1, "num_test": 1}
@@ -97,8 +97,28 @@ def test_a_gold_answer_that_is_missing_among_others_is_refused_by_its_row(gold):
     rows = [Problem(f"t/train/{n}", "p", "", {"gold": g}) for n, g in enumerate(["7", gold])]
     with pytest.raises(DataError, match=r"'r', row 2 .*must be there for reward 'math', got"):
         require_golds(rows, [GoldRule("math", "gold", TEXT)], source="r", split="train")
-    # Another trainer's reward may be handed null: it does not judge that row.
+
+
+@pytest.mark.parametrize("gold", ["", " \n"])
+def test_a_blank_gold_answer_is_refused_whatever_its_reward_takes(gold):
+    rows = [Problem(f"t/train/{n}", "p", "", {"gold": g}) for n, g in enumerate(["7", gold])]
+    with pytest.raises(DataError, match=r"'r', row 2 .*must be there for reward 'theirs', got"):
+        require_golds(rows, [GoldRule("theirs", "gold", None)], source="r", split="train")
+
+
+def test_another_trainers_reward_may_be_handed_null_where_it_does_not_judge_the_row():
+    rows = [Problem(f"t/train/{n}", "p", "", {"gold": g}) for n, g in enumerate(["7", None])]
     require_golds(rows, [GoldRule("theirs", "gold", None)], source="r", split="train")
+
+
+@pytest.mark.parametrize("column", ["target", "answer"])
+def test_a_blank_gold_answer_is_refused_where_a_reward_reads_its_column(column):
+    rows = [
+        Problem(f"t/train/{n}", "p", g, {"target": g, "id": n}) for n, g in enumerate(["7", " "])
+    ]
+    with pytest.raises(DataError, match=rf"'r', row 2 .*reads column '{column}', got ' '"):
+        require_filled(rows, ["id", column], source="r", split="train")
+    require_filled(rows, ["id"], source="r", split="train")  # a reward that needs no gold
 
 
 def test_a_task_without_gold_answers_may_have_a_reward_that_needs_none():

@@ -157,6 +157,7 @@ def test_check_runs_a_users_reward_and_warns_of_what_is_odd(problems, tmp_path, 
     assert check["dialect"] == "TRL"
     assert check["columns"] == ["answer"]
     assert check["printed"] is True
+    assert (check["is_constant"], result.exit_code) == (True, 1)
     assert check["kinds"]["right"] == {"graded": 3, "score": 1.0}
     assert any("does not tell right from wrong" in warning for warning in check["warnings"])
     assert any("empty completions score 1" in warning for warning in check["warnings"])
