@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
 from jobs.hub import expert_folder, pinned_experts
-from jobs.library import keep_of_base, tell_other_prompts
+from jobs.library import keep_of_base, said_lacking, tell_other_prompts
 from jobs.rows_of_run import refuse_trained_on
 from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import build_engine, library_versions, read_data
@@ -142,8 +142,8 @@ def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
         below = find_experts(place)
         if not below:
             raise ExpertError(
-                f"experts must name folders with experts, there is none at or below {root!r}. "
-                "Train one: rlpeft train quickstart"
+                f"experts must name folders with experts, there is none at or below {root!r}."
+                f"{said_lacking(place)} Train one: rlpeft train quickstart"
             )
         # An expert that is named itself and is of another base is a mistake, and told as one.
         is_named = below == [place]

@@ -12,7 +12,14 @@ from typing import Any
 
 from rlpeft.build import build_engine, build_prompter
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import ExpertCard, find_experts, of_base, other_prompts, read_card
+from rlpeft.experts.files import (
+    ExpertCard,
+    find_experts,
+    lacking,
+    of_base,
+    other_prompts,
+    read_card,
+)
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import BASE, ExpertSet, mixed_adapter, read_factors
 from rlpeft.models.base import BaseModel
@@ -82,6 +89,12 @@ def keep_of_base(folders: Sequence[Path], base_digest: str) -> list[Path]:
     return kept
 
 
+def said_lacking(root: Path) -> str:
+    """The first folder that would be an expert's, if it had all its files."""
+    first = next(iter(lacking(root).items()), None)
+    return "" if first is None else f" {str(first[0])!r} lacks {first[1]}: restore it."
+
+
 def find_shelf(root: Path, *, model: str | None, rollout: RolloutConfig) -> Shelf:
     """What the cards at or below a folder say of the engine that runs their experts.
 
@@ -95,8 +108,8 @@ def find_shelf(root: Path, *, model: str | None, rollout: RolloutConfig) -> Shel
     folders = find_experts(root)
     if not folders:
         raise ExpertError(
-            f"--experts must name a folder with experts, there is none at or below {str(root)!r}. "
-            "Train one: rlpeft train quickstart"
+            f"--experts must name a folder with experts, there is none at or below {str(root)!r}."
+            f"{said_lacking(root)} Train one: rlpeft train quickstart"
         )
     digest = _base_of(folders) if model is None else BaseModel.open(model).digest
     folders, _ = of_base(folders, digest)  # `read_experts` tells which are left out

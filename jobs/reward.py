@@ -16,7 +16,7 @@ from rewards.several import verify_several
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rewards.verify import verify_batch
 from rlpeft.errors import DataError
-from rlpeft.tasks.jsonl import read_jsonl
+from rlpeft.tasks.formats import read_rows
 
 _CHUNK_ROWS = 4096
 
@@ -56,14 +56,14 @@ def score_file(path: Path, *, kind: str, options: Mapping[str, Any]) -> ScoredFi
         options: of the verifier; `several` reads a list as several right answers.
 
     Raises:
-        DataError: no such file, not JSONL, or a row without usable `gold` and `prediction`.
+        DataError: no such file, no rows, or a row without usable `gold` and `prediction`.
         RewardError: an unknown kind or option.
     """
     if not path.is_file():
         raise DataError(f"the file of predictions must exist, got {str(path)!r}.")
     if is_verifier(kind):
         load(kind, options)  # names an option that the verifier does not take
-    table = read_jsonl(path, any_text=True)
+    table = read_rows(path, any_text=True)
     several = bool(options.get("several"))
     chosen = {name: value for name, value in options.items() if name != "several"}
     rule = GoldRule(kind, "gold", several_types(kind) if several else text_types(kind))
@@ -76,7 +76,7 @@ def score_file(path: Path, *, kind: str, options: Mapping[str, Any]) -> ScoredFi
     for low in range(0, len(known), _CHUNK_ROWS):
         chunk = known[low : low + _CHUNK_ROWS]
         texts = [predictions[n] or "" for n in chunk]
-        cuts = [bool(table[n].get("truncated", False)) for n in chunk]
+        cuts = [_is_cut(table[n], path, n + 1) for n in chunk]
         found = verify(texts, [golds[n] for n in chunk], truncated=cuts, kind=kind, **chosen)
         for number, verdict in zip(chunk, found, strict=True):
             verdicts[number] = verdict
@@ -109,8 +109,19 @@ def _gold(row: Mapping[str, Any], rule: GoldRule, path: Path, number: int) -> An
         return "\n".join(value) if is_program else json.dumps(value)
     if fault := rule.fault(value):
         mend = "Set --option several=true where a list holds several right answers."
-        raise DataError(f"{str(path)!r} line {number}: {fault}. {mend}")
+        raise DataError(f"{str(path)!r} row {number}: {fault}. {mend}")
     return value if value is None or isinstance(value, list) else gold_text(value)
+
+
+def _is_cut(row: Mapping[str, Any], path: Path, number: int) -> bool:
+    value = row.get("truncated", False)
+    if not isinstance(value, str):
+        return bool(value)
+    if (word := value.strip().casefold()) not in ("true", "false", "1", "0", ""):  # of a CSV
+        raise DataError(
+            f"{str(path)!r} row {number} must have true or false as 'truncated', got {value!r:.60}."
+        )
+    return word in ("true", "1")
 
 
 def _present(row: Mapping[str, Any], name: str, path: Path, number: int) -> Any:
@@ -121,7 +132,7 @@ def _present(row: Mapping[str, Any], name: str, path: Path, number: int) -> Any:
 
 def _wrong_field(row: Mapping[str, Any], name: str, path: Path, number: int) -> DataError:
     return DataError(
-        f"{str(path)!r} line {number} must have a text {name!r}, got {row.get(name)!r:.60}; its "
+        f"{str(path)!r} row {number} must have a text {name!r}, got {row.get(name)!r:.60}; its "
         f"columns are {sorted(row)}. Each row needs 'gold' and 'prediction'."
     )
 

@@ -39,8 +39,6 @@ def list_experts(
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """List the experts below some folders."""
-    from rlpeft.experts.files import find_experts
-
     roots = roots or [Path("runs")]
     for root in roots:
         if not root.is_dir():
@@ -48,7 +46,7 @@ def list_experts(
                 f"experts are looked for in folders, {str(root)!r} is none. Name the folder that "
                 "holds your runs."
             )
-    rows = [_row(folder) for root in roots for folder in find_experts(root)]
+    rows = [row for root in roots for row in _rows(root)]
     if as_json:
         typer.echo(json.dumps(rows))
     elif not rows:
@@ -56,6 +54,10 @@ def list_experts(
         say(f"no experts in {where}; make one with:", typeable("rlpeft train quickstart"))
     else:
         _print(_listed(rows, terminal_width()))
+        say(
+            "cards alone were read; tensors are verified by:",
+            typeable("rlpeft experts show EXPERT"),
+        )
 
 
 @app.command()
@@ -158,6 +160,15 @@ def transfer_expert(
     say("next:", f"{program()} evaluate {folder} --recipe RECIPE --set model.name={to}")
 
 
+def _rows(root: Path) -> list[dict[str, Any]]:
+    from rlpeft.experts.files import find_experts, lacking
+
+    rows = {folder: _row(folder) for folder in find_experts(root)}
+    for folder, missing in lacking(root).items():
+        rows[folder] = {"path": str(folder), "error": f"damaged: there is no {missing}"}
+    return [rows[folder] for folder in sorted(rows)]
+
+
 def _row(folder: Path) -> dict[str, Any]:
     from rlpeft.experts.files import read_card
 
@@ -232,6 +243,8 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
     shown: list[RenderableType] = []
     for key in (*FIRST_ROWS, *(key for key in card if key not in FIRST_ROWS)):
         value = card[key]
+        if key == "start_test" and value is None:  # a fresh adapter, or not tested
+            continue
         is_measure = key in ("validation", "test", "base_test", "start_test")
         is_difference = key in ("against_base", "against_start") and value is not None
         told = str(PairedDifference(**value)) if is_difference else _plain(value)

@@ -27,7 +27,9 @@ Options = Annotated[
 
 @app.command()
 def score(
-    file: Annotated[Path, typer.Argument(help="JSONL with `gold`, `prediction`, perhaps `id`.")],
+    file: Annotated[
+        Path, typer.Argument(help="Rows (JSONL, CSV …): `gold`, `prediction`, perhaps `id`.")
+    ],
     kind: Annotated[str, typer.Option(help="Which verifier: math, choice, code ...")] = "math",
     option: Options = None,
     out: Annotated[

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -280,13 +280,21 @@ def find_experts(root: Path) -> list[Path]:
     Hidden folders are passed over, and so are the steps of runs and what was merged into their
     bases, unless `root` names one.
     """
-    found = []
+    return sorted(at for at, files in _folders(root) if {CARD_FILE, CONFIG_FILE} <= files)
+
+
+def lacking(root: Path) -> dict[Path, str]:
+    """Folders at or below `root` with two files of an expert, and the third, which each lacks."""
+    parts = {CARD_FILE, CONFIG_FILE, TENSOR_FILE}
+    missing = {at: parts - files for at, files in _folders(root)}
+    return {at: names.pop() for at, names in sorted(missing.items()) if len(names) == 1}
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, set[str]]]:
     for folder, subfolders, files in os.walk(root):
         steps = {STEPS_FOLDER, PARENTS_FOLDER} if FINGERPRINT_FILE in files else set()
         subfolders[:] = [n for n in subfolders if not n.startswith(".") and n not in steps]
-        if {CARD_FILE, CONFIG_FILE} <= set(files):
-            found.append(Path(folder))
-    return sorted(found)
+        yield Path(folder), set(files)
 
 
 def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list[str]]:

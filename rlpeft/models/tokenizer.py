@@ -60,6 +60,8 @@ def read_whole_tokenizer(folder: Path) -> Any:
     except Exception as error:
         # The file came with the model: its readers fail on it in any way at all.
         raise ModelError(f"tokenizer in {str(folder)!r} cannot be read: {cause(error)}") from error
+    # Lengths are checked where prompts are made; this warning of its own looks like a fault.
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -21,11 +21,15 @@ READERS: dict[str, Callable[[Path], list[Row]]] = {
 ENDINGS = (*READERS,)
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, *, any_text: bool = False) -> list[Row]:
     """The rows of a file; one of an unknown ending is taken for JSONL.
+
+    Args:
+        any_text: see `read_jsonl`.
 
     Raises:
         DataError: it cannot be read, is empty, or a row of it is wrong: names file and row.
     """
     ending = next((known for known in READERS if path.name.casefold().endswith(known)), ".jsonl")
-    return READERS[ending](path)
+    read = READERS[ending]
+    return read_jsonl(path, any_text=any_text) if read is read_jsonl else read(path)

@@ -347,3 +347,15 @@ def test_a_token_that_the_model_has_no_embedding_for_is_named():
     require_embedded([1, 9], 10, where="x")
     with pytest.raises(ModelError, match=r"embeddings \(10\), train problem 'a' holds token 10"):
         require_embedded([1, 10], 10, where="train problem 'a'")
+
+
+def test_a_long_text_is_no_news_for_transformers(tiny, caplog):
+    from transformers.utils import logging
+
+    logging.enable_propagation()
+    tokenizer = load_tokenizer(tiny.path)
+    assert (
+        len(tokenizer("1 " * tokenizer.model_max_length)["input_ids"]) > tokenizer.model_max_length
+    )
+    logging.disable_propagation()
+    assert "sequence length is longer" not in caplog.text

@@ -155,3 +155,14 @@ def test_what_is_printed_of_experts_fits_the_terminal(runs, command, columns, mo
     assert max(len(line.rstrip()) for line in lines) <= columns
     assert "swap/expert" in text or command == "show"
     assert "90.0% [82.6%, 94.5%]" in text
+
+
+@pytest.mark.parametrize("name", ["card.json", "adapter_config.json", "adapter_model.safetensors"])
+def test_list_shows_what_an_expert_lacks(runs, name):
+    (runs / "swap" / "expert" / name).unlink()
+    errors = [row.get("error") for row in json.loads(printed("list", runs, "--json"))]
+    assert errors == [None, f"damaged: there is no {name}"]
+
+
+def test_show_has_no_row_of_a_start_where_there_was_none(runs):
+    assert "start test" not in printed("show", runs / "swap" / "expert")

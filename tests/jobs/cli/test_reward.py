@@ -103,12 +103,12 @@ def test_score_takes_options_and_compressed_files(tmp_path):
         ("", "at least one row"),
         ("not json\n", "line 1 must be one JSON object"),
         ("[1, 2]\n", "line 1 must be a JSON object"),
-        ('{"gold": "7"}\n', "line 1 must have a text 'prediction', got None"),
-        ('{"gold": {"a": 1}, "prediction": "7"}\n', "line 1: a gold answer must be text or"),
-        ('{"gold": ["7"], "prediction": "7"}\n', "line 1: a gold answer must be text or a number"),
-        ('{"gold": NaN, "prediction": "7"}\n', "line 1: a gold answer must be a finite number"),
-        ('{"gold": "7", "prediction": ["7"]}\n', "line 1 must have a text 'prediction'"),
-        ('{"gold": "7", "prediction": "7"}\n{"prediction": "7"}\n', "line 2"),
+        ('{"gold": "7"}\n', "row 1 must have a text 'prediction', got None"),
+        ('{"gold": {"a": 1}, "prediction": "7"}\n', "row 1: a gold answer must be text or"),
+        ('{"gold": ["7"], "prediction": "7"}\n', "row 1: a gold answer must be text or a number"),
+        ('{"gold": NaN, "prediction": "7"}\n', "row 1: a gold answer must be a finite number"),
+        ('{"gold": "7", "prediction": ["7"]}\n', "row 1 must have a text 'prediction'"),
+        ('{"gold": "7", "prediction": "7"}\n{"prediction": "7"}\n', "row 2"),
         ("[" * 100_000 + "\n", "line 1"),
         ('{"gold": ' + "9" * 5000 + ', "prediction": "7"}\n', "line 1"),
     ],
@@ -296,3 +296,12 @@ def test_built_in_rewards_pass_their_check_on_benchmarks(shared_path, name, file
     assert check["kinds"]["right"] == {"correct": 20, "score": 1.0}
     assert check["kinds"]["wrong"]["score"] == 0.0
     assert check["warnings"] == []
+
+
+def test_predictions_may_be_a_csv_whose_words_say_what_was_cut_off(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("gold,prediction,truncated\n7,It is \\boxed{7}.,false\n7,First we,True\n")
+    *rows, _ = map(json.loads, run("score", path, "--json").stdout.splitlines())
+    assert [row["kind"] for row in rows] == ["correct", "truncated"]
+    path.write_text("gold,prediction,truncated\n7,First we,perhaps\n")
+    assert "row 1 must have true or false as 'truncated'" in mistake("score", path)
