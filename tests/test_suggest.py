@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.recipes import find_recipe, read_adapt_recipe
+from jobs.recipes import ADAPT, find_recipe, read_adapt_recipe, read_recipe
 from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.models.folder import resolve_model
 from rlpeft.recipe.run import TaskConfig, parse_recipe
@@ -93,3 +93,16 @@ def test_a_file_of_rows_is_found_by_a_name_that_is_near(tmp_path):
     config = TaskConfig(name="jsonl", path=str(tmp_path / "row.jsonl"))
     with pytest.raises(DataError, match=r"Did you mean '.*rows\.jsonl'\?"):
         load_task(config)
+
+
+def test_a_file_that_is_a_recipe_of_another_command_is_called_that_and_not_read_key_by_key(
+    tmp_path,
+):
+    path = tmp_path / "mine.toml"
+    path.write_text(find_recipe("quickstart").read_text())
+    with pytest.raises(ConfigError, match=r"recipe of another command.* Run: rlpeft train") as one:
+        read_adapt_recipe(str(path))
+    assert "unknown key" not in str(one.value)
+    path.write_text(find_recipe("tiny-mix", ADAPT).read_text())
+    with pytest.raises(ConfigError, match=r"recipe of another command.* Run: rlpeft adapt"):
+        read_recipe(str(path))

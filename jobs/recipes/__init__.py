@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import Recipe, load_recipe, parse_recipe, read_tree, validated
+from rlpeft.recipe.run import Recipe, Section, parse_recipe, read_tree, validated
 from rlpeft.recipe.yaml import ENDINGS
 from rlpeft.suggest import did_you_mean, paths_beside
 
@@ -41,14 +43,32 @@ def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Find and read a recipe; see `rlpeft.recipe.run.load_recipe`."""
-    return load_recipe(find_recipe(name), tuple(overrides))
+    """Find and read a recipe; see `rlpeft.recipe.run.parse_recipe`."""
+    path = find_recipe(name)
+    tree = read_tree(path, tuple(overrides))
+    _refuse_other(tree, Recipe, path)
+    return parse_recipe(tree, source=str(path))
 
 
 def read_adapt_recipe(name: str, overrides: Sequence[str] = ()) -> AdaptRecipe:
     """Find and read a recipe of `rlpeft adapt`, as `read_recipe` does one of `rlpeft train`."""
     path = find_recipe(name, ADAPT)
-    return validated(AdaptRecipe, read_tree(path, tuple(overrides)), source=str(path))
+    tree = read_tree(path, tuple(overrides))
+    _refuse_other(tree, AdaptRecipe, path)
+    return validated(AdaptRecipe, tree, source=str(path))
+
+
+def _refuse_other(tree: Mapping[str, Any], schema: type[Section], path: Path) -> None:
+    """Refuse a recipe of another command as such, and not key by key."""
+    verb, other = ("adapt", AdaptRecipe) if schema is Recipe else ("train", Recipe)
+    unknown = tree.keys() - schema.model_fields.keys()
+    theirs = unknown & other.model_fields.keys()
+    is_train = "experts" not in tree
+    if theirs and is_train == (other is Recipe):
+        raise ConfigError(
+            f"{str(path)!r} is a recipe of another command: it has {', '.join(sorted(theirs))}. "
+            f"Run: rlpeft {verb} {shlex.quote(str(path))}"
+        )
 
 
 def read_either_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe | AdaptRecipe:

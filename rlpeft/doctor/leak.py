@@ -31,8 +31,9 @@ def check_leak(task: Task) -> Iterator[Check]:
     pairs = list(zip(own, others, strict=True))
     more, less = _share(a > b for a, b in pairs), _share(a < b for a, b in pairs)
     found = (
-        f"in {_share(a > 0 for a in own):.0%} of prompts, another problem's in "
-        f"{_share(b > 0 for b in others):.0%}; its own more often in {more:.0%}"
+        f"{_share(a > 0 for a in own):.0%} of prompts hold their own gold answer, "
+        f"{_share(b > 0 for b in others):.0%} that of another problem; {more:.0%} hold their own "
+        "more often than the other"
     )
     if more - less > MOST_BY_CHANCE:
         yield warn(

@@ -11,6 +11,7 @@ from typing import Any
 
 from rlpeft.errors import DataError
 from rlpeft.recipe.columns import has_column, value_at
+from rlpeft.recipe.task import TaskConfig
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split, carve
 from rlpeft.tasks.folder import Tables
 from rlpeft.tasks.jsonl import Row
@@ -243,9 +244,15 @@ def _check_donor(name: str, donor: Split, num_rows: int, carved: Mapping[Split, 
     fitting = ", ".join(f"{o} = {n}" for o, n in zip(options, _fitting(num_rows), strict=False))
     raise DataError(
         f"task {name!r}: {' + '.join(options)} must leave at least one of the {num_rows} {donor} "
-        f"rows they are carved from, got {' + '.join(map(str, carved.values()))}. "
+        f"rows they are carved from, got {' + '.join(_sized(*each) for each in carved.items())}. "
         + (f"Lower them, such as {fitting}." if num_rows > 2 else "Give a larger source.")
     )
+
+
+def _sized(split: Split, count: int) -> str:
+    """A size, which nobody may have set."""
+    default = TaskConfig.model_fields[f"num_{split}"].default
+    return f"{count} (the default)" if count == default else f"{count}"
 
 
 def _fitting(num_rows: int) -> tuple[int, int]:

@@ -106,8 +106,8 @@ def test_a_source_too_small_to_carve_is_told_in_the_rows_that_it_has(tmp_path):
         load(file, num_validation=256, num_test=500)
     assert str(caught.value) == (
         "task 'jsonl': task.num_validation + task.num_test must leave at least one of the 300 "
-        "train rows they are carved from, got 256 + 500. Lower them, such as "
-        "task.num_validation = 30, task.num_test = 60."
+        "train rows they are carved from, got 256 (the default) + 500 (the default). "
+        "Lower them, such as task.num_validation = 30, task.num_test = 60."
     )
     assert len(load(file, num_validation=30, num_test=60).split("train")) == 210
 
