@@ -39,7 +39,7 @@ from rlpeft.doctor.prompts import (
 )
 from rlpeft.doctor.ranks import check_ranks
 from rlpeft.doctor.reading import Look
-from rlpeft.doctor.rewards import check_reward
+from rlpeft.doctor.rewards import check_golds, check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.doctor.row import Check, fail, ok
 from rlpeft.doctor.sizes import check_sizes
@@ -60,7 +60,7 @@ from rlpeft.recipe.run import (
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
-from rlpeft.scoring import Scores
+from rlpeft.scoring import LoadedScores, Scores
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tokens.requests import Prompter
@@ -80,7 +80,7 @@ class Builders:
 
     prompter: Callable[[BaseModel, ChatConfig, RolloutConfig], Prompter] = build.build_prompter
     task: Callable[[TaskConfig], Task] = load_task
-    scorer: Callable[[Sequence[RewardConfig]], Scores] = build_scorer
+    scorer: Callable[[Sequence[RewardConfig]], LoadedScores] = build_scorer
     learner: Callable[[Recipe, BaseModel], LocalLearner] = build.build_learner
     engine: Callable[[EngineSpec, BaseModel], RolloutEngine] = build.build_engine
 
@@ -106,6 +106,8 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     if task is not None:
         yield from guarded("gold answers in prompts", check_leak(task))
     if scorer is not None and task is not None:
+        source = recipe.task.path or recipe.task.name
+        yield from guarded("gold answers", check_golds(task, scorer, source))
         yield from guarded("reward", check_reward(task.split("train"), scorer))
         if any(runs_programs(reward.name) for reward in recipe.rewards):
             yield from guarded("modules", check_programs(task.split("train")))

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.doctor.row import Check, fail, ok, warn
 from rlpeft.doctor.trial import Judge, Trial, Tried
-from rlpeft.scoring import Scores, score_groups
-from rlpeft.tasks.golds import gold_of
+from rlpeft.scoring import Needs, Scores, score_groups
+from rlpeft.tasks.base import SPLITS, Task
+from rlpeft.tasks.golds import gold_of, require_filled, require_golds
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 NUM_ROWS = 8
@@ -37,6 +38,19 @@ def check_reward(problems: Sequence[Problem], scorer: Scores) -> Iterator[Check]
     yield _check_gold(trial)
     yield _check_refused("reward on wrong answers", trial.wrong(), trial.right)
     yield _check_refused("reward on empty answers", trial.empty(), trial.right)
+
+
+def check_golds(task: Task, scorer: Needs, source: str) -> Iterator[Check]:
+    """Refuse gold answers as a run would; a row of the table only where one is refused.
+
+    Raises:
+        DataError: a blank one, or one of a type that its reward does not take.
+    """
+    for split in SPLITS:
+        problems = task.split(split)
+        require_golds(problems, scorer.gold_rules, source=source, split=split)
+        require_filled(problems, scorer.required_columns, source=source, split=split)
+    yield from ()
 
 
 def said(problem: Problem) -> str:

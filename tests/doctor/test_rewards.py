@@ -1,11 +1,15 @@
 """The dry run of a reward: gold, wrong and empty answers to real rows."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from rewards.errors import RewardError
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.doctor.rewards import check_reward
+from rlpeft.doctor.rewards import check_golds, check_reward
+from rlpeft.errors import DataError
+from rlpeft.tasks.base import ProblemSet
 from rlpeft.types import Problem
 
 
@@ -118,3 +122,11 @@ def test_the_first_of_several_right_answers_is_tried():
     problems = [Problem("p0", "0+7=", '["7", "seven"]', golds), Problem("p1", "1+7=", "8")]
     scorer = Scorer([RewardSpec("exact", options={"several": True})])
     assert [check.status for check in check_reward(problems, scorer)] == ["ok", "ok", "ok"]
+
+
+def test_a_blank_gold_answer_that_a_run_would_refuse_is_refused_before_it():
+    rows = [Problem(f"t/train/{n}", "p", g, {"target": g}) for n, g in enumerate(["7", ""])]
+    task = ProblemSet("t", {"train": tuple(rows), "validation": (), "test": ()})
+    scorer = SimpleNamespace(gold_rules=[], required_columns=frozenset({"target"}))
+    with pytest.raises(DataError, match=r"'rows.csv', row 2 .*a gold answer must be there"):
+        list(check_golds(task, scorer, "rows.csv"))
