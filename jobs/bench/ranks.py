@@ -18,7 +18,6 @@ from torch.multiprocessing.spawn import spawn
 
 from jobs.bench.learner import EVEN, samples
 from jobs.bench.rows import BenchRow
-from rlpeft.adapters.svf.layer import SvfLinear
 from rlpeft.files import read_json, write_json
 from rlpeft.recipe.run import LearnerConfig, LossConfig, SvfAdapter
 from rlpeft.training.learner import LocalLearner
@@ -104,10 +103,10 @@ def _rank(world_rank: int, model: str, repeats: int, folder: str) -> None:
 
 def _sharded(model: str, ranks: Ranks) -> dict[str, float]:
     """Bytes of base and basis, whole and a rank's, and the gradient's error in the same form."""
+    from rlpeft.adapters.policy import make_shardable
+
     learner, batch = _learner(model, "shard")
-    for module in learner.policy.modules():
-        if isinstance(module, SvfLinear):
-            module.make_shardable()
+    make_shardable(learner.policy)
     whole, kept = held_bytes(learner.policy), learner.state_dict()
     alone = partial(_step, learner, ALONE, batch, kept)
     (one, *_) = ranks.together(alone if ranks.world_rank == 0 else lambda: None)

@@ -93,6 +93,10 @@ class Auxiliary:
     check: Callable[[Any], None]
 
 
+def nothing_hidden(layer: nn.Module) -> None:
+    """All that a layer keeps frozen are parameters."""
+
+
 def nothing_held(layer: nn.Module) -> int:
     """Of a method that keeps nothing beside its parameters and buffers."""
     return 0
@@ -129,6 +133,7 @@ class Method:
         factors: module -> digest of what engines must have of the trainer's, of a policy.
         base_factors: the same of modules of a base model in a dtype, for an adapter with a PEFT
             config, without loading the model.
+        make_shardable: has a layer keep as parameters, which FSDP2 shards, all that is frozen.
         held_bytes: what a layer keeps in fp32 beside parameters and buffers.
         change: how it is read from its file; `None` where it depends on the token.
         auxiliary: what it adds to the loss.
@@ -156,6 +161,7 @@ class Method:
     base_factors: Callable[[BaseModel, Sequence[str], str, Mapping[str, Any]], dict[str, str]] = (
         no_base_factors
     )
+    make_shardable: Callable[[nn.Module], None] = nothing_hidden
     held_bytes: Callable[[Any], int] = nothing_held
     change: Change | None = None
     auxiliary: Auxiliary | None = None

@@ -90,6 +90,14 @@ def adapter_state(policy: PeftModel, version: int, name: str = "default") -> Ada
     return AdapterState(plain, tensors, version, factors)
 
 
+def make_shardable(policy: PeftModel) -> None:
+    """Have each layer of the adapter keep as parameters, which FSDP2 shards, all that is frozen."""
+    method = method_of(vars(policy.active_peft_config))
+    if method is not None:
+        for module in policy.modules():
+            method.make_shardable(module)
+
+
 def _factors(policy: PeftModel, name: str) -> dict[str, str]:
     method = method_of(vars(policy.peft_config[name]))
     return {} if method is None else method.factors(policy)

@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
-from rlpeft.adapters.svf.layer import SvfLinear
+from rlpeft.adapters.policy import make_shardable
 from rlpeft.errors import ModelError
 
 T = TypeVar("T")
@@ -38,9 +38,7 @@ def shard(policy: PeftModel, size: int) -> Callable[[Callable[[], T]], T]:
             "learner.parallel = 'shard' needs a decoder with a list of layers, "
             f"{type(base).__name__} has none. Set it to 'replicate'."
         )
-    for module in policy.modules():
-        if isinstance(module, SvfLinear):
-            module.make_shardable()
+    make_shardable(policy)
     whole = {parameter for parameter in policy.parameters() if parameter.requires_grad}
     mesh = init_device_mesh(policy.device.type, (size,))
     for layer in layers:

@@ -15,14 +15,11 @@ def test_a_decoder_whose_layers_are_not_known_is_refused(tiny_model):
 
 
 def test_a_frozen_basis_is_no_part_of_the_adapters_state(llama):
-    from rlpeft.adapters.policy import adapter_tensors
-    from rlpeft.adapters.svf.layer import SvfLinear
+    from rlpeft.adapters.policy import adapter_tensors, make_shardable
 
     policy = attach_adapter(llama(), SvfAdapter(), seed=0)
     before, held = adapter_tensors(policy), held_bytes(policy)
-    for module in policy.modules():
-        if isinstance(module, SvfLinear):
-            module.make_shardable()
-            module.make_shardable()
+    make_shardable(policy)
+    make_shardable(policy)
     assert adapter_tensors(policy).keys() == before.keys()
     assert held_bytes(policy) == held

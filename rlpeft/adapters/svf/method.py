@@ -48,6 +48,12 @@ def held_bytes(layer: nn.Module) -> int:
     return weight.element_size() * weight.numel()
 
 
+def make_shardable(layer: nn.Module) -> None:
+    """Its basis too."""
+    if isinstance(layer, SvfLinear):
+        layer.make_shardable()
+
+
 def change(state: AdapterState, base: str) -> dict[str, torch.Tensor]:
     """Module -> z - 1 [R].
 
@@ -139,6 +145,7 @@ SVF = Method(
     tensor=VECTOR,
     factors=factor_digests,
     base_factors=base_factors,
+    make_shardable=make_shardable,
     held_bytes=held_bytes,
     change=Change(
         read=change,
