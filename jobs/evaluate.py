@@ -27,7 +27,8 @@ from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, StartConfig
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
-from rlpeft.tasks.base import Split, Task
+from rlpeft.tasks.base import Split, Task, repeats
+from rlpeft.terminal import note
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling, ScoredGroup
 
@@ -219,10 +220,20 @@ def _of_expert(recipe: Recipe, card: ExpertCard) -> Recipe:
 
 
 def first_problems(task: Task, split: Split, num: int | None) -> Sequence[Problem]:
+    """The first `num` problems of a split, or all; says if some of them are there twice.
+
+    Raises:
+        DataError: the split has fewer.
+    """
     problems = task.split(split)
     if num is not None and num > len(problems):
         raise DataError(
             f"--num must be at most the {len(problems)} {split} problems of task {task.name!r}, "
             f"got {num}. Raise task.num_{split} where the source has more."
+        )
+    if again := repeats(problems[:num]):
+        note(
+            f"{again} of the {len(problems[:num])} {split} problems repeat the prompt and the gold "
+            "of another; intervals take each for a problem of its own and are too narrow."
         )
     return problems[:num]

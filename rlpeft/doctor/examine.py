@@ -42,7 +42,7 @@ from rlpeft.doctor.reading import Look
 from rlpeft.doctor.rewards import check_golds, check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
 from rlpeft.doctor.row import Check, fail, ok
-from rlpeft.doctor.sizes import check_sizes
+from rlpeft.doctor.sizes import check_repeats, check_sizes
 from rlpeft.errors import RlpeftError
 from rlpeft.experts.files import Expert
 from rlpeft.experts.hub import resolve_expert
@@ -100,6 +100,8 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     task = yield from opened("task", lambda: _whole(builders.task(recipe.task)))
     if task is not None:
         yield check_sizes(task)
+        if (again := check_repeats(task)) is not None:
+            yield again
     scorer = yield from opened("reward", lambda: builders.scorer(recipe.rewards))
     if prompter is not None and task is not None:
         yield from guarded("prompts", _prompt_checks(recipe, base, task, prompter))

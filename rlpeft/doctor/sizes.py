@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlpeft.doctor.row import Check, ok, warn
 from rlpeft.experts.intervals import wilson_interval
-from rlpeft.tasks.base import SPLITS, ProblemSet, Task
+from rlpeft.tasks.base import SPLITS, ProblemSet, Task, repeats
 
 WIDEST = 0.405
 """Of a 95 % interval with half of the answers right: 20 problems have less."""
@@ -26,6 +26,20 @@ def check_sizes(task: Task) -> Check:
         f"{found}. With half of them right, the 95 % interval {each}",
         "Such figures tell no expert from its base unless these lie far apart: "
         f"raise {' and '.join(f'task.num_{split}' for split in few)}, or give more rows.",
+    )
+
+
+def check_repeats(task: Task) -> Check | None:
+    """Problems of validation and test that are there twice; `None` if there are none."""
+    found = {split: repeats(task.split(split)) for split in SPLITS if split != "train"}
+    if not any(found.values()):
+        return None
+    each = " and ".join(f"{number} {split}" for split, number in found.items() if number)
+    return warn(
+        "repeats",
+        f"{each} problems repeat the prompt and the gold of another",
+        "An interval takes each for a problem of its own and is too narrow: remove the rows that "
+        "are there twice.",
     )
 
 

@@ -111,6 +111,15 @@ def _plain(problem: Problem) -> list[object]:
     return [problem.id, turns, problem.answer, columns]
 
 
+def repeats(problems: Sequence[Problem]) -> int:
+    """How many have the prompt and the gold answer of one before them.
+
+    >>> repeats([Problem(str(n), "3+4=", answer="7") for n in range(3)])
+    2
+    """
+    return len(problems) - len({(repr(problem.prompt), problem.answer) for problem in problems})
+
+
 def carve(rows: Sequence[T], count: int, *, seed: int) -> tuple[list[T], list[T]]:
     """Draw `count` rows by `seed`; give back the others and the drawn, both in source order.
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from rlpeft.doctor.sizes import check_sizes
+from rlpeft.doctor.sizes import check_repeats, check_sizes
+from rlpeft.tasks.base import SPLITS, ProblemSet
 from rlpeft.tasks.tiny import tiny_task
+from rlpeft.types import Problem
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,23 @@ def test_the_interval_is_wilsons():
     row = check_sizes(tiny_task("tiny/swap", num_validation=8, num_test=100))
     assert "of 8 validation problems is 22% to 78%" in row.found
     assert "of 100 test" not in row.found
+
+
+def test_problems_that_are_there_twice_are_to_be_known_of():
+    def split(name, *rows):
+        problems = [
+            Problem(f"{name}/{n}", f"{a}+1=", answer=gold) for n, (a, gold) in enumerate(rows)
+        ]
+        return tuple(problems)
+
+    once = [(3, "4"), (5, "6")]
+    twice = [*once, (3, "4"), (3, "5")]
+    splits = {
+        name: split(name, *rows) for name, rows in zip(SPLITS, (twice, once, twice), strict=True)
+    }
+    row = check_repeats(ProblemSet("sums", splits))
+    assert (row.status, row.found.split(" problems")[0]) == ("warn", "1 test")
+
+
+def test_problems_that_are_all_different_need_no_word():
+    assert check_repeats(tiny_task("tiny/swap", num_validation=50, num_test=50)) is None
