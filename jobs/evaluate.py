@@ -132,7 +132,7 @@ def evaluate_expert(
         "digest": expert.card.digest,
         "base_digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
-        "task": data.task.name,
+        "task": recipe.task.source,
         "split": split,
         "stop": list(recipe.rollout.stop_strings),
         **_compared(found, bare),

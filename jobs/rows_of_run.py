@@ -49,7 +49,7 @@ def refuse_trained_on(
     """
     if not may_be_trained_on(section, card.task) or not _is_drawn(task, split):
         return
-    source, expert = section.path or section.name, known_as(folder)
+    source, expert = section.source, known_as(folder)
     stored = read_json_if_there(run_of(folder) / FINGERPRINT_FILE) or {}
     if "data" not in stored:
         note(

@@ -213,7 +213,7 @@ def read_data(
     if isinstance(template := section.options.get("template"), str):
         option = "task.options.template"
         require_meant(prompter.tokenizer, template, option=option, options=section.options)
-    task, source = load_task(section, only=only), section.path or section.name
+    task, source = load_task(section, only=only), section.source
     return Data(base, task, prompter, splits, source)
 
 

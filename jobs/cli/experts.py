@@ -182,7 +182,9 @@ def _row(folder: Path) -> dict[str, Any]:
 def _card_row(path: str, card: Mapping[str, Any]) -> dict[str, Any]:
     row = {key: card[key] for key in ("name", "base_model", "step", "digest", "base_digest")}
     accuracies = {key: card[key] for key in ("validation", "test", "base_test")}
-    method, task = card["adapter"].get("type"), card["task"].get("name")
+    path_of_rows = card["task"].get("path")
+    task = Path(path_of_rows).name if path_of_rows else card["task"].get("name")
+    method = card["adapter"].get("type")
     return {"path": path, **row, "method": method, "task": task, **accuracies}
 
 

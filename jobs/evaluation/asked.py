@@ -226,7 +226,7 @@ def _distinct(recipes: Sequence[Recipe]) -> list[Recipe]:
 
 def _named(recipes: Sequence[Recipe]) -> dict[str, Recipe]:
     """Exams by their task's name or path, with their recipe's where that is not enough."""
-    tasks = [recipe.task.path or recipe.task.name for recipe in recipes]
+    tasks = [recipe.task.source for recipe in recipes]
     named: dict[str, Recipe] = {}
     for task, recipe in zip(tasks, recipes, strict=True):
         name = task if tasks.count(task) == 1 else f"{task} ({recipe.name})"

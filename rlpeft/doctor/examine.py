@@ -99,7 +99,7 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     start = yield from _start(recipe, base)
     task = yield from opened("task", lambda: _whole(builders.task(recipe.task)))
     if task is not None:
-        yield check_sizes(task)
+        yield check_sizes(task, recipe.task.source)
         if (again := check_repeats(task)) is not None:
             yield again
     scorer = yield from opened("reward", lambda: builders.scorer(recipe.rewards))
@@ -108,8 +108,7 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     if task is not None:
         yield from guarded("gold answers in prompts", check_leak(task))
     if scorer is not None and task is not None:
-        source = recipe.task.path or recipe.task.name
-        yield from guarded("gold answers", check_golds(task, scorer, source))
+        yield from guarded("gold answers", check_golds(task, scorer, recipe.task.source))
         yield from guarded("reward", check_reward(task.split("train"), scorer))
         if any(runs_programs(reward.name) for reward in recipe.rewards):
             yield from guarded("modules", check_programs(task.split("train")))

@@ -10,13 +10,13 @@ WIDEST = 0.405
 """Of a 95 % interval with half of the answers right: 20 problems have less."""
 
 
-def check_sizes(task: Task) -> Check:
+def check_sizes(task: Task, source: str) -> Check:
     """The sizes of splits; so few that they tell no expert from its base are to be known of."""
     sizes = {split: len(task.split(split)) for split in SPLITS}
     left_out = sum(task.left_out.values()) if isinstance(task, ProblemSet) else 0
     went = f"; {left_out} left out, whose prompts stand in a later split" if left_out else ""
     listed = ", ".join(f"{size} {split}" for split, size in sizes.items())
-    found = f"{task.name}: {listed} problems{went}"
+    found = f"{source}: {listed} problems{went}"
     few = [s for s in SPLITS if s != "train" and _width(sizes[s]) > WIDEST]
     if not few:
         return ok("task", found)

@@ -77,6 +77,11 @@ class TaskConfig(Section):
     num_test: Annotated[int, Field(ge=1)] = 500
     """Test problems, used once, at the end."""
 
+    @property
+    def source(self) -> str:
+        """What texts call it: the path of rows, whatever their format, or the name."""
+        return self.path or self.name
+
     @model_validator(mode="before")
     @classmethod
     def _rows_if_only_a_path(cls, section: Any) -> Any:

@@ -12,7 +12,8 @@ from rlpeft.types import Problem
     ("validation", "test", "warned"), [(300, 1000, False), (8, 100, True), (19, 10, True)]
 )
 def test_few_problems_are_told_with_the_interval_they_give(validation, test, warned):
-    row = check_sizes(tiny_task("tiny/swap", num_validation=validation, num_test=test))
+    row = check_sizes(tiny_task("tiny/swap", num_validation=validation, num_test=test), "rows.csv")
+    assert row.found.startswith("rows.csv: ")
     assert f"{validation} validation, {test} test problems" in row.found
     assert row.status == ("warn" if warned else "ok")
     assert ("task.num_validation" in row.advice) == (validation < 20)
@@ -21,7 +22,7 @@ def test_few_problems_are_told_with_the_interval_they_give(validation, test, war
 
 def test_the_interval_is_wilsons():
     """4 of 8 right: (0.5 ± sqrt(0.25 / 8 + z² / 256) z / ...), 0.2152 to 0.7848 for z = 1.96."""
-    row = check_sizes(tiny_task("tiny/swap", num_validation=8, num_test=100))
+    row = check_sizes(tiny_task("tiny/swap", num_validation=8, num_test=100), "tiny/swap")
     assert "of 8 validation problems is 22% to 78%" in row.found
     assert "of 100 test" not in row.found
 
