@@ -32,13 +32,16 @@ def size(folder):
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-@pytest.mark.parametrize(("keep_bytes", "expected"), [(10**9, 5), (14_000, 3), (3999, 0), (0, 0)])
-def test_the_newest_that_fit_are_kept(tmp_path, keep_bytes, expected):
+@pytest.mark.parametrize(("room", "expected"), [(100, 5), (3.5, 3), (0.9, 0), (0, 0)])
+def test_the_newest_that_fit_are_kept(tmp_path, room, expected):
+    """Room for so many steps, of which all are as large."""
+    write(tmp_path / "one", 1, 10**9)
+    keep_bytes = int(room * size(tmp_path / "one"))
     for step in range(1, 6):
-        write(tmp_path, step, keep_bytes)
-    steps = [load_expert(folder).card.step for folder in list_steps(tmp_path)]
+        write(tmp_path / "run", step, keep_bytes)
+    steps = [load_expert(folder).card.step for folder in list_steps(tmp_path / "run")]
     assert steps == list(range(6 - expected, 6))
-    assert size(tmp_path) <= keep_bytes
+    assert size(tmp_path / "run") <= keep_bytes
 
 
 def test_a_search_for_experts_passes_over_steps_unless_it_is_for_them(tmp_path):
