@@ -74,7 +74,7 @@ class Forgetful:
     """A micro-batch of which one tensor stays where it is."""
 
     def __init__(self, batch, name):
-        self.batch, self.name = batch, name
+        self.batch, self.name, self.share = batch, name, batch.share
 
     def to(self, device):
         moved, name = self.batch.to(device), self.name
