@@ -231,9 +231,10 @@ def first_problems(task: Task, split: Split, num: int | None) -> Sequence[Proble
             f"--num must be at most the {len(problems)} {split} problems of task {task.name!r}, "
             f"got {num}. Raise task.num_{split} where the source has more."
         )
-    if again := repeats(problems[:num]):
+    asked = problems[:num]
+    if again := repeats(asked):
         note(
-            f"{again} of the {len(problems[:num])} {split} problems repeat the prompt and the gold "
-            "of another; intervals take each for a problem of its own and are too narrow."
+            f"{again} of the {len(asked)} {split} problems repeat the prompt and the gold of "
+            "another; intervals take each for a problem of its own and are too narrow."
         )
-    return problems[:num]
+    return asked

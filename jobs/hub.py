@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,7 @@ def pinned_experts(recipe: AdaptRecipe, stored: Path) -> AdaptRecipe:
         stored: where the recipe lies of a search that is continued: an id without a revision means
             the commit that the search began with. No file at a search's start.
     """
-    known = (read_json_if_there(stored) or {}).get("experts", ())
-    began = {str(name).partition("@")[0]: str(name) for name in known if on_hub(str(name))}
+    began = _commits((read_json_if_there(stored) or {}).get("experts", ()))
     return recipe.model_copy(
         update={"experts": tuple(_pinned(name, began) for name in recipe.experts)}
     )
@@ -44,12 +43,16 @@ def pinned_names(stored: Path, *, start: str | None, merge: Sequence[str]) -> di
         stored: where the recipe lies of a run that is continued, as for `pinned_experts`.
     """
     known = (read_json_if_there(stored) or {}).get("model", {})
-    names = [known.get("start") or "", *known.get("merge", ())]
-    began = {str(name).partition("@")[0]: str(name) for name in names if on_hub(str(name))}
+    began = _commits([known.get("start") or "", *known.get("merge", ())])
     return {
         "start": None if start is None else _pinned(start, began),
         "merge": tuple(_pinned(name, began) for name in merge),
     }
+
+
+def _commits(names: Iterable[Any]) -> dict[str, str]:
+    """Repository -> what a run kept of it, `ORG/NAME@COMMIT`; folders are left out."""
+    return {str(name).partition("@")[0]: str(name) for name in names if on_hub(str(name))}
 
 
 def _pinned(name: str, began: Mapping[str, str]) -> str:
