@@ -72,8 +72,8 @@ class Accuracy(Section):
 class MeanScore(Section):
     """Mean score with its 95 % interval, where nothing is judged; see `mean_interval`.
 
-    >>> 0 < MeanScore.of([0.25, 0.25, 0.75, 0.75]).low < 0.25
-    True
+    >>> str(MeanScore.of([0.25, 0.25, 0.75, 0.75]))
+    '0.500 [0.126, 0.874]'
     """
 
     value: float
