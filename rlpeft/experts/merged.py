@@ -37,6 +37,7 @@ from rlpeft.experts.files import (
     load_expert,
     save_expert,
 )
+from rlpeft.experts.steps import run_of
 from rlpeft.files import make_folder, replacing_folder
 from rlpeft.models.base import BaseModel
 from rlpeft.models.folder import models_home
@@ -117,7 +118,7 @@ def find_parents(folder: Path, card: ExpertCard) -> list[Expert]:
     """The experts that are merged into the base of an expert, of its run's folder.
 
     Args:
-        folder: the expert's; its run's is the one that it lies in, or a step's.
+        folder: the expert's.
 
     Raises:
         ExpertError: one of them is not there.
@@ -126,11 +127,10 @@ def find_parents(folder: Path, card: ExpertCard) -> list[Expert]:
 
 
 def _find(folder: Path, card: ExpertCard, parent: Parent) -> Expert:
-    for run in (folder.parent, folder.parent.parent):
-        for kept in sorted((run / PARENTS_FOLDER).glob("*")):
-            expert = load_expert(kept)
-            if expert.card.digest == parent.digest:
-                return expert
+    for kept in sorted((run_of(folder) / PARENTS_FOLDER).glob("*")):
+        expert = load_expert(kept)
+        if expert.card.digest == parent.digest:
+            return expert
     raise ExpertError(
         f"expert {str(folder)!r} stands on {card.base_model} with {parent.name!r} "
         f"(sha256:{parent.digest[:12]}…) merged into it, and no folder {PARENTS_FOLDER!r} of its "

@@ -31,7 +31,10 @@ from rlpeft.experts.hub import fetched_from
 from rlpeft.experts.merged import refuse_merged
 from rlpeft.models.base import BaseModel
 
-MEASURED = ("validation", "test", "base_test", "against_base", "mixture")
+MEASURED = (
+    *("validation", "test", "base_test", "against_base", "start_test", "against_start"),
+    "mixture",
+)
 """What a card says of the expert on its own base."""
 
 
