@@ -27,7 +27,7 @@ from rlpeft.experts.merged import keep_parents
 from rlpeft.files import read_json, write_json
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.proof import Proof
-from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics
+from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
 Loop = Callable[[Run, OnStep], None]
@@ -106,7 +106,7 @@ def _say_nothing(progress: Progress, metrics: Mapping[str, float]) -> None:
 
 
 def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None) -> Summary:
-    """Measure base model and best expert on the test split, into card and summary.
+    """Measure base model and best expert on the test split, into card, summary and test.parquet.
 
     A run that was tested already keeps its figures.
 
@@ -128,6 +128,8 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     begun = None if start is None else examiner.measure(examiner.load(start), problems)
     proof = examiner.load(expert)
     tested = examiner.measure(proof, problems)
+    answers = {"base": bare[1], "start": begun[1] if begun else (), "expert": tested[1]}
+    write_test(this.folder, answers)
     # An adapter that has not moved holds the very tensors it began with, in every method.
     equals_base = card.digest == base.state.digest
     card = card.model_copy(update={**_test_of(tested, bare, begun), "equals_base": equals_base})

@@ -3,6 +3,7 @@
     run/recipe.json                        what was asked for
     run/metrics.jsonl                      {"step": 3, "reward": 0.6, ...}, one line a step
     run/completions/step_00000003.parquet  every completion with its verdict and advantage
+    run/test.parquet                       every answer to a test problem, of base and expert
 
 Column and metric names are TRL's where TRL has one. A line is whole or is dropped: a crash in the
 middle of writing one costs that step's line alone, and the step is run again.
@@ -27,6 +28,7 @@ from rlpeft.runs.trackers import TRACKERS, Tracker
 from rlpeft.types import AdvantagedGroup, Problem, ScoredGroup
 
 METRICS_FILE, RECIPE_FILE, COMPLETIONS_FOLDER = "metrics.jsonl", "recipe.json", "completions"
+TEST_FILE = "test.parquet"
 TOKENS_COLUMN = "tokens"
 """Of completion files: one rollout of the step token by token, null in all other rows."""
 
@@ -103,19 +105,37 @@ def completions_table(step: int, groups: Sequence[AdvantagedGroup]) -> pa.Table:
     """Every completion of a step, a row each, in order of groups and members.
 
     Columns: `step`, `problem`, `prompt`, `completion`, one score for each reward, `advantage` and
-    what rewards recorded with `log_extra`, as TRL has them; then `reward` (the weighted sum),
-    `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`. A reward
-    or an extra column of one of these names, or `tokens`, is kept as `extra/<name>`.
+    what rewards recorded with `log_extra`, as TRL has them; beside them `reward` (the weighted
+    sum), `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`. A
+    reward or an extra column of one of these names, or `tokens`, is kept as `extra/<name>`.
     """
+    advantages = [advantage for scored in groups for advantage in scored.advantages]
+    step_column = {"step": [step] * len(advantages)}
+    return _table({**step_column, **_answers(groups), "advantage": advantages}, groups)
+
+
+def write_test(folder: Path, by_policy: Mapping[str, Sequence[ScoredGroup]]) -> None:
+    """Write what each policy answered to the test problems, into `test.parquet` of a run.
+
+    Columns: `policy` (`base`, `start` or `expert`), then those of `completions_table` that an
+    answer has which nothing is learnt from.
+    """
+    groups = [scored for own in by_policy.values() for scored in own]
+    policies = [name for name, own in by_policy.items() for each in own for _ in each.verdicts]
+    table = _table({"policy": policies, **_answers(groups)}, groups)
+    with replacing(folder / TEST_FILE) as partial:
+        pq.write_table(table, partial)
+
+
+def _answers(groups: Sequence[ScoredGroup]) -> dict[str, list[Any]]:
+    """A row for each completion: what was asked, what it is, and what it is worth."""
     problems = [scored.group.problem for scored in groups for _ in scored.group.completions]
     completions = [done for scored in groups for done in scored.group.completions]
     verdicts = [verdict for scored in groups for verdict in scored.verdicts]
-    columns: dict[str, list[Any]] = {
-        "step": [step] * len(completions),
+    return {
         "problem": [problem.id for problem in problems],
         "prompt": [prompt_text(problem) for problem in problems],
         "completion": [done.text for done in completions],
-        "advantage": [advantage for scored in groups for advantage in scored.advantages],
         "reward": [verdict.score for verdict in verdicts],
         "verdict": [verdict.kind.value for verdict in verdicts],
         "reason": [verdict.reason for verdict in verdicts],
@@ -125,22 +145,25 @@ def completions_table(step: int, groups: Sequence[AdvantagedGroup]) -> pa.Table:
         "num_tokens": [len(done.token_ids) for done in completions],
         "version": [done.version for done in completions],
     }
+
+
+def _table(columns: Mapping[str, list[Any]], groups: Sequence[ScoredGroup]) -> pa.Table:
+    """The columns and, behind them, what rewards recorded and their own scores."""
     own = {*columns, TOKENS_COLUMN}
-    for name, values in _recorded(groups).items():
-        columns[f"extra/{name}" if name in own else name] = values
-    return pa.table({name: _array(values) for name, values in columns.items()})
+    recorded = {f"extra/{n}" if n in own else n: v for n, v in _recorded(groups).items()}
+    return pa.table({name: _array(values) for name, values in {**columns, **recorded}.items()})
 
 
 def _recorded(groups: Sequence[ScoredGroup]) -> dict[str, list[Any]]:
-    """What rewards recorded, then their own scores; all groups of a step have the same names."""
-    first = groups[0]
+    """What rewards recorded, of some batches perhaps alone, then their own scores."""
+    names = dict.fromkeys(name for scored in groups for name in scored.columns)
     columns: dict[str, list[Any]] = {
-        name: [value for scored in groups for value in scored.columns[name]]
-        for name in first.columns
+        name: [value for s in groups for value in s.columns.get(name, (None,) * len(s.verdicts))]
+        for name in names
     }
     return columns | {
         name: [verdict.score for scored in groups for verdict in scored.by_reward[name]]
-        for name in first.by_reward
+        for name in groups[0].by_reward
     }
 
 

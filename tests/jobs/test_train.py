@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import threading
+from collections import Counter
 
 import pytest
 
@@ -107,6 +108,15 @@ def test_a_finished_run_is_not_tested_again(quick, tmp_path):
     first = local(recipe, tmp_path)
     (tmp_path / "summary.json").write_text(json.dumps(first | {"name": "kept"}))
     assert local(recipe, tmp_path)["name"] == "kept"
+
+
+def test_the_answers_to_the_test_are_kept_and_amount_to_its_figures(quick, tmp_path):
+    summary = local(quick(train={"steps": 1}), tmp_path)
+    rows = read_completions(tmp_path / "test.parquet")
+    correct = Counter(row["policy"] for row in rows if row["verdict"] == "correct")
+    assert correct["expert"] == summary["test"]["correct"]
+    assert correct["base"] == summary["base_test"]["correct"]
+    assert len(rows) == 2 * summary["test"]["total"]
 
 
 def test_an_expert_that_equals_its_base_is_said_on_summary_and_card(quick, tmp_path):

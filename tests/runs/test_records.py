@@ -13,6 +13,7 @@ from rlpeft.runs.records import (
     read_completions,
     read_metrics,
     recorded_metrics,
+    write_test,
 )
 from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
 
@@ -192,3 +193,17 @@ def test_a_damaged_line_in_the_middle_is_named(recorder):
     (recorder.folder / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
     with pytest.raises(DataError, match=r"line 2 of .*metrics.jsonl"):
         read_metrics(recorder.folder)
+
+
+def test_answers_of_the_test_stand_there_by_policy_and_what_rewards_recorded_of_one_alone(tmp_path):
+    first, second = groups(length=(3, 0))
+    bare = [group(Problem("sums/1", "2+2=", "4"), completion("5"), UNSCORED, 0.0)]
+    write_test(tmp_path, {"base": bare, "start": (), "expert": [first, second]})
+    rows = read_completions(tmp_path / "test.parquet")
+    kept = ("policy", "problem", "completion", "verdict", "math", "length")
+    assert [tuple(row[name] for name in kept) for row in rows] == [
+        ("base", "sums/1", "5", "unscorable", None, None),
+        ("expert", "sums/1", "4", "correct", 1.0, 3),
+        ("expert", "sums/2", "", "unscorable", None, 0),
+    ]
+    assert not {"advantage", "step"} & rows[0].keys()
