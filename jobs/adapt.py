@@ -35,7 +35,7 @@ from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
-from rlpeft.runs.records import RECIPE_FILE
+from rlpeft.runs.records import RECIPE_FILE, write_test
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Scores
 from rlpeft.search.few_shot import Adaptation, Found, OnIteration, adapt
@@ -196,7 +196,7 @@ def run(
             )
             this = Adaptation(recipe, out, inputs.experts, inputs.shots, grader)
             found = adapt(this, on_iteration or (lambda *_: None))
-            measures, against = judge(inputs, found, fleet, scorer)
+            measures, against = judge(inputs, found, fleet, scorer, out)
         _write_history(found.history, out)
         return _write(inputs, found, measures, against, out)
 
@@ -206,9 +206,11 @@ def _here(inputs: Inputs) -> AbstractContextManager[ExpertFleet]:
 
 
 def judge(
-    inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores
+    inputs: Inputs, found: Found, fleet: ExpertFleet, scorer: Scores, out: Path
 ) -> tuple[dict[str, Measure], PairedDifference | None]:
     """Measure the base, each expert, their uniform mixture and the one found on the test split.
+
+    All of their answers go into `test.parquet` of the search's folder.
 
     Returns:
         What each is worth, and the one found less the base, paired by problem.
@@ -228,6 +230,7 @@ def judge(
             sampling=inputs.recipe.rollout.sampling.greedy,
             expert=name,
         )
+    write_test(out, answers)
     return measures, difference_of(answers[MIXED], answers[experts.names[0]])
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jobs.cli import analyze, cem, compare, experts, models, ray_jobs, reward
+from jobs.cli import analyze, cem, compare, experts, models, ray_jobs, reward, study
 from jobs.cli.adapt import adapt
 from jobs.cli.bench import bench
 from jobs.cli.doctor import doctor
@@ -100,6 +100,7 @@ app.add_typer(analyze.app, name="analyze")
 app.add_typer(compare.app, name="compare")
 app.add_typer(models.app, name="models")
 app.add_typer(reward.app, name="reward")
+app.add_typer(study.app, name="study")
 
 
 def let_flow(group: typer.Typer) -> None:

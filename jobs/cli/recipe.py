@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from rlpeft.errors import ConfigError
 from rlpeft.terminal import paragraph, terminal_width
 
 if TYPE_CHECKING:
+    from rlpeft.recipe.adapter import Section
     from rlpeft.recipe.options import Option, OptionTable
 
 WIDTH = 80
@@ -34,6 +35,9 @@ def recipe(
     adapt: Annotated[
         bool, typer.Option("--adapt", help="List or schema of recipes of `rlpeft adapt` alone.")
     ] = False,
+    study: Annotated[
+        bool, typer.Option("--study", help="List or schema of studies of `rlpeft study` alone.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List every option of a recipe, or print a recipe with its defaults filled in.
@@ -44,32 +48,53 @@ def recipe(
 
     rlpeft recipe quickstart --set train.steps=50
     """
-    from rlpeft.recipe.adapt import AdaptRecipe
-    from rlpeft.recipe.options import all_option_tables, of_section, option_tables, recipe_schema
-    from rlpeft.recipe.reward_options import reward_option_tables
-    from rlpeft.recipe.run import Recipe
-    from rlpeft.tasks.catalogue import task_option_tables
-
     if name is not None:
-        if section is not None or schema or adapt:
-            raise ConfigError(f"--section, --schema and --adapt take no recipe, got {name!r}.")
+        if section is not None or schema or adapt or study:
+            raise ConfigError(
+                f"--section, --schema, --adapt and --study take no recipe, got {name!r}."
+            )
         typer.echo(_filled_in(name, overrides or (), as_json=as_json))
         return
     if overrides or (schema and section is not None):
         raise ConfigError("--set changes a recipe: name one; and a schema is of all sections.")
+    if adapt and study:
+        raise ConfigError("--adapt and --study are recipes of two commands, name one.")
+    command = "adapt" if adapt else "study" if study else None
     if schema:
-        command = "adapt" if adapt else "train"
-        tree = recipe_schema(AdaptRecipe if adapt else Recipe, title=f"Recipe of rlpeft {command}")
-        typer.echo(json.dumps(tree, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(_schema(command or "train"), indent=2, ensure_ascii=False))
         return
-    tables = option_tables(AdaptRecipe) if adapt else all_option_tables()
-    tables += [*task_option_tables(), *reward_option_tables()]
-    if section is not None:
-        tables = of_section(tables, section)
+    tables = _tables(command, section)
     if as_json:
         typer.echo(json.dumps([asdict(table) for table in tables], ensure_ascii=False))
     else:
         typer.echo("\n".join(listing(tables, width=min(terminal_width(), WIDTH))))
+
+
+def _recipe_of(command: str) -> type[Section]:
+    from rlpeft.recipe.adapt import AdaptRecipe
+    from rlpeft.recipe.run import Recipe
+    from rlpeft.recipe.study import StudyRecipe
+
+    known: dict[str, type[Section]] = {"adapt": AdaptRecipe, "study": StudyRecipe}
+    return known.get(command, Recipe)
+
+
+def _schema(command: str) -> dict[str, Any]:
+    from rlpeft.recipe.options import recipe_schema
+
+    return recipe_schema(_recipe_of(command), title=f"Recipe of rlpeft {command}")
+
+
+def _tables(command: str | None, section: str | None) -> list[OptionTable]:
+    """The options of one command's recipes; of training and adapting, if none is named."""
+    from rlpeft.recipe.options import all_option_tables, of_section, option_tables
+    from rlpeft.recipe.reward_options import reward_option_tables
+    from rlpeft.tasks.catalogue import task_option_tables
+
+    tables = option_tables(_recipe_of(command)) if command else all_option_tables()
+    if command != "study":
+        tables += [*task_option_tables(), *reward_option_tables()]
+    return tables if section is None else of_section(tables, section)
 
 
 def _filled_in(name: str, overrides: Iterable[str], *, as_json: bool) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, Section, parse_recipe, read_tree, validated
+from rlpeft.recipe.study import StudyRecipe
 from rlpeft.recipe.yaml import ENDINGS
 from rlpeft.suggest import did_you_mean, paths_beside
 
 PACKAGED = Path(__file__).parent
-ADAPT = PACKAGED / "adapt"
-"""Recipes of `rlpeft adapt`."""
+ADAPT, STUDIES = PACKAGED / "adapt", PACKAGED / "studies"
+COMMANDS = {PACKAGED: "train", ADAPT: "adapt", STUDIES: "study run"}
+"""Which command recipes of a folder are of."""
 
 
 def recipe_names(folder: Path = PACKAGED) -> list[str]:
@@ -32,10 +34,10 @@ def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
     for path in (Path(name), folder / f"{name}.toml"):
         if path.is_file():
             return path
-    names, other = recipe_names(folder), PACKAGED if folder == ADAPT else ADAPT
-    if name in recipe_names(other):
-        verb = "adapt" if other == ADAPT else "train"
-        raise ConfigError(f"{name!r} is a recipe of another command. Run: rlpeft {verb} {name}")
+    names = recipe_names(folder)
+    for other, verb in COMMANDS.items():
+        if name in recipe_names(other):
+            raise ConfigError(f"{name!r} is a recipe of another command. Run: rlpeft {verb} {name}")
     raise ConfigError(
         f"a recipe must be a TOML or YAML file or one of {', '.join(names)}, got {name!r}."
         f"{did_you_mean(str(Path(name)), [*names, *paths_beside(Path(name), '.toml', *ENDINGS)])}"
@@ -56,6 +58,12 @@ def read_adapt_recipe(name: str, overrides: Sequence[str] = ()) -> AdaptRecipe:
     tree = read_tree(path, tuple(overrides))
     _refuse_other(tree, AdaptRecipe, path)
     return validated(AdaptRecipe, tree, source=str(path))
+
+
+def read_study(name: str) -> StudyRecipe:
+    """Find and read a study of `rlpeft study run`."""
+    path = find_recipe(name, STUDIES)
+    return validated(StudyRecipe, read_tree(path), source=str(path))
 
 
 def _refuse_other(tree: Mapping[str, Any], schema: type[Section], path: Path) -> None:

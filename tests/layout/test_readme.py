@@ -17,7 +17,8 @@ from jobs.cli import app
 from jobs.recipes import ADAPT, PACKAGED, read_adapt_recipe, read_recipe, recipe_names
 from rewards.registry import REWARDS
 from rlpeft import __version__
-from rlpeft.recipe.run import parse_recipe
+from rlpeft.recipe.run import parse_recipe, validated
+from rlpeft.recipe.study import StudyRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -84,9 +85,10 @@ def folder(tmp_path):
     lines = [json.dumps(row) + "\n" for row in rows[::13]]
     (tmp_path / "rows.jsonl").write_text("".join(lines[:300]))
     (tmp_path / "test.jsonl").write_text("".join(lines[300:340]))
-    for block in [*blocks(MAIN, "python"), *blocks(MAIN, "toml")]:
-        name = re.match(r"# ([\w.]+\.(?:py|toml))\b", block)
-        (tmp_path / name[1]).write_text(block)
+    kinds = [(page, kind) for page in PAGES for kind in ("python", "toml")]
+    for block in (block for page, kind in kinds for block in blocks(page, kind)):
+        if name := re.match(r"# ([\w.-]+\.(?:py|toml))\b", block):
+            (tmp_path / name[1]).write_text(block)
     return tmp_path
 
 
@@ -130,7 +132,11 @@ def test_python_blocks_run(block, tmp_path):
 @pytest.mark.parametrize("block", each("toml"))
 def test_toml_blocks_are_recipes_or_parts_of_one(block):
     whole = {"name": "shown", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
-    parse_recipe(whole | tomllib.loads(block), source="block")
+    tree = tomllib.loads(block)
+    if "claim" in tree:
+        validated(StudyRecipe, tree, source="block")
+    else:
+        parse_recipe(whole | tree, source="block")
 
 
 def leaf(words: list[str]):

@@ -1,0 +1,126 @@
+"""The runs of a study: its arms, each arm's recipe, and where each run lies.
+
+An arm is one place on every axis. A cell is an arm with a seed and what its tuned keys have; its
+folder's name ends in a digest of its whole recipe, so that a study that was changed finds what is
+still the same and runs what is not.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from jobs.recipes import ADAPT, find_recipe
+from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.run import Recipe, read_tree, validated, with_overrides
+from rlpeft.recipe.study import StudyRecipe
+from rlpeft.recipe.toml import toml_value
+
+Setting = Mapping[str, Any]
+"""Tuned key -> its value."""
+
+SEEDS = {"train": ("train.seed",), "sft": ("train.seed",), "adapt": ("seed", "shots.seed")}
+"""What a seed of a study sets, by the command that runs it."""
+
+
+@dataclass(frozen=True)
+class StudyArm:
+    """One place on every axis of a study."""
+
+    place: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """As tables have it.
+
+        >>> StudyArm({"adapter": "svf", "kl": "0.1"}).name
+        'svf, 0.1'
+        """
+        return ", ".join(self.place.values())
+
+    def lies_in(self, place: Mapping[str, str]) -> bool:
+        """Whether it is one of the arms of a part of the study."""
+        return place.items() <= self.place.items()
+
+    def moved(self, place: Mapping[str, str]) -> StudyArm:
+        """The arm that differs from it in these axes."""
+        return StudyArm({**self.place, **place})
+
+
+@dataclass(frozen=True)
+class StudyCell:
+    """One run."""
+
+    arm: StudyArm
+    seed: int
+    setting: Setting
+    recipe: Recipe | AdaptRecipe
+
+    @property
+    def id(self) -> str:
+        """Names its folder."""
+        parts = (*self.arm.place.values(), *map(str, self.setting.values()), f"seed{self.seed}")
+        digest = hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()
+        return f"{'-'.join(parts)[:80]}-{digest[:12]}"
+
+
+def arms_of(study: StudyRecipe) -> list[StudyArm]:
+    """Every combination of what lies on the axes, the last axis changing fastest."""
+    return [
+        StudyArm(dict(zip(study.axes, levels, strict=True)))
+        for levels in product(*study.axes.values())
+    ]
+
+
+def settings_of(study: StudyRecipe, arm: StudyArm) -> list[Setting]:
+    """Every combination of an arm's tuned keys; a single empty one where it has none."""
+    tuned = {tune.key: tune.values for tune in study.tune if arm.lies_in(tune.of)}
+    return [dict(zip(tuned, values, strict=True)) for values in product(*tuned.values())]
+
+
+class Cells:
+    """The cells of a study, all checked before the first of them runs.
+
+    Raises:
+        ConfigError: there is no such recipe, or a change makes none.
+    """
+
+    def __init__(self, study: StudyRecipe) -> None:
+        self._study = study
+        folder = {"folder": ADAPT} if study.by == "adapt" else {}
+        self._path = find_recipe(study.recipe, **folder)
+        self._tree = read_tree(self._path)
+        for arm in arms_of(study):
+            for setting in settings_of(study, arm):
+                for seed in study.seeds:
+                    self.cell(arm, setting, seed)
+
+    def cell(self, arm: StudyArm, setting: Setting, seed: int) -> StudyCell:
+        """One of them."""
+        changes = [
+            *self._study.set,
+            *(change for axis, level in arm.place.items() for change in self._of(axis, level)),
+            *(f"{key}={toml_value(value)}" for key, value in setting.items()),
+            *(f"{key}={seed}" for key in SEEDS[self._study.by]),
+        ]
+        tree = with_overrides(copy.deepcopy(self._tree), changes)
+        tree["name"] = self._study.name
+        schema: Any = AdaptRecipe if self._study.by == "adapt" else Recipe
+        recipe = validated(schema, tree, source=f"{self._path.name} of {arm.name}")
+        return StudyCell(arm, seed, setting, recipe)
+
+    def _of(self, axis: str, level: str) -> Sequence[str]:
+        return self._study.axes[axis][level]
+
+
+def pairs_of(study: StudyRecipe) -> Iterator[tuple[StudyArm, StudyArm | str]]:
+    """What the contrasts compare: two arms, or an arm and what its runs test beside it."""
+    for contrast in study.contrast:
+        for arm in arms_of(study):
+            if arm.lies_in(contrast.of):
+                other = contrast.against
+                yield arm, other if isinstance(other, str) else arm.moved(other)

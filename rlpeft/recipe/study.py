@@ -1,0 +1,117 @@
+"""A study: one claim, measured by many runs of one recipe that differ where the claim says so."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from rlpeft.recipe.adapter import Section
+from rlpeft.recipe.run import Name
+from rlpeft.suggest import did_you_mean
+
+
+def _names_a_folder(name: str) -> str:
+    """A name of letters, digits and a few signs: it becomes a part of a folder's."""
+    if not name or not all(letter.isalnum() or letter in "._+=" for letter in name):
+        raise ValueError(
+            f"names of axes and of what lies on them must be of letters, digits and . _ + =, got "
+            f"{name!r}: they name folders."
+        )
+    return name
+
+
+Label = Annotated[str, AfterValidator(_names_a_folder)]
+SetChange = str
+"""As one types it behind `--set`: `section.key=value`."""
+Place = dict[Label, Label]
+"""Some arms: axis -> what must lie on it; every arm if empty."""
+
+
+class TuneConfig(Section):
+    """A key that is chosen anew for each arm, by validation on the first seed alone."""
+
+    key: str
+    """`section.key`, such as `learner.lr`."""
+    values: Annotated[tuple[bool | int | float | str, ...], Field(min_length=2)]
+    """What it is chosen from; of equals the first."""
+    of: Place = {}
+    """Arms that have it: `{ adapter = "lora" }`. Absent: all."""
+
+
+class ContrastConfig(Section):
+    """A difference that the claim is about: of pairs of arms that differ in these axes alone."""
+
+    of: Annotated[Place, Field(min_length=1)]
+    """Arms that the claim holds for: `{ adapter = "svf" }`."""
+    against: Place | Literal["base", "start", "uniform"]
+    """What they are compared with: `{ adapter = "lora" }` on the same axes, or what each run tests
+    beside its expert: `"base"`, `"start"` (model.start), `"uniform"` (adapt's equal parts)."""
+
+
+class StudyRecipe(Section):
+    """A study of `rlpeft study run`."""
+
+    name: Name
+    """Names the default folder."""
+    claim: str
+    """The sentence that is measured."""
+    source: str = ""
+    """Where it is claimed: paper and table."""
+    recipe: str
+    """What every run begins with: a file, or the name of a packaged recipe."""
+    by: Literal["train", "sft", "adapt"] = "train"
+    """The command that runs it."""
+    set: tuple[SetChange, ...] = ()
+    """Changes of every run, as behind `--set`."""
+    axes: Annotated[dict[Label, dict[Label, tuple[SetChange, ...]]], Field(min_length=1)]
+    """Axis -> what lies on it, with its changes: `adapter.lora = ["adapter={ type = 'lora' }"]`.
+    Every combination is an arm."""
+    tune: tuple[TuneConfig, ...] = ()
+    """Keys that are tuned for each arm on its own."""
+    contrast: tuple[ContrastConfig, ...] = ()
+    """What is compared; intervals hold for all of them together."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    """Of the runs of each arm; one tells nothing of how runs differ by chance."""
+
+    @model_validator(mode="after")
+    def _says_what_it_means(self) -> Self:
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"seeds must differ, got {list(self.seeds)}.")
+        for axis, levels in self.axes.items():
+            if not levels:
+                raise ValueError(f"axes.{axis} must hold something, it is empty.")
+        if self.tune and self.by == "adapt":
+            raise ValueError("tune needs validations, of which a search by shots has none.")
+        for place in (tune.of for tune in self.tune):
+            self._require(place)
+        for contrast in self.contrast:
+            self._require(contrast.of)
+            if isinstance(contrast.against, str):
+                self._require_tested(contrast.against)
+                continue
+            self._require(contrast.against)
+            if contrast.of.keys() != contrast.against.keys() or contrast.of == contrast.against:
+                raise ValueError(
+                    "a contrast must be of two places on the same axes, got "
+                    f"{contrast.of} against {contrast.against}."
+                )
+        return self
+
+    def _require_tested(self, policy: str) -> None:
+        if (policy == "uniform") != (self.by == "adapt") and policy != "base":
+            raise ValueError(f"contrast against {policy!r}: runs of by = {self.by!r} test no such.")
+
+    def _require(self, place: Place) -> None:
+        for axis, level in place.items():
+            if axis not in self.axes:
+                raise ValueError(
+                    f"{axis!r} must be one of the axes {', '.join(self.axes)}."
+                    f"{did_you_mean(axis, [*self.axes])}"
+                )
+            if level not in self.axes[axis]:
+                known = [*self.axes[axis]]
+                raise ValueError(
+                    f"{level!r} must lie on axis {axis!r}, which has {', '.join(known)}."
+                    f"{did_you_mean(level, known)}"
+                )

@@ -1,0 +1,83 @@
+"""The page of a study: its claim, every arm with its interval, curves, contrasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from rlpeft.files import write_text
+from rlpeft.report.charts import BLUE, FAINT, INK, STYLE, WIDE, svg_uri
+
+COLOURS = ("#2563c9", "#d9731a", "#2f8f4e", "#8f7ac6", "#c8553d", "#0e8a8a", "#85560e", "#5b6675")
+"""Of arms, in their order; more of them begin anew."""
+
+
+def write_study_page(found: Mapping[str, Any], path: Path) -> None:
+    """Write the page.
+
+    Args:
+        found: what `jobs.studies.figures.figures` gives.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template("study.html.jinja").render(
+        found=found, study=found["study"], arms=arms_chart(found), curves=curves_chart(found)
+    )
+    write_text(path, page)
+
+
+def arms_chart(found: Mapping[str, Any]) -> str:
+    """Every arm with its interval, the base in grey, as an image that lies in the page."""
+    rows = [(name, arm["test"], BLUE) for name, arm in found["arms"].items() if arm["test"]]
+    if found["base"]:
+        rows.insert(0, ("base", found["base"], FAINT))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE[0], 0.9 + 0.3 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for at, (_, each, colour) in enumerate(rows):
+            axes.plot([each["low"], each["high"]], [at, at], color=colour, linewidth=1.6)
+            axes.plot(each["value"], at, "o", color=colour, markersize=5)
+        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        if found["judged"]:
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        return svg_uri(figure)
+
+
+def curves_chart(found: Mapping[str, Any]) -> str | None:
+    """Validations over steps: each seed thin, their mean thick; `None` where no run has some."""
+    arms = [(name, arm["curves"]) for name, arm in found["arms"].items() if any(arm["curves"])]
+    arms = [(name, curves) for name, curves in arms if any(curves.values())]
+    if not arms:
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=WIDE, layout="constrained")
+        axes = figure.add_subplot()
+        for at, (name, curves) in enumerate(arms):
+            _draw_curves(axes, name, curves, COLOURS[at % len(COLOURS)])
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        if found["judged"]:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        figure.legend(loc="outside right upper", labelcolor=INK)
+        return svg_uri(figure)
+
+
+def _draw_curves(axes: Axes, name: str, curves: Mapping[Any, Any], colour: str) -> None:
+    known = [dict(curve) for curve in curves.values()]
+    for values in known:
+        axes.plot([*values], [*values.values()], color=colour, alpha=0.3, linewidth=0.9)
+    steps = [step for step in known[0] if all(step in values for values in known)]
+    means = [fmean(values[step] for values in known) for step in steps]
+    # matplotlib leaves a label out of the legend that begins with an underscore.
+    axes.plot(steps, means, color=colour, label=name.lstrip("_"))

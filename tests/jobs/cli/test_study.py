@@ -1,0 +1,63 @@
+"""`rlpeft study`: what a person reads of one."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from jobs.recipes import STUDIES, read_study, recipe_names
+from jobs.studies.cells import Cells
+
+STUDY = """
+name = "small"
+claim = "SVF at all is better than its base."
+recipe = "quickstart"
+set = ["train.steps=1", "train.prompts_per_step=2", "train.group_size=2", "task.num_validation=4",
+       "task.num_test=6"]
+axes.adapter.svf = []
+seeds = [0]
+contrast = [{ of = { adapter = "svf" }, against = "base" }]
+"""
+
+
+def study(*arguments):
+    return CliRunner().invoke(app, ["study", *map(str, arguments)])
+
+
+def test_a_study_is_run_told_and_shown_again(tmp_path):
+    (tmp_path / "small.toml").write_text(STUDY)
+    ran = study("run", tmp_path / "small.toml", "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    assert "1/1 svf seed 0: validation " in ran.output
+    assert "| svf less base |" in ran.output
+    assert (tmp_path / "out" / "report.html").is_file()
+    shown = study("show", tmp_path / "out").output
+    assert "SVF at all is better than its base." in shown
+    assert "one seed: intervals hold for it alone" in " ".join(shown.split())
+    figures = json.loads(study("show", tmp_path / "out", "--json").output)
+    assert figures["arms"]["svf"]["place"] == {"adapter": "svf"}
+
+
+def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):
+    shown = study("show", tmp_path)
+    assert shown.exit_code == 1
+    assert "Run the study first" in " ".join(shown.output.split())
+
+
+def test_the_packaged_ones_are_listed_with_their_claims():
+    listed = " ".join(study("list").output.split())
+    for name in recipe_names(STUDIES):
+        assert f"{name}: {' '.join(read_study(name).claim.split())}" in listed
+
+
+@pytest.mark.parametrize("name", recipe_names(STUDIES))
+def test_every_cell_of_a_packaged_one_is_a_recipe(name):
+    assert read_study(name).name == name
+    Cells(read_study(name))
+
+
+def test_a_recipe_of_another_command_is_told():
+    result = study("run", "quickstart")
+    assert result.exit_code == 1
+    assert "rlpeft train quickstart" in " ".join(result.output.split())
