@@ -149,7 +149,7 @@ class Answered:
             self.estimate(who, self.lead, values, level)
             for who, values in ((name, ours_P), (BASE, theirs_P))
         )
-        return difference(ours_P, theirs_P, *sides)
+        return difference(ours_P, theirs_P, *sides, level=level)
 
 
 def figures(survey: Survey, rows: Iterable[AnswerRow]) -> dict[str, Any]:

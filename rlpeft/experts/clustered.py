@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import comb
-from statistics import StatisticsError, correlation, fmean, pvariance
+from statistics import StatisticsError, correlation, fmean, pstdev, pvariance
 
-from rlpeft.experts.intervals import LEVEL, few_problems, mean_interval, wilson_interval
+from rlpeft.experts.intervals import LEVEL, few_problems, is_bounded, mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
 
 
@@ -72,22 +72,29 @@ def mean_estimate(values_P: Sequence[float], *, level: float = LEVEL) -> Estimat
 
 
 def difference(
-    ours_P: Sequence[float], theirs_P: Sequence[float], ours: Estimate, theirs: Estimate
+    ours_P: Sequence[float],
+    theirs_P: Sequence[float],
+    ours: Estimate,
+    theirs: Estimate,
+    *,
+    level: float = LEVEL,
 ) -> Estimate:
     """Ours less theirs on the same problems, paired by problem.
 
     Recovered from both intervals and the correlation r between problems (G. Y. Zou and A. Donner,
-    Statistics in Medicine 27, 2008, eq. 4; for one answer a problem this is method 10 of
-    R. G. Newcombe, Statistics in Medicine 17, 1998, without its correction of r). Unlike an
-    interval made of the differences it has a width where all differ alike.
+    Statistics in Medicine 27, 2008, eq. 4), with r corrected: for one answer a problem this is
+    method 10 of R. G. Newcombe, Statistics in Medicine 17, 1998, 2635-2650. Where no problem tells
+    the two apart it is no narrower than the rule of three; see `_unseen`.
 
     Args:
-        ours, theirs: of these very values; the difference has their level.
+        ours, theirs: of these very values, with intervals of this level.
     """
     r, gap = _correlation(ours_P, theirs_P), ours.value - theirs.value
+    unseen = _unseen(ours_P, theirs_P, level)
     down = _recovered(ours.value - ours.low, theirs.high - theirs.value, r)
     up = _recovered(ours.high - ours.value, theirs.value - theirs.low, r)
-    return Estimate(value=gap, low=gap - down, high=gap + up, problems=len(ours_P))
+    low, high = gap - max(down, unseen), gap + max(up, unseen)
+    return Estimate(value=gap, low=low, high=high, problems=len(ours_P))
 
 
 def corrected_level(number: int, level: float = LEVEL) -> float:
@@ -103,8 +110,31 @@ def _recovered(ours: float, theirs: float, r: float) -> float:
 
 
 def _correlation(ours_P: Sequence[float], theirs_P: Sequence[float]) -> float:
-    """Pearson's; 0 where one of them is the same for all problems."""
+    """Pearson's, less Newcombe's correction; 0 where one of them is the same for all problems.
+
+    Of a table of n problems his takes n / 2 from ad - bc > 0: 1 / 2n from the covariance. To the
+    squared differences this adds 1, as one more problem would on which one policy has all and the
+    other nothing, and so it holds of any values between 0 and 1. Of others no such most is known.
+    """
     try:
-        return correlation(ours_P, theirs_P)
+        r = correlation(ours_P, theirs_P)
     except StatisticsError:
         return 0.0
+    if r <= 0 or not is_bounded([*ours_P, *theirs_P]):
+        return r
+    spread = pstdev(map(float, ours_P)) * pstdev(map(float, theirs_P))
+    return max(0.0, r - 1 / (2 * len(ours_P) * spread))
+
+
+def _unseen(ours_P: Sequence[float], theirs_P: Sequence[float], level: float) -> float:
+    """The most that policies may differ by which have the same value on each of these problems.
+
+    The rule of three (J. A. Hanley and A. Lippman-Hand, JAMA 249, 1983): where they differ on a
+    share of all problems above 1 - (1 - level)^(1 / P), about 3 / P at 95 %, one of P shows it with
+    probability `level`. On each they differ by 1 at the most, or by the range of scores that have
+    no bounds. Newcombe's interval is about 2 / P there, and too narrow in 13 of 100 cases.
+    """
+    if any(own != other for own, other in zip(ours_P, theirs_P, strict=True)):
+        return 0.0
+    most = 1.0 if is_bounded(ours_P) else max(ours_P) - min(ours_P)
+    return float(most * (1 - (1 - level) ** (1 / len(ours_P))))

@@ -36,9 +36,14 @@ def mean_interval(values_P: Sequence[float], level: float = LEVEL) -> Interval:
 
     Of scores without bounds it is Student's; of a single one it has no width, for nothing is known.
     """
-    if all(0 <= value <= 1 for value in values_P):
+    if is_bounded(values_P):
         return _bounded_interval(values_P, level)
     return interval(values_P, level) if len(values_P) > 1 else (values_P[0], values_P[0])
+
+
+def is_bounded(values_P: Sequence[float]) -> bool:
+    """Whether these are taken for shares, or scores, that lie between 0 and 1."""
+    return all(0 <= value <= 1 for value in values_P)
 
 
 def _bounded_interval(values_P: Sequence[float], level: float) -> Interval:
