@@ -60,7 +60,7 @@ def same_function(left: Node, right: Node) -> bool | None:
 def _same_at_points(left: Node, right: Node, *, complex_values: bool) -> bool | None:
     names = variables(left) | variables(right)
     agreed = 0
-    for index, point in enumerate(_points(names)):
+    for index, point in enumerate(points(names)):
         if index == _NUM_REAL_POINTS and agreed >= _MIN_POINTS:
             return True
         try:
@@ -104,7 +104,7 @@ def same_zeros(left: Node, right: Node) -> int | None:
         return None
     complex_values = _holds_i(left) or _holds_i(right)
     ratios: list[Any] = []
-    for point in _points(names):
+    for point in points(names):
         try:
             above = _value(left, point, complex_values, _DIGITS)
             below = _value(right, point, complex_values, _DIGITS)
@@ -130,6 +130,14 @@ def real_value(node: Node, digits: int = _DIGITS) -> Any:
     return _value(node, {}, False, digits)
 
 
+def real_value_at(node: Node, point: Point) -> Any | None:
+    """The value at one point; `None` where it, or a part of it, is not real."""
+    try:
+        return _value(node, point, False, _DIGITS)
+    except Undefined:
+        return None
+
+
 def _value(node: Node, point: Point, complex_values: bool, digits: int) -> Any:
     try:
         return _Evaluator(point, complex_values, digits).value(node)
@@ -141,7 +149,7 @@ def _holds_i(node: Node) -> bool:
     return any(part == Constant("i") for part in walk(node))
 
 
-def _points(names: frozenset[str]) -> Iterator[Point]:
+def points(names: frozenset[str]) -> Iterator[Point]:
     """Eight real points of all sign patterns and sizes, then four of small integers."""
     ordered = sorted(names)
     for index in range(_NUM_POINTS if names else 1):

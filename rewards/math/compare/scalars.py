@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from rewards.math.compare.domains import keeps_domain
 from rewards.math.compare.exact import exact
 from rewards.math.compare.numeric import real_value, same_function
 from rewards.math.compare.regions import infinite_sign
@@ -51,7 +52,7 @@ def same_scalar(gold: Node, answer: Node, policy: MathPolicy) -> bool:
     if not _is_written_out(gold, answer, policy):
         return False
     if plain_same(gold, answer):
-        return True
+        return keeps_domain(gold, answer)
     if is_residue(gold) != is_residue(answer):
         return _same_remainder(gold, answer, policy)
     if policy.percent_as_number and _is_percent(gold) != _is_percent(answer):
