@@ -251,6 +251,7 @@ def _write(
         "fitness": found.fitness.as_dict(),
         "cross_validation": {arm: f.as_dict() for arm, f in found.validated.items()},
         "history": found.history,
+        **({"tied": True} if found.tied else {}),
     }
     card = {
         **_of_recipe(inputs),
@@ -275,7 +276,7 @@ def _write(
         "arm": str(found.arm),
         "coefficients": dict(zip(experts.names, means, strict=True)),
         "shares": experts.shares(found.coefficients, normalise=found.arm.normalise),
-        "shots": {"number": len(inputs.shots), **found.fitness.as_dict()},
+        "shots": {"number": len(inputs.shots), **found.fitness.as_dict(), "tied": found.tied},
         "cross_validation": search["cross_validation"],
         "test": {name: found.model_dump() for name, found in measures.items()},
         "against_base": against and against.model_dump(),

@@ -19,6 +19,7 @@ from rlpeft.adapters.methods import named
 from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.hub import is_hub_id
 from rlpeft.experts.model_card_use import how_to_load
+from rlpeft.experts.ties import said_of_ties
 from rlpeft.models.folder import FETCHABLE, PACKAGED
 from rlpeft.tasks.benchmarks import BENCHMARKS
 
@@ -99,8 +100,11 @@ def _worth(card: ExpertCard) -> str:
         "the expert, on the validation problems it was chosen by": card.validation,
     }
     rows = [(name, UNKNOWN if found is None else str(found)) for name, found in known.items()]
-    note = "\n\nIt changes nothing: no step did better than the base." if card.equals_base else ""
-    return _table(("", "value [95 % interval]"), rows) + note
+    notes = ["It changes nothing: no step did better than the base."] if card.equals_base else []
+    search = card.mixture.search if card.mixture else {}
+    if search.get("tied") is True and isinstance(fitness := search.get("fitness"), Mapping):
+        notes.append(said_of_ties(fitness))
+    return "\n\n".join([_table(("", "value [95 % interval]"), rows), *notes])
 
 
 def _training(card: ExpertCard, beside: Beside) -> str:

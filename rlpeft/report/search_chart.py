@@ -21,14 +21,14 @@ def draw_history(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure = Figure(figsize=(7.2, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2)
         left.plot(iterations, [row["best"] for row in rows], color=BLUE, label="best so far")
-        left.plot(iterations, [row["mean"] for row in rows], color=FAINT, label="mean")
+        left.plot(iterations, [row["mean"] for row in rows], color=FAINT, label="mean of all tried")
         graded = any(row.get("graded") for row in rows)
         if not graded:
             left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         left.set_title(f"{'mean score' if graded else 'accuracy'} on the shots")
         left.legend()
         right.plot(iterations, [row["spread"] for row in rows], color=ORANGE)
-        right.set_title("spread of the coefficients")
+        right.set_title("standard deviation of the coefficients")
         right.set_ylim(bottom=0)
         for axes in (left, right):
             axes.set_xlabel("iteration")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ from rlpeft.search.rank import rank
 from rlpeft.types import Problem
 
 KEEP_CHECKPOINTS = 2
+ALL_SHOTS = "all shots"
+"""The last stage of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,13 @@ class Found:
     history: list[dict[str, Any]]
     validated: dict[str, Fitness]
 
+    @property
+    def tied(self) -> bool:
+        """Whether all mixtures that were tried on all shots did equally well."""
+        rows = [row for row in self.history if row["stage"] == ALL_SHOTS]
+        # The mean of equal numbers is not always one of them.
+        return all(isclose(row["mean"], self.fitness.value, abs_tol=1e-12) for row in rows)
+
 
 def total_iterations(recipe: AdaptRecipe) -> int:
     """Iterations of all stages."""
@@ -139,7 +149,7 @@ def adapt(this: Adaptation, on_iteration: OnIteration) -> Found:
             expected=len(ARMS),
         )
         arm, validated = ARMS[order[0]], {str(each): f for each, f in found.items()}
-    coefficients, fitness = run.stage("all shots", arm, this.shots)
+    coefficients, fitness = run.stage(ALL_SHOTS, arm, this.shots)
     history = [row for stage in run.saved["stages"].values() for row in stage["history"]]
     return Found(arm, coefficients, fitness, history, validated)
 

@@ -13,6 +13,7 @@ from jobs.cli.adapt import print_summary
 from rlpeft.errors import CheckpointError, DataError, ExpertError, FileError
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.mixture import ExpertSet
+from rlpeft.experts.model_card import model_card
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 
@@ -156,9 +157,40 @@ def test_the_end_shows_coefficients_as_they_count_and_what_is_next(equals_base, 
     }
     print_summary(summary, as_json=False, larger="LARGER")
     printed = capsys.readouterr().out
-    assert "base 1.000, up 0.000 (per vector, normalised)" in printed
+    assert "base 1.000, up 0.000 (one an expert, shares of 1)" in " ".join(printed.split())
     assert next_one in printed.split("\nnext")[1]
     assert ("found is the base model" in printed) == equals_base
+
+
+@pytest.mark.parametrize(("accuracy", "likelihood"), [(0.5, -0.25), (0.0, float("-inf"))])
+def test_shots_that_told_nothing_are_said_to(accuracy, likelihood, capsys):
+    score = {"value": 0.5, "low": 0.4, "high": 0.6, "correct": 5, "total": 10}
+    summary = {
+        "name": "m",
+        "expert": "runs/m/expert",
+        "arm": "per matrix, free",
+        "coefficients": {"base": 0.148, "up": 0.0},
+        "shots": {"number": 4, "accuracy": accuracy, "likelihood": likelihood, "tied": True},
+        "cross_validation": {},
+        "test": {"base": score, "mixed": score},
+        "history": "runs/m/history.svg",
+    }
+    print_summary(summary, as_json=False, larger="LARGER")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "these told nothing" in printed
+    assert ("mere chance" in printed) == (accuracy == 0)
+    assert printed.endswith("next LARGER")
+
+
+def test_a_search_whose_shots_nothing_solves_says_so_wherever_it_is_told(adapt_recipe, tmp_path):
+    path = tmp_path / "shots.jsonl"
+    rows = [{"prompt": f"{n}@=", "answer": "no such answer"} for n in (12, 34)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = run(adapt_recipe(shots={"path": str(path)}), tmp_path / "out")
+    assert summary["shots"]["tied"]
+    card = load_expert(tmp_path / "out" / "expert").card
+    assert card.mixture.search["tied"]
+    assert "these told nothing" in model_card(card, "tiny")
 
 
 def test_shares_are_what_a_mixture_is_made_of(tiny_experts):

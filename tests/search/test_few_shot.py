@@ -36,6 +36,7 @@ def test_it_finds_the_mixture_that_answers_every_shot(adaptation):
     this = adaptation(search={"population_size": 24, "iterations": 12})
     found = adapt(this, quiet)
     assert found.fitness.value == 1.0
+    assert not found.tied
     a = found.coefficients / found.coefficients.sum()
     # Matrix a needs half of `swap`; base and `sort` are the same there.
     assert abs(a[1] - 0.5) < 0.05
