@@ -28,6 +28,7 @@ from rlpeft.files import read_json, write_json
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
+from rlpeft.runs.signal import mean_teaching
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
 Loop = Callable[[Run, OnStep], None]
@@ -134,7 +135,8 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     equals_base = card.digest == base.state.digest
     card = card.model_copy(update={**_test_of(tested, bare, begun), "equals_base": equals_base})
     save_expert(this.best_folder, proof.state, card)
-    syncs = [row["sync/seconds"] for row in read_metrics(this.folder) if "sync/seconds" in row]
+    rows = read_metrics(this.folder)
+    syncs = [row["sync/seconds"] for row in rows if "sync/seconds" in row]
     summary = {
         "name": this.recipe.name,
         "expert": str(this.best_folder),
@@ -142,6 +144,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "digest": card.digest,
         "export_format": "merged" if named(this.recipe.adapter.type).is_mergeable else "peft",
         "equals_base": equals_base,
+        "teaching_groups": mean_teaching(rows, in_groups=this.recipe.loss.compares_groups),
         **_of_start(card),
         "test": tested[0].model_dump(),
         "base_test": bare[0].model_dump(),

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.cli.beginning import say_beginning
 from jobs.cli.options import Overrides, Push, RecipeName, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.ending import quiet_libraries
+from rlpeft.terminal import labelled, near_path, say, terminal_width
 from rlpeft.typed import program, this_command
+
+if TYPE_CHECKING:
+    from rlpeft.recipe.adapt import AdaptRecipe
 
 Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
 
@@ -40,16 +45,17 @@ def adapt(
 
     rlpeft adapt tiny-mix --set shots.number=20
     """
-    from jobs.adapt import run
-    from jobs.cli.console import run_shown
     from jobs.cluster.travel import run_folder
     from jobs.recipes import read_adapt_recipe
-    from rlpeft.search.few_shot import total_iterations
-    from rlpeft.terminal import near_path
 
     found = read_adapt_recipe(recipe, all_overrides(overrides, light=light))
     check_push_option(push)
     folder = run_folder(out, found.name)
+    say_beginning(f"{found.name}: searching {searched(found)}.")
+    from jobs.adapt import run
+    from jobs.cli.console import run_shown
+    from rlpeft.search.few_shot import total_iterations
+
     quiet_libraries()
     with run_shown(folder, total_iterations(found), unit="iteration") as display:
         summary = run(found, folder, on_iteration=display.step)
@@ -60,11 +66,30 @@ def adapt(
         print_summary(summary, as_json=as_json, larger=larger)
 
 
+ARM_WORDS = {
+    "per vector": "one an expert",
+    "per matrix": "one an expert and matrix, their means",
+    "normalised": "shares of 1",
+    "free": "not divided by their sum",
+}
+"""What the coefficients are, by the words of `rlpeft.search.few_shot.Arm`."""
+
+
 def all_overrides(overrides: list[str] | None, *, light: bool) -> list[str]:
     """`--light` first, so that a `--set` may still change it."""
     from rlpeft.recipe.adapt import LIGHT
 
     return [*(LIGHT if light else ()), *(overrides or ())]
+
+
+def searched(recipe: AdaptRecipe) -> str:
+    """What a search tries, and what each figure of its progress means."""
+    return (
+        f"a mixture of experts that does best on the shots, a few labelled examples; each "
+        f"iteration tries {recipe.search.population_size}. Shown are the best mixture so far and "
+        "the mean one of an iteration, each by what it makes of the shots (right answers, or their "
+        "score), and how far the coefficients that are tried spread (standard deviation)"
+    )
 
 
 def print_summary(summary: Mapping[str, Any], *, as_json: bool, larger: str = "") -> None:
@@ -78,35 +103,44 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool, larger: str = ""
         return
     from rich.console import Console
 
-    from jobs.cli.console import accuracy_table, compared
-    from rlpeft.terminal import labelled, near_path, say, terminal_width
+    from jobs.cli.closing import accuracy_table, compared
+    from rlpeft.experts.ties import said_of_ties
 
     table = accuracy_table(summary["test"], title=f"{summary['name']}: test {{}}")
     Console().print(table)
-    equals_base, expert = summary.get("equals_base"), near_path(summary["expert"])
-    if equals_base:
+    shots = summary["shots"]
+    if summary.get("equals_base"):
         say(
             "The mixture found is the base model: none did better on the shots. More shots, or "
             "experts of other skills, may find another."
         )
     else:
         say(compared(summary.get("against_base"), ours="mixture"))
+    if shots.get("tied"):
+        say(said_of_ties(shots))
+    for label, value in _facts(summary, larger):
+        whole = label in ("expert", "history", "next")
+        typer.echo(labelled(label, value, column=15, width=terminal_width(), whole=whole))
+
+
+def _facts(summary: Mapping[str, Any], larger: str) -> Iterator[tuple[str, str]]:
+    """What a search found, with its labels."""
+    shots, expert = summary["shots"], near_path(summary["expert"])
     # Searches of before kept them as they were searched, not as they count.
     shares = summary.get("shares", summary["coefficients"])
     weights = ", ".join(f"{name} {value:.3f}" for name, value in shares.items())
-    shots = summary["shots"]
+    meaning = ", ".join(ARM_WORDS[word] for word in summary["arm"].split(", "))
+    yield "coefficients", f"{weights} ({meaning})"
+    yield "on the shots", f"{_fitness(shots)} of {shots['number']}"
+    for arm, found in summary["cross_validation"].items():
+        yield "unseen shots", f"{_fitness(found)} {arm}"
+    yield "expert", expert
+    yield "history", near_path(summary["history"])
     export = f"{program()} export {shlex.quote(expert)} --out {summary['name']}-merged"
-    rows = [
-        ("coefficients", f"{weights} ({summary['arm']})"),
-        ("shots", f"{_fitness(shots)} of {shots['number']}"),
-        *(("on folds", f"{_fitness(f)} {arm}") for arm, f in summary["cross_validation"].items()),
-        ("expert", expert),
-        ("history", near_path(summary["history"])),
-        *(("next", command) for command in (larger if equals_base else export,) if command),
-    ]
-    for label, value in rows:
-        whole = label in ("expert", "history", "next")
-        typer.echo(labelled(label, value, column=15, width=terminal_width(), whole=whole))
+    if summary.get("equals_base"):
+        export = ""
+    if following := larger if not export or shots.get("tied") else export:
+        yield "next", following
 
 
 def _fitness(found: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: a run's progress, and the table it ends with.
+"""What a person sees in the terminal of a run as it goes.
 
 Everything that decides what is shown is a pure function of records; `RunDisplay` only draws. On
 a terminal one line is kept up to date; elsewhere (a log, a pipe) each step is a plain line, at
@@ -7,38 +7,31 @@ most one a second beside those of validations.
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from rlpeft.runs.checkpoint import list_checkpoints
-from rlpeft.terminal import ended_with, labelled, near_path, paragraph, terminal_width
-from rlpeft.typed import this_command, typeable
+from rlpeft.runs.signal import nothing_to_learn, teaching
+from rlpeft.terminal import ended_with, near_path
+from rlpeft.typed import this_command
 
 RATE_WINDOW = 20
 """Steps over which the rate is taken."""
 
-EQUALS_START = "It is the expert that it started from: no step did better in validation."
-EQUALS_BASE = (
-    "The expert kept is the base model: no step did better in validation than step 0. Train "
-    "longer, with another learner.lr, or with a reward that tells its answers apart."
-)
-"""Said where a run has found nothing."""
-
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+FIRST_STEPS = 3
+"""After so many without a difference between scores a run is likely to go on like that."""
 
 PLAIN_INTERVAL_S = 1.0
 """Least time between two plain lines."""
@@ -67,11 +60,21 @@ class Rate:
         return (last - first) / (now - then) if now > then and last > first else None
 
 
-def figures(metrics: Mapping[str, float], best: Validation | None) -> str:
-    """The figures of one step that are worth a glance; `best` is the best validation so far."""
+def figures(
+    metrics: Mapping[str, float], best: Validation | None, *, in_groups: bool = True
+) -> str:
+    """The figures of one step that are worth a glance.
+
+    Args:
+        best: the best validation so far.
+        in_groups: `loss.compares_groups`: then the share of the groups that teach is one.
+    """
     shown = []
     if "reward" in metrics:
         shown.append(f"reward {metrics['reward']:.3f}")
+    share = teaching(metrics, in_groups=in_groups) if in_groups else None
+    if share is not None:
+        shown.append(f"teaching {share:.0%}")
     elif "mean_token_accuracy" in metrics:  # supervised: its loss, unlike RL's, tells something
         shown.append(f"loss {metrics['loss']:.3f}")
     if "best" in metrics:
@@ -86,7 +89,7 @@ def figures(metrics: Mapping[str, float], best: Validation | None) -> str:
         shown.append(f"best validation {best}")
     unscorable = metrics.get("verdicts/unscorable", 0) + metrics.get("eval_unscorable", 0)
     if unscorable:
-        shown.append(f"{unscorable:.0f} unscorable")
+        shown.append(f"{unscorable:.0f} without a score")
     failed = metrics.get("verdicts/error", 0) + metrics.get("verdicts/timeout", 0)
     if failed:
         shown.append(f"{failed:.0f} failed to be scored")
@@ -146,15 +149,18 @@ def fitted(shown: str, paced: str, width: int) -> str:
 
 
 @contextmanager
-def run_shown(folder: Path, total_steps: int, *, unit: str = "step") -> Iterator[RunDisplay]:
+def run_shown(
+    folder: Path, total_steps: int, *, unit: str = "step", in_groups: bool = True
+) -> Iterator[RunDisplay]:
     """Show a run as it goes: where it goes on from, its steps, and how to go on after Ctrl-C.
 
     Args:
         folder: the run's.
+        in_groups: as `RunDisplay` has it.
     """
     folders = list_checkpoints(folder)
     done = int(folders[-1].name.rpartition("_")[2]) if folders else 0
-    display = RunDisplay(total_steps, unit=unit, done=done)
+    display = RunDisplay(total_steps, unit=unit, done=done, in_groups=in_groups)
     if 0 < done < total_steps:
         display.say(f"continuing from {unit} {done} of", near_path(str(folder)))
     try:
@@ -176,6 +182,7 @@ class RunDisplay:
         total_steps: `train.steps`.
         unit: what one step is called.
         done: steps that the run took before.
+        in_groups: `loss.compares_groups`.
         console: standard error if absent, so that `--json` output stays clean.
     """
 
@@ -185,6 +192,7 @@ class RunDisplay:
         *,
         unit: str = "step",
         done: int = 0,
+        in_groups: bool = True,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -196,6 +204,7 @@ class RunDisplay:
         self._bar: ProgressBar | None = None
         self._task = TaskID(0)
         self.has_stepped = False
+        self._in_groups, self._taught = in_groups, list[float]()
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -225,7 +234,7 @@ class RunDisplay:
 
     def step(self, progress: Counted, metrics: Mapping[str, float]) -> None:
         """Show one finished step."""
-        shown = figures(metrics, self._best)
+        shown = figures(metrics, self._best, in_groups=self._in_groups)
         self._best = max(
             (v for v in (self._best, validation(metrics)) if v is not None), default=None
         )
@@ -241,6 +250,17 @@ class RunDisplay:
             self._bar.update(self._task, completed=progress.step, figures=line)
         elif self._is_due(progress.step, metrics):
             self.say(GAP.join(part for part in (place, fitted(shown, paced, room)) if part))
+        self._look_for_signal(progress.step, metrics)
+
+    def _look_for_signal(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Say once, of the first steps, that nothing can be learned from them."""
+        share = teaching(metrics, in_groups=self._in_groups)
+        if share is None or len(self._taught) == FIRST_STEPS:
+            return
+        self._taught.append(share)
+        is_last = step == self.total_steps
+        if not any(self._taught) and (is_last or len(self._taught) == FIRST_STEPS):
+            self.say(nothing_to_learn(metrics, len(self._taught)))
 
     def say(self, line: str, whole: str = "") -> None:
         """Print one line, which was fitted to the console.
@@ -263,107 +283,3 @@ class RunDisplay:
             return False
         self._printed_at = now
         return True
-
-
-def print_closing(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print `closing`; paths and commands are never broken, so that they can be copied."""
-    width = terminal_width() if console is None else console.width
-    (console or Console()).print(closing(summary, width=width), soft_wrap=True)
-
-
-def closing(summary: Mapping[str, Any], *, width: int) -> RenderableType:
-    """What a finished run ends with.
-
-    Args:
-        summary: what `summary.json` of the run folder holds.
-        width: columns that sentences and lists are broken to.
-    """
-    kinds = {"base": "base_test", "start": "start_test", "expert": "test"}
-    measured = {name: summary[key] for name, key in kinds.items() if key in summary}
-    return Group(
-        Text(),
-        accuracy_table(measured, title=f"{summary['name']}: test {{}}"),
-        Text(paragraph(_sentence(summary), width=width)),
-        Text(),
-        _facts(summary, width),
-    )
-
-
-def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -> Table:
-    """Accuracies, or mean scores, with their 95 % intervals, a row each.
-
-    Args:
-        title: `{}` in it stands for what was measured.
-    """
-    judged = all("correct" in found for found in accuracies.values())
-    measured, form = ("accuracy", ".1%") if judged else ("mean score", ".3f")
-    title = title.replace("{}", measured)
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("", measured, "95 % interval", "correct" if judged else "scored"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for name, found in accuracies.items():
-        value, low, high = (format(found[key], form) for key in ("value", "low", "high"))
-        count = f"{found['correct']} of {found['total']}" if judged else f"{found['total']}"
-        table.add_row(Text(name), value, f"{low} to {high}", count)
-    return table
-
-
-def compared(
-    against: Mapping[str, Any] | None, called: str = "its base", ours: str = "expert"
-) -> str:
-    """What a difference that was paired by problem says, in one sentence.
-
-    Args:
-        against: a `PairedDifference`; absent in summaries from before it was kept, or where no
-            problem has scored answers of both.
-        called: what the expert is compared with.
-    """
-    from rlpeft.experts.measures import PairedDifference
-
-    if against is None:
-        return f"Its difference from {called} is not known here; rlpeft evaluate measures it."
-    return PairedDifference(**against).said(called, ours)
-
-
-def _sentence(summary: Mapping[str, Any]) -> str:
-    if summary.get("equals_base"):
-        return EQUALS_BASE
-    found = compared(summary.get("against_base"))
-    if "start_test" not in summary:
-        return found
-    if summary["equals_start"]:
-        return f"{found} {EQUALS_START}"
-    return f"{found} {compared(summary.get('against_start'), 'its start')}"
-
-
-def _facts(summary: Mapping[str, Any], width: int) -> Group:
-    form = summary.get("export_format", "merged")  # runs of before had no other
-    expert, report = near_path(summary["expert"]), summary.get("report")
-    export = f"rlpeft export {shlex.quote(expert)} --format {form} --out {summary['name']}-{form}"
-    rows = {
-        "adapted modules": _counts(summary.get("modules")),
-        "left out": _counts(summary.get("left_out")),
-        "trainable parameters": f"{summary['trainable_parameters']:,}",
-        "weight sync": _sync_text(summary["sync_bytes"], summary["sync_ms"]),
-        "best step": str(summary["best_step"]),
-        "expert": expert,
-        "report": None if report is None else near_path(report),
-        "next": typeable(export),
-    }
-    return Group(*(_fact(name, value, width) for name, value in rows.items() if value is not None))
-
-
-def _fact(name: str, value: str, width: int) -> Text:
-    whole = name in ("expert", "report", "next")
-    text = Text(labelled(name, value, column=22, width=width, whole=whole))
-    text.stylize("dim", 0, len(name))
-    return text
-
-
-def _counts(kinds: Mapping[str, int] | None) -> str | None:
-    return ", ".join(f"{kind} {count}" for kind, count in kinds.items()) if kinds else None
-
-
-def _sync_text(num_bytes: int, milliseconds: float | None) -> str:
-    time = "" if milliseconds is None else f" in {milliseconds:.1f} ms"
-    return f"{num_bytes:,} bytes{time}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 
+from jobs.cli.beginning import say_beginning
 from jobs.cli.examined import examined
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
 from jobs.cli.options import Overrides
@@ -41,6 +42,7 @@ def doctor(
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     if recipe is None:
         say_assumed(found)
+    say_beginning(f"Examining {found.name}.")
     from jobs.cli.readings import print_readings
     from jobs.cluster.ending import quiet_libraries
     from rlpeft.doctor.examine import examine

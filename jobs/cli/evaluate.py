@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.cli.beginning import say_beginning
 from jobs.cli.options import AsJson, Overrides, folder_to_write
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
-from rlpeft.terminal import say
+from rlpeft.terminal import near_path, say
 
 if TYPE_CHECKING:
     from jobs.evaluation.asked import Samples
@@ -90,21 +91,27 @@ def evaluate(
 
     Ctrl-C, then the same command with its --out, goes on.
     """
-    from jobs.evaluation.asked import Samples
-    from jobs.hub import expert_folder
+    from jobs.recipes import read_recipe
 
     if seed is not None and not temperature:
         raise ConfigError(f"--seed is of draws, and greedy answers have none, got {seed}.")
+    plain = len(names) == 1 and max(len(recipes or ()), len(tasks or ())) <= 1
+    is_one = plain and out is None and samples == 1 and not temperature and not ks
+    if address is not None and not is_one:
+        go_on_attended()
+    for recipe in recipes or ():  # before libraries are loaded
+        read_recipe(recipe)
+    say_beginning(f"Evaluating {', '.join(map(near_path, names))} beside the base model.")
+    from jobs.evaluation.asked import Samples
+    from jobs.hub import expert_folder
+
     experts = [expert_folder(name) for name in names]
     drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num)
-    plain = len(experts) == 1 and max(len(recipes or ()), len(tasks or ())) <= 1
-    if plain and out is None and samples == 1 and not temperature and not ks:
+    if is_one:
         recipe = recipes[0] if recipes else None
         task = tasks[0] if tasks else None
         _one(experts[0], recipe, task, overrides or (), drawn, address, as_json)
     else:
-        if address is not None:
-            go_on_attended()
         named = _exams(experts, recipes or [None], tasks or [None], overrides or ())
         _several(experts, named, drawn, out, address, as_json)
 
@@ -139,7 +146,7 @@ def _one(
     """One expert on one task."""
     from rich.console import Console
 
-    from jobs.cli.console import accuracy_table, compared
+    from jobs.cli.closing import accuracy_table, compared
     from jobs.evaluate import evaluate_expert, recipe_for
 
     quiet_libraries()

@@ -224,9 +224,9 @@ def _list_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _accuracy(found: Mapping[str, Any] | None) -> Text:
     if found is None:
         return Text("-")
-    if "correct" not in found:
-        return Text("score {value:.3f} [{low:.3f}, {high:.3f}]".format(**found))
-    return Text("{value:.1%} [{low:.1%}, {high:.1%}]".format(**found))
+    from rlpeft.experts.measures import read_measure
+
+    return Text(f"{'' if 'correct' in found else 'score '}{read_measure(found)}")
 
 
 LABEL_COLUMN = 15

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.cli.beginning import say_beginning
 from jobs.cli.options import ENGINE, EXPERTS, file_to_write, refuse_own_input
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
@@ -63,12 +64,13 @@ def generate(
 
     rlpeft generate "3714@=" --experts runs --strategy swap
     """
+    refuse_own_input(file, out)
+    say_beginning(f"Answering with the base model and the experts of {experts}.")
     from jobs.generate import generate as answer
     from jobs.hub import expert_folder
     from jobs.library import find_shelf
     from rlpeft.recipe.run import RolloutConfig
 
-    refuse_own_input(file, out)
     quiet_libraries()
     given = _given(prompt, file)
     prompts = [_as_turn(one) for one in given] if chat else given

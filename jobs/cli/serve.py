@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from jobs.cli.beginning import say_beginning
 from jobs.cli.generate import Stop
 from jobs.cli.options import ENGINE, EXPERTS
 from jobs.cluster.ending import quiet_libraries
@@ -63,6 +64,7 @@ def serve(
     curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
     'Content-Type: application/json'
     """
+    say_beginning(f"Serving the base model and the experts of {experts} on {host}:{port}.")
     from jobs.hub import expert_folder
     from jobs.library import find_shelf
     from jobs.serve import Lengths

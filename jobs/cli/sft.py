@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.cli.beginning import say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
@@ -44,14 +45,16 @@ def sft(
 
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     check_push_option(push)
+    folder = run_folder(out, f"{found.name}-sft")
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
-    from jobs.cli.console import print_closing, run_shown
+    if recipe is None:
+        say_assumed(found, folder)
+    say_training(found)
+    from jobs.cli.closing import print_closing
+    from jobs.cli.console import run_shown
     from jobs.sft import run
     from rlpeft.report.page import write_report
 
-    folder = run_folder(out, f"{found.name}-sft")
-    if recipe is None:
-        say_assumed(found, folder)
     quiet_libraries()
     with run_shown(folder, found.train.steps) as display:
         summary = run(found, folder, on_step=display.step)

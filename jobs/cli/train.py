@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.cli.beginning import say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
@@ -58,13 +59,16 @@ def train(
         go_on_attended()
     if recipe is None:
         say_assumed(found, folder)
-    from jobs.cli.console import print_closing, run_shown
+    say_training(found)
+    from jobs.cli.closing import print_closing
+    from jobs.cli.console import run_shown
     from jobs.train import run
     from rlpeft.report.page import write_report
 
     quiet_libraries()
     end_in_one_line()
-    with run_shown(folder, found.train.steps) as display:
+    grouped = found.loss.compares_groups
+    with run_shown(folder, found.train.steps, in_groups=grouped) as display:
         summary = run(found, folder, address=address, ray=not local, on_step=display.step)
     summary["report"] = str(write_report(folder))
     with pushing(summary, push):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import ceil, isclose, log10
 from statistics import fmean
 from typing import Any, Self
 
@@ -73,7 +74,7 @@ class MeanScore(Section):
     """Mean score with its 95 % interval, where nothing is judged; see `mean_interval`.
 
     >>> str(MeanScore.of([0.25, 0.25, 0.75, 0.75]))
-    '0.500 [0.126, 0.874]'
+    '0.50 [0.13, 0.87]'
     """
 
     value: float
@@ -104,8 +105,27 @@ class MeanScore(Section):
         """As a run records it at a validation."""
         return _metrics("eval_score", self)
 
+    @property
+    def are_equal(self) -> bool:
+        """Whether it is the mean of equal scores: its interval is then of their number alone."""
+        of_equal = mean_interval([self.value] * self.total)
+        return all(map(isclose, (self.low, self.high), of_equal))
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        value, low, high = shown(self.value, self.low, self.high)
+        return f"{value} [{low}, {high}]"
+
+
+def shown(value: float, low: float, high: float, sign: str = "") -> tuple[str, str, str]:
+    """A score and its interval, with as many decimals as the width of the interval bears.
+
+    >>> shown(0.7, 0.66818, 0.73019), shown(0.7, 0.69812, 0.70187)
+    (('0.70', '0.67', '0.73'), ('0.700', '0.698', '0.702'))
+    """
+    width = high - low
+    places = max(2, ceil(-log10(width))) if width > 0 else 3
+    form = f"{sign}.{places}f"
+    return format(value, form), format(low, form), format(high, form)
 
 
 Measure = Accuracy | MeanScore
@@ -149,8 +169,9 @@ class PairedDifference(Estimate):
         return f"{ours.capitalize()} less {called}: {self}: {better or worse or untold}."
 
     def __str__(self) -> str:
-        scale, form = (100, "+.1f") if self.judged else (1, "+.3f")
-        value, low, high = (format(scale * n, form) for n in (self.value, self.low, self.high))
+        found = self.value, self.low, self.high
+        points = (format(100 * number, "+.1f") for number in found)
+        value, low, high = points if self.judged else shown(*found, sign="+")
         return f"{value}{' points' * self.judged} (95 % interval {low} to {high})"
 
 

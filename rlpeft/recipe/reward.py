@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from rewards.registry import is_verifier, runs_programs
 from rlpeft.recipe.adapter import Section
 from rlpeft.suggest import did_you_mean
 
@@ -61,3 +62,21 @@ def require_selectable(select: str | None, rewards: Sequence[str]) -> None:
             f"train.select must be one of {', '.join(known)}, which the rewards give, got "
             f"{select!r}.{did_you_mean(select, known)}"
         )
+
+
+def chosen_by(select: str | None, rewards: Sequence[RewardConfig]) -> str:
+    """The figure of a validation by which a run chooses its expert, as it is told beforehand.
+
+    Args:
+        select: `train.select`.
+    """
+    accuracy, score = "accuracy (share of correct answers", "mean score"
+    if select is not None and select != SELECT_ACCURACY:
+        figure = score if select == SELECT_SCORE else f"mean of {select}"
+        return f"{figure} (train.select)"
+    if bounds := [reward.correct_at for reward in rewards if reward.correct_at is not None]:
+        return f"{accuracy}; correct is a score from {bounds[0]:g} on)"
+    names = [reward.name for reward in rewards]
+    if select or any(is_verifier(name) or runs_programs(name) for name in names):
+        return f"{accuracy})"
+    return f"{accuracy}) where the reward answers True or False, else {score},"

@@ -81,6 +81,11 @@ class LossConfig(Section):
     mask_truncated: bool = False
     """Leave truncated completions out of the loss instead of scoring them."""
 
+    @property
+    def compares_groups(self) -> bool:
+        """Whether an answer is compared with others to the same problem alone."""
+        return self.advantage in ("rloo", "group_norm")
+
 
 class LearnerConfig(Section):
     """The optimizer step."""
@@ -229,7 +234,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
-        if self.loss.advantage in ("rloo", "group_norm") and self.train.group_size < 2:
+        if self.loss.compares_groups and self.train.group_size < 2:
             raise ValueError(
                 f"train.group_size must be at least 2 for loss.advantage = "
                 f"{self.loss.advantage!r}, got {self.train.group_size}. "

@@ -114,6 +114,8 @@ def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -
         equal = " (the expert is the base model: no step did better)" if card.equals_base else ""
         equal = equal or " (it is where it started: no step did better)" * card.equals_start
         found["best step"] = f"{card.step:,}{equal}"
+    if summary.get("teaching_groups") is not None:
+        found["answer groups that taught"] = f"{summary['teaching_groups']:.0%}"
     if "trainable_parameters" in summary:
         found["trainable parameters"] = f"{summary['trainable_parameters']:,}"
     synced = [row for row in rows if row.get("sync/bytes") is not None]

@@ -75,4 +75,10 @@ def test_a_difference_is_over_the_problems_that_both_have_answers_to():
 def test_a_difference_of_numbers_is_one_of_mean_scores():
     found = difference_of(answered([graded(0.5), graded(1.0)]), answered([graded(0.25)] * 2))
     assert (found.value, found.judged) == (0.5, False)
-    assert str(found).startswith("+0.500 (95 % interval ")
+    assert str(found) == "+0.50 (95 % interval -0.55 to +0.85)"
+
+
+def test_a_mean_of_equal_scores_knows_that_its_interval_is_of_their_number_alone():
+    assert measure_of([graded(0.7)] * 30).are_equal
+    assert str(measure_of([graded(0.7)] * 30)) == "0.70 [0.67, 0.73]"
+    assert not measure_of([graded(0.7)] * 29 + [graded(0.71)]).are_equal

@@ -61,7 +61,7 @@ def test_mean_scores_are_told_as_scores(tmp_path, make_expert):
     make_expert("s", {Z: torch.tensor([1.2, 0.9])}, folder=tmp_path / "expert", test=score)
     page = write_report(tmp_path).read_text()
     # Half-width of the interval: 1.96 * 0.288675 / 2.
-    assert "score 0.500 <small>[0.126, 0.874] &nbsp;4 scored" in page
+    assert "mean score 0.50 [0.13, 0.87] <small>&nbsp;4 scored" in page
     assert "50.0 % <small>" not in page
 
 

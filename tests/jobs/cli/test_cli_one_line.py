@@ -44,7 +44,8 @@ def one_line(*words):
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 1, result.output
     assert isinstance(result.exception, SystemExit), result.exception
-    (line,) = result.stderr.strip().splitlines()
+    *begun, line = result.stderr.strip().splitlines()
+    assert not any(other.startswith("error") for other in begun)
     assert line.startswith("error: ")
     return line
 

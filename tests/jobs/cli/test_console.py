@@ -12,26 +12,11 @@ from jobs.cli.console import (
     RunDisplay,
     Validation,
     clock_time,
-    compared,
     figures,
     fitted,
     pace,
-    print_closing,
     run_shown,
 )
-from rlpeft.experts.measures import Accuracy
-
-SUMMARY = {
-    "name": "tiny-swap",
-    "expert": "/runs/" + "long/" * 30 + "expert",
-    "best_step": 40,
-    "test": Accuracy.of(90, 100).model_dump(),
-    "base_test": Accuracy.of(50, 100).model_dump(),
-    "against_base": {"value": 0.4, "low": 0.29, "high": 0.5, "problems": 100, "judged": True},
-    "trainable_parameters": 3072,
-    "sync_bytes": 12288,
-    "sync_ms": 3.26,
-}
 
 
 class Clock:
@@ -82,6 +67,37 @@ def test_the_best_validation_stays_in_sight():
         2: {"reward": 0.2},
     }
     assert "best validation 50.0%" in shown(steps, total=9, seconds=2)[-1]
+
+
+def dull(share, **others):
+    """A step in which this share of the groups has one score each."""
+    return {"reward": 0.7, "frac_reward_zero_std": share} | others
+
+
+def test_a_step_shows_the_share_of_groups_that_teach():
+    assert figures(dull(0.125), None) == "reward 0.700  teaching 88%"
+    assert figures(dull(1.0), None, in_groups=False) == "reward 0.700"
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [("wrong", "train.group_size"), ("graded", "rlpeft reward check"), ("correct", "harder")],
+)
+def test_scores_that_are_all_alike_are_told_of_once_and_early(kind, advice):
+    step = dull(1.0, **{f"verdicts/{kind}": 8})
+    said = " ".join(shown(dict.fromkeys(range(1, 20), step), total=40, seconds=2))
+    assert said.count("nothing can be learned from these") == 1
+    assert said.index("in the first 3 steps") < said.index("step 4/40")
+    assert advice in said
+
+
+def test_one_group_of_the_first_steps_that_teaches_is_enough():
+    said = shown({1: dull(1.0), 2: dull(0.9), 3: dull(1.0)}, total=9, seconds=2)
+    assert len(said) == 3
+
+
+def test_a_run_that_ends_early_is_told_of_too():
+    assert "in the first step" in " ".join(shown({1: dull(1.0)}, total=1, seconds=2))
 
 
 def test_the_rate_of_a_continued_run_counts_its_own_steps_only():
@@ -191,62 +207,6 @@ def test_a_step_without_rewards_shows_none():
     assert figures({"loss": 0.0}, None) == ""
 
 
-def closing_text(summary):
-    out = io.StringIO()
-    print_closing(summary, Console(file=out, width=60))
-    return out.getvalue()
-
-
-def test_the_closing_table_compares_base_and_expert_with_intervals():
-    text = closing_text(SUMMARY)
-    base, expert = (line for line in text.splitlines() if " of 100" in line)
-    assert base.split() == ["base", "50.0%", "40.4%", "to", "59.6%", "50", "of", "100"]
-    assert expert.split() == ["expert", "90.0%", "82.6%", "to", "94.5%", "90", "of", "100"]
-
-
-def test_the_closing_compares_an_expert_with_where_it_started_too():
-    begun = {"start": {}, "equals_start": False, "start_test": Accuracy.of(88, 100).model_dump()}
-    begun["against_start"] = SUMMARY["against_base"] | {"value": 0.02, "low": -0.02}
-    text = " ".join(closing_text(SUMMARY | begun).split())
-    assert "start 88.0% 80.2% to 93.0% 88 of 100" in text
-    assert "the expert is better than its base." in text
-    assert "these 100 problems do not tell the expert from its start." in text
-    same = " ".join(closing_text(SUMMARY | begun | {"equals_start": True}).split())
-    assert "It is the expert that it started from" in same
-
-
-def test_paths_and_commands_can_be_copied_whole_from_a_narrow_terminal():
-    command = f"rlpeft export {SUMMARY['expert']} --format merged --out tiny-swap-merged"
-    assert command in closing_text(SUMMARY)
-
-
-def test_the_next_command_is_one_that_the_method_has():
-    """HypLoRA and MoSLoRA are no matrices: `--format merged` refuses them."""
-    assert "--format peft --out tiny-swap-peft" in closing_text(SUMMARY | {"export_format": "peft"})
-
-
-def test_a_name_is_text_and_not_markup():
-    assert "[red]x[/red]: test" in closing_text(SUMMARY | {"name": "[red]x[/red]"})
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "sentence"),
-    [
-        (0.058, 0.141, "Expert less its base: +10.0 points (95 % interval +5.8 to +14.1)"),
-        (0.058, 0.141, "the expert is better than its base."),
-        (-0.2, -0.05, "the expert is worse than its base."),
-        (-0.02, 0.2, "these 200 problems do not tell the expert from its base."),
-    ],
-)
-def test_the_verdict_on_an_expert_is_that_of_the_paired_difference(low, high, sentence):
-    against = {"value": 0.1, "low": low, "high": high, "problems": 200, "judged": True}
-    assert sentence in compared(against)
-
-
-def test_a_summary_without_the_paired_difference_is_given_no_verdict():
-    assert "not known here" in compared(None)
-
-
 def test_a_supervised_step_shows_its_loss():
     supervised = {"loss": 0.25, "mean_token_accuracy": 0.9}
     assert figures(supervised, Validation(0.5, True)) == "loss 0.250  best validation 50.0%"
@@ -254,7 +214,7 @@ def test_a_supervised_step_shows_its_loss():
 
 def test_a_validation_that_judges_nothing_shows_its_score_and_what_could_not_be_scored():
     metrics = {"reward": 0.25, "eval_score": 0.5, "verdicts/unscorable": 3, "eval_unscorable": 2}
-    assert figures(metrics, None) == "reward 0.250  validation score 0.500  5 unscorable"
+    assert figures(metrics, None) == "reward 0.250  validation score 0.500  5 without a score"
 
 
 def test_rewards_that_fail_are_counted_in_the_line():
@@ -265,43 +225,6 @@ def test_rewards_that_fail_are_counted_in_the_line():
 def test_a_search_by_scores_shows_no_percent():
     row = {"best": 0.5, "mean": 0.25, "spread": 0.125, "graded": 1.0}
     assert figures(row, None) == "best 0.500  mean 0.250  spread 0.125"
-
-
-def test_a_closing_by_scores_shows_no_accuracy_and_says_that_nothing_was_found():
-    score = {"value": 0.25, "low": 0.2, "high": 0.3, "total": 40, "verdicts": {}}
-    summary = SUMMARY | {"test": score, "base_test": score, "equals_base": True}
-    text = closing_text(summary)
-    assert "test mean score" in text
-    assert "accuracy" not in text
-    assert "%" not in text.replace("95 % interval", "")
-    assert "The expert kept is the base model" in text
-
-
-def test_the_end_of_a_run_counts_the_modules_that_were_moved_and_left_out():
-    counts = {"modules": {"q_proj": 2, "o_proj": 2}, "left_out": {"experts.down_proj": 2}}
-    text = closing_text(SUMMARY | counts)
-    assert re.search(r"adapted modules +q_proj 2, o_proj 2\n", text)
-    assert re.search(r"left out +experts.down_proj 2\n", text)
-    assert "left out" not in closing_text(SUMMARY)
-
-
-MODULES = {f"{name}_proj": 32 for name in ("q", "k", "v", "o", "gate", "up", "down")}
-
-
-@pytest.mark.parametrize("width", [60, 80])
-def test_the_end_of_a_run_fits_the_terminal_but_for_what_is_copied(width, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = tmp_path / "runs" / "tiny-swap"
-    places = {"expert": str(run / "expert"), "report": str(run / "report.html")}
-    out, summary = io.StringIO(), SUMMARY | places | {"modules": MODULES, "left_out": MODULES}
-    for equal in (False, True):
-        print_closing(summary | {"equals_base": equal}, Console(file=out, width=width))
-    lines = [line.rstrip() for line in out.getvalue().splitlines()]
-    command = "rlpeft export runs/tiny-swap/expert --format merged --out tiny-swap-merged"
-    copied = [line for line in lines if line.endswith(command)]
-    assert copied
-    assert [line for line in lines if len(line) > width and line not in copied] == []
-    assert "expert                runs/tiny-swap/expert" in lines
 
 
 def test_words_to_a_run_that_goes_on_fit_the_terminal():

@@ -1,0 +1,29 @@
+"""What a command says first: libraries take a busy machine half a minute, and nobody knows why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlpeft.terminal import say
+
+if TYPE_CHECKING:
+    from rlpeft.recipe.run import Recipe
+
+LOADING = "Loading libraries."
+
+
+def say_training(recipe: Recipe) -> None:
+    """Say what is trained, and by which figure its expert will be chosen."""
+    from rlpeft.recipe.reward import chosen_by
+
+    figure, steps = chosen_by(recipe.train.select, recipe.rewards), recipe.train.steps
+    say(
+        f"{recipe.name}: {steps} step{'s' * (steps > 1)}, then a test of the step with the highest "
+        f"{figure} in validation. {LOADING}",
+        err=True,
+    )
+
+
+def say_beginning(text: str) -> None:
+    """Say what will be done."""
+    say(f"{text} {LOADING}", err=True)

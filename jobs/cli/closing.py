@@ -1,0 +1,152 @@
+"""What a finished run or evaluation ends with: what was measured, and what that says."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rlpeft.terminal import labelled, near_path, paragraph, terminal_width
+from rlpeft.typed import typeable
+
+EQUAL_SCORES = (
+    "Where all scores are equal, the interval is what so many problems may have missed by chance."
+)
+"""Under a table: where a width comes from that no spread of the scores explains."""
+
+EQUALS_START = "It is the expert that it started from: no step did better in validation."
+TAUGHT_NOTHING = (
+    "The expert is the base model, which never moved: in no step did an answer get another score "
+    "than those it was compared with. Take a reward that tells answers apart, or problems that are "
+    "sometimes solved."
+)
+EQUALS_BASE = (
+    "The expert kept is the base model: no step did better in validation than step 0. Train "
+    "longer, with another learner.lr, or with a reward that tells its answers apart."
+)
+"""Said where a run has found nothing."""
+
+
+def print_closing(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print `closing`; paths and commands are never broken, so that they can be copied."""
+    width = terminal_width() if console is None else console.width
+    (console or Console()).print(closing(summary, width=width), soft_wrap=True)
+
+
+def closing(summary: Mapping[str, Any], *, width: int) -> RenderableType:
+    """What a finished run ends with.
+
+    Args:
+        summary: what `summary.json` of the run folder holds.
+        width: columns that sentences and lists are broken to.
+    """
+    kinds = {"base": "base_test", "start": "start_test", "expert": "test"}
+    measured = {name: summary[key] for name, key in kinds.items() if key in summary}
+    return Group(
+        Text(),
+        accuracy_table(measured, title=f"{summary['name']}: test {{}}"),
+        Text(paragraph(_sentence(summary), width=width)),
+        Text(),
+        _facts(summary, width),
+    )
+
+
+def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -> Table:
+    """Accuracies, or mean scores, with their 95 % intervals, a row each.
+
+    Args:
+        title: `{}` in it stands for what was measured.
+    """
+    from rlpeft.experts.measures import MeanScore, read_measure, shown
+
+    judged = all("correct" in found for found in accuracies.values())
+    measured = "accuracy" if judged else "mean score"
+    measures = map(read_measure, accuracies.values())
+    equal = any(isinstance(each, MeanScore) and each.are_equal for each in measures)
+    table = Table(
+        title=Text(title.replace("{}", measured), style="bold"),
+        title_justify="left",
+        caption=EQUAL_SCORES if equal else None,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    for heading in ("", measured, "95 % interval", "correct" if judged else "scored"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, found in accuracies.items():
+        numbers = [found[key] for key in ("value", "low", "high")]
+        value, low, high = (f"{n:.1%}" for n in numbers) if judged else shown(*numbers)
+        count = f"{found['correct']} of {found['total']}" if judged else f"{found['total']}"
+        table.add_row(Text(name), value, f"{low} to {high}", count)
+    return table
+
+
+def compared(
+    against: Mapping[str, Any] | None, called: str = "its base", ours: str = "expert"
+) -> str:
+    """What a difference that was paired by problem says, in one sentence.
+
+    Args:
+        against: a `PairedDifference`; absent in summaries from before it was kept, or where no
+            problem has scored answers of both.
+        called: what the expert is compared with.
+    """
+    from rlpeft.experts.measures import PairedDifference
+
+    if against is None:
+        return f"Its difference from {called} is not known here; rlpeft evaluate measures it."
+    return PairedDifference(**against).said(called, ours)
+
+
+def found_nothing(summary: Mapping[str, Any]) -> bool:
+    """Whether a run ended where it began."""
+    return bool(summary.get("equals_base") or summary.get("equals_start"))
+
+
+def _sentence(summary: Mapping[str, Any]) -> str:
+    if summary.get("equals_base"):
+        return TAUGHT_NOTHING if summary.get("teaching_groups") == 0 else EQUALS_BASE
+    found = compared(summary.get("against_base"))
+    if "start_test" not in summary:
+        return found
+    if summary["equals_start"]:
+        return f"{found} {EQUALS_START}"
+    return f"{found} {compared(summary.get('against_start'), 'its start')}"
+
+
+def _facts(summary: Mapping[str, Any], width: int) -> Group:
+    form = summary.get("export_format", "merged")  # runs of before had no other
+    expert, report = near_path(summary["expert"]), summary.get("report")
+    export = f"rlpeft export {shlex.quote(expert)} --format {form} --out {summary['name']}-{form}"
+    rows = {
+        "adapted modules": _counts(summary.get("modules")),
+        "left out": _counts(summary.get("left_out")),
+        "trainable parameters": f"{summary['trainable_parameters']:,}",
+        "weight sync": _sync_text(summary["sync_bytes"], summary["sync_ms"]),
+        "best step": str(summary["best_step"]),
+        "expert": expert,
+        "report": None if report is None else near_path(report),
+        # What is the base, or the start, already needs no export.
+        "next": None if found_nothing(summary) else typeable(export),
+    }
+    return Group(*(_fact(name, value, width) for name, value in rows.items() if value is not None))
+
+
+def _fact(name: str, value: str, width: int) -> Text:
+    whole = name in ("expert", "report", "next")
+    text = Text(labelled(name, value, column=22, width=width, whole=whole))
+    text.stylize("dim", 0, len(name))
+    return text
+
+
+def _counts(kinds: Mapping[str, int] | None) -> str | None:
+    return ", ".join(f"{kind} {count}" for kind, count in kinds.items()) if kinds else None
+
+
+def _sync_text(num_bytes: int, milliseconds: float | None) -> str:
+    time = "" if milliseconds is None else f" in {milliseconds:.1f} ms"
+    return f"{num_bytes:,} bytes{time}"

@@ -1,0 +1,55 @@
+"""Whether rewards tell answers apart, from what steps recorded: all learning rests on that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+ONE_REWARDS_SPREAD = re.compile(r"rewards/[^/]+/std")
+
+WHY_ALIKE = {
+    "wrong": "Most answers are wrong: take easier problems, or more answers to each "
+    "(train.group_size), so that one of them is right.",
+    "correct": "Most answers are right already: take harder problems.",
+    "unparsable": "In most answers the reward finds none: say in the prompt how to write it.",
+    "truncated": "Most answers were cut off: raise rollout.max_tokens.",
+    "graded": "Take a reward that tells good answers from bad ones; rlpeft reward check tries it.",
+}
+"""By the verdict that most answers got."""
+
+
+def teaching(metrics: Mapping[str, float], *, in_groups: bool) -> float | None:
+    """The share of a step's groups of answers whose scores differ; `None` where there is no group.
+
+    Args:
+        in_groups: `loss.compares_groups`; else answers are compared with those to other problems
+            too, and all groups teach or, where one score is all there is, none.
+    """
+    if "frac_reward_zero_std" not in metrics:
+        return None
+    if in_groups:
+        return 1 - metrics["frac_reward_zero_std"]
+    spreads = (value for name, value in metrics.items() if ONE_REWARDS_SPREAD.fullmatch(name))
+    return float(any(spreads))
+
+
+def mean_teaching(rows: Sequence[Mapping[str, float]], *, in_groups: bool) -> float | None:
+    """The same over a run; `None` where no step had a group."""
+    found = [share for row in rows if (share := teaching(row, in_groups=in_groups)) is not None]
+    return fmean(found) if found else None
+
+
+def nothing_to_learn(metrics: Mapping[str, float], steps: int) -> str:
+    """What to know, and to do, where scores of all the first steps are alike.
+
+    Args:
+        metrics: of the last of so many steps.
+    """
+    counts = {kind: metrics.get(f"verdicts/{kind}", 0) for kind in WHY_ALIKE}
+    kind = max(counts, key=counts.__getitem__)
+    first = "the first step" if steps == 1 else f"the first {steps} steps"
+    return (
+        f"note: in {first} no answer had another score than those it is compared with (mean "
+        f"{metrics['reward']:.3f}): nothing can be learned from these. {WHY_ALIKE[kind]}"
+    )
