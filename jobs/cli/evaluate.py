@@ -99,8 +99,8 @@ def evaluate(
     is_one = plain and out is None and samples == 1 and not temperature and not ks
     if address is not None and not is_one:
         go_on_attended()
-    for recipe in recipes or ():  # before libraries are loaded
-        read_recipe(recipe)
+    for given in recipes or ():  # before libraries are loaded
+        read_recipe(given)
     say_beginning(f"Evaluating {', '.join(map(near_path, names))} beside the base model.")
     from jobs.evaluation.asked import Samples
     from jobs.hub import expert_folder
