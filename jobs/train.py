@@ -135,8 +135,6 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     equals_base = card.digest == base.state.digest
     card = card.model_copy(update={**_test_of(tested, bare, begun), "equals_base": equals_base})
     save_expert(this.best_folder, proof.state, card)
-    rows = read_metrics(this.folder)
-    syncs = [row["sync/seconds"] for row in rows if "sync/seconds" in row]
     summary = {
         "name": this.recipe.name,
         "expert": str(this.best_folder),
@@ -144,7 +142,6 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "digest": card.digest,
         "export_format": "merged" if named(this.recipe.adapter.type).is_mergeable else "peft",
         "equals_base": equals_base,
-        "teaching_groups": mean_teaching(rows, in_groups=this.recipe.loss.compares_groups),
         **_of_start(card),
         "test": tested[0].model_dump(),
         "base_test": bare[0].model_dump(),
@@ -153,7 +150,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "left_out": card.left_out,
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
         "sync_bytes": proof.state.num_bytes,
-        "sync_ms": 1e3 * median(syncs) if syncs else None,
+        **_of_steps(this),
     }
     write_json(path, summary)
     return summary
@@ -167,6 +164,16 @@ def _test_of(expert: Measured, base: Measured, start: Measured | None) -> dict[s
         "against_base": difference_of(expert[1], base[1]),
         "start_test": start and start[0],
         "against_start": start and difference_of(expert[1], start[1]),
+    }
+
+
+def _of_steps(this: Run) -> Summary:
+    """What a summary says of the steps: time of a sync, and the share of groups that taught."""
+    rows = read_metrics(this.folder)
+    syncs = [row["sync/seconds"] for row in rows if "sync/seconds" in row]
+    return {
+        "sync_ms": 1e3 * median(syncs) if syncs else None,
+        "teaching_groups": mean_teaching(rows, in_groups=this.recipe.loss.compares_groups),
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.cli.flags import say_assumed
 from rlpeft.terminal import say
 
 if TYPE_CHECKING:
@@ -12,8 +14,15 @@ if TYPE_CHECKING:
 LOADING = "Loading libraries."
 
 
-def say_training(recipe: Recipe) -> None:
-    """Say what is trained, and by which figure its expert will be chosen."""
+def say_training(recipe: Recipe, folder: Path, *, is_given: bool) -> None:
+    """Say what is trained, and by which figure its expert will be chosen.
+
+    Args:
+        folder: of the run.
+        is_given: whether there is a recipe; else what is assumed is said, too.
+    """
+    if not is_given:
+        say_assumed(recipe, folder)
     from rlpeft.recipe.reward import chosen_by
 
     figure, steps = chosen_by(recipe.train.select, recipe.rewards), recipe.train.steps

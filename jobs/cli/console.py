@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as ProgressBar
 
+from rlpeft.recipe.run import LossConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.signal import nothing_to_learn, teaching
 from rlpeft.terminal import ended_with, near_path
@@ -150,16 +151,17 @@ def fitted(shown: str, paced: str, width: int) -> str:
 
 @contextmanager
 def run_shown(
-    folder: Path, total_steps: int, *, unit: str = "step", in_groups: bool = True
+    folder: Path, total_steps: int, *, unit: str = "step", loss: LossConfig | None = None
 ) -> Iterator[RunDisplay]:
     """Show a run as it goes: where it goes on from, its steps, and how to go on after Ctrl-C.
 
     Args:
         folder: the run's.
-        in_groups: as `RunDisplay` has it.
+        loss: of a run that learns from rewards.
     """
     folders = list_checkpoints(folder)
     done = int(folders[-1].name.rpartition("_")[2]) if folders else 0
+    in_groups = loss is None or loss.compares_groups
     display = RunDisplay(total_steps, unit=unit, done=done, in_groups=in_groups)
     if 0 < done < total_steps:
         display.say(f"continuing from {unit} {done} of", near_path(str(folder)))

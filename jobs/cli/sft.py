@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.beginning import say_training
-from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
+from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.ending import quiet_libraries
@@ -47,9 +47,7 @@ def sft(
     check_push_option(push)
     folder = run_folder(out, f"{found.name}-sft")
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
-    if recipe is None:
-        say_assumed(found, folder)
-    say_training(found)
+    say_training(found, folder, is_given=recipe is not None)
     from jobs.cli.closing import print_closing
     from jobs.cli.console import run_shown
     from jobs.sft import run

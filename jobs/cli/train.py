@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.beginning import say_training
-from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
+from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.driver_exit import go_on_attended
@@ -57,9 +57,7 @@ def train(
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
     if not local:
         go_on_attended()
-    if recipe is None:
-        say_assumed(found, folder)
-    say_training(found)
+    say_training(found, folder, is_given=recipe is not None)
     from jobs.cli.closing import print_closing
     from jobs.cli.console import run_shown
     from jobs.train import run
@@ -67,8 +65,7 @@ def train(
 
     quiet_libraries()
     end_in_one_line()
-    grouped = found.loss.compares_groups
-    with run_shown(folder, found.train.steps, in_groups=grouped) as display:
+    with run_shown(folder, found.train.steps, loss=found.loss) as display:
         summary = run(found, folder, address=address, ray=not local, on_step=display.step)
     summary["report"] = str(write_report(folder))
     with pushing(summary, push):
