@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from jobs.cli.options import EXPERT, BaseId, BaseName, folder_to_write
+
+if TYPE_CHECKING:
+    from rlpeft.experts.export import Receipt
 
 
 def export(
     expert: Annotated[str, typer.Argument(help=EXPERT)],
     out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write.")],
     format: Annotated[
-        Literal["peft", "merged", "z"],
+        Literal["peft", "merged", "z", "lora"],
         typer.Option(
-            help="peft: a PEFT folder. merged: a transformers folder. z: multipliers by module."
+            help="peft: a PEFT folder. merged: a transformers folder. z: multipliers by module. "
+            "lora: a plain LoRA of --rank, which leaves something out."
         ),
     ] = "merged",
     base: BaseName = None,
@@ -27,6 +31,10 @@ def export(
         Literal["float32", "bfloat16", "float16"] | None,
         typer.Option(help="Of merged weights; that of the base model's files if absent."),
     ] = None,
+    rank: Annotated[
+        float | None,
+        typer.Option(help="Of a LoRA: 16, or below 1 the share of the squared update it keeps."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
@@ -34,16 +42,29 @@ def export(
     from jobs.cluster.ending import quiet_libraries
     from jobs.hub import expert_folder
     from rlpeft.experts.export import export_expert
-    from rlpeft.terminal import say
 
     quiet_libraries()
     folder = expert_folder(expert)
     receipt = export_expert(
-        folder, out, format=format, base=base, base_id=base_id, dtype=dtype, force=force
+        folder,
+        out,
+        format=format,
+        base=base,
+        base_id=base_id,
+        dtype=dtype,
+        rank=rank,
+        force=force,
     )
     if as_json:
         typer.echo(json.dumps(asdict(receipt)))
         return
+    tell(receipt)
+
+
+def tell(receipt: Receipt) -> None:
+    """What was written, and how near it is to the expert."""
+    from rlpeft.terminal import say
+
     for name, size in receipt.files.items():
         typer.echo(f"{size:>14,}  {name}")
     say(f"wrote {receipt.format} to", str(receipt.folder))

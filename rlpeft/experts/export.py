@@ -3,6 +3,7 @@
     peft    a PEFT folder for `PeftModel.from_pretrained`
     merged  an ordinary `transformers` folder, tokenizer included, for formats that merge
     z       one safetensors file: module name -> multiplier z of its singular values (SVF)
+    lora    a PEFT folder of a plain LoRA of a stated rank, which leaves something out
 
 What was written is read back, put on the base model afresh and compared with the expert; only then
 does the folder appear under its name, whole.
@@ -12,8 +13,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,32 +26,30 @@ from safetensors.torch import load_file, save_file
 from rlpeft.adapter_state import tensor_name
 from rlpeft.adapters.method import Method, Mixing
 from rlpeft.adapters.methods import labels, named
-from rlpeft.adapters.policy import attach_adapter, load_tensors
 from rlpeft.adapters.tied import untie_adapted
-from rlpeft.errors import ExpertError, ModelError
+from rlpeft.errors import ExpertError
 from rlpeft.experts.export_config import own_config
+from rlpeft.experts.export_lora import told, write_lora
+from rlpeft.experts.export_source import Source, attach, open_source
 from rlpeft.experts.files import (
     CARD_FILE,
     CONFIG_FILE,
     TENSOR_FILE,
-    Expert,
     adapter_of,
-    load_expert,
     other_prompts,
     read_card,
 )
 from rlpeft.experts.hub import fetched_from, is_hub_id
-from rlpeft.experts.merged import base_of, refuse_merged
+from rlpeft.experts.merged import refuse_merged
 from rlpeft.experts.model_card import README_FILE, model_card
 from rlpeft.files import replacing_folder
 from rlpeft.models.gap import largest_gap
-from rlpeft.models.load import exact_attention, load_base_model, load_config
+from rlpeft.models.load import load_base_model, load_config
 from rlpeft.models.probe import logprobs, probe_rows
 from rlpeft.models.tokenizer import load_tokenizer, read_whole_tokenizer
 from rlpeft.models.tokenizer_digest import tokenizer_parts
-from rlpeft.recipe.run import AdapterConfig, ModelConfig
 
-Format = Literal["peft", "merged", "z"]
+Format = Literal["peft", "merged", "z", "lora"]
 
 RECEIPT_FILE, Z_FILE = "export.json", "z.safetensors"
 
@@ -61,13 +60,6 @@ LARGEST_SHARE = 0.5
 """Beyond that, largest difference as a share of what the expert itself changes: an export must be
 nearer to the expert than half the way to the base model."""
 
-
-ADVICE = {
-    "merged": "Weights rounded too coarsely need --dtype float32, or --format peft.",
-    "peft": f"{CONFIG_FILE} says something else than the card: restore it, or train again.",
-    "z": "The card says something else than the files: restore them, or train again.",
-}
-"""How to mend an export that is another policy, by format."""
 
 UNKNOWN_BASE = (
     "the base model has no name that others can resolve, so adapter_config.json names it as it is "
@@ -92,6 +84,7 @@ class Receipt:
         gap: largest difference of log-probs between the export, read back, and the expert, over
             `num_tokens` tokens.
         effect: the same between the base model and the expert.
+        errors: module -> share of its update that a LoRA leaves out; see `write_lora`.
     """
 
     format: str
@@ -105,43 +98,7 @@ class Receipt:
     num_tokens: int
     note: str = ""
     source: str | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """An expert with the base model it stands on.
-
-    Attributes:
-        dtype: that merged weights are written in.
-        base_id: what a PEFT folder calls the base; others find it by that name, or by none.
-    """
-
-    expert: Expert
-    base_path: Path
-    dtype: str
-    base_id: str
-
-    @property
-    def attention(self) -> str:
-        """The implementation of attention that computes what the base's config says."""
-        return exact_attention(load_config(self.base_path))
-
-    def base(self) -> Any:
-        """The base model, loaded afresh. Everything is compared in fp32."""
-        return load_base_model(self.base_path)
-
-    def policy(self) -> PeftModel:
-        """The expert on its base, built from its card and not from its PEFT config.
-
-        Raises:
-            ExpertError: its tensors are not those of the adapter on its card.
-        """
-        try:
-            return attach(self.base(), adapter_of(self.expert.card), self.expert.tensors)
-        except ModelError as error:
-            raise ExpertError(
-                f"expert {self.expert.card.name!r} does not fit its card: {error}"
-            ) from error
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 def export_expert(
@@ -152,6 +109,7 @@ def export_expert(
     base: str | None = None,
     base_id: str | None = None,
     dtype: str | None = None,
+    rank: float | None = None,
     force: bool = False,
 ) -> Receipt:
     """Write an expert to `out` in one of the formats.
@@ -161,50 +119,35 @@ def export_expert(
         base_id: `owner/name` by which others find the base, for format `peft`; if absent, its
             name where that is one, else its folder.
         dtype: of merged weights; that of the base model's files if absent.
+        rank: of a LoRA; below 1, the share of the squared update that it keeps.
         force: replace `out` if it is an earlier export.
 
     Raises:
         ExpertError: `out` exists, the base is another one, the method does not have this format,
             or what was written differs from the expert. `out` is then as it was.
     """
-    if base_id is not None and (format != "peft" or not is_hub_id(base_id)):
+    form = FORMATS[format]
+    if base_id is not None and (not form.names_base or not is_hub_id(base_id)):
         raise ExpertError(
-            f"--base-id must be owner/name, of a base on a hub, and goes with --format peft; got "
-            f"{base_id!r} with --format {format}."
+            f"--base-id must be owner/name, of a base on a hub, and goes with --format peft or "
+            f"lora; got {base_id!r} with --format {format}."
         )
-    if dtype is not None and format != "merged":
+    if dtype is not None and not form.is_whole:
         raise ExpertError(f"--dtype is of merged weights, --format {format} has none. Remove it.")
-    if format == "peft":
+    if (rank is not None) != form.has_rank or (rank is not None and not rank > 0):
+        raise ExpertError(
+            f"--rank must be above 0 and goes with --format lora, which needs it; got {rank} with "
+            f"--format {format}."
+        )
+    if form.names_base:
         refuse_merged(folder, read_card(folder), "exported as a PEFT folder")
-    source = open_source(folder, base, base_id, dtype)
+    source = replace(open_source(folder, base, base_id, dtype), rank=rank or 0)
     check_target(out, force=force)
     with replacing_folder(out) as partial:
         receipt = write_and_compare(source, partial, format, str(out))
         receipt = replace(receipt, source=fetched_from(folder))
         (partial / RECEIPT_FILE).write_text(json.dumps(asdict(receipt), indent=2))
     return receipt
-
-
-def open_source(
-    folder: Path,
-    base: str | None = None,
-    base_id: str | None = None,
-    dtype: str | None = None,
-) -> Source:
-    """Load an expert and find its base model.
-
-    Raises:
-        ExpertError: no expert there, its files contradict each other, or the base model is
-            another one.
-    """
-    card = load_expert(folder).card
-    name = base or card.base_model
-    found = base_of(folder, card, ModelConfig(name=name))
-    path, expert = found.path, load_expert(folder, base_digest=found.digest)
-    config = json.loads((path / "config.json").read_text())
-    stored = config.get("dtype") or config.get("torch_dtype") or "float32"
-    named = base_id or (name if is_hub_id(name) else str(path.resolve()))
-    return Source(expert, path, dtype or str(stored), named)
 
 
 def check_target(out: Path, *, force: bool) -> None:
@@ -232,22 +175,22 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
     Raises:
         ExpertError: the difference is too large.
     """
-    write, read_back = FORMATS[format]
+    form = FORMATS[format]
     policy = source.policy()
     probe = probe_rows(policy.get_base_model().config)
     expected = logprobs(policy, probe)
     with policy.disable_adapter():
         effect = largest_gap(logprobs(policy, probe), expected)
-    write(source, policy, partial)
+    errors = form.write(source, policy, partial) or {}
     del policy  # two models of fp32 weights need not be in memory at once
-    gap = largest_gap(logprobs(read_back(source, partial), probe), expected)
-    # Only a merge rounds anything: any other difference is a mistake.
-    share = LARGEST_SHARE if format == "merged" else 0.0
+    gap = largest_gap(logprobs(form.read(source, partial), probe), expected)
+    share = LARGEST_SHARE if form.is_whole or form.has_rank else 0.0  # else it is a mistake
     if not gap <= max(ROUNDING, share * effect):
         raise ExpertError(
             f"the export, read back, must be nearer to the expert than to its base: its log-probs "
             f"differ from the expert's by {gap:.3g}, the base's by {effect:.3g}. Nothing was "
-            f"written. {ADVICE[format]}"
+            f"written. {f'{told(errors)[0].upper()}{told(errors)[1:]}. ' if errors else ''}"
+            f"{form.advice}"
         )
     card = source.expert.card
     return Receipt(
@@ -260,36 +203,27 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         gap=gap,
         effect=effect,
         num_tokens=sum(len(row) - 1 for row in probe),
-        note=_note(source, format, partial),
+        note="; ".join(([told(errors)] if errors else []) + _notes(source, form, partial)),
+        errors=errors,
     )
 
 
-def _note(source: Source, format: Format, folder: Path) -> str:
-    card, notes = source.expert.card, []
-    if format == "peft" and not is_hub_id(source.base_id):
+def _notes(source: Source, form: ExportForm, folder: Path) -> list[str]:
+    card = source.expert.card
+    notes: list[str] = []
+    if form.names_base and not is_hub_id(source.base_id):
         notes.append(UNKNOWN_BASE)
-    if format == "merged" and source.attention != "sdpa":
+    if form.is_whole and source.attention != "sdpa":
         notes.append(f"load it with attn_implementation={source.attention!r}, as its base wants")
-    if format == "merged" and _is_tied(source.base_path) and not _is_tied(folder):
+    if form.is_whole and _is_tied(source.base_path) and not _is_tied(folder):
         notes.append(UNTIED)
     if card.tokenizer:  # cards from before this are common, and nothing is known to be wrong
         notes += other_prompts(card.name, card, tokenizer_parts(source.base_path))
-    return "; ".join(notes)
+    return notes
 
 
 def _is_tied(folder: Path) -> bool:
     return bool(load_config(folder).get_text_config().tie_word_embeddings)
-
-
-def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:
-    """Put given adapter tensors, under PEFT's names, around a base model.
-
-    Raises:
-        ModelError: they are not the tensors of this adapter on this base.
-    """
-    policy = attach_adapter(base, adapter, seed=0).eval()
-    load_tensors(policy, tensors)
-    return policy
 
 
 def write_peft(source: Source, policy: PeftModel, folder: Path) -> None:
@@ -326,6 +260,13 @@ def read_merged(source: Source, folder: Path) -> Any:
     return load_base_model(folder)
 
 
+def write_as_lora(source: Source, policy: PeftModel, folder: Path) -> dict[str, float]:
+    """A LoRA of the source's rank; gives what it leaves out of each module."""
+    errors = write_lora(policy, folder, rank=source.rank, base_id=source.base_id)
+    _write_card(source, folder)
+    return errors
+
+
 def write_z(source: Source, policy: PeftModel, folder: Path) -> None:
     """One vector [R] fp32 a module, the one that is mixed, whatever the expert's parametrisation.
 
@@ -352,15 +293,53 @@ def read_z(source: Source, folder: Path) -> Any:
     return attach(source.base(), adapter, z)
 
 
-FORMATS: dict[
-    Format,
-    tuple[Callable[[Source, PeftModel, Path], None], Callable[[Source, Path], Any]],
-] = {
-    "peft": (write_peft, read_peft),
-    "merged": (write_merged, read_merged),
-    "z": (write_z, read_z),
+@dataclass(frozen=True)
+class ExportForm:
+    """All that depends on the format of an export.
+
+    Attributes:
+        write: fills a folder; gives what a LoRA leaves out of each module.
+        read: what was written, on a base model afresh.
+        advice: how to mend an export that is another policy.
+        is_whole: whether it is a whole model, which rounding may change.
+        names_base: whether it names a base model that others must find.
+        has_rank: whether it is an approximation of a rank.
+    """
+
+    write: Callable[[Source, PeftModel, Path], dict[str, float] | None]
+    read: Callable[[Source, Path], Any]
+    advice: str
+    is_whole: bool = False
+    names_base: bool = False
+    has_rank: bool = False
+
+
+FORMATS: dict[Format, ExportForm] = {
+    "peft": ExportForm(
+        write_peft,
+        read_peft,
+        f"{CONFIG_FILE} says something else than the card: restore it, or train again.",
+        names_base=True,
+    ),
+    "merged": ExportForm(
+        write_merged,
+        read_merged,
+        "Weights rounded too coarsely need --dtype float32, or --format peft.",
+        is_whole=True,
+    ),
+    "z": ExportForm(
+        write_z,
+        read_z,
+        "The card says something else than the files: restore them, or train again.",
+    ),
+    "lora": ExportForm(
+        write_as_lora,
+        read_peft,
+        "Raise --rank, or take --format merged, which leaves nothing out.",
+        names_base=True,
+        has_rank=True,
+    ),
 }
-"""How each format is written, and how it is read back."""
 
 
 def _vectors(source: Source) -> tuple[Method, Mixing]:

@@ -373,3 +373,55 @@ def test_names_on_a_card_cannot_leave_their_place_in_the_readme(make_expert):
     text = model_card(load_expert(folder).card, "owner/base")
     assert "\n# Title" not in text
     assert text.count("\n---\n") == 1
+
+
+@pytest.mark.parametrize("rank", [64, 0.999])
+def test_a_lora_of_high_rank_is_the_expert_nearly_and_says_what_it_leaves_out(
+    trained, tmp_path, rank
+):
+    folder, _ = trained("svf")
+    receipt = export_expert(folder, tmp_path / "out", format="lora", rank=rank)
+    loaded = PeftModel.from_pretrained(load_base_model(TINY), tmp_path / "out").eval()
+    assert loaded.peft_config["default"].peft_type == "LORA"
+    assert receipt.gap < 0.5 * receipt.effect
+    exact = changes(load_expert(folder))
+    assert receipt.errors.keys() == exact.keys()
+    assert all(0 < error < 0.5 for error in receipt.errors.values())
+    if rank < 1:  # that share of the squares is kept, so its rest is left out
+        assert all(error <= (1 - rank) ** 0.5 + 1e-6 for error in receipt.errors.values())
+
+
+def test_the_error_of_a_lora_is_that_of_the_directions_it_lacks(trained, tmp_path):
+    """Of SVF they are known: W' - W = U diag((z - 1) s) Vᵀ."""
+    folder, _ = trained("svf")
+    receipt = export_expert(folder, tmp_path / "out", format="lora", rank=64)
+    weights = dict(load_base_model(TINY).named_parameters())
+    for module, change in changes(load_expert(folder)).items():
+        s = torch.linalg.svdvals(weights[f"{module}.weight"].double())
+        moved = (change.double() * s).square().sort(descending=True).values
+        assert receipt.errors[module] == pytest.approx(
+            float((moved[64:].sum() / moved.sum()).sqrt()), rel=1e-3
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("svf", {"rank": 5000}, "of a rank that all of them have"),
+        ("ia3", {"rank": 4}, "must be an update by matrices"),
+        ("svf", {}, "--rank must be above 0 and goes with --format lora"),
+        ("svf", {"rank": float("nan")}, "--rank must be above 0"),
+    ],
+)
+def test_a_lora_that_would_be_another_policy_is_refused(trained, tmp_path, kind, options, said):
+    folder, _ = trained(kind)
+    with pytest.raises(ExpertError, match=said):
+        export_expert(folder, tmp_path / "out", format="lora", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lora_that_is_nearer_to_the_base_is_refused_with_what_it_leaves_out(trained, tmp_path):
+    folder, _ = trained("svf", scale=3.0)
+    with pytest.raises(ExpertError, match=r"leaves out .* Raise --rank"):
+        export_expert(folder, tmp_path / "out", format="lora", rank=1)
+    assert list(tmp_path.iterdir()) == []
