@@ -15,6 +15,10 @@ class Engine:
     Attributes:
         build: import path of (`EngineSpec`, `BaseModel`) -> `rlpeft.rollout.engine.RolloutEngine`.
         takes_options: whether it reads `rollout.options`.
+        batch_size: sequences generated at once where `rollout.batch_size` is absent.
+        batches_a_call: full batches that a call is to have at most where engines share the work:
+            one in an engine that ends a batch before it begins the next; more in one that fills
+            every place that gets free, and has empty ones at the end of a call alone.
         expert_slots: the option that says how many experts may share a batch; `None`: any number.
         needs_factors: whether experts must name the factors of the base model's weights.
         gpu_share: the option that says its share of a GPU's memory; `None`: there is none.
@@ -25,6 +29,8 @@ class Engine:
 
     build: str
     takes_options: bool = False
+    batch_size: int = 256
+    batches_a_call: int = 1
     expert_slots: str | None = None
     needs_factors: bool = False
     gpu_share: str | None = None
@@ -37,6 +43,7 @@ ENGINES = {
     "vllm": Engine(
         "rlpeft.rollout.vllm.build:build",
         takes_options=True,
+        batches_a_call=4,
         expert_slots="max_experts",
         needs_factors=True,
         gpu_share="gpu_memory_utilization",

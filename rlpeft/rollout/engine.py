@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import accumulate
+from typing import Protocol, runtime_checkable
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
@@ -25,6 +26,10 @@ class Delivery:
     version: int
     digest: str
     seconds: float
+
+
+Together = dict[int, list[Completion]]
+"""What ended together: a request's completions, in seed order, by the place of their request."""
 
 
 class RolloutEngine(Protocol):
@@ -64,6 +69,42 @@ class RolloutEngine(Protocol):
     def close(self) -> None:
         """Release memory and end child processes. May be called twice."""
         ...
+
+
+@runtime_checkable
+class StreamingEngine(RolloutEngine, Protocol):
+    """One that tells of answers while it is still at others; `hf` and `vllm` do."""
+
+    def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
+        """Do as `rollout` does, and yield what has ended after every token at which any has.
+
+        A request has ended with the last of its completions. What is computed together, and so
+        every number, is what it is in `rollout`; the same requests give the same parts.
+        """
+        ...
+
+
+def whole_requests(
+    requests: Sequence[Request], ended: Iterable[Mapping[int, Completion]]
+) -> Iterator[Together]:
+    """From completions as they end to requests as they do.
+
+    Args:
+        ended: what ended together, by row: a row for each seed of each request, in their order.
+    """
+    starts = [0, *accumulate(len(request.seeds) for request in requests)]
+    owners = [place for place, request in enumerate(requests) for _ in request.seeds]
+    empty: Together = {place: [] for place, own in enumerate(requests) if not own.seeds}
+    if empty:
+        yield empty
+    done: dict[int, Completion] = {}
+    for together in ended:
+        done |= together
+        touched = sorted({owners[row] for row in together})
+        own = {place: range(starts[place], starts[place + 1]) for place in touched}
+        whole = [place for place in touched if all(row in done for row in own[place])]
+        if whole:
+            yield {place: [done[row] for row in own[place]] for place in whole}
 
 
 def check_experts(requests: Sequence[Request], loaded: Collection[str]) -> None:

@@ -6,13 +6,13 @@ fleet cannot tell them apart, and asks for no more of one than it uses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.rollout.engine import RolloutEngine
+from rlpeft.rollout.engine import RolloutEngine, StreamingEngine, Together
 from rlpeft.rollout.proof import Proof, Prover, SyncReport
 from rlpeft.types import Completion, Request, Sampling
 
@@ -45,6 +45,16 @@ class Fleet(Protocol):
             if answer.done():
                 answer.result()  # the first error is told without waiting for the others
         return [answer.result() for answer in answers]
+
+    def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
+        """Do as `rollout` does, and yield what has ended together as soon as it has.
+
+        Nothing but the order of what is yielded depends on which engine is quick.
+
+        Raises:
+            EngineError: an engine refuses a request.
+        """
+        yield dict(enumerate(self.rollout(requests, sampling)))
 
     def close(self) -> None:
         """End all engines."""
@@ -128,6 +138,12 @@ class LocalFleet(PolicyFleet, ExpertFleet):
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed."""
         return self.engine.rollout(requests, sampling)
+
+    def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
+        """What the engine has done, as it is done where it tells."""
+        if isinstance(self.engine, StreamingEngine):
+            return self.engine.stream(requests, sampling)
+        return super().stream(requests, sampling)
 
     def close(self) -> None:
         """Close the engine."""

@@ -30,6 +30,16 @@ def test_a_local_fleet_tells_what_its_engine_refuses():
         fleet.submit(REQUESTS, SAMPLING)
 
 
+def test_a_local_fleet_hands_on_what_its_engine_has_done():
+    class OneByOne(FakeEngine):
+        def stream(self, requests, sampling):
+            for place, answer in enumerate(self.rollout(requests, sampling)):
+                yield {place: answer}
+
+    parts = LocalFleet(OneByOne(echo)).stream(REQUESTS, SAMPLING)
+    assert [[*part] for part in parts] == [[0], [1]]
+
+
 class Promises(Fleet):
     """Gives answers that the test fills in."""
 
@@ -48,6 +58,13 @@ def test_a_rollout_is_its_answers_in_the_order_of_requests():
     second.set_result(["b"])
     first.set_result(["a"])
     assert Promises([first, second]).rollout(REQUESTS, SAMPLING) == [["a"], ["b"]]
+
+
+def test_a_fleet_that_tells_nothing_before_its_end_gives_all_at_once():
+    done = [promised(), promised()]
+    for answer, text in zip(done, "ab", strict=True):
+        answer.set_result([text])
+    assert list(Promises(done).stream(REQUESTS, SAMPLING)) == [{0: ["a"], 1: ["b"]}]
 
 
 def test_a_rollout_tells_the_first_error_without_waiting_for_the_others():

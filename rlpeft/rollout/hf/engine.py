@@ -17,7 +17,15 @@ from rlpeft.adapters.methods import method_of_policy
 from rlpeft.adapters.policy import adapter_tensors, load_tensors, sequence_logprobs
 from rlpeft.errors import EngineError, ModelError
 from rlpeft.models.load import context_length
-from rlpeft.rollout.engine import Delivery, check_experts, check_sampling, check_tokens
+from rlpeft.recipe.engines import ENGINES
+from rlpeft.rollout.engine import (
+    Delivery,
+    Together,
+    check_experts,
+    check_sampling,
+    check_tokens,
+    whole_requests,
+)
 from rlpeft.rollout.hf.decoding import DecodedRow, Draft, Ending, decode
 from rlpeft.rollout.hf.row_experts import RowExperts
 from rlpeft.rollout.text import completion_texts, prompt_ends
@@ -25,8 +33,6 @@ from rlpeft.types import Completion, FinishReason, Request, Sampling
 
 Watch = Callable[[str, int, Draft], bool]
 """Is told a request's id, which of its completions, and what that has so far; false gives it up."""
-
-BATCH_SIZE = 256
 
 
 class HfEngine:
@@ -36,7 +42,7 @@ class HfEngine:
         policy: a PEFT model of this engine's own; its adapter's values will be replaced.
         tokenizer: decodes completions and stop strings.
         eos_ids: every id that ends a completion.
-        batch_size: sequences generated at once; `BATCH_SIZE` if absent.
+        batch_size: sequences generated at once; that of `ENGINES` if absent.
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class HfEngine:
         batch_size: int | None = None,
     ) -> None:
         self.policy, self.tokenizer = policy.eval(), tokenizer
-        self.eos_ids, self.batch_size = sorted(eos_ids), batch_size or BATCH_SIZE
+        self.eos_ids, self.batch_size = sorted(eos_ids), batch_size or ENGINES["hf"].batch_size
         self.context = context_length(policy.get_base_model().config)
         self.vocabulary = len(policy.get_base_model().get_input_embeddings().weight)
         self._current = Delivery(0, tensors_digest(adapter_tensors(policy)), 0.0)
@@ -82,24 +88,19 @@ class HfEngine:
         Args:
             watch: is shown every completion after each of its tokens; what it gives up ends there.
         """
+        done: Together = {}
+        for ended in self.stream(requests, sampling, watch=watch):
+            done |= ended
+        return [done[place] for place in range(len(requests))]
+
+    def stream(
+        self, requests: Sequence[Request], sampling: Sampling, *, watch: Watch | None = None
+    ) -> Iterator[Together]:
+        """What has ended, after every token at which any has; `watch` as in `rollout`."""
         self.check(requests, sampling)
         rows = [DecodedRow(r.prompt_ids, seed, r.expert) for r in requests for seed in r.seeds]
-        places = [(r.id, k) for r in requests for k in range(len(r.seeds))]
-        # Rows of like length share a batch: less padding.
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index].prompt))
-        done: dict[int, Completion] = {}
-        for start in range(0, len(order), self.batch_size):
-            indices = order[start : start + self.batch_size]
-            drafts: dict[int, Draft] = {}
-            for fresh in self._decode([rows[i] for i in indices], sampling):
-                drafts |= fresh
-                if watch is not None:
-                    _show(watch, {places[indices[b]]: draft for b, draft in fresh.items()})
-            ordered = [drafts[b] for b in range(len(indices))]
-            completions = self._completions([rows[i] for i in indices], ordered)
-            done.update(zip(indices, completions, strict=True))
-        in_order = iter(done[index] for index in range(len(rows)))
-        return [[next(in_order) for _ in request.seeds] for request in requests]
+        names = [(r.id, k) for r in requests for k in range(len(r.seeds))]
+        yield from whole_requests(requests, self._ended(rows, names, sampling, watch))
 
     def check(self, requests: Sequence[Request], sampling: Sampling) -> None:
         """Refuse what `rollout` would.
@@ -136,6 +137,28 @@ class HfEngine:
                     "whose numbers mean nothing on other factors. Build the engine with the "
                     "adapter's config."
                 )
+
+    def _ended(
+        self,
+        rows: Sequence[DecodedRow],
+        names: Sequence[tuple[str, int]],
+        sampling: Sampling,
+        watch: Watch | None,
+    ) -> Iterator[dict[int, Completion]]:
+        """Rows that have ended, token by token, batch by batch."""
+        # Rows of like length share a batch: less padding.
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index].prompt))
+        for start in range(0, len(order), self.batch_size):
+            indices = order[start : start + self.batch_size]
+            for drafts in self._decode([rows[i] for i in indices], sampling):
+                fresh = {indices[b]: draft for b, draft in drafts.items()}
+                if watch is not None:
+                    _show(watch, {names[row]: draft for row, draft in fresh.items()})
+                ended = {r: draft for r, draft in fresh.items() if draft.finish_reason is not None}
+                if ended:
+                    of = [rows[row] for row in ended]
+                    completions = self._completions(of, [*ended.values()])
+                    yield dict(zip(ended, completions, strict=True))
 
     def _decode(self, rows: Sequence[DecodedRow], sampling: Sampling) -> Iterator[dict[int, Draft]]:
         return decode(

@@ -8,7 +8,7 @@ generation config decides anything.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,20 @@ from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.rollout.ends import Stops, read_stops
-from rlpeft.rollout.engine import Delivery, check_experts, check_sampling, check_tokens
+from rlpeft.rollout.engine import (
+    Delivery,
+    Together,
+    check_experts,
+    check_sampling,
+    check_tokens,
+    whole_requests,
+)
 from rlpeft.rollout.text import completion_texts, prompt_ends
 from rlpeft.rollout.vllm import register
 from rlpeft.rollout.vllm.calls import BASE_DIGEST, answer, experts_call, load_call
 from rlpeft.rollout.vllm.core import Core
 from rlpeft.rollout.vllm.experts import EmptyLoras
-from rlpeft.rollout.vllm.internals import check_version, forget_requests
+from rlpeft.rollout.vllm.internals import check_version, finished, forget_requests
 from rlpeft.rollout.vllm.options import check_compiled, check_experts_form, check_options
 from rlpeft.rollout.vllm.parameters import finish_reason, flat, sampled, scored
 from rlpeft.rollout.vllm.peft_config import choose_form, read_config
@@ -147,30 +154,40 @@ class VllmEngine:
 
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed, in request order then seed order."""
+        done: Together = {}
+        for ended in self.stream(requests, sampling):
+            done |= ended
+        return [done[place] for place in range(len(requests))]
+
+    def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
+        """What has ended, after every step of vLLM at which any has."""
         if not all(request.expert for request in requests):
             self._policy()  # the others need none
         check_experts(requests, self._experts)
         check_sampling(sampling)
         for request in requests:
             self._check(request)
+        yield from whole_requests(requests, self._ended(requests, sampling))
+
+    def _ended(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> Iterator[dict[int, Completion]]:
+        """Rows that have ended, step by step."""
         found = read_stops(self.tokenizer, sampling.stop)
         stops = replace(found, token_ids=(*self.eos_ids, *found.token_ids))
-        with self._core.alive() as llm:
-            rows = [
-                (r.prompt_ids, self._parameters(r, seed, sampling, stops))
-                for r in requests
-                for seed in r.seeds
-            ]
-            named = [self._experts.get(r.expert or "") for r in requests for _ in r.seeds]
-            outputs = _generate(
-                llm,
-                [ids for ids, _ in rows],
-                [given for _, given in rows],
-                [None if found is None else found[0] for found in named],
-            )
+        rows = [(request, seed) for request in requests for seed in request.seeds]
+        named = [self._experts.get(request.expert or "") for request, _ in rows]
         policies = [self._policy() if found is None else found[1] for found in named]
-        completions = iter(self._completions(outputs, policies))
-        return [[next(completions) for _ in request.seeds] for request in requests]
+        with self._core.alive() as llm:
+            for outputs in _generate(
+                llm,
+                [request.prompt_ids for request, _ in rows],
+                [self._parameters(request, seed, sampling, stops) for request, seed in rows],
+                [None if found is None else found[0] for found in named],
+            ):
+                ran = [policies[row] for row in outputs]
+                completions = self._completions([*outputs.values()], ran)
+                yield dict(zip(outputs, completions, strict=True))
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-prob (temperature 1, fp32) of each token after the first.
@@ -189,8 +206,11 @@ class VllmEngine:
             check_tokens(sequence, self._core.vocabulary, of="a sequence to score")
         usable = [sequence for sequence in sequences if len(sequence) > 1]
         with self._core.alive() as llm:
-            outputs = iter(_generate(llm, usable, [scored() for _ in usable], [None] * len(usable)))
-        return [flat(next(outputs).prompt_logprobs) if len(s) > 1 else [] for s in sequences]
+            outputs: dict[int, Any] = {}
+            for ended in _generate(llm, usable, [scored() for _ in usable], [None] * len(usable)):
+                outputs |= ended
+        found = (flat(outputs[row].prompt_logprobs) for row in range(len(usable)))
+        return [next(found) if len(sequence) > 1 else [] for sequence in sequences]
 
     def base_digest(self) -> str:
         """SHA-256 (hex) of the frozen weights under the adapter, as the workers hold them."""
@@ -260,9 +280,10 @@ def _generate(
     prompts: Sequence[Sequence[int]],
     parameters: Sequence[SamplingParams],
     experts: Sequence[LoRARequest | None],
-) -> list[Any]:
+) -> Iterator[dict[int, Any]]:
+    """vLLM's outputs by row, after every step at which any has ended."""
     if not prompts:
-        return []
+        return
     inputs = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
     given = list(experts) if any(experts) else None
     # Queued whole before any is scheduled: what shares a batch, and so how its numbers are rounded,
@@ -270,17 +291,21 @@ def _generate(
     try:
         llm.sleep(level=0, mode="keep")
         try:
-            llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
+            ids = llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
         finally:
             llm.wake_up(tags=["scheduling"])
-        outputs = llm.wait_for_completion(use_tqdm=False)
+        for ended in finished(llm, ids):
+            for row, output in ended.items():
+                _check_prompt(prompts[row], output)
+            yield ended
     except BaseException:  # an interrupt in a notebook too: the next call must not wait for these
         forget_requests(llm)
         raise
-    for ids, output in zip(prompts, outputs, strict=True):
-        if list(ids) != list(output.prompt_token_ids):
-            raise EngineError(
-                f"vLLM must run the token ids it was given, {list(ids)[:8]!r} became "
-                f"{list(output.prompt_token_ids)[:8]!r}."
-            )
-    return outputs
+
+
+def _check_prompt(sent: Sequence[int], output: Any) -> None:
+    if list(sent) != list(output.prompt_token_ids):
+        raise EngineError(
+            f"vLLM must run the token ids it was given, {list(sent)[:8]!r} became "
+            f"{list(output.prompt_token_ids)[:8]!r}."
+        )

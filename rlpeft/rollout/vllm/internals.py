@@ -12,7 +12,7 @@ a LoRA by `_load_adapter`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -254,6 +254,25 @@ def core_processes(llm: Any) -> list[BaseProcess]:
     """
     resources = getattr(llm.llm_engine.engine_core, "resources", None)
     return [] if resources is None else list(resources.engine_manager.processes)
+
+
+def finished(llm: Any, ids: Sequence[str]) -> Iterator[dict[int, Any]]:
+    """Run a `vllm.LLM` until all it was asked for has ended.
+
+    Args:
+        ids: of the requests, as it gave them.
+
+    Yields:
+        Its outputs by place in `ids`, after every step at which any has ended.
+    """
+    engine = llm.llm_engine
+    states = engine.output_processor.request_states
+    # Outputs bear the names from before vLLM made them unique.
+    places = {states[id].external_req_id: place for place, id in enumerate(ids)}
+    while engine.has_unfinished_requests():
+        ended = {places[output.request_id]: output for output in engine.step() if output.finished}
+        if ended:
+            yield ended
 
 
 def forget_requests(llm: Any) -> None:

@@ -48,6 +48,27 @@ def test_completions_come_in_request_then_seed_order(llama):
     assert [len(row) for row in rows] == [3, 1, 2]
 
 
+def test_answers_come_as_they_end_and_are_those_of_one_batch(llama):
+    engine = make(llama)
+    engine.load_adapter(bent_state(engine))
+    requests = [Request(f"{k}", (1, 5 + k), (2 * k, 2 * k + 1)) for k in range(8)]
+    requests.append(Request("none", (1, 5), ()))
+    sampling = Sampling(max_tokens=40)
+    parts = list(engine.stream(requests, sampling))
+    found = {place: done for part in parts for place, done in part.items()}
+    assert [found[place] for place in range(9)] == engine.rollout(requests, sampling)
+    assert sum(map(len, parts)) == 9
+    lengths = [max(len(c.token_ids) for c in part[at]) for part in parts[1:] for at in part]
+    assert lengths == sorted(lengths)
+    assert 1 < len({*lengths}) == len(parts) - 1  # one part a token at which any ended
+
+
+def test_a_request_of_two_batches_comes_once_it_is_whole(llama):
+    engine = make(llama, batch_size=2)
+    (first, second) = list(engine.stream([REQUESTS[0], REQUESTS[1]], SAMPLING))
+    assert ([*first], [*second]) == ([1], [0])
+
+
 def test_a_completion_does_not_depend_on_its_batch(llama):
     engine = make(llama)
     together = engine.rollout(REQUESTS, SAMPLING)

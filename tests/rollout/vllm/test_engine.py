@@ -352,6 +352,33 @@ def test_completions_come_in_request_order_then_seed_order(
         assert all(gap(policy, request.prompt_ids, c) <= BOUND for c in group)
 
 
+def test_answers_come_as_they_end_and_are_those_of_one_batch(
+    engine: VllmEngine, policy: PeftModel
+) -> None:
+    engine.load_adapter(states(policy, scale=0.2))
+    requests = [Request(str(k), PROMPT, (2 * k, 2 * k + 1)) for k in range(6)]
+    requests.append(Request("none", PROMPT, ()))
+    parts = list(engine.stream(requests, Sampling(max_tokens=24)))
+    found = {place: done for part in parts for place, done in part.items()}
+    assert [found[place] for place in range(7)] == engine.rollout(requests, Sampling(max_tokens=24))
+    assert sum(map(len, parts)) == 7
+    lengths = [max(len(c.token_ids) for c in part[at]) for part in parts[1:] for at in part]
+    assert lengths == sorted(lengths)
+    assert len({*lengths}) == len(parts) - 1
+
+
+def test_an_engine_that_nobody_listens_to_any_more_answers_the_next_call(
+    engine: VllmEngine, policy: PeftModel
+) -> None:
+    engine.load_adapter(states(policy, scale=0.2))
+    requests = [Request(str(k), PROMPT, (k,)) for k in range(6)]
+    whole = engine.rollout(requests, Sampling(max_tokens=24))
+    parts = engine.stream(requests, Sampling(max_tokens=24))
+    next(parts)
+    parts.close()
+    assert engine.rollout(requests, Sampling(max_tokens=24)) == whole
+
+
 def test_sequences_too_short_to_score_have_no_logprobs(
     engine: VllmEngine, policy: PeftModel
 ) -> None:
@@ -394,7 +421,7 @@ def test_what_was_asked_before_an_interrupt_is_neither_waited_for_nor_answered(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._core._llm, "wait_for_completion", interrupt)
+        patch.setattr(engine._core._llm.llm_engine, "step", interrupt)
         with pytest.raises(KeyboardInterrupt):
             complete(engine, LONG_PROMPT)
     client = engine._core._llm.llm_engine.engine_core
