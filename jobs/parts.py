@@ -165,7 +165,8 @@ def ray_parts(
                 first=first,
                 learner=learner.started,
                 open_base=base.elsewhere,
-            )
+            ),
+            rows_a_call=recipe.rollout.rows_a_call,
         )
         try:
             with _scores(recipe, group, scorer) as scores:
@@ -193,7 +194,7 @@ def _scores(
     workers = [
         place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
     ]
-    return nullcontext(RemoteScorer(workers, error_limit=recipe.train.error_limit))
+    return closing(RemoteScorer(workers, error_limit=recipe.train.error_limit))
 
 
 @contextmanager

@@ -6,15 +6,17 @@ Constructors only remember: an exception in an actor's constructor would reach t
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from jobs.cluster.reaper import start_reaper
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineDiedError
-from rlpeft.rollout.engine import RolloutEngine
+from rlpeft.rollout.engine import RolloutEngine, Together
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.rollout.proof import Proof, SyncReport
+from rlpeft.types import Request, Sampling
 
 
 class Actor:
@@ -126,8 +128,18 @@ class EngineActor(Actor):
             self._bring(
                 digest for each in arguments[0].values() for digest in each.factors.values()
             )
-        try:
+        with self._ending_if_dead():
             return super().call(method, *arguments)
+
+    def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
+        """What the fleet's `stream` gives, each part of it as soon as it is there."""
+        with self._ending_if_dead():
+            yield from self.held.stream(requests, sampling)
+
+    @contextmanager
+    def _ending_if_dead(self) -> Iterator[None]:
+        try:
+            yield
         except EngineDiedError:
             self.close()  # what is left of it; the driver puts another actor in this one's place
             raise

@@ -1,15 +1,16 @@
 """Rollout engines in actors of their own, started anew when they die.
 
 A death is a process, a node or an answer that is gone. The engine is started anew, proves the
-policy and takes the experts that it had, and does again what it was asked. An exception raised by
-an engine's own code would come again with the same question, so it is raised here.
+policy and takes the experts that it had. What it was to load it loads again; its requests go back
+to whoever shared them out, for another engine may be free sooner. An exception raised by an
+engine's own code would come again with the same question, so it is raised here.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,15 +25,19 @@ from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.run import EngineSpec, ResourceConfig
-from rlpeft.rollout.engine import RolloutEngine
+from rlpeft.rollout.engine import RolloutEngine, Together
 from rlpeft.terminal import note
+from rlpeft.types import Request, Sampling
 
 MAX_DEATHS = 3
 """Chance kills an engine once or twice; beyond that its requests or its node do."""
 
 
 class RemoteEngine:
-    """One engine's place in a fleet: its actor, and what that is asked. For one thread at a time.
+    """One engine's place in a fleet: its actor, and what that is asked.
+
+    Attributes:
+        lock: held by the thread whose turn it is.
 
     Args:
         name: names it in errors.
@@ -53,16 +58,17 @@ class RemoteEngine:
         factors: Any = None,
     ) -> None:
         self.name, self.timeout_s, self.max_deaths = name, timeout_s, max_deaths
-        self._deaths, self._closed = 0, threading.Event()
+        self.lock, self._deaths, self._closed = threading.Lock(), 0, threading.Event()
         self._had: dict[str, Any] = {}
-        self._asked: tuple[str, tuple[Any, ...]] | None = None
+        self._asked: tuple[str, Any] | None = None
         self._spawn, self._actor = spawn, spawn()
-        self._answer, self._deadline, self._factors = None, 0.0, factors
+        self._answer: Any = None
+        self._deadline, self._factors = 0.0, factors
         self._send(self._actor.start, None, None, factors)
         self._is_starting = True
 
     def ready(self) -> None:
-        """Wait until the engine is built.
+        """Wait until the engine, or its successor, is built.
 
         Raises:
             RlpeftError: it cannot be.
@@ -71,29 +77,47 @@ class RemoteEngine:
         if self._is_starting:
             self.result()
 
-    def ask(self, method: str, *arguments: Any) -> None:
-        """Have the engine do something, as `rlpeft.rollout.fleet.LocalFleet` does it."""
-        self._asked = (method, arguments)
+    def ask(self, method: str, argument: Any) -> None:
+        """Have the engine load something, as `rlpeft.rollout.fleet.LocalFleet` does it."""
+        self._asked = (method, argument)
         if not self._is_starting:
-            self._send(self._actor.call, method, *arguments)
+            self._send(self._actor.call, method, argument)
 
     def result(self) -> Any:
-        """What the engine, or a successor of it, gives for what it was asked.
+        """What the engine, or a successor of it, gives for what it was to load.
 
         Raises:
             ClusterError: it has died too often, or was closed.
         """
         while True:
             try:
-                found = self._take()
+                self._wait()
+                found = _taken(self._answer)
                 if not self._is_starting:
                     return self._noted(found)
                 self._is_starting = False
                 if self._asked is None:
                     return None
-                self._send(self._actor.call, self._asked[0], *self._asked[1])
+                self._send(self._actor.call, *self._asked)
             except ActorLostError as error:
-                self._replace(error)
+                self.start_anew(error)
+
+    def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
+        """What the engine has done of these requests, as it is done.
+
+        Raises:
+            ActorLostError: it is gone; `start_anew` puts a successor in its place.
+            ClusterError: it was closed.
+        """
+        self._send(self._actor.stream.options(num_returns="streaming"), requests, sampling)
+        while True:
+            self._wait()
+            try:
+                reference = next(self._answer)
+            except StopIteration:
+                self._deaths = 0
+                return
+            yield _taken(reference)
 
     def close(self) -> Any:
         """Ask the engine to end; a reference to wait for. It has no successor any more."""
@@ -110,27 +134,24 @@ class RemoteEngine:
         self._answer = send(method, *arguments)
         self._deadline = time.monotonic() + self.timeout_s
 
-    def _take(self) -> Any:
+    def _wait(self) -> None:
         left_s = max(0.0, self._deadline - time.monotonic())
         if not ray.wait([self._answer], timeout=left_s)[0]:
             raise ActorLostError(f"no answer within {self.timeout_s:g} s (engine_timeout_s)")
-        try:
-            return fetch(self._answer)
-        except EngineDiedError as error:
-            raise ActorLostError(str(error)) from error
 
     def _noted(self, found: Any) -> Any:
-        """Keep in mind what a successor has to know, and that a rollout was survived."""
+        """Keep in mind what a successor has to load."""
         assert self._asked is not None
-        method, arguments = self._asked
-        if method == "rollout":
-            self._deaths = 0
-        else:
-            self._had[method] = arguments[0]
+        (method, argument), self._asked = self._asked, None
+        self._had[method] = argument
         return found
 
-    def _replace(self, cause: ActorLostError) -> None:
-        """Put a fresh actor in the place of a lost one, and start it under what that had."""
+    def start_anew(self, cause: ActorLostError) -> None:
+        """Put a fresh actor in the place of a lost one; it starts under what that had.
+
+        Raises:
+            ClusterError: it has died too often, or was closed.
+        """
         if self._closed.is_set():
             raise ClusterError(f"{self.name} has been closed.") from cause
         self._deaths += 1
@@ -150,6 +171,13 @@ class RemoteEngine:
             self.kill()
         had = self._had.get("sync"), self._had.get("load_experts")
         self._send(self._actor.start, *had, self._factors)
+
+
+def _taken(reference: Any) -> Any:
+    try:
+        return fetch(reference)
+    except EngineDiedError as error:
+        raise ActorLostError(str(error)) from error
 
 
 def remote_engines(

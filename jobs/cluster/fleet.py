@@ -1,30 +1,41 @@
 """A fleet of Ray actors: requests shared out, deaths mended, no sample lost or counted twice.
 
-Each engine has a thread that feeds it; the one that is free first takes the next part. What parts
-a batch has depends on the requests and on the number of engines alone, never on who is quick: an
-answer is rounded by the company it is computed in, and a step that is run again gives the same.
+Each engine has a thread that feeds it; the one that is free first takes the next part, and one that
+dies leaves its part to whoever is. Answers come one by one as they are done. What parts a batch has
+depends on the requests and on the number of engines alone, never on who is quick: an answer is
+rounded by the company it is computed in, and a step that is run again gives the same.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
 import ray
 
-from jobs.cluster.connect import put
+from jobs.cluster.connect import ActorLostError, put
 from jobs.cluster.engine_restart import RemoteEngine
 from rlpeft.adapter_state import AdapterState
+from rlpeft.errors import ClusterError
+from rlpeft.rollout.engine import Together
 from rlpeft.rollout.fleet import Answer, ExpertFleet, PolicyFleet, promised
 from rlpeft.rollout.proof import Proof, SyncReport
 from rlpeft.types import Request, Sampling
 
 CLOSE_TIMEOUT_S = 30.0
 """How long engines may take to end their own child processes."""
+
+Come = Callable[[Sequence[Answer]], object]
+"""Is told of answers that came together."""
+
+
+def unheard(answers: Sequence[Answer]) -> None:
+    """Where each answer is waited for by itself."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,27 @@ class Part:
     sampling: Sampling
     answers: Sequence[Answer]
     experts: Mapping[str, AdapterState] | None = None
+    tell: Come = unheard
+
+    @property
+    def lacking(self) -> list[Answer]:
+        """What has not come yet."""
+        return [answer for answer in self.answers if not answer.done()]
+
+    def take(self, found: Together) -> None:
+        """Hand on what has come, but for what a lost engine had given before."""
+        fresh = [place for place in found if not self.answers[place].done()]
+        for place in fresh:
+            self.answers[place].set_result(found[place])
+        if fresh:
+            self.tell([self.answers[place] for place in fresh])
+
+    def fail(self, error: Exception) -> None:
+        """Let nobody wait any longer."""
+        if lacking := self.lacking:
+            for answer in lacking:
+                answer.set_exception(error)
+            self.tell(lacking)
 
 
 class RayFleet(PolicyFleet, ExpertFleet):
@@ -46,10 +78,13 @@ class RayFleet(PolicyFleet, ExpertFleet):
 
     Consumes parts, of any number of threads. Each engine's thread waits for a part, then for its
     engine; is unblocked by either, or by the end of the fleet. Produces answers.
+
+    Args:
+        rows_a_call: see `rlpeft.recipe.rollout.RolloutConfig.rows_a_call`.
     """
 
-    def __init__(self, engines: Sequence[RemoteEngine]) -> None:
-        self.engines = engines
+    def __init__(self, engines: Sequence[RemoteEngine], *, rows_a_call: int) -> None:
+        self.engines, self.rows_a_call = engines, rows_a_call
         self._parts: SimpleQueue[Part | None] = SimpleQueue()
         self._open: set[Answer] = set()
         self._built: list[Future[None]] = [Future() for _ in engines]
@@ -81,12 +116,22 @@ class RayFleet(PolicyFleet, ExpertFleet):
         self._each("load_experts", put(dict(experts)))
 
     def submit(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
-        """Ask for completions, in as many parts as there are engines; does not wait."""
-        # More parts would share themselves out better and cost more: on the hf engine a batch cut
-        # in two takes 1.5 times the work (SmolLM2-135M, 64 rows), cut in four 2.5 times.
+        """Ask for completions, in parts that the engines share; does not wait."""
+        return self._ask(requests, sampling, unheard)
+
+    def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
+        """What has ended together in an engine, as soon as it has."""
+        queue: SimpleQueue[Sequence[Answer]] = SimpleQueue()
+        answers = self._ask(requests, sampling, queue.put)
+        places = {answer: place for place, answer in enumerate(answers)}
+        while places:
+            yield {places.pop(answer): answer.result() for answer in queue.get()}
+
+    def _ask(self, requests: Sequence[Request], sampling: Sampling, tell: Come) -> list[Answer]:
         answers = [promised() for _ in requests]
-        for at in share(requests, len(self.engines), sampling.max_tokens):
-            self.put(Part([requests[i] for i in at], sampling, [answers[i] for i in at]))
+        for at in share(requests, len(self.engines), sampling.max_tokens, self.rows_a_call):
+            own = [answers[i] for i in at]
+            self.put(Part([requests[i] for i in at], sampling, own, tell=tell))
         self._open = {answer for answer in self._open if not answer.done()} | {*answers}
         return answers
 
@@ -106,55 +151,100 @@ class RayFleet(PolicyFleet, ExpertFleet):
             self._parts.put(None)
         for thread in threads:
             thread.join()
+        while not self._parts.empty():
+            if (part := self._parts.get()) is not None:
+                part.fail(ClusterError("the engines have been closed."))
 
     def _each(self, method: str, argument: Any) -> list[Any]:
         """What every engine gives, once it has answered what it was asked before."""
         self.ready()
         wait(self._open)
-        for engine in self.engines:
-            engine.ask(method, argument)
-        return [engine.result() for engine in self.engines]
+        with ExitStack() as turns:
+            for engine in self.engines:  # one that died may be starting anew
+                turns.enter_context(engine.lock)
+            for engine in self.engines:
+                engine.ask(method, argument)
+            return [engine.result() for engine in self.engines]
 
     def _feed(self, engine: RemoteEngine, built: Future[None]) -> None:
-        try:
-            engine.ready()
-        except Exception as error:  # it belongs to whoever waits for this engine
-            built.set_exception(error)
-        else:
-            built.set_result(None)
-        while (part := self._parts.get()) is not None:
-            try:
-                built.result()
-                answers = _done(engine, part)
-            except Exception as error:  # it belongs to whoever asked
-                for answer in part.answers:
-                    answer.set_exception(error)
+        while True:
+            broken = _unready(engine)
+            if not built.done():
+                built.set_exception(broken) if broken else built.set_result(None)
+            if (part := self._parts.get()) is None:
+                return
+            if broken is None:
+                self._run(engine, part)
             else:
-                for answer, completions in zip(part.answers, answers, strict=True):
-                    answer.set_result(completions)
+                part.fail(broken)
+
+    def _run(self, engine: RemoteEngine, part: Part) -> None:
+        try:
+            with engine.lock:
+                try:
+                    _answer(engine, part)
+                except ActorLostError as error:
+                    engine.start_anew(error)
+                    if part.lacking:
+                        self.put(part)  # whole: what is computed together stays together
+        except Exception as error:  # it belongs to whoever asked
+            part.fail(error)
 
 
-def _done(engine: RemoteEngine, part: Part) -> Any:
+def _unready(engine: RemoteEngine) -> Exception | None:
+    """Why an engine cannot work, once it has started: it belongs to whoever asks."""
+    try:
+        with engine.lock:
+            engine.ready()
+    except Exception as error:
+        return error
+    return None
+
+
+def _answer(engine: RemoteEngine, part: Part) -> None:
     if part.experts is not None:
         engine.ask("load_experts", part.experts)
         engine.result()
-    engine.ask("rollout", part.requests, part.sampling)
-    return engine.result()
+    for found in engine.stream(part.requests, part.sampling):
+        part.take(found)
 
 
-def share(requests: Sequence[Request], num_parts: int, max_tokens: int) -> list[tuple[int, ...]]:
-    """Split requests into parts of about equal tokens: largest first, to the lightest part.
+def share(
+    requests: Sequence[Request], num_engines: int, max_tokens: int, rows_a_call: int
+) -> list[tuple[int, ...]]:
+    """Split requests into the parts that engines take, each of them as it gets free.
 
+    As many as there are engines, of about equal tokens: more would share themselves out better and
+    cost more, for on the hf engine a batch cut in two takes 1.5 times the work (SmolLM2-135M, 64
+    rows), cut in four 2.5 times. Where an engine could not run its part at once, that costs
+    nothing: calls have at most `rows_a_call` then, those with the longest prompts first.
     A group is never split: its completions share their prompt.
 
     Returns:
         The indices of each part's requests.
     """
+    num_rows = sum(len(request.seeds) for request in requests)
+    if num_engines > 1 and num_rows > num_engines * rows_a_call:
+        return _calls(requests, rows_a_call)
     costs = [(len(r.prompt_ids) + max_tokens) * len(r.seeds) for r in requests]
-    parts: list[list[int]] = [[] for _ in range(num_parts)]
-    loads = [0] * num_parts
+    parts: list[list[int]] = [[] for _ in range(num_engines)]
+    loads = [0] * num_engines
     for index in sorted(range(len(requests)), key=lambda i: -costs[i]):
         lightest = loads.index(min(loads))
         parts[lightest].append(index)
         loads[lightest] += costs[index]
     return [tuple(sorted(part)) for part in parts if part]
+
+
+def _calls(requests: Sequence[Request], rows_a_call: int) -> list[tuple[int, ...]]:
+    """Requests in the order of their prompts' lengths, cut where a call has its rows."""
+    calls: list[list[int]] = [[]]
+    room = rows_a_call
+    for index in sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt_ids)):
+        rows = len(requests[index].seeds)
+        if rows > room and calls[-1]:
+            calls.append([])
+            room = rows_a_call
+        calls[-1].append(index)
+        room -= rows
+    return [tuple(sorted(call)) for call in calls]

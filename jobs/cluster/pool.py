@@ -40,7 +40,8 @@ class EnginePool:
         bundles = bundles[: spec.rollout.num_engines]
         timeout_s = resources.placement_timeout_s
         group = self._stack.enter_context(reserved(bundles, timeout_s=timeout_s))
-        self.fleet = RayFleet(remote_engines(spec, resources, group, first=0))
+        engines = remote_engines(spec, resources, group, first=0)
+        self.fleet = RayFleet(engines, rows_a_call=spec.rollout.rows_a_call)
 
     def close(self) -> None:
         """End the engines."""

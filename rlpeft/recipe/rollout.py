@@ -56,7 +56,8 @@ class RolloutConfig(Section):
     engine: Annotated[str, AfterValidator(_known), Field(json_schema_extra=_listed)] = "hf"
     """`hf`: transformers, runs anywhere. `vllm`: real vLLM with the rlpeft plugin."""
     num_engines: Annotated[int, Field(ge=1)] = 1
-    """Engine actors; groups are spread over them."""
+    """Engine actors; groups are spread over them. What several could not run at once waits in
+    calls of a full batch of `hf` or four of `vllm`, taken by whichever engine is free first."""
     max_prompt_tokens: Annotated[int, Field(ge=1)] = 512
     """A longer prompt is an error, never cut."""
     max_tokens: Annotated[int, Field(ge=1)] = 256
@@ -114,6 +115,12 @@ class RolloutConfig(Section):
     def sampling(self) -> Sampling:
         """How training completions are drawn."""
         return Sampling(self.max_tokens, temperature=self.temperature, stop=self.stop_strings)
+
+    @property
+    def rows_a_call(self) -> int:
+        """Completions that one call of an engine asks for at most, where several share the work."""
+        engine = ENGINES[self.engine]
+        return engine.batches_a_call * (self.batch_size or engine.batch_size)
 
     def for_experts(self, number: int) -> RolloutConfig:
         """The section of engines in which so many experts share a batch, unless it says how many.

@@ -69,3 +69,10 @@ def test_an_engine_with_a_share_of_a_gpu_takes_no_more_of_its_memory(quick):
 def test_what_a_recipe_says_of_an_engines_memory_stands(quick, option):
     spec = quick(rollout={"engine": "vllm", "options": {option: 0.2}}).engine
     assert spec.with_gpu_share(0.5) == spec
+
+
+@pytest.mark.parametrize(
+    ("engine", "batch_size", "rows"), [("hf", None, 256), ("hf", 32, 32), ("vllm", 8, 32)]
+)
+def test_a_call_of_one_engine_among_several_has_full_batches(engine, batch_size, rows):
+    assert RolloutConfig(engine=engine, batch_size=batch_size).rows_a_call == rows

@@ -43,7 +43,7 @@ def fleet_of(cluster):
         spawn = partial(ray.remote(EngineActor).options(num_cpus=1).remote, build, 1)
         limits = {"timeout_s": 60.0} | limits
         engines = [RemoteEngine(f"engine {i}", spawn, **limits) for i in range(num_engines)]
-        fleets.append(RayFleet(engines))
+        fleets.append(RayFleet(engines, rows_a_call=256))
         fleets[-1].ready()
         return fleets[-1]
 
@@ -117,7 +117,7 @@ EXPECTED = [[f"{r.id}:{seed}" for seed in r.seeds] for r in REQUESTS]
 )
 def test_every_request_is_in_one_part_and_parts_weigh_about_the_same(sizes, num_parts):
     requests = [Request(str(i), (0,) * n, (0,) * g) for i, (n, g) in enumerate(sizes)]
-    parts = share(requests, num_parts, 10)
+    parts = share(requests, num_parts, 10, rows_a_call=10**6)
     assert sorted(index for part in parts for index in part) == list(range(len(requests)))
     costs = [(n + 10) * g for n, g in sizes]
     loads = [sum(costs[i] for i in part) for part in parts]
@@ -125,11 +125,64 @@ def test_every_request_is_in_one_part_and_parts_weigh_about_the_same(sizes, num_
         assert max(loads) <= sum(costs) / num_parts + max(costs)
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=40),
+    st.integers(2, 6),
+    st.integers(1, 20),
+)
+def test_calls_are_no_larger_than_an_engine_runs_at_once_where_there_are_more(sizes, engines, most):
+    requests = [Request(str(i), (0,) * n, (0,) * g) for i, (n, g) in enumerate(sizes)]
+    rows = sum(g for _, g in sizes)
+    parts = share(requests, engines, 10, rows_a_call=most)
+    assert sorted(index for part in parts for index in part) == list(range(len(requests)))
+    if rows <= engines * most:
+        assert len(parts) <= engines
+    else:
+        assert all(len(p) == 1 or sum(sizes[i][1] for i in p) <= most for p in parts)
+    assert share(requests, 1, 10, rows_a_call=most) == [tuple(range(len(requests)))]
+
+
 @pytest.mark.ray
 def test_answers_come_in_request_order_then_seed_order(fleet_of, tmp_path):
     fleet = fleet_of(builder(tmp_path), num_engines=2)
     fleet.sync(proof())
     assert answers(fleet) == EXPECTED
+
+
+def one_by_one(tmp_path, *, fate=None):
+    """A `build` of fake engines that end requests one after another.
+
+    `slow` ends once there is a file `go`; the first engine that comes to it meets `fate`.
+    """
+
+    def build():
+        from rlpeft.rollout.fake import FakeEngine
+        from rlpeft.types import FinishReason
+
+        def script(request, seed):
+            return (seed,), (-0.5,), f"{request.id}:{seed}", FinishReason.STOP
+
+        class OneByOne(FakeEngine):
+            def stream(self, requests, sampling):
+                for place, request in enumerate(requests):
+                    if request.id == "slow":
+                        wait()
+                    [done] = self.rollout([request], sampling)
+                    yield {place: done}
+
+        def wait():
+            import time
+
+            if fate is not None and not (tmp_path / "met").exists():
+                (tmp_path / "met").touch()
+                time.sleep(1)  # let its answers travel
+                fate()
+            while not (tmp_path / "go").exists():
+                time.sleep(0.05)
+
+        return OneByOne(script)
+
+    return build
 
 
 SLOW, QUICK = Request("slow", (1,), (0,)), [Request(f"r/{i}", (1,), (0,)) for i in range(4)]
@@ -150,6 +203,32 @@ def test_an_engine_that_is_free_takes_what_waits_and_answers_come_as_they_are_do
     assert asked[next(done)] == "slow"
     shares = sorted(len(path.read_text().split()) for path in tmp_path.glob("asked-*"))
     assert shares == [1, 4]
+
+
+@pytest.mark.ray
+def test_answers_of_one_call_come_as_they_end(fleet_of, tmp_path):
+    fleet = fleet_of(one_by_one(tmp_path))
+    fleet.sync(proof())
+    parts = fleet.stream([*QUICK, SLOW], SAMPLING)
+    assert [[*next(parts)] for _ in QUICK] == [[0], [1], [2], [3]]
+    (tmp_path / "go").touch()
+    assert [[*part] for part in parts] == [[4]]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_engines", [1, 2])
+def test_groups_in_flight_in_a_killed_engine_come_once(fleet_of, tmp_path, num_engines):
+    fleet = fleet_of(one_by_one(tmp_path, fate=killed), num_engines=num_engines)
+    fleet.sync(proof(version=5))
+    parts, found = fleet.stream([*QUICK, SLOW], SAMPLING), []
+    while len(found) < len(QUICK):  # what the engine had done before it was killed is kept
+        found += next(parts).items()
+    (tmp_path / "go").touch()
+    found += [item for part in parts for item in part.items()]
+    assert sorted(place for place, _ in found) == [0, 1, 2, 3, 4]
+    assert {c.version for _, group in found for c in group} == {5}
+    fleet.sync(proof(version=6))  # which waits for the successor
+    assert {c.version for group in fleet.rollout(QUICK, SAMPLING) for c in group} == {6}
 
 
 @pytest.mark.ray
