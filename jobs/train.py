@@ -26,6 +26,7 @@ from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
 from rlpeft.files import read_json, write_json
 from rlpeft.recipe.run import Recipe
+from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
 from rlpeft.runs.signal import mean_teaching
@@ -96,9 +97,9 @@ def _begin(this: Run, origin: Origin) -> Proof:
     return bare
 
 
-def reinforce(this: Run, on_step: OnStep) -> None:
-    """The RL loop."""
-    for progress, metrics in train(this):
+def reinforce(this: Run, on_step: OnStep, tell: TellGroups = unheard) -> None:
+    """The RL loop; `tell` is told within a step how many groups are generated, and of how many."""
+    for progress, metrics in train(this, tell):
         on_step(progress, metrics)
 
 

@@ -10,8 +10,8 @@ from rlpeft.errors import ConfigError
 from rlpeft.experts.measures import Accuracy, Measure, confusion_of, measure_of
 from rlpeft.recipe.reward import SELECT_ACCURACY, SELECT_REWARD, SELECT_SCORE
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.rollout.groups import roll_out, rollout_seed
-from rlpeft.scoring import Scores, require_a_score, score_groups
+from rlpeft.rollout.groups import roll_out_scored, rollout_seed
+from rlpeft.scoring import Scores, require_a_score
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling, ScoredGroup
 
@@ -38,7 +38,7 @@ def evaluate(
         RewardError: no answer at all could be scored.
     """
     requests = [prompter.request(p, [rollout_seed(0, p.id, 0)], expert=expert) for p in problems]
-    scored = score_groups(roll_out(problems, requests, fleet, sampling), scorer, step=step)
+    scored = roll_out_scored(problems, requests, fleet, scorer, sampling=sampling, step=step)
     require_a_score(scored.groups, step=step)
     found = measure_of(scored.verdicts)
     if isinstance(found, Accuracy):

@@ -8,9 +8,10 @@ N completion of all groups, G group member.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Protocol
+from statistics import fmean
+from typing import Any, Protocol, runtime_checkable
 
 from rewards.dialects import Rollouts
 from rewards.errors import RewardError
@@ -26,6 +27,27 @@ class Scores(Protocol):
 
     def score(self, rollouts: Rollouts) -> ScoredBatch:
         """See `rewards.scorer.Scorer.score`."""
+        ...
+
+
+@runtime_checkable
+class ScoresParts(Scores, Protocol):
+    """Rewards elsewhere: they score a part of a batch while another is still being generated."""
+
+    def begin(self, rollouts: Rollouts) -> Callable[[], ScoredBatch]:
+        """Have a part scored; what comes waits for it.
+
+        Raises (what comes):
+            RewardError: see `rewards.scorer.Scorer.score`, but for the share of failures.
+        """
+        ...
+
+    def judge(self, scored: ScoredBatch, rollouts: Rollouts) -> None:
+        """Look at the share of failures in a whole batch.
+
+        Raises:
+            RewardError: it is above the limit.
+        """
         ...
 
 
@@ -59,15 +81,85 @@ def score_groups(groups: Sequence[Group], scorer: Scores, *, step: int) -> Score
     Raises:
         RewardError: see `rewards.scorer.Scorer.score`.
     """
-    return _regrouped(groups, scorer.score(_flat(groups, step)))
+    # A group without completions has no rows, and gives no column to others.
+    columns = columns_of(group.problem for group in groups if group.completions)
+    return _regrouped(groups, scorer.score(_flat(groups, step, columns)))
 
 
-def _flat(groups: Sequence[Group], step: int) -> Rollouts:
+def score_as_they_come(
+    come: Iterable[Mapping[int, Group]],
+    scorer: ScoresParts,
+    *,
+    columns: Collection[str],
+    step: int,
+) -> ScoredGroups:
+    """Score groups that ended together in one call, while others are still being generated.
+
+    What looks at a whole batch is asked of such a part alone, as `score_groups` has it of a group;
+    the share of errors is that of all groups, and a metric the mean over groups.
+
+    Args:
+        come: groups by their places, which order what is given back.
+        columns: those of any group's problem; one that another problem lacks is `None` there.
+
+    Raises:
+        RewardError: see `rewards.scorer.Scorer.score`.
+    """
+    begun = [
+        (together, scorer.begin(_flat([*together.values()], step, columns))) for together in come
+    ]
+    groups: dict[int, Group] = {}
+    parts: dict[int, ScoredBatch] = {}
+    for together, wait in begun:
+        rows = _rows_of([*together.values()])
+        found = wait()
+        groups |= together
+        parts |= {at: _cut(found, own) for at, own in zip(together, rows, strict=True)}
+    in_order = [groups[at] for at in sorted(groups)]
+    scored = joined([parts[at] for at in sorted(groups)])
+    scorer.judge(scored, _flat(in_order, step, columns))
+    return _regrouped(in_order, scored)
+
+
+def columns_of(problems: Iterable[Problem]) -> list[str]:
+    """The columns that rewards see: those of any problem."""
+    return sorted({name for problem in problems for name in problem.columns})
+
+
+def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:
+    """Parts put together in their order; a metric is the mean of the parts' values.
+
+    A column recorded in some parts only is `None` in the rows of the others.
+    """
+    columns = sorted({name for part in parts for name in part.columns})
+    metrics = sorted({name for part in parts for name in part.metrics})
+    return ScoredBatch(
+        [verdict for part in parts for verdict in part.verdicts],
+        {name: [v for p in parts for v in p.by_reward[name]] for name in parts[0].by_reward},
+        {name: [v for p in parts for v in _column(p, name)] for name in columns},
+        {name: fmean(p.metrics[name] for p in parts if name in p.metrics) for name in metrics},
+    )
+
+
+def _column(part: ScoredBatch, name: str) -> list[object]:
+    return part.columns.get(name, [None] * len(part.verdicts))
+
+
+def _cut(scored: ScoredBatch, rows: slice) -> ScoredBatch:
+    """Some rows of a batch, with the metrics of all."""
+    return ScoredBatch(
+        scored.verdicts[rows],
+        {name: verdicts[rows] for name, verdicts in scored.by_reward.items()},
+        {name: values[rows] for name, values in scored.columns.items()},
+        scored.metrics,
+    )
+
+
+def _flat(groups: Sequence[Group], step: int, names: Iterable[str]) -> Rollouts:
     pairs: list[tuple[Problem, Completion]] = [
         (group.problem, completion) for group in groups for completion in group.completions
     ]
-    names = {name for problem, _ in pairs for name in problem.columns}
-    columns = {name: [problem.columns.get(name) for problem, _ in pairs] for name in sorted(names)}
+    columns = {name: [problem.columns.get(name) for problem, _ in pairs] for name in names}
     columns[COLUMN] = [gold_of(problem) for problem, _ in pairs]
     return Rollouts(
         prompts=[_plain_prompt(problem) for problem, _ in pairs],
@@ -87,8 +179,6 @@ def _plain_prompt(problem: Problem) -> Any:
 
 
 def _regrouped(groups: Sequence[Group], flat: ScoredBatch) -> ScoredGroups:
-    sizes = [len(group.completions) for group in groups]
-    rows = [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
     scored = (
         ScoredGroup(
             group,
@@ -96,9 +186,14 @@ def _regrouped(groups: Sequence[Group], flat: ScoredBatch) -> ScoredGroups:
             {name: tuple(verdicts_N[own]) for name, verdicts_N in flat.by_reward.items()},
             {name: tuple(values_N[own]) for name, values_N in flat.columns.items()},
         )
-        for group, own in zip(groups, rows, strict=True)
+        for group, own in zip(groups, _rows_of(groups), strict=True)
     )
     return ScoredGroups(tuple(scored), flat.metrics)
+
+
+def _rows_of(groups: Sequence[Group]) -> list[slice]:
+    sizes = [len(group.completions) for group in groups]
+    return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
 def require_scorable(groups: Sequence[ScoredGroup], *, limit: float, step: int, what: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 from rewards.errors import RewardError
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.scoring import require_a_score, require_scorable, score_groups
+from rlpeft.scoring import joined, require_a_score, require_scorable, score_groups
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 LOST = Verdict(None, VerdictKind.UNSCORABLE, "no gold answer")
@@ -64,3 +64,13 @@ def test_too_little_that_can_be_scored_names_the_first_problem():
     with pytest.raises(RewardError, match=rf"some of 2 .*none is \(2 unscorable\) {first}"):
         require_a_score(scored, step=5)
     require_scorable(scored, limit=1.0, step=5, what="these")
+
+
+def test_a_column_of_some_parts_is_empty_in_the_rows_of_the_others():
+    one = Verdict(1.0, VerdictKind.CORRECT, "", None)
+    first = ScoredBatch([one, one], {"r": [one, one]}, {"length": [3, 4]}, {"m": 1.0})
+    second = ScoredBatch([one], {"r": [one]}, {}, {"m": 3.0})
+    both = joined([first, second])
+    assert both.columns == {"length": [3, 4, None]}
+    assert both.metrics == {"m": 2.0}
+    assert both.by_reward == {"r": [one, one, one]}

@@ -37,6 +37,9 @@ FIRST_STEPS = 3
 PLAIN_INTERVAL_S = 1.0
 """Least time between two plain lines."""
 
+WITHIN_A_STEP_S = 30.0
+"""Least time between two of a step that is not done yet."""
+
 
 class Counted(Protocol):
     """Whatever goes step by step."""
@@ -202,7 +205,7 @@ class RunDisplay:
         self.console = console or Console(stderr=True)
         self._done, self._clock, self._rate = done, clock, Rate(clock)
         self._best: Validation | None = None
-        self._printed_at = float("-inf")
+        self._printed_at, self._stepped_at = float("-inf"), clock()
         self._bar: ProgressBar | None = None
         self._task = TaskID(0)
         self.has_stepped = False
@@ -240,6 +243,7 @@ class RunDisplay:
         self._best = max(
             (v for v in (self._best, validation(metrics)) if v is not None), default=None
         )
+        self._done, self._stepped_at = progress.step, self._clock()
         paced = pace(self._rate.at(progress.step), self.total_steps - progress.step, self.unit)
         self.has_stepped = True
         place = f"{self.unit} {progress.step}/{self.total_steps}"
@@ -263,6 +267,20 @@ class RunDisplay:
         is_last = step == self.total_steps
         if not any(self._taught) and (is_last or len(self._taught) == FIRST_STEPS):
             self.say(nothing_to_learn(metrics, len(self._taught)))
+
+    def groups(self, done: int, total: int) -> None:
+        """Show how far the rollout of the next step is, unless the step is done in no time."""
+        now = self._clock()
+        taken_s = now - self._stepped_at
+        line = f"{done}/{total} groups"
+        if taken_s > 0:
+            line += f"  {pace(done / taken_s, total - done, 'group')}"
+        if self._bar is not None:
+            if taken_s > PLAIN_INTERVAL_S:
+                self._bar.update(self._task, figures=line)
+        elif now - max(self._printed_at, self._stepped_at) >= WITHIN_A_STEP_S:
+            self._printed_at = now
+            self.say(GAP.join((f"{self.unit} {self._done + 1}/{self.total_steps}", line)))
 
     def say(self, line: str, whole: str = "") -> None:
         """Print one line, which was fitted to the console.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,9 @@ from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
 from rlpeft.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rlpeft.recipe.run import Recipe
 
 Cluster = Annotated[
     str | None,
@@ -59,20 +63,28 @@ def train(
         go_on_attended()
     say_training(found, folder, is_given=recipe is not None)
     from jobs.cli.closing import print_closing
-    from jobs.cli.console import run_shown
-    from jobs.train import run
     from rlpeft.report.page import write_report
 
     quiet_libraries()
     end_in_one_line()
-    with run_shown(folder, found.train.steps, loss=found.loss) as display:
-        summary = run(found, folder, address=address, ray=not local, on_step=display.step)
+    summary = _shown(found, folder, address=address, local=local)
     summary["report"] = str(write_report(folder))
     with pushing(summary, push):
         if as_json:
             typer.echo(json.dumps(summary))
         else:
             print_closing(summary)
+
+
+def _shown(recipe: Recipe, folder: Path, *, address: str | None, local: bool) -> dict[str, Any]:
+    """Train where a person sees how far it is."""
+    from jobs.cli.console import run_shown
+    from jobs.train import reinforce, run
+
+    with run_shown(folder, recipe.train.steps, loss=recipe.loss) as display:
+        loop = partial(reinforce, tell=display.groups)
+        on_step, ray = display.step, not local
+        return run(recipe, folder, address=address, ray=ray, on_step=on_step, loop=loop)
 
 
 def main() -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from statistics import fmean
+from queue import SimpleQueue
 from typing import Any
+
+import ray
 
 from jobs.cluster.connect import ActorLostError, fetch, send
 from rewards.dialects import Rollouts
 from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch, check_failures
 from rlpeft.errors import ClusterError
+from rlpeft.scoring import joined
 
 
 class Remote:
@@ -66,7 +70,9 @@ def methods_of(protocol: type) -> frozenset[str]:
 
 
 class RemoteScorer:
-    """Fulfils `rlpeft.scoring.Scores`: rows shared out over workers, order kept.
+    """Fulfils `rlpeft.scoring.ScoresParts`: rows shared out over workers, order kept.
+
+    A worker that is free takes what comes next.
 
     Args:
         workers: handles of `RewardActor`, whose own limit of failures is 1: the limit of a run is
@@ -76,15 +82,32 @@ class RemoteScorer:
 
     def __init__(self, workers: Sequence[Any], *, error_limit: float) -> None:
         self._workers, self._error_limit = workers, error_limit
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for worker in workers:
+            self._free.put(worker)
+        self._threads = ThreadPoolExecutor(len(workers))
 
     def score(self, rollouts: Rollouts) -> ScoredBatch:
         """Score N completions; see `rewards.scorer.Scorer.score`."""
-        parts = slices(len(rollouts.completions), len(self._workers))
-        batches = zip(self._workers, parts, strict=False)
-        started = [send(worker.score, cut(rollouts, part)) for worker, part in batches]
-        scored = joined([self._result(reference) for reference in started])
-        check_failures(scored.by_reward, rollouts, limit=self._error_limit)
+        scored = self.begin(rollouts)()
+        self.judge(scored, rollouts)
         return scored
+
+    def begin(self, rollouts: Rollouts) -> Callable[[], ScoredBatch]:
+        """Have rows scored, by as many workers as there are; what comes waits for them."""
+        parts = slices(len(rollouts.completions), len(self._workers))
+        begun = [self._threads.submit(self._scored, cut(rollouts, part)) for part in parts]
+        return lambda: joined([part.result() for part in begun])
+
+    def judge(self, scored: ScoredBatch, rollouts: Rollouts) -> None:
+        """Look at the share of failures in a whole batch; see `check_failures`."""
+        check_failures(scored.by_reward, rollouts, limit=self._error_limit)
+
+    def close(self) -> None:
+        """End the workers, and whoever waits for them."""
+        for worker in self._workers:
+            ray.kill(worker)
+        self._threads.shutdown(cancel_futures=True)
 
     @property
     def required_columns(self) -> frozenset[str]:
@@ -95,6 +118,13 @@ class RemoteScorer:
     def gold_rules(self) -> list[GoldRule]:
         """What the gold answers of each reward that has some may be."""
         return self._result(send(self._workers[0].needs))[1]
+
+    def _scored(self, rollouts: Rollouts) -> Any:
+        worker = self._free.get()
+        try:
+            return self._result(send(worker.score, rollouts))
+        finally:
+            self._free.put(worker)
 
     def _result(self, reference: Any) -> Any:
         try:
@@ -124,22 +154,3 @@ def cut(rollouts: Rollouts, rows: slice) -> Rollouts:
         columns={name: values[rows] for name, values in rollouts.columns.items()},
         prompt_ends=rollouts.prompt_ends[rows],
     )
-
-
-def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:
-    """Parts put together in their order; a metric is the mean of the parts' values.
-
-    A column recorded in some parts only is `None` in the rows of the others.
-    """
-    columns = sorted({name for part in parts for name in part.columns})
-    metrics = sorted({name for part in parts for name in part.metrics})
-    return ScoredBatch(
-        [verdict for part in parts for verdict in part.verdicts],
-        {name: [v for p in parts for v in p.by_reward[name]] for name in parts[0].by_reward},
-        {name: [v for p in parts for v in _column(p, name)] for name in columns},
-        {name: fmean(p.metrics[name] for p in parts if name in p.metrics) for name in metrics},
-    )
-
-
-def _column(part: ScoredBatch, name: str) -> list[object]:
-    return part.columns.get(name, [None] * len(part.verdicts))

@@ -177,7 +177,8 @@ class ResourceConfig(Section):
     learner_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     """How long learner ranks wait for one another in a step before one is named as stalled."""
     reward_workers: Annotated[int, Field(ge=0)] = 0
-    """Reward actors; 0 scores beside the driver."""
+    """Reward actors, which score what has ended while the rest is being generated: a call of a
+    reward sees a part of a step. 0 scores in the driver, a whole step at once."""
     reward_gpus: Annotated[float, Field(ge=0)] = 0
     """GPUs per reward actor, for rewards that load a model."""
     placement_timeout_s: Annotated[float, Field(gt=0)] = 120.0

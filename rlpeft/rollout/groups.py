@@ -1,12 +1,20 @@
-"""What the engines of a fleet are asked, and the groups that they give back."""
+"""What the engines of a fleet are asked, and the groups that they give back, scored."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.types import Group, Problem, Request, Sampling
+from rlpeft.scoring import Scores, ScoresParts, columns_of, score_as_they_come, score_groups
+from rlpeft.types import Group, Problem, Request, Sampling, ScoredGroups
+
+TellGroups = Callable[[int, int], object]
+"""Is told how many groups are done, and of how many."""
+
+
+def unheard(done: int, of: int) -> None:
+    """Where nobody looks."""
 
 
 def rollout_seed(seed: int, request: str, member: int) -> int:
@@ -24,3 +32,39 @@ def roll_out(
         Group(problem, request.prompt_ids, tuple(completions))
         for problem, request, completions in zip(problems, requests, answers, strict=True)
     ]
+
+
+def roll_out_scored(
+    problems: Sequence[Problem],
+    requests: Sequence[Request],
+    fleet: Fleet,
+    scorer: Scores,
+    *,
+    sampling: Sampling,
+    step: int,
+    tell: TellGroups = unheard,
+) -> ScoredGroups:
+    """The completions of each problem, scored, in the order of the problems.
+
+    Rewards in workers score what has ended while the rest is still being generated; those of this
+    process see the whole batch at once.
+
+    Raises:
+        EngineError: an engine refuses a request.
+        RewardError: see `rewards.scorer.Scorer.score`.
+    """
+
+    def come() -> Iterator[dict[int, Group]]:
+        done = 0
+        for together in fleet.stream(requests, sampling):
+            done += len(together)
+            tell(done, len(requests))
+            yield {
+                at: Group(problems[at], requests[at].prompt_ids, tuple(completions))
+                for at, completions in together.items()
+            }
+
+    if isinstance(scorer, ScoresParts):
+        return score_as_they_come(come(), scorer, columns=columns_of(problems), step=step)
+    groups = {at: group for together in come() for at, group in together.items()}
+    return score_groups([groups[at] for at in range(len(requests))], scorer, step=step)

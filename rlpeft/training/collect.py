@@ -17,9 +17,9 @@ from rewards.verdict import count_kinds
 from rlpeft.errors import EngineError
 from rlpeft.recipe.run import TrainConfig
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.rollout.groups import roll_out, rollout_seed
+from rlpeft.rollout.groups import TellGroups, roll_out_scored, rollout_seed, unheard
 from rlpeft.runs.records import recorded_metrics
-from rlpeft.scoring import Scores, require_scorable, score_groups
+from rlpeft.scoring import Scores, require_scorable
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import carries_signal
 from rlpeft.training.packing import Sample
@@ -54,6 +54,7 @@ def collect(
     prompter: Prompter,
     cursor: int,
     step: int,
+    tell: TellGroups = unheard,
 ) -> Evidence:
     """Roll out and score one batch; replace groups without signal within the budget.
 
@@ -61,6 +62,7 @@ def collect(
         problems: the training split.
         cursor: where to go on drawing them.
         step: every completion must come from the adapter that the step before it left.
+        tell: is told how many groups are generated, and of how many.
 
     Raises:
         EngineError: a completion comes from another version of the adapter.
@@ -71,7 +73,9 @@ def collect(
         drawn, requests = training_requests(
             problems, cursor, count, train=train, prompter=prompter, step=step
         )
-        return score_groups(roll_out(drawn, requests, fleet, sampling), scorer, step=step)
+        return roll_out_scored(
+            drawn, requests, fleet, scorer, sampling=sampling, step=step, tell=tell
+        )
 
     scored, budget = ask(cursor, train.prompts_per_step), train.resample_budget
     cursor += train.prompts_per_step

@@ -2,8 +2,8 @@
 
     problems  = next(batches)                     x_i and gold answers
     sync      engine <- z_t, proven               a few hundred KB; once for each z
-    groups    = fleet.rollout(problems)           y ~ π_t(·|x)
-    scored    = score(groups)                     verdicts
+    groups    = fleet.stream(problems)            y ~ π_t(·|x)
+    scored    = score(groups)                     verdicts, in workers as groups come
     samples   = advantages(scored)                A
     metrics   = learner.step(samples)             ∇ of A log π - λ KL(π ‖ base)
     record, checkpoint                            one of each a step
@@ -28,6 +28,7 @@ from rlpeft.experts.measures import Measure
 from rlpeft.experts.steps import keep_step, step_folder
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.fleet import PolicyFleet
+from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof, SyncReport
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.scoring import Scores, require_scorable
@@ -105,8 +106,11 @@ class Run:
         return self.learner.proof(self.canary, self.recipe.rollout.canary_bound)
 
 
-def train(run: Run) -> Iterator[tuple[Progress, dict[str, float]]]:
+def train(run: Run, tell: TellGroups = unheard) -> Iterator[tuple[Progress, dict[str, float]]]:
     """Run to the end, one step at a time, from the newest checkpoint if there is one.
+
+    Args:
+        tell: see `collect`.
 
     Yields:
         After each step: the progress and the step's metrics. Stopping the iteration stops the
@@ -120,19 +124,20 @@ def train(run: Run) -> Iterator[tuple[Progress, dict[str, float]]]:
         run.recorder.metrics(0, metrics)
         yield progress, metrics
     while not finished(run, progress):
-        progress, metrics, synced = train_step(run, progress, synced)
+        progress, metrics, synced = train_step(run, progress, synced, tell)
         save(run, progress)
         yield progress, metrics
 
 
 def train_step(
-    run: Run, progress: Progress, synced: SyncReport | None
+    run: Run, progress: Progress, synced: SyncReport | None, tell: TellGroups = unheard
 ) -> tuple[Progress, dict[str, float], SyncReport | None]:
     """One step: sync, roll out, score, learn, record; validate when it is time.
 
     Args:
         synced: the proof of the learner's adapter where the engines run it already, as they do
             after a validation. It is not sent again; its figures are those of this step, too.
+        tell: see `collect`.
 
     Returns:
         Progress, metrics, and the proof of the adapter as it is now if there is one.
@@ -148,6 +153,7 @@ def train_step(
         prompter=run.prompter,
         cursor=progress.cursor,
         step=step,
+        tell=tell,
     )
     rolled_out = time.perf_counter()
     loss = run.recipe.loss

@@ -6,6 +6,7 @@ python tests/faults/driver.py RECIPE.json OUT ray|local PIPE
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from jobs.cluster.driver_exit import begin_anew
@@ -15,8 +16,8 @@ from jobs.cluster.reaper import start_reaper
 from rlpeft.recipe.run import load_recipe
 
 PHASES = {
-    "fleet": {"sync": "sync", "rollout": "rollout"},
-    "scorer": {"score": "score"},
+    "fleet": {"sync": "sync", "stream": "rollout"},
+    "scorer": {"score": "score", "begin": "score"},
     "learner": {"step": "learn", "state_dict": "save"},
     "recorder": {"completions": "record"},
 }
@@ -29,9 +30,12 @@ class Announced:
         self._inner, self._phases, self._announce = inner, phases, announce
 
     def __getattr__(self, name):
-        if name in self._phases:
-            self._announce(self._phases[name])
-        return getattr(self._inner, name)
+        method = getattr(self._inner, name)
+        return partial(self._call, name, method) if name in self._phases else method
+
+    def _call(self, name, method, *arguments):
+        self._announce(self._phases[name])
+        return method(*arguments)
 
 
 def main(recipe_path, out, mode, pipe):

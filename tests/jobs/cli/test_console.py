@@ -114,6 +114,33 @@ def test_a_terminal_shows_the_same_figures():
     assert "2/2" in out.getvalue()
 
 
+def test_a_long_step_tells_how_far_its_groups_are():
+    clock, out = Clock(), io.StringIO()
+    with RunDisplay(4, console=Console(file=out, width=80), clock=clock) as display:
+        display.step(SimpleNamespace(step=1), {"reward": 0.5})
+        for done in range(1, 9):
+            clock.now += 10
+            display.groups(done, 32)
+    assert out.getvalue().splitlines()[1:] == [
+        "step 2/4  3/32 groups  10.0 s/group  4:50 left",
+        "step 2/4  6/32 groups  10.0 s/group  4:20 left",
+    ]
+
+
+def test_a_terminal_shows_the_groups_of_a_step_that_takes_long():
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    with RunDisplay(2, console=console, clock=clock) as display:
+        display.step(SimpleNamespace(step=1), {"reward": 0.625})
+        clock.now += 0.5
+        display.groups(1, 32)
+        assert "groups" not in out.getvalue()
+        clock.now += 15.5
+        display.groups(8, 32)
+        display._bar.refresh()
+    assert "8/32 groups  2.0 s/group  0:48 left" in out.getvalue()
+
+
 @pytest.mark.parametrize("is_terminal", [True, False])
 @pytest.mark.parametrize("width", [60, 80, 109, 110, 200])
 def test_a_long_runs_line_fits_the_terminal(is_terminal, width):

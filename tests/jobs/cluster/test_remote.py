@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cluster.remote import Remote, RemoteScorer, joined, methods_of, slices
+from jobs.cluster.remote import Remote, RemoteScorer, methods_of, slices
 from rewards.dialects import Rollouts
 from rewards.errors import RewardError
-from rewards.scorer import RewardSpec, ScoredBatch, Scorer
-from rewards.verdict import Verdict, VerdictKind
+from rewards.scorer import RewardSpec, Scorer
 from rlpeft.errors import ClusterError, ModelError
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.protocol import Learner
@@ -103,16 +102,6 @@ def test_slices_cover_all_rows_in_order_and_differ_by_one_at_most(num_rows, num_
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_a_column_of_some_parts_is_empty_in_the_rows_of_the_others():
-    one = Verdict(1.0, VerdictKind.CORRECT, "", None)
-    first = ScoredBatch([one, one], {"r": [one, one]}, {"length": [3, 4]}, {"m": 1.0})
-    second = ScoredBatch([one], {"r": [one]}, {}, {"m": 3.0})
-    both = joined([first, second])
-    assert both.columns == {"length": [3, 4, None]}
-    assert both.metrics == {"m": 2.0}
-    assert both.by_reward == {"r": [one, one, one]}
-
-
 def batch(completions, answers):
     return Rollouts(
         prompts=["p"] * len(completions),
@@ -173,3 +162,28 @@ def test_the_limit_of_failures_is_a_share_of_the_whole_batch(workers):
     assert RemoteScorer(actors, error_limit=0.3).score(rows).verdicts[1].score is None
     with pytest.raises(RewardError, match=r"got 1 of 4 at step 3\. First: row 1, error"):
         RemoteScorer(actors, error_limit=0.2).score(rows)
+
+
+@pytest.mark.ray
+def test_a_worker_that_is_free_scores_what_comes_while_another_is_busy(workers, tmp_path):
+    def build():
+        import time
+
+        from rewards.scorer import RewardSpec, Scorer
+
+        class Waiting(Scorer):
+            def score(self, rows):
+                while "slow" in rows.completions and not (tmp_path / "go").exists():
+                    time.sleep(0.05)
+                return super().score(rows)
+
+        return Waiting([RewardSpec("exact")])
+
+    scorer = RemoteScorer(workers(build), error_limit=0.1)
+    slow = scorer.begin(batch(["slow"], ["1"]))
+    for text in ("1", "2", "3"):
+        [verdict] = scorer.begin(batch([text], ["1"]))().verdicts
+        assert verdict.score == float(text == "1")
+    (tmp_path / "go").touch()
+    assert [verdict.score for verdict in slow().verdicts] == [0.0]
+    scorer.close()
