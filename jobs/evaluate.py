@@ -10,11 +10,11 @@ from typing import Any
 
 from jobs.library import tell_other_prompts
 from jobs.parts import Parts, loaded_scorer, open_parts
-from jobs.recipes import read_adapt_recipe, read_recipe
+from jobs.recipes import find_recipe, read_adapt_recipe, read_recipe
 from jobs.rows_of_run import may_be_trained_on, refuse_trained_on
 from rlpeft.build import Data, build_canary, read_data
 from rlpeft.errors import ConfigError, DataError
-from rlpeft.evaluate import evaluate
+from rlpeft.evaluate import evaluate, measures_by_task
 from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert, read_card
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.measures import Accuracy, Measure, difference_of
@@ -24,9 +24,10 @@ from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import Recipe, StartConfig
+from rlpeft.recipe.run import Recipe, StartConfig, read_tree, task_of
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
+from rlpeft.scoring import by_task
 from rlpeft.tasks.base import Split, Task, repeats
 from rlpeft.terminal import note
 from rlpeft.tokens.requests import Prompter
@@ -83,8 +84,16 @@ class Examiner:
         )
 
 
+def parts_of(measured: Measured) -> dict[str, Measured]:
+    """The same of each task of a recipe of several, by its label; of one alone, nothing."""
+    groups = by_task(measured[1])
+    return {label: (found, groups[label]) for label, found in measures_by_task(measured[1]).items()}
+
+
 def labels_of(recipe: Recipe) -> tuple[str, ...]:
     """The closed set of answers of a classification recipe; empty for any other."""
+    if len(recipe.alone) > 1:
+        return ()
     first = recipe.rewards[0]
     return tuple(first.options.get("labels", ())) if first.name == "label" else ()
 
@@ -117,11 +126,11 @@ def evaluate_expert(
     data = _read_unseen(folder, expert.card, recipe, base, split)
     problems, ray = first_problems(data.task, split, num), address is not None
     with (
-        loaded_scorer(recipe, ray=ray, check=data.check) as scorer,
+        loaded_scorer(recipe, ray=ray, check=lambda scores: data.check(scores.of(""))) as scorer,
         open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
     ):
         if scorer is None:
-            data.check(parts.scorer)
+            data.check(parts.scorer.of(""))
         canary, bound = build_canary(data.task, data.prompter, split), recipe.rollout.canary_bound
         sampling, labels = recipe.rollout.sampling, labels_of(recipe)
         examiner = Examiner(parts, data.prompter, sampling, canary, bound, labels)
@@ -132,7 +141,7 @@ def evaluate_expert(
         "digest": expert.card.digest,
         "base_digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
-        "task": recipe.task.source,
+        "task": task_of(recipe).source,
         "split": split,
         "stop": list(recipe.rollout.stop_strings),
         **_compared(found, bare),
@@ -154,9 +163,10 @@ def _read_unseen(
     folder: Path, card: ExpertCard, recipe: Recipe, base: BaseModel, split: Split
 ) -> Data:
     """The problems of a recipe, none of which the expert was trained on as far as can be told."""
-    only = None if may_be_trained_on(recipe.task, card.task) else split
+    section = task_of(recipe)
+    only = None if any(may_be_trained_on(section, own) for own in card.sections) else split
     data = read_data(recipe, base, splits=(split,), only=only)
-    refuse_trained_on(folder, card, recipe.task, data.task, split)
+    refuse_trained_on(folder, card, section, data.task, split)
     return data
 
 
@@ -166,11 +176,13 @@ def recipe_for(
     """The recipe to evaluate an expert by: the one given, or that of the run it comes from.
 
     Args:
-        task: a task in the place of the recipe's, with its default options.
+        task: a task in the place of the recipe's, with its default options; of a recipe of several
+            the label of one of them.
         overrides: applied last.
 
     Raises:
-        ConfigError: no recipe is there, or one of the overrides would change nothing.
+        ConfigError: no recipe is there, it has several tasks and none by that label, or one of the
+            overrides would change nothing.
     """
     _refuse_unread(overrides)
     card, run_recipe = read_card(folder), run_of(folder) / RECIPE_FILE
@@ -183,7 +195,20 @@ def recipe_for(
     changes = (*other, *overrides)
     if recipe is None and "search" in read_json(run_recipe, ConfigError):
         return _as_run(read_adapt_recipe(str(run_recipe), changes), card)
-    return read_recipe(recipe or str(run_recipe), changes)
+    name = recipe or str(run_recipe)
+    if task is not None and isinstance(read_tree(find_recipe(name)).get("task"), list):
+        return _one_of(read_recipe(name, overrides), task)
+    return read_recipe(name, changes)
+
+
+def _one_of(recipe: Recipe, label: str) -> Recipe:
+    """One of several tasks, with its own rewards and limits."""
+    if label not in recipe.alone:
+        raise ConfigError(
+            f"--task must be one of {', '.join(recipe.alone)}, the tasks of {recipe.name!r}, each "
+            f"of which has rewards of its own, got {label!r}. Or name a recipe: --recipe RECIPE."
+        )
+    return recipe.alone[label]
 
 
 def _refuse_unread(overrides: Sequence[str]) -> None:

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from jobs.cluster.threads import num_threads
-from rewards.scorer import Scorer
 from rlpeft.build import build_engine, build_learner
 from rlpeft.doctor.memory import learner_bytes
 from rlpeft.errors import ConfigError
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
 from rlpeft.recipe.run import EngineSpec, Recipe
-from rlpeft.recipe.scorer import build_scorer
+from rlpeft.recipe.scorer import Scorers, build_scorers
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
-from rlpeft.scoring import LoadedScores, Needs
+from rlpeft.scoring import LoadedScores
 from rlpeft.terminal import note
 from rlpeft.training.protocol import Learner
 
@@ -45,8 +44,8 @@ class Parts:
 
 @contextmanager
 def loaded_scorer(
-    recipe: Recipe, *, ray: bool, check: Callable[[Needs], None]
-) -> Iterator[Scorer | None]:
+    recipe: Recipe, *, ray: bool, check: Callable[[LoadedScores], None]
+) -> Iterator[Scorers | None]:
     """The recipe's rewards, loaded once and checked before any model is loaded.
 
     `None` where they ask for a GPU that only their actors will have: check those.
@@ -68,7 +67,7 @@ def open_parts(
     *,
     ray: bool,
     address: str | None,
-    scorer: Scorer | None = None,
+    scorer: Scorers | None = None,
 ) -> AbstractContextManager[Parts]:
     """Build the parts; they end with the context.
 
@@ -83,7 +82,7 @@ def open_parts(
 
 
 @contextmanager
-def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorer | None = None) -> Iterator[Parts]:
+def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorers | None = None) -> Iterator[Parts]:
     """Everything in this process, with as many threads as an actor would have.
 
     Only ranks of the learner beyond the first have processes of their own. On a GPU where there is
@@ -135,17 +134,17 @@ def beside(recipe: Recipe, learner: LocalLearner) -> EngineSpec:
     return recipe.engine.with_gpu_share(share)
 
 
-def _scorer_here(recipe: Recipe, scorer: Scorer | None) -> AbstractContextManager[Scorer]:
+def _scorer_here(recipe: Recipe, scorer: Scorers | None) -> AbstractContextManager[Scorers]:
     return closing(_scorer(recipe)) if scorer is None else nullcontext(scorer)
 
 
-def _scorer(recipe: Recipe) -> Scorer:
-    return build_scorer(recipe.rewards, error_limit=recipe.train.error_limit)
+def _scorer(recipe: Recipe) -> Scorers:
+    return build_scorers(recipe, error_limit=recipe.train.error_limit)
 
 
 @contextmanager
 def ray_parts(
-    recipe: Recipe, base: BaseModel, address: str | None, scorer: Scorer | None = None
+    recipe: Recipe, base: BaseModel, address: str | None, scorer: Scorers | None = None
 ) -> Iterator[Parts]:
     """Learner, engines and reward workers in actors; the driver is this process."""
     from jobs.cluster.connect import bundles_of, connected, reserved
@@ -178,7 +177,7 @@ def ray_parts(
 
 
 def _scores(
-    recipe: Recipe, group: Any, scorer: Scorer | None
+    recipe: Recipe, group: Any, scorer: Scorers | None
 ) -> AbstractContextManager[LoadedScores]:
     from jobs.cluster.connect import place
     from jobs.cluster.remote import RemoteScorer
@@ -190,7 +189,7 @@ def _scores(
         return _scorer_here(recipe, scorer)
     retries = {"max_restarts": REWARD_RETRIES, "max_task_retries": REWARD_RETRIES}
     # One worker sees too few rows to judge the share of errors: `RemoteScorer` does.
-    build = partial(build_scorer, recipe.rewards, error_limit=1.0)
+    build = partial(build_scorers, recipe, error_limit=1.0)
     workers = [
         place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
     ]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from jobs.train import Summary
 from jobs.train import run as run_training
-from rlpeft.build import build_prompter
+from rlpeft.build import build_prompter, read_decks
 from rlpeft.models.base import BaseModel
 from rlpeft.models.load import require_embedded
 from rlpeft.recipe.run import Recipe
-from rlpeft.tasks.catalogue import load_task
+from rlpeft.tasks.decks import problems_of
 from rlpeft.training.loop import OnStep
 from rlpeft.training.sft import teach, training_rows
 
@@ -24,7 +24,8 @@ def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
     Args, returns and raises: see `jobs.train.run`; a row without its completion is a `DataError`
     before any model is loaded.
     """
-    base, problems = BaseModel.open(recipe.model.name), load_task(recipe.task).split("train")
+    base = BaseModel.open(recipe.model.name)
+    problems = problems_of(read_decks(recipe, base).decks, "train")
     prompter = build_prompter(base, recipe.chat, recipe.rollout)
     rows = training_rows(recipe, problems, prompter, context=base.context_length)
     for problem, row in zip(problems, rows, strict=True):

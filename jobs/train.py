@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jobs.evaluate import Examiner, Measured, labels_of
+from jobs.evaluate import Examiner, Measured, labels_of, parts_of
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
 from jobs.origin import Origin, open_origin
 from jobs.parts import Parts, loaded_scorer, open_parts
 from rlpeft.adapters.methods import named
-from rlpeft.build import build_canary, build_card, fingerprint, read_data
+from rlpeft.build import build_canary, build_card, fingerprint, read_decks
 from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
@@ -30,6 +30,7 @@ from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
 from rlpeft.runs.signal import mean_teaching
+from rlpeft.tasks.decks import problems_of
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
 Loop = Callable[[Run, OnStep], None]
@@ -59,9 +60,9 @@ def run(
     """
     recipe, origin = open_origin(recipe, out / RECIPE_FILE)
     base, start = origin.base, origin.start
-    data = read_data(recipe, base)
+    data = read_decks(recipe, base)
     with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
-        start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.task, start)})
+        start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.decks, start)})
         refuse_lost_checkpoints(out)
         tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (
@@ -73,15 +74,15 @@ def run(
             this = Run(
                 recipe=recipe,
                 folder=out,
-                task=data.task,
+                decks=data.decks,
                 learner=parts.learner,
                 fleet=parts.fleet,
                 scorer=parts.scorer,
-                prompter=data.prompter,
+                prompter=data.first.prompter,
                 sampling=recipe.rollout.sampling,
                 recorder=recorder,
                 card=build_card(recipe, base, start, origin.merged),
-                canary=build_canary(data.task, data.prompter),
+                canary=build_canary(data.first.task, data.first.prompter),
             )
             bare = _begin(this, origin)
             (loop or reinforce)(this, on_step or _say_nothing)
@@ -123,7 +124,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     card = expert.card
     if card.test is not None and path.is_file():
         return read_json(path, mend="Delete it: the test is then run again.")
-    problems, bound = this.task.split("test"), this.recipe.rollout.canary_bound
+    problems, bound = problems_of(this.decks, "test"), this.recipe.rollout.canary_bound
     labels = labels_of(this.recipe)
     examiner = Examiner(parts, this.prompter, this.sampling, this.canary, bound, labels)
     bare = examiner.measure(base, problems)
@@ -135,6 +136,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     # An adapter that has not moved holds the very tensors it began with, in every method.
     equals_base = card.digest == base.state.digest
     card = card.model_copy(update={**_test_of(tested, bare, begun), "equals_base": equals_base})
+    card = card.with_tasks(_test_of_tasks(tested, bare, begun))
     save_expert(this.best_folder, proof.state, card)
     summary = {
         "name": this.recipe.name,
@@ -147,6 +149,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "test": tested[0].model_dump(),
         "base_test": bare[0].model_dump(),
         "against_base": card.against_base and card.against_base.model_dump(),
+        **({"tasks": _of_tasks(card)} if card.tasks else {}),
         "modules": card.modules,
         "left_out": card.left_out,
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
@@ -176,6 +179,20 @@ def _of_steps(this: Run) -> Summary:
         "sync_ms": 1e3 * median(syncs) if syncs else None,
         "teaching_groups": mean_teaching(rows, in_groups=this.recipe.loss.compares_groups),
     }
+
+
+def _test_of_tasks(
+    expert: Measured, base: Measured, start: Measured | None
+) -> dict[str, dict[str, Any]]:
+    """The same of each of several tasks, by its label."""
+    ours, bare, begun = parts_of(expert), parts_of(base), parts_of(start) if start else {}
+    return {label: _test_of(own, bare[label], begun.get(label)) for label, own in ours.items()}
+
+
+def _of_tasks(card: ExpertCard) -> Summary:
+    """What a summary says of each of several tasks."""
+    figures = {"test", "base_test", "against_base", "start_test", "against_start"}
+    return {label: part.model_dump(include=figures) for label, part in card.tasks.items()}
 
 
 def _of_start(card: ExpertCard) -> Summary:

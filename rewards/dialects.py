@@ -38,6 +38,7 @@ class Rollouts:
         trainer_state: passed on to functions that take `trainer_state`.
         prompt_ends: the end of each prompt as the model read it, special tokens included; none if
             unknown.
+        task: whose problems all of them answer, in a recipe of several.
     """
 
     prompts: Sequence[Any]
@@ -48,6 +49,7 @@ class Rollouts:
     step: int
     trainer_state: object = None
     prompt_ends: Sequence[str] = ()
+    task: str = ""
 
     @property
     def conversational(self) -> bool:

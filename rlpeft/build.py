@@ -7,7 +7,7 @@ many, from the same recipe and with the same result.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import DataError, ModelError
+from rlpeft.experts.card_parts import TaskCard
 from rlpeft.experts.files import Expert, ExpertCard
 from rlpeft.experts.start import parent_of
 from rlpeft.files import read_json_if_there
@@ -26,12 +27,13 @@ from rlpeft.models.load import require_embedded
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.rollout import UNTRUNCATED
-from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig
+from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
-from rlpeft.scoring import Needs
+from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.catalogue import load_task
+from rlpeft.tasks.decks import Deck, deck_of, fingerprints
 from rlpeft.tasks.golds import refuse_golds, require_filled, require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
@@ -210,11 +212,41 @@ def read_data(
         DataError: an unknown task, or data that cannot fill its splits.
     """
     prompter, section = build_prompter(base, recipe.chat, recipe.rollout), recipe.task
+    assert isinstance(section, TaskConfig), "a recipe of several tasks is read by read_decks"
     if isinstance(template := section.options.get("template"), str):
         option = "task.options.template"
         require_meant(prompter.tokenizer, template, option=option, options=section.options)
     task, source = load_task(section, only=only), section.source
     return Data(base, task, prompter, splits, source)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The problems of a run, of its one task or of several.
+
+    Attributes:
+        by_label: those of each task, by its label, as in `Recipe.alone`.
+        decks: what they are drawn from, in that order.
+    """
+
+    by_label: Mapping[str, Data]
+    decks: Sequence[Deck]
+
+    @property
+    def first(self) -> Data:
+        """The first task's: all make prompts by one tokenizer and one chat template."""
+        return next(iter(self.by_label.values()))
+
+    def check(self, scores: LoadedScores) -> None:
+        """See `Data.check`; each task by its own rewards."""
+        for label, data in self.by_label.items():
+            data.check(scores.of(label))
+
+
+def read_decks(recipe: Recipe, base: BaseModel) -> RunData:
+    """Read the problems of all tasks of a recipe; see `read_data` for what it raises."""
+    found = {label: read_data(own, base) for label, own in recipe.alone.items()}
+    return RunData(found, [deck_of(recipe, label, data.task) for label, data in found.items()])
 
 
 def build_canary(task: Task, prompter: Prompter, split: Split = "validation") -> list[list[int]]:
@@ -251,7 +283,7 @@ def build_card(
         adapter=recipe.adapter.model_dump(),
         modules=kind_counts(names),
         left_out=left_out(base.skeleton, names),
-        task=recipe.task.model_dump(),
+        **_tasks_of(recipe),
         chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
         rewards=tuple(reward.name for reward in recipe.rewards),
         seed=recipe.train.seed,
@@ -264,8 +296,16 @@ def build_card(
     )
 
 
+def _tasks_of(recipe: Recipe) -> dict[str, Any]:
+    """What a card says of the tasks."""
+    if isinstance(recipe.task, TaskConfig):
+        return {"task": recipe.task.model_dump()}
+    parts = {task.label: TaskCard(section=task.model_dump()) for task in recipe.task}
+    return {"task": {"name": " + ".join(parts)}, "tasks": parts}
+
+
 def fingerprint(
-    recipe: Recipe, base: BaseModel, task: Task, start: Expert | None = None
+    recipe: Recipe, base: BaseModel, decks: Sequence[Deck], start: Expert | None = None
 ) -> dict[str, Any]:
     """What must not change under a checkpoint: recipe, data, base, tokenizer, code of rewards.
 
@@ -274,8 +314,12 @@ def fingerprint(
     """
     from rlpeft.adapters.methods import named
 
-    told = recipe.model_copy(update={"reward": recipe.rewards})
-    tree = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
+    if isinstance(recipe.task, TaskConfig):
+        told = recipe.model_copy(update={"reward": recipe.rewards})
+        tree = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
+    else:
+        of_each = {"__all__": {"reward": EXECUTION_ONLY["reward"]}}
+        tree = recipe.model_dump(mode="json", exclude={**EXECUTION_ONLY, "task": of_each})
     if recipe.learner.schedule == "constant":
         del tree["train"]["steps"]
     del tree["model"]["start"], tree["model"]["merge"]  # their digests are below
@@ -283,7 +327,7 @@ def fingerprint(
         del tree["loss"]["reference"]
     if recipe.train.select is None:  # as in runs from before experts could be chosen otherwise
         del tree["train"]["select"]
-    for reward in tree["reward"]:
+    for reward in tree["reward"] or ():
         if reward["correct_at"] is None:  # as in runs from before there was a threshold
             del reward["correct_at"]
     tree["rollout"]["stop"] = list(recipe.rollout.stop_strings)
@@ -296,7 +340,7 @@ def fingerprint(
     code = reward_code(reward.name for reward in recipe.rewards)
     return {
         "recipe": tree,
-        "data": task.fingerprint(),
+        "data": fingerprints(decks),
         "base_model": base.digest,
         TOKENIZER: base.tokenizer_parts,
         **({REWARD_CODE: code} if code else {}),

@@ -9,6 +9,7 @@ N completion of all groups, G group member.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean
 from typing import Any, Protocol, runtime_checkable
@@ -65,32 +66,82 @@ class Needs(Protocol):
         ...
 
 
-class LoadedScores(Scores, Needs, Protocol):
-    """Rewards that are loaded, here or in actors."""
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Fulfils `Needs`, of rewards that are elsewhere."""
+
+    required_columns: frozenset[str]
+    gold_rules: list[GoldRule]
+
+
+class TaskScores(Scores, Needs, Protocol):
+    """The rewards of one task, loaded."""
+
+
+class LoadedScores(Scores, Protocol):
+    """The rewards of all tasks of a run, loaded, here or in actors."""
+
+    def of(self, task: str) -> Needs:
+        """What those of one task need, by its label."""
+        ...
 
 
 def score_groups(groups: Sequence[Group], scorer: Scores, *, step: int) -> ScoredGroups:
-    """Score every completion of every group.
+    """Score every completion of every group, those of each task by its own rewards.
 
     Rewards see each problem's columns, and its gold answer as column `answer`. A group may be
     scored alone, as soon as it is there: verdicts are those that it gets among others. What looks
     at a whole batch is then asked of that group: a reward that compares its completions with each
     other, the share of errors that a scorer allows, a mean that is logged, and columns that only
-    problems of other groups have, which are `None` for its own in a batch.
+    problems of other groups have, which are `None` for its own in a batch. What several tasks log
+    by one name is averaged.
 
     Raises:
         RewardError: see `rewards.scorer.Scorer.score`.
     """
-    # A group without completions has no rows, and gives no column to others.
-    columns = columns_of(group.problem for group in groups if group.completions)
-    return _regrouped(groups, scorer.score(_flat(groups, step, columns)))
+    scored: dict[int, ScoredGroup] = {}
+    logged: list[Mapping[str, float]] = []
+    for places in _by_task([group.problem for group in groups]).values():
+        own = [groups[place] for place in places]
+        # A group without completions has no rows, and gives no column to others.
+        columns = columns_of(group.problem for group in own if group.completions)
+        found = _regrouped(own, scorer.score(_flat(own, step, columns)))
+        scored |= zip(places, found.groups, strict=True)
+        logged.append(found.metrics)
+    return _in_order(scored, logged)
+
+
+def _by_task(problems: Iterable[Problem]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for place, problem in enumerate(problems):
+        places.setdefault(problem.task, []).append(place)
+    return places
+
+
+def by_task(groups: Sequence[ScoredGroup]) -> dict[str, tuple[ScoredGroup, ...]]:
+    """By label, the groups of each task of a recipe of several; of one alone, nothing."""
+    places = _by_task(scored.group.problem for scored in groups)
+    return {
+        label: tuple(groups[place] for place in own)
+        for label, own in sorted(places.items())
+        if label
+    }
+
+
+def _in_order(
+    scored: Mapping[int, ScoredGroup], logged: Sequence[Mapping[str, float]]
+) -> ScoredGroups:
+    """Groups by their places; what several tasks log by one name is averaged."""
+    names = dict.fromkeys(name for own in logged for name in own)
+    metrics = {name: fmean(own[name] for own in logged if name in own) for name in names}
+    return ScoredGroups(tuple(scored[place] for place in sorted(scored)), metrics)
 
 
 def score_as_they_come(
     come: Iterable[Mapping[int, Group]],
     scorer: ScoresParts,
     *,
-    columns: Collection[str],
+    columns: Mapping[str, Collection[str]],
     step: int,
 ) -> ScoredGroups:
     """Score groups that ended together in one call, while others are still being generated.
@@ -100,30 +151,49 @@ def score_as_they_come(
 
     Args:
         come: groups by their places, which order what is given back.
-        columns: those of any group's problem; one that another problem lacks is `None` there.
+        columns: by task, those of any of its problems; one that another lacks is `None` there.
 
     Raises:
         RewardError: see `rewards.scorer.Scorer.score`.
     """
     begun = [
-        (together, scorer.begin(_flat([*together.values()], step, columns))) for together in come
+        (own, scorer.begin(_flat([*own.values()], step, columns[task])))
+        for together in come
+        for task, own in _split(together).items()
     ]
     groups: dict[int, Group] = {}
     parts: dict[int, ScoredBatch] = {}
-    for together, wait in begun:
-        rows = _rows_of([*together.values()])
-        found = wait()
-        groups |= together
-        parts |= {at: _cut(found, own) for at, own in zip(together, rows, strict=True)}
-    in_order = [groups[at] for at in sorted(groups)]
-    scored = joined([parts[at] for at in sorted(groups)])
-    scorer.judge(scored, _flat(in_order, step, columns))
-    return _regrouped(in_order, scored)
+    for own, wait in begun:
+        rows, found = _rows_of([*own.values()]), wait()
+        groups |= own
+        parts |= {at: _cut(found, own_rows) for at, own_rows in zip(own, rows, strict=True)}
+    scored: dict[int, ScoredGroup] = {}
+    logged: list[Mapping[str, float]] = []
+    for task, by_place in _split({at: groups[at] for at in sorted(groups)}).items():
+        batch, in_order = joined([parts[at] for at in by_place]), [*by_place.values()]
+        scorer.judge(batch, _flat(in_order, step, columns[task]))
+        scored |= zip(by_place, _regrouped(in_order, batch).groups, strict=True)
+        logged.append(batch.metrics)
+    return _in_order(scored, logged)
+
+
+def _split(groups: Mapping[int, Group]) -> dict[str, dict[int, Group]]:
+    """Groups by their places, those of each task."""
+    places = [*groups]
+    found = _by_task(group.problem for group in groups.values())
+    return {task: {places[n]: groups[places[n]] for n in own} for task, own in found.items()}
 
 
 def columns_of(problems: Iterable[Problem]) -> list[str]:
     """The columns that rewards see: those of any problem."""
     return sorted({name for problem in problems for name in problem.columns})
+
+
+def columns_by_task(problems: Iterable[Problem]) -> dict[str, list[str]]:
+    """The same of the problems of each task."""
+    every = [*problems]
+    places = _by_task(every)
+    return {task: columns_of(every[place] for place in own) for task, own in places.items()}
 
 
 def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:
@@ -169,6 +239,7 @@ def _flat(groups: Sequence[Group], step: int, names: Iterable[str]) -> Rollouts:
         prompt_ends=[completion.prompt_end for _, completion in pairs],
         columns=columns,
         step=step,
+        task=groups[0].problem.task,
     )
 
 

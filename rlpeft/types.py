@@ -37,6 +37,8 @@ class Problem:
         answer: gold answer as the reward expects it; empty if the reward needs none.
         columns: every other column of the row, for rewards that ask for it by name.
         special_tokens: names of control tokens in the prompt are those tokens, not letters.
+        task: label of its task in a recipe of several, whose rewards judge it.
+        max_tokens: new tokens of an answer at most, where its task has a limit of its own.
     """
 
     id: str
@@ -44,6 +46,8 @@ class Problem:
     answer: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     special_tokens: bool = False
+    task: str = ""
+    max_tokens: int | None = None
 
 
 MOST_STOPS = 32
@@ -94,12 +98,18 @@ class Request:
         prompt_ids: token ids exactly as the model sees them, BOS included.
         seeds: one per completion; the same seed, prompt and policy give the same completion.
         expert: name of a loaded adapter for this request, `None` for the engine's current policy.
+        max_tokens: new tokens at most, where they are fewer than those of the sampling.
     """
 
     id: str
     prompt_ids: tuple[int, ...]
     seeds: tuple[int, ...]
     expert: str | None = None
+    max_tokens: int | None = None
+
+    def limit(self, sampling: Sampling) -> int:
+        """New tokens of each completion, at most."""
+        return min(sampling.max_tokens, self.max_tokens or sampling.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 """Groups before rewards: flat for them, groups for everybody else."""
 
+from dataclasses import replace
+
 import pytest
 
 from rewards.errors import RewardError
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.scoring import joined, require_a_score, require_scorable, score_groups
+from rlpeft.recipe.scorer import Scorers
+from rlpeft.scoring import by_task, joined, require_a_score, require_scorable, score_groups
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 LOST = Verdict(None, VerdictKind.UNSCORABLE, "no gold answer")
@@ -14,6 +17,10 @@ LOST = Verdict(None, VerdictKind.UNSCORABLE, "no gold answer")
 def group(name, answer, *texts, **columns):
     done = [Completion((0,), (0.0,), text, FinishReason.STOP, 0, "") for text in texts]
     return Group(Problem(name, f"{name}?", answer, columns), (1,), tuple(done))
+
+
+def of_task(label, group):
+    return replace(group, problem=replace(group.problem, task=label))
 
 
 class Lengths:
@@ -50,6 +57,29 @@ def test_a_group_scored_alone_gets_what_it_gets_among_others():
     alone = [score_groups([each], scorer, step=1).groups[0] for each in groups]
     assert list(together.groups) == alone
     assert together.verdicts[:2] == [*alone[0].verdicts]
+
+
+def test_each_task_is_scored_by_its_own_rewards_and_keeps_its_place():
+    exact, length = Scorer([RewardSpec("exact")]), Lengths()
+    groups = [
+        of_task("sums", group("a", "7", "7", "8")),
+        of_task("tales", group("b", "", "xxx")),
+        of_task("sums", group("c", "9", "9")),
+    ]
+    found = score_groups(groups, Scorers({"sums": exact, "tales": length}), step=1)
+    assert [scored.group for scored in found.groups] == groups
+    assert [scored.rewards for scored in found.groups] == [[1.0, 0.0], [3.0], [1.0]]
+    assert [list(scored.by_reward) for scored in found.groups] == [["exact"], ["length"], ["exact"]]
+    assert {label: len(own) for label, own in by_task(found.groups).items()} == {
+        "sums": 2,
+        "tales": 1,
+    }
+
+
+def test_what_several_tasks_log_by_one_name_is_averaged():
+    groups = [of_task("a", group("a", "7", "x")), of_task("b", group("b", "7", "x", "y", "z"))]
+    found = score_groups(groups, Scorers({"a": Lengths(), "b": Lengths()}), step=1)
+    assert found.metrics == {"rows": 2.0}
 
 
 def test_too_little_that_can_be_scored_names_the_first_problem():

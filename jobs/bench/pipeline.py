@@ -15,10 +15,9 @@ from jobs.bench.rows import BenchRow, interleave, medians
 from jobs.cluster.threads import num_threads
 from jobs.parts import open_parts, torch_threads
 from jobs.recipes import read_recipe
-from rlpeft.build import build_canary, build_engine, build_prompter
+from rlpeft.build import build_canary, build_engine, read_decks
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
-from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.collect import collect, training_requests
 
 REPEATS = {"quickstart": 25, "smollm2-arithmetic": 7}
@@ -52,20 +51,22 @@ def row(recipe: Recipe, repeats: int, *, goal: float) -> BenchRow:
 
 def _seconds(recipe: Recipe, repeats: int) -> dict[str, list[float]]:
     base = BaseModel.open(recipe.model.name)
-    task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
+    data = read_decks(recipe, base)
+    decks, prompter = data.decks, data.first.prompter
     with (
         open_parts(recipe, base, ray=True, address=None) as parts,
         closing(build_engine(recipe.engine, base)) as bare,
     ):
-        proof = parts.learner.proof(build_canary(task, prompter), recipe.rollout.canary_bound)
+        canary = build_canary(data.first.task, prompter)
+        proof = parts.learner.proof(canary, recipe.rollout.canary_bound)
         parts.fleet.sync(proof)
         bare.load_adapter(proof.state)
-        problems, count = task.split("train"), recipe.train.prompts_per_step
+        count = recipe.train.prompts_per_step
         _, requests = training_requests(
-            problems, 0, count, train=recipe.train, prompter=prompter, step=1
+            decks, 0, count, train=recipe.train, prompter=prompter, step=1
         )
         sampling = recipe.rollout.sampling
-        pipeline = partial(collect, problems, parts.fleet, parts.scorer, train=recipe.train)
+        pipeline = partial(collect, decks, parts.fleet, parts.scorer, train=recipe.train)
         sides = {
             "pipeline": lambda: pipeline(sampling=sampling, prompter=prompter, cursor=0, step=1),
             "bare": lambda: bare.rollout(requests, sampling),

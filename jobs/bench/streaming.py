@@ -24,11 +24,10 @@ from jobs.cluster.remote import RemoteScorer
 from jobs.cluster.reward_actor import RewardActor
 from jobs.recipes import read_recipe
 from rewards.scorer import RewardSpec, Scorer
-from rlpeft.build import build_prompter
+from rlpeft.build import read_decks
 from rlpeft.models.base import BaseModel
 from rlpeft.rollout.engine import Together
 from rlpeft.rollout.fake import FakeEngine
-from rlpeft.tasks.catalogue import load_task
 from rlpeft.training.collect import collect
 from rlpeft.types import FinishReason, Request, Sampling
 
@@ -112,15 +111,15 @@ def _scorer(name: str) -> Any:
 def _step(fleet: RayFleet, scorer: RemoteScorer) -> Callable[[], Any]:
     size = [f"train.prompts_per_step={GROUPS}", f"train.group_size={MEMBERS}"]
     recipe = read_recipe("quickstart", size)
-    base, task = BaseModel.open(recipe.model.name), load_task(recipe.task)
+    data = read_decks(recipe, BaseModel.open(recipe.model.name))
     return partial(
         collect,
-        task.split("train"),
+        data.decks,
         fleet,
         scorer,
         train=recipe.train,
         sampling=recipe.rollout.sampling,
-        prompter=build_prompter(base, recipe.chat, recipe.rollout),
+        prompter=data.first.prompter,
         cursor=0,
         step=1,
     )

@@ -1,4 +1,4 @@
-"""What users wait for: many experts compared in one command, and training that goes on."""
+"""What users ask for: many experts compared in one command, training that goes on, tasks mixed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from jobs.bench.cem import population
 from jobs.bench.onward import rows as onward
 from jobs.bench.rows import BenchRow, interleave, medians
 from jobs.recipes import read_recipe
-from rlpeft.build import build_card, build_state
+from rlpeft.build import build_card, build_state, read_decks
 from rlpeft.experts.files import save_expert
 from rlpeft.models.base import BaseModel
+from rlpeft.tasks.decks import draw
 
 EXPERTS, TASKS = 4, ("tiny/swap", "tiny/sort", "tiny/ends")
-RECIPE = "quickstart"
+RECIPE, MIXED = "quickstart", "tiny-two"
 
 COMMAND = "import sys; sys.argv[0] = 'rlpeft'; from jobs.cli import main; main()"
 """As the entry point runs it, wherever this is installed."""
@@ -41,6 +42,28 @@ def rows(*, repeats: int = 3, num: int = 500) -> Iterator[BenchRow]:
         seconds = medians(interleave({"together": together, "alone": alone}, repeats=repeats))
     yield _row(seconds, _same(found), num)
     yield from onward()
+    yield _shares()
+
+
+def _shares(number: int = 1000) -> BenchRow:
+    """The share of the first of two tasks mixed 3 : 1, and whether a run that goes on draws it."""
+    recipe = read_recipe(MIXED)
+    decks, seed = read_decks(recipe, BaseModel.open(recipe.model.name)).decks, recipe.train.seed
+    whole = draw(decks, 0, number, seed)
+    parts = [p for cut in range(number) for p in draw(decks, cut, 1, seed)]
+    share = sum(problem.task == decks[0].label for problem in whole) / number
+    same = "the same" if parts == whole else "others"
+    return BenchRow(
+        f"share of the first of two tasks mixed 3 : 1 ({MIXED}), {number:,} problems, {same} "
+        "where each is drawn by itself",
+        share,
+        3 / 4,
+        share / (3 / 4),
+        "",
+        "0.75 ± 0.014 by independent draws",
+        "0.75 ± 0.01, exact on resume",
+        abs(share - 3 / 4) <= 0.01 and parts == whole,
+    )
 
 
 def _experts(folder: Path) -> list[Path]:

@@ -45,15 +45,28 @@ def closing(summary: Mapping[str, Any], *, width: int) -> RenderableType:
         summary: what `summary.json` of the run folder holds.
         width: columns that sentences and lists are broken to.
     """
-    kinds = {"base": "base_test", "start": "start_test", "expert": "test"}
-    measured = {name: summary[key] for name, key in kinds.items() if key in summary}
+    tasks = summary.get("tasks", {})  # of several; runs of before had one
+    over_all = ", all tasks" * bool(tasks)
     return Group(
         Text(),
-        accuracy_table(measured, title=f"{summary['name']}: test {{}}"),
+        *(part for label in tasks for part in _of_task(label, tasks[label], width)),
+        accuracy_table(_measured(summary), title=f"{summary['name']}: test {{}}{over_all}"),
         Text(paragraph(_sentence(summary), width=width)),
         Text(),
         _facts(summary, width),
     )
+
+
+def _measured(found: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = {"base": "base_test", "start": "start_test", "expert": "test"}
+    return {name: found[key] for name, key in kinds.items() if found.get(key) is not None}
+
+
+def _of_task(label: str, found: Mapping[str, Any], width: int) -> tuple[RenderableType, ...]:
+    """One of several tasks."""
+    said = compared(found["against_base"])
+    table = accuracy_table(_measured(found), title=f"{label}: test {{}}")
+    return table, Text(paragraph(said, width=width)), Text()
 
 
 def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -> Table:

@@ -107,13 +107,13 @@ def evaluate(
 
     experts = [expert_folder(name) for name in names]
     drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num)
-    if is_one:
-        recipe = recipes[0] if recipes else None
-        task = tasks[0] if tasks else None
-        _one(experts[0], recipe, task, overrides or (), drawn, address, as_json)
+    exams = _exams(experts, recipes or [None], tasks or [None], overrides or ())
+    if is_one and len(exams) == 1:
+        _one(experts[0], exams[0], drawn, address, as_json)
     else:
-        named = _exams(experts, recipes or [None], tasks or [None], overrides or ())
-        _several(experts, named, drawn, out, address, as_json)
+        if address is not None and is_one:  # of a recipe that turns out to have several tasks
+            go_on_attended()
+        _several(experts, exams, drawn, out, address, as_json)
 
 
 def _exams(
@@ -122,23 +122,25 @@ def _exams(
     tasks: Sequence[str | None],
     overrides: Sequence[str],
 ) -> list[Recipe]:
-    """Every recipe that is named, or that of every expert's run, with every task that is named."""
+    """Every recipe that is named, or that of every expert's run, with every task that is named.
+
+    A recipe of several tasks is an exam for each.
+    """
     from jobs.evaluate import recipe_for
 
     whose = experts if None in recipes else experts[:1]
     return [
-        recipe_for(folder, recipe, task, overrides)
+        alone
         for folder in whose
         for recipe in recipes
         for task in tasks
+        for alone in recipe_for(folder, recipe, task, overrides).alone.values()
     ]
 
 
 def _one(
     expert: Path,
-    recipe: str | None,
-    task: str | None,
-    overrides: Sequence[str],
+    recipe: Recipe,
     drawn: Samples,
     address: str | None,
     as_json: bool,
@@ -147,11 +149,10 @@ def _one(
     from rich.console import Console
 
     from jobs.cli.closing import accuracy_table, compared
-    from jobs.evaluate import evaluate_expert, recipe_for
+    from jobs.evaluate import evaluate_expert
 
     quiet_libraries()
-    chosen = recipe_for(expert, recipe, task, overrides)
-    found = evaluate_expert(expert, chosen, split=drawn.split, num=drawn.num, address=address)
+    found = evaluate_expert(expert, recipe, split=drawn.split, num=drawn.num, address=address)
     if as_json:
         typer.echo(json.dumps(found))
         return

@@ -106,7 +106,9 @@ def say_assumed(recipe: Recipe, folder: Path | None = None) -> None:
     Args:
         folder: of the run, which will hold all of it.
     """
-    train, task = recipe.train, recipe.task
+    from rlpeft.recipe.run import task_of
+
+    train, task = recipe.train, task_of(recipe)
     kept = near_path(str(folder / "recipe.json")) if folder else ""
     kept = typeable(f"rlpeft recipe {shlex.quote(kept)}") if kept else ""
     said = (

@@ -14,10 +14,9 @@ import ray
 
 from jobs.cluster.connect import ActorLostError, fetch, send
 from rewards.dialects import Rollouts
-from rewards.golds import GoldRule
 from rewards.scorer import ScoredBatch, check_failures
 from rlpeft.errors import ClusterError
-from rlpeft.scoring import joined
+from rlpeft.scoring import Needed, joined
 
 
 class Remote:
@@ -70,7 +69,7 @@ def methods_of(protocol: type) -> frozenset[str]:
 
 
 class RemoteScorer:
-    """Fulfils `rlpeft.scoring.ScoresParts`: rows shared out over workers, order kept.
+    """Fulfils `LoadedScores` and `ScoresParts` of `rlpeft.scoring`: workers share rows, order kept.
 
     A worker that is free takes what comes next.
 
@@ -109,15 +108,10 @@ class RemoteScorer:
             ray.kill(worker)
         self._threads.shutdown(cancel_futures=True)
 
-    @property
-    def required_columns(self) -> frozenset[str]:
-        """Dataset columns without which `score` raises."""
-        return self._result(send(self._workers[0].needs))[0]
-
-    @property
-    def gold_rules(self) -> list[GoldRule]:
-        """What the gold answers of each reward that has some may be."""
-        return self._result(send(self._workers[0].needs))[1]
+    def of(self, task: str) -> Needed:
+        """What the rewards of a task need."""
+        found: Needed = self._result(send(self._workers[0].needs, task))
+        return found
 
     def _scored(self, rollouts: Rollouts) -> Any:
         worker = self._free.get()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rewards.dialects import Rollouts
-from rewards.golds import GoldRule
-from rewards.scorer import ScoredBatch, Scorer
+from rewards.scorer import ScoredBatch
+from rlpeft.recipe.scorer import Scorers
+from rlpeft.scoring import Needed
 from rlpeft.terminal import note
 
 
@@ -17,7 +18,7 @@ class RewardActor:
     live in a child process of it, which sees the actor's GPUs and no others.
     """
 
-    def __init__(self, build: Callable[[], Scorer]) -> None:
+    def __init__(self, build: Callable[[], Scorers]) -> None:
         import ray
 
         if ray.get_runtime_context().was_current_actor_reconstructed:
@@ -25,9 +26,10 @@ class RewardActor:
         self.scorer = build()
 
     def score(self, rollouts: Rollouts) -> ScoredBatch:
-        """See `Scorer.score`."""
+        """See `Scorers.score`."""
         return self.scorer.score(rollouts)
 
-    def needs(self) -> tuple[frozenset[str], list[GoldRule]]:
-        """See `rlpeft.scoring.Needs`."""
-        return self.scorer.required_columns, self.scorer.gold_rules
+    def needs(self, task: str) -> Needed:
+        """What the rewards of a task need."""
+        own = self.scorer.of(task)
+        return Needed(own.required_columns, own.gold_rules)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlpeft.errors import ConfigError
 from rlpeft.models.folder import PACKAGED
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.tasks.formats import ENDINGS
 
 RAY_COPIES = "runtime_resources"
@@ -46,7 +46,9 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for key, expert in origins:
         if expert is not None and _is_relative(expert):
             yield f"model.{key} = {expert!r}", expert
-    yield from _task_paths(recipe.task.model_dump(mode="json"), "task")
+    for label, own in recipe.alone.items():
+        called = f"task.{label}" if label else "task"
+        yield from _task_paths(task_of(own).model_dump(mode="json"), called)
     for reward in recipe.rewards:
         module = reward.name.partition(":")[0] if ":" in reward.name else ""
         file = Path(*(module or reward.name.rpartition(".")[0]).split("."))

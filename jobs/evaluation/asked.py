@@ -23,12 +23,12 @@ from rlpeft.experts.hub import known_as
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import BASE
 from rlpeft.models.base import BaseModel
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.groups import rollout_seed
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
-from rlpeft.scoring import LoadedScores
+from rlpeft.scoring import Scores
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling
@@ -89,7 +89,7 @@ class Exam:
     task: Task
     problems: Sequence[Problem]
     prompter: Prompter
-    scorer: LoadedScores
+    scorer: Scores
     sampling: Sampling
 
 
@@ -170,12 +170,13 @@ def open_survey(
                 tell_other_prompts(cards, base, recipe.chat)
             scorer = build_scorer(recipe.rewards, error_limit=recipe.train.error_limit)
             stack.enter_context(closing(scorer))
-            seen = any(may_be_trained_on(recipe.task, card.task) for card in cards.values())
+            sections = [section for card in cards.values() for section in card.sections]
+            seen = any(may_be_trained_on(task_of(recipe), section) for section in sections)
             only = None if seen else samples.split
             data = read_data(recipe, base, splits=(samples.split,), only=only)
             for who, expert in experts.items():
                 where = places[who]
-                refuse_trained_on(where, expert.card, recipe.task, data.task, samples.split)
+                refuse_trained_on(where, expert.card, task_of(recipe), data.task, samples.split)
             data.check(scorer)
             exams.append(_exam(name, recipe, data, scorer, samples))
         yield Survey(base, experts, places, exams, samples)
@@ -190,7 +191,7 @@ def _exam(
     name: str,
     recipe: Recipe,
     data: Data,
-    scorer: LoadedScores,
+    scorer: Scores,
     samples: Samples,
 ) -> Exam:
     sampling = replace(recipe.rollout.sampling, temperature=samples.temperature)
@@ -226,7 +227,7 @@ def _distinct(recipes: Sequence[Recipe]) -> list[Recipe]:
 
 def _named(recipes: Sequence[Recipe]) -> dict[str, Recipe]:
     """Exams by their task's name or path, with their recipe's where that is not enough."""
-    tasks = [recipe.task.source for recipe in recipes]
+    tasks = [task_of(recipe).source for recipe in recipes]
     named: dict[str, Recipe] = {}
     for task, recipe in zip(tasks, recipes, strict=True):
         name = task if tasks.count(task) == 1 else f"{task} ({recipe.name})"

@@ -17,7 +17,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import ExpertCard, Mixture, find_experts, read_card
+from rlpeft.experts.card_parts import Mixture
+from rlpeft.experts.files import ExpertCard, find_experts, read_card
 from rlpeft.experts.measures import Accuracy, Measure
 from rlpeft.files import write_csv
 from rlpeft.report.charts import BLUE, FAINT, STYLE, save_svg

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from rewards.text.label import verify_label
 from rlpeft.errors import ExpertError
@@ -120,6 +120,8 @@ class Classify:
 def kinds_of(experts: ExpertSet) -> dict[str, list[str]]:
     """Label -> experts: the last part of the name of each expert's task (`tiny/swap`: swap).
 
+    One that was trained on several tasks answers for each of them.
+
     Of several experts of one task the one that validated best comes first, and the first by name
     of equals. Mixtures and classifiers answer for no kind of their own.
 
@@ -129,17 +131,19 @@ def kinds_of(experts: ExpertSet) -> dict[str, list[str]]:
     kinds: dict[str, dict[str, ExpertCard]] = {}
     for name, card in zip(experts.names[1:], experts.cards, strict=True):
         if card.mixture is None and not _is_classifier(card):
-            kinds.setdefault(label_of(str(card.task["name"])), {})[name] = card
+            for section in card.sections:
+                kinds.setdefault(label_of(str(section["name"])), {})[name] = card
     if not kinds:
         raise ExpertError("there must be an expert trained on a task to choose from, got none.")
     return {label: _ranked(label, cards) for label, cards in kinds.items()}
 
 
 def _ranked(label: str, cards: Mapping[str, ExpertCard]) -> list[str]:
-    if len({(card.task["name"], card.task.get("path")) for card in cards.values()}) > 1:
+    sections = {name: _section(label, card) for name, card in cards.items()}
+    if len({(section["name"], section.get("path")) for section in sections.values()}) > 1:
         tasks = ", ".join(
-            f"{name!r} on {card.task.get('path') or card.task['name']!r}"
-            for name, card in cards.items()
+            f"{name!r} on {section.get('path') or section['name']!r}"
+            for name, section in sections.items()
         )
         raise ExpertError(
             f"the kind {label!r} must stand for one task, it stands for several: {tasks}. Leave "
@@ -153,6 +157,11 @@ def _ranked(label: str, cards: Mapping[str, ExpertCard]) -> list[str]:
     return sorted(cards, key=order)
 
 
+def _section(label: str, card: ExpertCard) -> Mapping[str, Any]:
+    """The task of this kind that an expert was trained on."""
+    return next(own for own in card.sections if label_of(str(own["name"])) == label)
+
+
 def make_question(name: str, experts: ExpertSet) -> Question:
     """The question of one of `FIRST_PASSES`.
 
@@ -161,7 +170,9 @@ def make_question(name: str, experts: ExpertSet) -> Question:
     """
     ranked = kinds_of(experts)
     kinds = {label: names[0] for label, names in ranked.items()}
-    others = {names[0]: names[1:] for names in ranked.values()}
+    others: dict[str, list[str]] = {}
+    for first, *rest in ranked.values():  # one expert may be the first of several kinds
+        others[first] = list(dict.fromkeys([*others.get(first, ()), *rest]))
     if name == "prompt":
         return Question(kinds, passed_over=others)
     asked = _only(experts, name, "classifier (task `kind` or `tiny/kind`)", _is_classifier)

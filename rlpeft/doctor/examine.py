@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -56,17 +56,20 @@ from rlpeft.recipe.run import (
     RewardConfig,
     RolloutConfig,
     TaskConfig,
+    task_of,
 )
-from rlpeft.recipe.scorer import build_scorer
+from rlpeft.recipe.scorer import Scorers, build_scorer
 from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
-from rlpeft.scoring import LoadedScores, Scores
+from rlpeft.scoring import Scores, TaskScores, by_task
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.tasks.catalogue import load_task
+from rlpeft.tasks.decks import Deck, deck_of, problems_of
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
 from rlpeft.training.learner import LocalLearner
+from rlpeft.types import ScoredGroups
 
 NUM_PROBLEMS, GROUP_SIZE = 8, 4
 """Size of the short rollout; both are at most the recipe's own."""
@@ -80,7 +83,7 @@ class Builders:
 
     prompter: Callable[[BaseModel, ChatConfig, RolloutConfig], Prompter] = build.build_prompter
     task: Callable[[TaskConfig], Task] = load_task
-    scorer: Callable[[Sequence[RewardConfig]], LoadedScores] = build_scorer
+    scorer: Callable[[Sequence[RewardConfig]], TaskScores] = build_scorer
     learner: Callable[[Recipe, BaseModel], LocalLearner] = build.build_learner
     engine: Callable[[EngineSpec, BaseModel], RolloutEngine] = build.build_engine
 
@@ -97,9 +100,40 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     builders = builders or Builders()
     base, prompter = yield from _base_model(recipe, builders)
     start = yield from _start(recipe, base)
-    task = yield from opened("task", lambda: _whole(builders.task(recipe.task)))
+    tasks, scorers = dict[str, Any](), dict[str, Any]()
+    for label, own in recipe.alone.items():
+        checks = _task_checks(own, builders, base, prompter)
+        tasks[label], scorers[label] = yield from called(label, checks)
+    if prompter is not None and None not in tasks.values():
+        decks = [deck_of(recipe, label, task) for label, task in tasks.items()]
+        scorer = None if None in scorers.values() else Scorers(scorers)
+        found = Opened(base, prompter, decks, scorer, look, start)
+        yield from _policy_checks(recipe, builders, found)
+        if look is not None:
+            yield from guarded("prompts as read", look.over(recipe, base, decks, prompter))
+    for scorer in scorers.values():
+        if isinstance(scorer, Scorer):
+            scorer.close()
+
+
+def called(label: str, checks: Generator[Check, None, Any]) -> Generator[Check, None, Any]:
+    """The rows of one task, by whose label each is called where there are several."""
+    while True:
+        try:
+            check = next(checks)
+        except StopIteration as end:
+            return end.value
+        yield replace(check, name=f"{check.name} ({label})") if label else check
+
+
+def _task_checks(
+    recipe: Recipe, builders: Builders, base: Any, prompter: Any
+) -> Generator[Check, None, Any]:
+    """What can be known of a task without a model; gives the task and its rewards, or `None`."""
+    section = task_of(recipe)
+    task = yield from opened("task", lambda: _whole(builders.task(section)))
     if task is not None:
-        yield check_sizes(task, recipe.task.source)
+        yield check_sizes(task, section.source)
         if (again := check_repeats(task)) is not None:
             yield again
     scorer = yield from opened("reward", lambda: builders.scorer(recipe.rewards))
@@ -108,17 +142,11 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     if task is not None:
         yield from guarded("gold answers in prompts", check_leak(task))
     if scorer is not None and task is not None:
-        yield from guarded("gold answers", check_golds(task, scorer, recipe.task.source))
+        yield from guarded("gold answers", check_golds(task, scorer, section.source))
         yield from guarded("reward", check_reward(task.split("train"), scorer))
         if any(runs_programs(reward.name) for reward in recipe.rewards):
             yield from guarded("modules", check_programs(task.split("train")))
-    if prompter is not None and task is not None:
-        found = Opened(base, prompter, task, scorer, look, start)
-        yield from _policy_checks(recipe, builders, found)
-        if look is not None:
-            yield from guarded("prompts as read", look.over(recipe, base, task, prompter))
-    if isinstance(scorer, Scorer):
-        scorer.close()
+    return task, scorer
 
 
 def _base_model(recipe: Recipe, builders: Builders) -> Generator[Check, None, Any]:
@@ -167,7 +195,7 @@ class Opened:
 
     base: BaseModel
     prompter: Prompter
-    task: Task
+    decks: Sequence[Deck]
     scorer: Scores | None
     look: Look | None
     start: Expert | None
@@ -175,11 +203,11 @@ class Opened:
 
 def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     """What needs a model in memory."""
-    task, prompter, scorer = found.task, found.prompter, found.scorer
+    decks, prompter, scorer = found.decks, found.prompter, found.scorer
     learner = yield from opened("adapter", lambda: builders.learner(recipe, found.base))
     # Without a limit: prompts that are too long have a row already.
     unlimited = prompter.afresh(max_tokens=sys.maxsize)
-    canary = yield from opened("canary", lambda: build.build_canary(task, unlimited))
+    canary = yield from opened("canary", lambda: build.build_canary(decks[0].task, unlimited))
     is_lost = recipe.model.start is not None and found.start is None
     if learner is None or canary is None or is_lost:
         return
@@ -197,12 +225,12 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     if engine is None or scorer is None:
         return
     fleet = LocalFleet(engine)
-    problems = task.split("train")
-    wanted = min(found.look.num_prompts, len(problems)) if found.look else 0
+    most = len(problems_of(decks, "train"))
+    wanted = min(found.look.num_prompts, most) if found.look else 0
     short = _short(recipe, wanted)
     roll_out = partial(
         collect,
-        problems,
+        decks,
         fleet,
         scorer,
         train=short.train,
@@ -267,15 +295,25 @@ def _rollout_checks(
         seen = roll_out(cursor=0, step=1)
     if look is not None:
         look.seen = seen
-    metrics = rollout_metrics(seen, 0)
-    yield check_completions(recipe, seen)
-    yield check_signal(metrics)
+    for label, own in _parts(seen).items():
+        yield from called(label, _answer_checks(recipe.alone[label], own))
     loss = recipe.loss
     groups = with_advantages(seen.scored.groups, loss.advantage, mask_truncated=loss.mask_truncated)
     learnt = learner.forward_backward(to_samples(groups))
     yield check_gradient(learnt)
     if recipe.model.start is not None and "kl" in learnt:
         yield check_reference(loss, learnt)
+
+
+def _parts(seen: Evidence) -> dict[str, Evidence]:
+    """By label, what was seen of each task."""
+    parts = by_task(seen.scored.groups).items()
+    return {label: replace(seen, scored=ScoredGroups(own)) for label, own in parts} or {"": seen}
+
+
+def _answer_checks(recipe: Recipe, seen: Evidence) -> Generator[Check, None, None]:
+    yield check_completions(recipe, seen)
+    yield check_signal(rollout_metrics(seen, 0))
 
 
 def _short(recipe: Recipe, num_prompts: int) -> Recipe:

@@ -16,12 +16,12 @@ from rlpeft.doctor.row import Check
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.ends import read_stops
-from rlpeft.tasks.base import Task
+from rlpeft.tasks.decks import Deck, draw, problems_of
 from rlpeft.tokens.pieces import Piece, pieces, shown
 from rlpeft.tokens.prompts import turn_end
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import is_trained
-from rlpeft.training.collect import Evidence, draw
+from rlpeft.training.collect import Evidence
 from rlpeft.types import Completion, Problem
 
 
@@ -76,21 +76,21 @@ class Look:
     seen: Evidence | None = None
 
     def over(
-        self, recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter
+        self, recipe: Recipe, base: BaseModel, decks: Sequence[Deck], prompter: Prompter
     ) -> Iterator[Check]:
         """Read the prompts; gives no row.
 
         Raises: as `readings`.
         """
-        self.ends = ends(recipe, base, task, prompter)
-        self.readings = readings(recipe, base, task, prompter, self.num_prompts, self.seen)
+        self.ends = ends(recipe, base, decks, prompter)
+        self.readings = readings(recipe, base, decks, prompter, self.num_prompts, self.seen)
         yield from ()
 
 
 def readings(
     recipe: Recipe,
     base: BaseModel,
-    task: Task,
+    decks: Sequence[Deck],
     prompter: Prompter,
     count: int,
     seen: Evidence | None,
@@ -103,10 +103,10 @@ def readings(
     Raises:
         DataError, ModelError: a prompt, or its completion by supervision, cannot be written.
     """
-    problems = task.split("train")
+    count = min(count, len(problems_of(decks, "train")))
     answers = _answers(recipe, seen) if recipe.sft is None else {}
     found = []
-    for problem in draw(problems, 0, min(count, len(problems)), recipe.train.seed):
+    for problem in draw(decks, 0, count, recipe.train.seed):
         ids = prompter.encode(problem)
         if recipe.sft is None:
             answer, training = answers.get(problem.id, ((), "nothing was sampled: see above"))
@@ -126,9 +126,9 @@ def readings(
     return found
 
 
-def ends(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompter) -> AnswerEnds:
+def ends(recipe: Recipe, base: BaseModel, decks: Sequence[Deck], prompter: Prompter) -> AnswerEnds:
     """What ends an answer of this recipe, as the engines are told."""
-    tokenizer, problem = prompter.tokenizer, task.split("train")[0]
+    tokenizer, problem = prompter.tokenizer, decks[0].split("train")[0]
     stops = read_stops(tokenizer, recipe.rollout.stop_strings)
     others = [id for id in stops.token_ids if id not in base.eos_ids]
     tokens = pieces(tokenizer, [*sorted(base.eos_ids), *others])

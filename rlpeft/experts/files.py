@@ -14,16 +14,18 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import not_
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import ExpertError
+from rlpeft.experts.card_parts import Mixture, Parent, TaskCard, Transfer
 from rlpeft.experts.measures import Measure, PairedDifference
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.models.digest import is_base
@@ -36,12 +38,8 @@ from rlpeft.runs.checkpoint import FINGERPRINT_FILE
 EXPERT_FOLDER = "expert"
 """Where the folder of a run keeps its expert."""
 
-CONFIG_FILE, TENSOR_FILE, CARD_FILE = (
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "card.json",
-)
-
+CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
+CARD_FILE = "card.json"
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """What adapter tensors may be: others would be cast, and cut, by whoever loads them."""
@@ -53,51 +51,6 @@ STEPS_FOLDER = "steps"
 
 PARENTS_FOLDER = "parents"
 """In a run's folder: the experts that were merged into its base. A search passes them over, too."""
-
-
-class Mixture(Section):
-    """How an expert was mixed from others."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
-
-    parents: dict[str, str]
-    """Name of each parent in the order of the coefficients -> digest of its tensors."""
-    coefficients: tuple[float, ...] | tuple[tuple[float, ...], ...]
-    """One for each parent, or for each parent and matrix."""
-    matrices: tuple[str, ...]
-    """Modules in the order of the coefficients' second axis."""
-    normalise: bool
-    """Whether coefficients were divided by their sum."""
-    search: dict[str, Any] = {}
-    """How they were found: configuration, shots and history; empty if they were given."""
-
-
-class Transfer(Section):
-    """From which base an expert was brought to this one."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
-
-    parent: str
-    """Digest of the expert on its own base."""
-    base_digest: str
-    """Digest of that base."""
-    shuffle_seed: int | None = None
-    """Seed by which each vector was permuted, in the control."""
-    source: str | None = None
-    """`ORG/NAME@COMMIT`, if the expert on its own base is one of the Hub."""
-
-
-class Parent(Section):
-    """An expert that another was made from."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
-
-    name: str
-    """On its card."""
-    digest: str
-    """Of its tensors."""
-    source: str | None = None
-    """`ORG/NAME@COMMIT`, if it is one of the Hub: a path here says nothing elsewhere."""
 
 
 class ExpertCard(Section):
@@ -122,7 +75,9 @@ class ExpertCard(Section):
     left_out: dict[str, int] = {}
     """The other matrices of the decoder layers: kind -> how many."""
     task: dict[str, Any]
-    """The recipe's `[task]` section."""
+    """The recipe's `[task]` section; of several, a name made of their labels."""
+    tasks: dict[str, TaskCard] = Field({}, exclude_if=not_)
+    """Each of several tasks, by its label."""
     chat: dict[str, Any] = {}
     """The recipe's `[chat]` section, where it says anything."""
     rewards: tuple[str, ...]
@@ -164,6 +119,16 @@ class ExpertCard(Section):
     def equals_start(self) -> bool:
         """Whether it is that expert: no step did better in validation."""
         return self.start is not None and self.start.digest == self.digest
+
+    @property
+    def sections(self) -> list[dict[str, Any]]:
+        """The section of each task that it was trained on."""
+        return [part.section for part in self.tasks.values()] or [self.task]
+
+    def with_tasks(self, found: Mapping[str, Mapping[str, Any]]) -> ExpertCard:
+        """The card, on which each task, by its label, has these figures too."""
+        parts = {k: part.model_copy(update=found.get(k, {})) for k, part in self.tasks.items()}
+        return self.model_copy(update={"tasks": parts})
 
 
 @dataclass(frozen=True)

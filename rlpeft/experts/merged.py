@@ -26,12 +26,12 @@ from rlpeft.adapters.methods import labels, method_of, peft_type_of
 from rlpeft.adapters.policy import attach_adapter, load_tensors
 from rlpeft.adapters.tied import untie_adapted
 from rlpeft.errors import ExpertError, ModelError
+from rlpeft.experts.card_parts import Parent
 from rlpeft.experts.files import (
     CARD_FILE,
     PARENTS_FOLDER,
     Expert,
     ExpertCard,
-    Parent,
     adapter_of,
     called,
     load_expert,

@@ -30,10 +30,10 @@ from rlpeft.adapters.methods import (
     peft_type_of,
 )
 from rlpeft.errors import ExpertError
+from rlpeft.experts.card_parts import Mixture
 from rlpeft.experts.files import (
     Expert,
     ExpertCard,
-    Mixture,
     adapter_of,
     load_expert,
     save_expert,

@@ -78,14 +78,14 @@ def _front(card: ExpertCard, base: str, beside: Beside) -> str:
         head["base_model"] = base
     if beside.licence:
         head["license"] = beside.licence
-    if dataset := dataset_of(card):
-        head["datasets"] = [dataset]
+    if datasets := [found for own in card.sections if (found := dataset_of(own))]:
+        head["datasets"] = sorted(set(datasets))
     return "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
 
 
-def dataset_of(card: ExpertCard) -> str | None:
-    """The Hub's id of the data that an expert was trained on, where it is one."""
-    name, path = str(card.task.get("name")), card.task.get("path")
+def dataset_of(task: Mapping[str, Any]) -> str | None:
+    """The Hub's id of the data of a task that an expert was trained on, where it is one."""
+    name, path = str(task.get("name")), task.get("path")
     if path is None and name in BENCHMARKS:
         path = BENCHMARKS[name].hub
     return path if isinstance(path, str) and is_hub_id(path) else None
@@ -99,6 +99,9 @@ def _worth(card: ExpertCard) -> str:
         "the expert less its base, paired by problem": card.against_base,
         "the expert, on the validation problems it was chosen by": card.validation,
     }
+    for label, part in card.tasks.items():
+        known[f"the expert, on {_code(label)} alone"] = part.test
+        known[f"the expert less its base, on {_code(label)} alone"] = part.against_base
     rows = [(name, UNKNOWN if found is None else str(found)) for name, found in known.items()]
     notes = ["It changes nothing: no step did better than the base."] if card.equals_base else []
     search = card.mixture.search if card.mixture else {}
@@ -136,7 +139,7 @@ def _origin(card: ExpertCard, base: str, label: str, beside: Beside) -> Iterator
     yield "adapter", f"{label}: {_options(card.adapter)}"
     yield "SHA-256 of its tensors", _code(card.digest)
     yield "task", _task(card)
-    yield "data", _data(card)
+    yield "data", "; ".join(map(_data, card.sections))
     yield "rewards", ", ".join(map(_code, card.rewards)) or "none"
     yield "seed", f"{card.seed}"
     yield "step", f"{card.step:,}"
@@ -168,17 +171,19 @@ def _made(card: ExpertCard, base: str) -> str:
 
 
 def _task(card: ExpertCard) -> str:
-    return _code(card.task.get("name") or UNKNOWN)
+    weights = {label: _number(part.section.get("weight")) for label, part in card.tasks.items()}
+    shares = " and ".join(f"{_code(label)} (weight {weights[label]})" for label in weights)
+    return shares or _code(card.task.get("name") or UNKNOWN)
 
 
-def _data(card: ExpertCard) -> str:
+def _data(task: Mapping[str, Any]) -> str:
     """Where its problems came from; of a file no more than its name, for paths tell of machines."""
-    path = card.task.get("path")
-    if dataset := dataset_of(card):
+    path = task.get("path")
+    if dataset := dataset_of(task):
         return f"dataset {_code(dataset)} of the Hub"
     if path:
         return f"{_code(Path(str(path)).name)}, a file or folder of its author's"
-    return f"what task {_task(card)} makes itself"
+    return f"what task {_code(task.get('name') or UNKNOWN)} makes itself"
 
 
 def _options(section: Mapping[str, Any]) -> str:

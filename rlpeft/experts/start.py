@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import Expert, ExpertCard, Parent, adapter_of, load_expert
+from rlpeft.experts.card_parts import Parent
+from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert
 from rlpeft.experts.hub import known_as, on_hub
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import Recipe

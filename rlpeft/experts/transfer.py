@@ -19,10 +19,10 @@ from rlpeft.adapters.policy import peft_config
 from rlpeft.adapters.svf.factors import weight_digest
 from rlpeft.adapters.svf.method import decomposition_of
 from rlpeft.errors import ExpertError
+from rlpeft.experts.card_parts import Transfer
 from rlpeft.experts.files import (
     Expert,
     ExpertCard,
-    Transfer,
     adapter_of,
     load_expert,
     save_expert,

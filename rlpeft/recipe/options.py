@@ -121,12 +121,14 @@ def of_section(tables: Sequence[OptionTable], section: str) -> list[OptionTable]
 
 
 def _tables(name: str, node: Node, defs: Node) -> Iterator[OptionTable]:
-    """The tables of one section, as many as it has types."""
-    header = f"[[{name}]]" if node.get("type") == "array" else f"[{name}]"
-    for member in _members(node, defs):
-        given = f"type = {_type(member['properties']['type'], defs)}" if "anyOf" in node else ""
-        doc = " ".join(filter(None, (_said(member), _said(node))))
-        yield _table({**member, "description": doc}, defs, name, header, given)
+    """The tables of one section, as many as it has types, or forms: one table or a list of them."""
+    for form in node.get("anyOf", [node]):
+        header = f"[[{name}]]" if form.get("type") == "array" else f"[{name}]"
+        for member in _members(form, defs):
+            kind = member["properties"].get("type") if "anyOf" in node else None
+            given = "" if kind is None else f"type = {_type(kind, defs)}"
+            doc = " ".join(filter(None, (_said(member), _said(node))))
+            yield _table({**member, "description": doc}, defs, name, header, given)
 
 
 def _table(node: Node, defs: Node, section: str, header: str, given: str) -> OptionTable:

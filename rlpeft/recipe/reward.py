@@ -49,13 +49,16 @@ def names_in_metrics(rewards: Sequence[str]) -> list[str]:
     return names
 
 
-def require_selectable(select: str | None, rewards: Sequence[str]) -> None:
-    """Refuse to choose experts by a metric that none of the rewards of these names gives.
+def require_selectable(select: str | None, rewards: Sequence[Sequence[str]]) -> None:
+    """Refuse to choose experts by a metric that none of the rewards gives.
+
+    Args:
+        rewards: names of those of each task.
 
     Raises:
         ValueError: it names those that there are.
     """
-    names = names_in_metrics(rewards)
+    names = dict.fromkeys(name for own in rewards for name in names_in_metrics(own))
     known = [SELECT_ACCURACY, SELECT_SCORE, *(SELECT_REWARD + name for name in names)]
     if select is not None and select not in known:
         raise ValueError(

@@ -25,7 +25,9 @@ from rlpeft.recipe.adapter import LoraFamilyAdapter as LoraFamilyAdapter
 from rlpeft.recipe.adapter import MoSLoraAdapter as MoSLoraAdapter
 from rlpeft.recipe.adapter import Section as Section
 from rlpeft.recipe.adapter import SvfAdapter as SvfAdapter
-from rlpeft.recipe.keys import elsewhere, keys_beside
+from rlpeft.recipe.mistakes import MISSING, in_words
+from rlpeft.recipe.mix import MixedTask, OneOrSeveral, require_mixable
+from rlpeft.recipe.overrides import with_overrides as with_overrides
 from rlpeft.recipe.reward import RewardConfig as RewardConfig
 from rlpeft.recipe.reward import require_selectable
 from rlpeft.recipe.rollout import EngineSpec as EngineSpec
@@ -36,20 +38,8 @@ from rlpeft.recipe.rollout import StartConfig as StartConfig
 from rlpeft.recipe.task import ChatConfig as ChatConfig
 from rlpeft.recipe.task import TaskConfig as TaskConfig
 from rlpeft.recipe.templates import Template
-from rlpeft.suggest import did_you_mean
 
 AnySection = TypeVar("AnySection", bound=Section)
-
-MISSING = {
-    "model": " Name the base model, such as model.name = 'smollm2-135m'; 'tiny' ships with us.",
-    "task": " Name a task, such as task.name = 'gsm8k', or rows of your own by task.path.",
-    "reward": " Name one, such as reward = [{ name = 'math' }], or a function of your own by "
-    "'module:function'.",
-}
-"""What to write in the place of a section that has no default: a wrong guess would cost a run."""
-
-LISTS = {"reward": "[{ name = 'math' }], or a section [[reward]] in double brackets"}
-"""How lists of sections are written."""
 
 OWN_ROWS = ("jsonl", "hub")
 """Tasks of the user's own rows: which reward judges them, nobody else can know."""
@@ -208,12 +198,12 @@ class Recipe(Section):
     name: Name
     """Names the expert and the default run folder."""
     model: StartConfig
-    task: TaskConfig
+    task: OneOrSeveral
     chat: ChatConfig = ChatConfig()
     adapter: AdapterConfig = SvfAdapter()
     rollout: RolloutConfig = RolloutConfig()
     reward: tuple[RewardConfig, ...] | None = None
-    """`math` alone if absent; rows of your own must name theirs."""
+    """`math` alone if absent; rows of your own must name theirs. Each `[[task]]` has its own."""
     loss: LossConfig = LossConfig()
     learner: LearnerConfig = LearnerConfig()
     train: TrainConfig = TrainConfig()
@@ -230,8 +220,40 @@ class Recipe(Section):
 
     @property
     def rewards(self) -> tuple[RewardConfig, ...]:
-        """What judges completions."""
+        """What judges completions, those of one task after those of another."""
+        if not isinstance(self.task, TaskConfig):
+            return tuple(reward for own in self.alone.values() for reward in own.rewards)
         return DEFAULT_REWARDS if self.reward is None else self.reward
+
+    @property
+    def alone(self) -> dict[str, Recipe]:
+        """By label, a recipe of each task alone: all that looks at one task is asked with these.
+
+        A `[task]` that is the only one has no label: its recipe is this one.
+        """
+        if isinstance(self.task, TaskConfig):
+            return {"": self}
+        return {task.label: self._with_only(task) for task in self.task}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By label, the weight of each task among all that problems are drawn from."""
+        if isinstance(self.task, TaskConfig):
+            return {"": 1.0}
+        return {task.label: task.weight for task in self.task}
+
+    def _with_only(self, task: MixedTask) -> Recipe:
+        limit = self.rollout.max_tokens if task.max_tokens is None else task.max_tokens
+        found: dict[str, Any] = {
+            "name": f"{self.name}-{task.label}",
+            "task": TaskConfig(**task.model_dump(include=set(TaskConfig.model_fields))),
+            "reward": task.reward,
+            "rollout": self.rollout.model_copy(update={"max_tokens": limit}),
+        }
+        if task.completion is not None:
+            taught = {"completion": task.completion}
+            found["sft"] = (self.sft or SftConfig()).model_copy(update=taught)
+        return self.model_copy(update=found)
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -267,26 +289,40 @@ class Recipe(Section):
                 "loss.reference = 'start' needs an expert to start from, and model.start names "
                 "none. Name one, or use loss.reference = 'base'."
             )
-        require_reward(self.reward, self.task)
-        require_selectable(self.train.select, [reward.name for reward in self.rewards])
-        if not any(reward.weight for reward in self.rewards):
-            raise ValueError(
-                "one reward at least must have a weight other than 0, all have 0: every completion "
-                "would be worth the same."
-            )
+        if not isinstance(self.task, TaskConfig):
+            require_mixable(self.task, self.reward, self.rollout.max_tokens)
+        for label, own in self.alone.items():
+            require_reward(own.reward, task_of(own), label)
+            if not any(reward.weight for reward in own.rewards):
+                raise ValueError(
+                    "one reward at least must have a weight other than 0, all have 0: every "
+                    "completion would be worth the same."
+                )
+        rewards = [[reward.name for reward in own.rewards] for own in self.alone.values()]
+        require_selectable(self.train.select, rewards)
         return self
 
 
-def require_reward(given: Sequence[RewardConfig] | None, task: TaskConfig) -> None:
+def task_of(recipe: Recipe) -> TaskConfig:
+    """The task of a recipe that has but one, such as each of `Recipe.alone`."""
+    assert isinstance(recipe.task, TaskConfig), "a recipe of several tasks is asked by Recipe.alone"
+    return recipe.task
+
+
+def require_reward(given: Sequence[RewardConfig] | None, task: TaskConfig, label: str = "") -> None:
     """Refuse an empty list of rewards, and none where rows are the user's own.
+
+    Args:
+        label: of the task, where it is one of several.
 
     Raises:
         ValueError: says what to write.
     """
+    called = f"reward of task {label!r}" if label else "reward"
     if given is not None and not given:
-        raise ValueError("reward must list at least one reward, got none.")
+        raise ValueError(f"{called} must list at least one reward, got none.")
     if given is None and task.name in OWN_ROWS:
-        raise ValueError(f"reward must be given for rows of your own.{MISSING['reward']}")
+        raise ValueError(f"{called} must be given for rows of your own.{MISSING['reward']}")
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -318,13 +354,6 @@ def read_tree(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     return with_overrides(tree, overrides)
 
 
-def with_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The tree, in which each `section.key=value` has its value (in TOML syntax)."""
-    for override in overrides:
-        _apply_override(tree, override)
-    return tree
-
-
 def parse_recipe(tree: dict[str, Any], *, source: str) -> Recipe:
     """Validate a recipe given as a plain tree; `source` names it in errors."""
     return validated(Recipe, tree, source=source)
@@ -341,59 +370,5 @@ def validated(schema: type[AnySection], tree: dict[str, Any], *, source: str) ->
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        problems = "; ".join(_one_line(item, schema) for item in error.errors())
+        problems = "; ".join(in_words(item, schema) for item in error.errors())
         raise ConfigError(f"recipe {source!r}: {problems}") from error
-
-
-def _one_line(item: Any, schema: type[Section]) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "recipe"
-    if item["type"] == "extra_forbidden":
-        return f"unknown key {where!r}. Remove it or correct its spelling.{_meant(item, schema)}"
-    if item["type"] == "missing":
-        return f"{where} must be given.{MISSING.get(where.removesuffix('.name'), '')}"
-    if item["type"] == "model_type":
-        return f"{where} must be a section of keys, got {item['input']!r:.200}."
-    if item["type"] == "tuple_type":
-        form = LISTS.get(where, "['a', 'b']")
-        return f"{where} must be a list, such as {form}, got {item['input']!r:.200}."
-    message = item["msg"].removeprefix("Value error, ")
-    return (
-        message
-        if item["type"] == "value_error"
-        else f"{where}: {message}, got {item['input']!r:.200}."
-    )
-
-
-def _meant(item: Any, schema: type[Section]) -> str:
-    """What an unknown key may have been meant to be."""
-    *sections, key = map(str, item["loc"])
-    known = keys_beside(schema, item["loc"])
-    if near := did_you_mean(key, known):
-        return near
-    there = elsewhere(schema, key)
-    if there and not sections:
-        return there
-    options = f" Options of its own go under {'.'.join(sections)}.options." * ("options" in known)
-    return f"{there}{options} Known are {', '.join(known)}."
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set must be section.key=value, got {override!r}.")
-    *sections, leaf = key.strip().split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section.")
-    tree[leaf] = _toml_value(text.strip())
-
-
-def _toml_value(text: str) -> Any:
-    """A TOML value; a bare word is taken as a string, as people type it in a shell."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--set must give a TOML value, got {reason(error)}.") from error

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 
-from rewards.scorer import RewardSpec, Scorer
+from rewards.dialects import Rollouts
+from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rlpeft.recipe.reward import RewardConfig
+from rlpeft.recipe.run import Recipe
+
+
+class Scorers:
+    """The rewards of each task of a recipe, by its label; fulfils `rlpeft.scoring.LoadedScores`.
+
+    Args:
+        by_task: they are closed with this.
+    """
+
+    def __init__(self, by_task: Mapping[str, Scorer]) -> None:
+        self._by_task = by_task
+
+    def score(self, rollouts: Rollouts) -> ScoredBatch:
+        """See `rewards.scorer.Scorer.score`; by the rewards of the task that was answered."""
+        return self._by_task[rollouts.task].score(rollouts)
+
+    def of(self, task: str) -> Scorer:
+        """Those of one task."""
+        return self._by_task[task]
+
+    def close(self) -> None:
+        """End the processes of the user's own rewards. May be called twice."""
+        for scorer in self._by_task.values():
+            scorer.close()
+
+
+def build_scorers(recipe: Recipe, *, error_limit: float) -> Scorers:
+    """The rewards of all tasks of a recipe; raises what `Scorer` does, and leaves no process then.
+
+    Args:
+        error_limit: as in `train.error_limit`.
+    """
+    with ExitStack() as opened:
+        found = {
+            label: opened.enter_context(closing(build_scorer(own.rewards, error_limit=error_limit)))
+            for label, own in recipe.alone.items()
+        }
+        opened.pop_all()
+    return Scorers(found)
 
 
 def build_scorer(rewards: Sequence[RewardConfig], *, error_limit: float = 0.1) -> Scorer:
-    """All rewards of a recipe with their weights.
+    """All rewards of a task with their weights.
 
     Args:
         error_limit: as in `train.error_limit`, which has the same default.

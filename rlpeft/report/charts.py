@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from rlpeft.files import write_text
 StepRows = Sequence[Mapping[str, Any]]
 
 INK, FAINT, BLUE, ORANGE, GREEN = "#1f2733", "#8a94a3", "#2563c9", "#d9731a", "#2f8f4e"
+LINES = (BLUE, ORANGE, GREEN, "#8f7ac6", "#c8553d", FAINT)
+"""Of lines in one picture, in this order."""
 SMALL, WIDE = (5.2, 2.7), (10.8, 3.2)
 """Sizes in inches: half and full width of the report."""
 
@@ -132,6 +135,26 @@ def line_chart(
         if from_zero:
             drawn.axes.set_ylim(0, 1.1 * max(values) or 1.0)
         drawn.axes.set_xlabel("step")
+    return drawn.uri
+
+
+def lines_chart(rows: StepRows, names: Mapping[str, str], *, percent: bool = False) -> str | None:
+    """Several figures over steps, each smoothed where it is long enough to be noisy.
+
+    Args:
+        names: metric name -> label.
+    """
+    found = {label: series(rows, name) for name, label in names.items()}
+    if not any(steps for steps, _ in found.values()):
+        return None
+    with canvas() as drawn:
+        for (label, (steps, values)), colour in zip(found.items(), cycle(LINES), strict=False):
+            shown = smooth(values) if len(values) > 10 else values
+            drawn.axes.plot(steps, shown, color=colour, label=label)
+        drawn.axes.set_xlabel("step")
+        drawn.figure.legend(loc="outside upper center", ncols=4)
+        if percent:
+            drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return drawn.uri
 
 

@@ -96,6 +96,9 @@ def accuracies(card: ExpertCard | None) -> list[tuple[str, Any]]:
         "expert, test": card.test,
         "expert, validation": card.validation,
     }
+    for label, part in card.tasks.items():
+        own = {"base": part.base_test, "start": part.start_test, "expert": part.test}
+        known |= {f"{who}, test, {label} alone": found for who, found in own.items()}
     return [(label, accuracy) for label, accuracy in known.items() if accuracy is not None]
 
 
@@ -104,7 +107,9 @@ def differences(card: ExpertCard | None) -> list[str]:
     if card is None:
         return []
     known = {"its base": card.against_base, "its start": card.against_start}
-    return [found.said(called) for called, found in known.items() if found is not None]
+    said = [found.said(called) for called, found in known.items() if found is not None]
+    parts = {label: part.against_base for label, part in card.tasks.items()}
+    return said + [f"{label}: {own.said()}" for label, own in parts.items() if own is not None]
 
 
 def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rlpeft.adapters.methods import method_of
@@ -50,6 +51,7 @@ def learning_charts(rows: StepRows) -> list[Chart]:
         ),
         Chart("Reward", "Mean over the completions of a step.", charts.line_chart(rows, "reward")),
         *_validation_charts(rows),
+        *_task_charts(rows),
         Chart(
             "KL to the base model",
             "Mean over completion tokens, in nats.",
@@ -94,6 +96,30 @@ def _validation_charts(rows: StepRows) -> list[Chart]:
     return [
         Chart("Validation accuracy", caption, accuracy),
         Chart("Validation score", caption, score),
+    ]
+
+
+def _task_charts(rows: StepRows) -> list[Chart]:
+    """Each of several tasks, by its label."""
+
+    def chart(title: str, caption: str, figure: str, *, percent: bool = False) -> Chart:
+        names = {
+            n: n.split("/")[1] for row in rows for n in row if fnmatchcase(n, f"tasks/*/{figure}")
+        }
+        return Chart(title, caption, charts.lines_chart(rows, names, percent=percent))
+
+    means = "Mean over the completions of a step."
+    return [
+        chart("Validation accuracy by task", "Greedy.", "eval_accuracy", percent=True),
+        chart("Validation score by task", "Greedy.", "eval_score"),
+        chart("Reward by task", means, "reward"),
+        chart("Length by task", f"{means} In tokens.", "completions/mean_length"),
+        chart(
+            "Groups without signal by task",
+            "Share of groups whose rewards are all equal: nothing is learned from them.",
+            "frac_reward_zero_std",
+            percent=True,
+        ),
     ]
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.scoring import Scores, ScoresParts, columns_of, score_as_they_come, score_groups
+from rlpeft.scoring import Scores, ScoresParts, columns_by_task, score_as_they_come, score_groups
 from rlpeft.types import Group, Problem, Request, Sampling, ScoredGroups
 
 TellGroups = Callable[[int, int], object]
@@ -65,6 +65,6 @@ def roll_out_scored(
             }
 
     if isinstance(scorer, ScoresParts):
-        return score_as_they_come(come(), scorer, columns=columns_of(problems), step=step)
+        return score_as_they_come(come(), scorer, columns=columns_by_task(problems), step=step)
     groups = {at: group for together in come() for at, group in together.items()}
     return score_groups([groups[at] for at in range(len(requests))], scorer, step=step)

@@ -106,8 +106,9 @@ def completions_table(step: int, groups: Sequence[AdvantagedGroup]) -> pa.Table:
 
     Columns: `step`, `problem`, `prompt`, `completion`, one score for each reward, `advantage` and
     what rewards recorded with `log_extra`, as TRL has them; beside them `reward` (the weighted
-    sum), `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`. A
-    reward or an extra column of one of these names, or `tokens`, is kept as `extra/<name>`.
+    sum), `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`, and
+    of a recipe of several tasks `task`; the scores of rewards that a task lacks are null. A reward
+    or an extra column of one of these names, or `tokens`, is kept as `extra/<name>`.
     """
     advantages = [advantage for scored in groups for advantage in scored.advantages]
     step_column = {"step": [step] * len(advantages)}
@@ -134,6 +135,7 @@ def _answers(groups: Sequence[ScoredGroup]) -> dict[str, list[Any]]:
     verdicts = [verdict for scored in groups for verdict in scored.verdicts]
     return {
         "problem": [problem.id for problem in problems],
+        **({"task": [problem.task for problem in problems]} if problems[0].task else {}),
         "prompt": [prompt_text(problem) for problem in problems],
         "completion": [done.text for done in completions],
         "reward": [verdict.score for verdict in verdicts],
@@ -156,15 +158,15 @@ def _table(columns: Mapping[str, list[Any]], groups: Sequence[ScoredGroup]) -> p
 
 def _recorded(groups: Sequence[ScoredGroup]) -> dict[str, list[Any]]:
     """What rewards recorded, of some batches perhaps alone, then their own scores."""
-    names = dict.fromkeys(name for scored in groups for name in scored.columns)
-    columns: dict[str, list[Any]] = {
-        name: [value for s in groups for value in s.columns.get(name, (None,) * len(s.verdicts))]
-        for name in names
-    }
-    return columns | {
-        name: [verdict.score for scored in groups for verdict in scored.by_reward[name]]
-        for name in groups[0].by_reward
-    }
+    columns: dict[str, list[Any]] = {}
+    for name in dict.fromkeys(name for scored in groups for name in scored.columns):
+        each = [s.columns.get(name, (None,) * len(s.verdicts)) for s in groups]
+        columns[name] = [value for values in each for value in values]
+    for name in dict.fromkeys(name for scored in groups for name in scored.by_reward):
+        scores = [[v.score for v in s.by_reward.get(name, ())] for s in groups]
+        padded = [own or [None] * len(s.verdicts) for own, s in zip(scores, groups, strict=True)]
+        columns[name] = [score for own in padded for score in own]
+    return columns
 
 
 def prompt_text(problem: Problem) -> str:
@@ -258,6 +260,7 @@ OWN_PREFIXES = (
     "sample/",
     "sampling/",
     "sync/",
+    "tasks/",
     "verdicts/",
 )
 """Names of ours, whether a step has them or not: a column must not change its meaning."""

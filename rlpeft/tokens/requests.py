@@ -70,4 +70,4 @@ class Prompter:
         self, problem: Problem, seeds: Sequence[int], *, expert: str | None = None
     ) -> Request:
         """One request for this problem."""
-        return Request(problem.id, self.ids(problem), tuple(seeds), expert)
+        return Request(problem.id, self.ids(problem), tuple(seeds), expert, problem.max_tokens)

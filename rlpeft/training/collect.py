@@ -6,11 +6,9 @@ the same completions: everything is a function of `train.seed`, the step and the
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from statistics import fmean, pstdev
 
 from rewards.verdict import count_kinds
@@ -19,7 +17,8 @@ from rlpeft.recipe.run import TrainConfig
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.rollout.groups import TellGroups, roll_out_scored, rollout_seed, unheard
 from rlpeft.runs.records import recorded_metrics
-from rlpeft.scoring import Scores, require_scorable
+from rlpeft.scoring import Scores, by_task, require_scorable
+from rlpeft.tasks.decks import Deck, draw
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import carries_signal
 from rlpeft.training.packing import Sample
@@ -27,6 +26,10 @@ from rlpeft.types import AdvantagedGroup, Problem, Request, Sampling, ScoredGrou
 
 MOST_TRUNCATED = 0.5
 """Share of truncated completions above which a step warns."""
+
+
+OF_ALL_TASKS = frozenset({"resampled_groups", "sample/staleness_max"})
+"""Metrics of a step that are no one task's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Evidence:
 
 
 def collect(
-    problems: Sequence[Problem],
+    decks: Sequence[Deck],
     fleet: Fleet,
     scorer: Scores,
     *,
@@ -59,7 +62,7 @@ def collect(
     """Roll out and score one batch; replace groups without signal within the budget.
 
     Args:
-        problems: the training split.
+        decks: what training problems are drawn from.
         cursor: where to go on drawing them.
         step: every completion must come from the adapter that the step before it left.
         tell: is told how many groups are generated, and of how many.
@@ -71,7 +74,7 @@ def collect(
 
     def ask(cursor: int, count: int) -> ScoredGroups:
         drawn, requests = training_requests(
-            problems, cursor, count, train=train, prompter=prompter, step=step
+            decks, cursor, count, train=train, prompter=prompter, step=step
         )
         return roll_out_scored(
             drawn, requests, fleet, scorer, sampling=sampling, step=step, tell=tell
@@ -90,7 +93,7 @@ def collect(
 
 
 def training_requests(
-    problems: Sequence[Problem],
+    decks: Sequence[Deck],
     cursor: int,
     count: int,
     *,
@@ -99,27 +102,13 @@ def training_requests(
     step: int,
 ) -> tuple[list[Problem], list[Request]]:
     """Problems `cursor` to `cursor + count`, and what an engine is asked for each."""
-    drawn, requests = draw(problems, cursor, count, train.seed), []
+    drawn, requests = draw(decks, cursor, count, train.seed), []
     for position, problem in enumerate(drawn, cursor):
         # The name holds step and cursor: a problem drawn twice gets other completions.
         name = f"{step}/{position}/{problem.id}"
         seeds = [rollout_seed(train.seed, name, member) for member in range(train.group_size)]
         requests.append(replace(prompter.request(problem, seeds), id=name))
     return drawn, requests
-
-
-def draw(problems: Sequence[Problem], cursor: int, count: int, seed: int) -> list[Problem]:
-    """Problems `cursor` to `cursor + count` of an endless sequence of shuffled epochs."""
-    drawn = []
-    for position in range(cursor, cursor + count):
-        epoch, index = divmod(position, len(problems))
-        drawn.append(problems[_order(len(problems), epoch, seed)[index]])
-    return drawn
-
-
-@lru_cache(maxsize=2)
-def _order(size: int, epoch: int, seed: int) -> list[int]:
-    return random.Random(f"{seed}/{epoch}").sample(range(size), size)
 
 
 def _refuse_stale(groups: Sequence[ScoredGroup], version: int) -> None:
@@ -152,12 +141,20 @@ def _replaced(scored: ScoredGroups, lost: Sequence[int], extra: ScoredGroups) ->
     """The groups but those at `lost`, then the extra ones.
 
     A reward may record a column in one call and not in another: what is left are, by name, those
-    that all of these groups have, since a table of completions has the same columns in every row.
+    that all groups of its task have, since a table of completions has the same columns in every
+    row.
     """
     every = [*scored.groups, *extra.groups]
-    names = sorted(set.intersection(*(set(group.columns) for group in every)))
-    alike = (replace(g, columns={name: g.columns[name] for name in names}) for g in every)
-    kept = tuple(group for at, group in enumerate(alike) if at not in lost)
+    shared: dict[str, set[str]] = {}
+    for each in every:
+        names = shared.setdefault(each.group.problem.task, set(each.columns))
+        names.intersection_update(each.columns)
+
+    def alike(each: ScoredGroup) -> ScoredGroup:
+        names = sorted(shared[each.group.problem.task])
+        return replace(each, columns={name: each.columns[name] for name in names})
+
+    kept = tuple(alike(group) for at, group in enumerate(every) if at not in lost)
     return ScoredGroups(kept, {**scored.metrics, **extra.metrics})
 
 
@@ -199,10 +196,20 @@ def rollout_metrics(seen: Evidence, version: int) -> dict[str, float]:
     }
 
 
+def metrics_by_task(seen: Evidence, version: int) -> dict[str, float]:
+    """The same of each task of a recipe of several, and how many groups it has; else nothing."""
+    metrics: dict[str, float] = {}
+    for label, groups in by_task(seen.scored.groups).items():
+        own = rollout_metrics(replace(seen, scored=ScoredGroups(groups)), version)
+        own["groups"] = float(len(groups))
+        metrics |= {f"tasks/{label}/{name}": own[name] for name in own if name not in OF_ALL_TASKS}
+    return metrics
+
+
 def _reward_metrics(scored: ScoredGroups) -> dict[str, float]:
     metrics = recorded_metrics(scored.metrics)
-    for name in scored.groups[0].by_reward:
-        verdicts = (verdict for group in scored.groups for verdict in group.by_reward[name])
+    for name in dict.fromkeys(name for group in scored.groups for name in group.by_reward):
+        verdicts = (v for group in scored.groups for v in group.by_reward.get(name, ()))
         scores = [verdict.score for verdict in verdicts if verdict.score is not None]
         if scores:
             metrics[f"rewards/{name}/mean"] = fmean(scores)

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from rewards.verdict import VerdictKind
 from rlpeft.errors import CheckpointError, ExpertError
-from rlpeft.evaluate import evaluate, selected
+from rlpeft.evaluate import evaluate, measures_by_task, selected
 from rlpeft.experts.files import ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import Measure
 from rlpeft.experts.steps import keep_step, step_folder
@@ -31,11 +31,11 @@ from rlpeft.rollout.fleet import PolicyFleet
 from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof, SyncReport
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
-from rlpeft.scoring import Scores, require_scorable
-from rlpeft.tasks.base import Task
+from rlpeft.scoring import Scores, by_task, require_scorable
+from rlpeft.tasks.decks import Deck, epochs, problems_of
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
-from rlpeft.training.collect import collect, rollout_metrics, to_samples
+from rlpeft.training.collect import collect, metrics_by_task, rollout_metrics, to_samples
 from rlpeft.training.protocol import Learner
 from rlpeft.types import AdvantagedGroup, Sampling
 
@@ -86,7 +86,7 @@ class Run:
 
     recipe: Recipe
     folder: Path
-    task: Task
+    decks: Sequence[Deck]
     learner: Learner
     fleet: PolicyFleet
     scorer: Scores
@@ -100,6 +100,15 @@ class Run:
     def best_folder(self) -> Path:
         """Where the best expert so far lies."""
         return self.folder / "expert"
+
+    def epochs(self, cursor: int) -> dict[str, float]:
+        """How often training problems were drawn, of all tasks and of each of several."""
+        found = epochs(self.decks, cursor, self.recipe.train.seed)
+        sizes = [len(deck.task.split("train")) for deck in self.decks]
+        return {
+            "epoch": cursor / sum(sizes),
+            **{f"tasks/{label}/epoch": value for label, value in found.items() if label},
+        }
 
     def proof(self) -> Proof:
         """The learner's adapter as it is now, with what proves its delivery."""
@@ -143,9 +152,9 @@ def train_step(
         Progress, metrics, and the proof of the adapter as it is now if there is one.
     """
     started, step = time.perf_counter(), progress.step + 1
-    problems, synced = run.task.split("train"), synced or sync(run)
+    synced = synced or sync(run)
     seen = collect(
-        problems,
+        run.decks,
         run.fleet,
         run.scorer,
         train=run.recipe.train,
@@ -161,7 +170,7 @@ def train_step(
     metrics = run.learner.step(to_samples(groups))
     learned = time.perf_counter()
     metrics |= rollout_metrics(seen, progress.step) | synced.metrics()
-    metrics["epoch"] = seen.cursor / len(problems)
+    metrics |= metrics_by_task(seen, progress.step) | run.epochs(seen.cursor)
     progress, synced = replace(progress, step=step, cursor=seen.cursor), None
     if step % run.recipe.train.eval_every == 0 or step == run.recipe.train.steps:
         synced = sync(run)
@@ -185,7 +194,7 @@ def sync(run: Run) -> SyncReport:
 def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress, dict[str, float]]:
     """Greedy answers to the validation split; keep the expert if they are the best so far."""
     found, groups = evaluate(
-        run.task.split("validation"),
+        problems_of(run.decks, "validation"),
         run.fleet,
         run.scorer,
         prompter=run.prompter,
@@ -194,7 +203,13 @@ def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress
     )
     limit, what = run.recipe.train.unscorable_limit, "the validation completions"
     require_scorable(groups, limit=limit, step=progress.step, what=what)
+    for label, own in by_task(groups).items():
+        of_task = f"{what} of task {label!r}"
+        require_scorable(own, limit=limit, step=progress.step, what=of_task)
+    of_tasks = measures_by_task(groups)
     metrics = found.metrics | synced.metrics()
+    for label, measure in of_tasks.items():
+        metrics |= {f"tasks/{label}/{name}": value for name, value in measure.metrics.items()}
     if unscorable := found.verdicts[VerdictKind.UNSCORABLE]:
         metrics["eval_unscorable"] = float(unscorable)
     points, total = selected(run.recipe.train.select, found, groups)
@@ -202,15 +217,16 @@ def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress
         metrics["eval_selected"] = points / total
     if progress.best_step >= 0 and points * progress.best_total <= progress.best_points * total:
         return replace(progress, stale=progress.stale + 1), metrics
-    keep_best(run, progress.step, found)
+    keep_best(run, progress.step, found, of_tasks)
     best = {"best_step": progress.step, "best_total": total}
     return replace(progress, **best, best_points=points, stale=0), metrics
 
 
-def keep_best(run: Run, step: int, found: Measure) -> None:
+def keep_best(run: Run, step: int, found: Measure, of_tasks: Mapping[str, Measure]) -> None:
     """Write the learner's adapter as the run's expert."""
     state = run.learner.adapter_state()
     card = run.card.model_copy(update={"step": step, "digest": state.digest, "validation": found})
+    card = card.with_tasks({label: {"validation": own} for label, own in of_tasks.items()})
     save_expert(run.best_folder, state, card)
 
 

@@ -24,12 +24,12 @@ from trl import SFTConfig, SFTTrainer
 
 from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.models.load import context_length
-from rlpeft.recipe.run import Recipe, SftConfig
+from rlpeft.recipe.run import Recipe, SftConfig, task_of
 from rlpeft.recipe.templates import Template
+from rlpeft.tasks.decks import draw
 from rlpeft.tokens.prompts import continuation_ids, turn_end
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
-from rlpeft.training.collect import draw
 from rlpeft.training.lead import Lead, follow
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.loop import OnStep, Progress, Run, finished, resume, save, sync, validate
@@ -97,16 +97,10 @@ def training_rows(
         ConfigError: `sft.completion` names a control token, and does not say what is meant.
         DataError: a column that `sft.completion` names is missing, or a row is too long.
     """
-    require_meant(
-        prompter.tokenizer,
-        sft_config(recipe).completion,
-        option="sft.completion",
-        options=recipe.task.options,
-    )
-    rows, form = [], Template.parse(sft_config(recipe).completion, "sft.completion")
+    rows, forms = [], {label: _form(own, prompter) for label, own in recipe.alone.items()}
     for problem in problems:
         prompt_ids = list(prompter.ids(problem))
-        completion_ids = _completion_ids(form, problem, prompter)
+        completion_ids = _completion_ids(forms[problem.task], problem, prompter)
         if len(prompt_ids) + len(completion_ids) > context:
             raise DataError(
                 f"a row must fit the model's context of {context} tokens, problem {problem.id!r} "
@@ -115,6 +109,13 @@ def training_rows(
         labels = [IGNORED] * len(prompt_ids) + completion_ids
         rows.append({"input_ids": prompt_ids + completion_ids, "labels": labels})
     return rows
+
+
+def _form(recipe: Recipe, prompter: Prompter) -> Template:
+    """What the completions of a task are made by."""
+    text, option = sft_config(recipe).completion, "sft.completion"
+    require_meant(prompter.tokenizer, text, option=option, options=task_of(recipe).options)
+    return Template.parse(text, option)
 
 
 def _completion_ids(form: Template, problem: Problem, prompter: Prompter) -> list[int]:
@@ -270,7 +271,7 @@ class Recorded(EachStep):
         """Keep what the step has brought."""
         run, train, step = self.run, self.run.recipe.train, self.learner.num_steps
         progress = replace(self.progress, step=step, cursor=step * train.prompts_per_step)
-        metrics["epoch"] = progress.cursor / len(run.task.split("train"))
+        metrics |= run.epochs(progress.cursor)
         if step % train.eval_every == 0 or step == train.steps:
             self.learner.policy.eval()
             progress, validation = validate(run, progress, sync(run))
@@ -325,5 +326,5 @@ def _arguments(lessons: Lessons, *, is_on_cpu: bool) -> SFTConfig:
 def _remaining_rows(run: Run, progress: Progress, context: int) -> list[TokenRow]:
     recipe = run.recipe
     count = (recipe.train.steps - progress.step) * recipe.train.prompts_per_step
-    problems = draw(run.task.split("train"), progress.cursor, count, recipe.train.seed)
+    problems = draw(run.decks, progress.cursor, count, recipe.train.seed)
     return training_rows(recipe, problems, run.prompter, context=context)

@@ -105,6 +105,22 @@ def test_everything_is_looked_at(healthy):
     ]
 
 
+def test_each_of_several_tasks_has_rows_of_its_own(healthy):
+    mixed = recipe().model_dump() | {"reward": None}
+    sizes = {"num_validation": 20, "num_test": 20}
+    mixed["task"] = [
+        {"name": "tiny/swap", "reward": [{"name": "exact"}], **sizes},
+        {"name": "tiny/ends", "reward": [{"name": "label", "options": {"labels": ["x"]}}], **sizes},
+    ]
+    found = {check.name: check for check in examine(parse_recipe(mixed, source="test"))}
+    shared = ("base model", *list(healthy)[13:-3], "gradient and importance ratio")
+    own = [name for name in healthy if name not in shared]
+    assert set(found) >= {*shared, *(f"{name} ({task})" for name in own for task in ("swap",))}
+    assert found["reward on gold answers (swap)"].status == "ok"
+    assert found["reward on gold answers (ends)"].status != "ok"
+    assert found["completion lengths (ends)"].status == "ok"
+
+
 def test_numbers_of_the_model_are_named(healthy):
     assert healthy["attention and logits"].found == "every layer sees all tokens; plain logits"
     assert healthy["adapter modules"].found == (

@@ -9,7 +9,8 @@ from rlpeft import build
 from rlpeft.doctor.reading import Look, ends, readings
 from rlpeft.models.base import BaseModel
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.training.collect import Evidence, draw
+from rlpeft.tasks.decks import Deck, draw
+from rlpeft.training.collect import Evidence
 from rlpeft.types import Completion, FinishReason, Group, ScoredGroup, ScoredGroups
 
 TINY = BaseModel.open("tiny")
@@ -19,15 +20,15 @@ WRONG = Verdict(0.0, VerdictKind.WRONG, "no")
 
 def opened(recipe):
     prompter = build.build_prompter(TINY, recipe.chat, recipe.rollout)
-    return load_task(recipe.task), prompter
+    return [Deck(load_task(recipe.task))], prompter
 
 
 def texts(part):
     return [piece.text for piece in part]
 
 
-def evidence(recipe, task, prompter, ids, finish=FinishReason.STOP):
-    problems = draw(task.split("train"), 0, 2, recipe.train.seed)
+def evidence(recipe, decks, prompter, ids, finish=FinishReason.STOP):
+    problems = draw(decks, 0, 2, recipe.train.seed)
     done = Completion(ids, (-0.5,) * len(ids), "", finish, 0, "d")
     groups = [Group(p, prompter.ids(p), (done, done)) for p in problems]
     scored = tuple(ScoredGroup(group, (WRONG, WRONG), {}) for group in groups)
@@ -51,9 +52,9 @@ def chat(quick, tmp_path):
 
 def test_prompts_are_those_of_the_first_step_in_its_order(quick):
     recipe = quick()
-    task, prompter = opened(recipe)
-    found = readings(recipe, TINY, task, prompter, 3, None)
-    drawn = draw(task.split("train"), 0, 3, recipe.train.seed)
+    decks, prompter = opened(recipe)
+    found = readings(recipe, TINY, decks, prompter, 3, None)
+    drawn = draw(decks, 0, 3, recipe.train.seed)
     assert [reading.problem for reading in found] == [problem.id for problem in drawn]
     for reading, problem in zip(found, drawn, strict=True):
         assert [piece.id for piece in reading.prompt] == list(prompter.ids(problem))
@@ -61,9 +62,9 @@ def test_prompts_are_those_of_the_first_step_in_its_order(quick):
 
 def test_no_problem_is_shown_twice(quick):
     recipe = quick()
-    task, prompter = opened(recipe)
-    total = len(task.split("train"))
-    assert len(readings(recipe, TINY, task, prompter, total + 5, None)) == total
+    decks, prompter = opened(recipe)
+    total = len(decks[0].split("train"))
+    assert len(readings(recipe, TINY, decks, prompter, total + 5, None)) == total
 
 
 def test_control_tokens_of_the_template_are_told_from_those_that_data_names(chat):
@@ -104,9 +105,9 @@ def test_a_stop_string_that_is_a_token_is_named_as_one(quick):
 )
 def test_what_is_trained_is_what_was_sampled(quick, finish, loss, said):
     recipe = quick(loss=loss)
-    task, prompter = opened(recipe)
-    seen = evidence(recipe, task, prompter, (30, EOS), finish)
-    for reading in readings(recipe, TINY, task, prompter, 2, seen):
+    decks, prompter = opened(recipe)
+    seen = evidence(recipe, decks, prompter, (30, EOS), finish)
+    for reading in readings(recipe, TINY, decks, prompter, 2, seen):
         assert [piece.id for piece in reading.answer] == [30, EOS]
         assert "judged wrong" in reading.training
         assert said in reading.training
@@ -114,8 +115,8 @@ def test_what_is_trained_is_what_was_sampled(quick, finish, loss, said):
 
 def test_supervision_shows_its_row_and_the_end_it_teaches(quick):
     recipe = quick(sft={"completion": "={answer}", "micro_batch": 4})
-    task, prompter = opened(recipe)
-    (reading,) = readings(recipe, TINY, task, prompter, 1, None)
+    decks, prompter = opened(recipe)
+    (reading,) = readings(recipe, TINY, decks, prompter, 1, None)
     assert texts(reading.answer) == ["=", *reading.gold, "⟦<eos>⟧"]
     assert "by supervision" in reading.training
 

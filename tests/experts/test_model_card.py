@@ -5,7 +5,8 @@ import re
 import pytest
 import yaml
 
-from rlpeft.experts.files import ExpertCard, Mixture
+from rlpeft.experts.card_parts import Mixture
+from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.measures import Accuracy, MeanScore
 from rlpeft.experts.model_card import Beside, model_card
 

@@ -17,6 +17,7 @@ from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.recipe.run import ChatConfig, Recipe, RolloutConfig
 from rlpeft.tasks.base import ProblemSet
+from rlpeft.tasks.decks import Deck
 from rlpeft.tokens.chat import ChatForm, Talk
 from rlpeft.tokens.prompts import encode_prompt
 from rlpeft.types import Problem
@@ -69,14 +70,14 @@ def test_a_template_without_a_date_pins_none(quick, tiny, tmp_path):
 
 def test_runs_from_before_there_was_a_section_go_on(quick, tiny):
     task = ProblemSet("given", {"train": (Problem("p", "1"),)})
-    assert "chat" not in fingerprint(quick(), tiny, task)["recipe"]
-    changed = fingerprint(quick(chat={"fold_system": True}), tiny, task)["recipe"]
+    assert "chat" not in fingerprint(quick(), tiny, [Deck(task)])["recipe"]
+    changed = fingerprint(quick(chat={"fold_system": True}), tiny, [Deck(task)])["recipe"]
     assert changed["chat"]["fold_system"] is True
 
 
 def test_runs_from_when_truncation_was_an_option_go_on(quick, tiny):
     task = ProblemSet("given", {"train": (Problem("p", "1"),)})
-    rollout = fingerprint(quick(), tiny, task)["recipe"]["rollout"]
+    rollout = fingerprint(quick(), tiny, [Deck(task)])["recipe"]["rollout"]
     assert (rollout["top_p"], rollout["top_k"]) == (1.0, 0)
 
 
@@ -86,7 +87,7 @@ def test_a_run_goes_on_whether_its_recipe_says_what_is_meant_or_leaves_it_absent
         Recipe.model_validate(tree | {"reward": reward, "rollout": {"stop": stop}})
         for reward, stop in (([{"name": "math"}], []), (None, None))
     )
-    assert fingerprint(said, tiny, task) == fingerprint(absent, tiny, task)
+    assert fingerprint(said, tiny, [Deck(task)]) == fingerprint(absent, tiny, [Deck(task)])
 
 
 def test_arguments_that_are_ours_are_refused():

@@ -7,6 +7,8 @@ from rewards.verdict import Verdict, VerdictKind
 from rlpeft.recipe.run import parse_recipe
 from rlpeft.rollout.fake import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
+from rlpeft.tasks.base import ProblemSet
+from rlpeft.tasks.decks import Deck
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import collect, rollout_metrics, to_samples
@@ -60,10 +62,11 @@ def seen(rewards, *, pool=(1, 3, 2, 4, 5, 6), prompts=3, budget=0):
         "rollout": {"max_prompt_tokens": 4, "max_tokens": 4},
     }
     recipe = parse_recipe(tree, source="test")
-    problems = [Problem(f"p/{number}", str(number)) for number in pool]
+    problems = tuple(Problem(f"p/{number}", str(number)) for number in pool)
+    decks = [Deck(ProblemSet("p", {"train": problems}))]
     fleet, prompter = LocalFleet(FakeEngine(script)), Prompter(Digits(), max_tokens=4)
     return collect(
-        problems,
+        decks,
         fleet,
         rewards,
         train=recipe.train,

@@ -19,8 +19,8 @@ from rlpeft.rollout.fake import FakeEngine, Faults
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.runs.checkpoint import save_checkpoint
 from rlpeft.tasks.base import ProblemSet
+from rlpeft.tasks.decks import Deck
 from rlpeft.tokens.requests import Prompter
-from rlpeft.training.collect import draw
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.loop import Run, resume, train
 from rlpeft.types import FinishReason, Problem
@@ -89,7 +89,7 @@ def make(llama, folder, script=by_parity, *, faults=None, **sections):
     return Run(
         recipe=recipe,
         folder=folder,
-        task=ProblemSet("digits", splits),
+        decks=[Deck(ProblemSet("digits", splits))],
         learner=learner,
         fleet=LocalFleet(engine),
         scorer=Scorer([RewardSpec("math")]),
@@ -372,9 +372,9 @@ def test_a_reward_that_scores_nothing_stops_the_run_at_step_0(llama, tmp_path):
 
 def test_too_many_unscorable_completions_stop_a_later_step(llama, tmp_path):
     run = make(llama, tmp_path, train={"unscorable_limit": 0.25})
-    splits = dict(run.task.splits)
+    splits = dict(run.decks[0].task.splits)
     splits["train"] = tuple(replace(p, answer="???") for p in splits["train"])
-    run = replace(run, task=ProblemSet("digits", splits))
+    run = replace(run, decks=[Deck(ProblemSet("digits", splits))])
     with pytest.raises(RewardError, match=r"at most 25%.*12 of 12 at step 1.*gold '\?\?\?'"):
         list(train(run))
 
@@ -394,23 +394,9 @@ def test_a_checkpoint_from_before_graded_rewards_continues(llama, tmp_path):
 
 def test_unscorable_completions_teach_nothing(llama, tmp_path):
     run = make(llama, tmp_path, train={"unscorable_limit": 1.0})
-    splits = dict(run.task.splits)
+    splits = dict(run.decks[0].task.splits)
     splits["train"] = tuple(replace(p, answer="???") for p in splits["train"])
-    run = replace(run, task=ProblemSet("digits", splits))
+    run = replace(run, decks=[Deck(ProblemSet("digits", splits))])
     list(train(run))
     assert run.recorder.rows[1][1]["verdicts/unscorable"] == 12
     assert run.fleet.engine.states[0].digest == run.learner.adapter_state().digest
-
-
-def test_an_epoch_draws_every_problem_once():
-    pool = problems("train", 7)
-    for epoch in range(3):
-        drawn = draw(pool, 7 * epoch, 7, seed=3)
-        assert sorted(p.id for p in drawn) == sorted(p.id for p in pool)
-    assert draw(pool, 0, 7, seed=3) != draw(pool, 7, 7, seed=3)
-    assert draw(pool, 0, 7, seed=3) != draw(pool, 0, 7, seed=4)
-
-
-def test_drawing_in_two_parts_equals_drawing_at_once():
-    pool = problems("train", 7)
-    assert draw(pool, 0, 4, seed=1) + draw(pool, 4, 9, seed=1) == draw(pool, 0, 13, seed=1)

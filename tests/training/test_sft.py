@@ -13,7 +13,7 @@ from rlpeft.recipe.run import LearnerConfig, StartConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.records import read_metrics
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.training.collect import draw
+from rlpeft.tasks.decks import Deck, draw
 from rlpeft.training.sft import sft_config, teach, training_rows
 
 # TRL and accelerate warn about their own options and about a machine without CUDA.
@@ -59,7 +59,7 @@ def supervised(quick):
 def negative_log_likelihood(recipe, base, count):
     """Of the base model, mean over the completion tokens of the first rows; one row at a time."""
     task, prompter = load_task(recipe.task), build_prompter(base, recipe.chat, recipe.rollout)
-    problems = draw(task.split("train"), 0, count, recipe.train.seed)
+    problems = draw([Deck(task)], 0, count, recipe.train.seed)
     policy, found = build_learner(recipe, base).policy, []
     for problem in problems:
         prompt = list(prompter.ids(problem))

@@ -37,11 +37,12 @@ WORTH_A_PASS = 256
 
 @dataclass(frozen=True, slots=True)
 class DecodedRow:
-    """One completion to generate."""
+    """One completion to generate, of so many tokens at most."""
 
     prompt: tuple[int, ...]
     seed: int
-    expert: str | None = None
+    expert: str | None
+    max_tokens: int
 
 
 @dataclass(slots=True)

@@ -98,7 +98,11 @@ class HfEngine:
     ) -> Iterator[Together]:
         """What has ended, after every token at which any has; `watch` as in `rollout`."""
         self.check(requests, sampling)
-        rows = [DecodedRow(r.prompt_ids, seed, r.expert) for r in requests for seed in r.seeds]
+        rows = [
+            DecodedRow(r.prompt_ids, seed, r.expert, r.limit(sampling))
+            for r in requests
+            for seed in r.seeds
+        ]
         names = [(r.id, k) for r in requests for k in range(len(r.seeds))]
         yield from whole_requests(requests, self._ended(rows, names, sampling, watch))
 
@@ -166,7 +170,7 @@ class HfEngine:
             rows,
             sampling,
             ending=Ending(self.eos_ids, sampling.stop, self.tokenizer),
-            limits=[min(sampling.max_tokens, self.context - len(row.prompt)) for row in rows],
+            limits=[min(row.max_tokens, self.context - len(row.prompt)) for row in rows],
             running=self._experts.run,
         )
 

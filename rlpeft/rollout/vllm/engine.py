@@ -247,7 +247,7 @@ class VllmEngine:
         self, request: Request, seed: int, sampling: Sampling, stops: Stops
     ) -> SamplingParams:
         room = self.context - len(request.prompt_ids)
-        limit = min(sampling.max_tokens, room)
+        limit = min(request.limit(sampling), room)
         return sampled(sampling, seed, max_tokens=limit, stops=stops)
 
     def _completions(

@@ -1,0 +1,76 @@
+"""Parts of an expert's card: what it was made from, and its worth on each of several tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ConfigDict
+
+from rlpeft.experts.measures import Measure, PairedDifference
+from rlpeft.recipe.adapter import Section
+
+
+class Mixture(Section):
+    """How an expert was mixed from others."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    parents: dict[str, str]
+    """Name of each parent in the order of the coefficients -> digest of its tensors."""
+    coefficients: tuple[float, ...] | tuple[tuple[float, ...], ...]
+    """One for each parent, or for each parent and matrix."""
+    matrices: tuple[str, ...]
+    """Modules in the order of the coefficients' second axis."""
+    normalise: bool
+    """Whether coefficients were divided by their sum."""
+    search: dict[str, Any] = {}
+    """How they were found: configuration, shots and history; empty if they were given."""
+
+
+class Transfer(Section):
+    """From which base an expert was brought to this one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    parent: str
+    """Digest of the expert on its own base."""
+    base_digest: str
+    """Digest of that base."""
+    shuffle_seed: int | None = None
+    """Seed by which each vector was permuted, in the control."""
+    source: str | None = None
+    """`ORG/NAME@COMMIT`, if the expert on its own base is one of the Hub."""
+
+
+class Parent(Section):
+    """An expert that another was made from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    name: str
+    """On its card."""
+    digest: str
+    """Of its tensors."""
+    source: str | None = None
+    """`ORG/NAME@COMMIT`, if it is one of the Hub: a path here says nothing elsewhere."""
+
+
+class TaskCard(Section):
+    """One task of several; figures are as on the expert's card, over this task's problems."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    section: dict[str, Any]
+    """The recipe's `[[task]]`."""
+    validation: Measure | None = None
+    """Of the validation that chose the expert."""
+    test: Measure | None = None
+    """Of the expert on test problems."""
+    base_test: Measure | None = None
+    """Of the base model on the same."""
+    against_base: PairedDifference | None = None
+    """The expert less its base."""
+    start_test: Measure | None = None
+    """Of the expert that training went on from."""
+    against_start: PairedDifference | None = None
+    """The expert less that one."""

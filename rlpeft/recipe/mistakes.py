@@ -1,0 +1,59 @@
+"""What is said of a mistake in a recipe."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rlpeft.recipe.adapter import Section
+from rlpeft.recipe.keys import elsewhere, keys_beside
+from rlpeft.suggest import did_you_mean
+
+MISSING = {
+    "model": " Name the base model, such as model.name = 'smollm2-135m'; 'tiny' ships with us.",
+    "task": " Name a task, such as task.name = 'gsm8k', or rows of your own by task.path.",
+    "reward": " Name one, such as reward = [{ name = 'math' }], or a function of your own by "
+    "'module:function'.",
+}
+"""What to write in the place of a section that has no default: a wrong guess would cost a run."""
+
+LISTS = {"reward": "[{ name = 'math' }], or a section [[reward]] in double brackets"}
+"""How lists of sections are written."""
+
+
+def in_words(item: Any, schema: type[Section]) -> str:
+    """One of the errors that pydantic finds in a recipe, in a sentence.
+
+    Args:
+        schema: of the recipe.
+    """
+    where = ".".join(str(part) for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {where!r}. Remove it or correct its spelling.{_meant(item, schema)}"
+    if item["type"] == "missing":
+        section = re.sub(r"\.\d+", "", where).removesuffix(".name")
+        return f"{where} must be given.{MISSING.get(section, '')}"
+    if item["type"] == "model_type":
+        return f"{where} must be a section of keys, got {item['input']!r:.200}."
+    if item["type"] == "tuple_type":
+        form = LISTS.get(where, "['a', 'b']")
+        return f"{where} must be a list, such as {form}, got {item['input']!r:.200}."
+    message = item["msg"].removeprefix("Value error, ")
+    return (
+        message
+        if item["type"] == "value_error"
+        else f"{where}: {message}, got {item['input']!r:.200}."
+    )
+
+
+def _meant(item: Any, schema: type[Section]) -> str:
+    """What an unknown key may have been meant to be."""
+    *sections, key = map(str, item["loc"])
+    known = keys_beside(schema, item["loc"])
+    if near := did_you_mean(key, known):
+        return near
+    there = elsewhere(schema, key)
+    if there and not sections:
+        return there
+    options = f" Options of its own go under {'.'.join(sections)}.options." * ("options" in known)
+    return f"{there}{options} Known are {', '.join(known)}."

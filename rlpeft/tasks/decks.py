@@ -1,0 +1,119 @@
+"""Where the problems of a run come from: its one task, or several by their weights.
+
+A deck is a task that is drawn from. Whose turn it is follows from the position alone, so a run that
+goes on draws what it would have drawn. The share of each task keeps within a few problems of its
+weight at any time; independent draws would miss it by 14 in 1,000.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from math import floor
+
+from rlpeft.recipe.run import Recipe
+from rlpeft.tasks.base import Split, Task
+from rlpeft.types import Problem
+
+REMEMBERED = 64
+"""Orders of epochs, of which a step needs one or two for each of its tasks."""
+
+
+@dataclass(frozen=True)
+class Deck:
+    """A task that problems are drawn from.
+
+    Attributes:
+        label: of the task in a recipe of several; ids of its problems begin with it.
+        weight: its share is this, divided by the sum of all.
+        max_tokens: new tokens of an answer at most, where they are fewer than the recipe's.
+    """
+
+    task: Task
+    label: str = ""
+    weight: float = 1.0
+    max_tokens: int | None = None
+
+    def split(self, split: Split) -> list[Problem]:
+        """Problems of one split, in their order."""
+        return [self._own(problem) for problem in self.task.split(split)]
+
+    def draw(self, turn: int, seed: int) -> Problem:
+        """The training problem of one turn, in an endless sequence of shuffled epochs."""
+        problems = self.task.split("train")
+        epoch, index = divmod(turn, len(problems))
+        return self._own(problems[_order(len(problems), epoch, seed)[index]])
+
+    def _own(self, problem: Problem) -> Problem:
+        if not self.label:
+            return problem
+        name = f"{self.label}/{problem.id}"
+        return replace(problem, id=name, task=self.label, max_tokens=self.max_tokens)
+
+
+def deck_of(recipe: Recipe, label: str, task: Task) -> Deck:
+    """The deck of one task of a recipe.
+
+    Args:
+        label: of the task, as in `Recipe.alone`.
+    """
+    limit, most = recipe.alone[label].rollout.max_tokens, recipe.rollout.max_tokens
+    return Deck(task, label, recipe.weights[label], limit if limit < most else None)
+
+
+def problems_of(decks: Sequence[Deck], split: Split) -> list[Problem]:
+    """All problems of one split, deck after deck."""
+    return [problem for deck in decks for problem in deck.split(split)]
+
+
+def draw(decks: Sequence[Deck], cursor: int, count: int, seed: int) -> list[Problem]:
+    """Training problems `cursor` to `cursor + count` of the endless sequence of a run."""
+    turns = (_turn(decks, position, seed) for position in range(cursor, cursor + count))
+    return [decks[at].draw(turn, seed) for at, turn in turns]
+
+
+def epochs(decks: Sequence[Deck], cursor: int, seed: int) -> dict[str, float]:
+    """How often the problems of each deck were drawn, by label, after `cursor` draws in all."""
+    turns = zip(decks, _turns(decks, cursor, seed), strict=True)
+    return {deck.label: turn / len(deck.task.split("train")) for deck, turn in turns}
+
+
+def _turn(decks: Sequence[Deck], position: int, seed: int) -> tuple[int, int]:
+    """Which deck is drawn from at a position, and how often it was before."""
+    before, after = _turns(decks, position, seed), _turns(decks, position + 1, seed)
+    at = next(at for at, turn in enumerate(before) if after[at] > turn)
+    return at, before[at]
+
+
+def _turns(decks: Sequence[Deck], position: int, seed: int) -> list[int]:
+    """How often each deck was drawn from before a position.
+
+    Systematic sampling (Madow 1949), deck by deck among the turns that those before it left: of n
+    turns it takes floor(n * share + start), with a start in [0, 1) that is drawn once.
+    """
+    turns: list[int] = []
+    # Fractions: no rounding may lose a turn or give it twice.
+    rest = sum(Fraction(deck.weight) for deck in decks)
+    for deck in decks[:-1]:
+        share = Fraction(deck.weight) / rest
+        turns.append(floor(position * share + _start(seed, len(turns))))
+        position, rest = position - turns[-1], rest - Fraction(deck.weight)
+    return [*turns, position]
+
+
+def _start(seed: int, at: int) -> Fraction:
+    return Fraction(random.Random(f"{seed}/deck/{at}").random())
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _order(size: int, epoch: int, seed: int) -> list[int]:
+    return random.Random(f"{seed}/{epoch}").sample(range(size), size)
+
+
+def fingerprints(decks: Sequence[Deck]) -> str | dict[str, str]:
+    """SHA-256 (hex) over the problems of a run; of several tasks by label."""
+    by_label = {deck.label: deck.task.fingerprint() for deck in decks}
+    return by_label.get("", by_label)

@@ -1,0 +1,91 @@
+"""Which problems a run draws, of one task or of several by their weights."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlpeft.tasks.base import ProblemSet
+from rlpeft.tasks.decks import Deck, draw, epochs, fingerprints, problems_of
+from rlpeft.types import Problem
+
+
+def deck(size=7, label="", weight=1.0, **rest):
+    problems = {
+        split: tuple(Problem(f"{split}/{n}", f"{n}", answer="7") for n in range(size))
+        for split in ("train", "validation")
+    }
+    return Deck(ProblemSet("digits", problems), label, weight, **rest)
+
+
+def mixed(*weights):
+    return [deck(5 + at, f"task{at}", weight) for at, weight in enumerate(weights)]
+
+
+WEIGHTS = st.lists(st.floats(0.01, 100), min_size=2, max_size=5)
+
+
+def test_an_epoch_draws_every_problem_once():
+    pool = [deck()]
+    for epoch in range(3):
+        drawn = draw(pool, 7 * epoch, 7, seed=3)
+        assert sorted(p.id for p in drawn) == sorted(p.id for p in pool[0].split("train"))
+    assert draw(pool, 0, 7, seed=3) != draw(pool, 7, 7, seed=3)
+    assert draw(pool, 0, 7, seed=3) != draw(pool, 0, 7, seed=4)
+
+
+def test_a_task_alone_keeps_its_problems_as_they_are():
+    (alone,) = draw([deck()], 0, 1, seed=0)
+    assert alone in deck().task.split("train")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_three_to_one_is_three_quarters_of_a_thousand(seed):
+    drawn = Counter(problem.task for problem in draw(mixed(3, 1), 0, 1000, seed))
+    assert drawn["task0"] / 1000 == pytest.approx(0.75, abs=0.01)
+
+
+@given(WEIGHTS, st.integers(0, 9), st.integers(1, 400))
+def test_shares_keep_to_the_weights_at_any_time(weights, seed, count):
+    drawn = Counter(problem.task for problem in draw(mixed(*weights), 0, count, seed))
+    for at, weight in enumerate(weights):
+        assert abs(drawn[f"task{at}"] - count * weight / sum(weights)) < len(weights)
+
+
+@given(WEIGHTS, st.integers(0, 9), st.integers(0, 60))
+def test_drawing_in_two_parts_equals_drawing_at_once(weights, seed, cut):
+    decks = mixed(*weights)
+    parts = draw(decks, 0, cut, seed) + draw(decks, cut, 60 - cut, seed)
+    assert parts == draw(decks, 0, 60, seed)
+
+
+def test_each_task_goes_through_epochs_of_its_own():
+    drawn = [p.id for p in draw(mixed(3, 1), 0, 40, seed=0)]
+    own = [name for name in drawn if name.startswith("task1/")]
+    assert len(own) == 10
+    assert sorted(own[:6]) == sorted(p.id for p in mixed(3, 1)[1].split("train"))
+
+
+def test_seeds_begin_the_turns_elsewhere():
+    orders = {tuple(p.task for p in draw(mixed(3, 1), 0, 8, seed)) for seed in range(20)}
+    assert len(orders) > 1
+
+
+def test_problems_of_several_tasks_say_whose_they_are():
+    found = problems_of([deck(2, "a", max_tokens=3), deck(2, "b")], "validation")
+    assert [(p.id, p.task, p.max_tokens) for p in found] == [
+        ("a/validation/0", "a", 3),
+        ("a/validation/1", "a", 3),
+        ("b/validation/0", "b", None),
+        ("b/validation/1", "b", None),
+    ]
+
+
+def test_epochs_are_counted_task_by_task():
+    assert epochs(mixed(3, 1), 40, seed=0) == {"task0": 30 / 5, "task1": 10 / 6}
+
+
+def test_a_mixture_is_known_by_the_problems_of_each_task():
+    assert fingerprints([deck()]) == deck().task.fingerprint()
+    assert fingerprints(mixed(3, 1)) == {d.label: d.task.fingerprint() for d in mixed(3, 1)}
