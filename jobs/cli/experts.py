@@ -247,6 +247,12 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
         value = card[key]
         if key == "start_test" and value is None:  # a fresh adapter, or not tested
             continue
+        if key == "tasks":
+            rows = {f"task {label}": _of_task(part) for label, part in value.items()}
+            shown += [
+                Text(labelled(*row, column=LABEL_COLUMN, width=width)) for row in rows.items()
+            ]
+            continue
         is_measure = key in ("validation", "test", "base_test", "start_test")
         is_difference = key in ("against_base", "against_start") and value is not None
         told = str(PairedDifference(**value)) if is_difference else _plain(value)
@@ -256,6 +262,17 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
         if is_measure and value and value.get("confusion"):
             shown.append(_confusion_table(value["confusion"]))
     return Group(*shown)
+
+
+def _of_task(part: Mapping[str, Any]) -> str:
+    """What a card says of one of several tasks: its figures, and its section."""
+    from rlpeft.experts.measures import PairedDifference
+
+    known = {"test": part["test"], "base test": part["base_test"], "validation": part["validation"]}
+    figures = [f"{name} {_accuracy(found).plain}" for name, found in known.items() if found]
+    if part["against_base"] is not None:
+        figures.append(f"against base {PairedDifference(**part['against_base'])}")
+    return "; ".join([*figures, _plain(part["section"])])
 
 
 def _plain(value: Any) -> str:

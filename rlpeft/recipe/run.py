@@ -119,7 +119,8 @@ class TrainConfig(Section):
     select: str | None = None
     """Metric of a validation that chooses the best expert, the higher the better: `accuracy`,
     `score` (mean of the weighted sum), or `rewards/NAME` (mean of one reward). Absent: accuracy,
-    and the mean score where no reward judges."""
+    and the mean score where no reward judges. Of several tasks each counts as much as it has
+    validation problems: it is the mean over all of them."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Validations without improvement before stopping; absent: never stop early."""
     seed: Seed = 0

@@ -3,11 +3,14 @@
 import json
 import re
 from collections import Counter
+from io import StringIO
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.cli.closing import closing
 from jobs.sft import run as supervise
 from jobs.train import run
 from rewards.errors import RewardError
@@ -87,6 +90,21 @@ def test_card_and_summary_hold_the_test_of_each_task(done):
     text = model_card(card, "tiny")
     assert "`swap` (weight 3.000) and `ends` (weight 1.000)" in text
     assert "the expert, on `ends` alone" in text
+
+
+def test_the_terminal_shows_each_task(done):
+    folder, summary = done
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(closing(summary, width=80))
+    titles = re.findall(r"(\S+: test accuracy.*?) *\n", console.export_text())
+    assert titles == [
+        "swap: test accuracy",
+        "ends: test accuracy",
+        "quick: test accuracy, all tasks",
+    ]
+    shown = CliRunner().invoke(app, ["experts", "show", str(folder / "expert")]).stdout
+    figure = load_expert(folder / "expert").card.tasks["ends"].test
+    assert f"task ends      test {figure}; base test" in shown
 
 
 def test_the_report_shows_each_task(done):
