@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from rewards.text.label import verify_label
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import ExpertCard
+from rlpeft.experts.measures import Measure
 from rlpeft.experts.mixture import BASE, ExpertSet
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.suggest import did_you_mean
@@ -151,10 +152,16 @@ def _ranked(label: str, cards: Mapping[str, ExpertCard]) -> list[str]:
         )
 
     def order(name: str) -> tuple[float, str]:
-        found = cards[name].validation
+        found = _validation(label, cards[name])
         return (math.inf if found is None else -found.value), name
 
     return sorted(cards, key=order)
+
+
+def _validation(label: str, card: ExpertCard) -> Measure | None:
+    """What chose an expert, of its problems of this kind."""
+    parts = [p for p in card.tasks.values() if label_of(str(p.section["name"])) == label]
+    return parts[0].validation if parts else card.validation
 
 
 def _section(label: str, card: ExpertCard) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from rlpeft.adapters.policy import peft_config
 from rlpeft.adapters.svf.factors import weight_digest
 from rlpeft.adapters.svf.method import decomposition_of
 from rlpeft.errors import ExpertError
-from rlpeft.experts.card_parts import Transfer
+from rlpeft.experts.card_parts import TaskCard, Transfer
 from rlpeft.experts.files import (
     Expert,
     ExpertCard,
@@ -66,6 +66,7 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
     card = expert.card.model_copy(
         update={
             **dict.fromkeys(MEASURED),
+            "tasks": {k: TaskCard(section=own.section) for k, own in expert.card.tasks.items()},
             "base_model": model,
             "base_digest": base.digest,
             "tokenizer": base.tokenizer_parts,

@@ -13,6 +13,7 @@ from rlpeft.choose.strategies import (
 )
 from rlpeft.choose.two_pass import two_pass
 from rlpeft.errors import ExpertError
+from rlpeft.experts.measures import Accuracy
 from rlpeft.experts.mixture import ExpertSet
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
@@ -40,6 +41,20 @@ def experts(make_expert):
         return ExpertSet.read([make_expert(name, Z, **card) for name, card in cards.items()])
 
     return make
+
+
+def test_an_expert_of_several_tasks_answers_for_each_by_its_worth_there(make_expert):
+    def found(correct, name=None):
+        validation = {"validation": Accuracy.of(correct, 10)}
+        return validation if name is None else {"section": {"name": name}, **validation}
+
+    parts = {"swap": found(9, "tiny/swap"), "ends": found(1, "tiny/ends")}
+    cards = {
+        "one": {"task": {"name": "tiny/swap"}, **found(7)},
+        "two": {"task": {"name": "swap + ends"}, "tasks": parts, **found(5)},
+    }
+    experts = ExpertSet.read([make_expert(name, Z, **card) for name, card in cards.items()])
+    assert kinds_of(experts) == {"swap": ["two", "one"], "ends": ["two"]}
 
 
 @pytest.fixture

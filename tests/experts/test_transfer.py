@@ -56,6 +56,7 @@ def expert(make_expert, tiny_start):
         base_digest=model_digest(resolve_model("tiny")),
         test=test,
         start_test=test,
+        tasks={"swap": {"section": {"name": "tiny/swap"}, "test": test}},
         against_start={"value": 0.1, "low": 0.0, "high": 0.2, "problems": 9, "judged": True},
     )
 
@@ -69,6 +70,7 @@ def test_the_same_numbers_stand_on_the_other_base(expert, bases, tmp_path):
     assert card.transfer.base_digest == before.card.base_digest
     # It was not measured there.
     assert (card.test, card.start_test, card.against_start) == (None, None, None)
+    assert (card.tasks["swap"].section, card.tasks["swap"].test) == ({"name": "tiny/swap"}, None)
     load_expert(tmp_path / "out", base_digest=model_digest(bases["same"]))
 
 
