@@ -27,8 +27,8 @@ def say_training(recipe: Recipe, folder: Path, *, is_given: bool) -> None:
 
     figure, steps = chosen_by(recipe.train.select, recipe.rewards), recipe.train.steps
     say(
-        f"{recipe.name}: {steps} step{'s' * (steps > 1)}, then a test of the step with the highest "
-        f"{figure} in validation. {LOADING}",
+        f"{recipe.name}: {steps} step{'s' * (steps > 1)}. The best in validation is kept as the "
+        f"expert and tested, the best by {figure}. {LOADING}",
         err=True,
     )
 

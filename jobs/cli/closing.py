@@ -14,9 +14,7 @@ from rich.text import Text
 from rlpeft.terminal import labelled, near_path, paragraph, terminal_width
 from rlpeft.typed import typeable
 
-EQUAL_SCORES = (
-    "Where all scores are equal, the interval is what so many problems may have missed by chance."
-)
+EQUAL_SCORES = "Of equal scores the interval is what so few\nproblems may have missed by chance."
 """Under a table: where a width comes from that no spread of the scores explains."""
 
 EQUALS_START = "It is the expert that it started from: no step did better in validation."

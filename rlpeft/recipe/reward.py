@@ -82,4 +82,4 @@ def chosen_by(select: str | None, rewards: Sequence[RewardConfig]) -> str:
     names = [reward.name for reward in rewards]
     if select or any(is_verifier(name) or runs_programs(name) for name in names):
         return f"{accuracy})"
-    return f"{accuracy}) where the reward answers True or False, else {score},"
+    return f"{accuracy}) where the reward answers True or False, else by {score}"

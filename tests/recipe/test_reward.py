@@ -18,7 +18,7 @@ EXACT, OWN, FROM_HALF = (
         (None, [EXACT, OWN], "accuracy (share of correct answers)"),
         (None, [FROM_HALF], "a score from 0.5 on"),
         (None, [OWN], "accuracy (share of correct answers) where the reward answers True or False"),
-        (None, [OWN], "else mean score"),
+        (None, [OWN], "else by mean score"),
         ("score", [EXACT], "mean score (train.select)"),
         ("rewards/halves", [OWN], "mean of rewards/halves (train.select)"),
         ("accuracy", [OWN], "accuracy (share of correct answers)"),

@@ -39,4 +39,5 @@ def test_what_is_begun_is_said_before_libraries_are_loaded(words, tmp_path):
 def test_a_run_says_by_what_its_expert_is_chosen(quick, tmp_path, capsys):
     say_training(quick(train={"steps": 1}), tmp_path, is_given=True)
     said = " ".join(capsys.readouterr().err.split())
-    assert "1 step, then a test of the step with the highest accuracy (share of correct" in said
+    assert "1 step. The best in validation is kept as the expert" in said
+    assert "the best by accuracy (share of correct answers)." in said

@@ -76,7 +76,7 @@ def test_the_width_of_equal_scores_is_explained(scores, are_equal):
     score = MeanScore.of(scores).model_dump()
     text = " ".join(closing_text(SUMMARY | {"test": score, "base_test": score}).split())
     assert "expert 0.70 0.6" in text
-    assert ("Where all scores are equal" in text) == are_equal
+    assert ("Of equal scores" in text) == are_equal
 
 
 def test_a_name_is_text_and_not_markup():
