@@ -63,7 +63,8 @@ def adapt(
         number = 2 * summary["shots"]["number"]
         other = shlex.quote(f"{near_path(str(folder))}-{number}-shots")
         larger = f"{this_command()} --set shots.number={number} --out {other}"
-        print_summary(summary, as_json=as_json, larger=larger)
+        # More of them cannot be drawn where a file names the shots themselves.
+        print_summary(summary, as_json=as_json, larger="" if found.shots.path else larger)
 
 
 ARM_WORDS = {
@@ -110,9 +111,10 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool, larger: str = ""
     Console().print(table)
     shots = summary["shots"]
     if summary.get("equals_base"):
+        why = "" if shots.get("tied") else ": none did better on the shots"
         say(
-            "The mixture found is the base model: none did better on the shots. More shots, or "
-            "experts of other skills, may find another."
+            f"The mixture found is the base model{why}. More shots, or experts of other skills, "
+            "may find another."
         )
     else:
         say(compared(summary.get("against_base"), ours="mixture"))

@@ -175,6 +175,8 @@ def test_shots_that_told_nothing_are_said_to(accuracy, likelihood, capsys):
         "test": {"base": score, "mixed": score},
         "history": "runs/m/history.svg",
     }
+    print_summary(summary | {"equals_base": True}, as_json=False, larger="LARGER")
+    assert "none did better" not in capsys.readouterr().out
     print_summary(summary, as_json=False, larger="LARGER")
     printed = " ".join(capsys.readouterr().out.split())
     assert "these told nothing" in printed
