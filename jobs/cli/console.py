@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as ProgressBar
 
@@ -39,6 +39,9 @@ PLAIN_INTERVAL_S = 1.0
 
 WITHIN_A_STEP_S = 30.0
 """Least time between two of a step that is not done yet."""
+
+Below = Callable[[int], RenderableType | None]
+"""What is shown of a step below its line, if anything."""
 
 
 class Counted(Protocol):
@@ -154,7 +157,12 @@ def fitted(shown: str, paced: str, width: int) -> str:
 
 @contextmanager
 def run_shown(
-    folder: Path, total_steps: int, *, unit: str = "step", loss: LossConfig | None = None
+    folder: Path,
+    total_steps: int,
+    *,
+    unit: str = "step",
+    loss: LossConfig | None = None,
+    below: Below | None = None,
 ) -> Iterator[RunDisplay]:
     """Show a run as it goes: where it goes on from, its steps, and how to go on after Ctrl-C.
 
@@ -165,7 +173,7 @@ def run_shown(
     folders = list_checkpoints(folder)
     done = int(folders[-1].name.rpartition("_")[2]) if folders else 0
     in_groups = loss is None or loss.compares_groups
-    display = RunDisplay(total_steps, unit=unit, done=done, in_groups=in_groups)
+    display = RunDisplay(total_steps, unit=unit, done=done, in_groups=in_groups, below=below)
     if 0 < done < total_steps:
         display.say(f"continuing from {unit} {done} of", near_path(str(folder)))
     try:
@@ -188,6 +196,7 @@ class RunDisplay:
         unit: what one step is called.
         done: steps that the run took before.
         in_groups: `loss.compares_groups`.
+        below: as often as a log gets a line.
         console: standard error if absent, so that `--json` output stays clean.
     """
 
@@ -198,11 +207,12 @@ class RunDisplay:
         unit: str = "step",
         done: int = 0,
         in_groups: bool = True,
+        below: Below | None = None,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total_steps, self.unit = total_steps, unit
-        self.console = console or Console(stderr=True)
+        self.console, self._below = console or Console(stderr=True), below
         self._done, self._clock, self._rate = done, clock, Rate(clock)
         self._best: Validation | None = None
         self._printed_at, self._stepped_at = float("-inf"), clock()
@@ -250,12 +260,15 @@ class RunDisplay:
         # As wide as the last step's, to which the terminal's column is padded.
         widest = f"{self.unit} {self.total_steps}/{self.total_steps}"
         room = self.console.width - len(widest) - len(GAP)
+        is_due = self._is_due(progress.step, metrics)
         if self._bar is not None:
             room -= BAR_WIDTH + 1 if self.console.width >= WIDE else 0
             line = fitted(shown, paced, room)
             self._bar.update(self._task, completed=progress.step, figures=line)
-        elif self._is_due(progress.step, metrics):
+        elif is_due:
             self.say(GAP.join(part for part in (place, fitted(shown, paced, room)) if part))
+        if is_due and self._below is not None:
+            self._say_below(place, self._below(progress.step))
         self._look_for_signal(progress.step, metrics)
 
     def _look_for_signal(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -281,6 +294,13 @@ class RunDisplay:
         elif now - max(self._printed_at, self._stepped_at) >= WITHIN_A_STEP_S:
             self._printed_at = now
             self.say(GAP.join((f"{self.unit} {self._done + 1}/{self.total_steps}", line)))
+
+    def _say_below(self, place: str, found: RenderableType | None) -> None:
+        if found is None:
+            return
+        if self._bar is not None:  # whose line stays at the bottom
+            self.say(place)
+        self.console.print(found, highlight=False)
 
     def say(self, line: str, whole: str = "") -> None:
         """Print one line, which was fitted to the console.

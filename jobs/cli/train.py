@@ -42,6 +42,9 @@ def train(
     ] = None,
     address: Cluster = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
+    show: Annotated[
+        int, typer.Option(min=0, help="Answers to show of a step, with verdicts. Default: none.")
+    ] = 0,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -67,7 +70,7 @@ def train(
 
     quiet_libraries()
     end_in_one_line()
-    summary = _shown(found, folder, address=address, local=local)
+    summary = _shown(found, folder, address=address, local=local, show=show)
     summary["report"] = str(write_report(folder))
     with pushing(summary, push):
         if as_json:
@@ -76,12 +79,16 @@ def train(
             print_closing(summary)
 
 
-def _shown(recipe: Recipe, folder: Path, *, address: str | None, local: bool) -> dict[str, Any]:
-    """Train where a person sees how far it is."""
+def _shown(
+    recipe: Recipe, folder: Path, *, address: str | None, local: bool, show: int
+) -> dict[str, Any]:
+    """Train where a person sees how far it is, and so many answers of a step."""
+    from jobs.cli.answers import answers_shown
     from jobs.cli.console import run_shown
     from jobs.train import reinforce, run
 
-    with run_shown(folder, recipe.train.steps, loss=recipe.loss) as display:
+    below = partial(answers_shown, folder, number=show) if show else None
+    with run_shown(folder, recipe.train.steps, loss=recipe.loss, below=below) as display:
         loop = partial(reinforce, tell=display.groups)
         on_step, ray = display.step, not local
         return run(recipe, folder, address=address, ray=ray, on_step=on_step, loop=loop)

@@ -66,10 +66,10 @@ def pick(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     for row in rows:
         by_prompt.setdefault(f"{row['problem']}\0{row['prompt']}", []).append(row)
     groups = sorted(by_prompt.values(), key=lambda g: len({row["reward"] for row in g}) < 2)
-    return [_varied(group)[:NUM_COMPLETIONS] for group in groups[:NUM_PROBLEMS]]
+    return [varied(group)[:NUM_COMPLETIONS] for group in groups[:NUM_PROBLEMS]]
 
 
-def _varied(group: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def varied(group: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """One of each verdict first, so that a cut leaves every kind in sight."""
     seen: set[str] = set()
     first: list[Mapping[str, Any]] = []
