@@ -7,19 +7,22 @@ where it gives numbers alone, by their mean, and no accuracy is reported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from math import ceil, isclose, log10
 from statistics import fmean
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import TypeAdapter
 
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.experts.clustered import Estimate, difference, mean_estimate, share_estimate
-from rlpeft.experts.intervals import mean_interval, wilson_interval
+from rlpeft.experts.intervals import LEVEL, mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
 from rlpeft.types import ScoredGroup
+
+Key = TypeVar("Key", bound=Hashable)
+"""What tells problems apart."""
 
 UNREAD = "-"
 """Column of a confusion matrix for answers that give no label."""
@@ -185,11 +188,23 @@ def difference_of(
     every = (verdict for scored in (*ours, *theirs) for verdict in scored.verdicts)
     judged = all(verdict.kind is not VerdictKind.GRADED for verdict in every)
     own, other = (_by_problem(groups, judged=judged) for groups in (ours, theirs))
+    return paired(own, other, judged=judged)
+
+
+def paired(
+    own: Mapping[Key, float],
+    other: Mapping[Key, float],
+    *,
+    judged: bool,
+    level: float = LEVEL,
+) -> PairedDifference | None:
+    """One value a problem less another, over the problems of both; `None` where there is none."""
     both = [problem for problem in own if problem in other]
     if not both:
         return None
     own_P, other_P = [own[problem] for problem in both], [other[problem] for problem in both]
-    estimate = partial(share_estimate, draws=len(both)) if judged else mean_estimate
+    of = partial(share_estimate, draws=len(both)) if judged else mean_estimate
+    estimate = partial(of, level=level)
     found = difference(own_P, other_P, estimate(own_P), estimate(other_P))
     return PairedDifference(**found.model_dump(), judged=judged)
 

@@ -45,6 +45,20 @@ VERDICT_COLOURS = {
 }
 """By verdict kind, the unscored ones in greys."""
 
+PALETTE = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    "#c8553d",
+    "#8f7ac6",
+    "#1f9aa8",
+    "#b8478f",
+    "#7a6a4f",
+    "#e3a857",
+    INK,
+)
+"""By run, where several are compared."""
+
 STYLE = {
     "axes.edgecolor": "#c3cad4",
     "axes.grid": True,
@@ -153,6 +167,26 @@ def lines_chart(rows: StepRows, names: Mapping[str, str], *, percent: bool = Fal
             drawn.axes.plot(steps, shown, color=colour, label=label)
         drawn.axes.set_xlabel("step")
         drawn.figure.legend(loc="outside upper center", ncols=4)
+        if percent:
+            drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return drawn.uri
+
+
+def overlay_chart(
+    rows_by_run: Sequence[StepRows], name: str, *, percent: bool = False
+) -> str | None:
+    """One figure of several runs, each in its colour of `PALETTE`, by its running mean if noisy."""
+    every = [series(rows, name) for rows in rows_by_run]
+    if not any(steps for steps, _ in every):
+        return None
+    with canvas() as drawn:
+        for colour, (steps, values) in zip(PALETTE, every, strict=False):
+            noisy = len(values) > 25
+            marker = "" if noisy else "o"
+            drawn.axes.plot(
+                steps, smooth(values) if noisy else values, marker, ls="-", color=colour, ms=3
+            )
+        drawn.axes.set_xlabel("step")
         if percent:
             drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return drawn.uri

@@ -29,11 +29,29 @@ REPORT_FILE, SUMMARY_FILE = "report.html", "summary.json"
 TEMPLATES = Path(__file__).parent
 
 
-def write_report(folder: Path) -> Path:
-    """Write `report.html` of a run, finished or not, into its folder.
+def write_report(folder: Path, path: Path | None = None) -> Path:
+    """Write the page of a run, finished or not.
+
+    Args:
+        path: where to; absent: `report.html` in its folder.
 
     Raises:
-        DataError: the folder holds no records of a run.
+        DataError: the folder holds no records of a run, or damaged ones.
+    """
+    path = path or folder / REPORT_FILE
+    write_text(path, render(folder, *read_run(folder)))
+    return path
+
+
+Records = tuple[StepRows, Expert | None, dict[str, Any], dict[str, Any]]
+"""Of a run: its metrics, its best expert if one is kept, its recipe, its summary."""
+
+
+def read_run(folder: Path) -> Records:
+    """The records of a run; recipe and summary are empty where there are none.
+
+    Raises:
+        DataError: it has no metrics, or damaged records.
     """
     rows = read_metrics(folder)
     if not rows:
@@ -42,39 +60,51 @@ def write_report(folder: Path) -> Path:
             "empty one. Name the folder that `rlpeft train` wrote."
         )
     expert = load_expert(folder / EXPERT_FOLDER) if _has_expert(folder) else None
-    page = render(folder, rows, expert)
-    path = folder / REPORT_FILE
-    write_text(path, page)
-    return path
+    return rows, expert, _read_json(folder / RECIPE_FILE), _read_json(folder / SUMMARY_FILE)
 
 
 def _has_expert(folder: Path) -> bool:
     return (folder / EXPERT_FOLDER / CARD_FILE).exists()
 
 
-def render(folder: Path, rows: StepRows, expert: Expert | None) -> str:
-    """The page."""
+def page_environment() -> Environment:
+    """What pages are rendered by: all that records say is escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["visible"] = visible
+    return environment
+
+
+def render(
+    folder: Path,
+    rows: StepRows,
+    expert: Expert | None,
+    recipe: Mapping[str, Any],
+    summary: Mapping[str, Any],
+) -> str:
+    """The page."""
     card = expert.card if expert else None
-    return environment.get_template("page.html.jinja").render(
-        name=card.name if card else folder.name,
-        card=card.model_dump(mode="json") if card else None,
-        accuracies=accuracies(card),
-        facts=facts(rows, _read_json(folder / SUMMARY_FILE), card),
-        learning=learning_charts(rows),
-        trust=trust_charts(rows),
-        answers=answer_charts(rows, folder, card),
-        verdicts=verdict_totals(rows),
-        change=change_of(expert),
-        examples=examples(folder, card),
-        differences=differences(card),
-        legend=legend(),
-        marks=LEGEND,
-        recipe=_pretty(_read_json(folder / RECIPE_FILE)),
-        card_text=_pretty(card.model_dump(mode="json")) if card else "none yet",
+    return (
+        page_environment()
+        .get_template("page.html.jinja")
+        .render(
+            name=card.name if card else folder.name,
+            card=card.model_dump(mode="json") if card else None,
+            accuracies=accuracies(card),
+            facts=facts(rows, summary, card),
+            learning=learning_charts(rows),
+            trust=trust_charts(rows),
+            answers=answer_charts(rows, folder, card),
+            verdicts=verdict_totals(rows),
+            change=change_of(expert),
+            examples=examples(folder, card),
+            differences=differences(card),
+            legend=legend(),
+            marks=LEGEND,
+            recipe=_pretty(recipe),
+            card_text=_pretty(card.model_dump(mode="json")) if card else "none yet",
+        )
     )
 
 

@@ -1,13 +1,16 @@
 """Answers in the terminal: whatever a model wrote, in the terminal's columns."""
 
 import io
+import json
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from jobs.cli.answers import answers_shown
 from jobs.cli.console import RunDisplay
 from rewards.verdict import Verdict, VerdictKind
@@ -95,3 +98,12 @@ def test_a_terminal_has_the_step_above_its_answers(tmp_path):
 
 def test_a_step_without_completions_shows_its_line_alone(tmp_path):
     assert shown(tmp_path, 3) == "step 1/4  reward 0.500\n"
+
+
+def test_train_shows_answers_on_the_error_stream_when_asked(quick, tmp_path):
+    (tmp_path / "recipe.json").write_text(quick(train={"steps": 1}).model_dump_json())
+    run = ["train", str(tmp_path / "recipe.json"), "--local", "--out", str(tmp_path / "run")]
+    told = CliRunner().invoke(app, [*run, "--show", "2", "--json"])
+    assert told.exit_code == 0, told.output
+    assert told.stderr.count("  verdict ") == 2
+    assert json.loads(told.stdout)["name"] == "quick"
