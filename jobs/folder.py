@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +18,11 @@ from rlpeft.files import (
     sweep,
 )
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
+from rlpeft.runs.driver import LOCK_FILE, take
 from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_metrics
 from rlpeft.terminal import note
 
-SUMMARY_FILE, EXPERT_FOLDER, LOCK_FILE = "summary.json", "expert", ".lock"
+SUMMARY_FILE, EXPERT_FOLDER = "summary.json", "expert"
 RECORD_FILE = "search.json"
 """What the CEM service writes about a search, before the search begins."""
 
@@ -48,13 +48,11 @@ def lone_run(out: Path) -> Iterator[None]:
     with plain_errors(out):
         lock = (out / LOCK_FILE).open("w")
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not take(lock):
             raise CheckpointError(
                 f"run {str(out)!r} must have one driver, another one is at work in it. Wait for "
                 "it, stop it, or choose another --out."
-            ) from error
+            )
         for folder in (out, *(out / name for name in WRITTEN)):
             sweep(folder)
         yield

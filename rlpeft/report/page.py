@@ -82,8 +82,13 @@ def render(
     expert: Expert | None,
     recipe: Mapping[str, Any],
     summary: Mapping[str, Any],
+    live: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page."""
+    """The page.
+
+    Args:
+        live: how it keeps up with its run; see `rlpeft.report.live`.
+    """
     card = expert.card if expert else None
     return (
         page_environment()
@@ -104,6 +109,7 @@ def render(
             marks=LEGEND,
             recipe=_pretty(recipe),
             card_text=_pretty(card.model_dump(mode="json")) if card else "none yet",
+            live=live,
         )
     )
 

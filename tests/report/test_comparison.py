@@ -49,9 +49,7 @@ def record(tmp_path, make_expert):
         tree = {"name": "run", "task": {"name": "tiny/swap"}} | (recipe or {})
         (folder / "recipe.json").write_text(json.dumps(tree))
         if verdicts is not None:
-            write_test(
-                folder, {"base": answered([WRONG]), "expert": answered(verdicts, **of_test)}
-            )
+            write_test(folder, {"base": answered([WRONG]), "expert": answered(verdicts, **of_test)})
             right = sum(said is CORRECT for said in verdicts)
             test = {"test": Accuracy.of(right, len(verdicts)), "base_test": Accuracy.of(0, 1)}
             expert = {Z: torch.tensor([1.2, 0.9])}
