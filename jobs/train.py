@@ -30,6 +30,7 @@ from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
 from rlpeft.runs.signal import mean_teaching
+from rlpeft.runs.trackers import require_trackers
 from rlpeft.tasks.decks import problems_of
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
@@ -58,6 +59,7 @@ def run(
     Raises:
         RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
+    require_trackers(recipe.train.report_to)
     recipe, origin = open_origin(recipe, out / RECIPE_FILE)
     base, start = origin.base, origin.start
     data = read_decks(recipe, base)
@@ -86,7 +88,11 @@ def run(
             )
             bare = _begin(this, origin)
             (loop or reinforce)(this, on_step or _say_nothing)
-            return final_test(this, parts, bare, start)
+            is_tested = (out / SUMMARY_FILE).is_file()
+            summary = final_test(this, parts, bare, start)
+            if not is_tested:
+                _send_pictures(recorder)
+            return summary
 
 
 def _begin(this: Run, origin: Origin) -> Proof:
@@ -102,6 +108,16 @@ def reinforce(this: Run, on_step: OnStep, tell: TellGroups = unheard) -> None:
     """The RL loop; `tell` is told within a step how many groups are generated, and of how many."""
     for progress, metrics in train(this, tell):
         on_step(progress, metrics)
+
+
+def _send_pictures(recorder: RunRecorder) -> None:
+    """Give the report's charts to trackers, where one of them shows any."""
+    if not recorder.reporting.takes_pictures:
+        return
+    from rlpeft.report.pictures import pictures  # which loads what draws them
+
+    step = read_metrics(recorder.folder)[-1]["step"]
+    recorder.reporting.pictures(step, pictures(recorder.folder))
 
 
 def _say_nothing(progress: Progress, metrics: Mapping[str, float]) -> None:

@@ -133,8 +133,9 @@ class TrainConfig(Section):
     """Newest checkpoints kept, to continue from."""
     keep_bytes: Annotated[int, Field(ge=0)] = 1_000_000_000
     """Bytes that the adapters of all steps may take, in `steps`; the oldest are pruned. 0: none."""
-    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
-    """Trackers beside the JSON lines."""
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio", "mlflow"], ...] = ("tensorboard",)
+    """Trackers beside the JSON lines; completions of validation steps and, but for TensorBoard,
+    the report's charts go there, too."""
 
 
 class SftConfig(Section):

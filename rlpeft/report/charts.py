@@ -10,7 +10,6 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from PIL.Image import Image
+from PIL.Image import open as open_image
 
 from rlpeft.experts.change import kind_order, place, rms
 from rlpeft.files import write_text
@@ -78,32 +79,23 @@ STYLE = {
 }
 
 
-@dataclass
-class Canvas:
-    """One picture being drawn; `uri` holds it afterwards."""
-
-    figure: Figure
-    axes: Axes
-    uri: str = field(default="")
-
-
 @contextmanager
-def canvas(size: tuple[float, float] = SMALL) -> Iterator[Canvas]:
+def canvas(size: tuple[float, float] = SMALL) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the report's style, over steps unless it is told otherwise."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        drawn = Canvas(figure, figure.add_subplot())
-        drawn.axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
-        drawn.axes.ticklabel_format(axis="y", useOffset=False)
-        drawn.axes.set_axisbelow(True)
-        yield drawn
-        drawn.uri = svg_uri(figure)
+        axes = figure.add_subplot()
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.set_axisbelow(True)
+        yield figure, axes
 
 
 def svg_text(figure: Figure) -> str:
     """The picture as SVG; the same picture gives the same bytes."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
 
 
@@ -111,6 +103,14 @@ def svg_uri(figure: Figure) -> str:
     """An image that lies in the page itself."""
     encoded = base64.b64encode(svg_text(figure).encode()).decode()
     return f"data:image/svg+xml;base64,{encoded}"
+
+
+def pixels(figure: Figure) -> Image:
+    """The picture in pixels, for what shows no SVG."""
+    data = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(data, format="png", dpi=150)
+    return open_image(data)
 
 
 def save_svg(figure: Figure, path: Path) -> None:
@@ -135,24 +135,26 @@ def smooth(values: Sequence[float]) -> list[float]:
 
 def line_chart(
     rows: StepRows, name: str, *, colour: str = BLUE, scale: float = 1.0, from_zero: bool = False
-) -> str | None:
+) -> Figure | None:
     """One figure over steps, with its running mean where it is long enough to be noisy."""
     steps, values = series(rows, name)
     if not steps:
         return None
     values = [scale * value for value in values]
     noisy = len(values) > 10
-    with canvas() as drawn:
-        drawn.axes.plot(steps, values, color=colour, alpha=0.3 if noisy else 1.0)
+    with canvas() as (figure, axes):
+        axes.plot(steps, values, color=colour, alpha=0.3 if noisy else 1.0)
         if noisy:
-            drawn.axes.plot(steps, smooth(values), color=colour)
+            axes.plot(steps, smooth(values), color=colour)
         if from_zero:
-            drawn.axes.set_ylim(0, 1.1 * max(values) or 1.0)
-        drawn.axes.set_xlabel("step")
-    return drawn.uri
+            axes.set_ylim(0, 1.1 * max(values) or 1.0)
+        axes.set_xlabel("step")
+    return figure
 
 
-def lines_chart(rows: StepRows, names: Mapping[str, str], *, percent: bool = False) -> str | None:
+def lines_chart(
+    rows: StepRows, names: Mapping[str, str], *, percent: bool = False
+) -> Figure | None:
     """Several figures over steps, each smoothed where it is long enough to be noisy.
 
     Args:
@@ -161,61 +163,63 @@ def lines_chart(rows: StepRows, names: Mapping[str, str], *, percent: bool = Fal
     found = {label: series(rows, name) for name, label in names.items()}
     if not any(steps for steps, _ in found.values()):
         return None
-    with canvas() as drawn:
+    with canvas() as (figure, axes):
         for (label, (steps, values)), colour in zip(found.items(), cycle(LINES), strict=False):
             shown = smooth(values) if len(values) > 10 else values
-            drawn.axes.plot(steps, shown, color=colour, label=label)
-        drawn.axes.set_xlabel("step")
-        drawn.figure.legend(loc="outside upper center", ncols=4)
+            axes.plot(steps, shown, color=colour, label=label)
+        axes.set_xlabel("step")
+        figure.legend(loc="outside upper center", ncols=4)
         if percent:
-            drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    return drawn.uri
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return figure
 
 
 def overlay_chart(
     rows_by_run: Sequence[StepRows], name: str, *, percent: bool = False
-) -> str | None:
+) -> Figure | None:
     """One figure of several runs, each in its colour of `PALETTE`, by its running mean if noisy."""
     every = [series(rows, name) for rows in rows_by_run]
     if not any(steps for steps, _ in every):
         return None
-    with canvas() as drawn:
+    with canvas() as (figure, axes):
         for colour, (steps, values) in zip(PALETTE, every, strict=False):
             noisy = len(values) > 25
             marker = "" if noisy else "o"
-            drawn.axes.plot(
+            axes.plot(
                 steps, smooth(values) if noisy else values, marker, ls="-", color=colour, ms=3
             )
-        drawn.axes.set_xlabel("step")
+        axes.set_xlabel("step")
         if percent:
-            drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    return drawn.uri
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return figure
 
 
 def band_chart(
     rows: StepRows, middle: str, low: str, high: str, *, colour: str = BLUE, percent: bool = False
-) -> str | None:
+) -> Figure | None:
     """A figure with the band between two others."""
     steps, values = series(rows, middle)
     lows, highs = series(rows, low)[1], series(rows, high)[1]
     if not steps or not len(values) == len(lows) == len(highs):
         return None
-    with canvas() as drawn:
-        drawn.axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
+    with canvas() as (figure, axes):
+        axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
         marker = "o" if len(steps) < 25 else ""
-        drawn.axes.plot(steps, values, color=colour, marker=marker, markersize=4)
-        drawn.axes.set_xlabel("step")
+        axes.plot(steps, values, color=colour, marker=marker, markersize=4)
+        axes.set_xlabel("step")
         if percent:
-            drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    return drawn.uri
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return figure
 
 
-def interval_chart(rows: StepRows, name: str, *, percent: bool = False) -> str | None:
+def interval_chart(rows: StepRows, name: str, *, percent: bool = False) -> Figure | None:
     """A figure of validations with its interval, which is recorded as `_low` and `_high`."""
     return band_chart(rows, name, f"{name}_low", f"{name}_high", colour=GREEN, percent=percent)
 
 
-def stacked_chart(rows: StepRows, names: Mapping[str, tuple[str, str]], *, unit: str) -> str | None:
+def stacked_chart(
+    rows: StepRows, names: Mapping[str, tuple[str, str]], *, unit: str
+) -> Figure | None:
     """Figures that add up, over steps.
 
     Args:
@@ -230,22 +234,22 @@ def stacked_chart(rows: StepRows, names: Mapping[str, tuple[str, str]], *, unit:
     seen = [name for name, values in table.items() if any(values)]
     if not seen:
         return None
-    with canvas() as drawn:
-        drawn.axes.stackplot(
+    with canvas() as (figure, axes):
+        axes.stackplot(
             steps,
             [table[name] for name in seen],
             labels=[names[name][0] for name in seen],
             colors=[names[name][1] for name in seen],
             alpha=0.85,
         )
-        drawn.axes.set_xlabel("step")
-        drawn.axes.set_ylabel(unit)
-        drawn.axes.margins(x=0, y=0)
-        drawn.figure.legend(loc="outside upper center", ncols=4)
-    return drawn.uri
+        axes.set_xlabel("step")
+        axes.set_ylabel(unit)
+        axes.margins(x=0, y=0)
+        figure.legend(loc="outside upper center", ncols=4)
+    return figure
 
 
-def time_chart(rows: StepRows) -> str | None:
+def time_chart(rows: StepRows) -> Figure | None:
     """Rollout and learner seconds, and what is left of each step."""
     parts = [
         {**row, "rest": row["step_time"] - row["perf/rollout_s"] - row["perf/learner_s"]}
@@ -260,7 +264,7 @@ def time_chart(rows: StepRows) -> str | None:
     return stacked_chart(parts, names, unit="seconds")
 
 
-def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> str | None:
+def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> Figure | None:
     """Share of completions by length, side by side for at most three labels."""
     every = [length for lengths in lengths_by_label.values() for length in lengths]
     if not every:
@@ -268,25 +272,24 @@ def histogram(lengths_by_label: Mapping[str, Sequence[int]]) -> str | None:
     low, high = min(every), max(every)
     width = max(1, math.ceil((high - low + 1) / 16))
     bins = [edge - 0.5 for edge in range(low, high + width + 1, width)]
-    with canvas() as drawn:
-        drawn.axes.hist(
+    with canvas() as (figure, axes):
+        axes.hist(
             list(lengths_by_label.values()),
             bins,
             weights=[[1 / len(each)] * len(each) for each in lengths_by_label.values()],
             label=list(lengths_by_label),
             color=[FAINT, BLUE, ORANGE][: len(lengths_by_label)],
         )
-        drawn.axes.set_xlabel("tokens")
-        drawn.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        drawn.figure.legend(loc="outside upper center", ncols=3)
-    return drawn.uri
+        axes.set_xlabel("tokens")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        figure.legend(loc="outside upper center", ncols=3)
+    return figure
 
 
-def change_map(change: Mapping[str, Any]) -> str:
+def change_map(change: Mapping[str, Any]) -> Figure:
     """Root mean square of the change by layer (down) and kind of module (across)."""
     table, layers, kinds = change_grid(change)
-    with canvas((SMALL[0], min(4.4, 1.2 + 0.24 * max(len(layers), 4)))) as drawn:
-        axes = drawn.axes
+    with canvas((SMALL[0], min(4.4, 1.2 + 0.24 * max(len(layers), 4)))) as (figure, axes):
         image = axes.imshow(table, cmap="Blues", aspect="auto", vmin=0)
         axes.set_xticks(range(len(kinds)), [kind.removesuffix("_proj") for kind in kinds])
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
@@ -295,16 +298,15 @@ def change_map(change: Mapping[str, Any]) -> str:
         if len(layers) <= 12:
             _annotate(axes, table)
         else:
-            drawn.figure.colorbar(image, ax=axes, aspect=30)
-    return drawn.uri
+            figure.colorbar(image, ax=axes, aspect=30)
+    return figure
 
 
-def confusion_map(confusion: Mapping[str, Mapping[str, int]]) -> str:
+def confusion_map(confusion: Mapping[str, Mapping[str, int]]) -> Figure:
     """Counts of gold labels (down) by what was said (across)."""
     said = list(next(iter(confusion.values())))
     table = np.array([[row[label] for label in said] for row in confusion.values()], float)
-    with canvas((SMALL[0], 1.2 + 0.34 * max(len(confusion), 3))) as drawn:
-        axes = drawn.axes
+    with canvas((SMALL[0], 1.2 + 0.34 * max(len(confusion), 3))) as (figure, axes):
         axes.imshow(table, cmap="Blues", aspect="auto", vmin=0)
         axes.set_xticks(range(len(said)), said)
         axes.set_yticks(range(len(confusion)), list(confusion))
@@ -312,7 +314,7 @@ def confusion_map(confusion: Mapping[str, Mapping[str, int]]) -> str:
         axes.set_ylabel("gold")
         axes.grid(visible=False)
         _annotate(axes, table, "{:.0f}")
-    return drawn.uri
+    return figure
 
 
 def _annotate(axes: Axes, table: np.ndarray, form: str = "{:.2g}") -> None:
@@ -361,7 +363,7 @@ def spectrum_rows(change: Mapping[str, Any]) -> dict[str, tuple[list[int], np.nd
     return found
 
 
-def spectrum(change: Mapping[str, Any]) -> str:
+def spectrum(change: Mapping[str, Any]) -> Figure:
     """z by module (down) and singular value (across, largest first), a panel for each kind."""
     kinds = spectrum_rows(change)
     reach = max(float(values.abs().max()) for values in change.values()) or 1e-6
@@ -375,7 +377,7 @@ def spectrum(change: Mapping[str, Any]) -> str:
         for axes in panels[len(kinds) :]:
             axes.set_axis_off()
         figure.colorbar(image, ax=list(panels), label="z", shrink=0.8, aspect=30, pad=0.01)
-        return svg_uri(figure)
+        return figure
 
 
 def _panel(

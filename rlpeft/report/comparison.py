@@ -185,8 +185,8 @@ def curves(runs: Sequence[RunRecords]) -> list[Chart]:
     found = []
     for name, (title, caption) in CURVES.items():
         rows = [_of_loss(run.rows) if name == SUPERVISED else run.rows for run in runs]
-        uri = overlay_chart(rows, name, percent=name in PERCENT)
-        found += [Chart(title, caption, uri)] if uri else []
+        figure = overlay_chart(rows, name, percent=name in PERCENT)
+        found += [Chart(title, caption, figure)] if figure else []
     return found
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from rlpeft.adapters.methods import method_of
 from rlpeft.errors import RlpeftError
 from rlpeft.experts.change import KindStats, changes, kind_stats
@@ -27,8 +29,14 @@ class Chart:
 
     title: str
     caption: str
-    uri: str | None
+    figure: Figure | None
     wide: bool = False
+
+    @property
+    def uri(self) -> str:
+        """As a page holds it."""
+        assert self.figure is not None
+        return charts.svg_uri(self.figure)
 
 
 @dataclass(frozen=True)
@@ -217,4 +225,4 @@ def change_of(expert: Expert | None) -> ChangeCharts:
 
 
 def _shown(*found: Chart) -> list[Chart]:
-    return [chart for chart in found if chart.uri is not None]
+    return [chart for chart in found if chart.figure is not None]

@@ -23,12 +23,14 @@ import pyarrow.parquet as pq
 
 from rlpeft.errors import DataError
 from rlpeft.files import append, read_text, reason, replacing, write_json, write_jsonl
+from rlpeft.runs.reporting import MOST_ROWS, Reporting
 from rlpeft.runs.specimen import TOKENS, specimens
-from rlpeft.runs.trackers import TRACKERS, Tracker
 from rlpeft.types import AdvantagedGroup, Problem, ScoredGroup
 
 METRICS_FILE, RECIPE_FILE, COMPLETIONS_FOLDER = "metrics.jsonl", "recipe.json", "completions"
 TEST_FILE = "test.parquet"
+REPORTED = ("prompt", "completion", "answer", "verdict", "reason", "reward", "advantage")
+"""Columns of completions that trackers are given."""
 TOKENS_COLUMN = "tokens"
 """Of completion files: one rollout of the step token by token, null in all other rows."""
 
@@ -43,7 +45,7 @@ class RunRecorder:
         tokenizer: the model's; absent: no rollout is recorded token by token.
 
     Raises:
-        ConfigError: a tracker is not installed.
+        ConfigError: a tracker is not installed, or is set up wrongly.
     """
 
     def __init__(
@@ -55,19 +57,20 @@ class RunRecorder:
         tokenizer: Any = None,
     ) -> None:
         self.folder, self._tokenizer = folder, tokenizer
-        self._trackers: list[Tracker] = [TRACKERS[name](folder, recipe) for name in report_to]
+        self.reporting = Reporting(folder, recipe, report_to)
         write_json(folder / RECIPE_FILE, recipe)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line; NaN and infinity become `null`, which JSON has."""
         row = {"step": step, **{name: _finite(value) for name, value in values.items()}}
         append(self.folder / METRICS_FILE, (json.dumps(row) + "\n").encode())
-        for tracker in self._trackers:
-            tracker.log(step, values)
+        self.reporting.metrics(step, values)
 
     def completions(self, step: int, groups: Sequence[AdvantagedGroup]) -> None:
         """Write one Parquet file; see `completions_table` for its columns."""
         table = completions_table(step, groups)
+        if self.reporting.takes_rows:
+            self.reporting.completions(table.select(REPORTED).slice(0, MOST_ROWS).to_pylist())
         if self._tokenizer is not None:
             tokens = specimens(groups, self._tokenizer)
             table = table.append_column(TOKENS_COLUMN, pa.array(tokens, TOKENS))
@@ -82,13 +85,11 @@ class RunRecorder:
         for path in completions_steps(self.folder):
             if path > completions_path(self.folder, step):
                 path.unlink()
-        for tracker in self._trackers:
-            tracker.rewind(step)
+        self.reporting.rewind(step)
 
     def close(self) -> None:
         """Close the trackers. May be called twice."""
-        while self._trackers:
-            self._trackers.pop().close()
+        self.reporting.close()
 
     def _warn_of_gaps(self, known: Set[int], step: int) -> None:
         missing = [number for number in range(step + 1) if number not in known]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import threading
 from collections import Counter
 
@@ -10,7 +11,7 @@ import pytest
 
 from jobs.folder import lone_run
 from jobs.train import run
-from rlpeft.errors import CheckpointError
+from rlpeft.errors import CheckpointError, ConfigError
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.steps import step_folder
 from rlpeft.models.folder import resolve_model
@@ -231,3 +232,12 @@ def test_the_expert_that_is_kept_is_best_by_the_metric_that_was_named(quick, tmp
     assert local(recipe, tmp_path / "run")["best_step"] == 0
     rows = [row for row in read_metrics(tmp_path / "run") if "eval_selected" in row]
     assert [row["step"] for row in rows] == [0, 2, 4]
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
+    quick, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ConfigError, match="pip install mlflow"):
+        local(quick(train={"report_to": ["mlflow"]}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
