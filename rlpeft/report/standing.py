@@ -50,10 +50,11 @@ def require_run(folder: Path) -> None:
     """Refuse to watch what is no run.
 
     Raises:
-        DataError: the folder has nothing that a run of training leaves.
+        DataError: the folder has nothing that a run of training leaves, or is a search's.
     """
     marks = (METRICS_FILE, FINGERPRINT_FILE, LOCK_FILE)
-    if not any((folder / name).is_file() for name in marks):
+    is_search = "search" in (read_json_if_there(folder / RECIPE_FILE) or {})
+    if is_search or not any((folder / name).is_file() for name in marks):
         raise DataError(
             f"a run must have been started in {str(folder)!r}, there is none. Name the folder that "
             "`rlpeft train` writes, once it has begun."

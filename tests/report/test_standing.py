@@ -98,3 +98,6 @@ def test_a_folder_in_which_nothing_was_started_is_refused(tmp_path):
         require_run(tmp_path)
     (tmp_path / LOCK_FILE).touch()
     require_run(tmp_path)
+    (tmp_path / "recipe.json").write_text('{"search": {}}')  # of rlpeft adapt: it has no steps
+    with pytest.raises(DataError, match="must have been started"):
+        require_run(tmp_path)
