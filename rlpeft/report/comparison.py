@@ -194,10 +194,16 @@ def _of_loss(rows: StepRows) -> StepRows:
     return [row for row in rows if "mean_token_accuracy" in row]
 
 
+def _source(task: Any) -> str:
+    """Where a recipe's problems come from; of several sources, all."""
+    if isinstance(task, Mapping):
+        return str(task.get("path") or task.get("name"))
+    return " + ".join(map(_source, task))
+
+
 def render(runs: Sequence[RunRecords], beside: Mapping[str, PairedDifference | str]) -> str:
     """The page."""
-    tasks = {run.label: run.recipe.get("task", {}) for run in runs}
-    sources = {label: task.get("path") or task.get("name") for label, task in tasks.items()}
+    sources = {run.label: _source(run.recipe.get("task", {})) for run in runs}
     return (
         page_environment()
         .get_template("comparison.html.jinja")
@@ -214,7 +220,7 @@ def render(runs: Sequence[RunRecords], beside: Mapping[str, PairedDifference | s
             ],
             beside=beside,
             curves=curves(runs),
-            sources=sorted({str(source) for source in sources.values()}),
+            sources=sorted(set(sources.values())),
             differing=differing([run.recipe for run in runs]),
         )
     )
