@@ -9,8 +9,8 @@ continues from its newest checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -59,17 +59,16 @@ def run(
     Raises:
         RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
-    require_trackers(recipe.train.report_to)
-    recipe, origin = open_origin(recipe, out / RECIPE_FILE)
+    recipe, origin = _opened(recipe, out)
     base, start = origin.base, origin.start
     data = read_decks(recipe, base)
     with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
         start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.decks, start)})
         refuse_lost_checkpoints(out)
-        tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (
             open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
-            closing(RunRecorder(out, tree, report_to=to, tokenizer=base.tokenizer)) as recorder,
+            closing(_recorder(recipe, out, base.tokenizer)) as recorder,
+            _pictured(recorder),
         ):
             if scorer is None:
                 data.check(parts.scorer)
@@ -88,11 +87,18 @@ def run(
             )
             bare = _begin(this, origin)
             (loop or reinforce)(this, on_step or _say_nothing)
-            is_tested = (out / SUMMARY_FILE).is_file()
-            summary = final_test(this, parts, bare, start)
-            if not is_tested:
-                _send_pictures(recorder)
-            return summary
+            return final_test(this, parts, bare, start)
+
+
+def _opened(recipe: Recipe, out: Path) -> tuple[Recipe, Origin]:
+    """See `open_origin`; what the recipe needs beside it is there."""
+    require_trackers(recipe.train.report_to)
+    return open_origin(recipe, out / RECIPE_FILE)
+
+
+def _recorder(recipe: Recipe, out: Path, tokenizer: Any) -> RunRecorder:
+    tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
+    return RunRecorder(out, tree, report_to=to, tokenizer=tokenizer)
 
 
 def _begin(this: Run, origin: Origin) -> Proof:
@@ -110,9 +116,12 @@ def reinforce(this: Run, on_step: OnStep, tell: TellGroups = unheard) -> None:
         on_step(progress, metrics)
 
 
-def _send_pictures(recorder: RunRecorder) -> None:
-    """Give the report's charts to trackers, where one of them shows any."""
-    if not recorder.reporting.takes_pictures:
+@contextmanager
+def _pictured(recorder: RunRecorder) -> Iterator[None]:
+    """Give the report's charts to trackers that show them, of a run that is tested in here."""
+    is_tested = (recorder.folder / SUMMARY_FILE).is_file()
+    yield
+    if is_tested or not recorder.reporting.takes_pictures:
         return
     from rlpeft.report.pictures import pictures  # which loads what draws them
 

@@ -17,7 +17,7 @@ COMPARISON_FILE = "comparison.html"
 Runs = Annotated[
     list[Path], typer.Argument(metavar="RUN…", help="Folders of runs, finished or not.")
 ]
-Out = Annotated[
+PageOut = Annotated[
     Path | None,
     typer.Option(
         callback=file_to_write,
@@ -38,7 +38,7 @@ Port = Annotated[
 
 def report(
     runs: Runs,
-    out: Out = None,
+    out: PageOut = None,
     follow: Follow = False,
     port: Port = None,
     as_json: AsJson = False,

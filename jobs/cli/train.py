@@ -25,6 +25,16 @@ Cluster = Annotated[
     str | None,
     typer.Option(help="A Ray cluster: http://HOST:8265 or HOST:6379. Default: one here."),
 ]
+RunOut = Annotated[
+    Path | None,
+    typer.Option(
+        callback=folder_to_write,
+        help="Run folder; an unfinished run in it continues. Default: runs/NAME.",
+    ),
+]
+Show = Annotated[
+    int, typer.Option(min=0, help="Answers to show of a step, with verdicts. Default: none.")
+]
 
 
 def train(
@@ -33,18 +43,10 @@ def train(
     data: DataFlag = None,
     reward: RewardFlag = None,
     overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            callback=folder_to_write,
-            help="Run folder; an unfinished run in it continues. Default: runs/NAME.",
-        ),
-    ] = None,
+    out: RunOut = None,
     address: Cluster = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
-    show: Annotated[
-        int, typer.Option(min=0, help="Answers to show of a step, with verdicts. Default: none.")
-    ] = 0,
+    show: Show = 0,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:

@@ -21,7 +21,7 @@ from rlpeft.experts.intervals import LEVEL, mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
 from rlpeft.types import ScoredGroup
 
-Key = TypeVar("Key", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
 """What tells problems apart."""
 
 UNREAD = "-"
@@ -192,8 +192,8 @@ def difference_of(
 
 
 def paired(
-    own: Mapping[Key, float],
-    other: Mapping[Key, float],
+    own: Mapping[K, float],
+    other: Mapping[K, float],
     *,
     judged: bool,
     level: float = LEVEL,

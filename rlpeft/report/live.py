@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from rlpeft.errors import ConfigError, RlpeftError
 from rlpeft.report.page import page_environment, read_run, render
-from rlpeft.report.standing import Kind, Standing, moved, require_run, standing
+from rlpeft.report.standing import Phase, RunState, moved, require_run, standing
 from rlpeft.runs.records import read_metrics
 from rlpeft.terminal import say
 
@@ -63,12 +63,12 @@ class LivePage:
         """Another one when the page should be asked for again."""
         return _text(self._due())
 
-    def standing(self) -> Standing:
+    def standing(self) -> RunState:
         """How it stands with the run; of damaged records, what is wrong."""
         try:
             return standing(self._folder)
         except (RlpeftError, OSError) as error:
-            return Standing(Kind.STOPPED, str(error))
+            return RunState(Phase.STOPPED, str(error))
 
     def page(self) -> str:
         """The page."""
@@ -159,7 +159,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def _state(self) -> None:
         page, found = self.server.page, self.server.page.standing()
-        state = {"kind": found.kind, "line": found.line, "stamp": page.stamp()}
+        state = {"phase": found.phase, "line": found.line, "stamp": page.stamp()}
         self._send(HTTPStatus.OK, "application/json", json.dumps(state))
 
     def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
@@ -215,10 +215,10 @@ def follow(folder: Path, port: int = 0) -> None:
 
 
 def _say_changes(page: LivePage) -> NoReturn:
-    told: Kind | None = None
+    told: Phase | None = None
     while True:
         found = page.standing()
-        if found.kind != told:
+        if found.phase != told:
             say(found.line)
-            told = found.kind
+            told = found.phase
         time.sleep(LOOK_S)

@@ -27,7 +27,7 @@ LONG_S, LONG_STEPS = 60.0, 5
 """A run waits when its last step is so long ago, and so many steps."""
 
 
-class Kind(StrEnum):
+class Phase(StrEnum):
     """What a run does."""
 
     BEGINS = "begins"
@@ -39,10 +39,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunState:
     """What a run does, in one line."""
 
-    kind: Kind
+    phase: Phase
     line: str
 
 
@@ -71,7 +71,7 @@ def moved(folder: Path) -> tuple[int, ...]:
     return tuple(found)
 
 
-def standing(folder: Path, now: float | None = None) -> Standing:
+def standing(folder: Path, now: float | None = None) -> RunState:
     """How it stands.
 
     Args:
@@ -85,14 +85,14 @@ def standing(folder: Path, now: float | None = None) -> Standing:
     place = f"step {rows[-1]['step']:,}" if rows else "before its first step"
     place += f" of {total:,}" if rows and isinstance(total, int) else ""
     if not is_driven and (folder / SUMMARY_FILE).is_file():
-        return Standing(Kind.FINISHED, f"finished, {place}")
+        return RunState(Phase.FINISHED, f"finished, {place}")
     if not is_driven:
         mend = "no driver of this machine is at work; the same command goes on"
-        return Standing(Kind.STOPPED, f"stopped, {place}: {mend}")
+        return RunState(Phase.STOPPED, f"stopped, {place}: {mend}")
     if not rows:
-        return Standing(Kind.BEGINS, f"begun, {place}")
+        return RunState(Phase.BEGINS, f"begun, {place}")
     if rows[-1]["step"] == total:
-        return Standing(Kind.TESTS, f"{place}: all are done, the test is left")
+        return RunState(Phase.TESTS, f"{place}: all are done, the test is left")
     return _at_work(rows, place, total, _age(folder, now))
 
 
@@ -107,19 +107,19 @@ def _age(folder: Path, now: float | None) -> float:
     return max(0.0, (time.time() if now is None else now) - then)
 
 
-def _at_work(rows: StepRows, place: str, total: object, age_s: float) -> Standing:
+def _at_work(rows: StepRows, place: str, total: object, age_s: float) -> RunState:
     times = [row["step_time"] for row in rows[-RECENT:] if row.get("step_time") is not None]
     pace_s = fmean(times) if times else 0.0
     if age_s > max(LONG_S, LONG_STEPS * pace_s):
         took = f", where one took {pace_s:.1f} s" if times else ""
         line = f"{place}: none since {_spell(age_s)}{took}; the driver is there, and waits"
-        return Standing(Kind.WAITS, line)
+        return RunState(Phase.WAITS, line)
     left = (
         f", about {_spell(pace_s * (total - rows[-1]['step']))} left"
         if isinstance(total, int) and times
         else ""
     )
-    return Standing(Kind.RUNS, f"{place}{left}")
+    return RunState(Phase.RUNS, f"{place}{left}")
 
 
 def _spell(seconds: float) -> str:

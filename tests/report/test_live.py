@@ -69,7 +69,7 @@ def test_the_state_is_one_line_and_the_stamp_of_the_page(run):
     with serving(run) as door:
         page, _ = fetch(door.url)
         state = json.loads(fetch(door.url + "state")[0])
-    assert state["kind"] == "stopped"
+    assert state["phase"] == "stopped"
     assert "step 1 of 9" in state["line"]
     assert f'"{state["stamp"]}"' in page
 

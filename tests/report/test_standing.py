@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from rlpeft.errors import DataError
-from rlpeft.report.standing import Kind, moved, require_run, standing
+from rlpeft.report.standing import Phase, moved, require_run, standing
 from rlpeft.runs.driver import LOCK_FILE, take
 
 
@@ -29,27 +29,27 @@ def after(folder, seconds):
 
 def test_a_run_without_a_step_has_begun(tmp_path):
     with driven(tmp_path):
-        assert standing(tmp_path).kind is Kind.BEGINS
+        assert standing(tmp_path).phase is Phase.BEGINS
 
 
 def test_a_run_that_steps_says_how_long_it_will_take(tmp_path):
     record(tmp_path, 0, 1, 2, 3)
     with driven(tmp_path):
         found = standing(tmp_path, after(tmp_path, 3))
-    assert (found.kind, found.line) == (Kind.RUNS, "step 3 of 9, about 0:00:12 left")
+    assert (found.phase, found.line) == (Phase.RUNS, "step 3 of 9, about 0:00:12 left")
 
 
-@pytest.mark.parametrize(("seconds", "kind"), [(59, Kind.RUNS), (61, Kind.WAITS)])
-def test_a_run_whose_driver_lives_and_that_does_not_step_waits(tmp_path, seconds, kind):
+@pytest.mark.parametrize(("seconds", "phase"), [(59, Phase.RUNS), (61, Phase.WAITS)])
+def test_a_run_whose_driver_lives_and_that_does_not_step_waits(tmp_path, seconds, phase):
     record(tmp_path, 0, 1)
     with driven(tmp_path):
-        assert standing(tmp_path, after(tmp_path, seconds)).kind is kind
+        assert standing(tmp_path, after(tmp_path, seconds)).phase is phase
 
 
 def test_a_run_of_long_steps_is_given_longer(tmp_path):
     record(tmp_path, 0, 1, step_time=100.0)
     with driven(tmp_path):
-        assert standing(tmp_path, after(tmp_path, 499)).kind is Kind.RUNS
+        assert standing(tmp_path, after(tmp_path, 499)).phase is Phase.RUNS
         found = standing(tmp_path, after(tmp_path, 501))
     assert found.line == (
         "step 1 of 9: none since 0:08:21, where one took 100.0 s; the driver is there, and waits"
@@ -59,13 +59,13 @@ def test_a_run_of_long_steps_is_given_longer(tmp_path):
 def test_a_run_after_its_last_step_is_tested(tmp_path):
     record(tmp_path, 8, 9)
     with driven(tmp_path):
-        assert standing(tmp_path).kind is Kind.TESTS
+        assert standing(tmp_path).phase is Phase.TESTS
 
 
 def test_a_run_with_a_summary_is_finished(tmp_path):
     record(tmp_path, 9)
     (tmp_path / "summary.json").write_text("{}")
-    assert standing(tmp_path).kind is Kind.FINISHED
+    assert standing(tmp_path).phase is Phase.FINISHED
 
 
 def test_a_run_whose_driver_is_gone_has_stopped(tmp_path):
@@ -73,7 +73,7 @@ def test_a_run_whose_driver_is_gone_has_stopped(tmp_path):
     with driven(tmp_path):
         pass
     found = standing(tmp_path)
-    assert found.kind is Kind.STOPPED
+    assert found.phase is Phase.STOPPED
     assert found.line.startswith("stopped, step 4 of 9: ")
 
 
