@@ -24,6 +24,7 @@ from typing import NoReturn
 from rlpeft.errors import ConfigError, RlpeftError
 from rlpeft.report.page import page_environment, read_run, render
 from rlpeft.report.standing import Phase, RunState, moved, require_run, standing
+from rlpeft.runs.driver import has_driver
 from rlpeft.runs.records import read_metrics
 from rlpeft.terminal import say
 
@@ -88,14 +89,13 @@ class LivePage:
         )
 
     def _due(self) -> tuple[int, ...]:
-        now = moved(self._folder)
-        is_early = self._drawn is not None and self._clock() < self._next_s
-        return self._drawn if is_early and self._drawn is not None else now
+        now, drawn = moved(self._folder), self._drawn
+        is_early = self._clock() < self._next_s and has_driver(self._folder)
+        return drawn if is_early and drawn is not None else now
 
     def _render(self, stamp: str) -> str:
         live = {
             "nonce": self.nonce,
-            "policy": self.policy(),
             "stamp": stamp,
             "look_ms": round(1000 * LOOK_S),
             "line": self.standing().line,

@@ -14,6 +14,7 @@ import pytest
 
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.report.live import DRAWING_SHARE, HOST, LivePage, serving
+from rlpeft.runs.driver import LOCK_FILE, take
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -125,12 +126,22 @@ def test_a_page_is_drawn_anew_for_a_share_of_the_time_alone(run):
     """Each look at this clock is a second later: a drawing takes one."""
     times = iter(range(1000))
     page = LivePage(run, clock=lambda: next(times))
-    first = page.page()
-    record(run, 0, 1, 2)
-    stamps = [page.stamp() for _ in range(20)]
+    with (run / LOCK_FILE).open("w") as lock:
+        assert take(lock)
+        first = page.page()
+        record(run, 0, 1, 2)
+        stamps = [page.stamp() for _ in range(20)]
     moved_at = next(at for at, stamp in enumerate(stamps) if stamp != stamps[0])
     assert stamps[0] in first
     assert moved_at + 1 == pytest.approx(1 / DRAWING_SHARE, abs=2)
+
+
+def test_a_run_that_has_ended_is_drawn_at_once(run):
+    times = iter(range(1000))
+    page = LivePage(run, clock=lambda: next(times))
+    before = page.page()
+    record(run, 0, 1, 2)
+    assert page.page() != before
 
 
 def test_a_port_that_is_taken_is_named(run):
