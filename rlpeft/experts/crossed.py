@@ -42,7 +42,7 @@ def crossed_difference(
         judged: see `crossed_mean`.
     """
     ours, theirs = (_over_problems(v, judged=judged, level=level) for v in (ours_SP, theirs_SP))
-    found = difference(_means(ours_SP), _means(theirs_SP), ours, theirs)
+    found = difference(_means(ours_SP), _means(theirs_SP), ours, theirs, level=level)
     every = theirs_SP if len(theirs_SP) == len(ours_SP) else [theirs_SP[0]] * len(ours_SP)
     gaps = [fmean(own_P) - fmean(other_P) for own_P, other_P in zip(ours_SP, every, strict=True)]
     return _widened(found, gaps, level)
