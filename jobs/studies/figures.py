@@ -7,7 +7,7 @@ of them together (Bonferroni).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -199,9 +199,27 @@ def _notes(found: StudyFigures) -> list[str]:
         said.append(f"{found['left_out']} problems that a run could not score are left out.")
     if kept := sum(arm["equal_base"] for arm in found["arms"].values()):
         said.append(f"{kept} of {seeds * len(found['arms'])} runs kept the base model.")
+    said += [
+        f"{name} chose the {end} of {key} that was tried, {value}: better may lie beyond."
+        for name, arm in found["arms"].items()
+        for key, value, end in _at_an_end(arm)
+    ]
     if len(found["contrasts"]) > 1:
         said.append(f"All {len(found['contrasts'])} contrasts hold together at 95 %.")
     return [" ".join(said)]
+
+
+def _at_an_end(arm: Mapping[str, Any]) -> Iterator[tuple[str, float, str]]:
+    """Keys that were given the least or the most of the numbers they were chosen from."""
+    for key, value in arm["setting"].items():
+        tried = {setting[key] for setting, _ in arm["tried"]}
+        ends = {min(tried): "least", max(tried): "most"} if _are_numbers(tried) else {}
+        if value in ends and len(tried) > 1:
+            yield key, value, ends[value]
+
+
+def _are_numbers(values: Iterable[object]) -> bool:
+    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
 
 
 def _told(found: StudyFigures, each: Mapping[str, Any], sign: str = "") -> tuple[str, str]:

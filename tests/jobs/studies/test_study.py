@@ -128,6 +128,9 @@ def test_tables_tell_arms_costs_and_verdicts(tmp_path, answers):
     assert told[3].endswith(" | 70.0, 80.0 | 10 |")
     assert any(line.startswith("| svf less lora | +20.0 | ") for line in told)
     assert told[-1].startswith("In percent. 10 test problems, 2 seeds;")
+    assert (
+        "svf chose the most of learner.lr that was tried, 0.07: better may lie beyond" in told[-1]
+    )
 
 
 def test_a_run_that_fails_leaves_a_hole_and_is_tried_again(tmp_path, answers):
