@@ -33,7 +33,7 @@ from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.decks import Deck, deck_of, fingerprints
+from rlpeft.tasks.decks import Deck, deck_of, fingerprints, require_apart
 from rlpeft.tasks.golds import refuse_golds, require_filled, require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
@@ -244,9 +244,15 @@ class RunData:
 
 
 def read_decks(recipe: Recipe, base: BaseModel) -> RunData:
-    """Read the problems of all tasks of a recipe; see `read_data` for what it raises."""
+    """Read the problems of all tasks of a recipe.
+
+    Raises:
+        ConfigError, DataError: see `read_data` and `rlpeft.tasks.decks.require_apart`.
+    """
     found = {label: read_data(own, base) for label, own in recipe.alone.items()}
-    return RunData(found, [deck_of(recipe, label, data.task) for label, data in found.items()])
+    decks = [deck_of(recipe, label, data.task) for label, data in found.items()]
+    require_apart(decks)
+    return RunData(found, decks)
 
 
 def build_canary(task: Task, prompter: Prompter, split: Split = "validation") -> list[list[int]]:

@@ -14,9 +14,14 @@ from fractions import Fraction
 from functools import lru_cache
 from math import floor
 
+from rlpeft.errors import DataError
 from rlpeft.recipe.run import Recipe
-from rlpeft.tasks.base import Split, Task
+from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.types import Problem
+
+MOST_SHARED = 0.01
+"""Share of a split's prompts that another task may train on: public sets repeat some of each other,
+and no figure moves by more than that."""
 
 REMEMBERED = 64
 """Orders of epochs, of which a step needs one or two for each of its tasks."""
@@ -67,6 +72,30 @@ def deck_of(recipe: Recipe, label: str, task: Task) -> Deck:
 def problems_of(decks: Sequence[Deck], split: Split) -> list[Problem]:
     """All problems of one split, deck after deck."""
     return [problem for deck in decks for problem in deck.split(split)]
+
+
+def require_apart(decks: Sequence[Deck]) -> None:
+    """Refuse several tasks of which one is measured by prompts that another one is trained on.
+
+    Raises:
+        DataError: more than a few of its validation or test prompts are so.
+    """
+    if len(decks) == 1:  # no prompt stands in two splits of a task
+        return
+    trained = {deck.label: {repr(p.prompt) for p in deck.task.split("train")} for deck in decks}
+    for deck in decks:
+        others = set[str]().union(*(own for label, own in trained.items() if label != deck.label))
+        for split in SPLITS[1:]:
+            problems = deck.task.split(split)
+            seen = [problem for problem in problems if repr(problem.prompt) in others]
+            if len(seen) > MOST_SHARED * len(problems):
+                raise DataError(
+                    f"{len(seen)} of the {len(problems)} {split} prompts of task {deck.label!r} "
+                    f"are trained on in another task, such as {seen[0].prompt!r:.60}: what an "
+                    "expert is worth on others cannot be told by them. Divide rows that tasks "
+                    "share alike, with the same num_validation, num_test and options, or in a "
+                    "folder with a file for each split."
+                )
 
 
 def draw(decks: Sequence[Deck], cursor: int, count: int, seed: int) -> list[Problem]:

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlpeft.errors import DataError
 from rlpeft.tasks.base import ProblemSet
-from rlpeft.tasks.decks import Deck, draw, epochs, fingerprints, problems_of
+from rlpeft.tasks.decks import (
+    Deck,
+    draw,
+    epochs,
+    fingerprints,
+    problems_of,
+    require_apart,
+)
 from rlpeft.types import Problem
 
 
@@ -80,6 +88,27 @@ def test_problems_of_several_tasks_say_whose_they_are():
         ("b/validation/0", "b", None),
         ("b/validation/1", "b", None),
     ]
+
+
+def rows_of(label, **splits):
+    problems = {
+        split: tuple(Problem(f"{split}/{n}", text) for n, text in enumerate(texts))
+        for split, texts in splits.items()
+    }
+    return Deck(ProblemSet(label, problems), label)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_task_that_is_measured_by_what_another_trains_on_is_refused(split):
+    splits = {"train": "ab", "validation": "cd", "test": "ef"}
+    one, alike = rows_of("one", **splits), rows_of("alike", **splits)
+    require_apart([one, alike])
+    other = rows_of("other", **{"train": "xy", "validation": "zu", "test": "vw", split: "ax"})
+    told = (
+        rf"1 of the 2 {split} prompts of task 'other' are trained on in another task, such as 'a'"
+    )
+    with pytest.raises(DataError, match=told):
+        require_apart([one, other])
 
 
 def test_epochs_are_counted_task_by_task():
