@@ -185,7 +185,22 @@ def _card_row(path: str, card: Mapping[str, Any]) -> dict[str, Any]:
     path_of_rows = card["task"].get("path")
     task = Path(path_of_rows).name if path_of_rows else card["task"].get("name")
     method = card["adapter"].get("type")
-    return {"path": path, **row, "method": method, "task": task, **accuracies}
+    return {
+        "path": path,
+        **row,
+        "method": method,
+        "task": task,
+        "equals": _same(card),
+        **accuracies,
+    }
+
+
+def _same(card: Mapping[str, Any]) -> str | None:
+    """What an expert is that no step has moved; `None` of one that is something of its own."""
+    start = card["start"]
+    if start is not None and start["digest"] == card["digest"]:
+        return f"the expert it started from, {start['name']}"
+    return "the base model" if card["equals_base"] else None
 
 
 def _listed(rows: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
@@ -199,7 +214,7 @@ def _listed(rows: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
 def _expert_lines(row: Mapping[str, Any], width: int) -> list[str]:
     if "error" in row:
         return [row["path"], paragraph(row["error"], width=width, indent="  ", hanging="  ")]
-    what = f"{row['method']} on {row['base_model']}, {row['task']}, step {row['step']}"
+    what = f"{row['method']} on {row['base_model']}, {row['task']}, step {_step(row)}"
     test, base = (_accuracy(row[key]).plain for key in ("test", "base_test"))
     each = (what, f"test {test}, base {base}")
     return [row["path"], *(paragraph(t, width=width, indent="  ", hanging="    ") for t in each)]
@@ -213,12 +228,17 @@ def _list_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         if "error" in row:
             table.add_row(Text(row["path"]), Text(row["error"], style="red"))
             continue
-        cells = (row["path"], row["method"], row["base_model"], row["task"], row["step"])
+        cells = (row["path"], row["method"], row["base_model"], row["task"], _step(row))
         table.add_row(
             *(Text(str(cell)) for cell in cells),
             *(_accuracy(row[key]) for key in ("test", "base_test")),
         )
     return table
+
+
+def _step(row: Mapping[str, Any]) -> str:
+    """The step of an expert, and what it is if that has moved nothing."""
+    return f"{row['step']} (is {row['equals']})" if row["equals"] else f"{row['step']}"
 
 
 def _accuracy(found: Mapping[str, Any] | None) -> Text:

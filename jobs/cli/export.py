@@ -73,5 +73,19 @@ def tell(receipt: Receipt) -> None:
         f"{receipt.num_tokens} tokens; the base model's differ by {receipt.effect:.2g}"
     )
     say(proof)
+    if receipt.dtype is not None:
+        say(_rounded(receipt))
     if receipt.note:
         say(f"note: {receipt.note}")
+
+
+def _rounded(receipt: Receipt) -> str:
+    """What the weights of a merged model are rounded to, and what that costs."""
+    said = f"its weights are {receipt.dtype}, as the base's files are unless --dtype is given"
+    if receipt.dtype == "float32":
+        return said
+    share = receipt.gap / receipt.effect if receipt.effect else 0.0
+    return (
+        f"{said}: rounding them costs at most {share:.1%} of what the expert changes; --dtype "
+        "float32 keeps it whole"
+    )

@@ -79,6 +79,7 @@ class Receipt:
 
     Attributes:
         files: name -> bytes.
+        dtype: of merged weights, to which `gap` is what rounding costs; `None` in other formats.
         note: what a user of the export should know; empty if nothing.
         source: `ORG/NAME@COMMIT`, if the expert is one of the Hub.
         gap: largest difference of log-probs between the export, read back, and the expert, over
@@ -96,6 +97,7 @@ class Receipt:
     gap: float
     effect: float
     num_tokens: int
+    dtype: str | None = None
     note: str = ""
     source: str | None = None
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -203,6 +205,7 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         gap=gap,
         effect=effect,
         num_tokens=sum(len(row) - 1 for row in probe),
+        dtype=source.dtype if form.is_whole else None,
         note="; ".join(([told(errors)] if errors else []) + _notes(source, form, partial)),
         errors=errors,
     )

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from jobs.cli.experts import app
 from rlpeft.errors import ExpertError
+from rlpeft.experts.files import Parent, read_card
 from rlpeft.experts.measures import Accuracy
 
 Q, UP = (
@@ -47,6 +48,24 @@ def test_list_shows_accuracies_with_their_intervals_and_whole_paths(runs):
     row = listed[listed.index(str(runs / "swap" / "expert")) :]
     assert "90.0% [82.6%, 94.5%]" in row
     assert "50.0% [40.4%, 59.6%]" in row
+
+
+def test_list_marks_an_expert_that_no_step_has_moved(runs, make_expert):
+    tensors = {Q: torch.tensor([1.0, 1.0]), UP: torch.tensor([1.0, 1.0])}
+    make_expert("idle", tensors, folder=runs / "idle" / "expert", equals_base=True)
+    digest = read_card(runs / "swap" / "expert").digest
+    swap = {Q: torch.tensor([1.5, 1.0]), UP: torch.tensor([1.0, 1.0])}
+    start = Parent(name="swap", digest=digest)
+    make_expert("again", swap, folder=runs / "again" / "expert", step=3, start=start)
+
+    listed = " ".join(printed("list", runs).split())
+
+    assert "0 (is the base model)" in listed
+    assert "3 (is the expert it started from, swap)" in listed
+    assert listed.count("(is ") == 2
+    equal = {row["name"]: row["equals"] for row in json.loads(printed("list", runs, "--json"))}
+    assert equal["idle"] == "the base model"
+    assert equal["swap"] is None
 
 
 def test_list_passes_over_a_base_models_card(runs):

@@ -44,6 +44,18 @@ def test_export_prints_its_receipt_as_one_json_document(expert, tmp_path):
     assert receipt == json.loads((tmp_path / "out" / "export.json").read_text())
 
 
+def test_export_says_what_merged_weights_are_rounded_to_and_what_that_costs(expert, tmp_path):
+    result = invoke("export", expert, "--out", tmp_path / "whole", "--dtype", "float32")
+    assert "its weights are float32, as the base" in result.stdout
+    result = invoke("export", expert, "--out", tmp_path / "out", "--dtype", "bfloat16")
+    said = " ".join(result.stdout.split())
+    receipt = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert receipt["dtype"] == "bfloat16"
+    share = f"{receipt['gap'] / receipt['effect']:.1%}"
+    assert f"is given: rounding them costs at most {share} of what the expert changes" in said
+    assert "--dtype float32 keeps it whole" in said
+
+
 def test_a_folder_in_the_way_is_one_line_and_exit_code_one(expert, tmp_path):
     result = invoke("export", expert, "--out", tmp_path)
     assert result.exit_code == 1
