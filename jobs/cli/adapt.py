@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.beginning import say_beginning
-from jobs.cli.options import Overrides, Push, RecipeName, folder_to_write
+from jobs.cli.flags import (
+    DataFlag,
+    ExpertFlag,
+    ModelFlag,
+    RecipeOrNone,
+    RewardFlag,
+    say_assumed_search,
+    search_given,
+)
+from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.terminal import labelled, near_path, say, terminal_width
@@ -24,7 +33,11 @@ Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots an
 
 
 def adapt(
-    recipe: RecipeName,
+    recipe: RecipeOrNone = None,
+    model: ModelFlag = None,
+    data: DataFlag = None,
+    reward: RewardFlag = None,
+    experts: ExpertFlag = None,
     overrides: Overrides = None,
     light: Light = False,
     out: Annotated[
@@ -44,14 +57,19 @@ def adapt(
     the base, each expert and their uniform mixture. Started again, it continues.
 
     rlpeft adapt tiny-mix --set shots.number=20
+
+    Without a recipe: rlpeft adapt --experts runs --model tiny --data rows.csv --reward exact. Half
+    of the rows are the test then, and shots are drawn from the others.
     """
     from jobs.cluster.travel import run_folder
-    from jobs.recipes import read_adapt_recipe
 
-    found = read_adapt_recipe(recipe, all_overrides(overrides, light=light))
+    changes = all_overrides(overrides, light=light)
+    found = search_given(recipe, changes, model=model, data=data, reward=reward, experts=experts)
     check_push_option(push)
     folder = run_folder(out, found.name)
     say_beginning(f"{found.name}: searching {searched(found)}.")
+    if recipe is None:
+        say_assumed_search(found)
     from jobs.adapt import run
     from jobs.cli.console import run_shown
     from rlpeft.search.few_shot import total_iterations

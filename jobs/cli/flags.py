@@ -1,24 +1,35 @@
-"""`--model`, `--data` and `--reward`: what a run must name, in the place of a recipe or over one.
+"""`--model`, `--data`, `--reward`: what a run must name, in the place of a recipe or over one.
 
-Each is a `--set` in short. All three make a recipe; what they leave open is said, never assumed in
-silence.
+Each is a `--set` in short, and so is `--experts` of a search. All of them make a recipe; what they
+leave open is said, never assumed in silence.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rlpeft.errors import ConfigError
-from rlpeft.terminal import near_path, say
+from rlpeft.recipe.toml import toml_value
+from rlpeft.terminal import near_path, note, say
 from rlpeft.typed import typeable
 
 if TYPE_CHECKING:
+    from rlpeft.recipe.adapt import AdaptRecipe
     from rlpeft.recipe.run import Recipe
+
+HERE = "the command line"
+"""Where a recipe comes from that flags make, for errors."""
+
+SIZES = ("task.num_validation", "task.num_test")
+"""What a single file is divided by."""
+
+Sizes = Callable[[int], tuple[int, int]]
+"""How many rows -> the `SIZES` of a file that has no room for the defaults."""
 
 RecipeOrNone = Annotated[
     str | None,
@@ -52,6 +63,16 @@ RewardFlag = Annotated[
 ]
 
 
+ExpertFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--experts",
+        metavar="FOLDER",
+        help="Folder with experts, at any depth, or an expert's Hub id; may be repeated.",
+    ),
+]
+
+
 def recipe_given(
     recipe: str | None,
     overrides: Sequence[str],
@@ -65,30 +86,112 @@ def recipe_given(
     Raises:
         ConfigError: neither a recipe nor all three flags, or what they make is no recipe.
     """
-    from jobs.recipes import read_recipe
-    from rlpeft.recipe.run import parse_recipe, with_overrides
-    from rlpeft.recipe.toml import toml_value
+    from jobs.recipes import find_recipe, read_recipe
+    from rlpeft.recipe.run import parse_recipe
+    from rlpeft.tasks.rows import fitting
 
     flags = {"--model": model, "--data": data, "--reward": reward}
-    forms = ("model.name={}", "task.path={}", "reward=[{{ name = {} }}]")
-    settings = [
-        form.format(toml_value(value))
-        for form, value in zip(forms, flags.values(), strict=True)
-        if value is not None
-    ]
-    if recipe is not None:
-        return read_recipe(recipe, [*settings, *overrides])
-    missing = [flag for flag, value in flags.items() if value is None]
-    if missing or data is None:
+    if recipe is None:
+        return parse_recipe(_tree(flags, overrides, fitting), source=HERE)
+    return read_recipe(recipe, [*_settings(flags, find_recipe(recipe), fitting), *overrides])
+
+
+def search_given(
+    recipe: str | None,
+    overrides: Sequence[str],
+    *,
+    model: str | None,
+    data: str | None,
+    reward: str | None,
+    experts: Sequence[str] | None,
+) -> AdaptRecipe:
+    """The recipe of a search, changed by its flags and then by `--set`.
+
+    Raises:
+        ConfigError: neither a recipe nor all four flags, or what they make is no recipe.
+    """
+    from jobs.recipes import ADAPT, find_recipe, read_adapt_recipe
+    from rlpeft.recipe.adapt import AdaptRecipe
+    from rlpeft.recipe.run import validated
+
+    flags = {"--model": model, "--data": data, "--reward": reward, "--experts": experts or None}
+    if recipe is None:
+        return validated(AdaptRecipe, _tree(flags, overrides, halves), source=HERE)
+    settings = _settings(flags, find_recipe(recipe, ADAPT), halves)
+    return read_adapt_recipe(recipe, [*settings, *overrides])
+
+
+def halves(num_rows: int) -> tuple[int, int]:
+    """Validation and test problems of a search: it validates on none, and its shots are few."""
+    return 1, num_rows // 2
+
+
+def _tree(flags: Mapping[str, Any], overrides: Sequence[str], sizes: Sizes) -> dict[str, Any]:
+    """What flags make where there is no recipe.
+
+    Raises:
+        ConfigError: names all flags that are missing.
+    """
+    from rlpeft.recipe.run import with_overrides
+
+    if missing := [flag for flag, value in flags.items() if value is None]:
+        *others, last = flags
         raise ConfigError(
-            f"a recipe must be named, or --model, --data and --reward be given in its place; "
+            f"a recipe must be named, or {', '.join(others)} and {last} be given in its place; "
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
             "rlpeft new NAME writes a recipe to start from."
         )
-    named = f"name={toml_value(_name_of(data))}"
-    return parse_recipe(
-        with_overrides({}, [named, *settings, *overrides]), source="the command line"
-    )
+    named = f"name={toml_value(_name_of(flags['--data']))}"
+    return with_overrides({}, [named, *_settings(flags, None, sizes), *overrides])
+
+
+FORMS = {
+    "--model": "model.name={}",
+    "--reward": "reward=[{{ name = {} }}]",
+    "--experts": "experts={}",
+}
+"""What flags stand for; `--data` depends on the task in whose place it comes."""
+
+
+def _settings(flags: Mapping[str, Any], recipe: Path | None, sizes: Sizes) -> list[str]:
+    """Flags as `--set` takes them.
+
+    Args:
+        recipe: the file that they change, if there is one.
+    """
+    from rlpeft.recipe.run import read_tree
+
+    task = {} if recipe is None else read_tree(recipe, ()).get("task", {})
+    given = {flag: value for flag, value in flags.items() if value is not None}
+    rows = _rows(given.pop("--data"), task, sizes) if "--data" in given else []
+    return [*(FORMS[flag].format(toml_value(value)) for flag, value in given.items()), *rows]
+
+
+def _rows(data: str, task: Any, sizes: Sizes) -> list[str]:
+    """`--data` over a task: its path, or where that makes its problems itself, in its place.
+
+    A file that is divided gets sizes that it has room for, where none are given.
+    """
+    from rlpeft.recipe.run import TaskConfig
+    from rlpeft.tasks.catalogue import is_generated
+    from rlpeft.tasks.formats import read_rows
+
+    if isinstance(task, list):
+        raise ConfigError(
+            "--data takes the place of a task, and the recipe has several. Set the path of one of "
+            f"them: --set task.LABEL.path={data}"
+        )
+    named = str(task.get("name"))
+    if task and not is_generated(named):
+        return [f"task.path={toml_value(data)}"]
+    rows, path = [f"task={{ name = 'jsonl', path = {toml_value(data)} }}"], Path(data).expanduser()
+    defaults = [TaskConfig.model_fields[size.removeprefix("task.")].default for size in SIZES]
+    if path.is_file() and (number := len(read_rows(path))) <= sum(defaults):
+        rows += [f"{size}={n}" for size, n in zip(SIZES, sizes(number), strict=True)]
+    if task:
+        given = " ".join(f"--set {shlex.quote(row)}" for row in rows)
+        note(f"--data takes the place of all of task {named!r}, as if by", given)
+    return rows
 
 
 def _name_of(data: str) -> str:
@@ -98,6 +201,17 @@ def _name_of(data: str) -> str:
     ('sums', 'gsm8k')
     """
     return Path(data).expanduser().absolute().name.partition(".")[0]
+
+
+def say_assumed_search(recipe: AdaptRecipe) -> None:
+    """Say what a search without a recipe takes for what its flags leave open."""
+    say(
+        f"no recipe: name = {recipe.name!r}, {recipe.shots.number} shots, "
+        f"{recipe.search.iterations} iterations, answers of at most {recipe.rollout.max_tokens} "
+        f"tokens, judged on {recipe.task.num_test} test problems. Change any by --set, such as "
+        "--set shots.number=20.",
+        err=True,
+    )
 
 
 def say_assumed(recipe: Recipe, folder: Path | None = None) -> None:

@@ -43,7 +43,7 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
         ConfigError: an option the task does not take, or a path it would not read.
         DataError: an unknown task, or data that cannot fill its splits.
     """
-    name = FAMILY if config.name.startswith("tiny/") else config.name
+    name = _entry(config.name)
     if name not in TASKS:
         known = [*(f"tiny/{skill}" for skill in SKILL_TASKS), *(n for n in TASKS if n != FAMILY)]
         near = did_you_mean(config.name, known)
@@ -52,11 +52,23 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
     if config.path is not None and not found.reads_path:
         raise ConfigError(
             f"task.path must be absent for task.name = {config.name!r}, whose problems are "
-            f"generated, got {config.path!r}. For rows of your own set task.name = 'jsonl'."
+            f"generated, got {config.path!r}. Rows of your own take its place by --data PATH, or "
+            "by task.name = 'jsonl', which reads every format, with task.num_validation and "
+            "task.num_test that they have room for."
         )
     counts: dict[Split, int] = {"validation": config.num_validation, "test": config.num_test}
     options = read_options(config.options, found.options, task=config.name)
     return found.build(Asked(config.name, config.path, counts, only), options)
+
+
+def is_generated(name: str) -> bool:
+    """Whether a task makes its problems itself, and `task.path` cannot name them."""
+    entry = _entry(name)
+    return entry in TASKS and not builder(entry).reads_path
+
+
+def _entry(name: str) -> str:
+    return FAMILY if name.startswith("tiny/") else name
 
 
 def builder(name: str) -> TaskBuilder:

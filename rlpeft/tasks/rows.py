@@ -241,11 +241,12 @@ def _check_donor(name: str, donor: Split, num_rows: int, carved: Mapping[Split, 
     if not carved or sum(carved.values()) < num_rows:
         return
     options = [f"task.num_{split}" for split in carved]
-    fitting = ", ".join(f"{o} = {n}" for o, n in zip(options, _fitting(num_rows), strict=False))
+    pairs = zip(options, fitting(num_rows), strict=False)
+    lower = ", ".join(f"{option} = {number}" for option, number in pairs)
     raise DataError(
         f"task {name!r}: {' + '.join(options)} must leave at least one of the {num_rows} {donor} "
         f"rows they are carved from, got {' + '.join(_sized(*each) for each in carved.items())}. "
-        + (f"Lower them, such as {fitting}." if num_rows > 2 else "Give a larger source.")
+        + (f"Lower them, such as {lower}." if num_rows > 2 else "Give a larger source.")
     )
 
 
@@ -255,8 +256,11 @@ def _sized(split: Split, count: int) -> str:
     return f"{count} (the default)" if count == default else f"{count}"
 
 
-def _fitting(num_rows: int) -> tuple[int, int]:
-    """A tenth and a fifth, of few rows a quarter each: what works, and says something."""
+def fitting(num_rows: int) -> tuple[int, int]:
+    """Validation and test problems that so many rows have room for, and that say something.
+
+    A tenth and a fifth of them; of few rows a quarter each.
+    """
     least = max(1, min(FEW, num_rows // 4))
     return max(least, num_rows // 10), max(least, num_rows // 5)
 

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.cli.flags import recipe_given
+from jobs.cli.flags import recipe_given, search_given
 from jobs.recipes import read_recipe
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.run import Recipe
@@ -41,6 +41,49 @@ def test_without_a_recipe_flags_are_all_that_is_named(data, name):
     found = recipe_given(None, [], **ALL | {"data": data})
     tree = {"name": name, "model": {"name": "tiny"}, "task": {"name": "jsonl", "path": data}}
     assert found == Recipe.model_validate(tree | {"reward": [{"name": "exact"}]})
+
+
+@pytest.fixture
+def sixty(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,answer\n" + "".join(f"{n}@=,{n}\n" for n in range(60)))
+    return str(path)
+
+
+def test_a_file_that_is_divided_gets_sizes_that_it_has_room_for(sixty):
+    task = recipe_given(None, [], **ALL | {"data": sixty}).task
+    assert (task.num_validation, task.num_test) == (15, 15)
+    assert recipe_given(None, ["task.num_test=9"], **ALL | {"data": sixty}).task.num_test == 9
+    searched = search_given(None, [], **ALL | {"data": sixty}, experts=["runs"])
+    assert (searched.task.num_validation, searched.task.num_test) == (1, 30)
+    assert (searched.name, searched.experts, searched.task.name) == ("rows", ("runs",), "jsonl")
+
+
+def test_rows_take_the_place_of_a_task_that_makes_its_own(sixty, capsys):
+    over = NONE | {"data": sixty}
+    task = recipe_given("quickstart", [], **over).task
+    assert (task.name, task.path, task.options) == ("jsonl", sixty, {})
+    assert "--data takes the place of all of task 'tiny/swap'" in capsys.readouterr().err
+    searched = search_given("tiny-mix", [], **over, experts=["runs/a", "runs/b"])
+    assert (searched.task.path, searched.task.num_test) == (sixty, 30)
+    assert searched.experts == ("runs/a", "runs/b")
+
+
+def test_rows_of_a_recipes_own_task_keep_its_options(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        'name = "mine"\nmodel.name = "tiny"\ntask.path = "old.jsonl"\ntask.num_test = 7\n'
+        'task.options.template = "{question}="\nreward = [{ name = "exact" }]\n'
+    )
+    task = recipe_given(str(recipe), [], **NONE | {"data": "new.jsonl"}).task
+    assert (task.path, task.num_test) == ("new.jsonl", 7)
+    assert task.options == {"template": "{question}="}
+
+
+def test_all_that_a_search_lacks_is_said_at_once():
+    done = CliRunner().invoke(app, ["adapt", "--data", "rows.csv"])
+    assert done.exit_code == 1
+    assert "--model and --reward and --experts are missing" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a = 1", "[x]", "ü"])
