@@ -8,6 +8,7 @@ Any reader of Parquet takes the folder as one table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from jobs.evaluation.asked import Survey
 from jobs.evaluation.plan import AnswerBatch
 from rlpeft.errors import CheckpointError
-from rlpeft.files import replacing
+from rlpeft.files import remove, replacing
 from rlpeft.runs.records import COMPLETIONS_FOLDER, prompt_text
 from rlpeft.types import ScoredGroup
 
@@ -55,6 +56,18 @@ def batch_path(out: Path, batch: AnswerBatch) -> Path:
 def has_batches(out: Path) -> bool:
     """Whether there is anything to go on from."""
     return any((out / COMPLETIONS_FOLDER).glob("batch_*.parquet"))
+
+
+@contextmanager
+def gone_if_empty(out: Path) -> Iterator[None]:
+    """Leave no folder behind of an evaluation that ended before its first answers."""
+    is_new = not out.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new and out.is_dir() and not has_batches(out):
+            remove(out)
+        raise
 
 
 def keep_batch(

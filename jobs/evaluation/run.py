@@ -15,7 +15,7 @@ from typing import Any, cast
 from jobs.evaluate import Examiner
 from jobs.evaluation.asked import Survey, pin_name
 from jobs.evaluation.figures import figures
-from jobs.evaluation.kept import batch_path, has_batches, keep_batch, read_batch
+from jobs.evaluation.kept import batch_path, gone_if_empty, has_batches, keep_batch, read_batch
 from jobs.evaluation.plan import AnswerBatch, Lane, batches
 from jobs.folder import SUMMARY_FILE, lone_run
 from jobs.parts import Parts, open_parts
@@ -54,7 +54,7 @@ def evaluate_survey(
     Raises:
         RlpeftError, RewardError: the folder holds something else; engines or rewards fail.
     """
-    with lone_run(out):
+    with gone_if_empty(out), lone_run(out):
         check_fingerprint(out, survey.fingerprint(), anew=not _holds_anything(out))
         for at, exam in enumerate(survey.exams):
             write_text(out / pin_name(at), exam.recipe.model_dump_json(indent=2))

@@ -43,6 +43,16 @@ def test_an_evaluation_that_was_cut_off_ends_as_one_that_was_not(asked, tmp_path
         assert kept(tmp_path / "parts")[name] == content, name
 
 
+def test_an_evaluation_that_fails_before_its_first_answers_leaves_no_folder(asked, tmp_path):
+    with pytest.raises(CutOff):
+        evaluate_survey(asked(), tmp_path / "new", on_batch=cut_off_after(0))
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(CutOff):
+        evaluate_survey(asked(), tmp_path / "there", on_batch=cut_off_after(0))
+    assert (tmp_path / "there").is_dir()
+
+
 def test_greedy_answers_in_shared_batches_are_those_of_each_expert_alone(
     asked, quick, tiny_experts, tmp_path
 ):
