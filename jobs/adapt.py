@@ -16,7 +16,7 @@ from typing import Any
 from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
 from jobs.hub import expert_folder, pinned_experts
 from jobs.library import keep_of_base, said_lacking, tell_other_prompts
-from jobs.rows_of_run import refuse_trained_on
+from jobs.rows_of_run import keep_trained_on, refuse_trained_on, tell_trained_shots
 from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import build_engine, library_versions, read_data
 from rlpeft.errors import ExpertError
@@ -43,7 +43,7 @@ from rlpeft.search.fitness import Grader
 from rlpeft.search.journal import Journal
 from rlpeft.search.shots import load_shots
 from rlpeft.tasks.base import Task
-from rlpeft.tasks.golds import require_filled, require_golds
+from rlpeft.tasks.golds import require_golds
 from rlpeft.tokens.requests import Prompter
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
@@ -68,6 +68,7 @@ class Inputs:
     base: BaseModel
     spec: EngineSpec
     experts: ExpertSet
+    folders: Sequence[Path]
     task: Task
     shots: Sequence[Any]
     prompter: Prompter
@@ -115,19 +116,18 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
     tell_other_prompts(cards, base, recipe.chat)
     data = read_data(recipe, base, splits=(recipe.shots.split, "test"))
-    for folder, card in zip(folders, found, strict=True):
-        refuse_trained_on(folder, card, recipe.task, data.task, "test")
+    refuse_trained_on(folders, recipe.task, data.task, "test", data.task.split("test"))
     with closing(build_scorer(recipe.rewards)) as scorer:
         data.check(scorer)
         shots = load_shots(recipe, data.task)
         if recipe.shots.path:  # rows of a file of their own
-            source, split = recipe.shots.path, "shot"
-            require_golds(shots, scorer.gold_rules, source=source, split=split, counted_from=1)
-            needed = scorer.required_columns
-            require_filled(shots, needed, source=source, split=split, counted_from=1)
+            rules, columns = scorer.gold_rules, scorer.required_columns
+            source = recipe.shots.path
+            require_golds(shots, rules, columns, source=source, split="shot", counted_from=1)
             for shot in shots:
                 data.prompter.ids(shot)
-    return Inputs(recipe, base, spec, experts, data.task, shots, data.prompter)
+    tell_trained_shots(folders, shots)
+    return Inputs(recipe, base, spec, experts, folders, data.task, shots, data.prompter)
 
 
 def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
@@ -180,6 +180,7 @@ def run(
         if (out / SUMMARY_FILE).is_file():
             mend = "Delete it: the mixtures are then judged again."
             return read_json(out / SUMMARY_FILE, mend=mend)
+        keep_trained_on(out, inputs.shots, before=inputs.folders)
         write_json(out / RECIPE_FILE, recipe.model_dump(mode="json"))
         with (
             closing(build_scorer(recipe.rewards)) as scorer,

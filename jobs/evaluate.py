@@ -123,8 +123,9 @@ def evaluate_expert(
     expert = load_expert(folder, base_digest=base.digest)
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     recipe = _of_expert(recipe, expert.card)
-    data = _read_unseen(folder, expert.card, recipe, base, split)
+    data = _read_split(expert.card, recipe, base, split)
     problems, ray = first_problems(data.task, split, num), address is not None
+    refuse_trained_on([folder], task_of(recipe), data.task, split, problems)
     with (
         loaded_scorer(recipe, ray=ray, check=lambda scores: data.check(scores.of(""))) as scorer,
         open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
@@ -159,15 +160,11 @@ def _compared(expert: Measured, base: Measured) -> dict[str, Any]:
     }
 
 
-def _read_unseen(
-    folder: Path, card: ExpertCard, recipe: Recipe, base: BaseModel, split: Split
-) -> Data:
-    """The problems of a recipe, none of which the expert was trained on as far as can be told."""
+def _read_split(card: ExpertCard, recipe: Recipe, base: BaseModel, split: Split) -> Data:
+    """The problems of a split; rows that are called as those of the training are divided so."""
     section = task_of(recipe)
     only = None if any(may_be_trained_on(section, own) for own in card.sections) else split
-    data = read_data(recipe, base, splits=(split,), only=only)
-    refuse_trained_on(folder, card, section, data.task, split)
-    return data
+    return read_data(recipe, base, splits=(split,), only=only)
 
 
 def recipe_for(

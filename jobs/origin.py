@@ -25,11 +25,13 @@ class Origin:
     Attributes:
         base: with the experts of `merged` in its weights.
         start: the expert that training goes on from, if not with a fresh adapter.
+        folders: of these experts.
     """
 
     base: BaseModel
     merged: Sequence[Expert]
     start: Expert | None
+    folders: Sequence[Path]
 
 
 def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
@@ -46,15 +48,17 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
     pins = pinned_names(stored, start=model.start, merge=model.merge)
     recipe = recipe.model_copy(update={"model": model.model_copy(update=pins)})
     plain = BaseModel.open(model.name)
-    merged = [read_parent(expert_folder(name), plain) for name in recipe.model.merge]
+    folders = [expert_folder(name) for name in recipe.model.merge]
+    merged = [read_parent(folder, plain) for folder in folders]
     base = merged_base(plain, merged, dtype=model.dtype)
-    recipe = pinned(recipe, base, stored)
-    start = None if recipe.model.start is None else _start(recipe.model.start, recipe, base)
-    return recipe, Origin(base, merged, start)
+    recipe, start = pinned(recipe, base, stored), None
+    if recipe.model.start is not None:
+        folders.append(expert_folder(recipe.model.start))
+        start = _start(folders[-1], recipe, base)
+    return recipe, Origin(base, merged, start, folders)
 
 
-def _start(name: str, recipe: Recipe, base: BaseModel) -> Expert:
-    folder = expert_folder(name)
+def _start(folder: Path, recipe: Recipe, base: BaseModel) -> Expert:
     expert = read_start(folder, recipe, base)
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     return expert

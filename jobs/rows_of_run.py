@@ -1,29 +1,44 @@
-"""Whether problems that are drawn anew may be those an expert was trained on.
+"""Whether problems are those that an expert was trained on: an accuracy on them tells nothing.
 
-A single file of rows is divided by a draw. Once it has grown or changed, or is divided otherwise,
-that draw gives other rows: some of the test problems are then rows of the training. The digest in
-the folder of the expert's run tells.
+They are compared by what they say, not by the file that they lie in: rows that were renamed,
+copied or shuffled, a file that has grown and is divided anew, a generated task that is dealt by
+another seed, all give problems to test that were trained on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import DataError
-from rlpeft.experts.files import ExpertCard
+from rlpeft.experts.files import read_card
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE
-from rlpeft.tasks.base import SPLITS, Split, Task
+from rlpeft.runs.trained_on import (
+    Trained,
+    keep_trained,
+    marks_of,
+    read_trained,
+    text_of,
+    trained_on,
+)
+from rlpeft.tasks.base import SPLITS, Split, Task, repeats
+from rlpeft.tasks.golds import row_of
 from rlpeft.terminal import note
+from rlpeft.types import Problem
+
+FEW = 0.01
+"""Share of the problems that may have been trained on: public sets repeat some of each other, and
+must stay of use. No accuracy moves by more than this share, which is told."""
 
 
 def may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
-    """Whether these may be the rows that the expert was trained on, of which it saw a part.
+    """Whether these are called as the rows that the expert was trained on, of which it saw a part.
 
     Then they are divided as they were in training. A path is compared by its last part: a run may
     have been started in another folder.
@@ -34,38 +49,135 @@ def may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
     return None in paths or len({Path(str(path)).name for path in paths}) == 1
 
 
-def refuse_trained_on(
-    folder: Path, card: ExpertCard, section: TaskConfig, task: Task, split: Split
-) -> None:
-    """Refuse problems that were drawn from other rows, or otherwise, than in an expert's training.
+def tell_rows(source: str, task: Task) -> None:
+    """Say which rows weigh more than others in a run, or nothing: repeated, and left out."""
+    again = {split: repeats(task.split(split)) for split in SPLITS}
+    for counted, why in (
+        (again, "repeat the prompt and the gold of another: each is a problem of its own"),
+        (task.left_out, "are left out: their prompts stand in a later split too"),
+    ):
+        if any(counted.values()):
+            each = " and ".join(f"{counted[s]:,} {s}" for s in SPLITS if counted.get(s))
+            note(f"of {source!r} {each} problems {why}.")
 
-    Of an expert without the folder of its run that cannot be told, which is said.
+
+def keep_trained_on(
+    run: Path,
+    problems: Sequence[Problem],
+    chosen_by: Sequence[Problem] = (),
+    *,
+    before: Sequence[Path],
+) -> None:
+    """Write into the folder of a run what its expert is trained on.
 
     Args:
-        section, task: what its problems are taken from.
+        problems: those that it may draw.
+        chosen_by: those that it chooses its expert by.
+        before: folders of the experts that it goes back to.
+    """
+    known = {known_as(folder): read_trained(run_of(folder)) for folder in before}
+    keep_trained(run, trained_on(problems, chosen_by, known))
+
+
+def refuse_trained_on(
+    folders: Sequence[Path],
+    section: TaskConfig,
+    task: Task,
+    split: Split,
+    problems: Sequence[Problem],
+) -> None:
+    """Refuse to measure experts on problems that they were trained on.
+
+    Of an expert without the folder of its run that cannot be told, which is said. Who asks for the
+    train split asks for such problems.
+
+    Args:
+        folders: of the experts.
+        section, task: what the problems are taken from.
+        problems: of the split, those that are asked.
 
     Raises:
-        DataError: some of them may have been trained on.
+        DataError: more than a few of them were trained on.
     """
-    if not may_be_trained_on(section, card.task) or not _is_drawn(task, split):
+    if split == "train":
         return
-    source, expert = section.source, known_as(folder)
-    stored = read_json_if_there(run_of(folder) / FINGERPRINT_FILE) or {}
-    if "data" not in stored:
+    marks = [(problem, marks_of(problem)) for problem in problems]
+    untold: list[str] = []
+    digest = cache(task.fingerprint)
+    for folder in folders:
+        trained = read_trained(run_of(folder))
+        if trained is not None:
+            untold += trained.untold
+            _judge(folder, trained, section, split, marks)
+        elif not _divided_as_then(folder, digest):
+            untold.append(known_as(folder))
+    if untold:
         note(
-            f"the {split} problems are drawn from {source!r}, and {expert!r} lies in no folder of "
-            "a run, which would tell whether it was trained on some of them."
-        )
-    elif stored["data"] != task.fingerprint():
-        raise DataError(
-            f"the {split} problems of {source!r} must be drawn from the rows that {expert!r} was "
-            "trained on, and as they were then: rows or [task] have changed since, and some of "
-            "these problems may have been trained on. Restore both, or name rows that were not "
-            "trained on, in a file of another name: --set task.path=FILE"
+            f"whether {split} problems were trained on cannot be told of "
+            f"{', '.join(dict.fromkeys(untold))}: there is no folder of its run that keeps this."
         )
 
 
-def _is_drawn(task: Task, split: Split) -> bool:
-    """Whether the source has no such split, so that it was carved from another: ids tell."""
-    sources = {split_in for p in task.split(split) for split_in in p.id.split("/")[-2:-1]}
-    return any(other in sources for other in SPLITS if other != split)
+def _judge(
+    folder: Path,
+    trained: Trained,
+    section: TaskConfig,
+    split: Split,
+    marks: Sequence[tuple[Problem, frozenset[str]]],
+) -> None:
+    """Refuse or tell what one expert has seen of the problems, by their marks."""
+    name, number = known_as(folder), len(marks)
+    seen = [problem for problem, found in marks if found & trained.marks]
+    chosen = [problem for problem, found in marks if found & trained.chosen]
+    if seen:
+        said = f"{_counted(seen, number, split, section)} were in the training of {name!r}"
+        if len(seen) > FEW * number:
+            raise DataError(
+                f"{said}: what it is worth on others cannot be told by them. Name rows that it has "
+                "not seen, by task.path; or keep rows, [task] and the name of their file "
+                f"({_called(folder)}) as they were in its training: they are then divided as they "
+                "were."
+            )
+        note(f"{said}: its accuracy may be off by {len(seen) / number:.2%}.")
+    if chosen and split == "test":
+        note(
+            f"{_counted(chosen, number, split, section)} are those that the step of {name!r} was "
+            "chosen by, on which it does somewhat better than on others."
+        )
+
+
+def tell_trained_shots(folders: Sequence[Path], shots: Sequence[Problem]) -> None:
+    """Say how many shots the experts were trained on: a search is then misled, its test is not."""
+    known = {known_as(folder): read_trained(run_of(folder)) for folder in folders}
+    seen = [
+        {name for name, found in known.items() if found and marks_of(shot) & found.marks}
+        for shot in shots
+    ]
+    if any(seen):
+        note(
+            f"{sum(map(bool, seen))} of the {len(shots)} shots were in the training of "
+            f"{' and '.join(sorted(set[str]().union(*seen)))}, which may do better on them than on "
+            "others."
+        )
+
+
+def _divided_as_then(folder: Path, digest: Callable[[], str]) -> bool:
+    """Whether this is the very task of a run that did not keep what it trains on."""
+    stored = read_json_if_there(run_of(folder) / FINGERPRINT_FILE) or {}
+    data = stored.get("data")  # of several tasks, by their labels
+    return data is not None and digest() in (data.values() if isinstance(data, dict) else [data])
+
+
+def _counted(seen: Sequence[Problem], number: int, split: Split, section: TaskConfig) -> str:
+    """How many of the problems, and the first of them."""
+    place = f"{row_of(seen[0])}, " if section.path else ""
+    return (
+        f"{len(seen)} of the {number} {split} problems of {section.source!r}, such as {place}"
+        f"{text_of(seen[0].prompt)!r:.60},"
+    )
+
+
+def _called(folder: Path) -> str:
+    """What the rows of an expert's training are called."""
+    names = [section.get("path") or section.get("name") for section in read_card(folder).sections]
+    return " and ".join(Path(str(name)).name for name in names)

@@ -19,18 +19,20 @@ from jobs.evaluate import Examiner, Measured, labels_of, parts_of
 from jobs.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
 from jobs.origin import Origin, open_origin
 from jobs.parts import Parts, loaded_scorer, open_parts
+from jobs.rows_of_run import keep_trained_on, refuse_trained_on, tell_rows
 from rlpeft.adapters.methods import named
-from rlpeft.build import build_canary, build_card, fingerprint, read_decks
+from rlpeft.build import RunData, build_canary, build_card, fingerprint, read_decks
 from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
 from rlpeft.files import read_json, write_json
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
 from rlpeft.runs.signal import mean_teaching
 from rlpeft.runs.trackers import require_trackers
+from rlpeft.tasks.base import SPLITS
 from rlpeft.tasks.decks import problems_of
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
@@ -61,7 +63,7 @@ def run(
     """
     recipe, origin = _opened(recipe, out)
     base, start = origin.base, origin.start
-    data = read_decks(recipe, base)
+    data = _read_unseen(recipe, origin)
     with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
         start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.decks, start)})
         refuse_lost_checkpoints(out)
@@ -82,7 +84,7 @@ def run(
                 prompter=data.first.prompter,
                 sampling=recipe.rollout.sampling,
                 recorder=recorder,
-                card=build_card(recipe, base, start, origin.merged),
+                card=build_card(recipe, base, start, origin.merged, data.counts),
                 canary=build_canary(data.first.task, data.first.prompter),
             )
             bare = _begin(this, origin)
@@ -101,9 +103,21 @@ def _recorder(recipe: Recipe, out: Path, tokenizer: Any) -> RunRecorder:
     return RunRecorder(out, tree, report_to=to, tokenizer=tokenizer)
 
 
+def _read_unseen(recipe: Recipe, origin: Origin) -> RunData:
+    """The problems, of whose tests no expert that training goes back to has seen any."""
+    data = read_decks(recipe, origin.base)
+    for label, own in data.by_label.items():
+        section, tested = task_of(recipe.alone[label]), own.task.split("test")
+        tell_rows(section.source, own.task)
+        refuse_trained_on(origin.folders, section, own.task, "test", tested)
+    return data
+
+
 def _begin(this: Run, origin: Origin) -> Proof:
     """Have the learner, wherever it is, hold what training begins with; the base model's proof."""
     keep_parents(this.folder, origin.merged)
+    drawn, chosen_by = (problems_of(this.decks, split) for split in SPLITS[:2])
+    keep_trained_on(this.folder, drawn, chosen_by, before=origin.folders)
     bare = this.proof()  # a fresh adapter changes nothing: this is the base model
     if origin.start is not None:
         this.learner.start_from(origin.start.state())
@@ -175,8 +189,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "base_test": bare[0].model_dump(),
         "against_base": card.against_base and card.against_base.model_dump(),
         **({"tasks": _of_tasks(card)} if card.tasks else {}),
-        "modules": card.modules,
-        "left_out": card.left_out,
+        **card.model_dump(include={"problems", "modules", "left_out"}),
         "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
         "sync_bytes": proof.state.num_bytes,
         **_of_steps(this),

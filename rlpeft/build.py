@@ -28,13 +28,14 @@ from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.rollout import UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
+from rlpeft.recipe.task import problem_called
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores, Needs
-from rlpeft.tasks.base import SPLITS, Split, Task
+from rlpeft.tasks.base import SPLITS, Split, Task, counts
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.decks import Deck, deck_of, fingerprints, require_apart
-from rlpeft.tasks.golds import refuse_golds, require_filled, require_golds, row_of
+from rlpeft.tasks.golds import refuse_golds, require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
@@ -170,14 +171,14 @@ class Data:
             for problem in problems:
                 self._require_columns(problem, needed, split)
                 self._require_fits(problem, split)
-            require_golds(problems, rewards.gold_rules, source=self.source, split=split)
-            require_filled(problems, needed, source=self.source, split=split)
+            require_golds(problems, rewards.gold_rules, needed, source=self.source, split=split)
 
     def _require_columns(self, problem: Problem, names: frozenset[str], split: Split) -> None:
         if missing := names - problem.columns.keys() - {"answer"}:
+            called = problem_called(problem.id, self.source)
             raise DataError(
                 f"task {self.task.name!r} must have the columns {sorted(missing)} that a reward "
-                f"needs, {split} problem {problem.id!r} has {sorted(problem.columns)}."
+                f"needs, {split} problem {called!r} has {sorted(problem.columns)}."
             )
 
     def _require_fits(self, problem: Problem, split: Split) -> None:
@@ -185,11 +186,12 @@ class Data:
             ids = self.prompter.ids(problem)
         except DataError as error:
             raise DataError(f"{self.source!r}, {row_of(problem)} ({split}): {error}") from error
-        require_embedded(ids, self.base.num_embeddings, where=f"{split} problem {problem.id!r}")
+        called = problem_called(problem.id, self.source)
+        require_embedded(ids, self.base.num_embeddings, where=f"{split} problem {called!r}")
         if (length := len(ids)) >= (context := self.base.context_length):
             raise DataError(
                 f"prompts must be shorter than the model's context of {context} tokens, "
-                f"{split} problem {problem.id!r} has {length}. Drop it or take another model."
+                f"{split} problem {called!r} has {length}. Drop it or take another model."
             )
 
 
@@ -237,6 +239,11 @@ class RunData:
         """The first task's: all make prompts by one tokenizer and one chat template."""
         return next(iter(self.by_label.values()))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many problems there are; see `rlpeft.tasks.base.counts`."""
+        return counts([data.task for data in self.by_label.values()])
+
     def check(self, scores: LoadedScores) -> None:
         """See `Data.check`; each task by its own rewards."""
         for label, data in self.by_label.items():
@@ -270,12 +277,14 @@ def build_card(
     base: BaseModel,
     start: Expert | None = None,
     merged: Sequence[Expert] = (),
+    problems: Mapping[str, int] | None = None,
 ) -> ExpertCard:
     """The card of an expert that has not been trained yet.
 
     Args:
         start: what `model.start` of the recipe names, a folder or a commit.
         merged: what `model.merge` lists, in its order.
+        problems: how many there are; see `rlpeft.tasks.base.counts`.
     """
     from rlpeft.adapters.policy import peft_config
     from rlpeft.adapters.targets import adapted, kind_counts, left_out
@@ -290,6 +299,7 @@ def build_card(
         modules=kind_counts(names),
         left_out=left_out(base.skeleton, names),
         **_tasks_of(recipe),
+        problems=dict(problems or {}),
         chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
         rewards=tuple(reward.name for reward in recipe.rewards),
         seed=recipe.train.seed,

@@ -174,11 +174,10 @@ def open_survey(
             seen = any(may_be_trained_on(task_of(recipe), section) for section in sections)
             only = None if seen else samples.split
             data = read_data(recipe, base, splits=(samples.split,), only=only)
-            for who, expert in experts.items():
-                where = places[who]
-                refuse_trained_on(where, expert.card, task_of(recipe), data.task, samples.split)
+            exam = _exam(name, recipe, data, scorer, samples)
+            refuse_trained_on(folders, task_of(recipe), exam.task, samples.split, exam.problems)
             data.check(scorer)
-            exams.append(_exam(name, recipe, data, scorer, samples))
+            exams.append(exam)
         yield Survey(base, experts, places, exams, samples)
 
 

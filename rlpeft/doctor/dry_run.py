@@ -21,10 +21,13 @@ from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.doctor.trial import GOLD_FORMS, PROGRAM, Trial, Tried
 from rlpeft.errors import DataError
 from rlpeft.recipe.columns import has_column
+from rlpeft.tasks.base import Split
 from rlpeft.tasks.benchmarks import BENCHMARKS
 from rlpeft.tasks.forms import ANSWERS, column_among, gold_at
-from rlpeft.tasks.golds import COLUMN
+from rlpeft.tasks.golds import COLUMN, require_golds
+from rlpeft.tasks.jsonl import Row
 from rlpeft.tasks.sources import read_tables
+from rlpeft.types import Problem
 
 _PROMPTS = ("prompt", "messages", "question", "problem", "text", "Question")
 
@@ -109,14 +112,17 @@ def dry_run(spec: RewardSpec, *, data: str, num_rows: int, task: str | None = No
             one, rows are taken as they are.
 
     Raises:
-        DataError: the data cannot be read, or a gold answer is of a type the reward does not take.
+        DataError: the data cannot be read, or a gold answer is blank or of a type that the reward
+            does not take.
         RewardError: the reward cannot be loaded, lacks a column, takes too long, or returns
             something else than one finite number or `None` per completion.
     """
     scorer = Scorer([spec], error_limit=1.0)
     try:
-        prompts, columns = _read(data, num_rows, task)
-        return _tried_out(spec.name, scorer, _rows(scorer, prompts, columns, data))
+        split, prompts, rows = _read(data, task)
+        _require_golds(scorer, rows, data, split)
+        columns = _by_column(rows[:num_rows])
+        return _tried_out(spec.name, scorer, _rows(scorer, prompts[:num_rows], columns))
     finally:
         scorer.close()
 
@@ -178,21 +184,29 @@ def _example(tried: Tried, gold: str) -> Example:
     return Example(tried.texts[0], gold, first.kind.value, first.score, first.reason)
 
 
-def _read(data: str, num_rows: int, task: str | None) -> tuple[list[Any], dict[str, list[Any]]]:
-    """Return prompts and columns of the first rows of `data`."""
+def _read(data: str, task: str | None) -> tuple[Split, list[Any], list[Row]]:
+    """The first split of `data`: its name, prompts, and rows as rewards get their columns."""
     if task is not None and task not in BENCHMARKS:
         raise DataError(f"--task must be one of {', '.join(BENCHMARKS)}, got {task!r}.")
     config = BENCHMARKS[task].config if task else None
-    rows = next(iter(read_tables(data, stem=task or "", config=config).values()))[:num_rows]
+    split, rows = next(iter(read_tables(data, stem=task or "", config=config).items()))
     if task is not None:
         items = [BENCHMARKS[task].template(row) for row in rows]
-        columns = [row | dict(i.columns or {}) for row, i in zip(rows, items, strict=True)]
-        columns = [row | {"answer": i.answer} for row, i in zip(columns, items, strict=True)]
-        return [item.user for item in items], _by_column(columns)
+        rows = [row | dict(i.columns or {}) for row, i in zip(rows, items, strict=True)]
+        rows = [row | {COLUMN: i.answer} for row, i in zip(rows, items, strict=True)]
+        return split, [item.user for item in items], rows
     gold = column_among(rows[0], ANSWERS)  # under our name, as a task's rewards get it
     rows = [{COLUMN: gold_at(row, gold), **row} if has_column(row, gold) else row for row in rows]
     name = next((name for name in _PROMPTS if name in rows[0]), "")
-    return [row.get(name, "") for row in rows], _by_column(rows)
+    return split, [row.get(name, "") for row in rows], rows
+
+
+def _require_golds(scorer: Scorer, rows: Sequence[Row], data: str, split: Split) -> None:
+    """Refuse gold answers that a run would refuse: of all rows, those that are not tried too."""
+    present = set[str]().union(*rows)
+    rules = [rule for rule in scorer.gold_rules if rule.column.split(".")[0] in present]
+    problems = [Problem(f"rows/{at}", "", columns=row) for at, row in enumerate(rows)]
+    require_golds(problems, rules, scorer.required_columns, source=data, split=split)
 
 
 def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -210,15 +224,9 @@ def _programs(columns: Mapping[str, Sequence[Any]]) -> list[str] | None:
     return None
 
 
-def _rows(
-    scorer: Scorer, prompts: list[Any], columns: dict[str, list[Any]], data: str
-) -> TriedRows:
-    """Rows with their gold answers, once these are of a type that the reward takes."""
+def _rows(scorer: Scorer, prompts: list[Any], columns: dict[str, list[Any]]) -> TriedRows:
+    """Rows with their gold answers as text."""
     rows = [{name: values[n] for name, values in columns.items()} for n in range(len(prompts))]
-    for rule in scorer.gold_rules:
-        for number, row in enumerate(rows, start=1):
-            if rule.column.split(".")[0] in row and (fault := rule.fault(_gold(row, rule.column))):
-                raise DataError(f"{data!r} row {number}: {fault}. {rule.mend()}")
     (reward,) = scorer.rewards.values()
     named = [rule.column for rule in scorer.gold_rules] or [*_GOLDS, *reward.required_columns]
     if isinstance(reward, Reward):

@@ -31,16 +31,16 @@ def check_leak(task: Task) -> Iterator[Check]:
     pairs = list(zip(own, others, strict=True))
     more, less = _share(a > b for a, b in pairs), _share(a < b for a, b in pairs)
     found = (
-        f"{_share(a > 0 for a in own):.0%} of prompts hold their own gold answer, "
-        f"{_share(b > 0 for b in others):.0%} that of another problem; {more:.0%} hold their own "
-        "more often than the other"
+        f"{_share(a > 0 for a in own):.0%} of {len(problems)} prompts hold their gold answer; to "
+        f"compare, {_share(b > 0 for b in others):.0%} hold that of another problem. Their own "
+        f"stands there more often in {more:.0%}, and less often in {less:.0%}"
     )
     if more - less > MOST_BY_CHANCE:
         yield warn(
             "gold answers in prompts",
             found,
-            "Fine if the answer is to be found in the prompt; otherwise a column or the template "
-            "gives it away, and the policy learns to copy.",
+            "That is no chance. Fine if an answer is to be found in its prompt; otherwise a column "
+            "or the template gives it away, and the policy learns to copy.",
         )
     else:
         yield ok("gold answers in prompts", found)

@@ -14,7 +14,8 @@ from rewards.verdict import Verdict
 from rlpeft.doctor.leak import occurrences
 from rlpeft.doctor.row import Check
 from rlpeft.models.base import BaseModel
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.run import Recipe, task_of
+from rlpeft.recipe.task import problem_called
 from rlpeft.rollout.ends import read_stops
 from rlpeft.tasks.decks import Deck, draw, problems_of
 from rlpeft.tokens.pieces import Piece, pieces, shown
@@ -30,7 +31,7 @@ class Reading:
     """One prompt, and what would be trained after it.
 
     Attributes:
-        problem: its id.
+        problem: what people call it.
         gold: the gold answer; empty if there is none.
         gold_count: how often the prompt holds it, as words of its own.
         answer: tokens after the prompt: sampled ones, or those that supervision learns.
@@ -115,7 +116,7 @@ def readings(
             training = f"{len(answer):,} tokens, all trained by supervision, the end included"
         found.append(
             Reading(
-                problem.id,
+                problem_called(problem.id, task_of(recipe.alone[problem.task]).source),
                 pieces(prompter.tokenizer, ids),
                 problem.answer,
                 occurrences(problem, problem.answer),

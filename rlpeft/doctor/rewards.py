@@ -10,7 +10,7 @@ from rlpeft.doctor.row import Check, fail, ok, warn
 from rlpeft.doctor.trial import Judge, Trial, Tried
 from rlpeft.scoring import Needs, Scores, score_groups
 from rlpeft.tasks.base import SPLITS, Task
-from rlpeft.tasks.golds import gold_of, require_filled, require_golds
+from rlpeft.tasks.golds import gold_of, require_golds
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 NUM_ROWS = 8
@@ -46,10 +46,9 @@ def check_golds(task: Task, scorer: Needs, source: str) -> Iterator[Check]:
     Raises:
         DataError: a blank one, or one of a type that its reward does not take.
     """
+    rules, columns = scorer.gold_rules, scorer.required_columns
     for split in SPLITS:
-        problems = task.split(split)
-        require_golds(problems, scorer.gold_rules, source=source, split=split)
-        require_filled(problems, scorer.required_columns, source=source, split=split)
+        require_golds(task.split(split), rules, columns, source=source, split=split)
     yield from ()
 
 

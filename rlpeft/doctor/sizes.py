@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlpeft.doctor.row import Check, ok, warn
 from rlpeft.experts.intervals import wilson_interval
-from rlpeft.tasks.base import SPLITS, ProblemSet, Task, repeats
+from rlpeft.tasks.base import SPLITS, Task, repeats
 
 WIDEST = 0.405
 """Of a 95 % interval with half of the answers right: 20 problems have less."""
@@ -13,7 +13,7 @@ WIDEST = 0.405
 def check_sizes(task: Task, source: str) -> Check:
     """The sizes of splits; so few that they tell no expert from its base are to be known of."""
     sizes = {split: len(task.split(split)) for split in SPLITS}
-    left_out = sum(task.left_out.values()) if isinstance(task, ProblemSet) else 0
+    left_out = sum(task.left_out.values())
     went = f"; {left_out} left out, whose prompts stand in a later split" if left_out else ""
     listed = ", ".join(f"{size} {split}" for split, size in sizes.items())
     found = f"{source}: {listed} problems{went}"

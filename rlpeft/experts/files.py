@@ -66,8 +66,7 @@ class ExpertCard(Section):
     base_digest: str
     """`rlpeft.models.digest.model_digest` of the base model."""
     tokenizer: dict[str, Any] = {}
-    """What decides its tokens and prompts (`rlpeft.models.tokenizer_digest`); empty in cards from
-    before this."""
+    """What decides tokens and prompts (`rlpeft.models.tokenizer_digest`); empty: not known."""
     adapter: dict[str, Any]
     """The recipe's `[adapter]` section."""
     modules: dict[str, int] = {}
@@ -78,6 +77,8 @@ class ExpertCard(Section):
     """The recipe's `[task]` section; of several, a name made of their labels."""
     tasks: dict[str, TaskCard] = Field({}, exclude_if=not_)
     """Each of several tasks, by its label."""
+    problems: dict[str, int] = Field({}, exclude_if=not_)
+    """Of each split, repeated, left out (`rlpeft.tasks.base.counts`); empty: not known."""
     chat: dict[str, Any] = {}
     """The recipe's `[chat]` section, where it says anything."""
     rewards: tuple[str, ...]

@@ -140,6 +140,8 @@ def _origin(card: ExpertCard, base: str, label: str, beside: Beside) -> Iterator
     yield "SHA-256 of its tensors", _code(card.digest)
     yield "task", _task(card)
     yield "data", "; ".join(map(_data, card.sections))
+    if card.problems:
+        yield "problems", _options(card.problems)
     yield "rewards", ", ".join(map(_code, card.rewards)) or "none"
     yield "seed", f"{card.seed}"
     yield "step", f"{card.step:,}"

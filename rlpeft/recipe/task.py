@@ -6,6 +6,8 @@ The string under each field is its documentation.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -88,3 +90,32 @@ class TaskConfig(Section):
         if isinstance(section, dict) and section.get("path") and "name" not in section:
             return section | {"name": "jsonl"}
         return section
+
+
+OWN_ROWS = ("jsonl", "hub")
+"""Tasks that are named by how their rows are read, which says nothing of what they are."""
+
+
+def task_called(section: Mapping[str, Any]) -> str:
+    """What people call a task: by its file or data set where its name says neither.
+
+    >>> task_called({"name": "jsonl", "path": "in/rows.csv"}), task_called({"name": "gsm8k"})
+    ('rows.csv', 'gsm8k')
+    """
+    name, path = str(section.get("name") or ""), str(section.get("path") or "")
+    if name not in OWN_ROWS or not path:
+        return name
+    return PurePath(path).name if name == "jsonl" else path
+
+
+def problem_called(id: str, source: str) -> str:
+    """What people call a problem: of rows of their own by file, split and row.
+
+    >>> problem_called("jsonl/train/0", "in/rows.csv"), problem_called("swap/3714", "tiny/swap")
+    ('rows.csv, train row 1', 'swap/3714')
+    """
+    name, _, place = id.partition("/")
+    split, _, index = place.partition("/")
+    if name not in OWN_ROWS or not index.isdecimal():
+        return id
+    return f"{PurePath(source).name}, {split} row {int(index) + 1}"

@@ -35,6 +35,11 @@ class Task(Protocol):
         """Columns of the user's rows that prompts are made of, and no gold answer may stand in."""
         ...
 
+    @property
+    def left_out(self) -> Mapping[Split, int]:
+        """Problems of each split that went because a later split has their prompts."""
+        ...
+
     def split(self, split: Split) -> Sequence[Problem]:
         """Problems of one split, in a fixed order; no prompt stands in two splits."""
         ...
@@ -118,6 +123,15 @@ def repeats(problems: Sequence[Problem]) -> int:
     2
     """
     return len(problems) - len({(repr(problem.prompt), problem.answer) for problem in problems})
+
+
+def counts(tasks: Sequence[Task]) -> dict[str, int]:
+    """How many problems of each split some tasks have, and, where there are any, of all splits how
+    many `repeat` the prompt and the gold of another and how many were `left out`."""
+    found: dict[str, int] = {split: sum(len(t.split(split)) for t in tasks) for split in SPLITS}
+    again = sum(repeats(task.split(split)) for task in tasks for split in SPLITS)
+    gone = sum(sum(task.left_out.values()) for task in tasks)
+    return found | {name: n for name, n in (("repeat", again), ("left out", gone)) if n}
 
 
 def carve(rows: Sequence[T], count: int, *, seed: int) -> tuple[list[T], list[T]]:

@@ -15,6 +15,9 @@ from rlpeft.types import Problem
 COLUMN = "answer"
 """The column under which rewards get the gold answer."""
 
+MOST_NAMED = 3
+"""Rows that an error names."""
+
 
 def gold_of(problem: Problem) -> Any:
     """The gold answer as rewards get it: what the row holds."""
@@ -77,62 +80,44 @@ def refuse_gold(made_of: Sequence[str], column: str) -> None:
 def require_golds(
     problems: Sequence[Problem],
     rules: Sequence[GoldRule],
+    columns: Iterable[str] = (),
     *,
     source: str,
     split: str,
     counted_from: int = 0,
 ) -> None:
-    """Refuse a gold answer of a type that its reward does not take.
+    """Refuse gold answers that are blank where others are not, or that their reward does not take.
 
     Args:
+        columns: those that rewards cannot be called without: one may read gold answers by the name
+            of their column, and have no rule.
         source: the file or dataset, for the error.
         counted_from: what the first row's problem is numbered by.
 
     Raises:
-        DataError: names the first row with such a gold answer.
+        DataError: names the first rows with such a gold answer, and how many there are.
     """
     for rule in rules:
-        columns = [{**problem.columns, COLUMN: gold_of(problem)} for problem in problems]
+        rows = [{**problem.columns, COLUMN: gold_of(problem)} for problem in problems]
         # Where no row at all has an answer the task has none, and its rewards are to need none.
-        has_some = not all(is_missing(_gold(row, rule.column)) for row in columns)
-        for problem, row in zip(problems, columns, strict=True):
-            if fault := _fault(rule, row, has_some=has_some):
-                where = f"{row_of(problem, counted_from)} ({split} problem {problem.id!r})"
-                raise DataError(f"{source!r}, {where}: {fault}. {rule.mend()}")
-
-
-def require_filled(
-    problems: Sequence[Problem],
-    columns: Iterable[str],
-    *,
-    source: str,
-    split: str,
-    counted_from: int = 0,
-) -> None:
-    """Refuse a blank gold answer that a reward reads from its column by the column's name.
-
-    Args:
-        columns: those that rewards cannot be called without.
-        source, split, counted_from: as in `require_golds`.
-
-    Raises:
-        DataError: names the first row with a blank one, where others have some.
-    """
+        has_some = not all(is_missing(_gold(row, rule.column)) for row in rows)
+        faults = [_fault(rule, row, has_some=has_some) for row in rows]
+        if any(faults):
+            wrong = [problem for problem, fault in zip(problems, faults, strict=True) if fault]
+            where = rows_of(wrong, counted_from)
+            said = next(filter(None, faults))
+            raise DataError(f"{source!r}, {where} ({split}): {said}. {rule.mend()}")
     golds = [gold_of(problem) for problem in problems]
-    blank = next((at for at, gold in enumerate(golds) if _is_blank(gold)), None)
-    if blank is None or all(map(is_missing, golds)):
+    blank = [problem for problem in problems if is_missing(gold_of(problem))]
+    if not blank or len(blank) == len(problems):
         return
     for name in columns:
         if name == COLUMN or [problem.columns.get(name) for problem in problems] == golds:
-            where = f"{row_of(problems[blank], counted_from)} ({split} problem"
             raise DataError(
-                f"{source!r}, {where} {problems[blank].id!r}): a gold answer must be there for a "
-                f"reward that reads column {name!r}, got {golds[blank]!r}. Fill or remove the row."
+                f"{source!r}, {rows_of(blank, counted_from)} ({split}): a gold answer must be "
+                f"there for a reward that reads column {name!r}, got {gold_of(blank[0])!r}. Fill "
+                "or remove the row."
             )
-
-
-def _is_blank(gold: Any) -> bool:
-    return gold is not None and is_missing(gold)
 
 
 def _gold(row: Mapping[str, Any], column: str) -> Any:
@@ -158,3 +143,17 @@ def row_of(problem: Problem, counted_from: int = 0) -> str:
     """The row it was made of: ids of problems from rows end in the row's index."""
     index = problem.id.rpartition("/")[2]
     return f"row {int(index) + 1 - counted_from}" if index.isdecimal() else "a row"
+
+
+def rows_of(problems: Sequence[Problem], counted_from: int = 0) -> str:
+    """The rows that some problems were made of, in a few words.
+
+    >>> rows_of([Problem(f"sums/test/{n}", "3+4=") for n in range(5)])
+    'rows 1, 2, 3 and 2 more'
+    """
+    if len(problems) == 1:
+        return row_of(problems[0], counted_from)
+    numbers = [row_of(problem, counted_from).removeprefix("row ") for problem in problems]
+    more = len(numbers) - MOST_NAMED
+    shown = ", ".join(numbers[:MOST_NAMED])
+    return f"rows {shown} and {more} more" if more > 0 else f"rows {shown}"

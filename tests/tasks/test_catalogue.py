@@ -237,7 +237,9 @@ def test_a_template_that_names_no_column_of_the_data_says_which_there_are(tmp_pa
 
 @pytest.mark.parametrize("name", ["tiny/swap", "arithmetic", "kind"])
 def test_a_path_that_a_generated_task_would_not_read_is_refused(tmp_path, name):
-    with pytest.raises(ConfigError, match=r"task.path must be absent .*set task.name = 'jsonl'"):
+    with pytest.raises(
+        ConfigError, match=r"task.path must be absent .*--data PATH, or by task.name = 'jsonl'"
+    ):
         load(write(tmp_path / "a.jsonl", ROWS), name=name)
 
 

@@ -12,7 +12,7 @@ from rlpeft.errors import DataError
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.scoring import score_groups
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.golds import gold_of, require_filled, require_golds
+from rlpeft.tasks.golds import gold_of, require_golds
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 COUNTS = {"num_validation": 1, "num_test": 1}
@@ -117,8 +117,16 @@ def test_a_blank_gold_answer_is_refused_where_a_reward_reads_its_column(column):
         Problem(f"t/train/{n}", "p", g, {"target": g, "id": n}) for n, g in enumerate(["7", " "])
     ]
     with pytest.raises(DataError, match=rf"'r', row 2 .*reads column '{column}', got ' '"):
-        require_filled(rows, ["id", column], source="r", split="train")
-    require_filled(rows, ["id"], source="r", split="train")  # a reward that needs no gold
+        require_golds(rows, [], ["id", column], source="r", split="train")
+    require_golds(rows, [], ["id"], source="r", split="train")  # a reward that needs no gold
+
+
+def test_rows_without_a_gold_answer_are_named_and_counted():
+    golds = ["7", "", "8", " ", "", ""]
+    rows = [Problem(f"t/train/{n}", "p", g) for n, g in enumerate(golds)]
+    for rules, columns in ([GoldRule("math", "answer", TEXT)], []), ([], ["answer"]):
+        with pytest.raises(DataError, match=r"'r', rows 2, 4, 5 and 1 more \(train\): .*got ''"):
+            require_golds(rows, rules, columns, source="r", split="train")
 
 
 def test_a_task_without_gold_answers_may_have_a_reward_that_needs_none():

@@ -215,9 +215,24 @@ def test_check_refuses_gold_answers_of_another_type_by_their_row(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"question": "a", "answer": "1"}\n{"question": "b", "answer": ["0010"]}\n')
 
-    assert "row 2: a gold answer must be text or a number for reward 'math'" in mistake(
+    assert "row 2 (train): a gold answer must be text or a number for reward 'math'" in mistake(
         "check", "math", "--data", path
     )
+
+
+@pytest.mark.parametrize("reward", ["math", "blanks:by_column"])
+def test_check_refuses_blank_gold_answers_as_a_run_does(reward, tmp_path, monkeypatch):
+    (tmp_path / "blanks.py").write_text(
+        "def by_column(completions, answer):\n    return [0.0] * len(completions)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "rows.csv"
+    golds = ["" if n in (2, 8, 30, 31) else n for n in range(40)]  # the last two are not tried
+    path.write_text("\n".join(["question,answer", *(f"q{n},{g}" for n, g in enumerate(golds))]))
+
+    line = mistake("check", reward, "--data", path, "--rows", 5)
+
+    assert "rows 3, 9, 31 and 1 more (train): a gold answer must be there for" in line
 
 
 def test_a_null_prediction_is_unscorable_and_the_others_are_judged(tmp_path):
