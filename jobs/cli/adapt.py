@@ -58,8 +58,7 @@ def adapt(
 
     rlpeft adapt tiny-mix --set shots.number=20
 
-    Without a recipe: rlpeft adapt --experts runs --model tiny --data rows.csv --reward exact. Half
-    of the rows are the test then, and shots are drawn from the others.
+    Without a recipe: rlpeft adapt --experts runs --model tiny --data rows.csv --reward exact
     """
     from jobs.cluster.travel import run_folder
 
