@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlpeft.errors import ConfigError
-from rlpeft.recipe.toml import toml_value
 from rlpeft.terminal import near_path, note, say
 from rlpeft.typed import typeable
 
@@ -133,6 +132,7 @@ def _tree(flags: Mapping[str, Any], overrides: Sequence[str], sizes: Sizes) -> d
         ConfigError: names all flags that are missing.
     """
     from rlpeft.recipe.run import with_overrides
+    from rlpeft.recipe.toml import toml_value
 
     if missing := [flag for flag, value in flags.items() if value is None]:
         *others, last = flags
@@ -160,6 +160,7 @@ def _settings(flags: Mapping[str, Any], recipe: Path | None, sizes: Sizes) -> li
         recipe: the file that they change, if there is one.
     """
     from rlpeft.recipe.run import read_tree
+    from rlpeft.recipe.toml import toml_value
 
     task = {} if recipe is None else read_tree(recipe, ()).get("task", {})
     given = {flag: value for flag, value in flags.items() if value is not None}
@@ -173,6 +174,7 @@ def _rows(data: str, task: Any, sizes: Sizes) -> list[str]:
     A file that is divided gets sizes that it has room for, where none are given.
     """
     from rlpeft.recipe.run import TaskConfig
+    from rlpeft.recipe.toml import toml_value
     from rlpeft.tasks.catalogue import is_generated
     from rlpeft.tasks.formats import read_rows
 
