@@ -116,7 +116,8 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
     tell_other_prompts(cards, base, recipe.chat)
     data = read_data(recipe, base, splits=(recipe.shots.split, "test"))
-    refuse_trained_on(folders, recipe.task, data.task, "test", data.task.split("test"))
+    tested = data.task.split("test")
+    refuse_trained_on(folders, data.task, "test", tested, path=recipe.task.path)
     with closing(build_scorer(recipe.rewards)) as scorer:
         data.check(scorer)
         shots = load_shots(recipe, data.task)

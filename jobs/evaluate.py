@@ -125,7 +125,7 @@ def evaluate_expert(
     recipe = _of_expert(recipe, expert.card)
     data = _read_split(expert.card, recipe, base, split)
     problems, ray = first_problems(data.task, split, num), address is not None
-    refuse_trained_on([folder], task_of(recipe), data.task, split, problems)
+    refuse_trained_on([folder], data.task, split, problems, path=task_of(recipe).path)
     with (
         loaded_scorer(recipe, ray=ray, check=lambda scores: data.check(scores.of(""))) as scorer,
         open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,

@@ -8,7 +8,7 @@ another seed, all give problems to test that were trained on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,11 @@ def keep_trained_on(
 
 def refuse_trained_on(
     folders: Sequence[Path],
-    section: TaskConfig,
     task: Task,
     split: Split,
     problems: Sequence[Problem],
+    *,
+    path: str | None,
 ) -> None:
     """Refuse to measure experts on problems that they were trained on.
 
@@ -93,7 +94,7 @@ def refuse_trained_on(
 
     Args:
         folders: of the experts.
-        section, task: what the problems are taken from.
+        task, path: what the problems are taken from, and where its rows lie, if it is of rows.
         problems: of the split, those that are asked.
 
     Raises:
@@ -108,7 +109,7 @@ def refuse_trained_on(
         trained = read_trained(run_of(folder))
         if trained is not None:
             untold += trained.untold
-            _judge(folder, trained, section, split, marks)
+            _judge(folder, trained, path or task.name, split, marks, has_rows=bool(path))
         elif not _divided_as_then(folder, digest):
             untold.append(known_as(folder))
     if untold:
@@ -121,16 +122,19 @@ def refuse_trained_on(
 def _judge(
     folder: Path,
     trained: Trained,
-    section: TaskConfig,
+    source: str,
     split: Split,
     marks: Sequence[tuple[Problem, frozenset[str]]],
+    *,
+    has_rows: bool,
 ) -> None:
     """Refuse or tell what one expert has seen of the problems, by their marks."""
     name, number = known_as(folder), len(marks)
+    counted = partial(_counted, number=number, split=split, source=source, has_rows=has_rows)
     seen = [problem for problem, found in marks if found & trained.marks]
     chosen = [problem for problem, found in marks if found & trained.chosen]
     if seen:
-        said = f"{_counted(seen, number, split, section)} were in the training of {name!r}"
+        said = f"{counted(seen)} were in the training of {name!r}"
         if len(seen) > FEW * number:
             raise DataError(
                 f"{said}: what it is worth on others cannot be told by them. Name rows that it has "
@@ -141,7 +145,7 @@ def _judge(
         note(f"{said}: its accuracy may be off by {len(seen) / number:.2%}.")
     if chosen and split == "test":
         note(
-            f"{_counted(chosen, number, split, section)} are those that the step of {name!r} was "
+            f"{counted(chosen)} are those that the step of {name!r} was "
             "chosen by, on which it does somewhat better than on others."
         )
 
@@ -168,11 +172,13 @@ def _divided_as_then(folder: Path, digest: Callable[[], str]) -> bool:
     return data is not None and digest() in (data.values() if isinstance(data, dict) else [data])
 
 
-def _counted(seen: Sequence[Problem], number: int, split: Split, section: TaskConfig) -> str:
+def _counted(
+    seen: Sequence[Problem], *, number: int, split: Split, source: str, has_rows: bool
+) -> str:
     """How many of the problems, and the first of them."""
-    place = f"{row_of(seen[0])}, " if section.path else ""
+    place = f"{row_of(seen[0])}, " if has_rows else ""
     return (
-        f"{len(seen)} of the {number} {split} problems of {section.source!r}, such as {place}"
+        f"{len(seen)} of the {number} {split} problems of {source!r}, such as {place}"
         f"{text_of(seen[0].prompt)!r:.60},"
     )
 

@@ -26,7 +26,7 @@ from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
 from rlpeft.files import read_json, write_json
-from rlpeft.recipe.run import Recipe, task_of
+from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
@@ -63,13 +63,15 @@ def run(
     """
     recipe, origin = _opened(recipe, out)
     base, start = origin.base, origin.start
-    data = _read_unseen(recipe, origin)
+    data = read_decks(recipe, base)
+    _tell_and_refuse(data, origin)
     with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
         start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.decks, start)})
         refuse_lost_checkpoints(out)
+        tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (
             open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
-            closing(_recorder(recipe, out, base.tokenizer)) as recorder,
+            closing(RunRecorder(out, tree, report_to=to, tokenizer=base.tokenizer)) as recorder,
             _pictured(recorder),
         ):
             if scorer is None:
@@ -98,19 +100,12 @@ def _opened(recipe: Recipe, out: Path) -> tuple[Recipe, Origin]:
     return open_origin(recipe, out / RECIPE_FILE)
 
 
-def _recorder(recipe: Recipe, out: Path, tokenizer: Any) -> RunRecorder:
-    tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
-    return RunRecorder(out, tree, report_to=to, tokenizer=tokenizer)
-
-
-def _read_unseen(recipe: Recipe, origin: Origin) -> RunData:
-    """The problems, of whose tests no expert that training goes back to has seen any."""
-    data = read_decks(recipe, origin.base)
-    for label, own in data.by_label.items():
-        section, tested = task_of(recipe.alone[label]), own.task.split("test")
-        tell_rows(section.source, own.task)
-        refuse_trained_on(origin.folders, section, own.task, "test", tested)
-    return data
+def _tell_and_refuse(data: RunData, origin: Origin) -> None:
+    """Say which rows weigh more; refuse tests that experts training goes back to have seen."""
+    for own in data.by_label.values():
+        tell_rows(own.source, own.task)
+        tested = own.task.split("test")
+        refuse_trained_on(origin.folders, own.task, "test", tested, path=own.path)
 
 
 def _begin(this: Run, origin: Origin) -> Proof:

@@ -34,7 +34,7 @@ from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task, counts
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.decks import Deck, deck_of, fingerprints, require_apart
+from rlpeft.tasks.decks import Deck, decks_of, fingerprints, require_apart
 from rlpeft.tasks.golds import refuse_golds, require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
@@ -146,6 +146,7 @@ class Data:
     Attributes:
         splits: those that will be asked for.
         source: names the problems in errors.
+        path: where rows lie, if the task is of rows.
     """
 
     base: BaseModel
@@ -153,6 +154,7 @@ class Data:
     prompter: Prompter
     splits: Sequence[Split]
     source: str
+    path: str | None
 
     def check(self, rewards: Needs) -> None:
         """Find what would stop a run later, before any model is loaded.
@@ -219,7 +221,7 @@ def read_data(
         option = "task.options.template"
         require_meant(prompter.tokenizer, template, option=option, options=section.options)
     task, source = load_task(section, only=only), section.source
-    return Data(base, task, prompter, splits, source)
+    return Data(base, task, prompter, splits, source, section.path)
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,8 @@ def read_decks(recipe: Recipe, base: BaseModel) -> RunData:
         ConfigError, DataError: see `read_data` and `rlpeft.tasks.decks.require_apart`.
     """
     found = {label: read_data(own, base) for label, own in recipe.alone.items()}
-    decks = [deck_of(recipe, label, data.task) for label, data in found.items()]
+    tasks = {label: data.task for label, data in found.items()}
+    decks = decks_of(tasks, recipe.weights, recipe.limits)
     require_apart(decks)
     return RunData(found, decks)
 

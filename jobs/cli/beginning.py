@@ -25,7 +25,8 @@ def say_training(recipe: Recipe, folder: Path, *, is_given: bool) -> None:
         say_assumed(recipe, folder)
     from rlpeft.recipe.reward import chosen_by
 
-    figure, steps = chosen_by(recipe.train.select, recipe.rewards), recipe.train.steps
+    bounds = {reward.name: reward.correct_at for reward in recipe.rewards}
+    figure, steps = chosen_by(recipe.train.select, bounds), recipe.train.steps
     say(
         f"{recipe.name}: {steps} step{'s' * (steps > 1)}. The best in validation is kept as the "
         f"expert and tested, the best by {figure}. {LOADING}",

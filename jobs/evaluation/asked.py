@@ -175,7 +175,8 @@ def open_survey(
             only = None if seen else samples.split
             data = read_data(recipe, base, splits=(samples.split,), only=only)
             exam = _exam(name, recipe, data, scorer, samples)
-            refuse_trained_on(folders, task_of(recipe), exam.task, samples.split, exam.problems)
+            path = task_of(recipe).path
+            refuse_trained_on(folders, exam.task, samples.split, exam.problems, path=path)
             data.check(scorer)
             exams.append(exam)
         yield Survey(base, experts, places, exams, samples)

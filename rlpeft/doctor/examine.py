@@ -64,7 +64,7 @@ from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import Scores, TaskScores, by_task
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.decks import Deck, deck_of, problems_of, require_apart
+from rlpeft.tasks.decks import Deck, decks_of, problems_of, require_apart
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
@@ -105,7 +105,7 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
         checks = _task_checks(own, builders, base, prompter)
         tasks[label], scorers[label] = yield from called(label, checks)
     if prompter is not None and None not in tasks.values():
-        decks = [deck_of(recipe, label, task) for label, task in tasks.items()]
+        decks = decks_of(tasks, recipe.weights, recipe.limits)
         yield from opened("tasks beside one another", partial(require_apart, decks))
         scorer = None if None in scorers.values() else Scorers(scorers)
         found = Opened(base, prompter, decks, scorer, look, start)

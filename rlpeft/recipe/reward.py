@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -67,19 +67,19 @@ def require_selectable(select: str | None, rewards: Sequence[Sequence[str]]) -> 
         )
 
 
-def chosen_by(select: str | None, rewards: Sequence[RewardConfig]) -> str:
+def chosen_by(select: str | None, correct_at: Mapping[str, float | None]) -> str:
     """The figure of a validation by which a run chooses its expert, as it is told beforehand.
 
     Args:
         select: `train.select`.
+        correct_at: that of each reward, by its name.
     """
     accuracy, score = "accuracy (share of correct answers", "mean score"
     if select is not None and select != SELECT_ACCURACY:
         figure = score if select == SELECT_SCORE else f"mean of {select}"
         return f"{figure} (train.select)"
-    if bounds := [reward.correct_at for reward in rewards if reward.correct_at is not None]:
+    if bounds := [bound for bound in correct_at.values() if bound is not None]:
         return f"{accuracy}; correct is a score from {bounds[0]:g} on)"
-    names = [reward.name for reward in rewards]
-    if select or any(is_verifier(name) or runs_programs(name) for name in names):
+    if select or any(is_verifier(name) or runs_programs(name) for name in correct_at):
         return f"{accuracy})"
     return f"{accuracy}) where the reward answers True or False, else by {score}"

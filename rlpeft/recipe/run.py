@@ -244,6 +244,15 @@ class Recipe(Section):
             return {"": 1.0}
         return {task.label: task.weight for task in self.task}
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """By label, new tokens of an answer, of tasks that have fewer than rollout.max_tokens."""
+        if isinstance(self.task, TaskConfig):
+            return {}
+        most = self.rollout.max_tokens
+        limits = {task.label: task.max_tokens for task in self.task}
+        return {label: limit for label, limit in limits.items() if limit and limit < most}
+
     def _with_only(self, task: MixedTask) -> Recipe:
         limit = self.rollout.max_tokens if task.max_tokens is None else task.max_tokens
         found: dict[str, Any] = {

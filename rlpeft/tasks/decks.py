@@ -8,14 +8,13 @@ weight at any time; independent draws would miss it by 14 in 1,000.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import floor
 
 from rlpeft.errors import DataError
-from rlpeft.recipe.run import Recipe
 from rlpeft.tasks.base import SPLITS, Split, Task
 from rlpeft.types import Problem
 
@@ -59,14 +58,11 @@ class Deck:
         return replace(problem, id=name, task=self.label, max_tokens=self.max_tokens)
 
 
-def deck_of(recipe: Recipe, label: str, task: Task) -> Deck:
-    """The deck of one task of a recipe.
-
-    Args:
-        label: of the task, as in `Recipe.alone`.
-    """
-    limit, most = recipe.alone[label].rollout.max_tokens, recipe.rollout.max_tokens
-    return Deck(task, label, recipe.weights[label], limit if limit < most else None)
+def decks_of(
+    tasks: Mapping[str, Task], weights: Mapping[str, float], limits: Mapping[str, int]
+) -> list[Deck]:
+    """The decks of a recipe, by the labels of its tasks: see `Recipe.weights`, `Recipe.limits`."""
+    return [Deck(task, label, weights[label], limits.get(label)) for label, task in tasks.items()]
 
 
 def problems_of(decks: Sequence[Deck], split: Split) -> list[Problem]:

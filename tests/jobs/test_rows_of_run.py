@@ -105,7 +105,7 @@ def test_a_few_rows_in_common_as_public_sets_have_are_told_and_not_refused(train
     write_rows(run.parent / "new.jsonl", [int(row.answer[::-1]), *range(100, 200)])
     changes = [f"task.path={run.parent / 'new.jsonl'}", "task.num_test=200"]
     task = load_task(recipe_for(run / "expert", None, None, changes).task, only="test")
-    refuse_trained_on([run / "expert"], recipe.task, task, "test", task.split("test"))
+    refuse_trained_on([run / "expert"], task, "test", task.split("test"), path=recipe.task.path)
     assert "1 of the 101 test problems" in (said := told(capsys))
     assert "may be off by 0.99%" in said
 
@@ -114,10 +114,10 @@ def test_problems_that_an_expert_was_chosen_by_are_told(trained, capsys):
     run, recipe = trained
     task = load_task(recipe.task)
     chosen_by = task.split("validation")
-    refuse_trained_on([run / "expert"], recipe.task, task, "test", chosen_by)
+    refuse_trained_on([run / "expert"], task, "test", chosen_by, path=recipe.task.path)
     assert "4 of the 4 test problems of" in (said := told(capsys))
     assert f"those that the step of '{run / 'expert'}' was chosen by" in said
-    refuse_trained_on([run / "expert"], recipe.task, task, "validation", chosen_by)
+    refuse_trained_on([run / "expert"], task, "validation", chosen_by, path=recipe.task.path)
     assert not told(capsys)
 
 

@@ -25,4 +25,4 @@ EXACT, OWN, FROM_HALF = (
     ],
 )
 def test_the_figure_that_chooses_follows_the_rewards(select, rewards, figure):
-    assert figure in chosen_by(select, rewards)
+    assert figure in chosen_by(select, {reward.name: reward.correct_at for reward in rewards})
