@@ -78,7 +78,7 @@ def test_what_is_not_known_says_so():
 
 def test_a_score_is_shown_as_one():
     text = model_card(make(test=MeanScore.of([0.25, 0.75])), "owner/base")
-    assert "| the expert, on test problems | 0.500 [" in text
+    assert "| the expert, on test problems | 0.50 [" in text
 
 
 def test_the_curve_shows_its_ends_and_some_between():
