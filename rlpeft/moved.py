@@ -56,7 +56,7 @@ MOVED = {
     "jobs.command": "jobs.cli",
     "jobs.law_table": "jobs.models.law_table",
     "jobs.make_tiny": "jobs.models.make_tiny",
-    "jobs.compare_adapters": "the command `rlpeft compare adapters`",
+    "jobs.compare_adapters": "the study tiny-geometric-rl of `rlpeft study run`",
     "jobs.compare_mixes": "the command `rlpeft compare mixes`",
     "jobs.reward_check": "rlpeft.doctor.dry_run",
 }

@@ -1,15 +1,13 @@
-"""`rlpeft compare`: adapters on one recipe, and ways to choose among experts."""
+"""`rlpeft compare`: ways to choose among experts."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from jobs.cli.options import Overrides, RecipeName, folder_to_write
+from jobs.cli.options import Overrides, folder_to_write
 from rlpeft.files import write_json
 
 app = typer.Typer(help="Compare methods over several seeds.", no_args_is_help=True)
@@ -18,40 +16,6 @@ app = typer.Typer(help="Compare methods over several seeds.", no_args_is_help=Tr
 @app.callback()
 def compare_command() -> None:
     """Compare methods over several seeds."""
-
-
-@app.command()
-def adapters(
-    recipe: RecipeName,
-    by: Annotated[Literal["sft", "rl"], typer.Option(help="Supervision, or RL.")] = "sft",
-    seeds: Annotated[int, typer.Option(min=2, help="How many, from train.seed on.")] = 3,
-    ratios: Annotated[
-        list[float] | None,
-        typer.Option("--ratio", help="An alpha / rank to choose from; repeat. Default: 1 2 4 8."),
-    ] = None,
-    overrides: Overrides = None,
-    out: Annotated[
-        Path | None, typer.Option(callback=folder_to_write, help="Folder of all runs.")
-    ] = None,
-) -> None:
-    """Compare LoRA, DoRA, HypLoRA and MoSLoRA at equal rank, alphas tuned; print the table."""
-    from jobs.cluster.ending import quiet_libraries
-    from jobs.recipes import read_recipe
-    from jobs.studies.adapters import RATIOS, compare, table, train_one
-
-    quiet_libraries()
-    found = read_recipe(recipe, [*(overrides or ())])
-    folder = (out or Path("runs") / f"{found.name}-{by}-adapters").expanduser().absolute()
-    numbers = range(found.train.seed, found.train.seed + seeds)
-    scores = compare(
-        found,
-        folder,
-        train=partial(train_one, by=by),
-        seeds=list(numbers),
-        ratios=ratios or RATIOS,
-    )
-    write_json(folder / "scores.json", [asdict(score) for score in scores])
-    typer.echo(table(scores))
 
 
 @app.command()

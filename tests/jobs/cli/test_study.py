@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.recipes import STUDIES, read_study, recipe_names
 from jobs.studies.cells import Cells
+from jobs.studies.figures import tables
 
 STUDY = """
 name = "small"
@@ -49,6 +50,22 @@ def test_the_packaged_ones_are_listed_with_their_claims():
     listed = " ".join(study("list").output.split())
     for name in recipe_names(STUDIES):
         assert f"{name}: {' '.join(read_study(name).claim.split())}" in listed
+
+
+RESULTS = sorted(STUDIES.glob("*.json"))
+"""Of packaged studies that were run."""
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_results_are_of_the_study_as_it_is_and_stand_in_a_page(path):
+    found = json.loads(path.read_text())
+    assert found["study"] == read_study(path.stem).model_dump(mode="json")
+    root = STUDIES.parents[2]
+    pages = [
+        page.read_text()
+        for page in (*root.glob("rlpeft/*/README.md"), *root.glob("jobs/*/README.md"))
+    ]
+    assert any(tables(found) in page for page in pages)
 
 
 @pytest.mark.parametrize("name", recipe_names(STUDIES))
