@@ -17,15 +17,15 @@ from rlpeft.typed import typeable
 EQUAL_SCORES = "Of equal scores the interval is what so few\nproblems may have missed by chance."
 """Under a table: where a width comes from that no spread of the scores explains."""
 
-EQUALS_START = "It is the expert that it started from: no step did better in validation."
+MORE = "Train longer, with another learner.lr, or with a reward that tells its answers apart."
+EQUALS_START = f"It is the expert that it started from: no step did better in validation. {MORE}"
 TAUGHT_NOTHING = (
     "The expert is the base model, which never moved: in no step did an answer get another score "
     "than those it was compared with. Take a reward that tells answers apart, or problems that are "
     "sometimes solved."
 )
 EQUALS_BASE = (
-    "The expert kept is the base model: no step did better in validation than step 0. Train "
-    "longer, with another learner.lr, or with a reward that tells its answers apart."
+    f"The expert kept is the base model: no step did better in validation than step 0. {MORE}"
 )
 """Said where a run has found nothing."""
 

@@ -21,6 +21,7 @@ from rlpeft.experts.hub import is_hub_id
 from rlpeft.experts.model_card_use import how_to_load
 from rlpeft.experts.ties import said_of_ties
 from rlpeft.models.folder import FETCHABLE, PACKAGED
+from rlpeft.recipe.task import task_called
 from rlpeft.tasks.benchmarks import BENCHMARKS
 
 README_FILE = "README.md"
@@ -175,7 +176,7 @@ def _made(card: ExpertCard, base: str) -> str:
 def _task(card: ExpertCard) -> str:
     weights = {label: _number(part.section.get("weight")) for label, part in card.tasks.items()}
     shares = " and ".join(f"{_code(label)} (weight {weights[label]})" for label in weights)
-    return shares or _code(card.task.get("name") or UNKNOWN)
+    return shares or _code(task_called(card.task) or UNKNOWN)
 
 
 def _data(task: Mapping[str, Any]) -> str:

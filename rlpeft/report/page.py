@@ -18,6 +18,7 @@ from rewards.verdict import VerdictKind
 from rlpeft.errors import DataError
 from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER, Expert, ExpertCard, load_expert
 from rlpeft.files import read_json, write_text
+from rlpeft.recipe.task import task_called
 from rlpeft.report.answers import examples, visible
 from rlpeft.report.charts import VERDICT_COLOURS, StepRows
 from rlpeft.report.run_charts import answer_charts, change_of, learning_charts, trust_charts
@@ -96,6 +97,7 @@ def render(
         .render(
             name=card.name if card else folder.name,
             card=card.model_dump(mode="json") if card else None,
+            tasks=" and ".join(map(task_called, card.sections)) if card else "",
             accuracies=accuracies(card),
             facts=facts(rows, summary, card),
             learning=learning_charts(rows),
