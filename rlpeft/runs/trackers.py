@@ -70,29 +70,50 @@ class TensorBoard:
     def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:
         self._import = _require("torch.utils.tensorboard", "tensorboard")
         self._folder = folder / "tensorboard"
-        self._writer = self._import.SummaryWriter(str(self._folder))
+        self._writer: Any = None
+        self._purge_step: int | None = None
+
+    def _open(self) -> Any:
+        """The writer of a file whose name sorts behind those of the files that are there.
+
+        TensorBoard reads files in the order of their names, of which all have a second, and those
+        of one second and process a number that sorts as text: 10 before 9.
+        """
+        if self._writer is None:
+            seconds = [
+                int(p.name.split(".")[3]) for p in self._folder.glob("events.out.tfevents.*")
+            ]
+            while seconds and time.time() < max(seconds) + 1:
+                time.sleep(0.05)
+            self._writer = self._import.SummaryWriter(
+                str(self._folder), purge_step=self._purge_step
+            )
+        return self._writer
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """One scalar for each number."""
+        writer = self._open()
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+            writer.add_scalar(name, value, step)
+        writer.flush()
 
     def completions(self, step: int, rows: Rows) -> None:
         """Text, indented: as Markdown has what is to be shown letter by letter."""
-        self._writer.add_text("completions", "\n\n---\n\n".join(map(_indented, rows)), step)
+        self._open().add_text("completions", "\n\n---\n\n".join(map(_indented, rows)), step)
 
     def pictures(self, step: int, pictures: Pictures) -> None:
         """Nothing: see `takes_pictures`."""
 
     def rewind(self, step: int) -> None:
         """Reopen with `purge_step`, which hides later events of older files."""
-        self._writer.close()
-        self._writer = self._import.SummaryWriter(str(self._folder), purge_step=step + 1)
+        self.close()
+        self._purge_step = step + 1
 
     def close(self) -> None:
         """Close the event file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 class Wandb:
