@@ -14,7 +14,7 @@ COMMAND = "rlpeft"
 
 MENTIONED = re.compile(
     rf"(?<![\w/.-]){COMMAND} (new|train|sft|submit|status|logs|stop|doctor|evaluate|adapt|generate"
-    r"|serve|export|push|report|bench|env|cem|experts|analyze|compare|models|recipe|reward)\b"
+    r"|serve|export|push|report|bench|env|cem|experts|analyze|compare|models|recipe|reward|study)\b"
 )
 """A command in a sentence; a test holds it against those there are."""
 
