@@ -62,8 +62,7 @@ def run(
         RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
     """
     recipe, origin = _opened(recipe, out)
-    base, start = origin.base, origin.start
-    data = read_decks(recipe, base)
+    base, start, data = origin.base, origin.start, read_decks(recipe, origin.base)
     _tell_and_refuse(data, origin)
     with loaded_scorer(recipe, ray=ray, check=data.check) as scorer, lone_run(out):
         start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.decks, start)})
@@ -89,9 +88,7 @@ def run(
                 card=build_card(recipe, base, start, origin.merged, data.counts),
                 canary=build_canary(data.first.task, data.first.prompter),
             )
-            bare = _begin(this, origin)
-            (loop or reinforce)(this, on_step or _say_nothing)
-            return final_test(this, parts, bare, start)
+            return _trained_and_tested(this, parts, origin, loop or reinforce, on_step)
 
 
 def _opened(recipe: Recipe, out: Path) -> tuple[Recipe, Origin]:
@@ -106,6 +103,14 @@ def _tell_and_refuse(data: RunData, origin: Origin) -> None:
         tell_rows(own.source, own.task)
         tested = own.task.split("test")
         refuse_trained_on(origin.folders, own.task, "test", tested, path=own.path)
+
+
+def _trained_and_tested(
+    this: Run, parts: Parts, origin: Origin, loop: Loop, on_step: OnStep | None
+) -> Summary:
+    bare = _begin(this, origin)
+    loop(this, on_step or _say_nothing)
+    return final_test(this, parts, bare, origin.start)
 
 
 def _begin(this: Run, origin: Origin) -> Proof:

@@ -6,9 +6,10 @@ import pytest
 
 from rlpeft.build import fingerprint, pinned
 from rlpeft.tasks.base import ProblemSet
+from rlpeft.tasks.decks import Deck
 from rlpeft.types import Problem
 
-TASK = ProblemSet("given", {"train": (Problem("p", "1"),)})
+DECKS = [Deck(ProblemSet("given", {"train": (Problem("p", "1"),)}))]
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_another_decomposition_than_the_runs_is_not_changed_but_compared(quick, 
 
 def test_fingerprints_name_a_decomposition_that_runs_from_before_did_not_have(quick, tiny):
     def adapter(**options):
-        return fingerprint(quick(adapter={"type": "svf", **options}), tiny, TASK)["recipe"][
+        return fingerprint(quick(adapter={"type": "svf", **options}), tiny, DECKS)["recipe"][
             "adapter"
         ]
 
@@ -57,5 +58,5 @@ def test_fingerprints_name_a_decomposition_that_runs_from_before_did_not_have(qu
 
 def test_a_run_may_go_on_with_other_ranks_of_its_learner(quick, tiny):
     sharded = quick(learner={"parallel": "shard"}, resources={"learners": 2})
-    assert fingerprint(sharded, tiny, TASK) == fingerprint(quick(), tiny, TASK)
-    assert "parallel" not in fingerprint(quick(), tiny, TASK)["recipe"]["learner"]
+    assert fingerprint(sharded, tiny, DECKS) == fingerprint(quick(), tiny, DECKS)
+    assert "parallel" not in fingerprint(quick(), tiny, DECKS)["recipe"]["learner"]

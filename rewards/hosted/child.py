@@ -21,7 +21,7 @@ MOST_REPLY_BYTES = 2**28
 
 _TAIL = 4000
 _CLOSE_S = 3.0
-_DUMP_S = 0.5
+_DUMP_S = 2.0  # a busy machine takes its time
 _GLANCE_S = 0.5
 _DUMP_SIGNAL = signal.SIGUSR1
 

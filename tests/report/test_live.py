@@ -166,6 +166,8 @@ def test_the_command_says_its_address_first_and_ends_with_one_line(run):
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"COLUMNS": "200"},
+        # Shells have what they start in the background ignore it, and so all that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     first, second = child.stdout.readline(), child.stdout.readline()
     address = first.rpartition(" ")[2].strip()

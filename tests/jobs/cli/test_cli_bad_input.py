@@ -185,7 +185,7 @@ def evaluated(finished, *arguments):
 
 @pytest.mark.parametrize("name", ["held_out.jsonl", "test.jsonl"])
 def test_an_expert_is_evaluated_on_test_rows_alone(finished, tmp_path, name):
-    rows = [{"prompt": f"{n}@=", "answer": f"{n}"[2:] + f"{n}"[:2]} for n in range(1111, 1118)]
+    rows = [{"prompt": f"{n}@=?", "answer": f"{n}"[2:] + f"{n}"[:2]} for n in range(1111, 1118)]
     (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = tmp_path if name == "test.jsonl" else tmp_path / name
     found = evaluated(finished, "--task", "jsonl", "--set", f"task.path={path}")
