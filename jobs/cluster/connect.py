@@ -139,10 +139,11 @@ def reserved(bundles: Sequence[dict[str, float]], *, timeout_s: float) -> Iterat
 
     Raises:
         ClusterError: they were not free within `timeout_s`, or this machine alone, which cannot
-            grow, has no such GPUs; says what is asked and what there is.
+            grow, has not as many; says what is asked and what there is.
     """
-    asked = sum(bundle.get("GPU", 0) for bundle in bundles)
-    if asked > ray.cluster_resources().get("GPU", 0) and _started_here():
+    asked = {kind: sum(bundle.get(kind, 0) for bundle in bundles) for kind in ("CPU", "GPU")}
+    has = ray.cluster_resources()
+    if _started_here() and any(asked[kind] > has.get(kind, 0) for kind in asked):
         raise ClusterError(_unplaced(bundles, 0.0))
     group = placement_group(list(bundles), strategy="PACK")
     try:
