@@ -65,7 +65,11 @@ class StudyCell:
         """Names its folder."""
         parts = (*self.arm.place.values(), *map(str, self.setting.values()), f"seed{self.seed}")
         digest = hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()
-        return f"{'-'.join(parts)[:80]}-{digest[:12]}"
+        # A tuned value may be a path; a folder's name has no place for it.
+        name = "".join(
+            sign if sign.isalnum() or sign in "._+=-" else "_" for sign in "-".join(parts)
+        )
+        return f"{name[:80].lstrip('.')}-{digest[:12]}"
 
 
 def arms_of(study: StudyRecipe) -> list[StudyArm]:

@@ -128,7 +128,7 @@ def _best(
         failed = next(found[cell.id].error for cell in tries if cell.arm == arm)
         raise ConfigError(
             f"one setting at least of {arm.name} must train to its end, all {len(own)} have "
-            f"failed. The first: {failed} SetChange the values of [[tune]]."
+            f"failed. The first: {failed} Change the values of [[tune]]."
         )
     return max(known, key=lambda each: each[1])[0]
 

@@ -71,3 +71,11 @@ def test_a_search_is_seeded_in_its_shots_as_well():
     one = study(recipe="tiny-mix", by="adapt", set=[], tune=[], contrast=[], axes={"a": {"b": []}})
     recipe = Cells(one).cell(StudyArm({"a": "b"}), {}, 5).recipe
     assert (recipe.seed, recipe.shots.seed) == (5, 5)
+
+
+def test_a_tuned_path_names_no_folder_elsewhere():
+    tuned = study(tune=[{"key": "model.name", "values": ["../../x/y", "tiny"]}])
+    found = Cells(tuned).cell(
+        StudyArm({"adapter": "svf", "kl": "0"}), {"model.name": "../../x/y"}, 0
+    )
+    assert "/" not in found.id
