@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import matplotlib
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from rlpeft.files import write_text
-from rlpeft.report.charts import BLUE, FAINT, INK, STYLE, WIDE, svg_uri
-
-COLOURS = ("#2563c9", "#d9731a", "#2f8f4e", "#8f7ac6", "#c8553d", "#0e8a8a", "#85560e", "#5b6675")
-"""Of arms, in their order; more of them begin anew."""
+from rlpeft.report.charts import (
+    BLUE,
+    FAINT,
+    INK,
+    PALETTE,
+    STYLE,
+    WIDE,
+    svg_uri,
+)
+from rlpeft.report.page import page_environment
+from rlpeft.report.survey_chart import interval_rows
 
 
 def write_study_page(found: Mapping[str, Any], path: Path) -> None:
@@ -26,11 +33,12 @@ def write_study_page(found: Mapping[str, Any], path: Path) -> None:
     Args:
         found: what `jobs.studies.figures.figures` gives.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    page = environment.get_template("study.html.jinja").render(
-        found=found, study=found["study"], arms=arms_chart(found), curves=curves_chart(found)
+    page = (
+        page_environment()
+        .get_template("study.html.jinja")
+        .render(
+            found=found, study=found["study"], arms=arms_chart(found), curves=curves_chart(found)
+        )
     )
     write_text(path, page)
 
@@ -43,12 +51,7 @@ def arms_chart(found: Mapping[str, Any]) -> str:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDE[0], 0.9 + 0.3 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
-        for at, (_, each, colour) in enumerate(rows):
-            axes.plot([each["low"], each["high"]], [at, at], color=colour, linewidth=1.6)
-            axes.plot(each["value"], at, "o", color=colour, markersize=5)
-        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.grid(visible=False, axis="y")
+        interval_rows(axes, rows)
         if found["judged"]:
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         return svg_uri(figure)
@@ -63,8 +66,8 @@ def curves_chart(found: Mapping[str, Any]) -> str | None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=WIDE, layout="constrained")
         axes = figure.add_subplot()
-        for at, (name, curves) in enumerate(arms):
-            _draw_curves(axes, name, curves, COLOURS[at % len(COLOURS)])
+        for (name, curves), colour in zip(arms, cycle(PALETTE), strict=False):
+            _draw_curves(axes, name, curves, colour)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         if found["judged"]:

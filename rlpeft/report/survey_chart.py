@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +36,21 @@ def draw_survey(summary: Mapping[str, Any], path: Path) -> None:
 
 def _draw_panel(axes: Axes, task: str, found: Mapping[str, Any], names: list[str]) -> None:
     metric = found["metrics"][0]
-    for row, name in enumerate(names):
-        each = found["results"][name][metric]
-        colour = BLUE if "against_base" in found["results"][name] else FAINT
-        axes.plot([each["low"], each["high"]], [row, row], color=colour, linewidth=1.4)
-        axes.plot(each["value"], row, "o", color=colour, markersize=5)
+    results = found["results"]
+    colours = {name: BLUE if "against_base" in results[name] else FAINT for name in names}
+    interval_rows(axes, [(name, results[name][metric], colours[name]) for name in names])
     axes.set_title(task, fontsize=9, loc="left", parse_math=False)
-    axes.set_yticks(range(len(names)), names, parse_math=False)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")
     axes.set_xlabel(metric)
     if found["judged"]:
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def interval_rows(axes: Axes, rows: Sequence[tuple[str, Mapping[str, float], str]]) -> None:
+    """Draw estimates (`value`, `low`, `high`) below each other: name, estimate, colour of each."""
+    for at, (_, each, colour) in enumerate(rows):
+        axes.plot([each["low"], each["high"]], [at, at], color=colour, linewidth=1.4)
+        axes.plot(each["value"], at, "o", color=colour, markersize=5)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
