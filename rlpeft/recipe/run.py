@@ -35,14 +35,12 @@ from rlpeft.recipe.rollout import ModelConfig as ModelConfig
 from rlpeft.recipe.rollout import RolloutConfig as RolloutConfig
 from rlpeft.recipe.rollout import Seed as Seed
 from rlpeft.recipe.rollout import StartConfig as StartConfig
+from rlpeft.recipe.task import OWN_ROWS
 from rlpeft.recipe.task import ChatConfig as ChatConfig
 from rlpeft.recipe.task import TaskConfig as TaskConfig
 from rlpeft.recipe.templates import Template
 
 AnySection = TypeVar("AnySection", bound=Section)
-
-OWN_ROWS = ("jsonl", "hub")
-"""Tasks of the user's own rows: which reward judges them, nobody else can know."""
 
 DEFAULT_REWARDS = (RewardConfig(),)
 

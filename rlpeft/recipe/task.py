@@ -93,7 +93,8 @@ class TaskConfig(Section):
 
 
 OWN_ROWS = ("jsonl", "hub")
-"""Tasks that are named by how their rows are read, which says nothing of what they are."""
+"""Tasks of the user's own rows, named by how these are read: neither what they are nor which reward
+judges them can be told by that."""
 
 
 def task_called(section: Mapping[str, Any]) -> str:
