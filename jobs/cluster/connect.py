@@ -141,8 +141,7 @@ def reserved(bundles: Sequence[dict[str, float]], *, timeout_s: float) -> Iterat
         ClusterError: they were not free within `timeout_s`, or this machine alone, which cannot
             grow, has not as many; says what is asked and what there is.
     """
-    asked = {kind: sum(bundle.get(kind, 0) for bundle in bundles) for kind in ("CPU", "GPU")}
-    has = ray.cluster_resources()
+    asked, has = _asked(bundles), ray.cluster_resources()
     if _started_here() and any(asked[kind] > has.get(kind, 0) for kind in asked):
         raise ClusterError(_unplaced(bundles, 0.0))
     group = placement_group(list(bundles), strategy="PACK")
@@ -161,12 +160,17 @@ def _started_here() -> bool:
     return bool(node is not None and node.head)
 
 
+def _asked(bundles: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of each kind, by all bundles together."""
+    return {kind: sum(bundle.get(kind, 0) for bundle in bundles) for kind in ("CPU", "GPU")}
+
+
 def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
-    asked = {kind: sum(bundle.get(kind, 0) for bundle in bundles) for kind in ("CPU", "GPU")}
+    asked = _asked(bundles)
     has, free = ray.cluster_resources(), ray.available_resources()
     kinds = [
         f"{kind}: {asked[kind]:g} asked, {has.get(kind, 0):g} there, {free.get(kind, 0):g} free"
-        for kind in ("CPU", "GPU")
+        for kind in asked
         if asked[kind]
     ]
     return (

@@ -184,6 +184,7 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
     with policy.disable_adapter():
         effect = largest_gap(logprobs(policy, probe), expected)
     errors = form.write(source, policy, partial) or {}
+    lost = told(errors) if errors else ""
     del policy  # two models of fp32 weights need not be in memory at once
     gap = largest_gap(logprobs(form.read(source, partial), probe), expected)
     share = LARGEST_SHARE if form.is_whole or form.has_rank else 0.0  # else it is a mistake
@@ -191,7 +192,7 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         raise ExpertError(
             f"the export, read back, must be nearer to the expert than to its base: its log-probs "
             f"differ from the expert's by {gap:.3g}, the base's by {effect:.3g}. Nothing was "
-            f"written. {f'{told(errors)[0].upper()}{told(errors)[1:]}. ' if errors else ''}"
+            f"written. {f'{lost[0].upper()}{lost[1:]}. ' if lost else ''}"
             f"{form.advice}"
         )
     card = source.expert.card
@@ -206,7 +207,7 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         effect=effect,
         num_tokens=sum(len(row) - 1 for row in probe),
         dtype=source.dtype if form.is_whole else None,
-        note="; ".join(([told(errors)] if errors else []) + _notes(source, form, partial)),
+        note="; ".join(([lost] if lost else []) + _notes(source, form, partial)),
         errors=errors,
     )
 

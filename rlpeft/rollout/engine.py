@@ -107,6 +107,14 @@ def whole_requests(
             yield {place: [done[row] for row in own[place]] for place in whole}
 
 
+def in_order(stream: Iterable[Together]) -> list[list[Completion]]:
+    """What a stream of requests gives in all, in the order of the requests."""
+    done: Together = {}
+    for ended in stream:
+        done |= ended
+    return [done[place] for place in range(len(done))]
+
+
 def check_experts(requests: Sequence[Request], loaded: Collection[str]) -> None:
     """Refuse requests for experts that an engine does not hold."""
     for request in requests:

@@ -24,6 +24,7 @@ from rlpeft.rollout.engine import (
     check_experts,
     check_sampling,
     check_tokens,
+    in_order,
     whole_requests,
 )
 from rlpeft.rollout.hf.decoding import DecodedRow, Draft, Ending, decode
@@ -88,10 +89,7 @@ class HfEngine:
         Args:
             watch: is shown every completion after each of its tokens; what it gives up ends there.
         """
-        done: Together = {}
-        for ended in self.stream(requests, sampling, watch=watch):
-            done |= ended
-        return [done[place] for place in range(len(requests))]
+        return in_order(self.stream(requests, sampling, watch=watch))
 
     def stream(
         self, requests: Sequence[Request], sampling: Sampling, *, watch: Watch | None = None

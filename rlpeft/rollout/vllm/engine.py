@@ -26,6 +26,7 @@ from rlpeft.rollout.engine import (
     check_experts,
     check_sampling,
     check_tokens,
+    in_order,
     whole_requests,
 )
 from rlpeft.rollout.text import completion_texts, prompt_ends
@@ -154,10 +155,7 @@ class VllmEngine:
 
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed, in request order then seed order."""
-        done: Together = {}
-        for ended in self.stream(requests, sampling):
-            done |= ended
-        return [done[place] for place in range(len(requests))]
+        return in_order(self.stream(requests, sampling))
 
     def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
         """What has ended, after every step of vLLM at which any has."""
