@@ -19,6 +19,7 @@ from rlpeft.experts.clustered import corrected_level
 from rlpeft.experts.files import Expert
 from rlpeft.experts.measures import Measure, PairedDifference, paired
 from rlpeft.files import write_text
+from rlpeft.recipe.run import DEFAULT_REWARDS
 from rlpeft.report.charts import PALETTE, StepRows, overlay_chart
 from rlpeft.report.page import facts, page_environment, read_run
 from rlpeft.report.run_charts import Chart
@@ -46,6 +47,9 @@ SUPERVISED, PERCENT = "loss", ("eval_accuracy",)
 """The metric that tells nothing of RL, and those that are shares."""
 
 ABSENT = "–"
+
+JUDGING = ("name", "weight", "correct_at", "options")
+"""Options of a reward by which a score means something else."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +149,24 @@ def against(run: RunRecords, first: RunRecords, *, number: int) -> PairedDiffere
     for each in (first, run):
         if not each.answers:
             return f"{each.label} has no kept answers: no test yet, or one before version 0.2"
+    if judges(run.recipe) != judges(first.recipe):
+        return (
+            f"{run.label} has other rewards than {first.label}: what two judges say is of two "
+            "scales. Evaluate both by one recipe: rlpeft evaluate EXPERT --recipe RECIPE"
+        )
     judged = all(row["verdict"] != VerdictKind.GRADED for row in (*first.answers, *run.answers))
     own, other = (_by_problem(each.answers, judged=judged) for each in (run, first))
     found = paired(own, other, judged=judged, level=corrected_level(number))
     return found or "the tests have no problem in common, by id, prompt and gold answer"
+
+
+def judges(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What judges the answers of a run, task after task; how long it may take is not told."""
+    task = recipe.get("task")
+    sections = task if isinstance(task, list) else [recipe]
+    absent = [reward.model_dump() for reward in DEFAULT_REWARDS]
+    rewards = [reward for section in sections for reward in section.get("reward") or absent]
+    return [{key: reward.get(key) for key in JUDGING} for reward in rewards]
 
 
 def _by_problem(

@@ -85,6 +85,23 @@ def test_runs_of_other_problems_are_not_compared(record):
     assert "no problem in common" in against(runs[1], runs[0], number=1)
 
 
+@pytest.mark.parametrize(
+    ("other", "compared"),
+    [
+        ({"name": "exact", "timeout_s": 5.0}, True),
+        ({"name": "mine:part"}, False),
+        ({"name": "exact", "correct_at": 0.5}, False),
+    ],
+)
+def test_runs_of_other_judges_are_not_compared(record, other, compared):
+    exact = {"reward": [{"name": "exact"}]}
+    verdicts = [CORRECT, WRONG] * 10
+    folders = record("a", verdicts, recipe=exact), record("b", verdicts, recipe={"reward": [other]})
+    runs = read_runs(folders)
+    found = against(runs[1], runs[0], number=1)
+    assert ("b has other rewards than a" in str(found)) == (not compared)
+
+
 @pytest.mark.parametrize("tested", [0, 1])
 def test_a_run_without_a_kept_test_is_named(record, tested):
     verdicts = [[CORRECT], None] if tested == 0 else [None, [CORRECT]]
