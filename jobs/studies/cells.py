@@ -12,19 +12,21 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from jobs.recipes import ADAPT, find_recipe
+from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, read_tree, validated, with_overrides
-from rlpeft.recipe.study import StudyRecipe
+from rlpeft.recipe.study import SEEDS, StudyRecipe
 from rlpeft.recipe.toml import toml_value
 
 Setting = Mapping[str, Any]
 """Tuned key -> its value."""
 
-SEEDS = {"train": ("train.seed",), "sft": ("train.seed",), "adapt": ("seed", "shots.seed")}
-"""What a seed of a study sets, by the command that runs it."""
+MOST_RUNS = 10_000
+"""Of one study: all are looked at before the first begins, and nobody has the time for more."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +84,45 @@ def arms_of(study: StudyRecipe) -> list[StudyArm]:
 
 def settings_of(study: StudyRecipe, arm: StudyArm) -> list[Setting]:
     """Every combination of an arm's tuned keys; a single empty one where it has none."""
-    tuned = {tune.key: tune.values for tune in study.tune if arm.lies_in(tune.of)}
+    tuned = _tuned(study, arm)
     return [dict(zip(tuned, values, strict=True)) for values in product(*tuned.values())]
+
+
+def _tuned(study: StudyRecipe, arm: StudyArm) -> dict[str, Sequence[Any]]:
+    return {tune.key: tune.values for tune in study.tune if arm.lies_in(tune.of)}
+
+
+def require_few(study: StudyRecipe) -> None:
+    """Refuse a study of more runs than anybody has the time for.
+
+    Raises:
+        ConfigError: says how many they are, and what makes them fewer.
+    """
+    arms, seeds = prod(map(len, study.axes.values())), len(study.seeds)
+    runs = arms * seeds
+    if runs <= MOST_RUNS:  # else the arms alone may be too many to be gone through
+        runs += sum(
+            prod(map(len, tuned.values()))
+            for arm in arms_of(study)
+            if (tuned := _tuned(study, arm))
+        )
+    if runs > MOST_RUNS:
+        raise ConfigError(
+            f"a study must have at most {MOST_RUNS:,} runs, {study.name!r} has {runs:,}, of "
+            f"{arms:,} arms with {seeds:,} seeds each. Take fewer axes, less on each of them, "
+            "fewer seeds or fewer values of [[tune]]."
+        )
 
 
 class Cells:
     """The cells of a study, all checked before the first of them runs.
 
     Raises:
-        ConfigError: there is no such recipe, or a change makes none.
+        ConfigError: there is no such recipe, a change makes none, or they are too many.
     """
 
     def __init__(self, study: StudyRecipe) -> None:
+        require_few(study)
         self._study = study
         folder = {"folder": ADAPT} if study.by == "adapt" else {}
         self._path = find_recipe(study.recipe, **folder)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from rlpeft.recipe.adapter import Section
+from rlpeft.recipe.overrides import with_overrides
 from rlpeft.recipe.run import Name
 from rlpeft.suggest import did_you_mean
+
+SEEDS = {"train": ("train.seed",), "sft": ("train.seed",), "adapt": ("seed", "shots.seed")}
+"""What a seed of a study sets, by the command that runs it."""
 
 
 def _names_a_folder(name: str) -> str:
@@ -26,6 +32,26 @@ SetChange = str
 """As one types it behind `--set`: `section.key=value`."""
 Place = dict[Label, Label]
 """Some arms: axis -> what must lie on it; every arm if empty."""
+
+
+def keys_set(change: SetChange) -> frozenset[str]:
+    """What a change sets, key by key.
+
+    >>> sorted(keys_set("train={ seed = 3, steps = 2 }"))
+    ['train.seed', 'train.steps']
+
+    Raises:
+        ConfigError: see `rlpeft.recipe.overrides.with_overrides`.
+    """
+    return frozenset(_leaves(with_overrides({}, [change])))
+
+
+def _leaves(tree: dict[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
 
 
 class TuneConfig(Section):
@@ -83,8 +109,12 @@ class StudyRecipe(Section):
                 raise ValueError(f"axes.{axis} must hold something, it is empty.")
         if self.tune and self.by == "adapt":
             raise ValueError("tune needs validations, of which a search by shots has none.")
-        for place in (tune.of for tune in self.tune):
-            self._require(place)
+        for tune in self.tune:
+            self._require(tune.of)
+            if len({repr(value) for value in tune.values}) < len(tune.values):
+                raise ValueError(f"values of tune.{tune.key} must differ, got {[*tune.values]}.")
+        self._require_seeds_alone()
+        self._require_set_once()
         for contrast in self.contrast:
             self._require(contrast.of)
             if isinstance(contrast.against, str):
@@ -97,6 +127,38 @@ class StudyRecipe(Section):
                     f"{contrast.of} against {contrast.against}."
                 )
         return self
+
+    def _changes(self) -> Iterator[tuple[str, Place, frozenset[str]]]:
+        """What is changed in some arms: where the study says so, in which, and the keys."""
+        for axis, levels in self.axes.items():
+            for level, changes in levels.items():
+                keys = frozenset[str]().union(*map(keys_set, changes))
+                yield f"axes.{axis}.{level}", {axis: level}, keys
+        for tune in self.tune:
+            yield f"tune of {tune.key}", tune.of, frozenset({tune.key})
+
+    def _require_seeds_alone(self) -> None:
+        """The study sets its name and its seeds itself, after all else."""
+        own = {"name", *SEEDS[self.by]}
+        everywhere = frozenset[str]().union(*map(keys_set, self.set))
+        for where, _, keys in (("set", {}, everywhere), *self._changes()):
+            if taken := sorted(keys & own):
+                raise ValueError(
+                    f"{where} must leave {taken[0]} to the study, which gives its name and each "
+                    "of its seeds to every arm. Remove it there; which seeds is said by seeds = "
+                    "[0, 1, 2]."
+                )
+
+    def _require_set_once(self) -> None:
+        """One of two changes of a key in one arm would be without effect, silently."""
+        for (one, place, keys), (other, there, others) in combinations(self._changes(), 2):
+            # Of two levels of an axis no arm has both.
+            are_apart = any(place[axis] != there[axis] for axis in place.keys() & there.keys())
+            if not are_apart and (both := sorted(keys & others)):
+                raise ValueError(
+                    f"{both[0]} must be set once in each arm, got it in {one} and in {other}. "
+                    "Remove one of them, or keep them to other arms (of = { … })."
+                )
 
     def _require_tested(self, policy: str) -> None:
         if (policy == "uniform") != (self.by == "adapt") and policy != "base":

@@ -41,8 +41,38 @@ def test_a_claim_and_axes_are_enough():
         ({"axes": {}}, "at least 1"),
         ({"axes": {"adapter": {}}}, "must hold something"),
         ({"axes": {"a/b": {"x": []}}}, "they name folders"),
+        ({"set": ["name=mine"]}, "set must leave name to the study"),
+        ({"set": ["train.seed=7"]}, r"leave train.seed to the study.*seeds = \[0, 1, 2\]"),
+        ({"set": ["train={ steps = 2, seed = 7 }"]}, "leave train.seed to the study"),
+        ({"axes": {"a": {"b": ["train.seed=7"]}}}, "axes.a.b must leave train.seed"),
+        ({"tune": [{"key": "train.seed", "values": [0, 1]}]}, "tune of train.seed must leave"),
+        ({"by": "adapt", "set": ["seed=7"]}, "leave seed to the study"),
+        ({"by": "adapt", "axes": {"a": {"b": ["shots.seed=7"]}}}, "leave shots.seed"),
+        ({"set": ["train.seed"]}, "must be section.key=value"),
+        ({"tune": [{"key": "learner.lr", "values": [0.1, 0.1]}]}, "learner.lr must differ"),
+        (
+            {"tune": [{"key": "adapter.type", "values": ["svf", "lora"]}]},
+            "adapter.type must be set once.* in axes.adapter.lora and in tune of adapter.type",
+        ),
+        (
+            {"axes": {"a": {"b": ["adapter.rank=2"]}, "c": {"d": ["adapter={ rank = 4 }"]}}},
+            "adapter.rank must be set once.* in axes.a.b and in axes.c.d",
+        ),
+        (
+            {"tune": [{"key": "learner.lr", "values": [0.1, 1]} for _ in range(2)]},
+            "learner.lr must be set once",
+        ),
     ],
 )
 def test_a_word_that_means_nothing_is_told(changes, said):
     with pytest.raises(ConfigError, match=said):
         study(**changes)
+
+
+def test_arms_apart_may_set_one_key_each_in_its_own_way():
+    tune = [
+        {"key": "learner.lr", "values": [0.1, 1], "of": {"adapter": "svf"}},
+        {"key": "learner.lr", "values": [1, 10], "of": {"adapter": "lora"}},
+        {"key": "adapter.type", "values": ["svf", "ia3"], "of": {"adapter": "svf"}},
+    ]
+    assert len(study(tune=tune, set=["learner.lr=5"]).tune) == 3

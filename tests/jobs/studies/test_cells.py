@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.studies.cells import Cells, StudyArm, arms_of, pairs_of, settings_of
+from jobs.studies.cells import Cells, StudyArm, arms_of, pairs_of, require_few, settings_of
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.run import validated
 from rlpeft.recipe.study import StudyRecipe
@@ -79,3 +79,21 @@ def test_a_tuned_path_names_no_folder_elsewhere():
         StudyArm({"adapter": "svf", "kl": "0"}), {"model.name": "../../x/y"}, 0
     )
     assert "/" not in found.id
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"axes": {f"a{i}": {f"b{j}": [] for j in range(8)} for i in range(12)}, "tune": []},
+            r"most 10,000 runs, 's' has 206,158,430,208, of 68,719,476,736 arms with 3 seeds",
+        ),
+        (
+            {"tune": [{"key": f"a.b{i}", "values": list(range(8))} for i in range(12)]},
+            r"274,877,906,956, of 4 arms.* fewer values of \[\[tune\]\]",
+        ),
+    ],
+)
+def test_a_study_without_an_end_is_counted_and_refused(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        require_few(study(**changes, contrast=[]))
