@@ -22,7 +22,7 @@ def export(
         Literal["peft", "merged", "z", "lora"],
         typer.Option(
             help="peft: a PEFT folder. merged: a transformers folder. z: multipliers by module. "
-            "lora: a plain LoRA of --rank, which leaves something out."
+            "lora: of an SVF or LoRA expert, a plain LoRA of --rank, which leaves something out."
         ),
     ] = "merged",
     base: BaseName = None,

@@ -92,6 +92,7 @@ LORA = Method(
     defaults={"use_dora": False},
     change=_CHANGE,
     is_mergeable=True,
+    becomes_lora=True,
     slice=_SLICE,
 )
 

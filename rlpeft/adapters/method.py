@@ -139,6 +139,8 @@ class Method:
         auxiliary: what it adds to the loss.
         mixing: how experts are mixed.
         is_mergeable: whether its update is a matrix.
+        becomes_lora: whether a layer's `get_delta_weight` is its whole update, of which a LoRA of
+            lower rank is made. DoRA's leaves out the magnitudes.
         is_transferable: whether its vectors, one number for each singular value of a weight, mean
             the same module by module on another base.
         runs_rows: whether each row of a batch may run an expert of its own; then its layers are
@@ -167,6 +169,7 @@ class Method:
     auxiliary: Auxiliary | None = None
     mixing: Mixing | None = None
     is_mergeable: bool = False
+    becomes_lora: bool = False
     is_transferable: bool = False
     runs_rows: bool = False
     slice: Slice | None = None

@@ -35,6 +35,7 @@ from rlpeft.experts.files import (
     CARD_FILE,
     CONFIG_FILE,
     TENSOR_FILE,
+    ExpertCard,
     adapter_of,
     other_prompts,
     read_card,
@@ -136,20 +137,36 @@ def export_expert(
         )
     if dtype is not None and not form.is_whole:
         raise ExpertError(f"--dtype is of merged weights, --format {format} has none. Remove it.")
-    if (rank is not None) != form.has_rank or (rank is not None and not rank > 0):
+    if (rank is not None) != form.has_rank or (rank is not None and not _is_rank(rank)):
         raise ExpertError(
-            f"--rank must be above 0 and goes with --format lora, which needs it; got {rank} with "
-            f"--format {format}."
+            "--rank must be a whole number, or a share above 0 and below 1, and goes with --format "
+            f"lora, which needs it; got {rank} with --format {format}."
         )
     if form.names_base:
         refuse_merged(folder, read_card(folder), "exported as a PEFT folder")
     source = replace(open_source(folder, base, base_id, dtype), rank=rank or 0)
+    if form.has_rank:
+        _require_lora(source.expert.card)
     check_target(out, force=force)
     with replacing_folder(out) as partial:
         receipt = write_and_compare(source, partial, format, str(out))
         receipt = replace(receipt, source=fetched_from(folder))
         (partial / RECEIPT_FILE).write_text(json.dumps(asdict(receipt), indent=2))
     return receipt
+
+
+def _is_rank(rank: float) -> bool:
+    return 0 < rank < 1 or (rank >= 1 and float(rank).is_integer())
+
+
+def _require_lora(card: ExpertCard) -> None:
+    method = named(adapter_of(card).type)
+    if not method.becomes_lora:
+        forms = "peft or merged" if method.is_mergeable else "peft"
+        raise ExpertError(
+            f"--format lora takes an {labels(lambda m: m.becomes_lora)} expert, {card.name!r} is "
+            f"of {method.label}, of which no LoRA of any rank is made. Take --format {forms}."
+        )
 
 
 def check_target(out: Path, *, force: bool) -> None:

@@ -7,6 +7,7 @@ leaves out is measured, module by module and on log-probs.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,16 @@ def write_lora(policy: PeftModel, folder: Path, *, rank: float, base_id: str) ->
         module -> ‖Δ - BA‖ / ‖Δ‖, Frobenius.
 
     Raises:
-        ExpertError: the method's update is no matrix, or a module has not that many directions.
+        ExpertError: a module is not linear, or has not that many directions.
     """
     layers = {
         name: layer for name, layer in policy.named_modules() if isinstance(layer, BaseTunerLayer)
     }
-    try:
+    for name, layer in layers.items():
+        _require_convertible(name.removeprefix(PEFT_PREFIX), layer, rank)
+    with warnings.catch_warnings():  # PEFT doubts that a LoRA of lower rank is wanted of a LoRA
+        warnings.filterwarnings("ignore", "Converting a PEFT adapter to LoRA that is already")
         config, tensors = convert_to_lora(policy, int(rank) if rank >= 1 else rank)
-    except (TypeError, ValueError) as error:
-        raise ExpertError(
-            f"--format lora --rank {rank:g} must be an update by matrices, of a rank that all of "
-            f"them have, got: {str(error).rstrip('.')}. Lower --rank, or take another --format."
-        ) from error
     config.base_model_name_or_path, config.inference_mode = base_id, True
     config.save_pretrained(str(folder))
     kept = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
@@ -52,6 +51,20 @@ def write_lora(policy: PeftModel, folder: Path, *, rank: float, base_id: str) ->
     return {
         name.removeprefix(PEFT_PREFIX): _error(layer, kept, name) for name, layer in layers.items()
     }
+
+
+def _require_convertible(module: str, layer: Any, rank: float) -> None:
+    if not layer.supports_lora_conversion("default"):
+        raise ExpertError(
+            f"--format lora takes linear layers alone, the expert moves {module!r} too. Take "
+            "--format peft or merged."
+        )
+    rows, columns = layer.get_base_layer().weight.shape
+    if rank > min(rows, columns):
+        raise ExpertError(
+            f"--rank must be at most {min(rows, columns)} for {module!r} ({rows} x {columns}), got "
+            f"{rank:g}. Lower it, or take --format merged, which leaves nothing out."
+        )
 
 
 def _error(layer: Any, tensors: dict[str, torch.Tensor], name: str) -> float:

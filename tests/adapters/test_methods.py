@@ -7,7 +7,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
+import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import rlpeft
@@ -48,6 +50,22 @@ def test_a_record_says_what_its_line_says(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_policy_is_known_by_what_it_sends(name):
     assert method_of(state(name).config) is named(name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_becomes_a_lora_has_its_whole_update_in_one_matrix(name):
+    policy = attach_adapter(LlamaForCausalLM(SMALL), section(name), seed=0)
+    layer = next(m for m in policy.modules() if isinstance(m, BaseTunerLayer))
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            if parameter.requires_grad:
+                parameter += torch.linspace(0.1, 0.3, parameter.numel()).view(parameter.shape)
+    x = torch.linspace(-1, 1, layer.in_features).view(1, 1, -1)
+    base = layer.get_base_layer()(x)
+    whole = layer.supports_lora_conversion("default") and torch.allclose(
+        layer(x), base + x @ layer.get_delta_weight("default").T, atol=1e-5
+    )
+    assert named(name).becomes_lora == whole
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -21,7 +21,7 @@ from rlpeft.experts.model_card import model_card
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import load_base_model
-from rlpeft.recipe.run import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
+from rlpeft.recipe.run import HypLoraAdapter, Ia3Adapter, LoraFamilyAdapter, SvfAdapter
 
 TINY = resolve_model("tiny")
 IDS = torch.arange(3, 27).reshape(2, 12)
@@ -33,6 +33,7 @@ ADAPTERS = {
     "dora": LoraFamilyAdapter(type="dora", targets=TARGETS, rank=2),
     "ia3": Ia3Adapter(type="ia3"),
 }
+BENT = {"hyplora": HypLoraAdapter(type="hyplora", targets=TARGETS, rank=2)}
 TIED = {
     "head": LoraFamilyAdapter(type="lora", targets=("lm_head", "q_proj"), rank=2),
     "embedding": LoraFamilyAdapter(type="lora", targets=("embed_tokens", "q_proj"), rank=2),
@@ -46,7 +47,7 @@ def trained(make_expert):
     """A maker of experts on the tiny base, with the logits of the policy they were taken from."""
 
     def make(kind, scale=0.3):
-        adapter = (ADAPTERS | TIED)[kind]
+        adapter = (ADAPTERS | BENT | TIED)[kind]
         policy = attach_adapter(load_base_model(TINY), adapter, seed=0)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
@@ -391,6 +392,13 @@ def test_a_lora_of_high_rank_is_the_expert_nearly_and_says_what_it_leaves_out(
         assert all(error <= (1 - rank) ** 0.5 + 1e-6 for error in receipt.errors.values())
 
 
+def test_a_lora_of_a_lora_is_the_expert(trained, tmp_path):
+    folder, _ = trained("lora")
+    receipt = export_expert(folder, tmp_path / "out", format="lora", rank=2)
+    assert receipt.gap < 1e-3
+    assert max(receipt.errors.values()) < 1e-4
+
+
 def test_the_error_of_a_lora_is_that_of_the_directions_it_lacks(trained, tmp_path):
     """Of SVF they are known: W' - W = U diag((z - 1) s) Vᵀ."""
     folder, _ = trained("svf")
@@ -404,13 +412,32 @@ def test_the_error_of_a_lora_is_that_of_the_directions_it_lacks(trained, tmp_pat
         )
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
-        ("svf", {"rank": 5000}, "of a rank that all of them have"),
-        ("ia3", {"rank": 4}, "must be an update by matrices"),
-        ("svf", {}, "--rank must be above 0 and goes with --format lora"),
-        ("svf", {"rank": float("nan")}, "--rank must be above 0"),
+        (
+            "svf",
+            {"rank": 5000},
+            r"at most 128 for 'model.layers.0.\S+' \(128 x 128\), got 5000. Low",
+        ),
+        (
+            "ia3",
+            {"rank": 4},
+            r"an SVF, LoRA expert, 'ia3' is of IA3.* Take --format peft or merged",
+        ),
+        ("dora", {"rank": 4}, "'dora' is of DoRA"),
+        ("hyplora", {"rank": 4}, r"is of HypLoRA.* Take --format peft\.$"),
+        (
+            "embedding",
+            {"rank": 4},
+            "linear layers alone, the expert moves 'model.embed_tokens' too",
+        ),
+        ("svf", {}, "--rank must be a whole number, or a share above 0 and below 1, and goes with"),
+        ("svf", {"rank": 2.5}, "--rank must be a whole number.* got 2.5"),
+        ("svf", {"rank": 0}, "--rank must be a whole number"),
+        ("svf", {"rank": float("inf")}, "--rank must be a whole number"),
+        ("svf", {"rank": float("nan")}, "--rank must be a whole number"),
     ],
 )
 def test_a_lora_that_would_be_another_policy_is_refused(trained, tmp_path, kind, options, said):

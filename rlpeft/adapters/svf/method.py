@@ -161,6 +161,7 @@ SVF = Method(
         of_layer=layer_multiplier,
     ),
     is_mergeable=True,
+    becomes_lora=True,
     is_transferable=True,
     runs_rows=True,
     slice=Slice(
