@@ -4,16 +4,18 @@
                           expert by, and of what experts that it goes back to had
 
 A problem is known again by the text that a user gives the model, and, under another template, by
-the question that its row holds and the gold answer. Marks are digests: rows may be private, and a
-card that travels to the Hub carries none.
+the question that its row holds and the gold answer; by what is seen of these, whichever way Unicode
+writes it. Marks are digests: rows may be private, and a card that travels to the Hub carries none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ TRAINED_FILE = "trained_on.json"
 
 MARK_BYTES = 8
 """Of a mark: that one of 1,000 problems is taken for one of a million happens once in 10^10."""
+
+MEND = (
+    "It keeps marks of the problems that an expert was trained on, so that none is taken for a "
+    "test. Restore it; or remove it, and all goes on but for that, which is then said."
+)
+"""Of a damaged file."""
 
 LEAST_SHARE = 0.5
 """Of the prompt, that a text of the row must make up to be its question: less is a number, or an
@@ -39,27 +47,39 @@ class Trained:
         marks: of those that it was trained on; see `marks_of`.
         chosen: of those that it was chosen by.
         untold: experts that it goes back to, of which it is not known.
+        folded: whether all marks are of folded texts (`_folded`). Those of runs from before are of
+            texts as their rows write them: of a row that folding changes another form is missed.
     """
 
     marks: frozenset[str]
     chosen: frozenset[str] = frozenset()
     untold: tuple[str, ...] = ()
+    folded: bool = True
 
 
 def marks_of(problem: Problem) -> frozenset[str]:
-    """What a problem is known again by.
+    """What a problem is known again by, in runs of now and of before texts were folded.
 
     >>> one = Problem("a/train/0", "3714@=", "1437", {"question": "3714@"})
     >>> other = Problem("b/test/7", "Swap 3714@", "1437", {"text": "3714@"})
     >>> len(marks_of(one) & marks_of(other))
     1
     """
-    asked = text_of(problem.prompt)
-    texts = [_one_line(value) for value in problem.columns.values() if isinstance(value, str)]
+    return _folded_marks(problem) | _marks(problem, str)
+
+
+def _folded_marks(problem: Problem) -> frozenset[str]:
+    return _marks(problem, _folded)
+
+
+def _marks(problem: Problem, form: Callable[[str], str]) -> frozenset[str]:
+    asked = form(text_of(problem.prompt))
+    columns = [value for value in problem.columns.values() if isinstance(value, str)]
+    texts = [form(_one_line(value)) for value in columns]
     question = max((text for text in texts if text in asked), key=len, default="")
     found = {_mark([asked])}
     if question and len(question) >= LEAST_SHARE * len(asked):
-        found.add(_mark([question, problem.answer]))
+        found.add(_mark([question, form(problem.answer)]))
     return frozenset(found)
 
 
@@ -73,6 +93,29 @@ def text_of(prompt: Prompt) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _folded(line: str) -> str:
+    """What is seen of a line: full-width letters and composed accents are the plain ones (NFKC),
+    and signs without a width (categories Cf and Cc) are gone.
+
+    >>> _folded("Ｓｗａｐ 3\\u200b7²")
+    'Swap 37^2'
+    """
+    if not (line.isascii() and line.isprintable()):  # as most lines are, which is quick to know
+        line = "".join(map(_seen, line))
+    return _one_line(unicodedata.normalize("NFKC", line))
+
+
+RAISED = {"<super>": "^", "<sub>": "_"}
+"""What raised and lowered signs are led by: to NFKC alone 12² is 122, another problem."""
+
+
+@cache
+def _seen(sign: str) -> str:
+    if unicodedata.category(sign) in ("Cf", "Cc"):
+        return ""
+    return RAISED.get(unicodedata.decomposition(sign).partition(" ")[0], "") + sign
 
 
 def _mark(parts: Sequence[str]) -> str:
@@ -92,9 +135,10 @@ def trained_on(
     known = [found for found in before.values() if found is not None]
     untold = [name for name, found in before.items() if found is None]
     return Trained(
-        frozenset().union(*map(marks_of, problems), *(found.marks for found in known)),
-        frozenset().union(*map(marks_of, chosen_by), *(found.chosen for found in known)),
+        frozenset().union(*map(_folded_marks, problems), *(found.marks for found in known)),
+        frozenset().union(*map(_folded_marks, chosen_by), *(found.chosen for found in known)),
         (*untold, *(name for found in known for name in found.untold)),
+        all(found.folded for found in known),
     )
 
 
@@ -102,7 +146,7 @@ def keep_trained(run: Path, found: Trained) -> None:
     """Write it into the folder of a run, once: what a run goes on with is what it began with."""
     if not (run / TRAINED_FILE).exists():
         marks = {"train": sorted(found.marks), "validation": sorted(found.chosen)}
-        tree = marks | {"untold": found.untold}
+        tree = marks | {"untold": found.untold, "folded": found.folded}
         write_json(run / TRAINED_FILE, tree, indent=None)
 
 
@@ -113,16 +157,18 @@ def read_trained(run: Path) -> Trained | None:
         CheckpointError: it holds something else.
     """
     path = run / TRAINED_FILE
-    found = read_json_if_there(path)
+    found = read_json_if_there(path, CheckpointError, mend=MEND)
     if found is None:
         return None
-    texts: Any
-    for texts in (found.get(name) for name in ("train", "validation", "untold")):
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    lists: Any = [found.get(name) for name in ("train", "validation", "untold")]
+    folded = found.get("folded", False)  # absent in runs from before texts were folded
+    for each in lists:
+        if not isinstance(each, list) or not all(isinstance(text, str) for text in each):
             raise CheckpointError(
                 f"{str(path)!r} must hold the marks of problems and names of experts, it holds "
-                f"{texts!r:.60}. Restore it, or remove it: what the expert was trained on is then "
-                "not known."
+                f"{each!r:.60}. {MEND}"
             )
-    marks, chosen = frozenset(found["train"]), frozenset(found["validation"])
-    return Trained(marks, chosen, tuple(found["untold"]))
+    if not isinstance(folded, bool):
+        raise CheckpointError(f"folded of {str(path)!r} must be true or false. {MEND}")
+    marks, chosen, untold = lists
+    return Trained(frozenset(marks), frozenset(chosen), tuple(untold), folded)

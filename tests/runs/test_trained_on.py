@@ -1,5 +1,8 @@
 """A problem is known again by what it says, and no two problems are taken for one."""
 
+import json
+import unicodedata
+
 import pytest
 
 from rlpeft.errors import CheckpointError
@@ -34,6 +37,38 @@ def test_a_problem_is_known_again_in_another_form(prompt):
     assert are_one(first, of_row(prompt, "How many ducks are there?", "7"))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "What does the café cost?",
+        unicodedata.normalize("NFD", "What does the café cost?"),
+        "What does the ca\u200bfé\ufeff co\u00adst?",
+        "What does the cafe\u200b\u0301 cost?",
+        "What \u200b does the \x07café cost?",
+        "Ｗｈａｔ ｄｏｅｓ ｔｈｅ　ｃａｆé ｃｏｓｔ？",
+    ],
+)
+def test_a_problem_is_known_again_however_unicode_writes_it(tmp_path, asked):
+    plain = of_row("What does the café cost?", "What does the café cost?", "７")
+    keep_trained(tmp_path, trained_on([plain], [], {}))
+    assert read_trained(tmp_path).marks & marks_of(of_row(asked, asked, "7"))
+    # Under another template by the question alone, which is a column of its row.
+    assert read_trained(tmp_path).marks & marks_of(of_row(f"Q: {asked} A:", asked, "7"))
+
+
+def test_marks_of_before_texts_were_folded_are_known_again_and_told_apart(tmp_path):
+    """Of "ａｂ ｃ" and "ab c", as they were digested then."""
+    former = {"train": ["95ec1d8d7fc47ed6", "8087cc4086b5fc2b"], "validation": [], "untold": []}
+    (tmp_path / "trained_on.json").write_text(json.dumps(former))
+    found = read_trained(tmp_path)
+    assert not found.folded
+    assert found.marks & marks_of(Problem("a", "ａｂ ｃ", "7"))
+    assert found.marks & marks_of(Problem("a", "ａ\u200bｂ c", "7"))
+    heir = trained_on([Problem("b", "2+5=", "7")], [], {"a": found})
+    keep_trained(tmp_path / "heir", heir)
+    assert not read_trained(tmp_path / "heir").folded
+
+
 def test_a_problem_whose_gold_answer_was_corrected_is_known_again():
     assert are_one(of_row("3+4=", "3+4", "8"), of_row("3+4=", "3+4", "7"))
 
@@ -45,6 +80,7 @@ def test_a_problem_whose_gold_answer_was_corrected_is_known_again():
         (of_row("sort 3714", "3714", "7431"), of_row("swap 3714", "3714", "1437")),
         (of_row("Is ab palindromic?", "ab", "no"), of_row("Is AB palindromic?", "AB", "no")),
         (Problem("a", "3+4=", "7"), Problem("b", "2+5=", "7")),
+        (Problem("a", "What is 12²?", "144"), Problem("b", "What is 122?", "122")),
     ],
 )
 def test_other_problems_with_something_in_common_are_others(one, other):
@@ -71,9 +107,17 @@ def test_what_is_kept_is_read_again_with_what_came_before(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", '{"train": [1], "validation": [], "untold": []}', '{"train": [], "untold": []}']
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"train": [1], "validation": [], "untold": []}',
+        '{"train": [], "untold": []}',
+        '{"train": [], "validation": [], "untold": [], "folded": 1}',
+    ],
 )
-def test_a_file_of_something_else_is_one_line(tmp_path, text):
+def test_a_damaged_file_says_what_it_is_and_what_goes_on_without_it(tmp_path, text):
     (tmp_path / "trained_on.json").write_text(text)
-    with pytest.raises(CheckpointError, match="must hold the marks of problems"):
+    with pytest.raises(CheckpointError, match=r"keeps marks of the problems.* or remove it, and"):
         read_trained(tmp_path)
