@@ -1,11 +1,13 @@
 """Text in the columns of a terminal: sentences are broken, paths and commands never.
 
-They are there to be copied, and a broken one is another.
+They are there to be copied, and a broken one is another. What strangers wrote, a model or the
+author of an expert, is shown and not obeyed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -15,6 +17,20 @@ UNLIMITED = 10_000
 
 PIPED = 80
 """Columns of a pipe or a file, which somebody opens later."""
+
+
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal acts on, or shows other letters by, or cannot be given: all control characters
+but the end of a line and the tab, changes of the direction of writing, halves of surrogates."""
+
+
+def printable(text: str) -> str:
+    """A text in which all that a terminal would obey is spelled out.
+
+    >>> printable("red: \\x1b[31m")
+    'red: \\\\x1b[31m'
+    """
+    return OBEYED.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def terminal_width() -> int:
@@ -44,7 +60,7 @@ def ended_with(text: str, whole: str, *, width: int) -> str:
     >>> ended_with("to go on:", "rlpeft train mine.toml", width=20).splitlines()
     ['to go on:', '  rlpeft train mine.toml']
     """
-    lines = paragraph(text, width=width)
+    lines, whole = paragraph(text, width=width), printable(whole)
     if not whole:
         return lines
     beside = len(lines.rpartition("\n")[2]) + 1 + len(whole) <= width
@@ -58,7 +74,7 @@ def paragraph(text: str, *, width: int, indent: str = "", hanging: str = "") -> 
         indent, hanging: what the first line and the others begin with.
     """
     return textwrap.fill(
-        text,
+        printable(text),
         max(width, 20),
         initial_indent=indent,
         subsequent_indent=hanging,
@@ -74,7 +90,7 @@ def labelled(label: str, value: str, *, column: int, width: int, whole: bool = F
         column: where values begin.
         whole: never break it: a command.
     """
-    start, blank = f"{label:<{column}}", " " * column
+    start, blank, value = f"{label:<{column}}", " " * column, printable(value)
     beside = start + value
     if not whole:
         beside = paragraph(value, width=width, indent=start, hanging=blank)

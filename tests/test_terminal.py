@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlpeft.terminal import note, say, terminal_width
+from rlpeft.terminal import note, printable, say, terminal_width
 
 COMMAND = "rlpeft export runs/quickstart/expert --format merged --out somewhere/quickstart-merged"
 
@@ -29,3 +29,13 @@ def test_what_is_copied_has_a_line_of_its_own_where_there_is_no_room(monkeypatch
 def test_notes_go_to_the_error_stream(capsys):
     note("so it is")
     assert capsys.readouterr() == ("", "note: so it is\n")
+
+
+def test_nothing_that_a_terminal_would_obey_is_printed(capsys):
+    say("a\x1b[2Jb\x07 \u202ec\ud800", "rlpeft \x9b31m")
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\x07 \\u202ec\\ud800 rlpeft \\x9b31m\n"
+
+
+def test_letters_of_any_language_stay_as_they_are():
+    text = "naïve\tquestion: نمی‌دانم 👩‍🔬 「日本　語」"
+    assert printable(text) == text

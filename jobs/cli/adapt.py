@@ -119,13 +119,12 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool, larger: str = ""
     if as_json:
         typer.echo(json.dumps(summary))
         return
-    from rich.console import Console
-
     from jobs.cli.closing import accuracy_table, compared
+    from jobs.cli.screen import Screen
     from rlpeft.experts.ties import said_of_ties
 
     table = accuracy_table(summary["test"], title=f"{summary['name']}: test {{}}")
-    Console().print(table)
+    Screen().print(table)
     shots = summary["shots"]
     if summary.get("equals_base"):
         why = "" if shots.get("tied") else ": none did better on the shots"
@@ -155,7 +154,8 @@ def _facts(summary: Mapping[str, Any], larger: str) -> Iterator[tuple[str, str]]
         yield "unseen shots", f"{_fitness(found)} {arm}"
     yield "expert", expert
     yield "history", near_path(summary["history"])
-    export = f"{program()} export {shlex.quote(expert)} --out {summary['name']}-merged"
+    out = shlex.quote(f"{summary['name']}-merged")
+    export = f"{program()} export {shlex.quote(expert)} --out {out}"
     if summary.get("equals_base"):
         export = ""
     if following := larger if not export or shots.get("tied") else export:

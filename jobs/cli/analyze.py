@@ -45,9 +45,9 @@ def hyperbolicity(
     if as_json:
         typer.echo(json.dumps(as_dict(report)))
         return
-    from rich.console import Console
+    from jobs.cli.screen import Screen
 
-    Console().print(table(report))
+    Screen().print(table(report))
     for found in report.layers:
         say(sentence(found))
     law = report.power_law
@@ -83,9 +83,9 @@ def spectrum(
     if as_json:
         typer.echo(json.dumps(as_dicts(found)))
         return
-    from rich.console import Console
+    from jobs.cli.screen import Screen
 
-    Console().print(table(model, found))
+    Screen().print(table(model, found))
     say("A low-rank adapter of rank r reaches r directions of a weight; SVF scales all of them.")
 
 
@@ -108,9 +108,9 @@ def mixtures(
     if as_json:
         typer.echo(json.dumps(as_dicts(found)))
         return
-    from rich.console import Console
+    from jobs.cli.screen import Screen
 
-    Console().print(table(found))
+    Screen().print(table(found))
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from jobs.cli.adapt import Light, all_overrides, print_summary
 from jobs.cli.options import AsJson, Overrides, RecipeName
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import quiet_libraries
-from rlpeft.terminal import say
+from rlpeft.terminal import printable, say
 from rlpeft.typed import program
 
 if TYPE_CHECKING:
@@ -144,4 +144,4 @@ def _print_status(status: Mapping[str, Any], *, as_json: bool) -> None:
     for name, value in status.items():
         if value != "":
             shown = f"{value:.3f}" if isinstance(value, float) else value
-            typer.echo(f"{name:<10} {shown}")
+            typer.echo(printable(f"{name:<10} {shown}"))

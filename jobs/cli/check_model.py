@@ -10,10 +10,11 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from jobs.cli.examined import examined
 from jobs.cli.options import one_of
+from jobs.cli.screen import Screen
 from rlpeft.model_checks import OWN_ENGINE
 from rlpeft.recipe.engines import ENGINES
 
@@ -74,7 +75,7 @@ def check(
             raise ModelError("MODEL must be a folder, a Hub id or a name, got ''.")
         folder, weights = model_parts(model, weights=not tokenizer_only)
         engines = tuple(dict.fromkeys((OWN_ENGINE, engine)))
-        with Console(stderr=True).status("examining the tokenizer") as status:
+        with Screen(stderr=True).status("examining the tokenizer") as status:
             for row in examine(folder, weights=weights, engines=engines, dtype=dtype.value):
                 rows.append(row)
                 status.update(f"examined {row.law}")
@@ -86,7 +87,7 @@ def check(
     if as_json:
         typer.echo(json.dumps(document(model, sound, rows)))
     else:
-        Console().print(table(rows))
+        Screen().print(table(rows))
         typer.echo(conclusion(rows))
     raise typer.Exit(0 if sound else 1)
 

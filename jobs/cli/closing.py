@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.cli.screen import Screen
 from rlpeft.terminal import labelled, near_path, paragraph, terminal_width
 from rlpeft.typed import typeable
 
@@ -33,7 +34,7 @@ EQUALS_BASE = (
 def print_closing(summary: Mapping[str, Any], console: Console | None = None) -> None:
     """Print `closing`; paths and commands are never broken, so that they can be copied."""
     width = terminal_width() if console is None else console.width
-    (console or Console()).print(closing(summary, width=width), soft_wrap=True)
+    (console or Screen()).print(closing(summary, width=width), soft_wrap=True)
 
 
 def closing(summary: Mapping[str, Any], *, width: int) -> RenderableType:
@@ -132,7 +133,8 @@ def _sentence(summary: Mapping[str, Any]) -> str:
 def _facts(summary: Mapping[str, Any], width: int) -> Group:
     form = summary.get("export_format", "merged")  # runs of before had no other
     expert, report = near_path(summary["expert"]), summary.get("report")
-    export = f"rlpeft export {shlex.quote(expert)} --format {form} --out {summary['name']}-{form}"
+    out = shlex.quote(f"{summary['name']}-{form}")
+    export = f"rlpeft export {shlex.quote(expert)} --format {form} --out {out}"
     rows = {
         "adapted modules": _counts(summary.get("modules")),
         "left out": _counts(summary.get("left_out")),

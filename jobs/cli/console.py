@@ -19,6 +19,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as ProgressBar
 
+from jobs.cli.screen import Screen
 from rlpeft.recipe.run import LossConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.signal import nothing_to_learn, teaching
@@ -212,7 +213,7 @@ class RunDisplay:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total_steps, self.unit = total_steps, unit
-        self.console, self._below = console or Console(stderr=True), below
+        self.console, self._below = console or Screen(stderr=True), below
         self._done, self._clock, self._rate = done, clock, Rate(clock)
         self._best: Validation | None = None
         self._printed_at, self._stepped_at = float("-inf"), clock()

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from jobs.cli.beginning import say_beginning
 from jobs.cli.examined import examined
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
 from jobs.cli.options import Overrides
+from jobs.cli.screen import Screen
 from rlpeft.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def doctor(
 
     quiet_libraries()
     checks, look = [place()], Look(prompts) if prompts else None
-    with Console(stderr=True).status("examining the recipe") as status:
+    with Screen(stderr=True).status("examining the recipe") as status:
         for check in examine(found, look=look):
             checks.append(check)
             status.update(f"examined {check.name}")
@@ -62,9 +63,9 @@ def doctor(
             tree |= {"prompts": [as_tree(reading) for reading in look.readings]}
         typer.echo(json.dumps(tree))
     else:
-        Console().print(table(checks))
+        Screen().print(table(checks))
         if look:
-            print_readings(look, Console())
+            print_readings(look, Screen())
         typer.echo(conclusion(checks))
     raise typer.Exit(0 if healthy else 1)
 

@@ -146,9 +146,8 @@ def _one(
     as_json: bool,
 ) -> None:
     """One expert on one task."""
-    from rich.console import Console
-
     from jobs.cli.closing import accuracy_table, compared
+    from jobs.cli.screen import Screen
     from jobs.evaluate import evaluate_expert
 
     quiet_libraries()
@@ -159,7 +158,7 @@ def _one(
     kind = "accuracy" if "accuracy" in found else "score"
     base, own = found[f"base_{kind}"], found[kind]
     title = f"{found['task']}, {found['split']} problems"
-    Console().print(accuracy_table({"base": base, "expert": own}, title=title))
+    Screen().print(accuracy_table({"base": base, "expert": own}, title=title))
     say(compared(found["against_base"]))
 
 
@@ -172,8 +171,7 @@ def _several(
     as_json: bool,
 ) -> None:
     """Several experts, tasks or samples."""
-    from rich.console import Console
-
+    from jobs.cli.screen import Screen
     from jobs.cli.survey import survey_shown, survey_tables
     from jobs.evaluation.asked import open_survey
     from jobs.evaluation.run import evaluate_survey
@@ -189,7 +187,7 @@ def _several(
         typer.echo(json.dumps(found))
         return
     for shown in survey_tables(found):
-        Console().print(shown)
+        Screen().print(shown)
 
 
 @contextmanager

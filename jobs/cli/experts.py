@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.options import EXPERT, folder_to_write
+from jobs.cli.screen import Screen
 from rlpeft.errors import ExpertError
 from rlpeft.terminal import UNLIMITED, labelled, paragraph, say, terminal_width
 from rlpeft.typed import program, typeable
@@ -157,7 +159,9 @@ def transfer_expert(
         typer.echo(json.dumps({"expert": str(folder), "card": card.model_dump(mode="json")}))
         return
     say(f"wrote for base {card.base_model}:", str(folder))
-    say("next:", f"{program()} evaluate {folder} --recipe RECIPE --set model.name={to}")
+    changed = shlex.quote(f"model.name={to}")
+    evaluate = f"evaluate {shlex.quote(str(folder))} --recipe RECIPE --set {changed}"
+    say("next:", f"{program()} {evaluate}")
 
 
 def _rows(root: Path) -> list[dict[str, Any]]:
@@ -206,7 +210,7 @@ def _same(card: Mapping[str, Any]) -> str | None:
 def _listed(rows: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
     """A table, or where it is too wide a few lines for each expert."""
     table = _list_table(rows)
-    if Console(width=UNLIMITED).measure(table).maximum <= width:
+    if Screen(width=UNLIMITED).measure(table).maximum <= width:
         return table
     return Group(*(Text(line) for row in rows for line in _expert_lines(row, width)))
 
@@ -367,4 +371,4 @@ def _difference_table(found: Difference) -> Table:
 
 def _print(shown: RenderableType) -> None:
     # As wide as it needs to be, never folded: paths are there to be copied.
-    Console(width=UNLIMITED).print(shown)
+    Screen(width=UNLIMITED).print(shown)

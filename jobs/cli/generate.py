@@ -14,7 +14,7 @@ from jobs.cli.options import ENGINE, EXPERTS, file_to_write, refuse_own_input
 from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_jsonl
-from rlpeft.terminal import say
+from rlpeft.terminal import printable, say
 from rlpeft.types import Prompt
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _print(
         typer.echo(json.dumps({"answers": rows, "first_s": first_s, "second_s": second_s}))
         return
     for row in () if is_written else rows:
-        typer.echo(f"[{row['expert']}: {row['why']}]\n{row['text']}")
+        typer.echo(printable(f"[{row['expert']}: {row['why']}]\n{row['text']}"))
     timing = f"first pass {first_s:.2f} s, second {second_s:.2f} s"
     answers = "1 answer" if len(rows) == 1 else f"{len(rows)} answers"
     say(f"{answers}; {timing}", err=True)

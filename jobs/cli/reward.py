@@ -115,13 +115,14 @@ def _parse(options: list[str] | None) -> dict[str, Any]:
 
 
 def _print_totals(summary: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from jobs.cli.screen import Screen
 
     table = Table("verdict", "rows")
     for kind, count in summary["totals"].items():
         table.add_row(kind, str(count))
-    console = Console()
+    console = Screen()
     console.print(table)
     mean = summary["mean_score"]
     scored = "no row scored" if mean is None else f"mean score {mean:.4f}"
@@ -129,12 +130,12 @@ def _print_totals(summary: dict[str, Any]) -> None:
 
 
 def _print_check(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from jobs.cli.screen import Screen
     from rlpeft.terminal import say
 
-    console = Console()
+    console = Screen()
     console.print(f"{found['reward']}: called as {found['dialect']}")
     console.print(f"needs columns: {', '.join(found['columns']) or 'none'}")
     table = Table("completions", "verdicts", "mean score", "ms/row")

@@ -12,7 +12,7 @@ import typer
 from jobs.cli.options import AsJson, folder_to_write
 from rlpeft.errors import ConfigError
 from rlpeft.files import read_json
-from rlpeft.terminal import near_path, say
+from rlpeft.terminal import near_path, printable, say
 from rlpeft.typed import typeable
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(written))
         return
-    typer.echo(f"\n{tables(written)}\n")
+    typer.echo(printable(f"\n{tables(written)}\n"))
     say("report", near_path(str(folder / PAGE_FILE)))
 
 
@@ -136,7 +136,7 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(found))
         return
     say(found["study"]["claim"])
-    typer.echo(f"\n{tables(found)}")
+    typer.echo(printable(f"\n{tables(found)}"))
 
 
 def _read(folder: Path) -> dict[str, Any]:

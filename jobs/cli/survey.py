@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.console import INTERRUPTED
+from jobs.cli.screen import Screen
 from rlpeft.terminal import near_path
 from rlpeft.typed import this_command
 
@@ -24,7 +25,7 @@ BESIDE = 2
 @contextmanager
 def survey_shown(out: Path | None) -> Iterator[Callable[[int, int], None]]:
     """A line of progress on the error stream; after Ctrl-C, how to go on."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = TextColumn("batch"), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=None)

@@ -12,6 +12,7 @@ from jobs.cluster.driver_note import keep
 from rewards.errors import RewardError
 from rlpeft.errors import ClusterError, RlpeftError
 from rlpeft.files import describe
+from rlpeft.terminal import printable
 from rlpeft.typed import typeable
 
 ENDING = threading.Event()
@@ -48,7 +49,7 @@ def quiet_libraries() -> None:
 def in_one_line(error: Exception) -> str | None:
     """What to tell of a user's mistake, or of the machine's state; `None` for a defect of ours."""
     if isinstance(error, RlpeftError | RewardError):
-        return typeable(f"error: {' '.join(str(error).split())}")
+        return printable(typeable(f"error: {' '.join(str(error).split())}"))
     line = describe(error) if isinstance(error, OSError) else None
     return None if line is None else f"error: {line}"
 

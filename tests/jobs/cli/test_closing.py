@@ -56,6 +56,11 @@ def test_the_next_command_is_one_that_the_method_has():
     assert "--format peft --out tiny-swap-peft" in closing_text(SUMMARY | {"export_format": "peft"})
 
 
+def test_the_next_command_holds_a_name_whatever_is_in_it():
+    text = closing_text(SUMMARY | {"name": "my run; ls"})
+    assert text.rstrip().endswith("--out 'my run; ls-merged'")
+
+
 @pytest.mark.parametrize("same", ["equals_base", "equals_start"])
 def test_a_run_that_found_nothing_advises_no_export(same):
     begun = {"start": {}, "start_test": SUMMARY["test"], "against_start": SUMMARY["against_base"]}

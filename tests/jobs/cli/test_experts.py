@@ -185,3 +185,23 @@ def test_list_shows_what_an_expert_lacks(runs, name):
 
 def test_show_has_no_row_of_a_start_where_there_was_none(runs):
     assert "start test" not in printed("show", runs / "swap" / "expert")
+
+
+def test_a_card_of_a_stranger_is_shown_and_not_obeyed(tmp_path, make_expert):
+    told = "x\x1b]0;owned\x07[/y]"
+    make_expert(
+        "odd",
+        {Q: torch.tensor([1.5, 1.0])},
+        folder=tmp_path / "odd" / "expert",
+        base_model=told,
+        task={"name": told, "path": told, "options": {told: told}},
+        rewards=(told,),
+        modules={told: 1},
+        left_out={told: 1},
+        versions={told: told},
+        chat={told: told},
+        stop=(told,),
+    )
+    for shown in (printed("show", tmp_path / "odd" / "expert"), printed("list", tmp_path)):
+        assert r"x\x1b]0;owned" in shown
+        assert not set(shown) & set("\x1b\x07")
