@@ -240,12 +240,10 @@ def read_json(
     return value
 
 
-def read_json_if_there(
-    path: Path, error: type[RlpeftError] = FileError, *, mend: str = "Restore it."
-) -> dict[str, Any] | None:
+def read_json_if_there(path: Path, *, mend: str = "Restore it.") -> dict[str, Any] | None:
     """See `read_json`; `None` where there is no such file."""
     # Not `Path.is_file`, which raises of a path that is too long: no file can be there.
-    return read_json(path, error, mend=mend) if os.path.isfile(path) else None
+    return read_json(path, mend=mend) if os.path.isfile(path) else None
 
 
 def reason(error: BaseException) -> str:

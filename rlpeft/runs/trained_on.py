@@ -154,10 +154,10 @@ def read_trained(run: Path) -> Trained | None:
     """What the folder of a run tells; `None` where it does not.
 
     Raises:
-        CheckpointError: it holds something else.
+        CheckpointError, FileError: it holds something else.
     """
     path = run / TRAINED_FILE
-    found = read_json_if_there(path, CheckpointError, mend=MEND)
+    found = read_json_if_there(path, mend=MEND)
     if found is None:
         return None
     lists: Any = [found.get(name) for name in ("train", "validation", "untold")]

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from rlpeft.errors import CheckpointError
+from rlpeft.errors import RlpeftError
 from rlpeft.runs.trained_on import Trained, keep_trained, marks_of, read_trained, trained_on
 from rlpeft.tasks.tiny import tiny_task
 from rlpeft.types import Problem
@@ -119,5 +119,5 @@ def test_what_is_kept_is_read_again_with_what_came_before(tmp_path):
 )
 def test_a_damaged_file_says_what_it_is_and_what_goes_on_without_it(tmp_path, text):
     (tmp_path / "trained_on.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"keeps marks of the problems.* or remove it, and"):
+    with pytest.raises(RlpeftError, match=r"keeps marks of the problems.* or remove it, and"):
         read_trained(tmp_path)
