@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
-from jobs.hub import expert_folder, pinned_experts
-from jobs.library import keep_of_base, said_lacking, tell_other_prompts
-from jobs.rows_of_run import keep_trained_on, refuse_trained_on, tell_trained_shots
+from jobs.library import keep_of_base, said_lacking
 from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import build_engine, library_versions, read_data
 from rlpeft.errors import ExpertError
@@ -27,6 +24,10 @@ from rlpeft.experts.measures import Measure, PairedDifference, difference_of
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
+from rlpeft.program.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
+from rlpeft.program.hub import expert_folder, pinned_experts
+from rlpeft.program.origin import tell_other_prompts
+from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_trained_shots
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.rollout import UNTRUNCATED

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.library import tell_other_prompts
-from jobs.parts import Parts, loaded_scorer, open_parts
+from jobs.cluster.parts import on_ray
 from jobs.recipes import find_recipe, read_adapt_recipe, read_recipe
-from jobs.rows_of_run import may_be_trained_on, refuse_trained_on
 from rlpeft.build import Data, build_canary, read_data
 from rlpeft.errors import ConfigError, DataError
-from rlpeft.evaluate import evaluate, measures_by_task
-from rlpeft.experts.files import Expert, ExpertCard, adapter_of, load_expert, read_card
+from rlpeft.experts.files import ExpertCard, adapter_of, load_expert, read_card
 from rlpeft.experts.hub import known_as
-from rlpeft.experts.measures import Accuracy, Measure, difference_of
+from rlpeft.experts.measures import Accuracy, difference_of
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import mixed_adapter
 from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
+from rlpeft.program.examiner import Examiner, Measured, labels_of
+from rlpeft.program.origin import tell_other_prompts
+from rlpeft.program.parts import HERE, loaded_scorer
+from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, StartConfig, read_tree, task_of
-from rlpeft.rollout.proof import Proof
 from rlpeft.runs.records import RECIPE_FILE
-from rlpeft.scoring import by_task
 from rlpeft.tasks.base import Split, Task, repeats
 from rlpeft.terminal import note
-from rlpeft.tokens.requests import Prompter
-from rlpeft.types import Problem, Sampling, ScoredGroup
+from rlpeft.types import Problem
 
 DECIDED = {
     "adapter": "the adapter is the expert's own",
@@ -39,63 +36,6 @@ DECIDED = {
     "rollout.temperature": "answers are greedy",
 }
 """Options that an evaluation never reads, and why."""
-
-
-Measured = tuple[Measure, Sequence[ScoredGroup]]
-"""What one policy's answers are worth, and these."""
-
-
-@dataclass(frozen=True)
-class Examiner:
-    """Measures what a learner holds, on every engine of its fleet.
-
-    Attributes:
-        canary, bound: what proves that the engines hold it, too; see `Proof`.
-        labels: the closed set of answers, if there is one.
-    """
-
-    parts: Parts
-    prompter: Prompter
-    sampling: Sampling
-    canary: Sequence[Sequence[int]]
-    bound: float
-    labels: Sequence[str] = ()
-
-    def proof(self) -> Proof:
-        """The learner's adapter as it is now, with what proves its delivery."""
-        return self.parts.learner.proof(self.canary, self.bound)
-
-    def load(self, expert: Expert) -> Proof:
-        """Put an expert into the learner."""
-        self.parts.learner.load_adapter(expert.state())
-        return self.proof()
-
-    def measure(self, proof: Proof, problems: Sequence[Problem]) -> Measured:
-        """What one policy's greedy answers are worth, and these."""
-        self.parts.fleet.sync(proof)
-        return evaluate(
-            problems,
-            self.parts.fleet,
-            self.parts.scorer,
-            prompter=self.prompter,
-            sampling=self.sampling.greedy,
-            step=proof.state.version,
-            labels=self.labels,
-        )
-
-
-def parts_of(measured: Measured) -> dict[str, Measured]:
-    """The same of each task of a recipe of several, by its label; of one alone, nothing."""
-    groups = by_task(measured[1])
-    return {label: (found, groups[label]) for label, found in measures_by_task(measured[1]).items()}
-
-
-def labels_of(recipe: Recipe) -> tuple[str, ...]:
-    """The closed set of answers of a classification recipe; empty for any other."""
-    if len(recipe.alone) > 1:
-        return ()
-    first = recipe.rewards[0]
-    return tuple(first.options.get("labels", ())) if first.name == "label" else ()
 
 
 def evaluate_expert(
@@ -124,11 +64,12 @@ def evaluate_expert(
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     recipe = _of_expert(recipe, expert.card)
     data = _read_split(expert.card, recipe, base, split)
-    problems, ray = first_problems(data.task, split, num), address is not None
+    problems = first_problems(data.task, split, num)
     refuse_trained_on([folder], data.task, split, problems, path=task_of(recipe).path)
+    venue = HERE if address is None else on_ray(address)
     with (
-        loaded_scorer(recipe, ray=ray, check=lambda scores: data.check(scores.of(""))) as scorer,
-        open_parts(recipe, base, ray=ray, address=address, scorer=scorer) as parts,
+        loaded_scorer(recipe, venue, check=lambda scores: data.check(scores.of(""))) as scorer,
+        venue.open(recipe, base, scorer) as parts,
     ):
         if scorer is None:
             data.check(parts.scorer.of(""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,15 @@ from typing import Any
 from rlpeft.build import build_engine, build_prompter
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import (
-    ExpertCard,
     find_experts,
     lacking,
     of_base,
-    other_prompts,
     read_card,
 )
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import BASE, ExpertSet, mixed_adapter, read_factors
 from rlpeft.models.base import BaseModel
+from rlpeft.program.origin import tell_other_prompts
 from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.terminal import note
@@ -64,21 +63,6 @@ def read_experts(shelf: Shelf) -> ExpertSet:
     experts = ExpertSet.read(folders, base_digest=shelf.base.digest, factors=factors)
     tell_other_prompts(dict(zip(experts.names[1:], experts.cards, strict=True)), shelf.base)
     return experts
-
-
-def tell_other_prompts(
-    cards: Mapping[str, ExpertCard], base: BaseModel, chat: ChatConfig | None = None
-) -> None:
-    """Name, on the error stream, the experts that read other prompts than in their training.
-
-    Args:
-        chat: the section under which they are used, where that is not their own.
-    """
-    now = base.tokenizer_parts
-    used = None if chat is None else chat.model_dump(mode="json", exclude_defaults=True)
-    for name, card in cards.items():
-        for line in other_prompts(name, card, now, used):
-            note(line)
 
 
 def keep_of_base(folders: Sequence[Path], base_digest: str) -> list[Path]:

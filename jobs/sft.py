@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.train import Summary
-from jobs.train import run as run_training
 from rlpeft.build import build_prompter, read_decks
 from rlpeft.models.base import BaseModel
 from rlpeft.models.load import require_embedded
+from rlpeft.program.run import Summary
+from rlpeft.program.run import run as run_training
 from rlpeft.recipe.run import Recipe
 from rlpeft.tasks.decks import problems_of
 from rlpeft.training.loop import OnStep
@@ -21,8 +21,8 @@ from rlpeft.training.sft import teach, training_rows
 def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
     """Train on the task's completions until the recipe's end, then test once.
 
-    Args, returns and raises: see `jobs.train.run`; a row without its completion is a `DataError`
-    before any model is loaded.
+    Args, returns and raises: see `rlpeft.program.run.run`; a row without its completion is a
+    `DataError` before any model is loaded.
     """
     base = BaseModel.open(recipe.model.name)
     problems = problems_of(read_decks(recipe, base).decks, "train")
@@ -31,4 +31,4 @@ def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
     for problem, row in zip(problems, rows, strict=True):
         where = f"the row of problem {problem.id!r}"
         require_embedded(row["input_ids"], base.num_embeddings, where=where)
-    return run_training(recipe, out, ray=False, on_step=on_step, loop=teach, method="sft")
+    return run_training(recipe, out, on_step=on_step, loop=teach, method="sft")

@@ -108,3 +108,12 @@ def near_path(path: str) -> str:
     """
     relative = os.path.relpath(path)
     return min(path, relative, key=len) if not relative.startswith(os.pardir) else path
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own progress bars out of ours, and what is no news to a user."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # It warns of every group of processes that its own trainer has not made.
+    logging.get_logger("transformers.training_args").setLevel(logging.ERROR)

@@ -246,6 +246,46 @@ def quick(make_quick):
 
 
 @pytest.fixture(scope="session")
+def tiny_experts(tmp_path_factory, make_expert, tiny_start):
+    """Two experts of the tiny base, each turning its multipliers a little."""
+    from rlpeft.models.digest import model_digest
+    from rlpeft.models.folder import resolve_model
+
+    root = tmp_path_factory.mktemp("experts")
+    for name, share, skill in (("up", 1.15, "swap"), ("down", 0.9, "sort")):
+        make_expert(
+            name,
+            {key: z * share for key, z in tiny_start.tensors.items()},
+            folder=root / name,
+            task={"name": f"tiny/{skill}"},
+            config=dict(tiny_start.config),
+            adapter={"type": "svf", "parametrisation": "direct"},
+            base_digest=model_digest(resolve_model("tiny")),
+        )
+    return root
+
+
+@pytest.fixture
+def adapt_recipe(tiny_experts):
+    """A maker of small searches over `tiny_experts`; sections are replaced by name."""
+    from rlpeft.recipe.adapt import AdaptRecipe
+
+    def make(**changes):
+        sections = {
+            "model": {"name": "tiny"},
+            "task": {"name": "tiny/mix", "num_validation": 8, "num_test": 20},
+            "shots": {"number": 4},
+            "search": {"population_size": 4, "iterations": 3},
+            "rollout": {"max_tokens": 6, "max_prompt_tokens": 256},
+            "reward": [{"name": "exact"}],
+        }
+        sections |= {"experts": [str(tiny_experts)]} | changes
+        return AdaptRecipe(name="mix", **sections)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def decided():
     """Reads all that a run leaves and that must not depend on when it was cut off."""
     from rlpeft.experts.files import load_expert

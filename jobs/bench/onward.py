@@ -22,17 +22,17 @@ SEEDS = (0, 1, 2)
 def rows(*, seeds: Sequence[int] = SEEDS) -> Iterator[BenchRow]:
     """Accuracies on the test problems by seed, of as many steps of RL from either beginning."""
     from jobs.sft import run as teach
-    from jobs.train import run as train
+    from rlpeft.program.run import run as train
 
     alone, taught, onward = [], [], []
     with TemporaryDirectory(prefix="rlpeft-bench-") as folder:
         for seed in seeds:
             root = Path(folder) / str(seed)
-            alone.append(_accuracy(train(_recipe(seed, RL_STEPS), root / "alone", ray=False)))
+            alone.append(_accuracy(train(_recipe(seed, RL_STEPS), root / "alone")))
             taught.append(_accuracy(teach(_recipe(seed, SFT_STEPS), root / "taught")))
             start = f"model.start={str(root / 'taught/expert')!r}"
             begun = _recipe(seed, RL_STEPS, start)
-            onward.append(_accuracy(train(begun, root / "onward", ray=False)))
+            onward.append(_accuracy(train(begun, root / "onward")))
     yield _row(alone, taught, onward)
 
 

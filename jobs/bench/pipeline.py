@@ -12,11 +12,12 @@ from contextlib import closing
 from functools import partial
 
 from jobs.bench.rows import BenchRow, interleave, medians
-from jobs.cluster.threads import num_threads
-from jobs.parts import open_parts, torch_threads
+from jobs.cluster.parts import on_ray
 from jobs.recipes import read_recipe
 from rlpeft.build import build_canary, build_engine, read_decks
 from rlpeft.models.base import BaseModel
+from rlpeft.program.parts import torch_threads
+from rlpeft.program.threads import num_threads
 from rlpeft.recipe.run import Recipe
 from rlpeft.training.collect import collect, training_requests
 
@@ -54,7 +55,7 @@ def _seconds(recipe: Recipe, repeats: int) -> dict[str, list[float]]:
     data = read_decks(recipe, base)
     decks, prompter = data.decks, data.first.prompter
     with (
-        open_parts(recipe, base, ray=True, address=None) as parts,
+        on_ray().open(recipe, base, None) as parts,
         closing(build_engine(recipe.engine, base)) as bare,
     ):
         canary = build_canary(data.first.task, prompter)

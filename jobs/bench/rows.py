@@ -19,8 +19,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import EngineError
+from rlpeft.terminal import quiet_libraries
 
 HEADER = ("ours", "peer", "ratio", "floor", "goal", "met")
 

@@ -18,10 +18,10 @@ from typing import Any
 from jobs.adapt import run
 from jobs.cluster.pool import Pools
 from jobs.cluster.reaper import start_reaper
-from jobs.folder import RECORD_FILE, SUMMARY_FILE
 from rewards.errors import RewardError
 from rlpeft.errors import CheckpointError, ClusterError, RlpeftError
 from rlpeft.files import make_folder, read_json, write_json
+from rlpeft.program.folder import RECORD_FILE, SUMMARY_FILE
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import validated
 from rlpeft.runs.checkpoint import load_checkpoint

@@ -22,8 +22,7 @@ from jobs.cli.flags import (
 )
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
-from jobs.cluster.ending import quiet_libraries
-from rlpeft.terminal import labelled, near_path, say, terminal_width
+from rlpeft.terminal import labelled, near_path, quiet_libraries, say, terminal_width
 from rlpeft.typed import program, this_command
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ def hyperbolicity(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare the tree-likeness of a model's tokens with three kinds of chance."""
-    from jobs.cluster.ending import quiet_libraries
     from jobs.studies.hyperbolicity import analyse_hyperbolicity, as_dict, sentence, table, write
+    from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     report = analyse_hyperbolicity(
@@ -73,8 +73,8 @@ def spectrum(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Show how much of each weight its largest singular values hold."""
-    from jobs.cluster.ending import quiet_libraries
     from jobs.studies.spectrum import analyse_spectrum, as_dicts, table, write
+    from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     found = analyse_spectrum(model, _numbers(top, "--top"))

@@ -12,8 +12,7 @@ import typer
 from jobs.cli.adapt import Light, all_overrides, print_summary
 from jobs.cli.options import AsJson, Overrides, RecipeName
 from jobs.cluster.driver_exit import go_on_attended
-from jobs.cluster.ending import quiet_libraries
-from rlpeft.terminal import printable, say
+from rlpeft.terminal import printable, quiet_libraries, say
 from rlpeft.typed import program
 
 if TYPE_CHECKING:

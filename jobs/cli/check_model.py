@@ -63,10 +63,10 @@ def check(
 
     A refused law means that runs which need it end at their start, with the line that is shown.
     """
-    from jobs.cluster.ending import quiet_libraries
     from rlpeft.errors import ModelError, RlpeftError
     from rlpeft.model_checks.examine import examine
     from rlpeft.models.folder import model_parts
+    from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     rows: list[Examined] = []

@@ -33,10 +33,10 @@ def mixes(
     ] = None,
 ) -> None:
     """Compare every way to choose among experts for an unseen task; print the table."""
-    from jobs.cluster.ending import quiet_libraries
-    from jobs.hub import expert_folder
     from jobs.recipes import read_adapt_recipe
     from jobs.studies.mixes import compare, markdown
+    from rlpeft.program.hub import expert_folder
+    from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     found = read_adapt_recipe(recipe, overrides or ())

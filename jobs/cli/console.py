@@ -190,7 +190,7 @@ def run_shown(
 
 
 class RunDisplay:
-    """Shows a run as it goes; `step` is what `jobs.train.run` calls after each step.
+    """Shows a run as it goes; `step` is what `rlpeft.program.run.run` calls after each step.
 
     Args:
         total_steps: `train.steps`.

@@ -45,9 +45,9 @@ def doctor(
         say_assumed(found)
     say_beginning(f"Examining {found.name}.")
     from jobs.cli.readings import print_readings
-    from jobs.cluster.ending import quiet_libraries
     from rlpeft.doctor.examine import examine
     from rlpeft.doctor.reading import Look, as_tree
+    from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     checks, look = [place()], Look(prompts) if prompts else None

@@ -15,9 +15,8 @@ import typer
 from jobs.cli.beginning import say_beginning
 from jobs.cli.options import AsJson, Overrides, folder_to_write
 from jobs.cluster.driver_exit import go_on_attended
-from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
-from rlpeft.terminal import near_path, say
+from rlpeft.terminal import near_path, quiet_libraries, say
 
 if TYPE_CHECKING:
     from jobs.evaluation.asked import Samples
@@ -103,7 +102,7 @@ def evaluate(
         read_recipe(given)
     say_beginning(f"Evaluating {', '.join(map(near_path, names))} beside the base model.")
     from jobs.evaluation.asked import Samples
-    from jobs.hub import expert_folder
+    from rlpeft.program.hub import expert_folder
 
     experts = [expert_folder(name) for name in names]
     drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num)

@@ -68,9 +68,9 @@ def show(
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Show an expert's card, and what it changes by kind of module."""
-    from jobs.hub import expert_folder
     from rlpeft.experts.change import changes, kind_stats, legend
     from rlpeft.experts.files import load_expert
+    from rlpeft.program.hub import expert_folder
 
     found = load_expert(expert_folder(expert))
     card = found.card.model_dump(mode="json")
@@ -99,10 +99,10 @@ def compare(
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Compare experts: accuracy, angle between their changes, and distance by module."""
-    from jobs.hub import expert_folder
     from rlpeft.experts.change import difference
     from rlpeft.experts.files import load_expert
     from rlpeft.experts.hub import known_as
+    from rlpeft.program.hub import expert_folder
 
     if len(experts) < 2:
         raise ExpertError(f"compare needs at least two experts, got {len(experts)}.")
@@ -144,9 +144,9 @@ def transfer_expert(
 
     rlpeft experts transfer runs/swap/expert --to ./other-base --shuffle
     """
-    from jobs.hub import expert_folder
     from rlpeft.experts.hub import fetched_from
     from rlpeft.experts.transfer import transfer
+    from rlpeft.program.hub import expert_folder
 
     suffix, source = "-shuffled" if shuffle else "", expert_folder(expert)
     if out is None and fetched_from(source):

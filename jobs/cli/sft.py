@@ -12,7 +12,7 @@ from jobs.cli.beginning import say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
-from jobs.cluster.ending import quiet_libraries
+from rlpeft.terminal import quiet_libraries
 
 
 def sft(

@@ -50,8 +50,8 @@ def run(
     Started again on its folder it goes on: a finished run is not repeated. Without --address runs
     follow one another in this process.
     """
-    from jobs.cluster.ending import quiet_libraries
     from jobs.recipes import read_study
+    from rlpeft.terminal import quiet_libraries
 
     found = read_study(study)
     folder = (out or Path("runs") / "studies" / found.name).expanduser().absolute()

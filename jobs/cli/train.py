@@ -15,8 +15,9 @@ from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cluster.driver_exit import go_on_attended
-from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line, quiet_libraries
+from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line
 from rlpeft.errors import ConfigError
+from rlpeft.terminal import quiet_libraries
 
 if TYPE_CHECKING:
     from rlpeft.recipe.run import Recipe
@@ -87,13 +88,15 @@ def _shown(
     """Train where a person sees how far it is, and so many answers of a step."""
     from jobs.cli.answers import answers_shown
     from jobs.cli.console import run_shown
-    from jobs.train import reinforce, run
+    from jobs.cluster.parts import on_ray
+    from rlpeft.program.parts import HERE
+    from rlpeft.program.run import reinforce, run
 
     below = partial(answers_shown, folder, number=show) if show else None
     with run_shown(folder, recipe.train.steps, loss=recipe.loss, below=below) as display:
         loop = partial(reinforce, tell=display.groups)
-        on_step, ray = display.step, not local
-        return run(recipe, folder, address=address, ray=ray, on_step=on_step, loop=loop)
+        venue = HERE if local else on_ray(address)
+        return run(recipe, folder, venue=venue, on_step=display.step, loop=loop)
 
 
 def main() -> None:

@@ -37,15 +37,6 @@ def end_in_one_line() -> None:
         signal.signal(signal.SIGTERM, stop)
 
 
-def quiet_libraries() -> None:
-    """Keep the libraries' own progress bars out of ours, and what is no news to a user."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    # It warns of every group of processes that its own trainer has not made.
-    logging.get_logger("transformers.training_args").setLevel(logging.ERROR)
-
-
 def in_one_line(error: Exception) -> str | None:
     """What to tell of a user's mistake, or of the machine's state; `None` for a defect of ours."""
     if isinstance(error, RlpeftError | RewardError):

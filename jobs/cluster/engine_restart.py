@@ -18,11 +18,11 @@ import ray
 
 from jobs.cluster.actors import EngineActor
 from jobs.cluster.connect import ActorLostError, fetch, place, send
-from jobs.cluster.threads import num_threads
 from rlpeft.build import build_engine
 from rlpeft.errors import ClusterError, EngineDiedError
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
+from rlpeft.program.threads import num_threads
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.run import EngineSpec, ResourceConfig
 from rlpeft.rollout.engine import RolloutEngine, Together

@@ -12,11 +12,11 @@ from jobs.cluster.actors import LearnerActor
 from jobs.cluster.connect import ActorLostError, fetch, place
 from jobs.cluster.liveness import end_without_raylet
 from jobs.cluster.remote import Remote
-from jobs.cluster.threads import num_threads
 from rlpeft.build import build_learner
 from rlpeft.errors import ClusterError, RlpeftError
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
+from rlpeft.program.threads import num_threads
 from rlpeft.recipe.run import Recipe
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.protocol import Learner

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from jobs.evaluate import first_problems
-from jobs.library import tell_other_prompts
-from jobs.rows_of_run import may_be_trained_on, refuse_trained_on
 from rlpeft.build import Data, pinned, read_data
 from rlpeft.errors import ConfigError
 from rlpeft.experts.files import Expert, load_expert, read_card
@@ -23,6 +21,8 @@ from rlpeft.experts.hub import known_as
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import BASE
 from rlpeft.models.base import BaseModel
+from rlpeft.program.origin import tell_other_prompts
+from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on
 from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.groups import rollout_seed

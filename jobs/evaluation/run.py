@@ -12,18 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from jobs.evaluate import Examiner
+from jobs.cluster.parts import on_ray
 from jobs.evaluation.asked import Survey, pin_name
 from jobs.evaluation.figures import figures
 from jobs.evaluation.kept import batch_path, gone_if_empty, has_batches, keep_batch, read_batch
 from jobs.evaluation.plan import AnswerBatch, Lane, batches
-from jobs.folder import SUMMARY_FILE, lone_run
-from jobs.parts import Parts, open_parts
 from rlpeft.adapter_state import AdapterState
 from rlpeft.build import build_canary
 from rlpeft.errors import EngineError
 from rlpeft.experts.mixture import BASE, ExpertSet, read_factors
 from rlpeft.files import read_json, write_json, write_text
+from rlpeft.program.examiner import Examiner
+from rlpeft.program.folder import SUMMARY_FILE, lone_run
+from rlpeft.program.parts import HERE, Parts
 from rlpeft.recipe.run import Recipe
 from rlpeft.report.survey_chart import draw_survey
 from rlpeft.rollout.fleet import ExpertFleet
@@ -99,8 +100,8 @@ def _seated(survey: Survey, lane: Lane, address: str | None) -> Iterator[Seat]:
     exam = survey.exams[0]
     recipe = _engine_recipe(survey, lane)
     scorer: Any = exam.scorer  # every exam has its own; this keeps the parts from loading another
-    ray = address is not None
-    with open_parts(recipe, survey.base, ray=ray, address=address, scorer=scorer) as parts:
+    venue = HERE if address is None else on_ray(address)
+    with venue.open(recipe, survey.base, scorer) as parts:
         canary = build_canary(exam.task, exam.prompter, survey.samples.split)
         bound = recipe.rollout.canary_bound
         examiner = Examiner(parts, exam.prompter, exam.sampling, canary, bound)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.folder import SUMMARY_FILE
 from rewards.verdict import VerdictKind
 from rlpeft.experts.files import EXPERT_FOLDER, read_card
 from rlpeft.files import read_json
+from rlpeft.program.folder import SUMMARY_FILE
 from rlpeft.runs.records import (
     METRICS_FILE,
     RECIPE_FILE,

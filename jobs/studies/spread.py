@@ -18,13 +18,13 @@ from typing import Any
 import ray
 
 from jobs.cluster.connect import connected, fetch
-from jobs.cluster.ending import quiet_libraries
 from jobs.studies.cells import StudyCell
 from jobs.studies.results import KEPT
 from jobs.studies.study import RunCells, run_cell
 from rlpeft.files import make_folder, read_text, write_bytes, write_text
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe
+from rlpeft.terminal import quiet_libraries
 
 RETRIES = 3
 """How often a run whose node is lost is begun anew."""

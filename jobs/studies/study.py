@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.folder import lone_run
 from jobs.studies.cells import Cells, Setting, StudyArm, StudyCell, arms_of, settings_of
 from jobs.studies.results import RESULT_FILE, Result, read_result
 from rewards.errors import RewardError
 from rlpeft.errors import ConfigError, RlpeftError
 from rlpeft.files import write_json
+from rlpeft.program.folder import lone_run
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.study import StudyRecipe
@@ -157,11 +157,12 @@ def run_cell(by: str, recipe: Recipe | AdaptRecipe, folder: Path) -> None:
 
 
 def _run(by: str, recipe: Recipe | AdaptRecipe, folder: Path) -> None:
-    from jobs import adapt, sft, train
+    from jobs import adapt, sft
+    from rlpeft.program.run import run
 
     if isinstance(recipe, AdaptRecipe):
         adapt.run(recipe, folder)
     elif by == "sft":
         sft.run(recipe, folder)
     else:
-        train.run(recipe, folder, ray=False)
+        run(recipe, folder)

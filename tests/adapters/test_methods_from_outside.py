@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.evaluate import evaluate_expert
-from jobs.train import run
 from rlpeft.adapters.methods import METHODS
 from rlpeft.adapters.policy import adapter_state, attach_adapter
 from rlpeft.errors import ConfigError, EngineError
@@ -19,6 +18,7 @@ from rlpeft.experts.change import difference
 from rlpeft.experts.files import load_expert
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import load_base_model
+from rlpeft.program.run import run
 from rlpeft.recipe.adapter import SECTIONS
 from rlpeft.recipe.options import of_section, option_tables
 from rlpeft.recipe.run import Recipe, parse_recipe
@@ -173,7 +173,7 @@ def runs(tmp_path_factory):
 def trained(quick, runs):
     """A run of two steps in this process; a second call finds it done."""
     recipe = quick(adapter={"type": "toy", "decay": 0.5}, train={"steps": 2})
-    run(recipe, runs / "one", ray=False)
+    run(recipe, runs / "one")
     return runs / "one"
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from jobs.train import run
 from rlpeft.adapter_state import AdapterState
 from rlpeft.experts.files import ExpertCard, find_experts, load_expert
 from rlpeft.experts.steps import keep_step, list_steps
+from rlpeft.program.run import run
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE, load_checkpoint
 
 CARD = ExpertCard(
@@ -53,7 +53,7 @@ def test_a_search_for_experts_passes_over_steps_unless_it_is_for_them(tmp_path):
 
 def test_a_run_keeps_each_of_its_steps_whatever_it_keeps_of_checkpoints(quick, tmp_path):
     recipe = quick(train={"steps": 3, "keep_checkpoints": 1})
-    run(recipe, tmp_path, ray=False)
+    run(recipe, tmp_path)
     steps = [load_expert(folder) for folder in list_steps(tmp_path)]
     assert [expert.card.step for expert in steps] == [1, 2, 3]
     assert len({expert.card.digest for expert in steps}) == 3
@@ -65,5 +65,5 @@ def test_a_run_keeps_each_of_its_steps_whatever_it_keeps_of_checkpoints(quick, t
 
 
 def test_a_run_that_may_keep_nothing_keeps_nothing(quick, tmp_path):
-    run(quick(train={"steps": 1, "keep_bytes": 0}), tmp_path, ray=False)
+    run(quick(train={"steps": 1, "keep_bytes": 0}), tmp_path)
     assert list_steps(tmp_path) == []

@@ -55,7 +55,7 @@ def main(recipe_path, out, mode, pipe):
 
 
 def drive(recipe, out, mode, pipe):
-    from jobs.train import reinforce, run
+    from rlpeft.program.run import reinforce, run
 
     def announce(phase):
         os.write(pipe, f"{phase}\n".encode())

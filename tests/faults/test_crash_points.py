@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from jobs.train import run
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft import files
 from rlpeft.adapters.svf.factors import factorise, load_factors
 from rlpeft.experts.files import load_expert
+from rlpeft.program.run import run
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.runs.records import RunRecorder, completions_steps, read_completions, read_metrics
 from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
@@ -137,17 +137,17 @@ def test_a_run_that_dies_at_any_change_of_a_file_ends_as_one_that_did_not(
 ):
     recipe = quick(train={"steps": 2, "eval_every": 1})
     whole, out = tmp_path / "whole", tmp_path / "run"
-    assert die_at(10**9, lambda: run(recipe, whole, ray=False)) == 0
+    assert die_at(10**9, lambda: run(recipe, whole)) == 0
     expected = decided(whole), summary(whole)
 
     def continue_and_compare():
-        assert die_at(10**9, lambda: run(recipe, out, ray=False)) == 0
+        assert die_at(10**9, lambda: run(recipe, out)) == 0
         assert (decided(out), summary(out)) == expected
         assert not leftovers(out)
 
     points = each_death(
         lambda: shutil.rmtree(out, ignore_errors=True),
-        lambda: run(recipe, out, ray=False),
+        lambda: run(recipe, out),
         continue_and_compare,
         stride=stride,
     )

@@ -22,7 +22,7 @@ import pytest
 from jobs.cluster import reaper
 from jobs.cluster.connect import SLOW_START
 from jobs.cluster.driver_exit import MISTAKE, TRY_AGAIN
-from jobs.train import run
+from rlpeft.program.run import run
 
 DRIVER = Path(__file__).with_name("driver.py")
 DRIVEN = f"{Path(sys.executable).name} {sys.executable} {DRIVER} "
@@ -130,7 +130,7 @@ def unhurt(recipe, tmp_path_factory, decided):
 def run_unhurt(recipe, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DRIVER.parent)
-        run(recipe, folder, ray=False)
+        run(recipe, folder)
 
 
 class Drive:

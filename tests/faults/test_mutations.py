@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from jobs.cluster.ending import in_one_line
-from jobs.train import run
 from rlpeft.build import read_data
 from rlpeft.experts.files import load_expert
 from rlpeft.models.base import BaseModel
+from rlpeft.program.run import run
 from rlpeft.recipe.run import load_recipe
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.page import write_report
@@ -221,7 +221,7 @@ def test_a_mutated_checkpoint_is_what_it_was_or_refused(files, copy, seed):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, make_quick):
     folder = tmp_path_factory.mktemp("finished") / "run"
-    run(make_quick(train={"steps": 2}), folder, ray=False)
+    run(make_quick(train={"steps": 2}), folder)
     return folder
 
 
@@ -243,6 +243,6 @@ def test_a_mutated_run_is_reported_and_continued_or_refused(finished, make_quick
     assert line is not None or report.is_file()
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")  # lost lines of metrics are a warning
-        line, summary = refusal(lambda: run(make_quick(train={"steps": 2}), folder, ray=False))
+        line, summary = refusal(lambda: run(make_quick(train={"steps": 2}), folder))
     if line is None:
         assert digest(folder) == summary["digest"] == digest(finished)

@@ -7,7 +7,6 @@ import pytest
 
 from jobs.adapt import read_inputs
 from jobs.evaluate import evaluate_expert
-from jobs.folder import start_or_continue
 from jobs.library import find_shelf, read_experts
 from rlpeft.build import build_card, build_state, fingerprint
 from rlpeft.errors import CheckpointError
@@ -15,6 +14,7 @@ from rlpeft.experts.export import export_expert
 from rlpeft.models.base import BaseModel
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
+from rlpeft.program.folder import start_or_continue
 from rlpeft.recipe.run import RolloutConfig
 from rlpeft.runs.checkpoint import save_checkpoint
 from rlpeft.tasks.base import ProblemSet

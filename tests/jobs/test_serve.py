@@ -22,10 +22,10 @@ pytest.importorskip("vllm")
 
 from jobs.library import find_shelf, open_library
 from jobs.recipes import read_recipe
-from jobs.train import run
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.program.run import run
 from rlpeft.recipe.run import RolloutConfig
 from rlpeft.tokens.prompts import encode_prompt
 from rlpeft.types import Problem, Sampling
@@ -57,7 +57,7 @@ def experts(tmp_path_factory: pytest.TempPathFactory, make_expert: Any, tiny_sta
             task={"name": f"tiny/{skill}"},
         )
     small = ("train.steps=15", "train.eval_every=15", "task.num_validation=16", "task.num_test=16")
-    run(read_recipe("tiny-classifier", small), root / "classifier", ray=False)
+    run(read_recipe("tiny-classifier", small), root / "classifier")
     return root
 
 

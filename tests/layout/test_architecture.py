@@ -36,22 +36,22 @@ FLOORS = {
     "rlpeft.report": 8,
     "rlpeft.doctor": 9,
     "rlpeft.model_checks": 9,
-    "jobs": 10,  # the parts that the rooms and roots below share
-    "jobs.recipes": 10,
-    "jobs.cluster": 11,
-    "jobs.parts": 12,
+    "rlpeft.program": 10,
+    "jobs": 11,  # the parts that the rooms and roots below share
+    "jobs.recipes": 11,
+    "jobs.cluster": 12,
     "jobs.evaluate": 13,
-    "jobs.evaluation": 14,
     "jobs.adapt": 14,
+    "jobs.evaluation": 14,
     "jobs.generate": 14,
     "jobs.serve": 14,
+    "jobs.sft": 14,
     "jobs.train": 14,
-    "jobs.sft": 15,
-    "jobs.bench": 16,
-    "jobs.cem": 16,
-    "jobs.models": 16,
-    "jobs.studies": 16,
-    "jobs.cli": 17,
+    "jobs.bench": 15,
+    "jobs.cem": 15,
+    "jobs.models": 15,
+    "jobs.studies": 15,
+    "jobs.cli": 16,
 }
 
 # The same within rewards, whose package is the door to all of them.

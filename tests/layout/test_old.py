@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from jobs.evaluate import evaluate_expert, recipe_for
-from jobs.train import run
 from rlpeft.experts.files import load_expert
+from rlpeft.program.run import run
 from rlpeft.recipe.run import load_recipe
 from rlpeft.runs.records import read_metrics
 
@@ -31,7 +31,7 @@ def folder(tmp_path):
 def test_an_old_run_is_continued_from_its_checkpoint_to_the_same_end(folder):
     recipe = load_recipe(folder / "recipe.json", ("train.steps=4",))
 
-    summary = run(recipe, folder, ray=False)
+    summary = run(recipe, folder)
 
     # On another machine the last bits may differ.
     found = load_file(folder / "checkpoints" / "step_00000004" / "state.safetensors")

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.train import run
+from rlpeft.program.run import run
 from rlpeft.recipe import rollout
 from rlpeft.recipe.engines import ENGINES, Engine
 
@@ -59,12 +59,12 @@ def counting(tmp_path, monkeypatch):
 
 def test_a_run_goes_through_an_engine_from_outside(counting, quick, tmp_path):
     recipe = quick(rollout={"engine": "counting", "options": {"speed": 2}}, train={"steps": 2})
-    summary = run(recipe, tmp_path / "run", ray=False)
+    summary = run(recipe, tmp_path / "run")
     (engine,) = counting.BUILT
     assert engine.spec == recipe.engine
     assert engine.requests == 2 * 4 + 2 * 8 + 2 * 8  # steps, validations, tests of base and best
     assert engine.closed == 1
-    assert summary["digest"] == run(quick(train={"steps": 2}), tmp_path / "hf", ray=False)["digest"]
+    assert summary["digest"] == run(quick(train={"steps": 2}), tmp_path / "hf")["digest"]
 
 
 def test_experts_of_a_search_get_their_places_in_it(counting):

@@ -16,7 +16,7 @@ EXCEPTIONS = {
     "rlpeft/model_checks/stage.py": "a model in a temporary folder, gone with its engine",
     "rlpeft/report/charts.py": "draws into memory",
     "rlpeft/rollout/vllm/experts.py": "an empty LoRA in a temporary folder, gone with its engine",
-    "jobs/folder.py": "a lock, of which nothing is read",
+    "rlpeft/program/folder.py": "a lock, of which nothing is read",
 }
 """Modules that may write by themselves, and why."""
 

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.train import run
 from rewards import UnknownKindError, verify, verify_batch
 from rewards.registry import REWARDS, BuiltIn, imported
 from rewards.scorer import RewardSpec
+from rlpeft.program.run import run
 from rlpeft.runs.records import completions_steps, read_completions
 
 PATHS = {path for one in REWARDS.values() for path in (one.verify, one.batch, one.reward) if path}
@@ -72,7 +72,7 @@ def test_an_added_reward_may_have_several_right_answers(score):
 
 @pytest.mark.usefixtures("backwards")
 def test_an_added_reward_trains_a_recipe_that_names_it(quick, tmp_path):
-    run(quick(reward=[{"name": "backwards"}], train={"steps": 1}), tmp_path / "run", ray=False)
+    run(quick(reward=[{"name": "backwards"}], train={"steps": 1}), tmp_path / "run")
 
     rows = [row for path in completions_steps(tmp_path / "run") for row in read_completions(path)]
     assert len(rows) == 16

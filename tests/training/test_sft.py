@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from jobs.sft import run
-from jobs.train import run as train_run
 from rlpeft.build import build_learner, build_prompter
 from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.steps import step_folder
+from rlpeft.program.run import run as train_run
 from rlpeft.recipe.run import LearnerConfig, StartConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.records import read_metrics
@@ -159,7 +159,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_moves(supervis
         teach(this, on_step)
 
     with pytest.raises(ModelError, match=r"layers\.1\.self_attn\.q_proj"):
-        train_run(recipe, tmp_path, ray=False, on_step=spoil, loop=loop)
+        train_run(recipe, tmp_path, on_step=spoil, loop=loop)
     assert kept[0].adapter_state().digest == kept[1]
 
 

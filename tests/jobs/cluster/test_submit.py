@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.cluster.submit import _when_ready, dashboard_of, submit
 from jobs.recipes import read_recipe
-from jobs.train import run
 from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.experts.files import read_card
+from rlpeft.program.run import run
 from rlpeft.runs.records import read_metrics
 
 RECIPE = """
@@ -91,7 +91,7 @@ def test_a_submitted_run_whose_driver_is_killed_continues_and_ends(
     assert json.loads(cli("status", sent["id"], "--address", address, "--json"))["status"] == (
         "SUCCEEDED"
     )
-    run(read_recipe(path), tmp_path / "undisturbed", ray=False)
+    run(read_recipe(path), tmp_path / "undisturbed")
     assert figures(out) == figures(tmp_path / "undisturbed")
     assert read_card(out / "expert") == read_card(tmp_path / "undisturbed" / "expert")
 

@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("vllm")
 
-from jobs.train import run
 from rlpeft.experts.files import load_expert
+from rlpeft.program.run import run
 from rlpeft.recipe.run import parse_recipe
 from rlpeft.runs.records import completions_steps, read_completions, read_metrics
 
@@ -36,7 +36,7 @@ def recipe(adapter):
     ids=["hyplora", "moslora"],
 )
 def test_rl_with_vllm_rollouts_delivers_every_policy_and_agrees_with_the_trainer(tmp_path, adapter):
-    summary = run(recipe(adapter), tmp_path, ray=False)
+    summary = run(recipe(adapter), tmp_path)
     rows = read_metrics(tmp_path)
     # Every sync was proven within the bound, or the run would have stopped; and the canaries did
     # not agree because nothing had changed.

@@ -7,13 +7,13 @@ import pytest
 from jobs.evaluate import evaluate_expert, recipe_for
 from jobs.evaluation.asked import Samples, open_survey
 from jobs.library import find_shelf, read_experts
-from jobs.train import run
 from rlpeft.doctor.examine import examine
 from rlpeft.errors import CheckpointError, ConfigError, ExpertError
 from rlpeft.experts.export import export_expert
 from rlpeft.experts.files import find_experts, load_expert, read_card
 from rlpeft.experts.steps import step_folder
 from rlpeft.experts.transfer import transfer
+from rlpeft.program.run import run
 from rlpeft.recipe.run import RolloutConfig
 from rlpeft.runs.records import read_metrics
 
@@ -31,10 +31,6 @@ def cut_off(progress, metrics):
         raise CutOff
 
 
-def local(recipe, out, **options):
-    return run(recipe, out, ray=False, **options)
-
-
 @pytest.fixture(scope="module")
 def begun(make_quick, tmp_path_factory):
     """A maker of experts after one step of training; one of each adapter."""
@@ -43,7 +39,7 @@ def begun(make_quick, tmp_path_factory):
     def make(adapter):
         if adapter["type"] not in made:
             out = tmp_path_factory.mktemp("begun") / "run"
-            local(
+            run(
                 make_quick(name="first", adapter=adapter, learner={"lr": 0.01}, train=ONE_STEP), out
             )
             made[adapter["type"]] = step_folder(out, 1)
@@ -67,7 +63,7 @@ def onward(quick, begun):
 @pytest.mark.parametrize("adapter", [SVF, MOSLORA], ids=lambda adapter: adapter["type"])
 def test_an_adapter_goes_on_from_an_expert_at_a_kl_of_nothing(onward, begun, tmp_path, adapter):
     loss = {"kl_coef": 0.1, "kl": "full", "reference": "start"}
-    summary = local(onward(adapter, loss=loss, train=ONE_STEP), tmp_path)
+    summary = run(onward(adapter, loss=loss, train=ONE_STEP), tmp_path)
     first, start = read_metrics(tmp_path)[1], load_expert(begun(adapter)).card
     assert abs(first["kl"]) < 1e-6
     assert first["eval_accuracy"] is not None
@@ -80,7 +76,7 @@ def test_an_adapter_goes_on_from_an_expert_at_a_kl_of_nothing(onward, begun, tmp
 
 def test_the_kl_to_the_base_begins_where_the_doctor_says(onward, tmp_path):
     recipe = onward(loss={"kl_coef": 0.1}, train=ONE_STEP)
-    local(recipe, tmp_path)
+    run(recipe, tmp_path)
     first = read_metrics(tmp_path)[1]["kl"]
     rows = {check.name: check for check in examine(recipe)}
     assert first > 1e-4
@@ -104,7 +100,7 @@ def test_a_start_of_another_rank_is_a_row_and_no_model_is_adapted(onward, begun)
 
 def test_what_training_began_with_is_tested_too(onward, tmp_path):
     recipe = onward(learner={"lr": 1e-30}, train=ONE_STEP)
-    summary = local(recipe, tmp_path)
+    summary = run(recipe, tmp_path)
     assert summary["equals_start"]
     assert summary["start_test"] == summary["test"]
     assert load_expert(tmp_path / "expert").card.start_test is not None
@@ -112,10 +108,10 @@ def test_what_training_began_with_is_tested_too(onward, tmp_path):
 
 def test_a_run_from_a_start_that_was_cut_off_ends_as_one_that_was_not(onward, tmp_path, decided):
     recipe = onward(loss={"kl_coef": 0.1, "reference": "start"}, train={"steps": 2})
-    whole = local(recipe, tmp_path / "whole")
+    whole = run(recipe, tmp_path / "whole")
     with pytest.raises(CutOff):
-        local(recipe, tmp_path / "parts", on_step=cut_off)
-    parts = local(recipe, tmp_path / "parts")
+        run(recipe, tmp_path / "parts", on_step=cut_off)
+    parts = run(recipe, tmp_path / "parts")
     assert decided(tmp_path / "parts") == decided(tmp_path / "whole")
     assert parts["start_test"] == whole["start_test"]
 
@@ -125,17 +121,17 @@ def test_a_run_goes_on_from_the_numbers_that_it_began_with_wherever_they_lie(
 ):
     moved, out = tmp_path / "moved", tmp_path / "run"
     with pytest.raises(CutOff):
-        local(onward(train={"steps": 2}), out, on_step=cut_off)
+        run(onward(train={"steps": 2}), out, on_step=cut_off)
     shutil.copytree(begun(SVF), moved)
     other = onward(model={"start": str(step_folder(out, 1))}, train={"steps": 2})
     with pytest.raises(CheckpointError, match="start was '"):
-        local(other, out)
-    local(onward(model={"start": str(moved)}, train={"steps": 2}), out)
+        run(other, out)
+    run(onward(model={"start": str(moved)}, train={"steps": 2}), out)
 
 
 def test_a_start_that_is_no_expert_is_refused_before_there_is_a_run(onward, tmp_path):
     with pytest.raises(ExpertError, match="an expert is a folder with"):
-        local(onward(model={"start": str(tmp_path)}), tmp_path / "run")
+        run(onward(model={"start": str(tmp_path)}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -157,7 +153,7 @@ def second(make_quick, first, tmp_path_factory):
     recipe = make_quick(
         name="second", model={"merge": [str(first)]}, learner={"lr": 0.01}, train=ONE_STEP
     )
-    return out, recipe, local(recipe, out)
+    return out, recipe, run(recipe, out)
 
 
 @pytest.fixture
@@ -186,10 +182,10 @@ def test_a_run_on_a_merged_base_that_was_cut_off_ends_as_one_that_was_not(
     recipe = second[1].model_copy(
         update={"train": second[1].train.model_copy(update={"steps": 2, "eval_every": 2})}
     )
-    local(recipe, tmp_path / "whole")
+    run(recipe, tmp_path / "whole")
     with pytest.raises(CutOff):
-        local(recipe, tmp_path / "parts", on_step=cut_off)
-    local(recipe, tmp_path / "parts")
+        run(recipe, tmp_path / "parts", on_step=cut_off)
+    run(recipe, tmp_path / "parts")
     assert decided(tmp_path / "parts") == decided(tmp_path / "whole")
 
 
@@ -240,7 +236,7 @@ def test_what_cannot_be_merged_is_told_by_doctor_and_run_before_any_work(quick, 
     assert rows["base model"].status == "fail"
     assert "model.merge must list experts of SVF" in rows["base model"].found
     with pytest.raises(ExpertError, match=r"model\.merge must list experts of SVF"):
-        local(recipe, tmp_path / "other")
+        run(recipe, tmp_path / "other")
 
 
 def test_the_doctor_says_what_is_merged(second):
@@ -253,9 +249,9 @@ def test_a_start_must_stand_on_the_merged_base(second, first, quick, tmp_path):
     merged = {"merge": [str(first)]}
     recipe = quick(model=merged | {"start": str(first)}, adapter=LORA)
     with pytest.raises(ExpertError, match="was trained on base model"):
-        local(recipe, tmp_path / "wrong")
+        run(recipe, tmp_path / "wrong")
     start = {"start": str(step_folder(second[0], 1))}
-    local(quick(model=merged | start, train=ONE_STEP), tmp_path / "right")
+    run(quick(model=merged | start, train=ONE_STEP), tmp_path / "right")
     card = read_card(tmp_path / "right" / "expert")
     assert card.start.name == "second"
     assert [parent.name for parent in card.merged] == ["first"]
@@ -273,7 +269,7 @@ def test_vllm_trains_on_a_merged_base_from_a_start_as_transformers_do(
     found = {}
     for engine in ("hf", "vllm"):
         recipe = quick(model=model, loss=loss, rollout={"engine": engine}, train=ONE_STEP)
-        found[engine] = local(recipe, tmp_path / engine)
+        found[engine] = run(recipe, tmp_path / engine)
         assert abs(read_metrics(tmp_path / engine)[1]["kl"]) < 1e-6
     for which in ("base_test", "start_test"):
         assert found["vllm"][which] == found["hf"][which]

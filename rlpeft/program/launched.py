@@ -16,13 +16,13 @@ from typing import Any, cast
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from jobs.cluster.ending import quiet_libraries
-from jobs.cluster.threads import num_threads
 from rlpeft.build import build_learner
 from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import own_device
+from rlpeft.program.threads import num_threads
 from rlpeft.recipe.run import Recipe
+from rlpeft.terminal import quiet_libraries
 from rlpeft.training.lead import Lead, follow
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.protocol import Learner

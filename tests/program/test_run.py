@@ -4,18 +4,16 @@ import hashlib
 import json
 import shutil
 import sys
-import threading
 from collections import Counter
 
 import pytest
 
-from jobs.folder import lone_run
-from jobs.train import run
 from rlpeft.errors import CheckpointError, ConfigError
 from rlpeft.experts.files import load_expert
-from rlpeft.experts.steps import step_folder
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
+from rlpeft.program.folder import lone_run
+from rlpeft.program.run import run
 from rlpeft.report.page import write_report
 from rlpeft.runs.records import completions_steps, read_completions, read_metrics
 
@@ -32,66 +30,24 @@ def cut_off_at(step):
     return on_step
 
 
-def local(recipe, out, **options):
-    return run(recipe, out, ray=False, **options)
-
-
 @pytest.mark.parametrize("cuts", [(0,), (1,), (2, 3)])
 def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(
     quick, tmp_path, cuts, decided
 ):
     recipe = quick()
-    whole = local(recipe, tmp_path / "whole")
+    whole = run(recipe, tmp_path / "whole")
     for step in cuts:
         with pytest.raises(CutOff):
-            local(recipe, tmp_path / "parts", on_step=cut_off_at(step))
-    parts = local(recipe, tmp_path / "parts")
+            run(recipe, tmp_path / "parts", on_step=cut_off_at(step))
+    parts = run(recipe, tmp_path / "parts")
     assert decided(tmp_path / "parts") == decided(tmp_path / "whole")
     assert parts["test"] == whole["test"]
     assert parts["digest"] == whole["digest"]
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
-    cluster, quick, tmp_path, engines, decided
-):
-    recipe = quick(resources={"reward_workers": 2})
-    killed = []
-
-    def kill_soon(progress, metrics):
-        if progress.step == 1:  # in the middle of what follows: a sync or a rollout
-            killed.extend(engines())
-            threading.Timer(0.1, killed[0].kill).start()
-
-    on_ray = run(recipe, tmp_path / "ray", on_step=kill_soon)
-    here = local(recipe, tmp_path / "here")
-    assert len(killed) == 1
-    assert decided(tmp_path / "ray") == decided(tmp_path / "here")
-    assert on_ray["test"] == here["test"]
-    assert engines() == []
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_run_on_ray_goes_on_from_experts_as_one_in_a_single_process(
-    cluster, quick, tmp_path, decided
-):
-    merged = {"merge": [str(step_folder(tmp_path / "first", 1))]}
-    local(quick(train={"steps": 1}), tmp_path / "first")
-    local(quick(model=merged, train={"steps": 1}), tmp_path / "second")
-    start = {"start": str(step_folder(tmp_path / "second", 1))}
-    recipe = quick(
-        model=merged | start, loss={"kl_coef": 0.1, "reference": "start"}, train={"steps": 2}
-    )
-    on_ray, here = run(recipe, tmp_path / "ray"), local(recipe, tmp_path / "here")
-    assert decided(tmp_path / "ray") == decided(tmp_path / "here")
-    assert on_ray["start_test"] == here["start_test"]
-
-
 def test_each_step_keeps_one_rollout_token_by_token(quick, tmp_path):
     recipe = quick(train={"steps": 2})
-    local(recipe, tmp_path)
+    run(recipe, tmp_path)
     tokenizer = load_tokenizer(resolve_model("tiny"))
     for path in completions_steps(tmp_path):
         rows = read_completions(path)
@@ -106,13 +62,13 @@ def test_each_step_keeps_one_rollout_token_by_token(quick, tmp_path):
 
 def test_a_finished_run_is_not_tested_again(quick, tmp_path):
     recipe = quick(train={"steps": 1})
-    first = local(recipe, tmp_path)
+    first = run(recipe, tmp_path)
     (tmp_path / "summary.json").write_text(json.dumps(first | {"name": "kept"}))
-    assert local(recipe, tmp_path)["name"] == "kept"
+    assert run(recipe, tmp_path)["name"] == "kept"
 
 
 def test_the_answers_to_the_test_are_kept_and_amount_to_its_figures(quick, tmp_path):
-    summary = local(quick(train={"steps": 1}), tmp_path)
+    summary = run(quick(train={"steps": 1}), tmp_path)
     rows = read_completions(tmp_path / "test.parquet")
     correct = Counter(row["policy"] for row in rows if row["verdict"] == "correct")
     assert correct["expert"] == summary["test"]["correct"]
@@ -122,16 +78,16 @@ def test_the_answers_to_the_test_are_kept_and_amount_to_its_figures(quick, tmp_p
 
 def test_an_expert_that_equals_its_base_is_said_on_summary_and_card(quick, tmp_path):
     """A rate below the rounding of a multiplier moves nothing."""
-    still = local(quick(train={"steps": 2, "eval_every": 1}, learner={"lr": 1e-30}), tmp_path)
+    still = run(quick(train={"steps": 2, "eval_every": 1}, learner={"lr": 1e-30}), tmp_path)
     assert still["equals_base"]
     assert load_expert(tmp_path / "expert").card.equals_base
     assert "the expert is the base model" in (write_report(tmp_path)).read_text()
 
 
 def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_path, decided):
-    local(quick(train={"steps": 2}), tmp_path / "grown")
-    local(quick(), tmp_path / "grown")
-    local(quick(), tmp_path / "whole")
+    run(quick(train={"steps": 2}), tmp_path / "grown")
+    run(quick(), tmp_path / "grown")
+    run(quick(), tmp_path / "whole")
     assert decided(tmp_path / "grown")["tensors"] == decided(tmp_path / "whole")["tensors"]
     assert load_expert(tmp_path / "grown" / "expert").card.test is not None
 
@@ -146,10 +102,10 @@ def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_pat
 )
 def test_a_checkpoint_is_not_continued_under_another_set_up(quick, tmp_path, changes, difference):
     with pytest.raises(CutOff):
-        local(quick(), tmp_path, on_step=cut_off_at(1))
+        run(quick(), tmp_path, on_step=cut_off_at(1))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"}
     with pytest.raises(CheckpointError, match=difference):
-        local(quick(**changes), tmp_path)
+        run(quick(**changes), tmp_path)
     for path, changed in before.items():
         assert path.stat().st_mtime_ns == changed, path
 
@@ -160,12 +116,12 @@ def test_a_checkpoint_is_not_continued_under_another_judge(quick, tmp_path, monk
     source.write_text("def judge(completions, **_):\n    return [1.0 for _ in completions]\n")
     recipe = quick(reward=[{"name": "my_judge_of_late:judge"}])
     with pytest.raises(CutOff):
-        local(recipe, tmp_path / "run", on_step=cut_off_at(1))
+        run(recipe, tmp_path / "run", on_step=cut_off_at(1))
     source.write_text(source.read_text().replace("1.0", "0.0"))
     with pytest.raises(CheckpointError, match=r"reward_code\.my_judge_of_late:judge was"):
-        local(recipe, tmp_path / "run")
+        run(recipe, tmp_path / "run")
     source.write_text(source.read_text().replace("0.0", "1.0"))
-    local(recipe, tmp_path / "run")
+    run(recipe, tmp_path / "run")
 
 
 def test_a_run_from_before_judges_were_noted_still_continues(quick, tmp_path, monkeypatch, capsys):
@@ -174,13 +130,13 @@ def test_a_run_from_before_judges_were_noted_still_continues(quick, tmp_path, mo
     source.write_text("def judge(completions, **_):\n    return [1.0 for _ in completions]\n")
     recipe = quick(reward=[{"name": "my_judge_of_old:judge"}], train={"steps": 2})
     with pytest.raises(CutOff):
-        local(recipe, tmp_path / "run", on_step=cut_off_at(1))
+        run(recipe, tmp_path / "run", on_step=cut_off_at(1))
     path = tmp_path / "run" / "fingerprint.json"
     written = json.loads(path.read_text())
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     assert written.pop("reward_code") == {"my_judge_of_old:judge": digest}
     path.write_text(json.dumps(written))
-    local(recipe, tmp_path / "run")
+    run(recipe, tmp_path / "run")
     assert "started before fingerprints held reward_code" in " ".join(
         capsys.readouterr().err.split()
     )
@@ -200,28 +156,28 @@ def test_a_run_that_lost_its_best_expert_stops_at_once_and_says_where_it_lies(
     out, reward = tmp_path / "run", [{"name": "my_rising_judge:judge"}]
     recipe = quick(train={"steps": 3, "eval_every": 1}, reward=reward)
     with pytest.raises(CutOff):
-        local(recipe, out, on_step=cut_off_at(2))
+        run(recipe, out, on_step=cut_off_at(2))
     best, kept = out / "expert", out / "steps" / "step_00000002"
     shutil.rmtree(best)
     if loss != "gone":
         shutil.copytree(out / "steps" / "step_00000001", best)
     with pytest.raises(CheckpointError, match=r"best expert .* of step 2, got") as told:
-        local(recipe, out)
+        run(recipe, out)
     assert f"Put {str(kept)!r} in its place." in str(told.value)
     shutil.rmtree(best, ignore_errors=True)
     shutil.copytree(kept, best)
-    local(recipe, out)
+    run(recipe, out)
 
 
 def test_a_run_without_a_step_may_still_be_mended(quick, tmp_path):
     with pytest.raises(CutOff):
-        local(quick(), tmp_path, on_step=cut_off_at(0))
-    local(quick(learner={"lr": 0.01}, train={"steps": 1}), tmp_path)
+        run(quick(), tmp_path, on_step=cut_off_at(0))
+    run(quick(learner={"lr": 0.01}, train={"steps": 1}), tmp_path)
 
 
 def test_two_drivers_are_not_let_into_one_run(quick, tmp_path):
     with lone_run(tmp_path), pytest.raises(CheckpointError, match="must have one driver"):
-        local(quick(), tmp_path)
+        run(quick(), tmp_path)
 
 
 def test_the_expert_that_is_kept_is_best_by_the_metric_that_was_named(quick, tmp_path):
@@ -229,7 +185,7 @@ def test_the_expert_that_is_kept_is_best_by_the_metric_that_was_named(quick, tmp
     options = {"target_len": 5, "tolerance": 9}
     reward = [{"name": "exact"}, {"name": "length", "weight": 0.0, "options": options}]
     recipe = quick(reward=reward, train={"select": "rewards/length"})
-    assert local(recipe, tmp_path / "run")["best_step"] == 0
+    assert run(recipe, tmp_path / "run")["best_step"] == 0
     rows = [row for row in read_metrics(tmp_path / "run") if "eval_selected" in row]
     assert [row["step"] for row in rows] == [0, 2, 4]
 
@@ -239,5 +195,5 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
 ):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ConfigError, match="pip install mlflow"):
-        local(quick(train={"report_to": ["mlflow"]}), tmp_path / "run")
+        run(quick(train={"report_to": ["mlflow"]}), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from jobs.folder import lone_run
 from jobs.sft import run as sft_run
-from jobs.train import run
 from rlpeft.errors import CheckpointError, FileError
 from rlpeft.files import PARTIAL
+from rlpeft.program.folder import lone_run
+from rlpeft.program.run import run
 from rlpeft.runs.records import OWN_METRICS, OWN_PREFIXES, read_metrics
 
 
@@ -21,7 +21,7 @@ def contents(folder):
 def finished(tmp_path_factory, make_quick):
     """The folder of a run of two steps, and its recipe; tests take a copy."""
     folder, recipe = tmp_path_factory.mktemp("finished") / "run", make_quick(train={"steps": 2})
-    run(recipe, folder, ray=False)
+    run(recipe, folder)
     return folder, recipe
 
 
@@ -39,7 +39,7 @@ def test_a_strangers_folder_is_refused_and_left_as_it_was(quick, tmp_path, name)
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
     with pytest.raises(CheckpointError, match=f"holds {name.split('/')[0]}"):
-        run(quick(), tmp_path, ray=False)
+        run(quick(), tmp_path)
     assert contents(tmp_path) == {path: b"mine"}
 
 
@@ -55,7 +55,7 @@ def test_a_finished_expert_is_not_overwritten_when_its_checkpoints_are_gone(copy
     shutil.rmtree(folder / "checkpoints")
     before = contents(folder)
     with pytest.raises(CheckpointError, match="has results and must have a checkpoint"):
-        run(recipe, folder, ray=False)
+        run(recipe, folder)
     assert contents(folder) == before
 
 
@@ -66,7 +66,7 @@ def test_a_finished_run_is_not_continued_by_another_recipe(copy, quick, lost):
     path.unlink() if path.is_file() else shutil.rmtree(path)
     before = contents(folder)
     with pytest.raises(CheckpointError, match=r"recipe\.learner\.lr was 0\.05, is 0\.5"):
-        run(quick(train={"steps": 2}, learner={"lr": 0.5}), folder, ray=False)
+        run(quick(train={"steps": 2}, learner={"lr": 0.5}), folder)
     assert contents(folder) == before
 
 
@@ -82,9 +82,9 @@ def test_a_damaged_summary_is_named_with_its_mend(copy, text):
     folder, recipe = copy
     (folder / "summary.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(FileError, match=r"summary\.json.*must"):
-        run(recipe, folder, ray=False)
+        run(recipe, folder)
     (folder / "summary.json").unlink()
-    assert run(recipe, folder, ray=False)["best_step"] >= 0
+    assert run(recipe, folder)["best_step"] >= 0
 
 
 def test_a_run_without_its_metrics_still_ends(copy):
@@ -92,7 +92,7 @@ def test_a_run_without_its_metrics_still_ends(copy):
     (folder / "metrics.jsonl").unlink()
     (folder / "summary.json").unlink()
     with pytest.warns(UserWarning, match="has lost the lines of 3 of 3 steps"):
-        summary = run(recipe, folder, ray=False)
+        summary = run(recipe, folder)
     assert summary["sync_ms"] is None
     assert json.loads((folder / "summary.json").read_text())["sync_ms"] is None
 
@@ -116,4 +116,4 @@ def test_all_metrics_of_a_run_have_names_that_rewards_cannot_take(finished):
 )
 def test_an_impossible_folder_is_one_line(quick, tmp_path, make, cause):
     with pytest.raises(FileError, match=cause):
-        run(quick(), make(tmp_path / "out"), ray=False)
+        run(quick(), make(tmp_path / "out"))

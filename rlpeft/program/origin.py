@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.folder import say_other_ranks
-from jobs.hub import expert_folder, pinned_names
-from jobs.library import tell_other_prompts
 from rlpeft.build import pinned
-from rlpeft.experts.files import Expert
+from rlpeft.experts.files import Expert, ExpertCard, other_prompts
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.merged import merged_base, read_parent
 from rlpeft.experts.start import read_start
 from rlpeft.models.base import BaseModel
-from rlpeft.recipe.run import Recipe
+from rlpeft.program.folder import say_other_ranks
+from rlpeft.program.hub import expert_folder, pinned_names
+from rlpeft.recipe.run import ChatConfig, Recipe
+from rlpeft.terminal import note
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,18 @@ def _start(folder: Path, recipe: Recipe, base: BaseModel) -> Expert:
     expert = read_start(folder, recipe, base)
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     return expert
+
+
+def tell_other_prompts(
+    cards: Mapping[str, ExpertCard], base: BaseModel, chat: ChatConfig | None = None
+) -> None:
+    """Name, on the error stream, the experts that read other prompts than in their training.
+
+    Args:
+        chat: the section under which they are used, where that is not their own.
+    """
+    now = base.tokenizer_parts
+    used = None if chat is None else chat.model_dump(mode="json", exclude_defaults=True)
+    for name, card in cards.items():
+        for line in other_prompts(name, card, now, used):
+            note(line)

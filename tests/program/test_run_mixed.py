@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.cli.closing import closing
 from jobs.sft import run as supervise
-from jobs.train import run
 from rewards.errors import RewardError
 from rlpeft.errors import ConfigError
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.model_card import model_card
+from rlpeft.program.run import run
 from rlpeft.report.page import write_report
 from rlpeft.runs.records import completions_steps, read_completions, read_metrics
 
@@ -37,7 +37,7 @@ def recipe(make_quick):
 def done(recipe, tmp_path_factory):
     """The folder of a finished run, and its summary."""
     folder = tmp_path_factory.mktemp("mixed")
-    return folder, run(recipe(), folder, ray=False)
+    return folder, run(recipe(), folder)
 
 
 class CutOff(Exception):
@@ -122,20 +122,10 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(recipe, done, tmp_path,
             raise CutOff
 
     with pytest.raises(CutOff):
-        run(recipe(), tmp_path, ray=False, on_step=on_step)
-    again = run(recipe(), tmp_path, ray=False)
+        run(recipe(), tmp_path, on_step=on_step)
+    again = run(recipe(), tmp_path)
     assert decided(tmp_path) == decided(done[0])
     assert again["tasks"] == done[1]["tasks"]
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_reward_workers_on_ray_judge_each_task_by_its_own_rewards(
-    cluster, recipe, done, tmp_path, decided
-):
-    summary = run(recipe(resources={"reward_workers": 2}), tmp_path)
-    assert decided(tmp_path) == decided(done[0])
-    assert summary["tasks"] == done[1]["tasks"]
 
 
 def test_an_evaluation_asks_each_task_or_the_one_that_is_named(done):
@@ -162,7 +152,7 @@ def test_a_task_that_gives_no_accuracy_is_named_where_one_is_asked_for(recipe, t
     graded = {**ENDS, "reward": [{"name": "length", "options": {"target_len": 4}}]}
     asked = recipe(SWAP, graded, train={"select": "accuracy"})
     with pytest.raises(ConfigError, match="those of task 'ends' gave none in this validation"):
-        run(asked, tmp_path, ray=False)
+        run(asked, tmp_path)
 
 
 def test_a_task_of_which_nothing_can_be_scored_stops_the_run(recipe, tmp_path):
@@ -170,4 +160,4 @@ def test_a_task_of_which_nothing_can_be_scored_stops_the_run(recipe, tmp_path):
     rows.write_text("\n".join(json.dumps({"prompt": f"{n}", "answer": "?"}) for n in range(40)))
     lost = {"path": str(rows), "reward": [{"name": "math"}], **SIZES}
     with pytest.raises(RewardError, match="some of 6 completions must be scorable"):
-        run(recipe(SWAP, lost), tmp_path / "run", ray=False)
+        run(recipe(SWAP, lost), tmp_path / "run")

@@ -1,21 +1,20 @@
-"""The parts of a run, in this process or in the actors of a cluster, and their clean end."""
+"""The parts of a run, in this process or wherever else they live, and their clean end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import torch
 
-from jobs.cluster.threads import num_threads
 from rlpeft.build import build_engine, build_learner
 from rlpeft.doctor.memory import learner_bytes
 from rlpeft.errors import ConfigError
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
+from rlpeft.program.threads import num_threads
 from rlpeft.recipe.run import EngineSpec, Recipe
 from rlpeft.recipe.scorer import Scorers, build_scorers
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 SMALLEST_SHARE = 0.1
 """Of a GPU's memory; with less, an engine would hold no more than a few sequences."""
 
-REWARD_RETRIES = 3
-"""How often a lost reward worker is started anew with the same rows."""
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -42,15 +38,34 @@ class Parts:
     scorer: LoadedScores
 
 
+OpenParts = Callable[[Recipe, BaseModel, Scorers | None], AbstractContextManager[Parts]]
+
+
+@dataclass(frozen=True)
+class Venue:
+    """Where the parts of a run live: `HERE`, or the actors that `jobs.cluster.parts` starts.
+
+    Attributes:
+        open: builds them of a recipe and its base, of which actors open their own; and of its
+            rewards, if they are loaded already, which are not closed there. They end with the
+            context. It raises, on entering, `RlpeftError`: the recipe, the model or the cluster
+            cannot do it.
+        has_reward_actors: whether `resources.reward_workers` counts there.
+    """
+
+    open: OpenParts
+    has_reward_actors: bool
+
+
 @contextmanager
 def loaded_scorer(
-    recipe: Recipe, *, ray: bool, check: Callable[[LoadedScores], None]
+    recipe: Recipe, venue: Venue, *, check: Callable[[LoadedScores], None]
 ) -> Iterator[Scorers | None]:
     """The recipe's rewards, loaded once and checked before any model is loaded.
 
     `None` where they ask for a GPU that only their actors will have: check those.
     """
-    actors = recipe.resources.reward_workers if ray else 0
+    actors = recipe.resources.reward_workers if venue.has_reward_actors else 0
     if actors and recipe.resources.reward_gpus:
         yield None
         return
@@ -59,26 +74,6 @@ def loaded_scorer(
         if actors:
             scorer.close()  # what it loaded would lie beside the actors for the whole run
         yield scorer
-
-
-def open_parts(
-    recipe: Recipe,
-    base: BaseModel,
-    *,
-    ray: bool,
-    address: str | None,
-    scorer: Scorers | None = None,
-) -> AbstractContextManager[Parts]:
-    """Build the parts; they end with the context.
-
-    Args:
-        base: the recipe's; actors open their own.
-        scorer: the rewards, if they are loaded already; it is not closed here.
-
-    Raises (on entering):
-        RlpeftError: the recipe, the model or the cluster cannot do it.
-    """
-    return ray_parts(recipe, base, address, scorer) if ray else local_parts(recipe, base, scorer)
 
 
 @contextmanager
@@ -95,7 +90,7 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorers | None = None) 
     cpus = max(recipe.resources.learner_cpus, recipe.resources.engine_cpus)
     with (
         torch_threads(num_threads(cpus)),
-        _scorer_here(recipe, scorer) as here,
+        scorer_here(recipe, scorer) as here,
     ):
         learner = build_learner(recipe, base)
         spec = beside(recipe, learner) if learner.device.type == "cuda" else recipe.engine
@@ -107,10 +102,14 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorers | None = None) 
             yield Parts(shared, fleet, here)
 
 
+HERE = Venue(local_parts, has_reward_actors=False)
+"""This process."""
+
+
 def _with_ranks(
     recipe: Recipe, base: BaseModel, learner: LocalLearner
 ) -> AbstractContextManager[Learner]:
-    from jobs.cluster.launched import several
+    from rlpeft.program.launched import several
 
     return several(recipe, base, learner)
 
@@ -134,66 +133,13 @@ def beside(recipe: Recipe, learner: LocalLearner) -> EngineSpec:
     return recipe.engine.with_gpu_share(share)
 
 
-def _scorer_here(recipe: Recipe, scorer: Scorers | None) -> AbstractContextManager[Scorers]:
+def scorer_here(recipe: Recipe, scorer: Scorers | None) -> AbstractContextManager[Scorers]:
+    """The rewards in this process: those that are loaded already, or the recipe's for a while."""
     return closing(_scorer(recipe)) if scorer is None else nullcontext(scorer)
 
 
 def _scorer(recipe: Recipe) -> Scorers:
     return build_scorers(recipe, error_limit=recipe.train.error_limit)
-
-
-@contextmanager
-def ray_parts(
-    recipe: Recipe, base: BaseModel, address: str | None, scorer: Scorers | None = None
-) -> Iterator[Parts]:
-    """Learner, engines and reward workers in actors; the driver is this process."""
-    from jobs.cluster.connect import bundles_of, connected, reserved
-    from jobs.cluster.engine_restart import remote_engines
-    from jobs.cluster.fleet import RayFleet
-    from jobs.cluster.learners import remote_learner
-
-    bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
-    timeout_s = recipe.resources.placement_timeout_s
-    with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
-        learner, first = remote_learner(recipe, base, group), recipe.resources.learners
-        fleet = RayFleet(
-            remote_engines(
-                recipe.engine,
-                recipe.resources,
-                group,
-                first=first,
-                learner=learner.started,
-                open_base=base.elsewhere,
-            ),
-            rows_a_call=recipe.rollout.rows_a_call,
-        )
-        try:
-            with _scores(recipe, group, scorer) as scores:
-                learner.ready()
-                fleet.ready()
-                yield Parts(cast(Learner, learner), fleet, scores)
-        finally:
-            fleet.close()
-
-
-def _scores(
-    recipe: Recipe, group: Any, scorer: Scorers | None
-) -> AbstractContextManager[LoadedScores]:
-    from jobs.cluster.connect import place
-    from jobs.cluster.remote import RemoteScorer
-    from jobs.cluster.reward_actor import RewardActor
-
-    first = recipe.resources.learners + recipe.rollout.num_engines
-    number = recipe.resources.reward_workers
-    if number == 0:
-        return _scorer_here(recipe, scorer)
-    retries = {"max_restarts": REWARD_RETRIES, "max_task_retries": REWARD_RETRIES}
-    # One worker sees too few rows to judge the share of errors: `RemoteScorer` does.
-    build = partial(build_scorers, recipe, error_limit=1.0)
-    workers = [
-        place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
-    ]
-    return closing(RemoteScorer(workers, error_limit=recipe.train.error_limit))
 
 
 @contextmanager

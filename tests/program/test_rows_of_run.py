@@ -7,13 +7,13 @@ import pytest
 from jobs.adapt import read_inputs
 from jobs.evaluate import evaluate_expert, recipe_for
 from jobs.evaluation.asked import Samples, open_survey
-from jobs.rows_of_run import keep_trained_on, refuse_trained_on, tell_rows
-from jobs.train import run as train
 from rlpeft.build import build_card
 from rlpeft.errors import DataError
 from rlpeft.experts.files import read_card
 from rlpeft.experts.steps import step_folder
 from rlpeft.files import write_json
+from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_rows
+from rlpeft.program.run import run as train
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.runs.trained_on import marks_of, read_trained
 from rlpeft.tasks.base import counts
@@ -167,7 +167,7 @@ def test_what_a_start_was_trained_on_is_of_the_training_that_goes_on_from_it(tra
     model = recipe.model.model_copy(update={"start": str(run / "expert")})
     onward = recipe.model_copy(update={"task": grown, "model": model})
     with pytest.raises(DataError, match=r"of the 8 test problems of .*more.jsonl"):
-        train(onward, tmp_path / "next", ray=False)
+        train(onward, tmp_path / "next")
 
     keep_trained_on(tmp_path / "next", load_task(grown).split("train"), before=[run / "expert"])
     both = [load_task(section).split("train") for section in (recipe.task, grown)]
@@ -197,7 +197,7 @@ def test_rows_that_weigh_more_than_others_are_told(tmp_path, capsys):
 
 def test_a_run_keeps_what_it_is_trained_on(quick, tmp_path):
     recipe = quick(train={"steps": 1})
-    summary = train(recipe, tmp_path / "run", ray=False)
+    summary = train(recipe, tmp_path / "run")
     sizes = {"train": 4561, "validation": 8, "test": 8}
     assert summary["problems"] == read_card(tmp_path / "run" / "expert").problems == sizes
     train_split = load_task(recipe.task).split("train")

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 from jobs.adapt import run
 from jobs.cem.client import absolute
 from jobs.cli import app
-from jobs.train import run as train_run
 from rlpeft.errors import CheckpointError
 from rlpeft.experts.files import load_expert, read_card
+from rlpeft.program.run import run as train_run
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_run_goes_on_from_an_id_and_writes_its_commit(pushed, quick, tmp_path)
         adapter={"type": "svf", "decomposition": "gram"},
         train={"steps": 1, "eval_every": 1},
     )
-    train_run(recipe, tmp_path / "run", ray=False)
+    train_run(recipe, tmp_path / "run")
     by_commit = f"org/up@{pushed.branches['main']}"
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["model"]["start"] == by_commit
     assert read_card(tmp_path / "run" / "expert").start.source == by_commit

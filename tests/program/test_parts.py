@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from jobs.parts import beside, local_parts
 from rlpeft.build import build_learner
 from rlpeft.doctor.memory import learner_bytes
 from rlpeft.errors import ConfigError
+from rlpeft.program.parts import beside, local_parts
 
 
 @pytest.mark.parametrize("option", ["learner_gpus", "engine_gpus"])

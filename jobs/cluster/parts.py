@@ -1,0 +1,77 @@
+"""The parts of a run in the actors of a Ray cluster, and their clean end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
+from typing import Any, cast
+
+from rlpeft.models.base import BaseModel
+from rlpeft.program.parts import Parts, Venue, scorer_here
+from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.scorer import Scorers, build_scorers
+from rlpeft.scoring import LoadedScores
+from rlpeft.training.protocol import Learner
+
+REWARD_RETRIES = 3
+"""How often a lost reward worker is started anew with the same rows."""
+
+
+def on_ray(address: str | None = None) -> Venue:
+    """The actors of a cluster; without an address it is found or started as `connected` says."""
+    return Venue(partial(ray_parts, address=address), has_reward_actors=True)
+
+
+@contextmanager
+def ray_parts(
+    recipe: Recipe, base: BaseModel, scorer: Scorers | None = None, *, address: str | None = None
+) -> Iterator[Parts]:
+    """Learner, engines and reward workers in actors; the driver is this process."""
+    from jobs.cluster.connect import bundles_of, connected, reserved
+    from jobs.cluster.engine_restart import remote_engines
+    from jobs.cluster.fleet import RayFleet
+    from jobs.cluster.learners import remote_learner
+
+    bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
+    timeout_s = recipe.resources.placement_timeout_s
+    with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
+        learner, first = remote_learner(recipe, base, group), recipe.resources.learners
+        fleet = RayFleet(
+            remote_engines(
+                recipe.engine,
+                recipe.resources,
+                group,
+                first=first,
+                learner=learner.started,
+                open_base=base.elsewhere,
+            ),
+            rows_a_call=recipe.rollout.rows_a_call,
+        )
+        try:
+            with _scores(recipe, group, scorer) as scores:
+                learner.ready()
+                fleet.ready()
+                yield Parts(cast(Learner, learner), fleet, scores)
+        finally:
+            fleet.close()
+
+
+def _scores(
+    recipe: Recipe, group: Any, scorer: Scorers | None
+) -> AbstractContextManager[LoadedScores]:
+    from jobs.cluster.connect import place
+    from jobs.cluster.remote import RemoteScorer
+    from jobs.cluster.reward_actor import RewardActor
+
+    first = recipe.resources.learners + recipe.rollout.num_engines
+    number = recipe.resources.reward_workers
+    if number == 0:
+        return scorer_here(recipe, scorer)
+    retries = {"max_restarts": REWARD_RETRIES, "max_task_retries": REWARD_RETRIES}
+    # One worker sees too few rows to judge the share of errors: `RemoteScorer` does.
+    build = partial(build_scorers, recipe, error_limit=1.0)
+    workers = [
+        place(RewardActor, group, first + index, **retries).remote(build) for index in range(number)
+    ]
+    return closing(RemoteScorer(workers, error_limit=recipe.train.error_limit))

@@ -1,0 +1,242 @@
+"""Train an expert: the composition root of a run, in this process or wherever its parts live.
+
+Builds the parts a recipe names, trains, then tests the base model and the best expert once, on the
+same problems. Everything a run leaves lies in one folder; a run started again on its folder
+continues from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rlpeft.adapters.methods import named
+from rlpeft.build import RunData, build_canary, build_card, fingerprint, read_decks
+from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
+from rlpeft.experts.measures import difference_of
+from rlpeft.experts.merged import keep_parents
+from rlpeft.files import read_json, write_json
+from rlpeft.program.examiner import Examiner, Measured, labels_of, parts_of
+from rlpeft.program.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
+from rlpeft.program.origin import Origin, open_origin
+from rlpeft.program.parts import HERE, Parts, Venue, loaded_scorer
+from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_rows
+from rlpeft.recipe.run import Recipe
+from rlpeft.rollout.groups import TellGroups, unheard
+from rlpeft.rollout.proof import Proof
+from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
+from rlpeft.runs.signal import mean_teaching
+from rlpeft.runs.trackers import require_trackers
+from rlpeft.tasks.base import SPLITS
+from rlpeft.tasks.decks import problems_of
+from rlpeft.training.loop import OnStep, Progress, Run, train
+
+Loop = Callable[[Run, OnStep], None]
+Summary = dict[str, Any]
+
+
+def run(
+    recipe: Recipe,
+    out: Path,
+    *,
+    venue: Venue = HERE,
+    on_step: OnStep | None = None,
+    loop: Loop | None = None,
+    method: str = "train",
+) -> Summary:
+    """Train until the recipe's end, test once; gives what `summary.json` of the folder holds.
+
+    Args:
+        out: the run's folder; an unfinished run in it is continued.
+        venue: where learner, engines and rewards live.
+        on_step, loop: told after each step what it brought; what trains, RL if absent.
+        method: names `loop`; a run is not continued by another one.
+
+    Raises:
+        RlpeftError, RewardError: recipe, data, model, reward or cluster cannot do it.
+    """
+    recipe, origin = _opened(recipe, out)
+    base, start, data = origin.base, origin.start, read_decks(recipe, origin.base)
+    _tell_and_refuse(data, origin)
+    with loaded_scorer(recipe, venue, check=data.check) as scorer, lone_run(out):
+        start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.decks, start)})
+        refuse_lost_checkpoints(out)
+        tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
+        with (
+            venue.open(recipe, base, scorer) as parts,
+            closing(RunRecorder(out, tree, report_to=to, tokenizer=base.tokenizer)) as recorder,
+            _pictured(recorder),
+        ):
+            if scorer is None:
+                data.check(parts.scorer)
+            this = Run(
+                recipe=recipe,
+                folder=out,
+                decks=data.decks,
+                learner=parts.learner,
+                fleet=parts.fleet,
+                scorer=parts.scorer,
+                prompter=data.first.prompter,
+                sampling=recipe.rollout.sampling,
+                recorder=recorder,
+                card=build_card(recipe, base, start, origin.merged, data.counts),
+                canary=build_canary(data.first.task, data.first.prompter),
+            )
+            return _trained_and_tested(this, parts, origin, loop or reinforce, on_step)
+
+
+def _opened(recipe: Recipe, out: Path) -> tuple[Recipe, Origin]:
+    """See `open_origin`; what the recipe needs beside it is there."""
+    require_trackers(recipe.train.report_to)
+    return open_origin(recipe, out / RECIPE_FILE)
+
+
+def _tell_and_refuse(data: RunData, origin: Origin) -> None:
+    """Say which rows weigh more; refuse tests that experts training goes back to have seen."""
+    for own in data.by_label.values():
+        tell_rows(own.source, own.task)
+        tested = own.task.split("test")
+        refuse_trained_on(origin.folders, own.task, "test", tested, path=own.path)
+
+
+def _trained_and_tested(
+    this: Run, parts: Parts, origin: Origin, loop: Loop, on_step: OnStep | None
+) -> Summary:
+    bare = _begin(this, origin)
+    loop(this, on_step or _say_nothing)
+    return final_test(this, parts, bare, origin.start)
+
+
+def _begin(this: Run, origin: Origin) -> Proof:
+    """Have the learner, wherever it is, hold what training begins with; the base model's proof."""
+    keep_parents(this.folder, origin.merged)
+    drawn, chosen_by = (problems_of(this.decks, split) for split in SPLITS[:2])
+    keep_trained_on(this.folder, drawn, chosen_by, before=origin.folders)
+    bare = this.proof()  # a fresh adapter changes nothing: this is the base model
+    if origin.start is not None:
+        this.learner.start_from(origin.start.state())
+    return bare
+
+
+def reinforce(this: Run, on_step: OnStep, tell: TellGroups = unheard) -> None:
+    """The RL loop; `tell` is told within a step how many groups are generated, and of how many."""
+    for progress, metrics in train(this, tell):
+        on_step(progress, metrics)
+
+
+@contextmanager
+def _pictured(recorder: RunRecorder) -> Iterator[None]:
+    """Give the report's charts to trackers that show them, of a run that is tested in here."""
+    is_tested = (recorder.folder / SUMMARY_FILE).is_file()
+    yield
+    if is_tested or not recorder.reporting.takes_pictures:
+        return
+    from rlpeft.report.pictures import pictures  # which loads what draws them
+
+    step = read_metrics(recorder.folder)[-1]["step"]
+    recorder.reporting.pictures(step, pictures(recorder.folder))
+
+
+def _say_nothing(progress: Progress, metrics: Mapping[str, float]) -> None:
+    """Where nobody looks."""
+
+
+def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None) -> Summary:
+    """Measure base model and best expert on the test split, into card, summary and test.parquet.
+
+    A run that was tested already keeps its figures.
+
+    Args:
+        base: the proof of the base model.
+        start: what training began with, to be measured as well.
+
+    Raises:
+        ExpertError: the best expert is damaged; `steps` holds it again.
+    """
+    expert, path = load_expert(this.best_folder), this.folder / SUMMARY_FILE
+    card = expert.card
+    if card.test is not None and path.is_file():
+        return read_json(path, mend="Delete it: the test is then run again.")
+    problems, bound = problems_of(this.decks, "test"), this.recipe.rollout.canary_bound
+    labels = labels_of(this.recipe)
+    examiner = Examiner(parts, this.prompter, this.sampling, this.canary, bound, labels)
+    bare = examiner.measure(base, problems)
+    begun = None if start is None else examiner.measure(examiner.load(start), problems)
+    proof = examiner.load(expert)
+    tested = examiner.measure(proof, problems)
+    answers = {"base": bare[1], "start": begun[1] if begun else (), "expert": tested[1]}
+    write_test(this.folder, answers)
+    # An adapter that has not moved holds the very tensors it began with, in every method.
+    equals_base = card.digest == base.state.digest
+    card = card.model_copy(update={**_test_of(tested, bare, begun), "equals_base": equals_base})
+    card = card.with_tasks(_test_of_tasks(tested, bare, begun))
+    save_expert(this.best_folder, proof.state, card)
+    summary = {
+        "name": this.recipe.name,
+        "expert": str(this.best_folder),
+        "best_step": card.step,
+        "digest": card.digest,
+        "export_format": "merged" if named(this.recipe.adapter.type).is_mergeable else "peft",
+        "equals_base": equals_base,
+        **_of_start(card),
+        "test": tested[0].model_dump(),
+        "base_test": bare[0].model_dump(),
+        "against_base": card.against_base and card.against_base.model_dump(),
+        **({"tasks": _of_tasks(card)} if card.tasks else {}),
+        **card.model_dump(include={"problems", "modules", "left_out"}),
+        "trainable_parameters": sum(t.numel() for t in proof.state.tensors.values()),
+        "sync_bytes": proof.state.num_bytes,
+        **_of_steps(this),
+    }
+    write_json(path, summary)
+    return summary
+
+
+def _test_of(expert: Measured, base: Measured, start: Measured | None) -> dict[str, Any]:
+    """What a card says of the test."""
+    return {
+        "test": expert[0],
+        "base_test": base[0],
+        "against_base": difference_of(expert[1], base[1]),
+        "start_test": start and start[0],
+        "against_start": start and difference_of(expert[1], start[1]),
+    }
+
+
+def _of_steps(this: Run) -> Summary:
+    """What a summary says of the steps: time of a sync, and the share of groups that taught."""
+    rows = read_metrics(this.folder)
+    syncs = [row["sync/seconds"] for row in rows if "sync/seconds" in row]
+    return {
+        "sync_ms": 1e3 * median(syncs) if syncs else None,
+        "teaching_groups": mean_teaching(rows, in_groups=this.recipe.loss.compares_groups),
+    }
+
+
+def _test_of_tasks(
+    expert: Measured, base: Measured, start: Measured | None
+) -> dict[str, dict[str, Any]]:
+    """The same of each of several tasks, by its label."""
+    ours, bare, begun = parts_of(expert), parts_of(base), parts_of(start) if start else {}
+    return {label: _test_of(own, bare[label], begun.get(label)) for label, own in ours.items()}
+
+
+def _of_tasks(card: ExpertCard) -> Summary:
+    """What a summary says of each of several tasks."""
+    figures = {"test", "base_test", "against_base", "start_test", "against_start"}
+    return {label: part.model_dump(include=figures) for label, part in card.tasks.items()}
+
+
+def _of_start(card: ExpertCard) -> Summary:
+    """What a summary says of where training began; nothing of a fresh adapter."""
+    if card.start is None or card.start_test is None:
+        return {}
+    return {
+        "start": card.start.model_dump(),
+        "equals_start": card.equals_start,
+        "start_test": card.start_test.model_dump(),
+        "against_start": card.against_start and card.against_start.model_dump(),
+    }

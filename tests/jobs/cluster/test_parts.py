@@ -1,0 +1,56 @@
+"""A run in actors is the run of a single process, whatever dies there."""
+
+import threading
+
+import pytest
+
+from jobs.cluster.parts import on_ray
+from rlpeft.experts.steps import step_folder
+from rlpeft.program.run import run
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
+    cluster, quick, tmp_path, engines, decided
+):
+    recipe = quick(resources={"reward_workers": 2})
+    killed = []
+
+    def kill_soon(progress, metrics):
+        if progress.step == 1:  # in the middle of what follows: a sync or a rollout
+            killed.extend(engines())
+            threading.Timer(0.1, killed[0].kill).start()
+
+    there = run(recipe, tmp_path / "ray", venue=on_ray(), on_step=kill_soon)
+    here = run(recipe, tmp_path / "here")
+    assert len(killed) == 1
+    assert decided(tmp_path / "ray") == decided(tmp_path / "here")
+    assert there["test"] == here["test"]
+    assert engines() == []
+
+
+def test_a_run_on_ray_goes_on_from_experts_as_one_in_a_single_process(
+    cluster, quick, tmp_path, decided
+):
+    merged = {"merge": [str(step_folder(tmp_path / "first", 1))]}
+    run(quick(train={"steps": 1}), tmp_path / "first")
+    run(quick(model=merged, train={"steps": 1}), tmp_path / "second")
+    start = {"start": str(step_folder(tmp_path / "second", 1))}
+    recipe = quick(
+        model=merged | start, loss={"kl_coef": 0.1, "reference": "start"}, train={"steps": 2}
+    )
+    there, here = run(recipe, tmp_path / "ray", venue=on_ray()), run(recipe, tmp_path / "here")
+    assert decided(tmp_path / "ray") == decided(tmp_path / "here")
+    assert there["start_test"] == here["start_test"]
+
+
+def test_reward_workers_judge_each_task_by_its_own_rewards(cluster, quick, tmp_path, decided):
+    sizes = {"num_validation": 6, "num_test": 8}
+    swap = {"name": "tiny/swap", "weight": 3, "reward": [{"name": "exact"}], **sizes}
+    ends = {"name": "tiny/ends", "max_tokens": 1, "reward": [{"name": "math"}], **sizes}
+    mixed = {"task": [swap, ends], "reward": None}
+    recipe = quick(**mixed, resources={"reward_workers": 2})
+    summary = run(recipe, tmp_path / "ray", venue=on_ray())
+    assert summary["tasks"] == run(quick(**mixed), tmp_path / "here")["tasks"]
+    assert decided(tmp_path / "ray") == decided(tmp_path / "here")
