@@ -179,7 +179,7 @@ class Data:
         if missing := names - problem.columns.keys() - {"answer"}:
             called = problem_called(problem.id, self.source)
             raise DataError(
-                f"task {self.task.name!r} must have the columns {sorted(missing)} that a reward "
+                f"task {self.source!r} must have the columns {sorted(missing)} that a reward "
                 f"needs, {split} problem {called!r} has {sorted(problem.columns)}."
             )
 

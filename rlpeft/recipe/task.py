@@ -8,9 +8,17 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from rlpeft.recipe.adapter import Section
 
@@ -62,6 +70,10 @@ def _name_or_path(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"required": ["name"]}, {"required": ["path"]}]
 
 
+Size = Annotated[int, Field(ge=1)] | Literal["all"]
+"""How many problems of a split; `"all"` of those that a source gives to it."""
+
+
 class TaskConfig(Section):
     """Where problems come from."""
 
@@ -74,10 +86,25 @@ class TaskConfig(Section):
     a Hub dataset id."""
     options: dict[str, Any] = {}
     """Passed to the task: columns, template, number of shots, seed …"""
-    num_validation: Annotated[int, Field(ge=1)] = 256
-    """Validation problems, used to choose the best expert."""
-    num_test: Annotated[int, Field(ge=1)] = 500
-    """Test problems, used once, at the end."""
+    num_validation: Size = 256
+    """Validation problems, used to choose the best expert; `"all"`: every validation row of a
+    source that has such rows."""
+    num_test: Size = 500
+    """Test problems, used once, at the end; `"all"`: every test row of a source that has such
+    rows."""
+
+    @field_validator("num_validation", "num_test", mode="wrap")
+    @classmethod
+    def _counts_or_is_all(
+        cls, size: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
+        try:
+            return read(size)
+        except ValidationError as error:  # told once, not for each kind of value
+            raise ValueError(
+                f"task.{info.field_name} must be a whole number of at least 1, or 'all', got "
+                f"{size!r:.80}."
+            ) from error
 
     @property
     def source(self) -> str:

@@ -50,7 +50,7 @@ def _draw(recipe: AdaptRecipe, task: Task) -> tuple[Problem, ...]:
     if len(problems) < config.number:
         raise DataError(
             f"shots.number must be at most the {len(problems)} {config.split} problems of "
-            f"{task.name!r}, got {config.number}."
+            f"{task.called!r}, got {config.number}."
         )
     return tuple(random.Random(config.seed).sample(list(problems), config.number))
 

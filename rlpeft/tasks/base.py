@@ -31,6 +31,11 @@ class Task(Protocol):
         ...
 
     @property
+    def called(self) -> str:
+        """What texts call it: the path of its rows, whatever their format, or its name."""
+        ...
+
+    @property
     def made_of(self) -> Sequence[str]:
         """Columns of the user's rows that prompts are made of, and no gold answer may stand in."""
         ...
@@ -38,6 +43,11 @@ class Task(Protocol):
     @property
     def left_out(self) -> Mapping[Split, int]:
         """Problems of each split that went because a later split has their prompts."""
+        ...
+
+    @property
+    def unasked(self) -> Mapping[Split, int]:
+        """Problems that the source gives to a split beyond its `task.num_…`."""
         ...
 
     def split(self, split: Split) -> Sequence[Problem]:
@@ -58,6 +68,8 @@ class ProblemSet:
         splits: problems by split; a split that is left out cannot be asked for.
         left_out: problems of each split that went because a later split has their prompts.
         made_of: columns that prompts are made of, and no gold answer may stand in.
+        unasked: problems that the source gives to a split beyond its `task.num_…`.
+        source: the path of its rows, if it is of rows.
 
     Raises:
         DataError: two problems share an id.
@@ -67,28 +79,35 @@ class ProblemSet:
     splits: Mapping[Split, tuple[Problem, ...]]
     left_out: Mapping[Split, int] = field(default_factory=dict)
     made_of: Sequence[str] = ()
+    unasked: Mapping[Split, int] = field(default_factory=dict)
+    source: str = ""
 
     def __post_init__(self) -> None:
         ids = [problem.id for split in SPLITS for problem in self.splits.get(split, ())]
         if len(set(ids)) != len(ids):
             twice = next(name for name in ids if ids.count(name) > 1)
             raise DataError(
-                f"task {self.name!r}: problem ids must be unique, {twice!r} occurs twice. "
+                f"task {self.called!r}: problem ids must be unique, {twice!r} occurs twice. "
                 "Rename one of the rows."
             )
+
+    @property
+    def called(self) -> str:
+        """What texts call it."""
+        return self.source or self.name
 
     def split(self, split: Split) -> Sequence[Problem]:
         """Problems of one split."""
         problems = self.splits.get(split, ())
         if not problems and self.left_out.get(split):
             raise DataError(
-                f"task {self.name!r}: every prompt of the {self.left_out[split]} {split} problems "
-                "stands in a later split too. Have prompts tell rows apart: correct "
+                f"task {self.called!r}: every prompt of the {self.left_out[split]} {split} "
+                "problems stands in a later split too. Have prompts tell rows apart: correct "
                 "task.options.template, or remove rows that are there twice."
             )
         if not problems:
             raise DataError(
-                f"task {self.name!r} has no {split} problems, it has {self._counted()}. Give "
+                f"task {self.called!r} has no {split} problems, it has {self._counted()}. Give "
                 f"task.path a source with {split} rows: a folder with {split}.jsonl, or one file, "
                 "which is divided into train, validation and test."
             )

@@ -22,7 +22,7 @@ class Asked:
 
     Attributes:
         name, path: as in `task.name` and `task.path`.
-        counts: problems of the splits whose size a recipe gives.
+        counts: problems of the splits whose size a recipe gives; of others all that are there.
         only: the one split that is needed, where not all are.
     """
 

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.options import OptionTable, options_of
-from rlpeft.recipe.run import TaskConfig
+from rlpeft.recipe.task import Size, TaskConfig
 from rlpeft.recipe.toml import toml_value
 from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.base import Split, Task
@@ -40,7 +40,8 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
             is carved from rows that the source gives to it.
 
     Raises:
-        ConfigError: an option the task does not take, or a path it would not read.
+        ConfigError: an option the task does not take, a path it would not read, or all of a split
+            whose problems are generated.
         DataError: an unknown task, or data that cannot fill its splits.
     """
     name = _entry(config.name)
@@ -56,9 +57,24 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
             "by task.name = 'jsonl', which reads every format, with task.num_validation and "
             "task.num_test that they have room for."
         )
-    counts: dict[Split, int] = {"validation": config.num_validation, "test": config.num_test}
     options = read_options(config.options, found.options, task=config.name)
-    return found.build(Asked(config.name, config.path, counts, only), options)
+    return found.build(Asked(config.name, config.path, _counts(config, found), only), options)
+
+
+def _counts(config: TaskConfig, found: TaskBuilder) -> dict[Split, int]:
+    """Problems of the splits whose size a recipe gives; none of one that is taken whole.
+
+    Raises:
+        ConfigError: all of a split whose problems are generated.
+    """
+    sizes: dict[Split, Size] = {"validation": config.num_validation, "test": config.num_test}
+    whole = [split for split, size in sizes.items() if size == "all"]
+    if whole and not found.reads_path:
+        raise ConfigError(
+            f"task.num_{whole[0]} must be a number for task.name = {config.name!r}, whose problems "
+            "are generated, got 'all'."
+        )
+    return {split: size for split, size in sizes.items() if size != "all"}
 
 
 def is_generated(name: str) -> bool:

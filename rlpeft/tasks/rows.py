@@ -157,7 +157,7 @@ def row_task(
     stands in a later split are left out: published splits do overlap.
 
     Args:
-        counts: `validation` and `test` problems.
+        counts: `validation` and `test` problems; of a split that is not there, all its rows.
         only: the one split that is needed; where the source has it, nothing is carved from it.
         special_tokens: see `rlpeft.types.Problem`.
         source: where the rows came from, for errors.
@@ -180,10 +180,12 @@ def row_task(
             split: [replace(problem, special_tokens=True) for problem in found]
             for split, found in problems.items()
         }
-    chosen = _choose(name, problems, {split: counts[split] for split in wanted}, seed)
+    chosen = _choose(source or name, problems, {split: counts.get(split) for split in wanted}, seed)
     kept = _apart(chosen)
     left_out = {split: len(chosen.get(split, [])) - len(kept[split]) for split in kept}
-    return ProblemSet(name, kept, left_out)
+    asked = {problem.id for own in chosen.values() for problem in own}
+    unasked = {split: sum(p.id not in asked for p in own) for split, own in problems.items()}
+    return ProblemSet(name, kept, left_out, unasked=unasked, source=source)
 
 
 def _apart(problems: Mapping[Split, list[Problem]]) -> dict[Split, tuple[Problem, ...]]:
@@ -209,34 +211,49 @@ def _problem(
     try:
         item = template(row)
     except DataError as error:
-        where = f" of {source!r}" if source else ""
-        raise DataError(f"task {name!r}{where}, {split} row {index + 1}: {error}.") from error
+        called = source or name
+        raise DataError(f"task {called!r}, {split} row {index + 1}: {error}.") from error
     columns = {key: value for key, value in row.items() if key != "answer"}
     columns.update(item.columns or {})
     return Problem(f"{name}/{split}/{index}", prompt(item), item.answer, columns)
 
 
 def _choose(
-    name: str, problems: Mapping[Split, list[Problem]], counts: Mapping[Split, int], seed: int
+    called: str,
+    problems: Mapping[Split, list[Problem]],
+    counts: Mapping[Split, int | None],
+    seed: int,
 ) -> dict[Split, list[Problem]]:
     chosen = dict(problems)
     donor: Split = "train" if "train" in problems else "test"
-    lacking = {split: count for split, count in counts.items() if split not in problems}
-    _check_donor(name, donor, len(problems.get(donor, ())), lacking)
+    lacking = {
+        split: _carved(called, split, n) for split, n in counts.items() if split not in problems
+    }
+    _check_donor(called, donor, len(problems.get(donor, ())), lacking)
     # Validation first: where both come from the test rows, the tests are cut from what is left.
-    for split in counts:
+    for split, count in counts.items():
         if split in lacking:
-            chosen[donor], chosen[split] = carve(chosen[donor], counts[split], seed=seed)
-        elif len(chosen[split]) > counts[split]:
-            _, chosen[split] = carve(chosen[split], counts[split], seed=seed)
+            chosen[donor], chosen[split] = carve(chosen[donor], lacking[split], seed=seed)
+        elif count is not None and len(chosen[split]) > count:
+            _, chosen[split] = carve(chosen[split], count, seed=seed)
     return chosen
+
+
+def _carved(called: str, split: Split, count: int | None) -> int:
+    """How many problems are carved for a split that the source lacks."""
+    if count is None:
+        raise DataError(
+            f"task {called!r}: task.num_{split} must be a number where the source has no {split} "
+            "rows, which are then carved from others, got 'all'."
+        )
+    return count
 
 
 FEW = 20
 """Problems, with fewer of which hardly any two models can be told apart."""
 
 
-def _check_donor(name: str, donor: Split, num_rows: int, carved: Mapping[Split, int]) -> None:
+def _check_donor(called: str, donor: Split, num_rows: int, carved: Mapping[Split, int]) -> None:
     """Refuse to carve all rows away; the message speaks of the rows that the user has."""
     if not carved or sum(carved.values()) < num_rows:
         return
@@ -244,7 +261,7 @@ def _check_donor(name: str, donor: Split, num_rows: int, carved: Mapping[Split, 
     pairs = zip(options, fitting(num_rows), strict=False)
     lower = ", ".join(f"{option} = {number}" for option, number in pairs)
     raise DataError(
-        f"task {name!r}: {' + '.join(options)} must leave at least one of the {num_rows} {donor} "
+        f"task {called!r}: {' + '.join(options)} must leave at least one of the {num_rows} {donor} "
         f"rows they are carved from, got {' + '.join(_sized(*each) for each in carved.items())}. "
         + (f"Lower them, such as {lower}." if num_rows > 2 else "Give a larger source.")
     )

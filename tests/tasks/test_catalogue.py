@@ -105,8 +105,8 @@ def test_a_source_too_small_to_carve_is_told_in_the_rows_that_it_has(tmp_path):
     with pytest.raises(DataError) as caught:
         load(file, num_validation=256, num_test=500)
     assert str(caught.value) == (
-        "task 'jsonl': task.num_validation + task.num_test must leave at least one of the 300 "
-        "train rows they are carved from, got 256 (the default) + 500 (the default). "
+        f"task {str(file)!r}: task.num_validation + task.num_test must leave at least one of the "
+        "300 train rows they are carved from, got 256 (the default) + 500 (the default). "
         "Lower them, such as task.num_validation = 30, task.num_test = 60."
     )
     assert len(load(file, num_validation=30, num_test=60).split("train")) == 210
@@ -435,3 +435,28 @@ def test_an_answer_under_another_name_of_the_role_stays_in_no_prompt(tmp_path, r
     rows = [{"prompt": turns, "answer": "7"}] * 4
     with pytest.raises(DataError, match=f"row 1: .*got '{role}'. Write '{right}'"):
         load(write(tmp_path / "a.jsonl", rows))
+
+
+def test_all_of_a_split_is_what_the_source_gives_to_it(tmp_path):
+    write(tmp_path / "train.jsonl", ROWS[:8])
+    write(tmp_path / "test.jsonl", ROWS[8:])
+    task = load(tmp_path, num_test="all", num_validation=2)
+    assert len(task.split("test")) == 12
+    assert not task.unasked["test"]
+
+
+def test_all_of_a_split_that_would_be_carved_or_generated_is_refused(tmp_path):
+    file = write(tmp_path / "rows.jsonl", ROWS)
+    with pytest.raises(
+        DataError, match=r"rows.jsonl': task.num_test must be a number where .* 'all'"
+    ):
+        load(file, num_test="all")
+    with pytest.raises(
+        ConfigError, match=r"num_validation must be a number for task.name = 'tiny/"
+    ):
+        load(None, name="tiny/swap", num_validation="all")
+
+
+def test_rows_of_a_split_beyond_its_number_are_counted(tmp_path):
+    write(tmp_path / "test.jsonl", ROWS)
+    assert load(tmp_path).unasked == {"test": 10}  # 4 of 20 are validated on, 6 tested on

@@ -165,5 +165,5 @@ def test_an_empty_question_is_refused_by_file_and_row(tmp_path, template, prompt
     rows = [{"prompt": text, "answer": "1"} for text in ("p", "q", prompt)]
     path.write_text("\n".join(map(json.dumps, rows)))
     config = TaskConfig(name="jsonl", path=str(path), options={"template": template}, **COUNTS)
-    with pytest.raises(DataError, match=r"of '.*rows.jsonl', train row 3: .*(empty|text)"):
+    with pytest.raises(DataError, match=r"task '.*rows.jsonl', train row 3: .*(empty|text)"):
         load_task(config)
