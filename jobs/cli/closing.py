@@ -48,7 +48,7 @@ def closing(summary: Mapping[str, Any], *, width: int) -> RenderableType:
     over_all = ", all tasks" * bool(tasks)
     return Group(
         Text(),
-        *(part for label in tasks for part in _of_task(label, tasks[label], width)),
+        *(part for label in tasks for part in _of_task(label, summary, width)),
         accuracy_table(_measured(summary), title=f"{summary['name']}: test {{}}{over_all}"),
         Text(paragraph(_sentence(summary), width=width)),
         Text(),
@@ -61,9 +61,12 @@ def _measured(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[key] for name, key in kinds.items() if found.get(key) is not None}
 
 
-def _of_task(label: str, found: Mapping[str, Any], width: int) -> tuple[RenderableType, ...]:
+def _of_task(label: str, summary: Mapping[str, Any], width: int) -> tuple[RenderableType, ...]:
     """One of several tasks."""
-    said = compared(found["against_base"])
+    from rlpeft.experts.measures import ITSELF
+
+    found = summary["tasks"][label]
+    said = ITSELF if summary.get("equals_base") else compared(found["against_base"])
     table = accuracy_table(_measured(found), title=f"{label}: test {{}}")
     return table, Text(paragraph(said, width=width)), Text()
 

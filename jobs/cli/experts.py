@@ -264,7 +264,7 @@ FIRST_ROWS = (
 
 
 def _card(card: Mapping[str, Any], width: int) -> RenderableType:
-    from rlpeft.experts.measures import PairedDifference
+    from rlpeft.experts.measures import ITSELF, PairedDifference
 
     shown: list[RenderableType] = []
     for key in (*FIRST_ROWS, *(key for key in card if key not in FIRST_ROWS)):
@@ -272,7 +272,7 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
         if key == "start_test" and value is None:  # a fresh adapter, or not tested
             continue
         if key == "tasks":
-            rows = {f"task {label}": _of_task(part) for label, part in value.items()}
+            rows = {f"task {label}": _of_task(part, card) for label, part in value.items()}
             shown += [
                 Text(labelled(*row, column=LABEL_COLUMN, width=width)) for row in rows.items()
             ]
@@ -280,6 +280,8 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
         is_measure = key in ("validation", "test", "base_test", "start_test")
         is_difference = key in ("against_base", "against_start") and value is not None
         told = str(PairedDifference(**value)) if is_difference else _plain(value)
+        if key == "against_base" and card["equals_base"]:
+            told = ITSELF
         if text := _accuracy(value).plain if is_measure else told:
             name = key.replace("_", " ")
             shown.append(Text(labelled(name, text, column=LABEL_COLUMN, width=width)))
@@ -288,13 +290,13 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
     return Group(*shown)
 
 
-def _of_task(part: Mapping[str, Any]) -> str:
+def _of_task(part: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     """What a card says of one of several tasks: its figures, and its section."""
     from rlpeft.experts.measures import PairedDifference
 
     known = {"test": part["test"], "base test": part["base_test"], "validation": part["validation"]}
     figures = [f"{name} {_accuracy(found).plain}" for name, found in known.items() if found]
-    if part["against_base"] is not None:
+    if part["against_base"] is not None and not card["equals_base"]:
         figures.append(f"against base {PairedDifference(**part['against_base'])}")
     return "; ".join([*figures, _plain(part["section"])])
 

@@ -58,11 +58,14 @@ def _leading_table(name: str, task: Mapping[str, Any], found: Mapping[str, Any])
     drawn = f", {number} samples at temperature {found['temperature']:g}" if number > 1 else ""
     title = f"{near_path(name)}: {task['problems']} {found['split']} problems{drawn}"
     table = _table([lead, "95 % interval", *others, "against base"], title=title)
+    same = [who for who, expert in found["experts"].items() if expert.get("equals_base")]
     for who, row in task["results"].items():
         own = row[lead]
         interval = f"{_shown(own['low'], task)} to {_shown(own['high'], task)}"
         figures = [_shown(row[metric]["value"], task) for metric in (lead, *others)]
-        table.add_row(near_path(who), figures[0], interval, *figures[1:], _beside(row, task))
+        table.add_row(
+            near_path(who), figures[0], interval, *figures[1:], _beside(row, task, who in same)
+        )
     return table
 
 
@@ -82,15 +85,20 @@ def _table(headings: Sequence[str], title: str | None = None) -> Table:
     return table
 
 
-def _beside(row: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+def _beside(row: Mapping[str, Any], task: Mapping[str, Any], is_base: bool) -> str:
+    from rlpeft.experts.measures import shown_difference
+
     if "against_base" not in row:
         return ""
-    value, low, high = (_shown(row["against_base"][k], task, "+") for k in ("value", "low", "high"))
+    if is_base:
+        return "is the base"
+    numbers = (row["against_base"][name] for name in ("value", "low", "high"))
+    value, low, high = shown_difference(*numbers, judged=task["judged"])
     return f"{value} ({low} to {high})"
 
 
-def _shown(value: float, task: Mapping[str, Any], sign: str = "") -> str:
-    return format(100 * value, f"{sign}.1f") if task["judged"] else format(value, f"{sign}.3f")
+def _shown(value: float, task: Mapping[str, Any]) -> str:
+    return format(100 * value, ".1f") if task["judged"] else format(value, ".3f")
 
 
 def _notes(found: Mapping[str, Any]) -> str:

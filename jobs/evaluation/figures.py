@@ -175,7 +175,11 @@ def figures(survey: Survey, rows: Iterable[AnswerRow]) -> dict[str, Any]:
         "base_digest": survey.base.digest,
         "tokenizer_digest": survey.base.tokenizer_digest,
         "experts": {
-            name: {"folder": known_as(survey.folders[name]), "digest": expert.card.digest}
+            name: {
+                "folder": known_as(survey.folders[name]),
+                "digest": expert.card.digest,
+                "equals_base": expert.card.equals_base,
+            }
             for name, expert in survey.experts.items()
         },
         "tasks": {

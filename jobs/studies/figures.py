@@ -7,6 +7,7 @@ of them together (Bonferroni).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -17,6 +18,7 @@ from jobs.studies.study import Studied
 from rlpeft.errors import DataError
 from rlpeft.experts.clustered import Estimate, corrected_level
 from rlpeft.experts.crossed import crossed_difference, crossed_mean
+from rlpeft.experts.measures import shown_difference
 
 BASE = "base"
 """The policy that every run tests beside its own."""
@@ -47,6 +49,7 @@ def figures(studied: Studied) -> StudyFigures:
     return {
         "study": study.model_dump(mode="json"),
         "judged": this.judged,
+        "judges": len({json.dumps(result.judges, sort_keys=True) for result in whole}),
         "problems": len(problems),
         "left_out": max(len(each) for r in whole for each in r.values.values()) - len(problems),
         BASE: this.mean(whole[:1], BASE).model_dump() if BASE in whole[0].values else None,
@@ -125,6 +128,11 @@ def _contrast(
     told = {"of": ours.name, "against": theirs if isinstance(theirs, str) else theirs.name}
     if not seeds:
         return {**told, "difference": None, "verdict": "no seed has run to its end in both"}
+    if own[seeds[0]].judges != other[seeds[0]].judges:
+        return {**told, "difference": None, "verdict": "not comparable: other rewards judge it"}
+    both = [each[seed] for each in (own, other) for seed in seeds]
+    if (theirs == BASE or not isinstance(theirs, str)) and all(each.equals_base for each in both):
+        return {**told, "difference": None, "verdict": "none: every run kept the base"}
     policy = theirs if isinstance(theirs, str) else this.ours
     found = crossed_difference(
         this.of([own[seed] for seed in seeds], this.ours),
@@ -180,7 +188,11 @@ def _contrasts_table(found: StudyFigures) -> str:
     rows = [["contrast", "difference", f"{_percent(found['level'])} interval", ""]]
     for each in found["contrasts"]:
         gap = each["difference"]
-        told = _told(found, gap, sign="+") if gap else ("-", "-")
+        told = ("-", "-")
+        if gap:
+            numbers = (gap[name] for name in ("value", "low", "high"))
+            value, low, high = shown_difference(*numbers, judged=found["judged"])
+            told = value, f"{low} to {high}"
         rows.append([f"{each['of']} less {each['against']}", *told, each["verdict"]])
     return markdown(rows)
 
@@ -197,6 +209,8 @@ def _notes(found: StudyFigures) -> list[str]:
         said = [f"{unit}{found['problems']} test problems, one seed: intervals hold for it alone."]
     if found["left_out"]:
         said.append(f"{found['left_out']} problems that a run could not score are left out.")
+    if found.get("judges", 1) > 1:  # not kept by studies of before
+        said.append("Arms are judged by different rewards: their figures are of several scales.")
     if kept := sum(arm["equal_base"] for arm in found["arms"].values()):
         said.append(f"{kept} of {seeds * len(found['arms'])} runs kept the base model.")
     said += [
@@ -222,13 +236,13 @@ def _are_numbers(values: Iterable[object]) -> bool:
     return all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
 
 
-def _told(found: StudyFigures, each: Mapping[str, Any], sign: str = "") -> tuple[str, str]:
-    value, low, high = (_number(found, each[name], sign) for name in ("value", "low", "high"))
+def _told(found: StudyFigures, each: Mapping[str, Any]) -> tuple[str, str]:
+    value, low, high = (_number(found, each[name]) for name in ("value", "low", "high"))
     return value, f"{low} to {high}"
 
 
-def _number(found: StudyFigures, value: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f}" if found["judged"] else f"{value:{sign}.3f}"
+def _number(found: StudyFigures, value: float) -> str:
+    return f"{100 * value:.1f}" if found["judged"] else f"{value:.3f}"
 
 
 def _percent(level: float) -> str:

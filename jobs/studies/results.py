@@ -12,6 +12,7 @@ from rewards.verdict import VerdictKind
 from rlpeft.experts.files import EXPERT_FOLDER, read_card
 from rlpeft.files import read_json
 from rlpeft.program.folder import SUMMARY_FILE
+from rlpeft.report.comparison import judges
 from rlpeft.runs.records import (
     METRICS_FILE,
     RECIPE_FILE,
@@ -43,6 +44,7 @@ class Result:
         judged: whether answers are right (1) or wrong (0); else values are scores.
         curve: (step, validation) in order of steps.
         facts: parameters, bytes of a sync, seconds of all steps; of a search none.
+        judges: the rewards that its answers were judged by.
         equals_base: whether it kept the base model, since nothing did better.
         error: why it failed, if it did; nothing else is known then.
     """
@@ -52,6 +54,7 @@ class Result:
     judged: bool = True
     curve: Sequence[tuple[int, float]] = ()
     facts: Mapping[str, float | None] = field(default_factory=dict)
+    judges: Sequence[Mapping[str, Any]] = ()
     equals_base: bool = False
     error: str = ""
 
@@ -80,6 +83,7 @@ def read_result(folder: Path) -> Result:
             "sync_bytes": summary.get("sync_bytes"),
             "seconds": sum(row.get("step_time") or 0.0 for row in steps) or None,
         },
+        judges=judges(read_json(folder / RECIPE_FILE, mend="Delete cell.json: it is made anew.")),
         equals_base=summary["equals_base"],
     )
 

@@ -119,15 +119,43 @@ class MeanScore(Section):
         return f"{value} [{low}, {high}]"
 
 
+ITSELF = "The expert is the base itself: they differ in nothing."
+"""In the place of a difference that an expert has which is its base."""
+
+MOST_PLACES = 6
+"""Decimals of a difference: what lies nearer to 0 is rounding."""
+
+
 def shown(value: float, low: float, high: float, sign: str = "") -> tuple[str, str, str]:
     """A score and its interval, with as many decimals as the width of the interval bears.
 
     >>> shown(0.7, 0.66818, 0.73019), shown(0.7, 0.69812, 0.70187)
     (('0.70', '0.67', '0.73'), ('0.700', '0.698', '0.702'))
     """
-    width = high - low
-    places = max(2, ceil(-log10(width))) if width > 0 else 3
-    form = f"{sign}.{places}f"
+    form = f"{sign}.{_places(low, high)}f"
+    return format(value, form), format(low, form), format(high, form)
+
+
+def _places(low: float, high: float) -> int:
+    return max(2, ceil(-log10(high - low))) if high > low else 3
+
+
+def shown_difference(
+    value: float, low: float, high: float, *, judged: bool
+) -> tuple[str, str, str]:
+    """A difference and its interval: of accuracies in points, of scores as `shown`.
+
+    With more decimals where a bound would be read as 0: from the side on which it lies follows
+    whether one is better.
+
+    >>> shown_difference(0.125, 0.0004, 0.25, judged=True)
+    ('+12.50', '+0.04', '+25.00')
+    """
+    places = 1 if judged else _places(low, high)
+    value, low, high = (100 * each if judged else each for each in (value, low, high))
+    while places < MOST_PLACES and any(bound and not round(bound, places) for bound in (low, high)):
+        places += 1
+    form = f"+.{places}f"
     return format(value, form), format(low, form), format(high, form)
 
 
@@ -172,9 +200,7 @@ class PairedDifference(Estimate):
         return f"{ours.capitalize()} less {called}: {self}: {better or worse or untold}."
 
     def __str__(self) -> str:
-        found = self.value, self.low, self.high
-        points = (format(100 * number, "+.1f") for number in found)
-        value, low, high = points if self.judged else shown(*found, sign="+")
+        value, low, high = shown_difference(self.value, self.low, self.high, judged=self.judged)
         return f"{value}{' points' * self.judged} (95 % interval {low} to {high})"
 
 

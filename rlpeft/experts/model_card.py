@@ -18,6 +18,7 @@ from typing import Any
 from rlpeft.adapters.methods import named
 from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.hub import is_hub_id
+from rlpeft.experts.measures import ITSELF
 from rlpeft.experts.model_card_use import how_to_load
 from rlpeft.experts.ties import said_of_ties
 from rlpeft.models.folder import FETCHABLE, PACKAGED
@@ -97,12 +98,15 @@ def _worth(card: ExpertCard) -> str:
         "the expert, on test problems": card.test,
         "its base model, on the same": card.base_test,
         **({"the expert it started from, on the same": card.start_test} if card.start else {}),
-        "the expert less its base, paired by problem": card.against_base,
+        "the expert less its base, paired by problem": ITSELF
+        if card.equals_base
+        else card.against_base,
         "the expert, on the validation problems it was chosen by": card.validation,
     }
     for label, part in card.tasks.items():
         known[f"the expert, on {_code(label)} alone"] = part.test
-        known[f"the expert less its base, on {_code(label)} alone"] = part.against_base
+        if not card.equals_base:
+            known[f"the expert less its base, on {_code(label)} alone"] = part.against_base
     rows = [(name, UNKNOWN if found is None else str(found)) for name, found in known.items()]
     notes = ["It changes nothing: no step did better than the base."] if card.equals_base else []
     search = card.mixture.search if card.mixture else {}

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rewards.verdict import VerdictKind
 from rlpeft.errors import DataError
 from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER, Expert, ExpertCard, load_expert
+from rlpeft.experts.measures import ITSELF, shown_difference
 from rlpeft.files import read_json, write_text
 from rlpeft.recipe.task import task_called
 from rlpeft.report.answers import examples, visible
@@ -74,6 +75,7 @@ def page_environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["visible"] = visible
+    environment.globals["shown_difference"] = shown_difference
     return environment
 
 
@@ -144,6 +146,8 @@ def differences(card: ExpertCard | None) -> list[str]:
     """What the test says of the expert beside its base and its start, a sentence each."""
     if card is None:
         return []
+    if card.equals_base:
+        return [ITSELF]
     known = {"its base": card.against_base, "its start": card.against_start}
     said = [found.said(called) for called, found in known.items() if found is not None]
     parts = {label: part.against_base for label, part in card.tasks.items()}

@@ -3,7 +3,14 @@
 import pytest
 
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.experts.measures import Accuracy, MeanScore, difference_of, measure_of, read_measure
+from rlpeft.experts.measures import (
+    Accuracy,
+    MeanScore,
+    PairedDifference,
+    difference_of,
+    measure_of,
+    read_measure,
+)
 from rlpeft.types import Group, Problem, ScoredGroup
 
 RIGHT, WRONG = Verdict(1.0, VerdictKind.CORRECT), Verdict(0.0, VerdictKind.WRONG)
@@ -82,3 +89,19 @@ def test_a_mean_of_equal_scores_knows_that_its_interval_is_of_their_number_alone
     assert measure_of([graded(0.7)] * 30).are_equal
     assert str(measure_of([graded(0.7)] * 30)) == "0.70 [0.67, 0.73]"
     assert not measure_of([graded(0.7)] * 29 + [graded(0.71)]).are_equal
+
+
+@pytest.mark.parametrize(
+    ("judged", "bounds", "told"),
+    [
+        (False, (0.0012, 0.25), "+0.001 to +0.250"),
+        (True, (0.0004, 0.25), "+0.04 to +25.00"),
+        (True, (-0.25, -0.00003), "-25.000 to -0.003"),
+        (True, (0.0, 0.25), "+0.0 to +25.0"),
+        (True, (1e-12, 0.25), "+0.000000 to +25.000000"),
+    ],
+)
+def test_a_bound_is_not_read_as_0_beside_a_verdict_that_follows_from_it(judged, bounds, told):
+    low, high = bounds
+    found = PairedDifference(value=(low + high) / 2, low=low, high=high, problems=9, judged=judged)
+    assert told in str(found)

@@ -10,11 +10,11 @@ from rewards.verdict import Verdict, VerdictKind
 from rlpeft.errors import DataError
 from rlpeft.experts.change import changes
 from rlpeft.experts.files import load_expert
-from rlpeft.experts.measures import Accuracy, MeanScore
+from rlpeft.experts.measures import Accuracy, MeanScore, PairedDifference
 from rlpeft.recipe.run import Recipe
 from rlpeft.report.answers import pick, visible
 from rlpeft.report.charts import change_grid, line_chart, series, smooth, spectrum_rows
-from rlpeft.report.page import verdict_totals, write_report
+from rlpeft.report.page import differences, verdict_totals, write_report
 from rlpeft.report.run_charts import change_of, learning_charts
 from rlpeft.runs.records import RunRecorder
 from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
@@ -232,3 +232,12 @@ def test_a_supervised_run_shows_its_loss_and_rl_does_not():
     learned = {"step": 1, "loss": 0.5, "mean_token_accuracy": 0.9}
     assert [chart.title for chart in learning_charts([learned])] == ["Loss of supervision"]
     assert learning_charts([{"step": 1, "loss": 0.5}]) == []
+
+
+def test_an_expert_that_is_its_base_is_told_as_that_and_not_by_an_interval(tmp_path, make_expert):
+    against = PairedDifference(value=0.0, low=-0.1, high=0.1, problems=30, judged=True)
+    folder = make_expert("x", {Z: torch.ones(2)}, folder=tmp_path, against_base=against)
+    card = load_expert(folder).card
+    assert "(95 % interval" in differences(card)[0]
+    (told,) = differences(card.model_copy(update={"equals_base": True}))
+    assert told == "The expert is the base itself: they differ in nothing."

@@ -141,3 +141,13 @@ def test_the_end_of_a_run_fits_the_terminal_but_for_what_is_copied(width, tmp_pa
     assert copied
     assert [line for line in lines if len(line) > width and line not in copied] == []
     assert "expert                runs/tiny-swap/expert" in lines
+
+
+def test_of_several_tasks_none_has_a_difference_where_the_base_was_kept():
+    part = {"test": SUMMARY["test"], "base_test": SUMMARY["test"]}
+    part |= {"against_base": SUMMARY["against_base"]}
+    several = SUMMARY | {"tasks": {"swap": part}}
+    assert "(95 % interval" in closing_text(several)
+    kept = closing_text(several | {"equals_base": True})
+    assert "The expert is the base itself" in kept
+    assert "(95 % interval" not in kept

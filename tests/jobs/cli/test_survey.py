@@ -11,7 +11,7 @@ ESTIMATE = {"value": 1.0, "low": 0.99999, "high": 1.0, "problems": 500}
 CHANGE = {"value": -1.0, "low": -1.0, "high": -0.987, "problems": 500}
 
 
-def shown(metrics, judged=True):
+def shown(metrics, judged=True, *, is_base=False):
     row = dict.fromkeys(metrics, ESTIMATE)
     task = {
         "problems": 500,
@@ -21,6 +21,7 @@ def shown(metrics, judged=True):
         "results": {"base": row, "a-long-name": row | {"against_base": CHANGE}},
     }
     found = {"split": "test", "samples": 16, "temperature": 0.7, "comparisons": 12}
+    found |= {"experts": {"a-long-name": {"equals_base": is_base}}}
     out = io.StringIO()
     for each in survey_tables(found | {"tasks": {"arithmetic": task}}):
         Console(file=out, width=80).print(each)
@@ -37,3 +38,9 @@ def test_every_figure_is_whole_within_80_columns(judged):
         assert metric in text
     assert "-100.0 (-100.0 to -98.7)" in text or not judged
     assert "all 12 differences hold together at 95 %" in text
+
+
+def test_an_expert_that_is_its_base_has_no_difference_with_an_interval():
+    text = shown(("accuracy",), is_base=True)
+    assert "is the base" in text
+    assert "to -98.7" not in text

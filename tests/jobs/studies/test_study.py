@@ -1,6 +1,7 @@
 """A study: tuned on one seed, run with all, gone on with after any end, its holes told."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -177,3 +178,20 @@ def test_runs_in_this_process_are_whole_runs_and_go_on_where_one_was_cut_off(tmp
 def test_what_cannot_begin_ends_the_study(tmp_path):
     with pytest.raises(DataError, match="task"):
         run_study(study(set=["task.name=tiny/nothing"]), tmp_path, run_cells=run_here)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"equals_base": True}, "| svf less base | - | - | none: every run kept the base |"),
+        ({"judges": [{"name": "length"}]}, "| - | - | not comparable: other rewards judge it |"),
+    ],
+)
+def test_arms_that_nothing_tells_apart_or_several_judges_have_no_difference(
+    tmp_path, answers, changes, said
+):
+    done = run_study(study(**TUNED), tmp_path, run_cells=Runs())
+    of_svf = {seed: replace(each, **changes) for seed, each in done.results["svf"].items()}
+    told = tables(figures(replace(done, results={**done.results, "svf": of_svf})))
+    assert said in told
+    assert ("judged by different rewards" in told) == ("judges" in changes)
