@@ -34,7 +34,7 @@ from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task, counts
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.decks import Deck, decks_of, fingerprints, require_apart
+from rlpeft.tasks.decks import Deck, decks_of, fingerprints, require_apart, require_drawn
 from rlpeft.tasks.golds import refuse_golds, require_golds, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
@@ -256,12 +256,14 @@ def read_decks(recipe: Recipe, base: BaseModel) -> RunData:
     """Read the problems of all tasks of a recipe.
 
     Raises:
-        ConfigError, DataError: see `read_data` and `rlpeft.tasks.decks.require_apart`.
+        ConfigError, DataError: see `read_data`, and in `rlpeft.tasks.decks` `require_apart` and
+            `require_drawn`.
     """
     found = {label: read_data(own, base) for label, own in recipe.alone.items()}
     tasks = {label: data.task for label, data in found.items()}
     decks = decks_of(tasks, recipe.weights, recipe.limits)
     require_apart(decks)
+    require_drawn(decks, recipe.train.num_drawn, recipe.train.seed)
     return RunData(found, decks)
 
 

@@ -99,9 +99,13 @@ def _tables(command: str | None, section: str | None) -> list[OptionTable]:
 
 def _filled_in(name: str, overrides: Iterable[str], *, as_json: bool) -> str:
     from jobs.recipes import read_either_recipe
+    from rlpeft.recipe.run import TaskConfig
     from rlpeft.recipe.toml import filled_in
+    from rlpeft.tasks.catalogue import require_known
 
     found = read_either_recipe(name, tuple(overrides))
+    for task in [found.task] if isinstance(found.task, TaskConfig) else found.task:
+        require_known(task)
     return found.model_dump_json() if as_json else filled_in(found)
 
 

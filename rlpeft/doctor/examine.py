@@ -64,7 +64,7 @@ from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import Scores, TaskScores, by_task
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.decks import Deck, decks_of, problems_of, require_apart
+from rlpeft.tasks.decks import Deck, decks_of, problems_of, require_apart, require_drawn
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
@@ -107,6 +107,8 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
     if prompter is not None and None not in tasks.values():
         decks = decks_of(tasks, recipe.weights, recipe.limits)
         yield from opened("tasks beside one another", partial(require_apart, decks))
+        turns = partial(require_drawn, decks, recipe.train.num_drawn, recipe.train.seed)
+        yield from opened("turns of the tasks", turns)
         scorer = None if None in scorers.values() else Scorers(scorers)
         found = Opened(base, prompter, decks, scorer, look, start)
         yield from _policy_checks(recipe, builders, found)

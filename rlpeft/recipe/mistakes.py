@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any
 
 from rlpeft.recipe.adapter import Section
 from rlpeft.recipe.keys import elsewhere, keys_beside
+from rlpeft.recipe.mix import LABEL
+from rlpeft.recipe.overrides import table_names
 from rlpeft.suggest import did_you_mean
 
 MISSING = {
@@ -21,17 +23,19 @@ LISTS = {"reward": "[{ name = 'math' }], or a section [[reward]] in double brack
 """How lists of sections are written."""
 
 
-def in_words(item: Any, schema: type[Section]) -> str:
+def in_words(item: Any, schema: type[Section], tree: Any) -> str:
     """One of the errors that pydantic finds in a recipe, in a sentence.
 
     Args:
         schema: of the recipe.
+        tree: the recipe as it was read.
     """
-    where = ".".join(str(part) for part in item["loc"]) or "recipe"
+    where = ".".join(_called(item["loc"], tree)) or "recipe"
     if item["type"] == "extra_forbidden":
         return f"unknown key {where!r}. Remove it or correct its spelling.{_meant(item, schema)}"
     if item["type"] == "missing":
-        section = re.sub(r"\.\d+", "", where).removesuffix(".name")
+        section = ".".join(str(p) for p in item["loc"] if not isinstance(p, int))
+        section = section.removesuffix(".name")
         return f"{where} must be given.{MISSING.get(section, '')}"
     if item["type"] == "model_type":
         return f"{where} must be a section of keys, got {item['input']!r:.200}."
@@ -39,11 +43,27 @@ def in_words(item: Any, schema: type[Section]) -> str:
         form = LISTS.get(where, "['a', 'b']")
         return f"{where} must be a list, such as {form}, got {item['input']!r:.200}."
     message = item["msg"].removeprefix("Value error, ")
-    return (
-        message
-        if item["type"] == "value_error"
-        else f"{where}: {message}, got {item['input']!r:.200}."
-    )
+    if item["type"] == "value_error":
+        # Of a table among several the message itself does not say which one it is.
+        is_one = any(isinstance(part, int) for part in item["loc"])
+        return f"{where}: {message}" if is_one else message
+    return f"{where}: {message}, got {item['input']!r:.200}."
+
+
+def _called(place: Sequence[str | int], tree: Any) -> list[str]:
+    """The parts of a place as `--set` takes them: a table of a list by what it alone is called."""
+    parts, at = list[str](), tree
+    for part in place:
+        name = str(part)
+        if isinstance(at, list) and isinstance(part, int) and part < len(at):
+            names = table_names(at)
+            if names.count(names[part]) == 1 and LABEL.fullmatch(names[part]):
+                name = names[part]
+            at = at[part]
+        else:
+            at = at.get(part) if isinstance(at, dict) else None
+        parts.append(name)
+    return parts
 
 
 def _meant(item: Any, schema: type[Section]) -> str:

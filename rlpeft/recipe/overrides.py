@@ -40,7 +40,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section.")
     if isinstance(found, list):
         place = ".".join(sections)
-        known = " or ".join(f"{place}.{name}.{leaf}" for name in _names(found))
+        known = " or ".join(f"{place}.{name}.{leaf}" for name in table_names(found))
         raise ConfigError(
             f"--set {override!r}: {place!r} is a list. Name one of its tables: {known}."
         )
@@ -49,7 +49,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 def _entry(entries: list[Any], name: str, place: str) -> Any:
     """The table of a list that is called so."""
-    names = _names(entries)
+    names = table_names(entries)
     same = [entry for entry, known in zip(entries, names, strict=True) if known == name]
     if len(same) == 1:
         return same[0]
@@ -61,9 +61,13 @@ def _entry(entries: list[Any], name: str, place: str) -> Any:
     )
 
 
-def _names(entries: list[Any]) -> list[str]:
+def table_names(entries: list[Any]) -> list[str]:
+    """What the tables of a list are called; several may have one name, or none."""
     tables = [entry if isinstance(entry, dict) else {} for entry in entries]
-    return [str(table.get("label") or called(table)) for table in tables]
+    return [
+        str(table.get("label") or (called(table) if {"name", "path"} & table.keys() else ""))
+        for table in tables
+    ]
 
 
 def _toml_value(text: str) -> Any:

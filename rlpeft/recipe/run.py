@@ -135,6 +135,11 @@ class TrainConfig(Section):
     """Trackers beside the JSON lines; completions of validation steps and, but for TensorBoard,
     the report's charts go there, too."""
 
+    @property
+    def num_drawn(self) -> int:
+        """Problems that all steps draw, but for those of the resample budget."""
+        return self.steps * self.prompts_per_step
+
 
 class SftConfig(Section):
     """Supervised training, `rlpeft sft`; optimizer, steps and batch are those of RL."""
@@ -379,5 +384,5 @@ def validated(schema: type[AnySection], tree: dict[str, Any], *, source: str) ->
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        problems = "; ".join(in_words(item, schema) for item in error.errors())
+        problems = "; ".join(in_words(item, schema, tree) for item in error.errors())
         raise ConfigError(f"recipe {source!r}: {problems}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.recipe.adapter import Section
 from rlpeft.recipe.options import OptionTable, options_of
 from rlpeft.recipe.task import Size, TaskConfig
 from rlpeft.recipe.toml import toml_value
@@ -40,9 +41,19 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
             is carved from rows that the source gives to it.
 
     Raises:
+        ConfigError, DataError: see `require_known`; or data that cannot fill its splits.
+    """
+    found, options, counts = require_known(config)
+    return found.build(Asked(config.name, config.path, counts, only), options)
+
+
+def require_known(config: TaskConfig) -> tuple[TaskBuilder, Section, dict[Split, int]]:
+    """What builds a task, its options and the sizes of its splits, without any data.
+
+    Raises:
         ConfigError: an option the task does not take, a path it would not read, or all of a split
             whose problems are generated.
-        DataError: an unknown task, or data that cannot fill its splits.
+        DataError: an unknown task.
     """
     name = _entry(config.name)
     if name not in TASKS:
@@ -58,7 +69,7 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
             "task.num_test that they have room for."
         )
     options = read_options(config.options, found.options, task=config.name)
-    return found.build(Asked(config.name, config.path, _counts(config, found), only), options)
+    return found, options, _counts(config, found)
 
 
 def _counts(config: TaskConfig, found: TaskBuilder) -> dict[Split, int]:

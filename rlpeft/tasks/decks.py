@@ -94,6 +94,32 @@ def require_apart(decks: Sequence[Deck]) -> None:
                 )
 
 
+def require_drawn(decks: Sequence[Deck], count: int, seed: int) -> None:
+    """Refuse a task that a run has the weight of, and no problem.
+
+    Args:
+        count: problems that the run draws in all.
+
+    Raises:
+        DataError: says how rarely it is drawn.
+    """
+    whole = sum(Fraction(deck.weight) for deck in decks)
+    for deck, turns in zip(decks, _turns(decks, count, seed), strict=True):
+        if not turns:
+            raise DataError(
+                f"each [[task]] must be drawn once at least, {deck.label!r} is not in a run of "
+                f"{count:,} problems (train.steps x train.prompts_per_step): its weight of "
+                f"{deck.weight:g} gives it one in {_rounded(whole / Fraction(deck.weight))}. Raise "
+                "its weight, or train.steps."
+            )
+
+
+def _rounded(number: Fraction) -> str:
+    """A number that no float may hold."""
+    digits = str(round(number))
+    return f"{round(number):,}" if len(digits) < 10 else f"10^{len(digits) - 1}"
+
+
 def draw(decks: Sequence[Deck], cursor: int, count: int, seed: int) -> list[Problem]:
     """Training problems `cursor` to `cursor + count` of the endless sequence of a run."""
     turns = (_turn(decks, position, seed) for position in range(cursor, cursor + count))

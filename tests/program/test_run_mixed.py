@@ -13,7 +13,7 @@ from jobs.cli import app
 from jobs.cli.closing import closing
 from jobs.sft import run as supervise
 from rewards.errors import RewardError
-from rlpeft.errors import ConfigError
+from rlpeft.errors import ConfigError, DataError
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.model_card import model_card
 from rlpeft.program.run import run
@@ -161,3 +161,8 @@ def test_a_task_of_which_nothing_can_be_scored_stops_the_run(recipe, tmp_path):
     lost = {"path": str(rows), "reward": [{"name": "math"}], **SIZES}
     with pytest.raises(RewardError, match="some of 6 completions must be scorable"):
         run(recipe(SWAP, lost), tmp_path / "run")
+
+
+def test_a_task_that_would_never_be_drawn_is_refused_before_any_step(recipe, tmp_path):
+    with pytest.raises(DataError, match="'ends' is not in a run of"):
+        run(recipe(SWAP | {"weight": 1e300}, ENDS), tmp_path)

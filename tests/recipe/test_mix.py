@@ -69,9 +69,9 @@ def test_a_task_is_set_by_its_label_or_its_place(table):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("task.swap.weight=0", r"task.0.weight: .*greater than 0, got 0"),
-        ("task.swap.weight=-1", r"task.0.weight: .*greater than 0, got -1"),
-        ("task.swap.weight=inf", r"task.0.weight: .*finite"),
+        ("task.swap.weight=0", r"task.swap.weight: .*greater than 0, got 0"),
+        ("task.swap.weight=-1", r"task.swap.weight: .*greater than 0, got -1"),
+        ("task.swap.weight=inf", r"task.swap.weight: .*finite"),
         ("task.sums.label=swap", r"label of its own, several are called 'swap'. Set"),
         ("task.sums.label='a b'", r"label of a \[\[task\]\] must be of letters.* got 'a b'"),
         ("task=[]", "must list at least one task, got none"),
@@ -80,8 +80,11 @@ def test_a_task_is_set_by_its_label_or_its_place(table):
         ("task.sums.reward=[]", "reward of task 'sums' must list at least one"),
         ("reward=[{ name = 'math' }]", r"reward must stand in each \[\[task\]\]"),
         ("task.sums.max_tokens=9", "task 'sums' must be at most rollout.max_tokens = 8.* got 9"),
-        ("task.sums.completion=sum", "completion of a .* must name a column"),
-        ("task.swap.weigh=1", "unknown key 'task.0.weigh'.* Did you mean 'weight'"),
+        ("task.sums.completion=sum", "task.sums.completion: completion of a .* must name a column"),
+        ("task.sums.reward=[{ name = 'math', w = 1 }]", "key 'task.sums.reward.math.w'"),
+        ("task.sums.reward=[{ name = 'a:b', w = 1 }]", "key 'task.sums.reward.0.w'"),
+        ("task=[{ name = 'tiny/swap', w = 1 }, { name = 'tiny/swap' }]", "key 'task.0.w'"),
+        ("task.swap.weigh=1", "unknown key 'task.swap.weigh'.* Did you mean 'weight'"),
         ("train.select=rewards/tidy", "one of accuracy, score, rewards/exact, rewards/math"),
     ],
 )

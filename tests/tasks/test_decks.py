@@ -15,6 +15,7 @@ from rlpeft.tasks.decks import (
     fingerprints,
     problems_of,
     require_apart,
+    require_drawn,
 )
 from rlpeft.types import Problem
 
@@ -118,3 +119,21 @@ def test_epochs_are_counted_task_by_task():
 def test_a_mixture_is_known_by_the_problems_of_each_task():
     assert fingerprints([deck()]) == deck().task.fingerprint()
     assert fingerprints(mixed(3, 1)) == {d.label: d.task.fingerprint() for d in mixed(3, 1)}
+
+
+@given(WEIGHTS, st.integers(0, 9), st.integers(1, 60))
+def test_a_run_without_a_problem_of_a_task_is_refused(weights, seed, count):
+    decks = mixed(*weights)
+    drawn = {problem.task for problem in draw(decks, 0, count, seed)}
+    if len(drawn) == len(decks):
+        require_drawn(decks, count, seed)
+        return
+    with pytest.raises(DataError, match=r"must be drawn once at least, 'task\d' is not in a run"):
+        require_drawn(decks, count, seed)
+
+
+def test_how_rarely_a_task_is_drawn_is_told_whatever_its_weight():
+    with pytest.raises(DataError, match=r"its weight of 1 gives it one in 1,001\. Raise"):
+        require_drawn(mixed(1000, 1), 40, seed=0)
+    with pytest.raises(DataError, match=r"its weight of 1e-300 gives it one in 10\^600\. Raise"):
+        require_drawn(mixed(1e300, 1e-300), 40, seed=0)

@@ -74,3 +74,18 @@ def test_what_does_not_go_together_is_refused(arguments):
 
 def test_a_misspelt_recipe_is_answered_with_the_nearest():
     assert "Did you mean 'quickstart'?" in recipe("quikstart").output
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("quickstart", "task.path=rows.csv", "task.path must be absent for task.name ="),
+        ("tiny-two", "task.swap.path=rows.csv", "task.path must be absent for task.name ="),
+        ("quickstart", "task.options.sed=1", "Did you mean 'seed'"),
+        ("quickstart", "task.name=gsm9k", "Did you mean 'gsm8k'"),
+    ],
+)
+def test_a_task_that_no_run_would_take_is_refused(name, change, said):
+    result = CliRunner().invoke(app, ["recipe", name, "--set", change])
+    assert result.exit_code == 1
+    assert said in result.stderr
