@@ -20,6 +20,7 @@ from rlpeft.files import read_json_if_there
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.runs.checkpoint import FINGERPRINT_FILE
 from rlpeft.runs.trained_on import (
+    TRAINED_FILE,
     Trained,
     keep_trained,
     marks_of,
@@ -103,12 +104,13 @@ def refuse_trained_on(
     if split == "train":
         return
     marks = [(problem, marks_of(problem)) for problem in problems]
-    untold: list[str] = []
+    untold, unfolded = list[str](), list[str]()
     digest = cache(task.fingerprint)
     for folder in folders:
         trained = read_trained(run_of(folder))
         if trained is not None:
             untold += trained.untold
+            unfolded += [] if trained.folded else [known_as(folder)]
             _judge(folder, trained, path or task.name, split, marks, has_rows=bool(path))
         elif not _divided_as_then(folder, digest):
             untold.append(known_as(folder))
@@ -116,6 +118,12 @@ def refuse_trained_on(
         note(
             f"whether {split} problems were trained on cannot be told of "
             f"{', '.join(dict.fromkeys(untold))}: there is no folder of its run that keeps this."
+        )
+    if unfolded:
+        note(
+            f"{TRAINED_FILE} of {', '.join(unfolded)} is from before texts were compared as they "
+            "are seen: a row written there with full-width or invisible signs is known again in "
+            "that very form alone."
         )
 
 

@@ -86,6 +86,22 @@ def test_the_same_rows_under_another_name_are_known_again(trained, tmp_path, oth
         evaluate_expert(run / "expert", recipe.model_copy(update={"task": task}))
 
 
+def test_marks_from_before_texts_were_folded_are_compared_and_said(trained, capsys):
+    run, recipe = trained
+    kept = json.loads((run / "trained_on.json").read_text())
+    assert kept.pop("folded")
+    task = load_task(recipe.task)
+    refuse_trained_on([run / "expert"], task, "test", task.split("test"), path=recipe.task.path)
+    assert "as they are seen" not in told(capsys)
+    write_json(run / "trained_on.json", kept)
+    refuse_trained_on([run / "expert"], task, "test", task.split("test"), path=recipe.task.path)
+    assert f"trained_on.json of {run / 'expert'} is from before" in told(capsys)
+    with pytest.raises(DataError, match="were in the training"):
+        evaluate_expert(
+            run / "expert", recipe_for(run / "expert", None, None, ["task.options.seed=1"])
+        )
+
+
 def test_problems_of_the_training_may_be_asked_by_name(trained):
     run, recipe = trained
     assert evaluate_expert(run / "expert", recipe, split="train", num=2)["split"] == "train"
