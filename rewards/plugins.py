@@ -178,13 +178,30 @@ class Reward:
         )
 
 
-def load(name: str, options: Mapping[str, Any], correct_at: float | None = None) -> Reward:
+def load(
+    name: str,
+    options: Mapping[str, Any],
+    correct_at: float | None = None,
+    function: Callable[..., Any] | None = None,
+) -> Reward:
     """Resolve `name` and bind `options` (`gold` names the column of the gold answer).
+
+    Args:
+        function: what the name stands for, where it is not to be looked up.
 
     Raises:
         RewardError: the name leads nowhere, the signature speaks no known dialect, or an option
             is not a parameter, or `correct_at` is given to a verifier that judges by itself.
     """
+    if function is not None:
+        options = dict(options)
+        gold = options.pop("gold", None) or "answer"
+        if inspect.iscoroutinefunction(function):
+            raise RewardError(
+                f"reward {name!r} must not be async where it runs in this process. Write it into a "
+                "file, and name it 'module:function'."
+            )
+        return replace(_bind(_short(name), function, options, gold), correct_at=correct_at)
     if correct_at is not None and is_verifier(name):
         raise RewardError(
             f"reward {name!r} says itself what is correct, so correct_at must be absent, got "
@@ -235,6 +252,11 @@ def import_path(path: str) -> Callable[..., Any]:
         RewardError: the module or the function is not there.
     """
     module_name, _, attribute = path.rpartition(":") if ":" in path else path.rpartition(".")
+    if module_name == "__main__":
+        raise RewardError(
+            f"reward {path!r} was a function of a Python session or script, which is over. Write "
+            "it into a file, and name it 'module:function'."
+        )
     # A recipe names functions in the folder it is run from; last, so that it shadows nothing.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

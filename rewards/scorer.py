@@ -3,13 +3,15 @@
 The rules are TRL's where TRL has one (keyword calls, `None` is unscorable, weighted sum over what
 is scorable) and stricter where silence would cost a run: a wrong number of scores, a NaN, a
 missing column or too many errors stop it with the function, the step and the row named. Rewards of
-the user's own run in a process that can be killed, all of a scorer's in one.
+the user's own run in a process that can be killed, all of a scorer's in one; those that are given
+as functions run in this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rewards.dialects import Log, Rollouts
 from rewards.errors import RewardError
@@ -38,6 +40,8 @@ class RewardSpec:
         correct_at: score from which an answer is correct, for a reward that gives numbers.
         timeout_s: what one batch may take, for a reward of the user's own.
         warmup_timeout_s: what loading it may take.
+        function: what to call in this process, where no time limit holds; `None`: what the name
+            leads to.
     """
 
     name: str
@@ -46,6 +50,7 @@ class RewardSpec:
     correct_at: float | None = None
     timeout_s: float = TIMEOUT_S
     warmup_timeout_s: float = WARMUP_TIMEOUT_S
+    function: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +86,17 @@ class Scorer:
     def __init__(self, specs: Sequence[RewardSpec], *, error_limit: float = 0.1) -> None:
         if not specs:
             raise RewardError("a scorer needs at least one reward, got none.")
-        own = [spec for spec in specs if not is_built_in(spec.name)]
-        built_in = {
-            index: load(spec.name, spec.options, spec.correct_at)
+        away = [spec for spec in specs if not _runs_here(spec)]
+        here = {
+            index: load(spec.name, spec.options, spec.correct_at, spec.function)
             for index, spec in enumerate(specs)
-            if is_built_in(spec.name)
+            if _runs_here(spec)
         }
-        self._process = _process_of(own) if own else None
+        self._process = _process_of(away) if away else None
         hosted = iter(self._process.rewards if self._process else ())
         self._rewards: dict[str, Reward | Hosted] = {}
         for index in range(len(specs)):
-            reward = built_in[index] if index in built_in else next(hosted)
+            reward = here[index] if index in here else next(hosted)
             self._rewards[self._unique(reward.name)] = reward
         self._weights = [spec.weight for spec in specs]
         self._error_limit = error_limit
@@ -172,6 +177,10 @@ class Scorer:
                     "Rename the dataset's column, or set it in the reward's options "
                     '(`gold = "..."` names the column of the gold answer).'
                 )
+
+
+def _runs_here(spec: RewardSpec) -> bool:
+    return spec.function is not None or is_built_in(spec.name)
 
 
 def _process_of(specs: Sequence[RewardSpec]) -> RewardProcess:

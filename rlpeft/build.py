@@ -28,6 +28,7 @@ from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.rollout import UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
+from rlpeft.recipe.scorer import Functions
 from rlpeft.recipe.task import problem_called
 from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
@@ -326,12 +327,20 @@ def _tasks_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def fingerprint(
-    recipe: Recipe, base: BaseModel, decks: Sequence[Deck], start: Expert | None = None
+    recipe: Recipe,
+    base: BaseModel,
+    decks: Sequence[Deck],
+    start: Expert | None = None,
+    *,
+    functions: Functions | None = None,
 ) -> dict[str, Any]:
     """What must not change under a checkpoint: recipe, data, base, tokenizer, code of rewards.
 
     With a constant schedule a longer run begins exactly as the shorter one, so its length may. Of
     the expert that it began with the numbers count, and not where they lie.
+
+    Args:
+        functions: rewards that are no files' but this process's.
     """
     from rlpeft.adapters.methods import named
 
@@ -358,7 +367,7 @@ def fingerprint(
     tree["rollout"] |= UNTRUNCATED  # as in runs from when these were options
     if recipe.chat == ChatConfig():  # as in runs from before there was such a section
         del tree["chat"]
-    code = reward_code(reward.name for reward in recipe.rewards)
+    code = reward_code((reward.name for reward in recipe.rewards), functions)
     return {
         "recipe": tree,
         "data": fingerprints(decks),

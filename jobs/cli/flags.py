@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 HERE = "the command line"
 """Where a recipe comes from that flags make, for errors."""
 
-SIZES = ("task.num_validation", "task.num_test")
-"""What a single file is divided by."""
-
 Sizes = Callable[[int], tuple[int, int]]
-"""How many rows -> the `SIZES` of a file that has no room for the defaults."""
+"""How many rows -> validation and test problems of a file that has no room for the defaults."""
 
 RecipeOrNone = Annotated[
     str | None,
@@ -173,10 +170,9 @@ def _rows(data: str, task: Any, sizes: Sizes) -> list[str]:
 
     A file that is divided gets sizes that it has room for, where none are given.
     """
-    from rlpeft.recipe.run import TaskConfig
     from rlpeft.recipe.toml import toml_value
     from rlpeft.tasks.catalogue import is_generated
-    from rlpeft.tasks.formats import read_rows
+    from rlpeft.tasks.rows import divided
 
     if isinstance(task, list):
         raise ConfigError(
@@ -186,10 +182,8 @@ def _rows(data: str, task: Any, sizes: Sizes) -> list[str]:
     named = str(task.get("name"))
     if task and not is_generated(named):
         return [f"task.path={toml_value(data)}"]
-    rows, path = [f"task={{ name = 'jsonl', path = {toml_value(data)} }}"], Path(data).expanduser()
-    defaults = [TaskConfig.model_fields[size.removeprefix("task.")].default for size in SIZES]
-    if path.is_file() and (number := len(read_rows(path))) <= sum(defaults):
-        rows += [f"{size}={n}" for size, n in zip(SIZES, sizes(number), strict=True)]
+    rows = [f"task={{ name = 'jsonl', path = {toml_value(data)} }}"]
+    rows += [f"task.{size}={n}" for size, n in divided(Path(data).expanduser(), sizes).items()]
     if task:
         given = " ".join(f"--set {shlex.quote(row)}" for row in rows)
         note(f"--data takes the place of all of task {named!r}, as if by", given)

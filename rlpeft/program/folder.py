@@ -26,6 +26,9 @@ SUMMARY_FILE, EXPERT_FOLDER = "summary.json", "expert"
 RECORD_FILE = "search.json"
 """What the CEM service writes about a search, before the search begins."""
 
+ROWS_FOLDER = "given_rows"
+"""Rows that a run was given as objects, which `rlpeft.train` writes before the run begins."""
+
 WRITTEN = ("checkpoints", COMPLETIONS_FOLDER, STEPS_FOLDER)
 """Folders of a run in which files are replaced."""
 
@@ -67,7 +70,7 @@ def refuse_strangers(out: Path) -> None:
     with plain_errors(out):
         if not out.is_dir() or (out / FINGERPRINT_FILE).is_file():
             return
-        ours = (PARTIAL, REPLACED, LOCK_FILE, RECORD_FILE)
+        ours = (PARTIAL, REPLACED, LOCK_FILE, RECORD_FILE, ROWS_FOLDER)
         found = sorted(path.name for path in out.iterdir() if not path.name.startswith(ours))
     if found:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""

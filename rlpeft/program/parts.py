@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +16,7 @@ from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
 from rlpeft.program.threads import num_threads
 from rlpeft.recipe.run import EngineSpec, Recipe
-from rlpeft.recipe.scorer import Scorers, build_scorers
+from rlpeft.recipe.scorer import Functions, Scorers, build_scorers
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import LoadedScores
 from rlpeft.terminal import note
@@ -51,10 +51,12 @@ class Venue:
             context. It raises, on entering, `RlpeftError`: the recipe, the model or the cluster
             cannot do it.
         has_reward_actors: whether `resources.reward_workers` counts there.
+        functions: rewards that run in this process, whatever lives elsewhere.
     """
 
     open: OpenParts
     has_reward_actors: bool
+    functions: Functions = field(default_factory=dict)
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def loaded_scorer(
     if actors and recipe.resources.reward_gpus:
         yield None
         return
-    with closing(_scorer(recipe)) as scorer:
+    with closing(_scorer(recipe, venue.functions)) as scorer:
         check(scorer)
         if actors:
             scorer.close()  # what it loaded would lie beside the actors for the whole run
@@ -138,8 +140,8 @@ def scorer_here(recipe: Recipe, scorer: Scorers | None) -> AbstractContextManage
     return closing(_scorer(recipe)) if scorer is None else nullcontext(scorer)
 
 
-def _scorer(recipe: Recipe) -> Scorers:
-    return build_scorers(recipe, error_limit=recipe.train.error_limit)
+def _scorer(recipe: Recipe, functions: Functions | None = None) -> Scorers:
+    return build_scorers(recipe, error_limit=recipe.train.error_limit, functions=functions)
 
 
 @contextmanager

@@ -62,7 +62,8 @@ def run(
     base, start, data = origin.base, origin.start, read_decks(recipe, origin.base)
     _tell_and_refuse(data, origin)
     with loaded_scorer(recipe, venue, check=data.check) as scorer, lone_run(out):
-        start_or_continue(out, {"method": method, **fingerprint(recipe, base, data.decks, start)})
+        found = fingerprint(recipe, base, data.decks, start, functions=venue.functions)
+        start_or_continue(out, {"method": method, **found})
         refuse_lost_checkpoints(out)
         tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from typing import Any
 
 from rewards.dialects import Rollouts
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
@@ -35,26 +36,38 @@ class Scorers:
             scorer.close()
 
 
-def build_scorers(recipe: Recipe, *, error_limit: float) -> Scorers:
+Functions = Mapping[str, Callable[..., Any]]
+"""Rewards that are functions of this process, by their names in the recipe."""
+
+
+def build_scorers(
+    recipe: Recipe, *, error_limit: float, functions: Functions | None = None
+) -> Scorers:
     """The rewards of all tasks of a recipe; raises what `Scorer` does, and leaves no process then.
 
     Args:
         error_limit: as in `train.error_limit`.
+        functions: those that are not looked up by their names.
     """
     with ExitStack() as opened:
         found = {
-            label: opened.enter_context(closing(build_scorer(own.rewards, error_limit=error_limit)))
+            label: opened.enter_context(
+                closing(build_scorer(own.rewards, error_limit=error_limit, functions=functions))
+            )
             for label, own in recipe.alone.items()
         }
         opened.pop_all()
     return Scorers(found)
 
 
-def build_scorer(rewards: Sequence[RewardConfig], *, error_limit: float = 0.1) -> Scorer:
+def build_scorer(
+    rewards: Sequence[RewardConfig], *, error_limit: float = 0.1, functions: Functions | None = None
+) -> Scorer:
     """All rewards of a task with their weights.
 
     Args:
         error_limit: as in `train.error_limit`, which has the same default.
+        functions: see `build_scorers`.
     """
     specs = [
         RewardSpec(
@@ -64,6 +77,7 @@ def build_scorer(rewards: Sequence[RewardConfig], *, error_limit: float = 0.1) -
             r.correct_at,
             timeout_s=r.timeout_s,
             warmup_timeout_s=r.warmup_timeout_s,
+            function=(functions or {}).get(r.name),
         )
         for r in rewards
     ]

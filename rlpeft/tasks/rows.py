@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import DataError
@@ -14,6 +15,7 @@ from rlpeft.recipe.columns import has_column, value_at
 from rlpeft.recipe.task import TaskConfig
 from rlpeft.tasks.base import SPLITS, ProblemSet, Split, carve
 from rlpeft.tasks.folder import Tables
+from rlpeft.tasks.formats import read_rows
 from rlpeft.tasks.jsonl import Row
 from rlpeft.types import Problem, Prompt
 
@@ -280,6 +282,19 @@ def fitting(num_rows: int) -> tuple[int, int]:
     """
     least = max(1, min(FEW, num_rows // 4))
     return max(least, num_rows // 10), max(least, num_rows // 5)
+
+
+def divided(path: Path, sizes: Callable[[int], tuple[int, int]] = fitting) -> dict[str, int]:
+    """`num_validation` and `num_test` of a file that has no room for the defaults; else nothing.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    names = ("num_validation", "num_test")
+    defaults = [TaskConfig.model_fields[name].default for name in names]
+    if not path.is_file() or (number := len(read_rows(path))) > sum(defaults):
+        return {}
+    return dict(zip(names, sizes(number), strict=True))
 
 
 def _key(problem: Problem) -> str:
