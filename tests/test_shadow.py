@@ -53,6 +53,7 @@ def test_a_program_of_ours_ends_in_one_line(tmp_path, command):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_script_that_needs_the_adapters_alone_is_warned_and_goes_on(tmp_path):
     (tmp_path / "rewards.py").touch()
     (tmp_path / "script.py").write_text("import rlpeft.adapters\nprint('done')\n")

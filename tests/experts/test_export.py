@@ -273,6 +273,7 @@ def test_a_config_that_means_another_update_is_refused(trained, tmp_path):
         export_expert(folder, tmp_path / "out", format="peft")
 
 
+@pytest.mark.slow
 def test_the_readme_of_a_peft_export_loads_it(trained, tmp_path):
     folder, logits = trained("svf")
     export_expert(folder, tmp_path / "out", format="peft")

@@ -80,6 +80,7 @@ def test_every_marker_is_on_a_test():
     assert {name for name in names if not any(f"mark.{name}" in text for text in texts)} == set()
 
 
+@pytest.mark.slow
 def test_what_starts_ray_or_vllm_is_marked():
     parsed = {path: ast.parse(path.read_text()) for path in TESTS.rglob("*.py")}
     for path, tree in parsed.items():

@@ -62,6 +62,7 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
         require_devices(3)
 
 
+@pytest.mark.slow
 def test_a_rank_that_cannot_start_is_told_with_its_cause(quick, tiny, monkeypatch):
     """Its own process does not find the base model."""
     from rlpeft.build import build_learner

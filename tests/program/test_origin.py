@@ -60,6 +60,7 @@ def onward(quick, begun):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [SVF, MOSLORA], ids=lambda adapter: adapter["type"])
 def test_an_adapter_goes_on_from_an_expert_at_a_kl_of_nothing(onward, begun, tmp_path, adapter):
     loss = {"kl_coef": 0.1, "kl": "full", "reference": "start"}
@@ -106,6 +107,7 @@ def test_what_training_began_with_is_tested_too(onward, tmp_path):
     assert load_expert(tmp_path / "expert").card.start_test is not None
 
 
+@pytest.mark.slow
 def test_a_run_from_a_start_that_was_cut_off_ends_as_one_that_was_not(onward, tmp_path, decided):
     recipe = onward(loss={"kl_coef": 0.1, "reference": "start"}, train={"steps": 2})
     whole = run(recipe, tmp_path / "whole")
@@ -176,6 +178,7 @@ def test_an_expert_of_a_merged_base_is_refused_on_another(second, tiny):
         load_expert(second[0] / "expert", base_digest=tiny.digest)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_merged_base_that_was_cut_off_ends_as_one_that_was_not(
     second, tmp_path, decided
 ):

@@ -30,6 +30,7 @@ def cut_off_at(step):
     return on_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cuts", [(0,), (1,), (2, 3)])
 def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(
     quick, tmp_path, cuts, decided
@@ -76,6 +77,7 @@ def test_the_answers_to_the_test_are_kept_and_amount_to_its_figures(quick, tmp_p
     assert len(rows) == 2 * summary["test"]["total"]
 
 
+@pytest.mark.slow
 def test_an_expert_that_equals_its_base_is_said_on_summary_and_card(quick, tmp_path):
     """A rate below the rounding of a multiplier moves nothing."""
     still = run(quick(train={"steps": 2, "eval_every": 1}, learner={"lr": 1e-30}), tmp_path)
@@ -84,6 +86,7 @@ def test_an_expert_that_equals_its_base_is_said_on_summary_and_card(quick, tmp_p
     assert "the expert is the base model" in (write_report(tmp_path)).read_text()
 
 
+@pytest.mark.slow
 def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_path, decided):
     run(quick(train={"steps": 2}), tmp_path / "grown")
     run(quick(), tmp_path / "grown")
@@ -110,6 +113,7 @@ def test_a_checkpoint_is_not_continued_under_another_set_up(quick, tmp_path, cha
         assert path.stat().st_mtime_ns == changed, path
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_not_continued_under_another_judge(quick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = tmp_path / "my_judge_of_late.py"
@@ -124,6 +128,7 @@ def test_a_checkpoint_is_not_continued_under_another_judge(quick, tmp_path, monk
     run(recipe, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_from_before_judges_were_noted_still_continues(quick, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     source = tmp_path / "my_judge_of_old.py"
@@ -142,6 +147,7 @@ def test_a_run_from_before_judges_were_noted_still_continues(quick, tmp_path, mo
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["gone", "another step's"])
 def test_a_run_that_lost_its_best_expert_stops_at_once_and_says_where_it_lies(
     quick, tmp_path, monkeypatch, loss

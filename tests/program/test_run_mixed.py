@@ -20,6 +20,8 @@ from rlpeft.program.run import run
 from rlpeft.report.page import write_report
 from rlpeft.runs.records import completions_steps, read_completions, read_metrics
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"num_validation": 6, "num_test": 8}
 SWAP = {"name": "tiny/swap", "weight": 3, "reward": [{"name": "exact"}], **SIZES}
 ENDS = {"name": "tiny/ends", "max_tokens": 1, "reward": [{"name": "math"}], **SIZES}

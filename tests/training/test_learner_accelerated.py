@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "accelerated.py"
 
 INDICES = ("sources_N", "prompts_PL", "completions_SC", "keys_SK", "places_T")

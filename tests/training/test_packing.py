@@ -119,6 +119,7 @@ def of_lengths(lengths, *, prompt=200, group=8):
     ]
 
 
+@pytest.mark.slow
 def test_a_long_answer_among_short_ones_does_not_make_them_as_long():
     lengths = [8000, *[100] * 80]
     padded = Extent(200 + sum(lengths), 1, 200, len(lengths), 8000)
@@ -149,6 +150,7 @@ def test_masks_of_long_tailed_answers_are_small_beside_their_activations():
     assert sum(extent.scores for extent in extents) > 50 * max(e.scores for e in extents)
 
 
+@pytest.mark.slow
 def test_one_micro_batch_is_there_at_a_time():
     batches = pack(of_lengths([5] * 64, prompt=2, group=4), token_budget=30)
     for _ in range(3):

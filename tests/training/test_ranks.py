@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "ranked.py"
 ADAPTERS = ("svf", "lora", "moslora")
 

@@ -71,6 +71,7 @@ def negative_log_likelihood(recipe, base, count):
     return torch.cat(found).mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", EVERY_ADAPTER, ids=lambda adapter: adapter["type"])
 def test_every_adapter_learns_by_supervision(supervised, tmp_path, adapter):
     recipe = supervised(adapter, steps=3)
@@ -80,6 +81,7 @@ def test_every_adapter_learns_by_supervision(supervised, tmp_path, adapter):
     assert load_expert(tmp_path / "expert").card.test is not None
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_over_completion_tokens_alone(supervised, tiny, tmp_path):
     recipe = supervised(steps=1)
     run(recipe, tmp_path)
@@ -87,6 +89,7 @@ def test_the_loss_is_the_mean_over_completion_tokens_alone(supervised, tiny, tmp
     assert row["loss"] == pytest.approx(negative_log_likelihood(recipe, tiny, 8), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_micro_batches_make_the_step_of_one_large_batch(supervised, tmp_path):
     adapter = {"type": "hyplora", "rank": 4, "curvature_reg": 0.1}
     found = []
@@ -130,6 +133,7 @@ def test_the_adapters_own_loss_is_added_once(supervised, tiny, tmp_path):
     assert row["router/share/spherical"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(supervised, tmp_path):
     recipe = supervised({"type": "moslora", "rank": 8}, steps=4, eval_every=2)
     run(recipe, tmp_path / "whole")
@@ -163,6 +167,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_moves(supervis
     assert kept[0].adapter_state().digest == kept[1]
 
 
+@pytest.mark.slow
 def test_rl_goes_on_from_what_was_taught_and_teaching_from_what_rl_found(supervised, tmp_path):
     digests = []
     for number, method in enumerate((run, train_run, run)):

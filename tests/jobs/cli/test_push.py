@@ -62,6 +62,7 @@ def test_commands_that_make_an_expert_can_push_it(command):
     assert "--push" in options
 
 
+@pytest.mark.slow
 def test_a_run_pushes_its_expert_when_it_is_done(writer, trained, tmp_path):
     shown, told = rlpeft(*trained, "--push", "org/quick", "--json")
     pushed = json.loads(shown)["pushed"]
@@ -72,6 +73,7 @@ def test_a_run_pushes_its_expert_when_it_is_done(writer, trained, tmp_path):
     assert "| step | validation | from | to | reward |" in readme
 
 
+@pytest.mark.slow
 def test_a_push_that_fails_leaves_the_run_whole_and_says_how_to_push_again(writer, trained):
     writer.full = True
     shown, told = rlpeft(*trained, "--push", "org/quick", "--json", code=1)

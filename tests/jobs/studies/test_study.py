@@ -157,6 +157,7 @@ def test_a_folder_of_another_study_is_refused(tmp_path, answers):
         run_study(study(**TUNED, name="other"), tmp_path, run_cells=Runs())
 
 
+@pytest.mark.slow
 def test_runs_in_this_process_are_whole_runs_and_go_on_where_one_was_cut_off(tmp_path):
     one = study(seeds=[3], contrast=CONTRASTS)
     done = run_study(one, tmp_path, run_cells=run_here)

@@ -218,6 +218,7 @@ def test_endless_output_is_harmless(sandbox):
     assert run(sandbox, source, "assert f() is None", cpu_s=1).outcome == "failed"
 
 
+@pytest.mark.slow
 def test_an_endless_answer_is_harmless(sandbox):
     source = "def f():\n    while True: yield 1"
 
