@@ -22,7 +22,7 @@ from rlpeft.models.base import BaseModel
 from rlpeft.program.examiner import Examiner, Measured, labels_of
 from rlpeft.program.origin import tell_other_prompts
 from rlpeft.program.parts import HERE, loaded_scorer
-from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on
+from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on, unseen
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, StartConfig, read_tree, task_of
 from rlpeft.runs.records import RECIPE_FILE
@@ -44,6 +44,7 @@ def evaluate_expert(
     *,
     split: Split = "test",
     num: int | None = None,
+    unseen: bool = False,
     address: str | None = None,
 ) -> dict[str, Any]:
     """Greedy accuracy, or mean score, of an expert and of its base model.
@@ -53,6 +54,7 @@ def evaluate_expert(
         recipe: model, task, rewards and sampling; the adapter is the expert's own, and so are the
             stop strings if `rollout.stop` is not given.
         num: problems of the split; all if absent.
+        unseen: ask those alone that the expert was not trained on.
         address: a Ray cluster; this process does it if absent.
 
     Raises:
@@ -64,7 +66,7 @@ def evaluate_expert(
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
     recipe = _of_expert(recipe, expert.card)
     data = _read_split(expert.card, recipe, base, split)
-    problems = first_problems(data.task, split, num)
+    problems = first_problems(data.task, split, num, unseen_by=[folder] if unseen else ())
     refuse_trained_on([folder], data.task, split, problems, path=task_of(recipe).path)
     venue = HERE if address is None else on_ray(address)
     with (
@@ -116,7 +118,8 @@ def recipe_for(
     Args:
         task: a task in the place of the recipe's, with its default options; of a recipe of several
             the label of one of them.
-        overrides: applied last.
+        overrides: applied last; a file that they name is asked whole, unless they give a number:
+            those of the run were to divide other rows.
 
     Raises:
         ConfigError: no recipe is there, it has several tasks and none by that label, or one of the
@@ -132,11 +135,26 @@ def recipe_for(
     other = [] if task is None else [f"task={{name={json.dumps(task)}}}"]
     changes = (*other, *overrides)
     if recipe is None and "search" in read_json(run_recipe, ConfigError):
-        return _as_run(read_adapt_recipe(str(run_recipe), changes), card)
+        found = _as_run(read_adapt_recipe(str(run_recipe), changes), card)
+        return _whole_file(found, card, overrides)
     name = recipe or str(run_recipe)
     if task is not None and isinstance(read_tree(find_recipe(name)).get("task"), list):
         return _one_of(read_recipe(name, overrides), task)
-    return read_recipe(name, changes)
+    return _whole_file(read_recipe(name, changes), card, overrides)
+
+
+def _whole_file(recipe: Recipe, card: ExpertCard, overrides: Sequence[str]) -> Recipe:
+    """The recipe, which asks all of a file that is given for the evaluation alone."""
+    given = {override.partition("=")[0].strip() for override in overrides}
+    if "task.path" not in given:
+        return recipe
+    task = task_of(recipe)
+    divided = any(may_be_trained_on(task, own) for own in card.sections)
+    if divided or not Path(str(task.path)).expanduser().is_file():
+        return recipe
+    sizes = {"num_validation", "num_test"} - {key.removeprefix("task.") for key in given}
+    changed = task.model_copy(update=dict.fromkeys(sizes, "all"))
+    return recipe.model_copy(update={"task": changed})
 
 
 def _one_of(recipe: Recipe, label: str) -> Recipe:
@@ -182,19 +200,32 @@ def _of_expert(recipe: Recipe, card: ExpertCard) -> Recipe:
     return recipe.model_copy(update={"adapter": adapter_of(card), "rollout": rollout})
 
 
-def first_problems(task: Task, split: Split, num: int | None) -> Sequence[Problem]:
-    """The first `num` problems of a split, or all; says if some of them are there twice.
+def first_problems(
+    task: Task, split: Split, num: int | None, *, unseen_by: Sequence[Path] = ()
+) -> Sequence[Problem]:
+    """The first `num` problems of a split, or all; says what of them a figure depends on.
+
+    That is whether the source has more, and whether some of them are there twice.
+
+    Args:
+        unseen_by: folders of experts; problems that one was trained on are passed over.
 
     Raises:
         DataError: the split has fewer.
     """
-    problems = task.split(split)
+    problems = unseen(unseen_by, task.split(split), split)
     if num is not None and num > len(problems):
         raise DataError(
-            f"--num must be at most the {len(problems)} {split} problems of task {task.name!r}, "
+            f"--num must be at most the {len(problems)} {split} problems of {task.called!r}, "
             f"got {num}. Raise task.num_{split} where the source has more."
         )
     asked = problems[:num]
+    if num is None and (more := task.unasked.get(split)):
+        note(
+            f"task.num_{split} asks {len(task.split(split))} of the "
+            f"{len(task.split(split)) + more} {split} problems of {task.called!r}; all of them by",
+            f"--set task.num_{split}=all",
+        )
     if again := repeats(asked):
         note(
             f"{again} of the {len(asked)} {split} problems repeat the prompt and the gold of "

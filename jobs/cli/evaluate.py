@@ -73,6 +73,9 @@ def evaluate(
     overrides: Overrides = None,
     split: Annotated[SplitName, typer.Option(help="Which problems.")] = SplitName.TEST,
     num: Number = None,
+    unseen: Annotated[
+        bool, typer.Option(help="Pass over problems that an expert was trained on.")
+    ] = False,
     samples: Annotated[int, typer.Option(min=1, help="Answers to each problem.")] = 1,
     temperature: Temperature = 0.0,
     ks: Ks = None,
@@ -105,7 +108,7 @@ def evaluate(
     from rlpeft.program.hub import expert_folder
 
     experts = [expert_folder(name) for name in names]
-    drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num)
+    drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num, unseen)
     exams = _exams(experts, recipes or [None], tasks or [None], overrides or ())
     if is_one and len(exams) == 1:
         _one(experts[0], exams[0], drawn, address, as_json)
@@ -150,7 +153,14 @@ def _one(
     from jobs.evaluate import evaluate_expert
 
     quiet_libraries()
-    found = evaluate_expert(expert, recipe, split=drawn.split, num=drawn.num, address=address)
+    found = evaluate_expert(
+        expert,
+        recipe,
+        split=drawn.split,
+        num=drawn.num,
+        unseen=drawn.unseen,
+        address=address,
+    )
     if as_json:
         typer.echo(json.dumps(found))
         return

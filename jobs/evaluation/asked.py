@@ -55,6 +55,7 @@ class Samples:
         ks: of pass@k.
         seed: of every draw.
         num: problems of each task; all of the split if absent.
+        unseen: ask those alone that no expert was trained on.
 
     Raises:
         ConfigError: a k above n; several greedy answers, which would all be the same.
@@ -66,6 +67,7 @@ class Samples:
     seed: int = 0
     split: Split = "test"
     num: int | None = None
+    unseen: bool = False
 
     def __post_init__(self) -> None:
         if self.number > 1 and not self.temperature:
@@ -138,6 +140,7 @@ class Survey:
             },
             "samples": [self.samples.number, self.samples.temperature, self.samples.seed],
             "split": self.samples.split,
+            **({"unseen": True} if self.samples.unseen else {}),  # as in those from before it was
         }
 
 
@@ -174,7 +177,7 @@ def open_survey(
             seen = any(may_be_trained_on(task_of(recipe), section) for section in sections)
             only = None if seen else samples.split
             data = read_data(recipe, base, splits=(samples.split,), only=only)
-            exam = _exam(name, recipe, data, scorer, samples)
+            exam = _exam(name, recipe, data, scorer, samples, folders)
             path = task_of(recipe).path
             refuse_trained_on(folders, exam.task, samples.split, exam.problems, path=path)
             data.check(scorer)
@@ -193,9 +196,11 @@ def _exam(
     data: Data,
     scorer: Scores,
     samples: Samples,
+    folders: Sequence[Path],
 ) -> Exam:
     sampling = replace(recipe.rollout.sampling, temperature=samples.temperature)
-    problems = first_problems(data.task, samples.split, samples.num)
+    unseen_by = folders if samples.unseen else ()
+    problems = first_problems(data.task, samples.split, samples.num, unseen_by=unseen_by)
     return Exam(name, recipe, data.task, problems, data.prompter, scorer, sampling)
 
 
@@ -233,11 +238,19 @@ def _named(recipes: Sequence[Recipe]) -> dict[str, Recipe]:
         name = task if tasks.count(task) == 1 else f"{task} ({recipe.name})"
         if name in named:
             raise ConfigError(
-                f"exams of one task must be of recipes with different names, two are {name!r}. "
-                "Rename one, or leave it out."
+                f"exams of one task must be of recipes with different names, two are {name!r} and "
+                f"differ in {_difference(named[name], recipe)}. Judge all by one: --recipe RECIPE; "
+                "or give a recipe another name."
             )
         named[name] = recipe
     return named
+
+
+def _difference(one: Recipe, other: Recipe) -> str:
+    """The first part of an exam in which two recipes differ, with what each has."""
+    asked, other_asked = (r.model_dump(mode="json", include=MEASURED) for r in (one, other))
+    part = next(part for part in asked if asked[part] != other_asked[part])
+    return f"[{part}]: {json.dumps(asked[part])} and {json.dumps(other_asked[part])}"
 
 
 def _agreed(recipes: Sequence[Recipe]) -> Sequence[Recipe]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlpeft.doctor.row import Check, ok, warn
 from rlpeft.experts.intervals import wilson_interval
-from rlpeft.tasks.base import SPLITS, Task, repeats
+from rlpeft.tasks.base import SPLITS, Split, Task, repeats
 
 WIDEST = 0.405
 """Of a 95 % interval with half of the answers right: 20 problems have less."""
@@ -15,18 +15,26 @@ def check_sizes(task: Task, source: str) -> Check:
     sizes = {split: len(task.split(split)) for split in SPLITS}
     left_out = sum(task.left_out.values())
     went = f"; {left_out} left out, whose prompts stand in a later split" if left_out else ""
-    listed = ", ".join(f"{size} {split}" for split, size in sizes.items())
+    listed = ", ".join(_sized(task, split, size) for split, size in sizes.items())
     found = f"{source}: {listed} problems{went}"
-    few = [s for s in SPLITS if s != "train" and _width(sizes[s]) > WIDEST]
+    measured = SPLITS[1:]
+    each = ", ".join(f"of {sizes[s]} {s} problems {_shown(sizes[s])}" for s in measured)
+    found = f"{found}. With half of them right, the 95 % interval {each}"
+    few = [split for split in measured if _width(sizes[split]) > WIDEST]
     if not few:
         return ok("task", found)
-    each = ", ".join(f"of {sizes[split]} {split} problems {_shown(sizes[split])}" for split in few)
     return warn(
         "task",
-        f"{found}. With half of them right, the 95 % interval {each}",
+        found,
         "Such figures tell no expert from its base unless these lie far apart: "
         f"raise {' and '.join(f'task.num_{split}' for split in few)}, or give more rows.",
     )
+
+
+def _sized(task: Task, split: Split, size: int) -> str:
+    """How many are asked, of how many where the source has more."""
+    more = task.unasked.get(split)
+    return f"{size} of {size + more} {split}" if more else f"{size} {split}"
 
 
 def check_repeats(task: Task) -> Check | None:

@@ -56,10 +56,32 @@ def tell_rows(source: str, task: Task) -> None:
     for counted, why in (
         (again, "repeat the prompt and the gold of another: each is a problem of its own"),
         (task.left_out, "are left out: their prompts stand in a later split too"),
+        (task.unasked, "are not asked: task.num_… of their split is lower"),
     ):
         if any(counted.values()):
             each = " and ".join(f"{counted[s]:,} {s}" for s in SPLITS if counted.get(s))
             note(f"of {source!r} {each} problems {why}.")
+
+
+def unseen(folders: Sequence[Path], problems: Sequence[Problem], split: Split) -> Sequence[Problem]:
+    """The problems that none of some experts was trained on; says how many others there are.
+
+    Args:
+        folders: of the experts; of one without the folder of its run that cannot be told.
+
+    Raises:
+        DataError: there is none.
+    """
+    every = [trained.marks for folder in folders if (trained := read_trained(run_of(folder)))]
+    kept = [p for p in problems if not any(marks_of(p) & marks for marks in every)]
+    if not kept:
+        raise DataError(
+            f"all {len(problems)} {split} problems were in the training of an expert, and none is "
+            "left to ask. Name other rows, by task.path."
+        )
+    if gone := len(problems) - len(kept):
+        note(f"{gone} of the {len(problems)} {split} problems were trained on and are not asked.")
+    return kept
 
 
 def keep_trained_on(
@@ -146,9 +168,9 @@ def _judge(
         if len(seen) > FEW * number:
             raise DataError(
                 f"{said}: what it is worth on others cannot be told by them. Name rows that it has "
-                "not seen, by task.path; or keep rows, [task] and the name of their file "
-                f"({_called(folder)}) as they were in its training: they are then divided as they "
-                "were."
+                f"not seen, by task.path; or {_kept_as(folder)} as in its training: they are then "
+                "divided as they were; or ask those alone that it has not seen: rlpeft evaluate "
+                "--unseen."
             )
         note(f"{said}: its accuracy may be off by {len(seen) / number:.2%}.")
     if chosen and split == "test":
@@ -191,7 +213,10 @@ def _counted(
     )
 
 
-def _called(folder: Path) -> str:
-    """What the rows of an expert's training are called."""
-    names = [section.get("path") or section.get("name") for section in read_card(folder).sections]
-    return " and ".join(Path(str(name)).name for name in names)
+def _kept_as(folder: Path) -> str:
+    """What is to stay as it was for the problems of a training to be divided as they were."""
+    sections = read_card(folder).sections
+    names = " and ".join(Path(str(own.get("path") or own.get("name"))).name for own in sections)
+    if any(own.get("path") for own in sections):
+        return f"keep rows, [task] and the name of their file ({names})"
+    return f"keep [task] ({names})"

@@ -24,7 +24,19 @@ def test_the_interval_is_wilsons():
     """4 of 8 right: (0.5 ± sqrt(0.25 / 8 + z² / 256) z / ...), 0.2152 to 0.7848 for z = 1.96."""
     row = check_sizes(tiny_task("tiny/swap", num_validation=8, num_test=100), "tiny/swap")
     assert "of 8 validation problems is 22% to 78%" in row.found
-    assert "of 100 test" not in row.found
+    assert "of 100 test problems is 40% to 60%" in row.found
+
+
+def test_the_interval_is_told_of_sizes_that_are_large_enough_too():
+    row = check_sizes(tiny_task("tiny/swap", num_validation=20, num_test=100), "tiny/swap")
+    assert (row.status, row.advice) == ("ok", "")
+    assert "of 20 validation problems is 30% to 70%" in row.found
+
+
+def test_problems_that_a_number_leaves_unasked_are_counted():
+    splits = {split: (Problem(f"{split}/0", "3+1=", answer="4"),) for split in SPLITS}
+    row = check_sizes(ProblemSet("sums", splits, unasked={"test": 819}), "sums.csv")
+    assert "1 validation, 1 of 820 test problems" in row.found
 
 
 def test_problems_that_are_there_twice_are_to_be_known_of():

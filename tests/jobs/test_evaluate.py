@@ -4,7 +4,10 @@ import pytest
 
 from jobs.evaluate import evaluate_expert, recipe_for
 from rlpeft.build import build_card
-from rlpeft.errors import ConfigError
+from rlpeft.errors import ConfigError, DataError
+from rlpeft.files import write_json
+from rlpeft.program.rows_of_run import keep_trained_on, unseen
+from rlpeft.tasks.catalogue import load_task
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,72 @@ def test_what_an_evaluation_never_reads_is_refused(make_expert, override):
     folder = make_expert("unread", {})
     with pytest.raises(ConfigError, match="must name what an evaluation reads"):
         recipe_for(folder, "quickstart", None, [override])
+
+
+@pytest.fixture
+def trained(quick, tiny, tiny_start, make_expert, tmp_path):
+    """The expert of a run on one file, of which it keeps 2 rows for validation and 3 for its test;
+    and a maker of other files."""
+
+    def rows(name, number):
+        path = tmp_path / name
+        path.write_text("".join(f'{{"prompt": "{n}@=", "answer": "1"}}\n' for n in number))
+        return str(path)
+
+    task = {
+        "name": "jsonl",
+        "path": rows("rows.jsonl", range(10, 20)),
+        "num_validation": 2,
+        "num_test": 3,
+    }
+    recipe = quick(task=task)
+    fields = build_card(recipe, tiny).model_dump(exclude={"name", "digest", "step"})
+    folder, run = tmp_path / "run" / "expert", tmp_path / "run"
+    make_expert("own", tiny_start.tensors, folder=folder, config=dict(tiny_start.config), **fields)
+    write_json(run / "recipe.json", recipe.model_dump(mode="json"))
+    keep_trained_on(run, load_task(recipe.task).split("train"), before=[])
+    return folder, rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"), [([], 6), (["task.num_test=2"], 2), (["task.num_validation=1"], 6)]
+)
+def test_a_file_for_evaluation_alone_is_asked_whole_unless_a_number_is_given(
+    trained, changes, number
+):
+    expert, rows = trained
+    changes = [f"task.path={rows('test.jsonl', range(30, 36))}", *changes]
+    found = evaluate_expert(expert, recipe_for(expert, None, None, changes))
+    assert found["accuracy"]["total"] == number
+
+
+def test_rows_of_the_training_by_their_name_are_divided_as_they_were(trained):
+    expert, rows = trained
+    changes = [f"task.path={rows('rows.jsonl', range(10, 20))}"]
+    assert recipe_for(expert, None, None, changes).task.num_test == 3
+
+
+def test_problems_that_a_number_leaves_unasked_are_told_before_any_is_asked(trained, capsys):
+    expert, rows = trained
+    path = f"task.path={rows('test.jsonl', range(30, 36))}"
+    evaluate_expert(expert, recipe_for(expert, None, None, [path, "task.num_test=2"]))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "task.num_test asks 2 of the 6 test problems of" in said
+    assert "all of them by --set task.num_test=all" in said
+
+
+def test_the_unseen_of_rows_are_asked_where_others_were_trained_on(trained, capsys):
+    expert, rows = trained
+    path = f"task.path={rows('more.jsonl', range(10, 26))}"
+    recipe = recipe_for(expert, None, None, [path])
+    with pytest.raises(DataError, match="rlpeft evaluate --unseen"):
+        evaluate_expert(expert, recipe)
+    found = evaluate_expert(expert, recipe, unseen=True)
+    assert found["accuracy"]["total"] == 11  # 5 of 10 rows were trained on
+    assert "5 of the 16 test problems were trained on and are not asked" in capsys.readouterr().err
+
+
+def test_where_all_was_trained_on_nothing_unseen_is_left(trained, tmp_path):
+    problems = load_task(recipe_for(trained[0], None, None, ()).task).split("train")
+    with pytest.raises(DataError, match="all 5 test problems were in the training"):
+        unseen([trained[0]], problems, "test")

@@ -54,3 +54,11 @@ def test_experts_of_one_name_are_known_by_their_folders(asked, tiny_experts, tmp
     again.symlink_to(tiny_experts / "up")
     survey = asked(folders=["up", again])
     assert survey.names == ("base", str(tiny_experts / "up"), str(again))
+
+
+def test_exams_of_recipes_with_one_name_are_refused_by_what_they_differ_in(asked, quick):
+    others = [quick(name="a"), quick(name="a", reward=[{"name": "math"}])]
+    with pytest.raises(
+        ConfigError, match=r"differ in \[reward\]: .*'?exact.* and .*math.*--recipe"
+    ):
+        asked(recipes=others)
