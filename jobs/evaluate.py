@@ -80,15 +80,17 @@ def evaluate_expert(
         examiner = Examiner(parts, data.prompter, sampling, canary, bound, labels)
         bare = examiner.measure(examiner.proof(), problems)
         found = examiner.measure(examiner.load(expert), problems)
+    whose = {"expert": known_as(folder), "digest": expert.card.digest, "split": split}
+    return whose | _of_exam(recipe, base) | _compared(found, bare)
+
+
+def _of_exam(recipe: Recipe, base: BaseModel) -> dict[str, Any]:
+    """What an evaluation says of what was asked, and of whom beside the expert."""
     return {
-        "expert": known_as(folder),
-        "digest": expert.card.digest,
         "base_digest": base.digest,
         "tokenizer_digest": base.tokenizer_digest,
         "task": task_of(recipe).source,
-        "split": split,
         "stop": list(recipe.rollout.stop_strings),
-        **_compared(found, bare),
     }
 
 

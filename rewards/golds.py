@@ -78,9 +78,10 @@ class GoldRule:
     def mend(self) -> str:
         """How to make a gold answer fit, in one sentence."""
         return (
-            "Fill or remove the row; or name another column with the reward's options.gold; set "
-            "options.several = true where a list holds several right answers; a reward of your own "
-            "that reads lists or dicts says so: my_reward.gold_types = (str, list)."
+            "Fill or remove the row; or name another column with the reward's options.gold (rlpeft "
+            "reward check: --option gold=COLUMN); set options.several = true where a list holds "
+            "several right answers; a reward of your own that reads lists or dicts says so: "
+            "my_reward.gold_types = (str, list)."
         )
 
     def _wanted(self) -> str:

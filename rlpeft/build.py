@@ -174,7 +174,8 @@ class Data:
             for problem in problems:
                 self._require_columns(problem, needed, split)
                 self._require_fits(problem, split)
-            require_golds(problems, rewards.gold_rules, needed, source=self.source, split=split)
+        every = [problem for split in self.splits for problem in self.task.split(split)]
+        require_golds(every, rewards.gold_rules, needed, source=self.source)
 
     def _require_columns(self, problem: Problem, names: frozenset[str], split: Split) -> None:
         if missing := names - problem.columns.keys() - {"answer"}:

@@ -153,7 +153,7 @@ def _facts(summary: Mapping[str, Any], larger: str) -> Iterator[tuple[str, str]]
         yield "unseen shots", f"{_fitness(found)} {arm}"
     yield "expert", expert
     yield "history", near_path(summary["history"])
-    out = shlex.quote(f"{summary['name']}-merged")
+    out = shlex.quote(f"{Path(summary['expert']).absolute().parent.name}-merged")  # of this search
     export = f"{program()} export {shlex.quote(expert)} --out {out}"
     if summary.get("equals_base"):
         export = ""

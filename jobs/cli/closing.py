@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -136,7 +137,7 @@ def _sentence(summary: Mapping[str, Any]) -> str:
 def _facts(summary: Mapping[str, Any], width: int) -> Group:
     form = summary.get("export_format", "merged")  # runs of before had no other
     expert, report = near_path(summary["expert"]), summary.get("report")
-    out = shlex.quote(f"{summary['name']}-{form}")
+    out = shlex.quote(f"{Path(summary['expert']).absolute().parent.name}-{form}")  # of this run
     export = f"rlpeft export {shlex.quote(expert)} --format {form} --out {out}"
     rows = {
         "adapted modules": _counts(summary.get("modules")),

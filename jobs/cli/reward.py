@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,8 @@ from rlpeft.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from rlpeft.doctor.dry_run import DryRun
 from rlpeft.files import write_jsonl
 
 app = typer.Typer(help="Verify predictions, and try rewards out.", no_args_is_help=True)
@@ -62,21 +64,28 @@ def score(
 
 @app.command()
 def check(
-    reward: Annotated[str, typer.Argument(help="A reward as a recipe names it.")],
-    data: Annotated[
+    reward: Annotated[
         str,
+        typer.Argument(
+            metavar="REWARD|RECIPE",
+            help="A reward as a recipe names it, on --data; or a recipe, all whose rewards are "
+            "tried on its own rows, prompts and options.",
+        ),
+    ],
+    data: Annotated[
+        str | None,
         typer.Option(
             help="File of rows (JSONL, CSV, TSV, Parquet), folder of them, or Hub dataset id."
         ),
-    ],
+    ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows to use.")] = 20,
     task: Annotated[
         str | None, typer.Option(help="Benchmark whose template the rows need, such as gsm8k.")
     ] = None,
     option: Options = None,
     timeout_s: Annotated[
-        float, typer.Option(min=0.1, help="Seconds a batch may take, as reward.timeout_s.")
-    ] = 60.0,
+        float | None, typer.Option(min=0.1, help="Seconds a batch may take, as reward.timeout_s.")
+    ] = None,
     correct_at: Annotated[
         float | None, typer.Option(help="Score from which an answer is correct, as in a recipe.")
     ] = None,
@@ -87,16 +96,53 @@ def check(
     Right answers are tried in several forms, and an example of each sort is shown with its score.
     Exit code 1: a fault, the reward gives them all one score.
     """
+    if _is_recipe(reward):
+        given = {"--data": data, "--task": task, "--option": option, "--correct-at": correct_at}
+        tried = _of_recipe(reward, rows, given | {"--timeout-s": timeout_s})
+    else:
+        limits = {} if timeout_s is None else {"timeout_s": timeout_s}
+        options = {"options": _parse(option), "correct_at": correct_at, **limits}
+        tried = _alone(reward, options, data, rows, task)
+    constant = False
+    for found in tried:
+        if as_json:
+            typer.echo(json.dumps(found.as_dict()))
+        else:
+            _print_check(found.as_dict())
+        constant = constant or found.is_constant
+    raise typer.Exit(1 if constant else 0)
+
+
+def _alone(
+    name: str, options: Mapping[str, Any], data: str | None, rows: int, task: str | None
+) -> Iterator[DryRun]:
+    """One reward on rows of a file."""
     from rewards.scorer import RewardSpec
     from rlpeft.doctor.dry_run import dry_run
 
-    spec = RewardSpec(reward, options=_parse(option), correct_at=correct_at, timeout_s=timeout_s)
-    found = dry_run(spec, data=data, num_rows=rows, task=task)
-    if as_json:
-        typer.echo(json.dumps(found.as_dict()))
-    else:
-        _print_check(found.as_dict())
-    raise typer.Exit(1 if found.is_constant else 0)
+    if data is None:
+        raise ConfigError(f"--data must name the rows to try {name!r} on; or name a recipe.")
+    yield dry_run(RewardSpec(name, **options), data=data, num_rows=rows, task=task)
+
+
+def _is_recipe(name: str) -> bool:
+    from jobs.recipes import recipe_names
+    from rlpeft.recipe.yaml import ENDINGS
+
+    return name.endswith((".toml", ".json", *ENDINGS)) or name in recipe_names()
+
+
+def _of_recipe(name: str, rows: int, given: Mapping[str, Any]) -> Iterator[DryRun]:
+    """Every reward of a recipe, in which stands all that flags would say."""
+    from jobs.recipes import read_recipe
+    from rlpeft.doctor.dry_run import dry_runs
+
+    if beside := [flag for flag, value in given.items() if value is not None]:
+        raise ConfigError(
+            f"{beside[0]} must be left out beside a recipe, which says it itself, got {name!r}. "
+            "Name the reward alone to try it otherwise."
+        )
+    return dry_runs(read_recipe(name), rows)
 
 
 def _parse(options: list[str] | None) -> dict[str, Any]:
@@ -161,11 +207,16 @@ def _print_check(found: dict[str, Any]) -> None:
 
 
 def _print_forms(console: Console, forms: Mapping[str, float | None], best: str) -> None:
-    console.print("right answers by form, mean score:")
+    _say(console, "how may an answer be written? The gold one in each form, and its mean score:")
     for form, score in forms.items():
         shown = "     -" if score is None else f"{score:6.3f}"
         mark = "  <- used below" if form == best else ""
         _say(console, f"  {shown}  {_visible(form.format('GOLD'))}{mark}")
+
+    if len(forms) > 1:
+        _say(
+            console, "have the prompt ask for a form that scores: in others right answers are lost"
+        )
 
 
 def _print_example(console: Console, sort: str, example: Mapping[str, Any]) -> None:

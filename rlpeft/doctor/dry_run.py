@@ -7,12 +7,13 @@ long it takes. The reward runs as it would in a run: in a process of its own, wi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rewards.dialects import Rollouts
-from rewards.golds import gold_in
+from rewards.golds import gold_in, is_missing
 from rewards.plugins import Reward
 from rewards.registry import REWARDS, BuiltIn, runs_programs
 from rewards.scorer import RewardSpec, Scorer
@@ -21,10 +22,13 @@ from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.doctor.trial import GOLD_FORMS, PROGRAM, Trial, Tried
 from rlpeft.errors import DataError
 from rlpeft.recipe.columns import has_column
-from rlpeft.tasks.base import Split
+from rlpeft.recipe.run import Recipe, task_of
+from rlpeft.recipe.scorer import spec_of
+from rlpeft.tasks.base import SPLITS, Split
 from rlpeft.tasks.benchmarks import BENCHMARKS
+from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.forms import ANSWERS, column_among, gold_at
-from rlpeft.tasks.golds import COLUMN, require_golds
+from rlpeft.tasks.golds import COLUMN, gold_of, require_golds, rows_of
 from rlpeft.tasks.jsonl import Row
 from rlpeft.tasks.sources import read_tables
 from rlpeft.types import Problem
@@ -117,14 +121,48 @@ def dry_run(spec: RewardSpec, *, data: str, num_rows: int, task: str | None = No
         RewardError: the reward cannot be loaded, lacks a column, takes too long, or returns
             something else than one finite number or `None` per completion.
     """
-    scorer = Scorer([spec], error_limit=1.0)
-    try:
-        split, prompts, rows = _read(data, task)
-        _require_golds(scorer, rows, data, split)
-        columns = _by_column(rows[:num_rows])
-        return _tried_out(spec.name, scorer, _rows(scorer, prompts[:num_rows], columns))
-    finally:
-        scorer.close()
+    split, prompts, rows = _read(data, task)
+    ids = [f"rows/{split}/{at}" for at in range(len(rows))]
+    problems = [Problem(id, p, columns=r) for id, p, r in zip(ids, prompts, rows, strict=True)]
+    return _dry_run(spec, problems, data, num_rows)
+
+
+def dry_runs(recipe: Recipe, num_rows: int) -> Iterator[DryRun]:
+    """Each reward of a recipe on its rows, with the prompts, columns and options that it gives.
+
+    Raises:
+        ConfigError, DataError: the rows of a task cannot be read or divided.
+        RewardError: see `dry_run`.
+    """
+    for own in recipe.alone.values():
+        section = task_of(own)
+        task = load_task(section)
+        every = [problem for split in SPLITS for problem in task.split(split)]
+        rows = [replace(p, columns={**p.columns, COLUMN: gold_of(p)}) for p in every]
+        for reward in own.rewards:
+            yield _dry_run(spec_of(reward), rows, section.source, num_rows)
+
+
+def _dry_run(spec: RewardSpec, rows: Sequence[Problem], source: str, num_rows: int) -> DryRun:
+    """A reward on rows whose columns are as rewards get them."""
+    with closing(Scorer([spec], error_limit=1.0)) as scorer:
+        _require_golds(scorer, rows, source)
+        columns = _by_column([row.columns for row in rows[:num_rows]])
+        tried = _rows(scorer, [row.prompt for row in rows[:num_rows]], columns)
+        found = _tried_out(spec.name, scorer, tried)
+        return replace(found, warnings=[*found.warnings, *_blank(scorer, rows)])
+
+
+def _blank(scorer: Scorer, rows: Sequence[Problem]) -> list[str]:
+    """A warning of rows without a gold answer, for a reward of which no run knows what it reads."""
+    blank = [row for row in rows if is_missing(row.columns.get(COLUMN))]
+    knows = any(isinstance(each, Reward) for each in scorer.rewards.values())
+    if knows or scorer.gold_rules or not 0 < len(blank) < len(rows):
+        return []
+    return [
+        f"{len(blank)} of {len(rows)} gold answers are blank ({rows_of(blank)}), which no run "
+        f"refuses unless the function names their column as an argument: {COLUMN}"
+    ]
 
 
 def _tried_out(written: str, scorer: Scorer, rows: TriedRows) -> DryRun:
@@ -201,12 +239,11 @@ def _read(data: str, task: str | None) -> tuple[Split, list[Any], list[Row]]:
     return split, [row.get(name, "") for row in rows], rows
 
 
-def _require_golds(scorer: Scorer, rows: Sequence[Row], data: str, split: Split) -> None:
+def _require_golds(scorer: Scorer, rows: Sequence[Problem], source: str) -> None:
     """Refuse gold answers that a run would refuse: of all rows, those that are not tried too."""
-    present = set[str]().union(*rows)
+    present = set[str]().union(*(row.columns for row in rows))
     rules = [rule for rule in scorer.gold_rules if rule.column.split(".")[0] in present]
-    problems = [Problem(f"rows/{at}", "", columns=row) for at, row in enumerate(rows)]
-    require_golds(problems, rules, scorer.required_columns, source=data, split=split)
+    require_golds(rows, rules, scorer.required_columns, source=source)
 
 
 def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -263,12 +300,18 @@ def _warnings(
 ) -> list[str]:
     found = []
     if not any(rows.golds):
-        found.append("no column of gold answers was found (`gold` option): none was right or wrong")
+        found.append(
+            "no column of gold answers was found, and none was right or wrong: name it by "
+            "--option gold=COLUMN, options.gold of a recipe"
+        )
     if not any(rows.prompts):
         found.append(f"no column of {', '.join(_PROMPTS)}: prompts were empty")
     right, wrong = kinds["right"]["score"], kinds["wrong"]["score"]
     if right is None:
-        found.append("no row can be scored: is the gold column the right one (`gold` option)?")
+        found.append(
+            "no row can be scored: is the gold column the right one? Another is named by "
+            "--option gold=COLUMN, options.gold of a recipe"
+        )
     elif wrong is not None and right <= wrong:
         found.append(
             f"gold answers score {right:g}, wrong ones {wrong:g}: either it expects another "

@@ -41,7 +41,7 @@ from rlpeft.doctor.ranks import check_ranks
 from rlpeft.doctor.reading import Look
 from rlpeft.doctor.rewards import check_golds, check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
-from rlpeft.doctor.row import Check, fail, ok
+from rlpeft.doctor.row import Check, fail, ok, warn
 from rlpeft.doctor.sizes import check_repeats, check_sizes
 from rlpeft.errors import RlpeftError
 from rlpeft.experts.files import Expert
@@ -64,7 +64,14 @@ from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import Scores, TaskScores, by_task
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.decks import Deck, decks_of, problems_of, require_apart, require_drawn
+from rlpeft.tasks.decks import (
+    Deck,
+    decks_of,
+    problems_of,
+    require_apart,
+    require_drawn,
+    told_shared,
+)
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
@@ -109,6 +116,8 @@ def examine(recipe: Recipe, builders: Builders | None = None, look: Look | None 
         yield from opened("tasks beside one another", partial(require_apart, decks))
         turns = partial(require_drawn, decks, recipe.train.num_drawn, recipe.train.seed)
         yield from opened("turns of the tasks", turns)
+        if shared := told_shared(decks):
+            yield warn("tasks beside one another", shared, "Judge each task by its own figures.")
         scorer = None if None in scorers.values() else Scorers(scorers)
         found = Opened(base, prompter, decks, scorer, look, start)
         yield from _policy_checks(recipe, builders, found)

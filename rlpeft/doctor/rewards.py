@@ -47,8 +47,8 @@ def check_golds(task: Task, scorer: Needs, source: str) -> Iterator[Check]:
         DataError: a blank one, or one of a type that its reward does not take.
     """
     rules, columns = scorer.gold_rules, scorer.required_columns
-    for split in SPLITS:
-        require_golds(task.split(split), rules, columns, source=source, split=split)
+    every = [problem for split in SPLITS for problem in task.split(split)]
+    require_golds(every, rules, columns, source=source)
     yield from ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rlpeft.doctor.row import Check, fail, ok, spread, warn
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.proof import SyncReport
+from rlpeft.runs.signal import why_alike
 from rlpeft.training.collect import Evidence
 
 COMMON_CUT, HOPELESS_CUT = 0.1, 0.9
@@ -47,8 +48,7 @@ def check_signal(metrics: Mapping[str, float]) -> Check:
     )
     if metrics["frac_reward_zero_std"] < 1:
         return ok("reward signal", found)
-    advice = "Raise train.group_size, take easier problems, or look at the reward rows above."
-    return warn("reward signal", found, advice)
+    return warn("reward signal", found, why_alike(metrics))
 
 
 def check_gradient(metrics: Mapping[str, float]) -> Check:

@@ -31,7 +31,8 @@ from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_te
 from rlpeft.runs.signal import mean_teaching
 from rlpeft.runs.trackers import require_trackers
 from rlpeft.tasks.base import SPLITS
-from rlpeft.tasks.decks import problems_of
+from rlpeft.tasks.decks import problems_of, told_shared
+from rlpeft.terminal import note
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
 Loop = Callable[[Run, OnStep], None]
@@ -101,6 +102,8 @@ def _tell_and_refuse(data: RunData, origin: Origin) -> None:
         tell_rows(own.source, own.task)
         tested = own.task.split("test")
         refuse_trained_on(origin.folders, own.task, "test", tested, path=own.path)
+    if shared := told_shared(data.decks):
+        note(f"{shared}.")
 
 
 def _trained_and_tested(

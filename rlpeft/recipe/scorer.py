@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 from rewards.dialects import Rollouts
@@ -69,16 +70,18 @@ def build_scorer(
         error_limit: as in `train.error_limit`, which has the same default.
         functions: see `build_scorers`.
     """
-    specs = [
-        RewardSpec(
-            r.name,
-            r.weight,
-            r.options,
-            r.correct_at,
-            timeout_s=r.timeout_s,
-            warmup_timeout_s=r.warmup_timeout_s,
-            function=(functions or {}).get(r.name),
-        )
-        for r in rewards
-    ]
+    known = functions or {}
+    specs = [replace(spec_of(reward), function=known.get(reward.name)) for reward in rewards]
     return Scorer(specs, error_limit=error_limit)
+
+
+def spec_of(reward: RewardConfig) -> RewardSpec:
+    """A `[[reward]]` as it is loaded."""
+    return RewardSpec(
+        reward.name,
+        reward.weight,
+        reward.options,
+        reward.correct_at,
+        timeout_s=reward.timeout_s,
+        warmup_timeout_s=reward.warmup_timeout_s,
+    )

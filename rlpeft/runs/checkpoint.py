@@ -26,7 +26,7 @@ from rlpeft.files import read_json, remove, replacing_folder, write_json
 
 FINGERPRINT_FILE = "fingerprint.json"
 
-TOKENIZER, REWARD_CODE = "tokenizer", "reward_code"
+TOKENIZER, REWARD_CODE, DATA = "tokenizer", "reward_code", "data"
 """In a fingerprint: what decides tokens and prompts (`rlpeft.models.tokenizer_digest`), and what
 judges completions (`rlpeft.runs.reward_code`)."""
 
@@ -124,7 +124,7 @@ def check_fingerprint(
             f"{method}`. Choose another --out."
         )
     differences = [
-        f"{key} was {before!r}, is {now!r}"
+        _difference(key, before, now)
         for key, before, now in _differences(stored, json.loads(json.dumps(fingerprint)))
     ]
     if differences:
@@ -146,6 +146,15 @@ def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, A
     # As text: NaN does not equal itself.
     same = json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)
     return [] if same else [(key, before, now)]
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """One difference for a person, to whom digests tell nothing."""
+    if key.startswith(f"{REWARD_CODE}."):
+        return f"the file with the code of reward {key.partition('.')[2]!r} has changed"
+    if key == DATA or key.endswith(f".{DATA}"):
+        return "the problems have changed: rows, prompts, or how they are divided"
+    return f"{key} was {before!r}, is {now!r}"
 
 
 def _damaged(path: Path, cause: str) -> str:

@@ -9,9 +9,11 @@ from statistics import fmean
 ONE_REWARDS_SPREAD = re.compile(r"rewards/[^/]+/std")
 
 WHY_ALIKE = {
-    "wrong": "Most answers are wrong: take easier problems, or more answers to each "
-    "(train.group_size), so that one of them is right.",
-    "correct": "Most answers are right already: take harder problems.",
+    "wrong": "Most answers are judged wrong. Look whether they are (rlpeft train --show 2): if "
+    "not, mend the reward, which rlpeft reward check tries; if so, take easier problems, or more "
+    "answers to each (train.group_size), so that one of them is right.",
+    "correct": "Most answers are judged right. Look whether they are (rlpeft train --show 2): if "
+    "not, mend the reward, which rlpeft reward check tries; if so, take harder problems.",
     "unparsable": "In most answers the reward finds none: say in the prompt how to write it.",
     "truncated": "Most answers were cut off: raise rollout.max_tokens.",
     "graded": "Take a reward that tells good answers from bad ones; rlpeft reward check tries it.",
@@ -46,10 +48,14 @@ def nothing_to_learn(metrics: Mapping[str, float], steps: int) -> str:
     Args:
         metrics: of the last of so many steps.
     """
-    counts = {kind: metrics.get(f"verdicts/{kind}", 0) for kind in WHY_ALIKE}
-    kind = max(counts, key=counts.__getitem__)
     first = "the first step" if steps == 1 else f"the first {steps} steps"
     return (
         f"note: in {first} no answer had another score than those it is compared with (mean "
-        f"{metrics['reward']:.3f}): nothing can be learned from these. {WHY_ALIKE[kind]}"
+        f"{metrics['reward']:.3f}): nothing can be learned from these. {why_alike(metrics)}"
     )
+
+
+def why_alike(metrics: Mapping[str, float]) -> str:
+    """What to look at where all scores of a step are alike: at the judge before the problems."""
+    counts = {kind: metrics.get(f"verdicts/{kind}", 0) for kind in WHY_ALIKE}
+    return WHY_ALIKE[max(counts, key=counts.__getitem__)]

@@ -8,6 +8,7 @@ weight at any time; independent draws would miss it by 14 in 1,000.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -118,6 +119,23 @@ def _rounded(number: Fraction) -> str:
     """A number that no float may hold."""
     digits = str(round(number))
     return f"{round(number):,}" if len(digits) < 10 else f"10^{len(digits) - 1}"
+
+
+def told_shared(decks: Sequence[Deck]) -> str:
+    """What to know of a total over tasks that ask the same prompts; empty where none do."""
+    found = []
+    for split in SPLITS[1:]:
+        asked = Counter(
+            prompt for deck in decks for prompt in {repr(p.prompt) for p in deck.split(split)}
+        )
+        if several := sum(count > 1 for count in asked.values()):
+            found.append(f"{several} {split}")
+    if not found:
+        return ""
+    return (
+        f"{' and '.join(found)} prompts stand in several tasks: the interval of the total takes "
+        "each of their problems for one of its own, and may be too narrow. Those of each task hold"
+    )
 
 
 def draw(decks: Sequence[Deck], cursor: int, count: int, seed: int) -> list[Problem]:

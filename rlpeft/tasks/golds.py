@@ -83,7 +83,7 @@ def require_golds(
     columns: Iterable[str] = (),
     *,
     source: str,
-    split: str,
+    split: str = "",
     counted_from: int = 0,
 ) -> None:
     """Refuse gold answers that are blank where others are not, or that their reward does not take.
@@ -92,6 +92,7 @@ def require_golds(
         columns: those that rewards cannot be called without: one may read gold answers by the name
             of their column, and have no rule.
         source: the file or dataset, for the error.
+        split: of all these; absent: of each that which its id says.
         counted_from: what the first row's problem is numbered by.
 
     Raises:
@@ -104,9 +105,9 @@ def require_golds(
         faults = [_fault(rule, row, has_some=has_some) for row in rows]
         if any(faults):
             wrong = [problem for problem, fault in zip(problems, faults, strict=True) if fault]
-            where = rows_of(wrong, counted_from)
+            where = _places(wrong, counted_from, split)
             said = next(filter(None, faults))
-            raise DataError(f"{source!r}, {where} ({split}): {said}. {rule.mend()}")
+            raise DataError(f"{source!r}, {where}: {said}. {rule.mend()}")
     golds = [gold_of(problem) for problem in problems]
     blank = [problem for problem in problems if is_missing(gold_of(problem))]
     if not blank or len(blank) == len(problems):
@@ -114,9 +115,9 @@ def require_golds(
     for name in columns:
         if name == COLUMN or [problem.columns.get(name) for problem in problems] == golds:
             raise DataError(
-                f"{source!r}, {rows_of(blank, counted_from)} ({split}): a gold answer must be "
-                f"there for a reward that reads column {name!r}, got {gold_of(blank[0])!r}. Fill "
-                "or remove the row."
+                f"{source!r}, {_places(blank, counted_from, split)}: a gold answer must be there "
+                f"for a reward that reads column {name!r}, got {gold_of(blank[0])!r}. Fill or "
+                "remove the row."
             )
 
 
@@ -139,6 +140,16 @@ def _fault(rule: GoldRule, row: Mapping[str, Any], *, has_some: bool) -> str:
     return rule.fault(value) or rule.fault_of_items(value)
 
 
+def _places(problems: Sequence[Problem], counted_from: int, split: str) -> str:
+    """Rows by the part of the source that they stand in, whatever split they were drawn for."""
+    parts: dict[str, list[Problem]] = {}
+    for problem in problems:
+        own = problem.id.rpartition("/")[0].rpartition("/")[2]
+        parts.setdefault(split or own, []).append(problem)
+    each = (f"{rows_of(own, counted_from)} ({part})" for part, own in parts.items())
+    return " and ".join(each)
+
+
 def row_of(problem: Problem, counted_from: int = 0) -> str:
     """The row it was made of: ids of problems from rows end in the row's index."""
     index = problem.id.rpartition("/")[2]
@@ -154,6 +165,7 @@ def rows_of(problems: Sequence[Problem], counted_from: int = 0) -> str:
     if len(problems) == 1:
         return row_of(problems[0], counted_from)
     numbers = [row_of(problem, counted_from).removeprefix("row ") for problem in problems]
+    numbers.sort(key=lambda number: (len(number), number))  # splits were drawn from all of them
     more = len(numbers) - MOST_NAMED
     shown = ", ".join(numbers[:MOST_NAMED])
     return f"rows {shown} and {more} more" if more > 0 else f"rows {shown}"

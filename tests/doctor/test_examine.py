@@ -236,6 +236,7 @@ def test_rewards_that_are_all_equal_are_a_warning(rows):
     found = rows(recipe())
     assert found["reward signal"].status == "warn"
     assert "100% of groups" in found["reward signal"].found
+    assert "mend the reward" in found["reward signal"].advice
 
 
 def test_an_engine_with_other_log_probs_is_a_warning(rows):

@@ -126,7 +126,8 @@ def test_the_first_of_several_right_answers_is_tried():
 
 def test_a_blank_gold_answer_that_a_run_would_refuse_is_refused_before_it():
     rows = [Problem(f"t/train/{n}", "p", g, {"target": g}) for n, g in enumerate(["7", ""])]
-    task = ProblemSet("t", {"train": tuple(rows), "validation": (), "test": ()})
+    others = {s: (Problem(f"t/{s}/0", "q", "8", {"target": "8"}),) for s in ("validation", "test")}
+    task = ProblemSet("t", {"train": tuple(rows), **others})
     scorer = SimpleNamespace(gold_rules=[], required_columns=frozenset({"target"}))
     with pytest.raises(DataError, match=r"'rows.csv', row 2 .*a gold answer must be there"):
         list(check_golds(task, scorer, "rows.csv"))

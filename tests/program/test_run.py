@@ -99,7 +99,7 @@ def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_pat
     ("changes", "difference"),
     [
         ({"learner": {"lr": 0.01}}, r"recipe\.learner\.lr was 0\.05, is 0\.01"),
-        ({"task": {"num_test": 9}}, "data was '"),
+        ({"task": {"num_test": 9}}, "the problems have changed"),
         ({"train": {"seed": 1}}, r"recipe\.train\.seed was 0, is 1"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_checkpoint_is_not_continued_under_another_judge(quick, tmp_path, monk
     with pytest.raises(CutOff):
         run(recipe, tmp_path / "run", on_step=cut_off_at(1))
     source.write_text(source.read_text().replace("1.0", "0.0"))
-    with pytest.raises(CheckpointError, match=r"reward_code\.my_judge_of_late:judge was"):
+    with pytest.raises(CheckpointError, match=r"code of reward .* has changed"):
         run(recipe, tmp_path / "run")
     source.write_text(source.read_text().replace("0.0", "1.0"))
     run(recipe, tmp_path / "run")

@@ -16,6 +16,7 @@ from rlpeft.tasks.decks import (
     problems_of,
     require_apart,
     require_drawn,
+    told_shared,
 )
 from rlpeft.types import Problem
 
@@ -137,3 +138,16 @@ def test_how_rarely_a_task_is_drawn_is_told_whatever_its_weight():
         require_drawn(mixed(1000, 1), 40, seed=0)
     with pytest.raises(DataError, match=r"its weight of 1e-300 gives it one in 10\^600\. Raise"):
         require_drawn(mixed(1e300, 1e-300), 40, seed=0)
+
+
+def test_prompts_that_stand_in_several_tasks_are_told_for_the_total():
+    def own(label, *prompts):
+        found = {
+            split: tuple(Problem(f"{label}/{split}/{p}", p, answer=label) for p in prompts)
+            for split in ("validation", "test")
+        }
+        return Deck(ProblemSet(label, found), label)
+
+    assert told_shared([own("a", "1+1=", "1+2="), own("b", "1+3=")]) == ""
+    said = told_shared([own("a", "1+1=", "1+2="), own("b", "1+1=", "1+2=", "1+3=")])
+    assert said.startswith("2 validation and 2 test prompts stand in several tasks")

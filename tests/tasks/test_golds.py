@@ -1,6 +1,7 @@
 """Gold answers as rows hold them: given to rewards that take them, refused by row elsewhere."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,9 +9,11 @@ from rewards.golds import GoldRule, several_types
 from rewards.registry import TEXT
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rewards.verdict import Verdict, VerdictKind
+from rlpeft.build import Data, build_prompter
 from rlpeft.errors import DataError
-from rlpeft.recipe.run import TaskConfig
+from rlpeft.recipe.run import ChatConfig, RolloutConfig, TaskConfig
 from rlpeft.scoring import score_groups
+from rlpeft.tasks.base import SPLITS
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.golds import gold_of, require_golds
 from rlpeft.types import Completion, FinishReason, Group, Problem
@@ -167,3 +170,20 @@ def test_an_empty_question_is_refused_by_file_and_row(tmp_path, template, prompt
     config = TaskConfig(name="jsonl", path=str(path), options={"template": template}, **COUNTS)
     with pytest.raises(DataError, match=r"task '.*rows.jsonl', train row 3: .*(empty|text)"):
         load_task(config)
+
+
+def test_blank_gold_answers_of_a_file_are_named_together_whatever_split_they_are_drawn_for(
+    tmp_path, tiny
+):
+    task = task_of(tmp_path, *("x" if n % 3 else "" for n in range(9)))
+    data = Data(tiny, task, build_prompter(tiny, ChatConfig(), RolloutConfig()), SPLITS, "r", None)
+    with pytest.raises(DataError, match=r"'r', rows 1, 4, 7 \(train\): "):
+        data.check(SimpleNamespace(gold_rules=[], required_columns=frozenset({"answer"})))
+
+
+def test_faults_in_several_files_are_named_by_their_splits():
+    rows = [
+        Problem(f"t/{s}/{n}", "p", g) for s in ("train", "test") for n, g in enumerate(("", "x"))
+    ]
+    with pytest.raises(DataError, match=r"row 1 \(train\) and row 1 \(test\): "):
+        require_golds(rows, [GoldRule("exact", "answer", TEXT)], source="r")

@@ -11,7 +11,7 @@ from rlpeft.experts.measures import Accuracy, MeanScore
 
 SUMMARY = {
     "name": "tiny-swap",
-    "expert": "/runs/" + "long/" * 30 + "expert",
+    "expert": "/runs/" + "long/" * 30 + "run-a/expert",
     "best_step": 40,
     "test": Accuracy.of(90, 100).model_dump(),
     "base_test": Accuracy.of(50, 100).model_dump(),
@@ -46,18 +46,18 @@ def test_the_closing_compares_an_expert_with_where_it_started_too():
     assert "It is the expert that it started from" in same
 
 
-def test_paths_and_commands_can_be_copied_whole_from_a_narrow_terminal():
-    command = f"rlpeft export {SUMMARY['expert']} --format merged --out tiny-swap-merged"
+def test_paths_and_commands_are_of_the_run_and_can_be_copied_whole_from_a_narrow_terminal():
+    command = f"rlpeft export {SUMMARY['expert']} --format merged --out run-a-merged"
     assert command in closing_text(SUMMARY)
 
 
 def test_the_next_command_is_one_that_the_method_has():
     """HypLoRA and MoSLoRA are no matrices: `--format merged` refuses them."""
-    assert "--format peft --out tiny-swap-peft" in closing_text(SUMMARY | {"export_format": "peft"})
+    assert "--format peft --out run-a-peft" in closing_text(SUMMARY | {"export_format": "peft"})
 
 
 def test_the_next_command_holds_a_name_whatever_is_in_it():
-    text = closing_text(SUMMARY | {"name": "my run; ls"})
+    text = closing_text(SUMMARY | {"expert": "/runs/my run; ls/expert"})
     assert text.rstrip().endswith("--out 'my run; ls-merged'")
 
 

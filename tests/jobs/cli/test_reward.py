@@ -320,3 +320,57 @@ def test_predictions_may_be_a_csv_whose_words_say_what_was_cut_off(tmp_path):
     assert [row["kind"] for row in rows] == ["correct", "truncated"]
     path.write_text("gold,prediction,truncated\n7,First we,perhaps\n")
     assert "row 1 must have true or false as 'truncated'" in mistake("score", path)
+
+
+@pytest.fixture
+def recipe(problems, tmp_path, monkeypatch):
+    """A recipe whose reward reads one form alone, and columns that only its task gives."""
+    (tmp_path / "formed.py").write_text(
+        "def tagged(prompts, completions, answer, question, tag, **columns):\n"
+        "    assert all(text.startswith('Q: ') for text in prompts)\n"
+        "    return [c == f'<{tag}>{a}</{tag}>' for c, a in zip(completions, answer)]\n"
+        "def of_any(completions, **columns):\n"
+        "    return [c == str(a) for c, a in zip(completions, columns['answer'])]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "name = 'mine'\nmodel.name = 'tiny'\n"
+        f"task.path = {str(problems)!r}\ntask.options.template = 'Q: {{question}}'\n"
+        "task.num_validation = 4\ntask.num_test = 4\n"
+        "reward = [{ name = 'formed:tagged', options = { tag = 'answer' } }, { name = 'exact' }]\n"
+    )
+    return path
+
+
+def test_check_of_a_recipe_tries_its_rewards_on_its_own_rows_prompts_and_options(recipe):
+    result = run("check", recipe, "--rows", 3, "--json")
+
+    tagged, exact = map(json.loads, result.stdout.splitlines())
+    assert result.exit_code == 0
+    assert (tagged["reward"], tagged["form"]) == ("tagged", "<answer>{}</answer>")
+    assert tagged["kinds"]["right"] == {"correct": 3, "score": 1.0}
+    assert (exact["reward"], exact["form"]) == ("exact", "{}")
+
+
+def test_check_of_a_recipe_takes_nothing_that_it_says_itself(recipe, problems):
+    assert "--data must be left out beside a recipe" in mistake("check", recipe, "--data", problems)
+    assert "--data must name the rows to try 'math' on" in mistake("check", "math")
+
+
+def test_check_warns_of_blank_gold_answers_that_a_reward_of_all_columns_gets(
+    recipe, problems, tmp_path
+):
+    rows = problems.read_text().replace('"answer": "3"', '"answer": ""')
+    (tmp_path / "blank.jsonl").write_text(rows)
+
+    check = run("check", "formed:of_any", "--data", tmp_path / "blank.jsonl", "--json")
+
+    (warning,) = json.loads(check.stdout)["warnings"]
+    assert warning.startswith("1 of 30 gold answers are blank (row 3), which no run refuses")
+
+
+def test_check_says_what_the_forms_of_a_right_answer_are_for(problems):
+    shown = run("check", "exact", "--data", problems).stdout
+    assert "how may an answer be written?" in shown
+    assert "have the prompt ask for a form that scores" in shown
