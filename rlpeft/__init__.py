@@ -12,8 +12,14 @@ look_for_hidden()
 tell_new_names()
 
 
+DOORS = {
+    "train": "rlpeft.program.plain:train",
+    "open_trainee": "rlpeft.program.trainee:open_trainee",
+}
+"""What the package itself offers, looked up when it is asked for: it loads torch."""
+
+
 def __getattr__(name: str) -> Any:
-    """`rlpeft.train`, looked up when it is asked for: it loads torch."""
-    if name == "train":
-        return resolve_name("rlpeft.program.plain:train")
+    if name in DOORS:
+        return resolve_name(DOORS[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -271,11 +271,15 @@ def read_decks(recipe: Recipe, base: BaseModel) -> RunData:
 
 def build_canary(task: Task, prompter: Prompter, split: Split = "validation") -> list[list[int]]:
     """Fixed token sequences on which engine and trainer must agree after every sync."""
-    problems: Sequence[Any] = task.split(split)[:CANARY_SEQUENCES]
-    rows = [list(prompter.ids(problem))[-CANARY_TOKENS:] for problem in problems]
+    return canary_of(task.split(split), prompter, split)
+
+
+def canary_of(problems: Sequence[Problem], prompter: Prompter, called: str) -> list[list[int]]:
+    """The same of any problems; `called` names them in the error where none will do."""
+    rows = [list(prompter.ids(p))[-CANARY_TOKENS:] for p in problems[:CANARY_SEQUENCES]]
     usable = [row for row in rows if len(row) > 1]
     if not usable:
-        raise DataError(f"a canary needs prompts of at least two tokens, {split} has none.")
+        raise DataError(f"a canary needs prompts of at least two tokens, {called} has none.")
     return usable
 
 
