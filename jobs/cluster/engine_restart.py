@@ -77,6 +77,10 @@ class RemoteEngine:
         if self._is_starting:
             self.result()
 
+    def runs(self, proof: Any) -> bool:
+        """Whether the engine, or a successor that is starting, has the policy of this reference."""
+        return self._had.get("sync") is proof
+
     def ask(self, method: str, argument: Any) -> None:
         """Have the engine load something, as `rlpeft.rollout.fleet.LocalFleet` does it."""
         self._asked = (method, argument)

@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from queue import SimpleQueue
+from statistics import fmean
 from typing import Any
 
 import ray
@@ -23,8 +24,8 @@ from jobs.cluster.engine_restart import RemoteEngine
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ClusterError
 from rlpeft.rollout.engine import Together
-from rlpeft.rollout.fleet import Answer, ExpertFleet, PolicyFleet, promised
-from rlpeft.rollout.proof import Proof, SyncReport
+from rlpeft.rollout.fleet import Answer, ExpertFleet, Idle, PolicyFleet, promised
+from rlpeft.rollout.proof import Proof, Published, SyncReport, worst
 from rlpeft.types import Request, Sampling
 
 CLOSE_TIMEOUT_S = 30.0
@@ -44,12 +45,14 @@ class Part:
 
     Attributes:
         experts: those the requests name, if the engine may hold others.
+        policy: what they are answered under, if the engine may run another.
     """
 
     requests: Sequence[Request]
     sampling: Sampling
     answers: Sequence[Answer]
     experts: Mapping[str, AdapterState] | None = None
+    policy: Published | None = None
     tell: Come = unheard
 
     @property
@@ -87,10 +90,12 @@ class RayFleet(PolicyFleet, ExpertFleet):
         self.engines, self.rows_a_call = engines, rows_a_call
         self._parts: SimpleQueue[Part | None] = SimpleQueue()
         self._open: set[Answer] = set()
+        self._policy: Published | None = None
         self._built: list[Future[None]] = [Future() for _ in engines]
+        self._idle = [Idle() for _ in engines]
         self._threads = [
-            threading.Thread(target=self._feed, args=(engine, built), daemon=True)
-            for engine, built in zip(engines, self._built, strict=True)
+            threading.Thread(target=self._feed, args=parts, daemon=True)
+            for parts in zip(engines, self._built, self._idle, strict=True)
         ]
         for thread in self._threads:
             thread.start()
@@ -107,9 +112,18 @@ class RayFleet(PolicyFleet, ExpertFleet):
 
     def sync(self, proof: Proof) -> SyncReport:
         """Send the update once through the object store; every engine proves it."""
-        reports: list[SyncReport] = self._each("sync", put(proof))
-        slowest, gap = max(r.load_s for r in reports), max(r.gap for r in reports)
-        return SyncReport(proof.state.num_bytes, slowest, gap)
+        self._policy = None  # until another is published, there is one that all engines run
+        return worst(self._each("sync", put(proof)))
+
+    def publish(self, proof: Proof) -> Published:
+        """Send the update once through the object store; engines prove it as they come to it."""
+        self._policy = Published(put(proof))
+        return self._policy
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds for which engines have waited for a part so far, a mean over them."""
+        return fmean(idle.seconds for idle in self._idle)
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
         """Send the experts once through the object store; every engine's digests are compared."""
@@ -120,18 +134,16 @@ class RayFleet(PolicyFleet, ExpertFleet):
         return self._ask(requests, sampling, unheard)
 
     def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
-        """What has ended together in an engine, as soon as it has."""
+        """What has ended together in an engine, as soon as it has; asked for by this call."""
         queue: SimpleQueue[Sequence[Answer]] = SimpleQueue()
-        answers = self._ask(requests, sampling, queue.put)
-        places = {answer: place for place, answer in enumerate(answers)}
-        while places:
-            yield {places.pop(answer): answer.result() for answer in queue.get()}
+        return _come(self._ask(requests, sampling, queue.put), queue)
 
     def _ask(self, requests: Sequence[Request], sampling: Sampling, tell: Come) -> list[Answer]:
         answers = [promised() for _ in requests]
         for at in share(requests, len(self.engines), sampling.max_tokens, self.rows_a_call):
             own = [answers[i] for i in at]
-            self.put(Part([requests[i] for i in at], sampling, own, tell=tell))
+            own_requests = [requests[i] for i in at]
+            self.put(Part(own_requests, sampling, own, policy=self._policy, tell=tell))
         self._open = {answer for answer in self._open if not answer.done()} | {*answers}
         return answers
 
@@ -166,17 +178,18 @@ class RayFleet(PolicyFleet, ExpertFleet):
                 engine.ask(method, argument)
             return [engine.result() for engine in self.engines]
 
-    def _feed(self, engine: RemoteEngine, built: Future[None]) -> None:
+    def _feed(self, engine: RemoteEngine, built: Future[None], idle: Idle) -> None:
         while True:
             broken = _unready(engine)
             if not built.done():
                 built.set_exception(broken) if broken else built.set_result(None)
             if (part := self._parts.get()) is None:
                 return
-            if broken is None:
-                self._run(engine, part)
-            else:
-                part.fail(broken)
+            with idle.ended():
+                if broken is None:
+                    self._run(engine, part)
+                else:
+                    part.fail(broken)
 
     def _run(self, engine: RemoteEngine, part: Part) -> None:
         try:
@@ -201,7 +214,16 @@ def _unready(engine: RemoteEngine) -> Exception | None:
     return None
 
 
+def _come(answers: Sequence[Answer], queue: SimpleQueue[Sequence[Answer]]) -> Iterator[Together]:
+    places = {answer: place for place, answer in enumerate(answers)}
+    while places:
+        yield {places.pop(answer): answer.result() for answer in queue.get()}
+
+
 def _answer(engine: RemoteEngine, part: Part) -> None:
+    if part.policy is not None and not engine.runs(part.policy.proof):
+        engine.ask("sync", part.policy.proof)
+        part.policy.reports.append(engine.result())
     if part.experts is not None:
         engine.ask("load_experts", part.experts)
         engine.result()

@@ -6,14 +6,17 @@ fleet cannot tell them apart, and asks for no more of one than it uses.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import contextmanager
+from threading import Lock
 from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.rollout.engine import RolloutEngine, StreamingEngine, Together
-from rlpeft.rollout.proof import Proof, Prover, SyncReport
+from rlpeft.rollout.proof import Proof, Prover, Published, SyncReport, worst
 from rlpeft.types import Completion, Request, Sampling
 
 Answer = Future[list[Completion]]
@@ -72,6 +75,19 @@ class PolicyFleet(Fleet, Protocol):
         """
         ...
 
+    def publish(self, proof: Proof) -> Published:
+        """Make `proof.state` the policy of what is asked from now on; does not wait.
+
+        What was asked before, a `stream` too of which nothing was taken yet, keeps its own policy.
+        Each engine proves a policy when it comes to it; one that cannot fails what was asked.
+        """
+        ...
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds for which engines have waited for work so far, a mean over them."""
+        ...
+
 
 class ExpertFleet(Fleet, Protocol):
     """Engines whose requests may name experts, others in one batch."""
@@ -106,19 +122,58 @@ def promised() -> Answer:
     return answer
 
 
+class Idle:
+    """How long an engine has had nothing to do; one thread works, any may read."""
+
+    def __init__(self) -> None:
+        # Seconds before, and since when it waits again: in one piece, as it is read in.
+        self._waited: tuple[float, float | None] = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """So far, of this moment too."""
+        before, since = self._waited
+        return before if since is None else before + time.perf_counter() - since
+
+    @contextmanager
+    def ended(self) -> Iterator[None]:
+        """The engine has work, within."""
+        self._waited = self.seconds, None
+        try:
+            yield
+        finally:
+            self._waited = self.seconds, time.perf_counter()
+
+
 class LocalFleet(PolicyFleet, ExpertFleet):
     """One engine of this process.
 
-    It answers before `submit` returns: an interrupt must find the engine in the thread that it
-    interrupts, and learner and engine would share the process's cores in any case.
+    It answers before `submit` returns, and a `stream` where its parts are taken: an interrupt must
+    find the engine in the thread that it interrupts, and learner and engine would share the
+    process's cores in any case.
     """
 
     def __init__(self, engine: RolloutEngine) -> None:
-        self.engine, self._prover = engine, Prover(engine)
+        self.engine, self._prover, self._idle = engine, Prover(engine), Idle()
+        self._turn = Lock()
+        self._policy: Published | None = None
+        self._running: Published | None = None
 
     def sync(self, proof: Proof) -> SyncReport:
         """Send and prove."""
-        return self._prover.prove(proof)
+        policy = self.publish(proof)
+        with self._working_under(policy):
+            return worst(policy.reports)
+
+    def publish(self, proof: Proof) -> Published:
+        """Send and prove when it is needed."""
+        self._policy = Published(proof)
+        return self._policy
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds between what was asked, so far."""
+        return self._idle.seconds
 
     def load_experts(self, experts: Mapping[str, AdapterState]) -> None:
         """Load and compare digests."""
@@ -137,13 +192,30 @@ class LocalFleet(PolicyFleet, ExpertFleet):
 
     def rollout(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Complete each request once per seed."""
-        return self.engine.rollout(requests, sampling)
+        with self._working_under(self._policy):
+            return self.engine.rollout(requests, sampling)
 
     def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Together]:
         """What the engine has done, as it is done where it tells."""
-        if isinstance(self.engine, StreamingEngine):
-            return self.engine.stream(requests, sampling)
-        return super().stream(requests, sampling)
+        return self._stream(self._policy, requests, sampling)
+
+    def _stream(
+        self, policy: Published | None, requests: Sequence[Request], sampling: Sampling
+    ) -> Iterator[Together]:
+        with self._working_under(policy):
+            if isinstance(self.engine, StreamingEngine):
+                yield from self.engine.stream(requests, sampling)
+            else:
+                yield dict(enumerate(self.engine.rollout(requests, sampling)))
+
+    @contextmanager
+    def _working_under(self, policy: Published | None) -> Iterator[None]:
+        """The engine runs a policy, for one thread at a time."""
+        with self._turn, self._idle.ended():
+            if policy is not None and policy is not self._running:
+                policy.reports.append(self._prover.prove(policy.proof))
+                self._running = policy
+            yield
 
     def close(self) -> None:
         """Close the engine."""

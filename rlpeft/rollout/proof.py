@@ -10,7 +10,8 @@ back, which must restore it. What the kick moved is the measure of every later g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -66,6 +67,29 @@ class SyncReport:
     def metrics(self) -> dict[str, float]:
         """Under the names that are logged."""
         return {"sync/bytes": self.num_bytes, "sync/seconds": self.load_s, "sync/gap": self.gap}
+
+
+def worst(reports: Sequence[SyncReport]) -> SyncReport:
+    """What several engines proved of one version."""
+    slowest, gap = max(r.load_s for r in reports), max(r.gap for r in reports)
+    return SyncReport(reports[0].num_bytes, slowest, gap)
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A policy that engines take over when they come to what was asked under it.
+
+    Attributes:
+        proof: the `Proof`, or a reference to it where engines are elsewhere.
+        reports: of the engines that have proven it so far, at least one once an answer came.
+    """
+
+    proof: Any
+    reports: list[SyncReport] = field(default_factory=list)
+
+    def metrics(self) -> dict[str, float]:
+        """As `SyncReport` has them, the worst engine's figures so far."""
+        return worst(self.reports).metrics()
 
 
 class Prover:

@@ -1,10 +1,13 @@
 """What every fleet makes of an engine, and a fleet of this process."""
 
 import pytest
+import torch
 
+from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.rollout.fake import FakeEngine, Faults
-from rlpeft.rollout.fleet import Fleet, LocalFleet, promised
+from rlpeft.rollout.fleet import Fleet, Idle, LocalFleet, promised
+from rlpeft.rollout.proof import Proof
 from rlpeft.types import FinishReason, Request, Sampling
 
 REQUESTS = [Request("a", (1, 2), (10, 11)), Request("b", (3,), (12,))]
@@ -76,3 +79,54 @@ def test_a_rollout_tells_the_first_error_without_waiting_for_the_others():
 
 def test_an_answer_that_an_engine_is_at_cannot_be_cancelled():
     assert not promised().cancel()
+
+
+def proof(version):
+    state = AdapterState({"peft_type": "SVF"}, {"z": torch.ones(3) * version}, version)
+    return Proof(state, [[1, 2, 3]], [[0.0, 0.0]], bound=1e-3)
+
+
+def ran(parts):
+    return {done.version for part in parts for group in part.values() for done in group}
+
+
+def test_what_was_asked_keeps_its_policy_and_what_is_asked_later_has_the_next():
+    engine = FakeEngine(echo)
+    fleet = LocalFleet(engine)
+    first = fleet.publish(proof(1))
+    earlier = fleet.stream(REQUESTS, SAMPLING)
+    second = fleet.publish(proof(2))
+    assert first.reports == second.reports == []
+    assert ran(fleet.stream(REQUESTS, SAMPLING)) == {2}
+    assert ran(earlier) == {1}
+    assert [done.version for group in fleet.rollout(REQUESTS, SAMPLING) for done in group] == [
+        2
+    ] * 3
+    assert [state.version for state in engine.states] == [2, 1, 2]
+    assert first.metrics() == {"sync/bytes": 12, "sync/seconds": 0.0, "sync/gap": 0.0}
+
+
+def test_a_policy_that_an_engine_runs_is_not_sent_again():
+    engine = FakeEngine(echo)
+    fleet = LocalFleet(engine)
+    fleet.sync(proof(1))
+    for _ in range(2):
+        assert ran(fleet.stream(REQUESTS, SAMPLING)) == {1}
+    assert [state.version for state in engine.states] == [1]
+
+
+def test_a_policy_that_cannot_be_proven_fails_what_is_asked_under_it():
+    fleet = LocalFleet(FakeEngine(echo, faults=Faults(digest="f" * 64)))
+    fleet.publish(proof(1))
+    with pytest.raises(EngineError, match="was not delivered"):
+        fleet.rollout(REQUESTS, SAMPLING)
+
+
+def test_an_engine_is_idle_between_what_it_is_asked():
+    idle = Idle()
+    before = idle.seconds
+    assert idle.seconds > before
+    with idle.ended():
+        before = idle.seconds
+        assert idle.seconds == before
+    assert idle.seconds > before

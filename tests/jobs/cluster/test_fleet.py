@@ -242,6 +242,45 @@ def test_what_was_asked_for_before_a_sync_runs_the_policy_of_that_moment(fleet_o
     assert {c.version for group in fleet.rollout(QUICK, SAMPLING) for c in group} == {2}
 
 
+def versions(parts):
+    return [c.version for part in parts for group in part.values() for c in group]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("num_engines", [1, 2])
+def test_an_engine_killed_with_two_policies_in_flight_loses_and_mixes_nothing(
+    fleet_of, tmp_path, num_engines
+):
+    fleet = fleet_of(one_by_one(tmp_path, fate=killed), num_engines=num_engines)
+    first = fleet.publish(proof(version=1))
+    earlier = fleet.stream([*QUICK, SLOW], SAMPLING)
+    second = fleet.publish(proof(version=2))
+    later = fleet.stream(REQUESTS, SAMPLING)
+    before, found = fleet.idle_s, [next(earlier)]
+    (tmp_path / "go").touch()
+    found += earlier
+    assert versions(found) == [1] * 5
+    assert sorted(place for part in found for place in part) == [0, 1, 2, 3, 4]
+    assert versions(later) == [2] * 14
+    assert first.metrics()["sync/bytes"] == second.metrics()["sync/bytes"] == 12
+    fleet.sync(proof(version=3))
+    assert versions(fleet.stream(QUICK, SAMPLING)) == [3] * 4
+    assert fleet.idle_s > before
+
+
+@pytest.mark.ray
+def test_a_policy_that_cannot_be_proven_fails_what_was_asked_under_it(fleet_of):
+    def build():
+        from rlpeft.rollout.fake import FakeEngine, Faults
+
+        return FakeEngine(lambda request, seed: None, faults=Faults(digest="0" * 64))
+
+    fleet = fleet_of(build)
+    fleet.publish(proof())
+    with pytest.raises(EngineError, match="was not delivered"):
+        next(fleet.stream(REQUESTS, SAMPLING))
+
+
 @pytest.mark.ray
 def test_a_fleet_that_is_closed_lets_nobody_wait(fleet_of, tmp_path):
     fleet = fleet_of(builder(tmp_path, fate=killed, times=99))
