@@ -24,7 +24,7 @@ from rlpeft.program.origin import tell_other_prompts
 from rlpeft.program.parts import HERE, loaded_scorer
 from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on, unseen
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.run import Recipe, StartConfig, read_tree, task_of
+from rlpeft.recipe.run import Recipe, StartConfig, TrainingRollout, read_tree, task_of
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task, repeats
 from rlpeft.terminal import note
@@ -34,6 +34,7 @@ DECIDED = {
     "adapter": "the adapter is the expert's own",
     "loss": "nothing is learnt",
     "rollout.temperature": "answers are greedy",
+    "rollout.max_lag": "nothing is learned",
 }
 """Options that an evaluation never reads, and why."""
 
@@ -188,7 +189,7 @@ def _as_run(recipe: AdaptRecipe, card: ExpertCard) -> Recipe:
         task=recipe.task,
         chat=recipe.chat,
         adapter=engine.adapter,
-        rollout=engine.rollout,
+        rollout=TrainingRollout(**dict(engine.rollout)),
         reward=recipe.reward,
         resources=recipe.resources,
     )

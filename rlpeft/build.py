@@ -54,6 +54,9 @@ EXECUTION_ONLY: Any = {
 }
 """Parts of a recipe that may change under a checkpoint: they decide where, not what."""
 
+SINCE = {("loss", "reference"): "base", ("train", "select"): None, ("rollout", "max_lag"): 0}
+"""Options that recipes of runs from before there was a choice do not have, and what held then."""
+
 CANARY_SEQUENCES, CANARY_TOKENS = 4, 32
 """Size of the proof of delivery: enough to pass through every layer, small enough to be free."""
 
@@ -358,10 +361,9 @@ def fingerprint(
     if recipe.learner.schedule == "constant":
         del tree["train"]["steps"]
     del tree["model"]["start"], tree["model"]["merge"]  # their digests are below
-    if recipe.loss.reference == "base":  # as in runs from before there was a choice
-        del tree["loss"]["reference"]
-    if recipe.train.select is None:  # as in runs from before experts could be chosen otherwise
-        del tree["train"]["select"]
+    for (section, option), former in SINCE.items():
+        if tree[section][option] == former:
+            del tree[section][option]
     for reward in tree["reward"] or ():
         if reward["correct_at"] is None:  # as in runs from before there was a threshold
             del reward["correct_at"]

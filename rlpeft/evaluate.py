@@ -10,7 +10,7 @@ from rlpeft.errors import ConfigError
 from rlpeft.experts.measures import Accuracy, Measure, confusion_of, measure_of
 from rlpeft.recipe.reward import SELECT_ACCURACY, SELECT_REWARD, SELECT_SCORE
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.rollout.groups import roll_out_scored, rollout_seed
+from rlpeft.rollout.groups import ask_scored, rollout_seed
 from rlpeft.scoring import Scores, by_task, require_a_score
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling, ScoredGroup
@@ -38,7 +38,7 @@ def evaluate(
         RewardError: no answer at all could be scored, or none of one of its tasks.
     """
     requests = [prompter.request(p, [rollout_seed(0, p.id, 0)], expert=expert) for p in problems]
-    scored = roll_out_scored(problems, requests, fleet, scorer, sampling=sampling, step=step)
+    scored = ask_scored(problems, requests, fleet, scorer, sampling=sampling, step=step)()
     for own in (scored.groups, *by_task(scored.groups).values()):
         require_a_score(own, step=step)
     found = measure_of(scored.verdicts)

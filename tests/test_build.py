@@ -60,3 +60,11 @@ def test_a_run_may_go_on_with_other_ranks_of_its_learner(quick, tiny):
     sharded = quick(learner={"parallel": "shard"}, resources={"learners": 2})
     assert fingerprint(sharded, tiny, DECKS) == fingerprint(quick(), tiny, DECKS)
     assert "parallel" not in fingerprint(quick(), tiny, DECKS)["recipe"]["learner"]
+
+
+def test_a_lag_may_not_change_under_a_checkpoint_and_none_is_as_before_there_was_one(quick, tiny):
+    def rollout(lag):
+        return fingerprint(quick(rollout={"max_lag": lag}), tiny, DECKS)["recipe"]["rollout"]
+
+    assert "max_lag" not in rollout(0)
+    assert rollout(1) == rollout(0) | {"max_lag": 1}

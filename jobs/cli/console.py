@@ -91,6 +91,9 @@ def figures(
         shown.append(f"best {best_shot}  mean {mean}  spread {metrics['spread']:.3f}")
     if "kl" in metrics:
         shown.append(f"kl {metrics['kl']:.2g}")
+    if "perf/learner_idle_s" in metrics:  # steps are generated ahead: who waits for whom
+        for name, who in (("perf/learner_idle_s", "learner"), ("perf/engine_idle_s", "engines")):
+            shown.append(f"{who} idle {metrics[name] / metrics['step_time']:.0%}")
     if (found := validation(metrics)) is not None:
         shown.append(f"validation {found}")
     elif best is not None:
@@ -141,7 +144,7 @@ GAP = "  "
 BAR_WIDTH, WIDE = 20, 110
 """Columns of the bar, and of the terminal that has room for it beside the figures."""
 
-LEFT_OUT = ("kl ", "spread ", "mean ")
+LEFT_OUT = ("kl ", "learner idle ", "engines idle ", "spread ", "mean ")
 """Figures that a narrow terminal does without, the least needed first."""
 
 

@@ -62,6 +62,8 @@ def train(
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     if local and address is not None:
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
+    if local:
+        found.rollout.require_apart()
     check_push_option(push)
     folder = run_folder(out, found.name)
     resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long

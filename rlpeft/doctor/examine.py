@@ -26,6 +26,7 @@ from rlpeft.doctor.adapter import (
     check_targets,
     check_trainable,
 )
+from rlpeft.doctor.lag import check_lag
 from rlpeft.doctor.leak import check_leak
 from rlpeft.doctor.memory import check_memory
 from rlpeft.doctor.programs import check_programs
@@ -228,6 +229,7 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     yield check_trainable(learner)
     yield from guarded("KL at step 0", check_start(learner, canary))
     yield from check_ranks(recipe)
+    yield from check_lag(recipe)
     if found.start is not None:
         learner.start_from(found.start.state())
     yield check_memory(recipe, learner)

@@ -92,7 +92,7 @@ def train(
     # Checked before rows are written: a path that is none stands for them.
     shown = str(dataset) if isinstance(dataset, str | Path) else "dataset"
     recipe = _recipe(tree, {"path": shown})
-    _tell(functions, recipe, venue)
+    _refuse_and_tell(functions, recipe, venue)
     if not isinstance(dataset, str | Path):
         shown = str(keep_rows(dataset, out, recipe.name))
     recipe = _recipe(tree, {"path": shown, **_sizes(shown, sections.get("task", {}))})
@@ -140,12 +140,15 @@ def _sizes(path: str, task: Mapping[str, Any]) -> dict[str, int]:
     return sizes
 
 
-def _tell(functions: Functions, recipe: Recipe, venue: Venue) -> None:
-    """Say what is not so of a function that is so of a reward in a file.
+def _refuse_and_tell(functions: Functions, recipe: Recipe, venue: Venue) -> None:
+    """Refuse what is not to be had there; say what else is not so of a function of this process.
 
     Raises:
-        ConfigError: rewards shall run in actors, which have no functions of this process.
+        ConfigError: rewards shall run in actors, which have no such functions, or engines ahead of
+            a learner in the same process.
     """
+    if venue is HERE:
+        recipe.rollout.require_apart()
     if not functions:
         return
     names = " and ".join(functions)

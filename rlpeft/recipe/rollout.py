@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapter import AdapterConfig, Section
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.suggest import did_you_mean
@@ -122,7 +123,7 @@ class RolloutConfig(Section):
         engine = ENGINES[self.engine]
         return engine.batches_a_call * (self.batch_size or engine.batch_size)
 
-    def for_experts(self, number: int) -> RolloutConfig:
+    def for_experts(self, number: int) -> Self:
         """The section of engines in which so many experts share a batch, unless it says how many.
 
         Some engines make their slots when they start.
@@ -130,6 +131,46 @@ class RolloutConfig(Section):
         if (slots := ENGINES[self.engine].expert_slots) is None:
             return self
         return self.model_copy(update={"options": {slots: number} | self.options})
+
+
+class TrainingRollout(RolloutConfig):
+    """How completions are generated, and how far ahead of the learner."""
+
+    max_lag: Annotated[int, Field(ge=0, le=4)] = 0
+    """Steps that engines generate ahead, each under an adapter that many versions older than the
+    learner's, so that they work while it learns; 1 does most. 0: one waits for the other."""
+
+    def require_apart(self) -> None:
+        """Refuse a lag where engine and learner share a process.
+
+        Raises:
+            ConfigError: says what to change.
+        """
+        if self.max_lag:
+            raise ConfigError(
+                f"rollout.max_lag must be 0 in one process, got {self.max_lag}: engine and learner "
+                "share its cores, and neither gains by not waiting. Train with Ray (without "
+                "--local; by jobs.train in Python), or set rollout.max_lag to 0."
+            )
+
+    def require_fitting(self, *, ratio_cap: float, resample_budget: int) -> None:
+        """Refuse a lag that loss and loop cannot have.
+
+        Raises:
+            ValueError: says what to change.
+        """
+        if self.max_lag and not ratio_cap:
+            raise ValueError(
+                f"loss.ratio_cap must be above 0 with rollout.max_lag = {self.max_lag}, got 0: "
+                "what an older policy said teaches the present one by their importance ratio. "
+                "Leave loss.ratio_cap out, or set rollout.max_lag to 0."
+            )
+        if self.max_lag and resample_budget:
+            raise ValueError(
+                f"train.resample_budget must be 0 with rollout.max_lag = {self.max_lag}, got "
+                f"{resample_budget}: groups would be replaced under a newer policy than the "
+                "others of their step. Set one of the two to 0."
+            )
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

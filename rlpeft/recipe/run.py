@@ -35,6 +35,7 @@ from rlpeft.recipe.rollout import ModelConfig as ModelConfig
 from rlpeft.recipe.rollout import RolloutConfig as RolloutConfig
 from rlpeft.recipe.rollout import Seed as Seed
 from rlpeft.recipe.rollout import StartConfig as StartConfig
+from rlpeft.recipe.rollout import TrainingRollout as TrainingRollout
 from rlpeft.recipe.task import OWN_ROWS
 from rlpeft.recipe.task import ChatConfig as ChatConfig
 from rlpeft.recipe.task import TaskConfig as TaskConfig
@@ -206,7 +207,7 @@ class Recipe(Section):
     task: OneOrSeveral
     chat: ChatConfig = ChatConfig()
     adapter: AdapterConfig = SvfAdapter()
-    rollout: RolloutConfig = RolloutConfig()
+    rollout: TrainingRollout = TrainingRollout()
     reward: tuple[RewardConfig, ...] | None = None
     """`math` alone if absent; rows of your own must name theirs. Each `[[task]]` has its own."""
     loss: LossConfig = LossConfig()
@@ -277,6 +278,9 @@ class Recipe(Section):
                 f"{self.loss.advantage!r}, got {self.train.group_size}. "
                 "Raise it, or use loss.advantage = 'batch_mean'."
             )
+        self.rollout.require_fitting(
+            ratio_cap=self.loss.ratio_cap, resample_budget=self.train.resample_budget
+        )
         if self.learner.warmup_steps > self.train.steps:
             raise ValueError(
                 f"learner.warmup_steps must be at most train.steps = {self.train.steps}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 from rewards.dialects import Rollouts
@@ -16,16 +17,19 @@ from rlpeft.recipe.run import Recipe
 class Scorers:
     """The rewards of each task of a recipe, by its label; fulfils `rlpeft.scoring.LoadedScores`.
 
+    Of several threads one is served after the other: the rewards of a task share a process.
+
     Args:
         by_task: they are closed with this.
     """
 
     def __init__(self, by_task: Mapping[str, Scorer]) -> None:
-        self._by_task = by_task
+        self._by_task, self._turn = by_task, Lock()
 
     def score(self, rollouts: Rollouts) -> ScoredBatch:
         """See `rewards.scorer.Scorer.score`; by the rewards of the task that was answered."""
-        return self._by_task[rollouts.task].score(rollouts)
+        with self._turn:
+            return self._by_task[rollouts.task].score(rollouts)
 
     def of(self, task: str) -> Scorer:
         """Those of one task."""

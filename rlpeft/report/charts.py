@@ -250,14 +250,15 @@ def stacked_chart(
 
 
 def time_chart(rows: StepRows) -> Figure | None:
-    """Rollout and learner seconds, and what is left of each step."""
-    parts = [
-        {**row, "rest": row["step_time"] - row["perf/rollout_s"] - row["perf/learner_s"]}
-        for row in rows
-        if {"step_time", "perf/rollout_s", "perf/learner_s"} <= row.keys()
-    ]
+    """Seconds that the learner waits for groups and learns, and what is left of each step."""
+    parts = []
+    for row in rows:
+        if {"step_time", "perf/rollout_s", "perf/learner_s"} <= row.keys():
+            waited = row.get("perf/learner_idle_s", row["perf/rollout_s"])  # all of it, in turn
+            rest = row["step_time"] - waited - row["perf/learner_s"]
+            parts.append({**row, "waited": waited, "rest": rest})
     names = {
-        "perf/rollout_s": ("rollout and rewards", BLUE),
+        "waited": ("rollout and rewards", BLUE),
         "perf/learner_s": ("learner", ORANGE),
         "rest": ("sync and validation", FAINT),
     }

@@ -173,8 +173,27 @@ def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -
     times = [row["step_time"] for row in rows if row.get("step_time") is not None]
     if times:
         found["s per step, mean"] = f"{sum(times) / len(times):.2f}"
+    found |= ahead_facts(rows)
     tokens = sum(row.get("num_tokens") or 0 for row in rows)
     return found | {"completion tokens": f"{tokens:,.0f}"}
+
+
+def ahead_facts(rows: StepRows) -> dict[str, str]:
+    """How far steps were generated ahead, who waited for whom, and what a step is bound by."""
+    ahead = [row for row in rows if row.get("perf/learner_idle_s") is not None]
+    if not ahead:
+        return {}
+    names = ("perf/rollout_s", "perf/learner_s", "perf/learner_idle_s", "perf/engine_idle_s")
+    generate, learn, *idle = (sum(row[name] for row in ahead) / len(ahead) for name in names)
+    step = sum(row["step_time"] for row in ahead) / len(ahead)
+    lag = max(row["sample/staleness_max"] for row in ahead)
+    slower = "generating" if generate > learn else "learning"
+    return {
+        "versions behind the learner": f"{lag:.0f}",
+        "learner and engines idle": " and ".join(f"{seconds / step:.0%}" for seconds in idle),
+        "a step is bound by": f"{slower} ({generate:.2f} s of rollout beside {learn:.2f} s of "
+        "learner)",
+    }
 
 
 def verdict_totals(rows: StepRows) -> list[tuple[str, int, float]]:

@@ -34,7 +34,7 @@ def roll_out(
     ]
 
 
-def roll_out_scored(
+def ask_scored(
     problems: Sequence[Problem],
     requests: Sequence[Request],
     fleet: Fleet,
@@ -43,20 +43,24 @@ def roll_out_scored(
     sampling: Sampling,
     step: int,
     tell: TellGroups = unheard,
-) -> ScoredGroups:
-    """The completions of each problem, scored, in the order of the problems.
+) -> Callable[[], ScoredGroups]:
+    """Ask for the completions of each problem; what comes waits for them, and has them scored.
 
     Rewards in workers score what has ended while the rest is still being generated; those of this
     process see the whole batch at once.
 
-    Raises:
+    Returns:
+        What gives them in the order of the problems.
+
+    Raises (what comes):
         EngineError: an engine refuses a request.
         RewardError: see `rewards.scorer.Scorer.score`.
     """
+    stream = fleet.stream(requests, sampling)
 
     def come() -> Iterator[dict[int, Group]]:
         done = 0
-        for together in fleet.stream(requests, sampling):
+        for together in stream:
             done += len(together)
             tell(done, len(requests))
             yield {
@@ -64,7 +68,10 @@ def roll_out_scored(
                 for at, completions in together.items()
             }
 
-    if isinstance(scorer, ScoresParts):
-        return score_as_they_come(come(), scorer, columns=columns_by_task(problems), step=step)
-    groups = {at: group for together in come() for at, group in together.items()}
-    return score_groups([groups[at] for at in range(len(requests))], scorer, step=step)
+    def scored() -> ScoredGroups:
+        if isinstance(scorer, ScoresParts):
+            return score_as_they_come(come(), scorer, columns=columns_by_task(problems), step=step)
+        groups = {at: group for together in come() for at, group in together.items()}
+        return score_groups([groups[at] for at in range(len(requests))], scorer, step=step)
+
+    return scored

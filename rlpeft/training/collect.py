@@ -7,15 +7,16 @@ the same completions: everything is a function of `train.seed`, the step and the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean, pstdev
 
 from rewards.verdict import count_kinds
 from rlpeft.errors import EngineError
 from rlpeft.recipe.run import TrainConfig
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.rollout.groups import TellGroups, roll_out_scored, rollout_seed, unheard
+from rlpeft.rollout.groups import TellGroups, ask_scored, rollout_seed, unheard
 from rlpeft.runs.records import recorded_metrics
 from rlpeft.scoring import Scores, by_task, require_scorable
 from rlpeft.tasks.decks import Deck, draw
@@ -72,24 +73,60 @@ def collect(
         RewardError: too many completions cannot be scored.
     """
 
-    def ask(cursor: int, count: int) -> ScoredGroups:
-        drawn, requests = training_requests(
-            decks, cursor, count, train=train, prompter=prompter, step=step
-        )
-        return roll_out_scored(
-            drawn, requests, fleet, scorer, sampling=sampling, step=step, tell=tell
-        )
-
-    scored, budget = ask(cursor, train.prompts_per_step), train.resample_budget
-    cursor += train.prompts_per_step
+    asked = partial(
+        ask_groups, decks, fleet, scorer, train=train, sampling=sampling, prompter=prompter
+    )
+    scored = asked(cursor=cursor, count=train.prompts_per_step, step=step, tell=tell)()
+    cursor, budget = cursor + train.prompts_per_step, train.resample_budget
     while dull := _dull_groups(scored)[:budget]:
-        scored = _replaced(scored, dull, ask(cursor, len(dull)))
+        extra = asked(cursor=cursor, count=len(dull), step=step, tell=tell)()
+        scored = _replaced(scored, dull, extra)
         cursor, budget = cursor + len(dull), budget - len(dull)
-    _refuse_stale(scored.groups, step - 1)
-    what = "a step's completions"
-    require_scorable(scored.groups, limit=train.unscorable_limit, step=step, what=what)
-    _warn_of_truncation(scored.groups, sampling.max_tokens)
+    require_usable(scored.groups, train=train, sampling=sampling, step=step, version=step - 1)
     return Evidence(scored, cursor, train.resample_budget - budget)
+
+
+def ask_groups(
+    decks: Sequence[Deck],
+    fleet: Fleet,
+    scorer: Scores,
+    *,
+    train: TrainConfig,
+    sampling: Sampling,
+    prompter: Prompter,
+    cursor: int,
+    count: int,
+    step: int,
+    tell: TellGroups = unheard,
+) -> Callable[[], ScoredGroups]:
+    """Ask for groups of a step, as `collect` does; what comes waits for them, scored."""
+    drawn, requests = training_requests(
+        decks, cursor, count, train=train, prompter=prompter, step=step
+    )
+    return ask_scored(drawn, requests, fleet, scorer, sampling=sampling, step=step, tell=tell)
+
+
+def require_usable(
+    groups: Sequence[ScoredGroup],
+    *,
+    train: TrainConfig,
+    sampling: Sampling,
+    step: int,
+    version: int,
+) -> None:
+    """Refuse a step's groups that would teach something else than they should; warn of cut ones.
+
+    Args:
+        version: of the adapter that every completion must come from.
+
+    Raises:
+        EngineError: a completion comes from another one.
+        RewardError: too many completions cannot be scored.
+    """
+    _refuse_stale(groups, version)
+    what = "a step's completions"
+    require_scorable(groups, limit=train.unscorable_limit, step=step, what=what)
+    _warn_of_truncation(groups, sampling.max_tokens)
 
 
 def training_requests(
@@ -129,7 +166,7 @@ def _warn_of_truncation(groups: Sequence[ScoredGroup], max_tokens: int) -> None:
             "more than half of the completions of a step were cut off at rollout.max_tokens = "
             f"{max_tokens} or at the model's context: they earn no reward and teach the policy "
             "little. Raise rollout.max_tokens; `rlpeft doctor` shows how long completions are.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -8,6 +8,9 @@
     metrics   = learner.step(samples)             ∇ of A log π - λ KL(π ‖ base)
     record, checkpoint                            one of each a step
 
+With `rollout.max_lag` the engines are at the groups of later steps meanwhile, under z of earlier
+ones: see `rlpeft.training.ahead`.
+
 All randomness is a function of `train.seed`, the step and the problem: a step that was cut off
 and is run again gives the same completions.
 """
@@ -16,9 +19,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rewards.verdict import VerdictKind
 from rlpeft.errors import CheckpointError, ExpertError
@@ -35,9 +40,18 @@ from rlpeft.scoring import Scores, by_task, require_scorable
 from rlpeft.tasks.decks import Deck, epochs, problems_of
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
-from rlpeft.training.collect import collect, metrics_by_task, rollout_metrics, to_samples
+from rlpeft.training.ahead import Ahead, InTurn, Proven, RolloutOrder
+from rlpeft.training.collect import (
+    ask_groups,
+    collect,
+    metrics_by_task,
+    require_usable,
+    rollout_metrics,
+    to_samples,
+)
+from rlpeft.training.ledger import Ask, Ledger
 from rlpeft.training.protocol import Learner
-from rlpeft.types import AdvantagedGroup, Sampling
+from rlpeft.types import AdvantagedGroup, Sampling, ScoredGroups
 
 
 class Recorder(Protocol):
@@ -125,65 +139,97 @@ def train(run: Run, tell: TellGroups = unheard) -> Iterator[tuple[Progress, dict
         After each step: the progress and the step's metrics. Stopping the iteration stops the
         run; the next call continues it.
     """
-    progress, synced = resume(run), None
-    if progress.step == 0 and progress.best_step < 0:
-        run.recorder.rewind(-1)
-        synced = sync(run)
-        progress, metrics = validate(run, progress, synced)
-        run.recorder.metrics(0, metrics)
-        yield progress, metrics
-    while not finished(run, progress):
-        progress, metrics, synced = train_step(run, progress, synced, tell)
-        save(run, progress)
-        yield progress, metrics
+    progress = resume(run)
+    with closing(rollouts_of(run, progress, tell)) as rollouts:
+        if progress.step == 0 and progress.best_step < 0:
+            run.recorder.rewind(-1)
+            progress, metrics = validate(run, progress, rollouts.sync())
+            run.recorder.metrics(0, metrics)
+            yield progress, metrics
+        if not finished(run, progress):
+            rollouts.go_on()
+        while not finished(run, progress):
+            progress, metrics = train_step(run, progress, rollouts)
+            save(run, progress, rollouts.earlier)
+            yield progress, metrics
 
 
-def train_step(
-    run: Run, progress: Progress, synced: SyncReport | None, tell: TellGroups = unheard
-) -> tuple[Progress, dict[str, float], SyncReport | None]:
-    """One step: sync, roll out, score, learn, record; validate when it is time.
-
-    Args:
-        synced: the proof of the learner's adapter where the engines run it already, as they do
-            after a validation. It is not sent again; its figures are those of this step, too.
-        tell: see `collect`.
-
-    Returns:
-        Progress, metrics, and the proof of the adapter as it is now if there is one.
-    """
-    started, step = time.perf_counter(), progress.step + 1
-    synced = synced or sync(run)
-    seen = collect(
+def rollouts_of(run: Run, progress: Progress, tell: TellGroups) -> RolloutOrder:
+    """What gives the steps after `progress` their groups: in turn, or ahead of the learner."""
+    if run.recipe.rollout.max_lag:
+        return _ahead(run, progress, tell)
+    seen = partial(
+        collect,
         run.decks,
         run.fleet,
         run.scorer,
         train=run.recipe.train,
         sampling=run.sampling,
         prompter=run.prompter,
-        cursor=progress.cursor,
-        step=step,
         tell=tell,
     )
-    rolled_out = time.perf_counter()
+    return InTurn(partial(sync, run), seen)
+
+
+def _ahead(run: Run, progress: Progress, tell: TellGroups) -> Ahead:
+    train, lag = run.recipe.train, run.recipe.rollout.max_lag
+    count = train.prompts_per_step
+
+    def ask(due: Ask, tell: TellGroups) -> Callable[[], ScoredGroups]:
+        return ask_groups(
+            run.decks,
+            run.fleet,
+            run.scorer,
+            train=train,
+            sampling=run.sampling,
+            prompter=run.prompter,
+            cursor=due.cursor,
+            count=count,
+            step=due.step,
+            tell=tell,
+        )
+
+    def check(due: Ask, scored: ScoredGroups) -> None:
+        require_usable(
+            scored.groups,
+            train=train,
+            sampling=run.sampling,
+            step=due.step,
+            version=due.version,
+        )
+
+    ledger = Ledger(steps=train.steps, lag=lag, prompts_per_step=count, learned=progress.step)
+    prove, former = run.proof, earlier(run)
+    return Ahead(run.fleet, ledger, ask=ask, check=check, prove=prove, earlier=former, tell=tell)
+
+
+def train_step(
+    run: Run, progress: Progress, rollouts: RolloutOrder
+) -> tuple[Progress, dict[str, float]]:
+    """One step: sync, roll out, score, learn, record; validate when it is time."""
+    started, step = time.perf_counter(), progress.step + 1
+    taken = rollouts.take(step, progress.cursor)
+    rolled_out, seen = time.perf_counter(), taken.evidence
     loss = run.recipe.loss
     groups = with_advantages(seen.scored.groups, loss.advantage, mask_truncated=loss.mask_truncated)
     metrics = run.learner.step(to_samples(groups))
     learned = time.perf_counter()
-    metrics |= rollout_metrics(seen, progress.step) | synced.metrics()
+    metrics |= rollout_metrics(seen, progress.step) | taken.proven.metrics()
     metrics |= metrics_by_task(seen, progress.step) | run.epochs(seen.cursor)
-    progress, synced = replace(progress, step=step, cursor=seen.cursor), None
+    progress = replace(progress, step=step, cursor=seen.cursor)
     if step % run.recipe.train.eval_every == 0 or step == run.recipe.train.steps:
-        synced = sync(run)
-        progress, validation = validate(run, progress, synced)
+        progress, validation = validate(run, progress, rollouts.sync())
         metrics |= validation
+    if not finished(run, progress):
+        rollouts.go_on()
     metrics |= {
         "perf/rollout_s": rolled_out - started,
         "perf/learner_s": learned - rolled_out,
         "step_time": time.perf_counter() - started,
     }
     run.recorder.completions(step, groups)
-    run.recorder.metrics(step, metrics)
-    return progress, metrics, synced
+    run.recorder.metrics(step, metrics | taken.times)
+    return progress, metrics | taken.times
 
 
 def sync(run: Run) -> SyncReport:
@@ -191,7 +237,7 @@ def sync(run: Run) -> SyncReport:
     return run.fleet.sync(run.proof())
 
 
-def validate(run: Run, progress: Progress, synced: SyncReport) -> tuple[Progress, dict[str, float]]:
+def validate(run: Run, progress: Progress, synced: Proven) -> tuple[Progress, dict[str, float]]:
     """Greedy answers to the validation split; keep the expert if they are the best so far."""
     found, groups = evaluate(
         problems_of(run.decks, "validation"),
@@ -237,12 +283,21 @@ def finished(run: Run, progress: Progress) -> bool:
     return progress.step >= train.steps or tired
 
 
-def save(run: Run, progress: Progress) -> None:
-    """Keep the adapter of this step, and checkpoint everything that decides the next one."""
+def save(run: Run, progress: Progress, earlier: Sequence[Proof] = ()) -> None:
+    """Keep the adapter of this step, and checkpoint everything that decides the next one.
+
+    Args:
+        earlier: see `RolloutOrder`.
+    """
     train, state = run.recipe.train, run.learner.adapter_state()
     card = run.card.model_copy(update={"step": progress.step, "digest": state.digest})
     keep_step(run.folder, state, card, keep_bytes=train.keep_bytes)
-    tree = {"progress": asdict(progress), "learner": run.learner.state_dict()}
+    tree: dict[str, Any] = {"progress": asdict(progress), "learner": run.learner.state_dict()}
+    if earlier:
+        tree["earlier"] = [
+            {"version": p.state.version, "tensors": p.state.tensors, "expected": p.expected}
+            for p in earlier
+        ]
     save_checkpoint(run.folder, progress.step, tree, keep=train.keep_checkpoints)
 
 
@@ -259,6 +314,21 @@ def resume(run: Run) -> Progress:
     require_best(run, progress)
     run.recorder.rewind(progress.step)
     return progress
+
+
+def earlier(run: Run) -> list[Proof]:
+    """The policies, but the learner's own, that steps after the newest checkpoint begin with."""
+    tree, now = load_checkpoint(run.folder) or {}, run.learner.adapter_state()
+    bound = run.recipe.rollout.canary_bound
+    return [
+        Proof(
+            replace(now, tensors=dict(each["tensors"]), version=each["version"]),
+            run.canary,
+            each["expected"],
+            bound,
+        )
+        for each in tree.get("earlier", ())
+    ]
 
 
 def require_best(run: Run, progress: Progress) -> None:

@@ -16,7 +16,7 @@ from jobs.cluster.reaper import start_reaper
 from rlpeft.recipe.run import load_recipe
 
 PHASES = {
-    "fleet": {"sync": "sync", "stream": "rollout"},
+    "fleet": {"sync": "sync", "publish": "sync", "stream": "rollout"},
     "scorer": {"score": "score", "begin": "score"},
     "learner": {"step": "learn", "state_dict": "save"},
     "recorder": {"completions": "record"},
@@ -55,6 +55,8 @@ def main(recipe_path, out, mode, pipe):
 
 
 def drive(recipe, out, mode, pipe):
+    from jobs.cluster.parts import on_ray
+    from rlpeft.program.parts import HERE
     from rlpeft.program.run import reinforce, run
 
     def announce(phase):
@@ -69,7 +71,7 @@ def drive(recipe, out, mode, pipe):
         announce("test")
 
     announce("start")
-    run(recipe, out, ray=mode == "ray", loop=loop)
+    run(recipe, out, venue=on_ray() if mode == "ray" else HERE, loop=loop)
 
 
 if __name__ == "__main__":

@@ -303,25 +303,27 @@ def test_a_run_in_one_process_survives_kills(tmp_path, recipe, unhurt, decided):
 
 
 ONE_OF_EACH = (
-    ("engine", "rollout"),
-    ("reward worker", "score"),
-    ("learner", "learn"),
-    ("gcs", "rollout"),
-    ("agent", "score"),
-    ("driver", "sync"),
-    ("raylet", "sync"),
-    ("command", "start"),
+    ("engine", "rollout", 2),
+    ("reward worker", "score", 1),
+    ("learner", "learn", 1),
+    ("gcs", "rollout", 1),
+    ("agent", "score", 1),
+    ("driver", "learn", 2),
+    ("raylet", "sync", 1),
+    ("command", "start", 1),
 )
-"""Each in its phase, the first three in one life."""
+"""Each in its phase, at its which time; the first three in one life."""
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(6 * PATIENCE_S)
 def test_a_run_in_which_one_of_each_kind_is_killed_in_turn_ends_as_one_in_which_none_is(
-    tmp_path, recipe, decided
+    tmp_path, make_quick, recipe, decided
 ):
-    assert {victim for victim, _ in ONE_OF_EACH} == RAY_VICTIMS.keys()
-    cases = [Case(n, "ray", *each, 1, 0.0) for n, each in enumerate(ONE_OF_EACH)]
-    short = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": 3})})
+    """With two steps outstanding that engines were asked ahead of the learner."""
+    assert {victim for victim, *_ in ONE_OF_EACH} == RAY_VICTIMS.keys()
+    cases = [Case(n, "ray", *each, 0.0) for n, each in enumerate(ONE_OF_EACH)]
+    ahead = make_quick(train={"steps": 5, "eval_every": 2}, rollout={"max_lag": 2})
+    short = recipe.model_copy(update={"train": ahead.train, "rollout": ahead.rollout})
     run_unhurt(short, tmp_path / "unhurt")
     survive(cases, tmp_path, short, decided(tmp_path / "unhurt"), decided)

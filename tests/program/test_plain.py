@@ -136,3 +136,10 @@ def test_a_function_is_refused_where_rewards_run_in_actors(tmp_path):
         jobs.train(
             "tiny", ROWS, halves, out=tmp_path / "run", resources={"reward_workers": 2}, **SECTIONS
         )
+
+
+def test_steps_ahead_in_one_process_are_refused(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"max_lag must be 0 in one process, got 1: .*jobs\.train"
+    ):
+        train(tmp_path, rollout={"max_tokens": 6, "max_lag": 1})

@@ -31,11 +31,13 @@ def cut_off_at(step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cuts", [(0,), (1,), (2, 3)])
+@pytest.mark.parametrize(
+    ("cuts", "lag"), [((0,), 0), ((1,), 0), ((2, 3), 0), ((1, 3), 1), ((2, 3), 2)]
+)
 def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(
-    quick, tmp_path, cuts, decided
+    quick, tmp_path, cuts, lag, decided
 ):
-    recipe = quick()
+    recipe = quick(rollout={"max_lag": lag})
     whole = run(recipe, tmp_path / "whole")
     for step in cuts:
         with pytest.raises(CutOff):

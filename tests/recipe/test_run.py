@@ -126,6 +126,14 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path, override, read, exp
             "options.seed must not be set: train.seed decides it",
         ),
         ("[learner]\nwarmup_steps = 101", "warmup_steps must be at most"),
+        (
+            "[rollout]\nmax_lag = 1\n[loss]\nratio_cap = 0",
+            r"loss\.ratio_cap must be above 0 with rollout\.max_lag = 1, got 0: .* to 0\.",
+        ),
+        (
+            "[rollout]\nmax_lag = 2\n[train]\nresample_budget = 3",
+            r"train\.resample_budget must be 0 with rollout\.max_lag = 2, got 3: .* to 0\.",
+        ),
         ('[[reward]]\nname = "math"\nweight = 0', "must have a weight other than 0, all have 0"),
         ("reward = []", "at least one reward"),
         ('[adapter]\ntype = "prefix"', "adapter.*'prefix'"),

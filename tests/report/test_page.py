@@ -14,7 +14,7 @@ from rlpeft.experts.measures import Accuracy, MeanScore, PairedDifference
 from rlpeft.recipe.run import Recipe
 from rlpeft.report.answers import pick, visible
 from rlpeft.report.charts import change_grid, line_chart, series, smooth, spectrum_rows
-from rlpeft.report.page import differences, verdict_totals, write_report
+from rlpeft.report.page import differences, facts, verdict_totals, write_report
 from rlpeft.report.run_charts import change_of, learning_charts
 from rlpeft.runs.records import RunRecorder
 from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
@@ -63,6 +63,16 @@ def test_mean_scores_are_told_as_scores(tmp_path, make_expert):
     # Half-width of the interval: 1.96 * 0.288675 / 2.
     assert "mean score 0.50 [0.13, 0.87] <small>&nbsp;4 scored" in page
     assert "50.0 % <small>" not in page
+
+
+def test_a_run_ahead_tells_who_waited_and_what_bounds_a_step():
+    row = {"step": 1, "step_time": 4.0, "perf/rollout_s": 3.5, "perf/learner_s": 3.0}
+    ahead = {"perf/learner_idle_s": 1.0, "perf/engine_idle_s": 0.2, "sample/staleness_max": 2.0}
+    found = facts([row | ahead], {}, None)
+    assert found["versions behind the learner"] == "2"
+    assert found["learner and engines idle"] == "25% and 5%"
+    assert found["a step is bound by"].startswith("generating (3.50 s of rollout beside 3.00 s")
+    assert not {"versions behind the learner", "a step is bound by"} & facts([row], {}, None).keys()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from rewards.scorer import ScoredBatch, check_failures
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.rollout.fake import FakeEngine
 from rlpeft.rollout.fleet import LocalFleet
-from rlpeft.rollout.groups import roll_out_scored, rollout_seed
+from rlpeft.rollout.groups import ask_scored, rollout_seed
 from rlpeft.types import FinishReason, Problem, Request, Sampling
 
 
@@ -72,7 +72,7 @@ REQUESTS = [Request("a", (1,), (0, 1)), Request("b", (1,), (2,)), Request("c", (
 
 def scored(rewards, order=((2,), (0, 1)), failing=""):
     log, told = [], []
-    found = roll_out_scored(
+    found = ask_scored(
         PROBLEMS,
         REQUESTS,
         LocalFleet(Parts(log, order)),
@@ -80,7 +80,7 @@ def scored(rewards, order=((2,), (0, 1)), failing=""):
         sampling=Sampling(4),
         step=3,
         tell=lambda done, of: told.append((done, of)),
-    )
+    )()
     return found, log, told
 
 

@@ -400,3 +400,114 @@ def test_unscorable_completions_teach_nothing(llama, tmp_path):
     list(train(run))
     assert run.recorder.rows[1][1]["verdicts/unscorable"] == 12
     assert run.fleet.engine.states[0].digest == run.learner.adapter_state().digest
+
+
+def ahead(llama, folder, lag, script=by_parity, **train):
+    """A run whose engine proves itself by what the learner began with: steps are asked ahead."""
+    train = {"steps": 6, "eval_every": 3} | train
+    rollout = {"max_lag": lag, "canary_bound": 10}
+    run = make(llama, folder, script, rollout=rollout, loss={"ratio_cap": 2}, train=train)
+    first = run.learner.logprobs(run.canary)
+    run.fleet.engine._logprobs = lambda rows: first
+    return run
+
+
+def versions_asked(run):
+    """By step, the version that its groups were sampled under, in the order of the engine."""
+    engine, found = run.fleet.engine, []
+    for requests, version in zip(engine.requests, engine.ran, strict=True):
+        if "train" in requests[0].id:
+            found.append((int(requests[0].id.partition("/")[0]), version))
+    return found
+
+
+class Noted(FakeEngine):
+    """Keeps the version of each call."""
+
+    def __init__(self, script, logprobs):
+        super().__init__(script, logprobs=logprobs)
+        self.ran = []
+
+    def rollout(self, requests, sampling):
+        self.ran.append(self.states[-1].version)
+        return super().rollout(requests, sampling)
+
+
+@pytest.mark.parametrize(
+    ("lag", "versions"), [(1, [0, 0, 1, 2, 3, 4]), (2, [0, 0, 0, 1, 2, 3]), (4, [0, 0, 0, 0, 0, 1])]
+)
+def test_groups_are_sampled_under_the_version_that_the_lag_says(llama, tmp_path, lag, versions):
+    run = noted(llama, tmp_path, lag)
+    list(train(run))
+    assert versions_asked(run) == [*enumerate(versions, 1)]
+    staleness = [row["sample/staleness_max"] for step, row in run.recorder.rows if step]
+    assert staleness == [step - 1 - version for step, version in enumerate(versions, 1)]
+    validated = [row["eval_accuracy"] for step, row in run.recorder.rows if step % 3 == 0]
+    assert len(validated) == 3
+
+
+def noted(llama, folder, lag, **train):
+    run = ahead(llama, folder, lag, **train)
+    engine = Noted(by_parity, run.fleet.engine._logprobs)
+    return replace(run, fleet=LocalFleet(engine))
+
+
+def test_engines_are_asked_for_later_steps_before_the_learner_learns(llama, tmp_path):
+    run = noted(llama, tmp_path, 2)
+    asked, learn = [], run.learner.step
+
+    class Asked(LocalFleet):
+        def stream(self, requests, sampling):
+            asked.append(requests[0].id.partition("/")[0])
+            return super().stream(requests, sampling)
+
+    def step(samples):
+        asked.append("learn")
+        return learn(samples)
+
+    run.learner.step = step
+    list(train(replace(run, fleet=Asked(run.fleet.engine))))
+    trained = " ".join(name for name in asked if name == "learn" or name.isdigit())
+    assert trained == "1 2 3 learn 4 learn 5 learn 6 learn learn learn"
+
+
+@pytest.mark.parametrize("cuts", [(1,), (2, 4), (3, 5)])
+def test_a_run_ahead_that_was_cut_off_ends_as_one_that_was_not(llama, tmp_path, cuts):
+    straight = noted(llama, tmp_path / "straight", 2)
+    list(train(straight))
+    broken = noted(llama, tmp_path / "broken", 2)
+    for cut in (*cuts, None):
+        asked = broken.fleet.engine
+        broken = replace(noted(llama, tmp_path / "broken", 2), recorder=broken.recorder)
+        for progress, _ in train(broken):
+            if progress.step == cut:
+                break
+    assert asked is not broken.fleet.engine
+    assert broken.learner.adapter_state().digest == straight.learner.adapter_state().digest
+    assert versions_asked(broken) == versions_asked(straight)[cuts[-1] :]
+    kept = [without_times(run.recorder.rows) for run in (broken, straight)]
+    assert kept[0] == kept[1]
+
+
+def without_times(rows):
+    return [
+        (step, {k: v for k, v in row.items() if "perf/" not in k and k not in TIMES})
+        for step, row in rows
+    ]
+
+
+TIMES = ("step_time", "sync/seconds")
+
+
+def test_an_error_of_a_step_ahead_is_raised_when_its_turn_comes(llama, tmp_path):
+    run = ahead(llama, tmp_path, 1, steps=3)
+    run.fleet.engine.faults = Faults(survives=3)  # the validation, and two steps
+    with pytest.raises(EngineError, match="died"):
+        list(train(run))
+    assert run.recorder.rows[-1][0] == 2
+
+
+def test_patience_ends_a_run_ahead(llama, tmp_path):
+    run = ahead(llama, tmp_path, 2, steps=50, eval_every=1, patience=2)
+    steps = [progress.step for progress, _ in train(run)]
+    assert steps[-1] < 50

@@ -123,6 +123,10 @@ def test_a_reward_with_a_wrong_number_of_scores_is_named(train, tmp_path, monkey
     assert "step 0" in line
 
 
+def test_steps_ahead_in_one_process_are_refused(train):
+    assert "rollout.max_lag must be 0 in one process, got 1" in train("rollout.max_lag=1")
+
+
 def test_a_prompt_beyond_the_recipes_limit_is_named(train):
     assert "rollout.max_prompt_tokens = 3" in train("rollout.max_prompt_tokens=3")
 

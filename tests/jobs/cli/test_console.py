@@ -105,6 +105,11 @@ def test_the_rate_of_a_continued_run_counts_its_own_steps_only():
     assert lines[-1].endswith("1.5 s/step  0:15 left")
 
 
+def test_of_steps_that_are_generated_ahead_it_is_shown_who_waits():
+    row = {"reward": 0.5, "step_time": 2.0, "perf/learner_idle_s": 0.5, "perf/engine_idle_s": 0.0}
+    assert figures(row, None) == "reward 0.500  learner idle 25%  engines idle 0%"
+
+
 def test_a_terminal_shows_the_same_figures():
     out = io.StringIO()
     console = Console(file=out, width=120, force_terminal=True)

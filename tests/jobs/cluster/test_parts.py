@@ -11,10 +11,11 @@ from rlpeft.program.run import run
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
+@pytest.mark.parametrize("lag", [0, 2])
 def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
-    cluster, quick, tmp_path, engines, decided
+    cluster, quick, tmp_path, engines, decided, lag
 ):
-    recipe = quick(resources={"reward_workers": 2})
+    recipe = quick(resources={"reward_workers": 2}, rollout={"max_lag": lag})
     killed = []
 
     def kill_soon(progress, metrics):
