@@ -19,6 +19,10 @@ DOORS = {
 """What the package itself offers, looked up when it is asked for: it loads torch."""
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *DOORS]
+
+
 def __getattr__(name: str) -> Any:
     if name in DOORS:
         return resolve_name(DOORS[name])

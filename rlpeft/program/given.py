@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -89,7 +90,10 @@ def _files(dataset: GivenRows | Mapping[str, GivenRows], name: str) -> dict[str,
 
 def _lines(rows: GivenRows, where: str) -> str:
     if not isinstance(rows, Iterable):
-        raise DataError(f"{where} must be rows, got {type(rows).__name__}.")
+        raise DataError(
+            f"{where} must be rows, dicts of columns, got {type(rows).__name__}. Of rows in a "
+            "file or on the Hub give the path or id as dataset."
+        )
     return "".join(_line(row, f"{where}, row {n}") for n, row in enumerate(rows, 1))
 
 
@@ -138,7 +142,8 @@ def _each(given: Any) -> Iterator[Any]:
 
 def _function_name(function: Any) -> str:
     name = getattr(function, "__qualname__", "")
-    if not callable(function) or not name or isinstance(function, type) or "<lambda>" in name:
+    is_named = inspect.isroutine(function) and getattr(function, "__module__", None)
+    if not is_named or "<lambda>" in name:
         raise ConfigError(
             "reward must be a name, 'module:function', or a function written by def, whose name "
             f"metrics have, got {function!r:.80}."

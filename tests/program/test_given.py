@@ -65,7 +65,9 @@ def test_functions_names_and_sections_are_one_list_of_rewards():
     assert functions == {name: judge}
 
 
-@pytest.mark.parametrize("reward", [3, [None], lambda completions: [0.0], dict, [judge, 1]])
+@pytest.mark.parametrize(
+    "reward", [3, [None], lambda completions: [0.0], dict, [judge, 1], judge.__call__]
+)
 def test_what_is_no_reward_is_refused(reward):
     with pytest.raises(ConfigError, match="reward must be"):
         rewards_given(reward)
@@ -79,7 +81,7 @@ def test_what_is_no_reward_is_refused(reward):
         (["a", "b"], "row 1 must be a dict of columns, got str"),
         ({"training": []}, "rows by split .*, got 'training'"),
         ({"eval": [], "validation": []}, "each split once"),
-        (3, "must be rows, got int"),
+        (3, "must be rows, dicts of columns, got int"),
     ],
 )
 def test_what_is_no_row_is_refused_with_its_place(tmp_path, dataset, message):

@@ -126,6 +126,12 @@ def test_a_mistake_is_told_as_of_a_recipe_before_anything_is_written(tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
+def test_a_prompt_completes_what_the_package_offers():
+    assert {"train", "open_trainee"} <= {*dir(rlpeft)}
+    with pytest.raises(AttributeError, match="no attribute 'teach'"):
+        _ = rlpeft.teach
+
+
 def test_a_module_in_the_place_of_its_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Save it and its tokenizer"):
         rlpeft.train(nn.Linear(1, 1), ROWS, halves, out=tmp_path / "run")
