@@ -11,6 +11,7 @@ from rewards.verdict import Verdict, VerdictKind
 from rlpeft import files
 from rlpeft.adapters.svf.factors import factorise, load_factors
 from rlpeft.experts.files import load_expert
+from rlpeft.program.given import keep_rows
 from rlpeft.program.run import run
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.runs.records import RunRecorder, completions_steps, read_completions, read_metrics
@@ -110,6 +111,23 @@ def test_records_of_a_step_are_whole_or_absent(tmp_path, each_death, quick):
         assert all(len(read_completions(path)) == 1 for path in completions_steps(tmp_path))
 
     assert each_death(prepare, record, check) >= 5, WRONG
+
+
+def test_rows_given_as_objects_are_the_old_ones_or_the_new(tmp_path, each_death):
+    old, new = ({split: [{"prompt": text}] * 9 for split in ("train", "test")} for text in "ab")
+
+    def kept():
+        found = sorted((tmp_path / "given_rows" / "mine").iterdir())
+        return [[json.loads(line) for line in path.read_text().splitlines()] for path in found]
+
+    def check():
+        check_in(kept(), ([old["test"], old["train"]], [new["test"], new["train"]]))
+        keep_rows(new, tmp_path, "mine")
+        assert kept() == [new["test"], new["train"]]
+        assert not leftovers(tmp_path)
+
+    keep = [lambda rows=rows: keep_rows(rows, tmp_path, "mine") for rows in (old, new)]
+    assert each_death(*keep, check) >= 5, WRONG
 
 
 def test_cached_factors_are_whole_or_absent(tmp_path, each_death):
