@@ -35,7 +35,7 @@ from rlpeft.recipe.run import ChatConfig, EngineSpec
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
-from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
+from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.records import RECIPE_FILE, write_test
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Scores

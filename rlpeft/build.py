@@ -30,7 +30,7 @@ from rlpeft.recipe.rollout import UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.recipe.scorer import Functions
 from rlpeft.recipe.task import problem_called
-from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
+from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task, counts

@@ -26,7 +26,7 @@ from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on
 from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.groups import rollout_seed
-from rlpeft.runs.checkpoint import REWARD_CODE, TOKENIZER
+from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Scores
 from rlpeft.tasks.base import Split, Task

@@ -29,7 +29,7 @@ from rlpeft.recipe.run import Recipe
 from rlpeft.report.survey_chart import draw_survey
 from rlpeft.rollout.fleet import ExpertFleet
 from rlpeft.rollout.groups import roll_out
-from rlpeft.runs.checkpoint import FINGERPRINT_FILE, check_fingerprint
+from rlpeft.runs.fingerprint import FINGERPRINT_FILE, check_fingerprint
 from rlpeft.scoring import score_groups
 from rlpeft.types import Group, ScoredGroup
 

@@ -25,7 +25,7 @@ from rlpeft.program.folder import lone_run
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.study import StudyRecipe
-from rlpeft.runs.checkpoint import check_fingerprint
+from rlpeft.runs.fingerprint import check_fingerprint
 from rlpeft.runs.records import read_metrics
 
 CELLS = "cells"

@@ -33,7 +33,7 @@ from rlpeft.models.tokenizer_digest import TokenizerParts, changed_parts
 from rlpeft.recipe.rollout import StopStrings
 from rlpeft.recipe.run import AdapterConfig, Name, Section
 from rlpeft.regular import require_regular
-from rlpeft.runs.checkpoint import FINGERPRINT_FILE
+from rlpeft.runs.fingerprint import FINGERPRINT_FILE
 
 EXPERT_FOLDER = "expert"
 """Where the folder of a run keeps its expert."""

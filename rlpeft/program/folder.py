@@ -10,30 +10,20 @@ from typing import Any
 from rlpeft.errors import CheckpointError
 from rlpeft.experts.files import CARD_FILE, STEPS_FOLDER, read_card
 from rlpeft.files import (
-    PARTIAL,
-    REPLACED,
     make_folder,
     plain_errors,
     read_json_if_there,
     sweep,
 )
-from rlpeft.runs.checkpoint import FINGERPRINT_FILE, check_fingerprint, list_checkpoints
+from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.driver import LOCK_FILE, take
+from rlpeft.runs.fingerprint import check_fingerprint, refuse_strangers
 from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_metrics
 from rlpeft.terminal import note
 
 SUMMARY_FILE, EXPERT_FOLDER = "summary.json", "expert"
-RECORD_FILE = "search.json"
-"""What the CEM service writes about a search, before the search begins."""
-
-ROWS_FOLDER = "given_rows"
-"""Rows that a run was given as objects, which `rlpeft.train` writes before the run begins."""
-
 WRITTEN = ("checkpoints", COMPLETIONS_FOLDER, STEPS_FOLDER)
 """Folders of a run in which files are replaced."""
-
-SHOWN = 3
-"""Names of a stranger's files that an error quotes."""
 
 
 @contextmanager
@@ -59,25 +49,6 @@ def lone_run(out: Path) -> Iterator[None]:
         for folder in (out, *(out / name for name in WRITTEN)):
             sweep(folder)
         yield
-
-
-def refuse_strangers(out: Path) -> None:
-    """Refuse a folder that holds something and is not marked as a run's.
-
-    Raises:
-        CheckpointError: it names some of what is there.
-    """
-    with plain_errors(out):
-        if not out.is_dir() or (out / FINGERPRINT_FILE).is_file():
-            return
-        ours = (PARTIAL, REPLACED, LOCK_FILE, RECORD_FILE, ROWS_FOLDER)
-        found = sorted(path.name for path in out.iterdir() if not path.name.startswith(ours))
-    if found:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise CheckpointError(
-            f"--out must be a new or empty folder, or that of a run (with {FINGERPRINT_FILE}); "
-            f"{str(out)!r} holds {', '.join(found[:SHOWN])}{more}. Choose another --out."
-        )
 
 
 def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:

@@ -15,10 +15,11 @@ from peft import PeftConfig
 from rlpeft.adapters.methods import METHODS, RENAMED, method_of
 from rlpeft.errors import CheckpointError, ConfigError, DataError
 from rlpeft.files import read_text, replacing_folder
-from rlpeft.program.folder import ROWS_FOLDER, has_results, lone_run
+from rlpeft.program.folder import has_results, lone_run
 from rlpeft.recipe.adapter import SECTIONS
 from rlpeft.recipe.scorer import Functions
 from rlpeft.runs.checkpoint import list_checkpoints
+from rlpeft.runs.fingerprint import ROWS_FOLDER
 from rlpeft.tasks.base import Split
 from rlpeft.tasks.folder import FILE_SPLITS
 

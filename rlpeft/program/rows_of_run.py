@@ -18,7 +18,7 @@ from rlpeft.experts.hub import known_as
 from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.run import TaskConfig
-from rlpeft.runs.checkpoint import FINGERPRINT_FILE
+from rlpeft.runs.fingerprint import FINGERPRINT_FILE
 from rlpeft.runs.trained_on import (
     TRAINED_FILE,
     Trained,

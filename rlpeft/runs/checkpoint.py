@@ -22,13 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import tensors_digest
 from rlpeft.errors import CheckpointError
-from rlpeft.files import read_json, remove, replacing_folder, write_json
-
-FINGERPRINT_FILE = "fingerprint.json"
-
-TOKENIZER, REWARD_CODE, DATA = "tokenizer", "reward_code", "data"
-"""In a fingerprint: what decides tokens and prompts (`rlpeft.models.tokenizer_digest`), and what
-judges completions (`rlpeft.runs.reward_code`)."""
+from rlpeft.files import read_json, remove, replacing_folder
 
 TENSOR_KEY = "__tensor__"
 PAIRS_KEY = "__pairs__"
@@ -90,71 +84,6 @@ def _digest(step: int, plain: Any, tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256(json.dumps([step, plain]).encode())
     digest.update(tensors_digest(tensors).encode())
     return digest.hexdigest()
-
-
-def check_fingerprint(
-    run: Path, fingerprint: Mapping[str, Any], *, anew: bool = False
-) -> list[str]:
-    """Write the fingerprint of a new run, or compare it with that of the run being continued.
-
-    Args:
-        anew: nothing is lost if the run there is not continued.
-
-    Returns:
-        What the run's fingerprint could not be held to, since an earlier version wrote it.
-
-    Raises:
-        CheckpointError: they differ; the message names every difference.
-    """
-    path = run / FINGERPRINT_FILE
-    if anew or not path.exists():
-        write_json(path, fingerprint, sort_keys=True)
-        return []
-    mend = "Restore it, or start anew with another --out."
-    stored = read_json(path, CheckpointError, mend=mend)
-    # Runs of before version 0.2 do not say by which method they train, nor by which tokenizer, nor
-    # which code judges them.
-    since = ("method", TOKENIZER, REWARD_CODE)
-    former = {name: fingerprint.get(name) for name in since if name in fingerprint}
-    unknown = [name for name in since[1:] if name in former and name not in stored]
-    stored = former | stored
-    if (method := fingerprint.get("method")) != stored.get("method"):
-        raise CheckpointError(
-            f"run {str(run)!r} was started by `rlpeft {stored['method']}`, this is `rlpeft "
-            f"{method}`. Choose another --out."
-        )
-    differences = [
-        _difference(key, before, now)
-        for key, before, now in _differences(stored, json.loads(json.dumps(fingerprint)))
-    ]
-    if differences:
-        raise CheckpointError(
-            f"run {str(run)!r} was started with another set-up: {'; '.join(differences)}. {mend}"
-        )
-    return unknown
-
-
-def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            difference
-            for name in sorted(before.keys() | now.keys())
-            for difference in _differences(
-                before.get(name), now.get(name), f"{key}.{name}".lstrip(".")
-            )
-        ]
-    # As text: NaN does not equal itself.
-    same = json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)
-    return [] if same else [(key, before, now)]
-
-
-def _difference(key: str, before: Any, now: Any) -> str:
-    """One difference for a person, to whom digests tell nothing."""
-    if key.startswith(f"{REWARD_CODE}."):
-        return f"the file with the code of reward {key.partition('.')[2]!r} has changed"
-    if key == DATA or key.endswith(f".{DATA}"):
-        return "the problems have changed: rows, prompts, or how they are divided"
-    return f"{key} was {before!r}, is {now!r}"
 
 
 def _damaged(path: Path, cause: str) -> str:

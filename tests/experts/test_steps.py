@@ -7,7 +7,8 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.experts.files import ExpertCard, find_experts, load_expert
 from rlpeft.experts.steps import keep_step, list_steps
 from rlpeft.program.run import run
-from rlpeft.runs.checkpoint import FINGERPRINT_FILE, load_checkpoint
+from rlpeft.runs.checkpoint import load_checkpoint
+from rlpeft.runs.fingerprint import FINGERPRINT_FILE
 
 CARD = ExpertCard(
     name="x",

@@ -8,12 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlpeft.errors import CheckpointError
-from rlpeft.runs.checkpoint import (
-    check_fingerprint,
-    list_checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-)
+from rlpeft.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from rlpeft.runs.fingerprint import check_fingerprint
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -1,0 +1,114 @@
+"""What a run's folder is of: never a stranger's, nor another set-up's.
+
+Nothing here needs torch: who has named a wrong folder is told before libraries are loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlpeft.errors import CheckpointError
+from rlpeft.files import PARTIAL, REPLACED, plain_errors, read_json, write_json
+from rlpeft.runs.driver import LOCK_FILE
+
+FINGERPRINT_FILE = "fingerprint.json"
+
+TOKENIZER, REWARD_CODE, DATA = "tokenizer", "reward_code", "data"
+"""In a fingerprint: what decides tokens and prompts (`rlpeft.models.tokenizer_digest`), and what
+judges completions (`rlpeft.runs.reward_code`)."""
+
+RECORD_FILE = "search.json"
+"""What the CEM service writes about a search, before the search begins."""
+
+ROWS_FOLDER = "given_rows"
+"""Rows that a run was given as objects, which `rlpeft.train` writes before the run begins."""
+
+SHOWN = 3
+"""Names of a stranger's files that an error quotes."""
+
+
+def refuse_strangers(out: Path) -> None:
+    """Refuse a folder that holds something and is not marked as a run's.
+
+    Raises:
+        CheckpointError: it names some of what is there.
+    """
+    with plain_errors(out):
+        if not out.is_dir() or (out / FINGERPRINT_FILE).is_file():
+            return
+        ours = (PARTIAL, REPLACED, LOCK_FILE, RECORD_FILE, ROWS_FOLDER)
+        found = sorted(path.name for path in out.iterdir() if not path.name.startswith(ours))
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise CheckpointError(
+            f"--out must be a new or empty folder, or that of a run (with {FINGERPRINT_FILE}); "
+            f"{str(out)!r} holds {', '.join(found[:SHOWN])}{more}. Choose another --out."
+        )
+
+
+def check_fingerprint(
+    run: Path, fingerprint: Mapping[str, Any], *, anew: bool = False
+) -> list[str]:
+    """Write the fingerprint of a new run, or compare it with that of the run being continued.
+
+    Args:
+        anew: nothing is lost if the run there is not continued.
+
+    Returns:
+        What the run's fingerprint could not be held to, since an earlier version wrote it.
+
+    Raises:
+        CheckpointError: they differ; the message names every difference.
+    """
+    path = run / FINGERPRINT_FILE
+    if anew or not path.exists():
+        write_json(path, fingerprint, sort_keys=True)
+        return []
+    mend = "Restore it, or start anew with another --out."
+    stored = read_json(path, CheckpointError, mend=mend)
+    # Runs of before version 0.2 do not say by which method they train, nor by which tokenizer, nor
+    # which code judges them.
+    since = ("method", TOKENIZER, REWARD_CODE)
+    former = {name: fingerprint.get(name) for name in since if name in fingerprint}
+    unknown = [name for name in since[1:] if name in former and name not in stored]
+    stored = former | stored
+    if (method := fingerprint.get("method")) != stored.get("method"):
+        raise CheckpointError(
+            f"run {str(run)!r} was started by `rlpeft {stored['method']}`, this is `rlpeft "
+            f"{method}`. Choose another --out."
+        )
+    differences = [
+        _difference(key, before, now)
+        for key, before, now in _differences(stored, json.loads(json.dumps(fingerprint)))
+    ]
+    if differences:
+        raise CheckpointError(
+            f"run {str(run)!r} was started with another set-up: {'; '.join(differences)}. {mend}"
+        )
+    return unknown
+
+
+def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            difference
+            for name in sorted(before.keys() | now.keys())
+            for difference in _differences(
+                before.get(name), now.get(name), f"{key}.{name}".lstrip(".")
+            )
+        ]
+    # As text: NaN does not equal itself.
+    same = json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)
+    return [] if same else [(key, before, now)]
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """One difference for a person, to whom digests tell nothing."""
+    if key.startswith(f"{REWARD_CODE}."):
+        return f"the file with the code of reward {key.partition('.')[2]!r} has changed"
+    if key == DATA or key.endswith(f".{DATA}"):
+        return "the problems have changed: rows, prompts, or how they are divided"
+    return f"{key} was {before!r}, is {now!r}"
