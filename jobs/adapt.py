@@ -24,7 +24,7 @@ from rlpeft.experts.measures import Measure, PairedDifference, difference_of
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
-from rlpeft.program.folder import EXPERT_FOLDER, SUMMARY_FILE, lone_run, start_or_continue
+from rlpeft.program.folder import EXPERT_FOLDER, lone_run, start_or_continue
 from rlpeft.program.hub import expert_folder, pinned_experts
 from rlpeft.program.origin import tell_other_prompts
 from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_trained_shots
@@ -35,7 +35,7 @@ from rlpeft.recipe.run import ChatConfig, EngineSpec
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.search_chart import draw_history
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
-from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
+from rlpeft.runs.fingerprint import REWARD_CODE, SUMMARY_FILE, TOKENIZER
 from rlpeft.runs.records import RECIPE_FILE, write_test
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Scores

@@ -36,7 +36,7 @@ from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task, counts
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.decks import Deck, decks_of, fingerprints, require_apart, require_drawn
-from rlpeft.tasks.golds import refuse_golds, require_golds, row_of
+from rlpeft.tasks.golds import require_judgeable, row_of
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
@@ -170,23 +170,10 @@ class Data:
                 that a reward needs is missing, or a gold answer is blank, or has a type that it
                 does not take.
         """
-        refuse_golds(self.task.made_of, [rule.column for rule in rewards.gold_rules])
-        needed = rewards.required_columns  # asked for once: it looks at the rewards' signatures
+        require_judgeable(self.task, self.splits, rewards.gold_rules, rewards.required_columns)
         for split in self.splits:
-            problems = self.task.split(split)
-            for problem in problems:
-                self._require_columns(problem, needed, split)
+            for problem in self.task.split(split):
                 self._require_fits(problem, split)
-        every = [problem for split in self.splits for problem in self.task.split(split)]
-        require_golds(every, rewards.gold_rules, needed, source=self.source)
-
-    def _require_columns(self, problem: Problem, names: frozenset[str], split: Split) -> None:
-        if missing := names - problem.columns.keys() - {"answer"}:
-            called = problem_called(problem.id, self.source)
-            raise DataError(
-                f"task {self.source!r} must have the columns {sorted(missing)} that a reward "
-                f"needs, {split} problem {called!r} has {sorted(problem.columns)}."
-            )
 
     def _require_fits(self, problem: Problem, split: Split) -> None:
         try:

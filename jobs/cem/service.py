@@ -21,11 +21,10 @@ from jobs.cluster.reaper import start_reaper
 from rewards.errors import RewardError
 from rlpeft.errors import CheckpointError, ClusterError, RlpeftError
 from rlpeft.files import make_folder, read_json, write_json
-from rlpeft.program.folder import SUMMARY_FILE
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import validated
 from rlpeft.runs.checkpoint import load_checkpoint
-from rlpeft.runs.fingerprint import RECORD_FILE
+from rlpeft.runs.fingerprint import RECORD_FILE, SUMMARY_FILE
 from rlpeft.search.few_shot import Standing, total_iterations
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"

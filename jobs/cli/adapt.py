@@ -60,11 +60,13 @@ def adapt(
     Without a recipe: rlpeft adapt --experts runs --model tiny --data rows.csv --reward exact
     """
     from jobs.cluster.travel import run_folder
+    from rlpeft.doctor.early import refuse_early
 
     changes = all_overrides(overrides, light=light)
     found = search_given(recipe, changes, model=model, data=data, reward=reward, experts=experts)
     check_push_option(push)
     folder = run_folder(out, found.name)
+    refuse_early(found, folder)
     say_beginning(f"{found.name}: searching {searched(found)}.")
     if recipe is None:
         say_assumed_search(found)
@@ -76,11 +78,16 @@ def adapt(
     with run_shown(folder, total_iterations(found), unit="iteration") as display:
         summary = run(found, folder, on_iteration=display.step)
     with pushing(summary, push):
-        number = 2 * summary["shots"]["number"]
-        other = shlex.quote(f"{near_path(str(folder))}-{number}-shots")
-        larger = f"{this_command()} --set shots.number={number} --out {other}"
         # More of them cannot be drawn where a file names the shots themselves.
-        print_summary(summary, as_json=as_json, larger="" if found.shots.path else larger)
+        larger = "" if found.shots.path else _larger(summary, folder)
+        print_summary(summary, as_json=as_json, larger=larger)
+
+
+def _larger(summary: Mapping[str, Any], folder: Path) -> str:
+    """The command that searches on twice as many shots."""
+    number = 2 * summary["shots"]["number"]
+    other = shlex.quote(f"{near_path(str(folder))}-{number}-shots")
+    return f"{this_command()} --set shots.number={number} --out {other}"
 
 
 ARM_WORDS = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.cli.flags import say_assumed
-from rlpeft.terminal import say
+from rlpeft.terminal import near_path, say
 
 if TYPE_CHECKING:
     from rlpeft.recipe.run import Recipe
@@ -32,6 +32,28 @@ def say_training(recipe: Recipe, folder: Path, *, is_given: bool) -> None:
         f"expert and tested, the best by {figure}. {LOADING}",
         err=True,
     )
+
+
+def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any] | None:
+    """The summary of a run that is there and has ended, which is said; `None` of any other.
+
+    Refuses what would stop it, as far as that is known before libraries are loaded.
+
+    Args:
+        method: see `rlpeft.doctor.early.finished`.
+    """
+    from rlpeft.doctor.early import finished, refuse_early
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.runs.fingerprint import REPORT_FILE
+
+    resolve_model(recipe.model.name)
+    refuse_early(recipe, folder)
+    summary = finished(recipe, folder, method)
+    if summary is not None:
+        where = near_path(str(folder))
+        say("nothing ran: these are the figures of the finished run in", where, err=True)
+        summary["report"] = str(folder / REPORT_FILE)
+    return summary
 
 
 def say_beginning(text: str) -> None:

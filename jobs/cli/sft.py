@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.beginning import say_training
+from jobs.cli.beginning import ended_before, say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from rlpeft.terminal import quiet_libraries
+
+if TYPE_CHECKING:
+    from rlpeft.recipe.run import Recipe
 
 
 def sft(
@@ -41,24 +44,30 @@ def sft(
     Batch, steps and optimizer are train.prompts_per_step, train.steps and the learner section.
     """
     from jobs.cluster.travel import run_folder
-    from rlpeft.models.folder import resolve_model
 
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     check_push_option(push)
     folder = run_folder(out, f"{found.name}-sft")
-    resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
-    say_training(found, folder, is_given=recipe is not None)
+    summary = ended_before(found, folder, method="sft")
+    if summary is None:
+        say_training(found, folder, is_given=recipe is not None)
+        summary = _trained(found, folder)
     from jobs.cli.closing import print_closing
-    from jobs.cli.console import run_shown
-    from jobs.sft import run
-    from rlpeft.report.page import write_report
 
-    quiet_libraries()
-    with run_shown(folder, found.train.steps) as display:
-        summary = run(found, folder, on_step=display.step)
-    summary["report"] = str(write_report(folder))
     with pushing(summary, push):
         if as_json:
             typer.echo(json.dumps(summary))
         else:
             print_closing(summary)
+
+
+def _trained(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Train where a person sees how far it is; write its page."""
+    from jobs.cli.console import run_shown
+    from jobs.sft import run
+    from rlpeft.report.page import write_report
+
+    quiet_libraries()
+    with run_shown(folder, recipe.train.steps) as display:
+        summary = run(recipe, folder, on_step=display.step)
+    return summary | {"report": str(write_report(folder))}

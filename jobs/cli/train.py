@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.beginning import say_training
+from jobs.cli.beginning import ended_before, say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
@@ -57,7 +57,6 @@ def train(
     is said; rlpeft new writes a recipe to start from.
     """
     from jobs.cluster.travel import run_folder
-    from rlpeft.models.folder import resolve_model
 
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     if local and address is not None:
@@ -66,17 +65,14 @@ def train(
         found.rollout.require_apart()
     check_push_option(push)
     folder = run_folder(out, found.name)
-    resolve_model(found.model.name)  # before libraries are loaded, which takes a busy machine long
-    if not local:
-        go_on_attended()
-    say_training(found, folder, is_given=recipe is not None)
+    summary = ended_before(found, folder, method="train")
+    if summary is None:
+        if not local:
+            go_on_attended()
+        say_training(found, folder, is_given=recipe is not None)
+        summary = _trained(found, folder, address=address, local=local, show=show)
     from jobs.cli.closing import print_closing
-    from rlpeft.report.page import write_report
 
-    quiet_libraries()
-    end_in_one_line()
-    summary = _shown(found, folder, address=address, local=local, show=show)
-    summary["report"] = str(write_report(folder))
     with pushing(summary, push):
         if as_json:
             typer.echo(json.dumps(summary))
@@ -84,10 +80,21 @@ def train(
             print_closing(summary)
 
 
+def _trained(
+    recipe: Recipe, folder: Path, *, address: str | None, local: bool, show: int
+) -> dict[str, Any]:
+    """Train where a person sees how far it is, and so many answers of a step; write its page."""
+    from rlpeft.report.page import write_report
+
+    quiet_libraries()
+    end_in_one_line()
+    summary = _shown(recipe, folder, address=address, local=local, show=show)
+    return summary | {"report": str(write_report(folder))}
+
+
 def _shown(
     recipe: Recipe, folder: Path, *, address: str | None, local: bool, show: int
 ) -> dict[str, Any]:
-    """Train where a person sees how far it is, and so many answers of a step."""
     from jobs.cli.answers import answers_shown
     from jobs.cli.console import run_shown
     from jobs.cluster.parts import on_ray

@@ -23,13 +23,13 @@ from rlpeft.errors import EngineError
 from rlpeft.experts.mixture import BASE, ExpertSet, read_factors
 from rlpeft.files import read_json, write_json, write_text
 from rlpeft.program.examiner import Examiner
-from rlpeft.program.folder import SUMMARY_FILE, lone_run
+from rlpeft.program.folder import lone_run
 from rlpeft.program.parts import HERE, Parts
 from rlpeft.recipe.run import Recipe
 from rlpeft.report.survey_chart import draw_survey
 from rlpeft.rollout.fleet import ExpertFleet
 from rlpeft.rollout.groups import roll_out
-from rlpeft.runs.fingerprint import FINGERPRINT_FILE, check_fingerprint
+from rlpeft.runs.fingerprint import FINGERPRINT_FILE, SUMMARY_FILE, check_fingerprint
 from rlpeft.scoring import score_groups
 from rlpeft.types import Group, ScoredGroup
 

@@ -11,8 +11,8 @@ from typing import Any
 from rewards.verdict import VerdictKind
 from rlpeft.experts.files import EXPERT_FOLDER, read_card
 from rlpeft.files import read_json
-from rlpeft.program.folder import SUMMARY_FILE
 from rlpeft.report.comparison import judges
+from rlpeft.runs.fingerprint import SUMMARY_FILE
 from rlpeft.runs.records import (
     METRICS_FILE,
     RECIPE_FILE,

@@ -17,11 +17,11 @@ from rlpeft.files import (
 )
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.driver import LOCK_FILE, take
-from rlpeft.runs.fingerprint import check_fingerprint, refuse_strangers
+from rlpeft.runs.fingerprint import SUMMARY_FILE, check_fingerprint, refuse_strangers
 from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_metrics
 from rlpeft.terminal import note
 
-SUMMARY_FILE, EXPERT_FOLDER = "summary.json", "expert"
+EXPERT_FOLDER = "expert"
 WRITTEN = ("checkpoints", COMPLETIONS_FOLDER, STEPS_FOLDER)
 """Folders of a run in which files are replaced."""
 

@@ -20,13 +20,14 @@ from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
 from rlpeft.files import read_json, write_json
 from rlpeft.program.examiner import Examiner, Measured, labels_of, parts_of
-from rlpeft.program.folder import SUMMARY_FILE, lone_run, refuse_lost_checkpoints, start_or_continue
+from rlpeft.program.folder import lone_run, refuse_lost_checkpoints, start_or_continue
 from rlpeft.program.origin import Origin, open_origin
 from rlpeft.program.parts import HERE, Parts, Venue, loaded_scorer
 from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_rows
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
+from rlpeft.runs.fingerprint import SUMMARY_FILE
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
 from rlpeft.runs.signal import mean_teaching
 from rlpeft.runs.trackers import require_trackers
@@ -181,6 +182,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     summary = {
         "name": this.recipe.name,
         "expert": str(this.best_folder),
+        "steps": this.recipe.train.steps,
         "best_step": card.step,
         "digest": card.digest,
         "export_format": "merged" if named(this.recipe.adapter.type).is_mergeable else "peft",

@@ -24,10 +24,10 @@ from rlpeft.report.answers import examples, visible
 from rlpeft.report.charts import VERDICT_COLOURS, StepRows
 from rlpeft.report.run_charts import answer_charts, change_of, learning_charts, trust_charts
 from rlpeft.report.tokens import legend
+from rlpeft.runs.fingerprint import REPORT_FILE, SUMMARY_FILE
 from rlpeft.runs.records import RECIPE_FILE, read_metrics
 from rlpeft.tokens.pieces import LEGEND
 
-REPORT_FILE, SUMMARY_FILE = "report.html", "summary.json"
 TEMPLATES = Path(__file__).parent
 
 

@@ -15,9 +15,8 @@ from rlpeft.errors import DataError
 from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER
 from rlpeft.files import read_json_if_there
 from rlpeft.report.charts import StepRows
-from rlpeft.report.page import SUMMARY_FILE
 from rlpeft.runs.driver import LOCK_FILE, has_driver
-from rlpeft.runs.fingerprint import FINGERPRINT_FILE
+from rlpeft.runs.fingerprint import FINGERPRINT_FILE, SUMMARY_FILE
 from rlpeft.runs.records import METRICS_FILE, RECIPE_FILE, read_metrics
 
 RECENT = 20

@@ -14,7 +14,8 @@ from rlpeft.errors import CheckpointError
 from rlpeft.files import PARTIAL, REPLACED, plain_errors, read_json, write_json
 from rlpeft.runs.driver import LOCK_FILE
 
-FINGERPRINT_FILE = "fingerprint.json"
+FINGERPRINT_FILE, SUMMARY_FILE = "fingerprint.json", "summary.json"
+REPORT_FILE = "report.html"
 
 TOKENIZER, REWARD_CODE, DATA = "tokenizer", "reward_code", "data"
 """In a fingerprint: what decides tokens and prompts (`rlpeft.models.tokenizer_digest`), and what

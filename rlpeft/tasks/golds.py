@@ -9,7 +9,9 @@ from typing import Any
 from rewards.golds import GoldRule, gold_in, is_missing
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.columns import overlap
+from rlpeft.recipe.task import problem_called
 from rlpeft.recipe.templates import HINT, as_text
+from rlpeft.tasks.base import Split, Task
 from rlpeft.types import Problem
 
 COLUMN = "answer"
@@ -45,6 +47,32 @@ def gold_text(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise DataError(f"must have a gold answer that is text or a finite number, got {value}")
     return as_text(value)
+
+
+def require_judgeable(
+    task: Task, splits: Sequence[Split], rules: Sequence[GoldRule], columns: frozenset[str]
+) -> None:
+    """Refuse problems that rewards could not judge.
+
+    Args:
+        splits: those that will be asked for.
+        rules, columns: what the rewards' gold answers may be, and the columns they need.
+
+    Raises:
+        ConfigError: prompts hold the column of a gold answer.
+        DataError: a column that a reward needs is missing, or a gold answer is blank, or has a type
+            that it does not take.
+    """
+    refuse_golds(task.made_of, [rule.column for rule in rules])
+    every = [(split, problem) for split in splits for problem in task.split(split)]
+    for split, problem in every:
+        if missing := columns - problem.columns.keys() - {COLUMN}:
+            called = problem_called(problem.id, task.called)
+            raise DataError(
+                f"task {task.called!r} must have the columns {sorted(missing)} that a reward "
+                f"needs, {split} problem {called!r} has {sorted(problem.columns)}."
+            )
+    require_golds([problem for _, problem in every], rules, columns, source=task.called)
 
 
 def refuse_golds(made_of: Sequence[str], columns: Iterable[str]) -> None:

@@ -50,13 +50,20 @@ def read_tables(
         return {lone: read_rows(local)}
     if local.is_dir():
         return read_folder(local, stem)
-    if local.is_absolute() or path.startswith((".", "~")) or path.endswith(ENDINGS):
+    if is_here(path):
         raise DataError(
             f"task.path must be an existing file, folder or Hub id, got {path!r}, looked for in "
             f"{str(Path.cwd())!r}. Relative paths count from where the command is typed."
             f"{did_you_mean(path, paths_beside(local))}"
         )
     return _read_hub(path, config, splits or {})
+
+
+def is_here(path: str) -> bool:
+    """Whether a path is one of this machine, there or not; others are ids of the Hub."""
+    local = Path(path).expanduser()
+    named = local.is_absolute() or path.startswith((".", "~")) or path.endswith(ENDINGS)
+    return named or local.exists()
 
 
 def _read_hub(dataset: str, config: str | None, splits: Mapping[Split, str]) -> Tables:

@@ -1,0 +1,96 @@
+"""What is refused, or answered, before libraries are loaded."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rlpeft.doctor.early import finished, is_read_soon, refuse_early
+from rlpeft.errors import CheckpointError, DataError
+from rlpeft.program.run import run
+from rlpeft.recipe.run import TaskConfig
+from rlpeft.runs.fingerprint import REPORT_FILE, SUMMARY_FILE
+
+SIZES = {"num_validation": 2, "num_test": 2}
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    golds = ["1" if n else "" for n in range(9)]
+    lines = [json.dumps({"prompt": f"{n}@=", "answer": gold}) for n, gold in enumerate(golds)]
+    path.write_text("\n".join(lines))
+    return {"name": "jsonl", "path": str(path), **SIZES}
+
+
+def test_rows_that_no_run_could_use_are_refused(quick, rows, tmp_path):
+    with pytest.raises(DataError, match=r"row 1 \(train\): a gold answer must be there"):
+        refuse_early(quick(task=rows), tmp_path / "run")
+    with pytest.raises(DataError, match="must be an existing file"):
+        refuse_early(quick(task=rows | {"path": "./absent.jsonl"}), tmp_path / "run")
+
+
+def test_a_strangers_folder_is_refused(quick, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(CheckpointError, match=r"holds thesis\.tex"):
+        refuse_early(quick(), tmp_path)
+
+
+def test_what_takes_long_to_read_is_left_to_the_run(rows, monkeypatch):
+    monkeypatch.setattr("rlpeft.doctor.early.MOST_BYTES", 10)
+    assert not is_read_soon(TaskConfig(**rows))
+    assert not is_read_soon(TaskConfig(name="hub", path="openai/gsm8k"))
+    assert is_read_soon(TaskConfig(name="tiny/swap"))
+
+
+COMMANDS = [("train", "--local"), ("train",), ("sft",)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_file_that_is_not_there_is_told_before_torch_and_ray_are_imported(command, tmp_path):
+    arguments = [*command, "quickstart", "--set", "task={path='absent.jsonl'}"]
+    code = (
+        "import sys\n"
+        "from jobs.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    assert not {'torch', 'transformers', 'ray'} & sys.modules.keys()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.stderr.startswith("error: task.path must be an existing file"), ended.stderr
+
+
+@pytest.fixture
+def ended(quick, tmp_path):
+    """A run that has come to its end, and what it was asked."""
+    recipe = quick(train={"steps": 1})
+    summary = run(recipe, tmp_path / "run")
+    (tmp_path / "run" / REPORT_FILE).touch()
+    return recipe, tmp_path / "run", summary
+
+
+def test_a_run_that_has_ended_answers_by_its_summary_as_long_as_nothing_differs(ended, quick):
+    recipe, out, summary = ended
+    assert finished(recipe, out, "train") == json.loads(json.dumps(summary))
+    assert finished(recipe, out, "sft") is None
+    assert finished(quick(train={"steps": 2}), out, "train") is None
+    assert finished(quick(train={"steps": 1, "seed": 5}), out, "train") is None
+    (out / REPORT_FILE).unlink()
+    assert finished(recipe, out, "train") is None
+
+
+def test_a_run_whose_problems_are_others_now_has_not_ended_with_them(ended):
+    recipe, out, _ = ended
+    known = json.loads((out / "fingerprint.json").read_text())
+    (out / "fingerprint.json").write_text(json.dumps(known | {"data": "0" * 64}))
+    assert finished(recipe, out, "train") is None
+
+
+def test_a_summary_from_before_an_extension_is_no_end_of_it(ended):
+    recipe, out, summary = ended
+    (out / SUMMARY_FILE).write_text(json.dumps(summary | {"steps": 0}))
+    assert finished(recipe, out, "train") is None
