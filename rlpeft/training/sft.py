@@ -26,6 +26,7 @@ from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.models.load import context_length
 from rlpeft.recipe.run import Recipe, SftConfig, task_of
 from rlpeft.recipe.templates import Template
+from rlpeft.runs.records import read_metrics
 from rlpeft.tasks.decks import draw
 from rlpeft.tokens.prompts import continuation_ids, turn_end
 from rlpeft.tokens.requests import Prompter
@@ -39,7 +40,8 @@ from rlpeft.types import Problem
 IGNORED = -100
 """Label of a token that is not learned, as in transformers."""
 
-SUMS = ("loss", "num_tokens")
+TOKENS = "num_tokens"
+SUMS = ("loss", TOKENS)
 """Metrics of TRL that count rows; all others are means."""
 
 TokenRow = dict[str, list[int]]
@@ -266,12 +268,16 @@ class Recorded(EachStep):
     ) -> None:
         super().__init__(learner)
         self.run, self.progress, self.on_step = run, progress, on_step
+        # TRL counts from 0 in each process; a run that goes on has learned some before.
+        counted = [row[TOKENS] for row in read_metrics(run.folder) if TOKENS in row]
+        self._tokens_before = counted[-1] if counted else 0
 
     def after(self, metrics: dict[str, float]) -> bool:
         """Keep what the step has brought."""
         run, train, step = self.run, self.run.recipe.train, self.learner.num_steps
         progress = replace(self.progress, step=step, cursor=step * train.prompts_per_step)
         metrics |= run.epochs(progress.cursor)
+        metrics[TOKENS] += self._tokens_before
         if step % train.eval_every == 0 or step == train.steps:
             self.learner.policy.eval()
             progress, validation = validate(run, progress, sync(run))
