@@ -165,7 +165,8 @@ def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -
         found["answer groups that taught"] = f"{summary['teaching_groups']:.0%}"
     if "trainable_parameters" in summary:
         found["trainable parameters"] = f"{summary['trainable_parameters']:,}"
-    synced = [row for row in rows if row.get("sync/bytes") is not None]
+    timed = {"sync/bytes", "sync/seconds"}
+    synced = [row for row in rows if all(row.get(name) is not None for name in timed)]
     if synced:
         seconds = sorted(row["sync/seconds"] for row in synced)
         found["bytes per sync"] = f"{synced[-1]['sync/bytes']:,.0f}"
@@ -174,16 +175,19 @@ def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -
     if times:
         found["s per step, mean"] = f"{sum(times) / len(times):.2f}"
     found |= ahead_facts(rows)
-    tokens = sum(row.get("num_tokens") or 0 for row in rows)
-    return found | {"completion tokens": f"{tokens:,.0f}"}
+    tokens = [row.get("num_tokens") or 0 for row in rows]
+    if any("mean_token_accuracy" in row for row in rows):  # TRL counts from the run's start on
+        return found | {"tokens, those of prompts too": f"{max(tokens):,.0f}"}
+    return found | {"completion tokens": f"{sum(tokens):,.0f}"}
 
 
 def ahead_facts(rows: StepRows) -> dict[str, str]:
     """How far steps were generated ahead, who waited for whom, and what a step is bound by."""
-    ahead = [row for row in rows if row.get("perf/learner_idle_s") is not None]
+    names = ("perf/rollout_s", "perf/learner_s", "perf/learner_idle_s", "perf/engine_idle_s")
+    needed = (*names, "step_time", "sample/staleness_max")
+    ahead = [row for row in rows if all(row.get(name) is not None for name in needed)]
     if not ahead:
         return {}
-    names = ("perf/rollout_s", "perf/learner_s", "perf/learner_idle_s", "perf/engine_idle_s")
     generate, learn, *idle = (sum(row[name] for row in ahead) / len(ahead) for name in names)
     step = sum(row["step_time"] for row in ahead) / len(ahead)
     lag = max(row["sample/staleness_max"] for row in ahead)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import warnings
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -226,8 +227,19 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
                 f"line {number} of {str(path)!r} must be an object with a whole 'step', got "
                 f"{line[:60]!r}. Remove that line."
             )
+        if strange := [name for name, value in row.items() if not _is_figure(value)]:
+            raise DataError(
+                f"line {number} of {str(path)!r} must hold numbers, {strange[0]!r:.80} is "
+                f"{row[strange[0]]!r:.60}. Remove that line."
+            )
         rows.append(row)
     return rows
+
+
+def _is_figure(value: Any) -> bool:
+    """A number that a float can hold, or `None`, which stands for NaN."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and abs(value) <= sys.float_info.max)
 
 
 OWN_METRICS = frozenset(

@@ -244,6 +244,13 @@ def test_a_supervised_run_shows_its_loss_and_rl_does_not():
     assert learning_charts([{"step": 1, "loss": 0.5}]) == []
 
 
+def test_tokens_are_counted_once_whether_rows_have_a_step_s_or_all_so_far():
+    rows = [{"step": 1, "num_tokens": 96.0}, {"step": 2, "num_tokens": 160.0}]
+    assert facts(rows, {}, None)["completion tokens"] == "256"
+    taught = [{**row, "mean_token_accuracy": 0.5} for row in rows]
+    assert facts(taught, {}, None)["tokens, those of prompts too"] == "160"
+
+
 def test_an_expert_that_is_its_base_is_told_as_that_and_not_by_an_interval(tmp_path, make_expert):
     against = PairedDifference(value=0.0, low=-0.1, high=0.1, problems=30, judged=True)
     folder = make_expert("x", {Z: torch.ones(2)}, folder=tmp_path, against_base=against)

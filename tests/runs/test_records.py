@@ -189,6 +189,18 @@ def test_a_new_recorder_goes_on_where_the_last_one_stopped(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    "value", ['"0.5"', "{}", "[[]]", "true", "NaN", "-Infinity", "1" + 400 * "0"]
+)
+def test_a_value_that_is_no_number_is_named(recorder, value):
+    recorder.metrics(0, {"loss": 1.0, "reward": float("nan")})
+    assert read_metrics(recorder.folder)[0]["reward"] is None
+    with (recorder.folder / "metrics.jsonl").open("a") as file:
+        file.write(f'{{"step": 1, "loss": {value}}}\n')
+    with pytest.raises(DataError, match=r"line 2 of .* must hold numbers, 'loss' is .* Remove"):
+        read_metrics(recorder.folder)
+
+
 def test_a_damaged_line_in_the_middle_is_named(recorder):
     (recorder.folder / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
     with pytest.raises(DataError, match=r"line 2 of .*metrics.jsonl"):
