@@ -130,13 +130,25 @@ def list_studies() -> None:
 def show(folder: Folder, as_json: AsJson = False) -> None:
     """Show the tables of a study that has run."""
     from jobs.studies.figures import tables
+    from jobs.studies.written import STUDY_FILE
 
     found = _read(folder)
     if as_json:
         typer.echo(json.dumps(found))
         return
-    say(found["study"]["claim"])
-    typer.echo(printable(f"\n{tables(found)}"))
+    try:
+        claim, told = str(found["study"]["claim"]), tables(found)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{str(folder / STUDY_FILE)!r} must hold what `rlpeft study run` writes, it does not "
+            f"({type(error).__name__}: {error!s:.60}). {MEND}"
+        ) from error
+    say(claim)
+    typer.echo(printable(f"\n{told}"))
+
+
+MEND = "Run the study again: no finished run is repeated."
+"""A damaged file of what was measured."""
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -148,4 +160,4 @@ def _read(folder: Path) -> dict[str, Any]:
             f"a folder of a study must have {STUDY_FILE}, {str(folder)!r} has none. Run the study "
             "first, to its end: rlpeft study run STUDY"
         )
-    return read_json(path, mend="Run the study again: no finished run is repeated.")
+    return read_json(path, mend=MEND)

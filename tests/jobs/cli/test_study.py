@@ -46,6 +46,14 @@ def test_a_folder_without_a_study_says_how_to_make_one(tmp_path):
     assert "Run the study first" in " ".join(shown.output.split())
 
 
+@pytest.mark.parametrize("text", ["{}", '{"study": []}', '{"study": {"claim": 1}, "arms": {}}'])
+def test_a_damaged_study_is_one_line(tmp_path, text):
+    (tmp_path / "study.json").write_text(text)
+    shown = study("show", tmp_path)
+    assert shown.exit_code == 1
+    assert "must hold what `rlpeft study run` writes" in " ".join(shown.output.split())
+
+
 def test_the_packaged_ones_are_listed_with_their_claims():
     listed = " ".join(study("list").output.split())
     for name in recipe_names(STUDIES):
