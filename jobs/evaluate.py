@@ -81,8 +81,9 @@ def evaluate_expert(
         examiner = Examiner(parts, data.prompter, sampling, canary, bound, labels)
         bare = examiner.measure(examiner.proof(), problems)
         found = examiner.measure(examiner.load(expert), problems)
-    whose = {"expert": known_as(folder), "digest": expert.card.digest, "split": split}
-    return whose | _of_exam(recipe, base) | _compared(found, bare)
+    card = expert.card
+    whose = {"expert": known_as(folder), "digest": card.digest, "equals_base": card.equals_base}
+    return whose | {"split": split} | _of_exam(recipe, base) | _compared(found, bare)
 
 
 def _of_exam(recipe: Recipe, base: BaseModel) -> dict[str, Any]:

@@ -151,6 +151,7 @@ def _one(
     from jobs.cli.closing import accuracy_table, compared
     from jobs.cli.screen import Screen
     from jobs.evaluate import evaluate_expert
+    from rlpeft.experts.measures import ITSELF
 
     quiet_libraries()
     found = evaluate_expert(
@@ -168,7 +169,7 @@ def _one(
     base, own = found[f"base_{kind}"], found[kind]
     title = f"{found['task']}, {found['split']} problems"
     Screen().print(accuracy_table({"base": base, "expert": own}, title=title))
-    say(compared(found["against_base"]))
+    say(ITSELF if found["equals_base"] else compared(found["against_base"]))
 
 
 def _several(

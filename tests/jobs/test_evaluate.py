@@ -1,7 +1,9 @@
 """What `rlpeft evaluate` takes from an expert's card."""
 
 import pytest
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from jobs.evaluate import evaluate_expert, recipe_for
 from rlpeft.build import build_card
 from rlpeft.errors import ConfigError, DataError
@@ -111,3 +113,13 @@ def test_where_all_was_trained_on_nothing_unseen_is_left(trained, tmp_path):
     problems = load_task(recipe_for(trained[0], None, None, ()).task).split("train")
     with pytest.raises(DataError, match="all 5 test problems were in the training"):
         unseen([trained[0]], problems, "test")
+
+
+def test_an_expert_that_is_its_base_is_told_as_that(quick, tiny, tiny_start, make_expert, tmp_path):
+    fields = build_card(quick(), tiny).model_dump(exclude={"name", "digest", "step"})
+    fields |= {"config": dict(tiny_start.config), "equals_base": True}
+    folder = make_expert("same", tiny_start.tensors, folder=tmp_path / "run" / "expert", **fields)
+    write_json(tmp_path / "run" / "recipe.json", quick().model_dump(mode="json"))
+    told = CliRunner().invoke(app, ["evaluate", str(folder), "--num", "2"])
+    assert "The expert is the base itself: they differ in nothing." in told.output
+    assert "less its base" not in told.output
