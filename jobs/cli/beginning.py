@@ -56,6 +56,11 @@ def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any]
     return summary
 
 
+def say_opening() -> None:
+    """Say what comes between libraries and the first step, which takes a large model minutes."""
+    say("Opening model and engines; a new run is validated before its first step.", err=True)
+
+
 def say_beginning(text: str) -> None:
     """Say what will be done."""
     say(f"{text} {LOADING}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.beginning import ended_before, say_training
+from jobs.cli.beginning import ended_before, say_opening, say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
@@ -68,6 +68,7 @@ def _trained(recipe: Recipe, folder: Path) -> dict[str, Any]:
     from rlpeft.report.page import write_report
 
     quiet_libraries()
+    say_opening()
     with run_shown(folder, recipe.train.steps) as display:
         summary = run(recipe, folder, on_step=display.step)
     return summary | {"report": str(write_report(folder))}

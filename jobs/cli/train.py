@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.beginning import ended_before, say_training
+from jobs.cli.beginning import ended_before, say_opening, say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
@@ -88,6 +88,7 @@ def _trained(
 
     quiet_libraries()
     end_in_one_line()
+    say_opening()
     summary = _shown(recipe, folder, address=address, local=local, show=show)
     return summary | {"report": str(write_report(folder))}
 

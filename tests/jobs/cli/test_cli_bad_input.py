@@ -36,6 +36,7 @@ def finished(tmp_path_factory):
     (folder / "recipe.toml").write_text(RECIPE)
     result = invoke("train", folder / "recipe.toml", "--local", "--out", folder / "run")
     assert result.exit_code == 0, result.output
+    assert "Opening model and engines" in result.stderr  # nobody waits without a word
     return folder
 
 
