@@ -16,6 +16,6 @@ BENCHES = {
     "cem": 2,
     "serve": 4,
     "users": 11,
-    "scale": 10,
+    "scale": 25,
 }
 """Name to the minutes it takes on two cores."""

@@ -75,7 +75,7 @@ def rows(*, model: str) -> Iterator[BenchRow]:
 def slow_reward_row(repeats: int = 3) -> BenchRow:
     """A step whose reward takes its time against one whose reward takes none."""
     with connected("local"), ExitStack() as ends:
-        spawn = _elsewhere(EngineActor, partial(Simulated, GENERATION_S), 1)
+        spawn = elsewhere(EngineActor, partial(Simulated, GENERATION_S), 1)
         engine = RemoteEngine("engine 0", spawn, timeout_s=60.0)
         fleet = ends.enter_context(closing(RayFleet([engine], rows_a_call=GROUPS * MEMBERS)))
         fleet.ready()
@@ -95,7 +95,7 @@ def slow_reward_row(repeats: int = 3) -> BenchRow:
     )
 
 
-def _elsewhere(actor: type, *arguments: Any) -> Callable[[], Any]:
+def elsewhere(actor: type, *arguments: Any) -> Callable[[], Any]:
     """A maker of actors that wait more than they work."""
     import ray
 
@@ -104,7 +104,7 @@ def _elsewhere(actor: type, *arguments: Any) -> Callable[[], Any]:
 
 def _scorer(name: str) -> Any:
     build = partial(Scorer, [RewardSpec(f"jobs.bench.slow_reward:{name}")], error_limit=1.0)
-    spawn = _elsewhere(RewardActor, build)
+    spawn = elsewhere(RewardActor, build)
     return closing(RemoteScorer([spawn() for _ in range(WORKERS)], error_limit=0.1))
 
 

@@ -32,7 +32,7 @@ def bench(
 ) -> None:
     """Measure ratios against named peers, in one run each. Leave the machine alone meanwhile.
 
-    All of them take an hour on two cores. Each row is shown
+    All of them take an hour and a half on two cores. Each row is shown
     once it is measured; what the libraries say meanwhile goes into a log.
     """
     chosen = names or list(BENCHES)
