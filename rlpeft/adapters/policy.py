@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.methods import method_of, named
+from rlpeft.adapters.patterns import check_pattern
 from rlpeft.adapters.targets import projections, target_modules
 from rlpeft.errors import ConfigError, ModelError
 from rlpeft.recipe.adapter import ATTENTION_AND_MLP, AdapterConfig
@@ -28,10 +29,13 @@ def peft_config(adapter: AdapterConfig, base: torch.nn.Module) -> PeftConfig:
 
     Raises:
         ModelError: the default targets cannot be found in it.
+        ConfigError: the targets are an expression that takes too long to match.
     """
     targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
     if targets == ATTENTION_AND_MLP:
         targets = target_modules(base, projections(base))
+    elif isinstance(targets, str):
+        check_pattern(targets, [name for name, _ in base.named_modules()])
     where: dict[str, Any] = {"target_modules": targets, "task_type": "CAUSAL_LM"}
     layers = getattr(adapter, "layers", None)
     if layers is not None:

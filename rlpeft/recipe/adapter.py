@@ -6,9 +6,11 @@ method says what its section means to it (`rlpeft.adapters.methods`).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -36,16 +38,59 @@ ATTENTION_AND_MLP = "attention-and-mlp"
 (`rlpeft.adapters.targets`)."""
 
 
+LONGEST_PATTERN = 10_000
+"""Characters of a regular expression over module names."""
+
+
+def _named(targets: tuple[str, ...] | str) -> tuple[str, ...] | str:
+    """Refuse targets that name nothing, and what is no regular expression."""
+    if not targets or (not isinstance(targets, str) and "" in targets):
+        raise ValueError(
+            f"adapter.targets must name modules, got {targets!r}. Leave it out for the default."
+        )
+    if not isinstance(targets, str):
+        return targets
+    problem = ""
+    if len(targets) > LONGEST_PATTERN:
+        problem = f"it has {len(targets)} characters, the most are {LONGEST_PATTERN}"
+    else:
+        try:
+            re.compile(targets)
+        except (re.error, OverflowError, RecursionError) as error:
+            problem = str(error)
+    if problem:
+        raise ValueError(
+            "adapter.targets must be one regular expression, or a list of names, got "
+            f"{targets!r:.80}: {problem}. Correct it."
+        )
+    return targets
+
+
+NamedModules = Annotated[tuple[str, ...] | str, AfterValidator(_named)]
+
 Targets = Annotated[
-    tuple[str, ...] | str,
+    NamedModules,
     Field(
         description="`attention-and-mlp`: all projections of the decoder layers. Or module names, "
         "or one regular expression, as PEFT's `target_modules`."
     ),
 ]
 
+
+def _some(layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Refuse a list of no layers, which PEFT would take for all of them."""
+    if layers is not None and (not layers or min(layers) < 0):
+        raise ValueError(
+            f"adapter.layers must list layer indices from 0 up, got {list(layers)!r:.80}. Leave it "
+            "out for all layers."
+        )
+    return layers
+
+
 Layers = Annotated[
-    tuple[int, ...] | None, Field(description="Layer indices to adapt; all if absent.")
+    tuple[int, ...] | None,
+    AfterValidator(_some),
+    Field(description="Layer indices to adapt; all if absent."),
 ]
 
 
@@ -124,7 +169,7 @@ class Ia3Adapter(AdapterSection):
     """IA3 from PEFT (a baseline)."""
 
     type: Literal["ia3"]
-    targets: tuple[str, ...] | str = ("k_proj", "v_proj", "down_proj")
+    targets: NamedModules = ("k_proj", "v_proj", "down_proj")
     """Module names, or one regular expression, as PEFT's `target_modules`."""
     feedforward: tuple[str, ...] = ("down_proj",)
     """The targets whose input, not output, is scaled."""

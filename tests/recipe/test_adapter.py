@@ -34,6 +34,13 @@ def adapter(**section):
         ({"type": "moslora", "curvature": 4.0}, r"between 0\.001 and 4\.0.*got 4\.0"),
         ({"type": "moslora", "balance_coef": -1}, r"balance_coef.*greater than or equal to 0"),
         ({"type": "moslora", "variant": "boost"}, r"unknown key 'adapter\.moslora\.variant'"),
+        ({"targets": "("}, r"one regular expression.*got '\(': missing \)"),
+        ({"targets": "a{99999999999999999999}"}, r"one regular expression.*too large"),
+        ({"targets": "(" * 6000 + ")" * 6000}, r"12000 characters, the most are 10000"),
+        ({"targets": []}, r"adapter\.targets must name modules, got \(\)"),
+        ({"type": "ia3", "targets": ["k_proj", ""]}, r"adapter\.targets must name modules"),
+        ({"layers": []}, r"adapter\.layers must list layer indices.*got \[\]"),
+        ({"layers": [-1]}, r"adapter\.layers must list layer indices.*got \[-1\]"),
     ],
 )
 def test_a_mistake_is_named(section, message):
