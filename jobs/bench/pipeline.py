@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from functools import partial
 
 from jobs.bench.rows import BenchRow, interleave, medians
 from jobs.cluster.parts import on_ray
@@ -19,7 +18,7 @@ from rlpeft.models.base import BaseModel
 from rlpeft.program.parts import torch_threads
 from rlpeft.program.threads import num_threads
 from rlpeft.recipe.run import Recipe
-from rlpeft.training.collect import collect, training_requests
+from rlpeft.training.collect import GroupSource, training_requests
 
 REPEATS = {"quickstart": 25, "smollm2-arithmetic": 7}
 """A step takes a twelfth of a second on the tiny base model, seconds on SmolLM2-135M."""
@@ -67,9 +66,9 @@ def _seconds(recipe: Recipe, repeats: int) -> dict[str, list[float]]:
             decks, 0, count, train=recipe.train, prompter=prompter, step=1
         )
         sampling = recipe.rollout.sampling
-        pipeline = partial(collect, decks, parts.fleet, parts.scorer, train=recipe.train)
+        source = GroupSource(decks, parts.fleet, parts.scorer, recipe.train, sampling, prompter)
         sides = {
-            "pipeline": lambda: pipeline(sampling=sampling, prompter=prompter, cursor=0, step=1),
+            "pipeline": lambda: source.collect(cursor=0, step=1),
             "bare": lambda: bare.rollout(requests, sampling),
         }
         with torch_threads(num_threads(recipe.resources.engine_cpus)):

@@ -28,7 +28,7 @@ from rlpeft.build import read_decks
 from rlpeft.models.base import BaseModel
 from rlpeft.rollout.engine import Together
 from rlpeft.rollout.fake import FakeEngine
-from rlpeft.training.collect import collect
+from rlpeft.training.collect import GroupSource
 from rlpeft.types import FinishReason, Request, Sampling
 
 LEAST_VLLM, LEAST_HF, MOST_TIME = 0.90, 0.95, 1.10
@@ -112,14 +112,12 @@ def _step(fleet: RayFleet, scorer: RemoteScorer) -> Callable[[], Any]:
     size = [f"train.prompts_per_step={GROUPS}", f"train.group_size={MEMBERS}"]
     recipe = read_recipe("quickstart", size)
     data = read_decks(recipe, BaseModel.open(recipe.model.name))
-    return partial(
-        collect,
-        data.decks,
-        fleet,
-        scorer,
+    source = GroupSource(
+        decks=data.decks,
+        fleet=fleet,
+        scorer=scorer,
         train=recipe.train,
         sampling=recipe.rollout.sampling,
         prompter=data.first.prompter,
-        cursor=0,
-        step=1,
     )
+    return partial(source.collect, cursor=0, step=1)

@@ -75,7 +75,7 @@ from rlpeft.tasks.decks import (
 )
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
-from rlpeft.training.collect import Evidence, collect, rollout_metrics, to_samples
+from rlpeft.training.collect import Evidence, GroupSource, rollout_metrics, to_samples
 from rlpeft.training.learner import LocalLearner
 from rlpeft.types import ScoredGroups
 
@@ -242,15 +242,8 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     most = len(problems_of(decks, "train"))
     wanted = min(found.look.num_prompts, most) if found.look else 0
     short = _short(recipe, wanted)
-    roll_out = partial(
-        collect,
-        decks,
-        fleet,
-        scorer,
-        train=short.train,
-        sampling=short.rollout.sampling,
-        prompter=prompter,
-    )
+    sampling = short.rollout.sampling
+    roll_out = GroupSource(decks, fleet, scorer, short.train, sampling, prompter).collect
     with closing(fleet):
         synced = _sync_checks(recipe, fleet, learner, canary)
         rolled_out = _rollout_checks(short, learner, roll_out, found.look)

@@ -21,7 +21,7 @@ from typing import Protocol
 from rlpeft.rollout.fleet import PolicyFleet
 from rlpeft.rollout.groups import TellGroups
 from rlpeft.rollout.proof import Proof, Published, SyncReport
-from rlpeft.training.collect import Evidence
+from rlpeft.training.collect import Evidence, GroupSource
 from rlpeft.training.ledger import Ask, Ledger
 from rlpeft.types import ScoredGroups
 
@@ -107,26 +107,24 @@ class Ahead:
     is unblocked by answers, by an error or by the end of the fleet. Produces groups, in order.
 
     Args:
-        ask: asks a step; what it gives waits for the groups.
-        check: refuses groups that cannot be learned from.
+        source: whose groups are asked, step by step.
         prove: the learner's adapter as it is now, with its proof.
         earlier: of the run that goes on.
-        tell: see `collect`; is told of the step that the learner waits for.
+        tell: see `GroupSource.collect`; is told of the step that the learner waits for.
     """
 
     def __init__(
         self,
+        source: GroupSource,
         fleet: PolicyFleet,
         ledger: Ledger,
         *,
-        ask: Callable[[Ask, TellGroups], Callable[[], ScoredGroups]],
-        check: Callable[[Ask, ScoredGroups], None],
         prove: Callable[[], Proof],
         earlier: Sequence[Proof],
         tell: TellGroups,
     ) -> None:
         self._fleet, self._ledger, self._tell = fleet, ledger, tell
-        self._ask, self._check, self._prove = ask, check, prove
+        self._source, self._prove = source, prove
         self._policies = {proof.state.version: proof for proof in earlier}
         self._published: dict[int, Published] = {}
         self._open: dict[int, tuple[Ask, Published, Future[tuple[ScoredGroups, float]]]] = {}
@@ -151,7 +149,12 @@ class Ahead:
         self.sync()
         for ask in self._ledger.due():
             policy = self._publish(ask.version)
-            groups = self._ask(ask, partial(self._heard, ask.step))
+            groups = self._source.ask(
+                ask.cursor,
+                self._ledger.prompts_per_step,
+                step=ask.step,
+                tell=partial(self._heard, ask.step),
+            )
             self._open[ask.step] = ask, policy, self._thread.submit(_timed, groups)
 
     def take(self, step: int, cursor: int) -> Taken:
@@ -159,7 +162,7 @@ class Ahead:
         started, self._awaited = time.perf_counter(), step
         ask, policy, answer = self._open.pop(step)
         groups, seconds = answer.result()
-        self._check(ask, groups)
+        self._source.require_usable(groups.groups, step=step, version=ask.version)
         self._ledger.learn(step)
         before, self._idle_s = self._idle_s, self._fleet.idle_s
         times = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import fmean, pstdev
 
 from rewards.verdict import count_kinds
@@ -48,85 +47,67 @@ class Evidence:
     resampled: int
 
 
-def collect(
-    decks: Sequence[Deck],
-    fleet: Fleet,
-    scorer: Scores,
-    *,
-    train: TrainConfig,
-    sampling: Sampling,
-    prompter: Prompter,
-    cursor: int,
-    step: int,
-    tell: TellGroups = unheard,
-) -> Evidence:
-    """Roll out and score one batch; replace groups without signal within the budget.
+@dataclass(frozen=True)
+class GroupSource:
+    """What the groups of a step come from.
 
-    Args:
+    Attributes:
         decks: what training problems are drawn from.
-        cursor: where to go on drawing them.
-        step: every completion must come from the adapter that the step before it left.
-        tell: is told how many groups are generated, and of how many.
-
-    Raises:
-        EngineError: a completion comes from another version of the adapter.
-        RewardError: too many completions cannot be scored.
     """
 
-    asked = partial(
-        ask_groups, decks, fleet, scorer, train=train, sampling=sampling, prompter=prompter
-    )
-    scored = asked(cursor=cursor, count=train.prompts_per_step, step=step, tell=tell)()
-    cursor, budget = cursor + train.prompts_per_step, train.resample_budget
-    while dull := _dull_groups(scored)[:budget]:
-        extra = asked(cursor=cursor, count=len(dull), step=step, tell=tell)()
-        scored = _replaced(scored, dull, extra)
-        cursor, budget = cursor + len(dull), budget - len(dull)
-    require_usable(scored.groups, train=train, sampling=sampling, step=step, version=step - 1)
-    return Evidence(scored, cursor, train.resample_budget - budget)
+    decks: Sequence[Deck]
+    fleet: Fleet
+    scorer: Scores
+    train: TrainConfig
+    sampling: Sampling
+    prompter: Prompter
 
+    def collect(self, *, cursor: int, step: int, tell: TellGroups = unheard) -> Evidence:
+        """Roll out and score one batch; replace groups without signal within the budget.
 
-def ask_groups(
-    decks: Sequence[Deck],
-    fleet: Fleet,
-    scorer: Scores,
-    *,
-    train: TrainConfig,
-    sampling: Sampling,
-    prompter: Prompter,
-    cursor: int,
-    count: int,
-    step: int,
-    tell: TellGroups = unheard,
-) -> Callable[[], ScoredGroups]:
-    """Ask for groups of a step, as `collect` does; what comes waits for them, scored."""
-    drawn, requests = training_requests(
-        decks, cursor, count, train=train, prompter=prompter, step=step
-    )
-    return ask_scored(drawn, requests, fleet, scorer, sampling=sampling, step=step, tell=tell)
+        Args:
+            cursor: where to go on drawing problems.
+            step: every completion must come from the adapter that the step before it left.
+            tell: is told how many groups are generated, and of how many.
 
+        Raises:
+            EngineError: a completion comes from another version of the adapter.
+            RewardError: too many completions cannot be scored.
+        """
+        train = self.train
+        scored = self.ask(cursor, train.prompts_per_step, step=step, tell=tell)()
+        cursor, budget = cursor + train.prompts_per_step, train.resample_budget
+        while dull := _dull_groups(scored)[:budget]:
+            scored = _replaced(scored, dull, self.ask(cursor, len(dull), step=step, tell=tell)())
+            cursor, budget = cursor + len(dull), budget - len(dull)
+        self.require_usable(scored.groups, step=step, version=step - 1)
+        return Evidence(scored, cursor, train.resample_budget - budget)
 
-def require_usable(
-    groups: Sequence[ScoredGroup],
-    *,
-    train: TrainConfig,
-    sampling: Sampling,
-    step: int,
-    version: int,
-) -> None:
-    """Refuse a step's groups that would teach something else than they should; warn of cut ones.
+    def ask(
+        self, cursor: int, count: int, *, step: int, tell: TellGroups = unheard
+    ) -> Callable[[], ScoredGroups]:
+        """Ask for `count` groups, as `collect` does; what comes waits for them, scored."""
+        drawn, requests = training_requests(
+            self.decks, cursor, count, train=self.train, prompter=self.prompter, step=step
+        )
+        return ask_scored(
+            drawn, requests, self.fleet, self.scorer, sampling=self.sampling, step=step, tell=tell
+        )
 
-    Args:
-        version: of the adapter that every completion must come from.
+    def require_usable(self, groups: Sequence[ScoredGroup], *, step: int, version: int) -> None:
+        """Refuse groups that would teach something else than they should; warn of cut ones.
 
-    Raises:
-        EngineError: a completion comes from another one.
-        RewardError: too many completions cannot be scored.
-    """
-    _refuse_stale(groups, version)
-    what = "a step's completions"
-    require_scorable(groups, limit=train.unscorable_limit, step=step, what=what)
-    _warn_of_truncation(groups, sampling.max_tokens)
+        Args:
+            version: of the adapter that every completion must come from.
+
+        Raises:
+            EngineError: a completion comes from another one.
+            RewardError: too many completions cannot be scored.
+        """
+        _refuse_stale(groups, version)
+        what = "a step's completions"
+        require_scorable(groups, limit=self.train.unscorable_limit, step=step, what=what)
+        _warn_of_truncation(groups, self.sampling.max_tokens)
 
 
 def training_requests(

@@ -41,17 +41,10 @@ from rlpeft.tasks.decks import Deck, epochs, problems_of
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.ahead import Ahead, InTurn, Proven, RolloutOrder
-from rlpeft.training.collect import (
-    ask_groups,
-    collect,
-    metrics_by_task,
-    require_usable,
-    rollout_metrics,
-    to_samples,
-)
-from rlpeft.training.ledger import Ask, Ledger
+from rlpeft.training.collect import GroupSource, metrics_by_task, rollout_metrics, to_samples
+from rlpeft.training.ledger import Ledger
 from rlpeft.training.protocol import Learner
-from rlpeft.types import AdvantagedGroup, Sampling, ScoredGroups
+from rlpeft.types import AdvantagedGroup, Sampling
 
 
 class Recorder(Protocol):
@@ -115,6 +108,18 @@ class Run:
         """Where the best expert so far lies."""
         return self.folder / "expert"
 
+    @property
+    def groups(self) -> GroupSource:
+        """What a step learns from."""
+        return GroupSource(
+            decks=self.decks,
+            fleet=self.fleet,
+            scorer=self.scorer,
+            train=self.recipe.train,
+            sampling=self.sampling,
+            prompter=self.prompter,
+        )
+
     def epochs(self, cursor: int) -> dict[str, float]:
         """How often training problems were drawn, of all tasks and of each of several."""
         found = epochs(self.decks, cursor, self.recipe.train.seed)
@@ -133,7 +138,7 @@ def train(run: Run, tell: TellGroups = unheard) -> Iterator[tuple[Progress, dict
     """Run to the end, one step at a time, from the newest checkpoint if there is one.
 
     Args:
-        tell: see `collect`.
+        tell: see `GroupSource.collect`.
 
     Yields:
         After each step: the progress and the step's metrics. Stopping the iteration stops the
@@ -156,51 +161,16 @@ def train(run: Run, tell: TellGroups = unheard) -> Iterator[tuple[Progress, dict
 
 def rollouts_of(run: Run, progress: Progress, tell: TellGroups) -> RolloutOrder:
     """What gives the steps after `progress` their groups: in turn, or ahead of the learner."""
-    if run.recipe.rollout.max_lag:
-        return _ahead(run, progress, tell)
-    seen = partial(
-        collect,
-        run.decks,
-        run.fleet,
-        run.scorer,
-        train=run.recipe.train,
-        sampling=run.sampling,
-        prompter=run.prompter,
-        tell=tell,
-    )
-    return InTurn(partial(sync, run), seen)
-
-
-def _ahead(run: Run, progress: Progress, tell: TellGroups) -> Ahead:
     train, lag = run.recipe.train, run.recipe.rollout.max_lag
-    count = train.prompts_per_step
-
-    def ask(due: Ask, tell: TellGroups) -> Callable[[], ScoredGroups]:
-        return ask_groups(
-            run.decks,
-            run.fleet,
-            run.scorer,
-            train=train,
-            sampling=run.sampling,
-            prompter=run.prompter,
-            cursor=due.cursor,
-            count=count,
-            step=due.step,
-            tell=tell,
-        )
-
-    def check(due: Ask, scored: ScoredGroups) -> None:
-        require_usable(
-            scored.groups,
-            train=train,
-            sampling=run.sampling,
-            step=due.step,
-            version=due.version,
-        )
-
-    ledger = Ledger(steps=train.steps, lag=lag, prompts_per_step=count, learned=progress.step)
-    prove, former = run.proof, earlier(run)
-    return Ahead(run.fleet, ledger, ask=ask, check=check, prove=prove, earlier=former, tell=tell)
+    if not lag:
+        return InTurn(partial(sync, run), partial(run.groups.collect, tell=tell))
+    ledger = Ledger(
+        steps=train.steps,
+        lag=lag,
+        prompts_per_step=train.prompts_per_step,
+        learned=progress.step,
+    )
+    return Ahead(run.groups, run.fleet, ledger, prove=run.proof, earlier=earlier(run), tell=tell)
 
 
 def train_step(

@@ -11,7 +11,7 @@ from rlpeft.tasks.base import ProblemSet
 from rlpeft.tasks.decks import Deck
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
-from rlpeft.training.collect import collect, rollout_metrics, to_samples
+from rlpeft.training.collect import GroupSource, rollout_metrics, to_samples
 from rlpeft.types import FinishReason, Problem
 
 MEMBERS = 3
@@ -65,16 +65,9 @@ def seen(rewards, *, pool=(1, 3, 2, 4, 5, 6), prompts=3, budget=0):
     problems = tuple(Problem(f"p/{number}", str(number)) for number in pool)
     decks = [Deck(ProblemSet("p", {"train": problems}))]
     fleet, prompter = LocalFleet(FakeEngine(script)), Prompter(Digits(), max_tokens=4)
-    return collect(
-        decks,
-        fleet,
-        rewards,
-        train=recipe.train,
-        sampling=recipe.rollout.sampling,
-        prompter=prompter,
-        cursor=0,
-        step=1,
-    )
+    sampling = recipe.rollout.sampling
+    source = GroupSource(decks, fleet, rewards, recipe.train, sampling, prompter)
+    return source.collect(cursor=0, step=1)
 
 
 SCORES = {str(number): number / 10 for number in range(10)}
