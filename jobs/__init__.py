@@ -12,5 +12,5 @@ def __getattr__(name: str) -> Any:
     The module of that name is a command, `python -m jobs.train`, which nothing imports.
     """
     if name == "train":
-        return resolve_name("jobs.cluster.plain:train")
+        return resolve_name("jobs.cluster.from_python:train")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

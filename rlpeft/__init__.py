@@ -13,7 +13,7 @@ tell_new_names()
 
 
 DOORS = {
-    "train": "rlpeft.program.plain:train",
+    "train": "rlpeft.program.from_python:train",
     "open_trainee": "rlpeft.program.trainee:open_trainee",
 }
 """What the package itself offers, looked up when it is asked for: it loads torch."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlpeft.recipe.adapter import Section
-from rlpeft.recipe.keys import elsewhere, keys_beside
+from rlpeft.recipe.misplaced import elsewhere, keys_beside
 from rlpeft.recipe.mix import LABEL
 from rlpeft.recipe.overrides import table_names
 from rlpeft.suggest import did_you_mean

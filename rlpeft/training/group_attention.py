@@ -23,7 +23,7 @@ from transformers.masking_utils import sdpa_mask
 
 from rlpeft.errors import ModelError
 from rlpeft.models.mechanisms import Mechanisms
-from rlpeft.training.block_attention import attend_blocks, block_mask
+from rlpeft.training.flex_attention import attend_blocks, block_mask
 from rlpeft.training.group_layout import Groups, Masks
 
 NAME = "rlpeft_groups"

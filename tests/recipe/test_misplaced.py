@@ -1,7 +1,7 @@
 """Keys that were looked for, in lists, unions and tables of sections."""
 
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.keys import keys_beside
+from rlpeft.recipe.misplaced import keys_beside
 from rlpeft.recipe.run import Recipe
 
 

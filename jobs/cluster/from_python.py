@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cluster.parts import on_ray
-from rlpeft.program import plain
+from rlpeft.program import from_python
 from rlpeft.program.given import Dataset, GivenReward
 
 
@@ -19,11 +19,11 @@ def train(
     out: str | Path,
     address: str | None = None,
     **given: Any,
-) -> plain.TrainedExpert:
+) -> from_python.TrainedExpert:
     """Train with learner and engines in actors; this process is the driver.
 
     Args:
         address: of the cluster; absent: that of `RAY_ADDRESS`, one that runs here, or a new one.
-        model, dataset, reward, out, given: see `rlpeft.program.plain.train`.
+        model, dataset, reward, out, given: see `rlpeft.program.from_python.train`.
     """
-    return plain.train(model, dataset, reward, out=out, venue=on_ray(address), **given)
+    return from_python.train(model, dataset, reward, out=out, venue=on_ray(address), **given)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from rlpeft.models.mechanisms import Mechanisms
-from rlpeft.training.block_attention import attend_blocks, block_mask
+from rlpeft.training.flex_attention import attend_blocks, block_mask
 from rlpeft.training.group_attention import LayerGroups, group_attention
 from rlpeft.training.group_layout import Groups
 
