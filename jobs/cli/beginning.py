@@ -47,13 +47,13 @@ def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any]
     from rlpeft.runs.fingerprint import REPORT_FILE
 
     resolve_model(recipe.model.name)
-    refuse_early(recipe, folder)
     summary = finished(recipe, folder, method)
-    if summary is not None:
-        where = near_path(str(folder))
-        say("nothing ran: these are the figures of the finished run in", where, err=True)
-        summary["report"] = str(folder / REPORT_FILE)
-    return summary
+    if summary is None:
+        refuse_early(recipe, folder)
+        return None
+    where = near_path(str(folder))
+    say("nothing ran: these are the figures of the finished run in", where, err=True)
+    return summary | {"report": str(folder / REPORT_FILE)}
 
 
 def say_opening() -> None:
