@@ -24,10 +24,12 @@ from rlpeft.experts.measures import Measure, PairedDifference, difference_of
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
+from rlpeft.program.expert_of_run import tell_of_runs
 from rlpeft.program.folder import EXPERT_FOLDER, lone_run, start_or_continue
 from rlpeft.program.hub import expert_folder, pinned_experts
 from rlpeft.program.origin import tell_other_prompts
 from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_trained_shots
+from rlpeft.program.rows_of_run import unseen as unseen_problems
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.rollout import UNTRUNCATED
@@ -46,6 +48,7 @@ from rlpeft.search.shots import load_shots
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.golds import require_golds
 from rlpeft.tokens.requests import Prompter
+from rlpeft.types import Problem
 
 EVALUATIONS_FILE, HISTORY_FILE, CHART_FILE = "evaluations.jsonl", "history.csv", "history.svg"
 MIXED, UNIFORM = "mixed", "uniform"
@@ -72,7 +75,9 @@ class Inputs:
     folders: Sequence[Path]
     task: Task
     shots: Sequence[Any]
+    tested: Sequence[Problem]
     prompter: Prompter
+    unseen: bool = False
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change under a search."""
@@ -93,11 +98,15 @@ class Inputs:
             TOKENIZER: self.base.tokenizer_parts,
             "data": self.task.fingerprint(),
             "shots": [[shot.id, str(shot.prompt), shot.answer] for shot in self.shots],
+            **({"unseen": True} if self.unseen else {}),  # as in searches from before it was
         }
 
 
-def read_inputs(recipe: AdaptRecipe) -> Inputs:
+def read_inputs(recipe: AdaptRecipe, *, unseen: bool = False) -> Inputs:
     """Read experts and task, and find what would stop the search later.
+
+    Args:
+        unseen: judge by those test problems alone that no expert was trained on.
 
     Raises:
         RlpeftError: experts that cannot be mixed, or data that cannot be used.
@@ -116,9 +125,13 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
     experts = ExpertSet.read(folders, base_digest=base.digest, factors=factors)
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
     tell_other_prompts(cards, base, recipe.chat)
+    tell_of_runs(folders, [reward.name for reward in recipe.rewards])
     data = read_data(recipe, base, splits=(recipe.shots.split, "test"))
     tested = data.task.split("test")
-    refuse_trained_on(folders, data.task, "test", tested, path=recipe.task.path)
+    if unseen:
+        tested = unseen_problems(folders, tested, "test")
+    path = recipe.task.path
+    refuse_trained_on(folders, data.task, "test", tested, path=path, ways=["unseen"])
     with closing(build_scorer(recipe.rewards)) as scorer:
         data.check(scorer)
         shots = load_shots(recipe, data.task)
@@ -129,7 +142,9 @@ def read_inputs(recipe: AdaptRecipe) -> Inputs:
             for shot in shots:
                 data.prompter.ids(shot)
     tell_trained_shots(folders, shots)
-    return Inputs(recipe, base, spec, experts, folders, data.task, shots, data.prompter)
+    return Inputs(
+        recipe, base, spec, experts, folders, data.task, shots, tested, data.prompter, unseen
+    )
 
 
 def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
@@ -160,6 +175,7 @@ def run(
     open_fleet: OpenFleet | None = None,
     parallel: int = 1,
     on_iteration: OnIteration | None = None,
+    unseen: bool = False,
 ) -> SearchSummary:
     """Search until the recipe's end, write the mixture, and judge it once on the test split.
 
@@ -168,6 +184,7 @@ def run(
         open_fleet: makes the engines that answer; one in this process if absent.
         parallel: batches that they are asked for at once.
         on_iteration: told after each iteration.
+        unseen: judge by those test problems alone that no expert was trained on.
 
     Returns:
         What `summary.json` of the folder holds.
@@ -176,7 +193,7 @@ def run(
         RlpeftError: recipe, experts or data cannot do it, or the folder holds another search.
     """
     recipe = pinned_experts(recipe, out / RECIPE_FILE)
-    inputs = read_inputs(recipe)
+    inputs = read_inputs(recipe, unseen=unseen)
     with lone_run(out):
         start_or_continue(out, inputs.fingerprint())
         if (out / SUMMARY_FILE).is_file():
@@ -226,7 +243,7 @@ def judge(
     measures, answers = {}, {}
     for name in states:
         measures[name], answers[name] = evaluate(
-            inputs.task.split("test"),
+            inputs.tested,
             fleet,
             scorer,
             prompter=inputs.prompter,

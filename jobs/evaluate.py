@@ -20,6 +20,7 @@ from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json
 from rlpeft.models.base import BaseModel
 from rlpeft.program.examiner import Examiner, Measured, labels_of
+from rlpeft.program.expert_of_run import tell_of_runs
 from rlpeft.program.origin import tell_other_prompts
 from rlpeft.program.parts import HERE, loaded_scorer
 from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on, unseen
@@ -65,6 +66,7 @@ def evaluate_expert(
     base = base_of(folder, read_card(folder), recipe.model)
     expert = load_expert(folder, base_digest=base.digest)
     tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
+    tell_of_runs([folder], [reward.name for reward in recipe.rewards])
     recipe = _of_expert(recipe, expert.card)
     data = _read_split(expert.card, recipe, base, split)
     problems = first_problems(data.task, split, num, unseen_by=[folder] if unseen else ())

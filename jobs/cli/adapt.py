@@ -46,6 +46,9 @@ def adapt(
             help="Folder of the search; an unfinished one continues. Default: runs/NAME.",
         ),
     ] = None,
+    unseen: Annotated[
+        bool, typer.Option(help="Judge by test problems alone that no expert was trained on.")
+    ] = False,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -76,7 +79,7 @@ def adapt(
 
     quiet_libraries()
     with run_shown(folder, total_iterations(found), unit="iteration") as display:
-        summary = run(found, folder, on_iteration=display.step)
+        summary = run(found, folder, on_iteration=display.step, unseen=unseen)
     with pushing(summary, push):
         # More of them cannot be drawn where a file names the shots themselves.
         larger = "" if found.shots.path else _larger(summary, folder)

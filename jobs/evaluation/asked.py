@@ -21,6 +21,7 @@ from rlpeft.experts.hub import known_as
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import BASE
 from rlpeft.models.base import BaseModel
+from rlpeft.program.expert_of_run import tell_of_runs
 from rlpeft.program.origin import tell_other_prompts
 from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on
 from rlpeft.recipe.run import Recipe, task_of
@@ -165,6 +166,7 @@ def open_survey(
     experts, places = _read_experts(folders, base)
     cards = {str(places[who]): expert.card for who, expert in experts.items()}
     full = [_filled_in(recipe, experts) for recipe in recipes]
+    tell_of_runs(folders, [reward.name for recipe in full for reward in recipe.rewards])
     with ExitStack() as stack:
         exams: list[Exam] = []
         for at, (name, recipe) in enumerate(_named(_agreed(_distinct(full))).items()):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlpeft.errors import DataError
 from rlpeft.experts.files import read_card
@@ -36,6 +36,10 @@ from rlpeft.types import Problem
 FEW = 0.01
 """Share of the problems that may have been trained on: public sets repeat some of each other, and
 must stay of use. No accuracy moves by more than this share, which is told."""
+
+Way = Literal["kept", "unseen"]
+"""How problems are asked that were not trained on: rows are divided as in the training, or
+`--unseen` passes over those that were."""
 
 
 def may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
@@ -109,6 +113,7 @@ def refuse_trained_on(
     problems: Sequence[Problem],
     *,
     path: str | None,
+    ways: Sequence[Way] = ("kept", "unseen"),
 ) -> None:
     """Refuse to measure experts on problems that they were trained on.
 
@@ -119,6 +124,7 @@ def refuse_trained_on(
         folders: of the experts.
         task, path: what the problems are taken from, and where its rows lie, if it is of rows.
         problems: of the split, those that are asked.
+        ways: what the command offers beside other rows.
 
     Raises:
         DataError: more than a few of them were trained on.
@@ -133,7 +139,7 @@ def refuse_trained_on(
         if trained is not None:
             untold += trained.untold
             unfolded += [] if trained.folded else [known_as(folder)]
-            _judge(folder, trained, path or task.name, split, marks, has_rows=bool(path))
+            _judge(folder, trained, path or task.name, split, marks, has_rows=bool(path), ways=ways)
         elif not _divided_as_then(folder, digest):
             untold.append(known_as(folder))
     if untold:
@@ -157,6 +163,7 @@ def _judge(
     marks: Sequence[tuple[Problem, frozenset[str]]],
     *,
     has_rows: bool,
+    ways: Sequence[Way],
 ) -> None:
     """Refuse or tell what one expert has seen of the problems, by their marks."""
     name, number = known_as(folder), len(marks)
@@ -168,9 +175,7 @@ def _judge(
         if len(seen) > FEW * number:
             raise DataError(
                 f"{said}: what it is worth on others cannot be told by them. Name rows that it has "
-                f"not seen, by task.path; or {_kept_as(folder)} as in its training: they are then "
-                "divided as they were; or ask those alone that it has not seen: rlpeft evaluate "
-                "--unseen."
+                f"not seen, by task.path{''.join(_way(way, folder) for way in ways)}."
             )
         note(f"{said}: its accuracy may be off by {len(seen) / number:.2%}.")
     if chosen and split == "test":
@@ -211,6 +216,13 @@ def _counted(
         f"{len(seen)} of the {number} {split} problems of {source!r}, such as {place}"
         f"{text_of(seen[0].prompt)!r:.60},"
     )
+
+
+def _way(way: Way, folder: Path) -> str:
+    """A way as the errors offer it."""
+    if way == "unseen":
+        return "; or ask those alone that no expert has seen: --unseen, of evaluate and adapt"
+    return f"; or {_kept_as(folder)} as in its training: they are then divided as they were"
 
 
 def _kept_as(folder: Path) -> str:

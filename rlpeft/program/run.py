@@ -102,7 +102,7 @@ def _tell_and_refuse(data: RunData, origin: Origin) -> None:
     for own in data.by_label.values():
         tell_rows(own.source, own.task)
         tested = own.task.split("test")
-        refuse_trained_on(origin.folders, own.task, "test", tested, path=own.path)
+        refuse_trained_on(origin.folders, own.task, "test", tested, path=own.path, ways=["kept"])
     if shared := told_shared(data.decks):
         note(f"{shared}.")
 

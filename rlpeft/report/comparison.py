@@ -18,11 +18,12 @@ from rlpeft.errors import ConfigError
 from rlpeft.experts.clustered import corrected_level
 from rlpeft.experts.files import Expert
 from rlpeft.experts.measures import Measure, PairedDifference, paired
-from rlpeft.files import write_text
+from rlpeft.files import read_json_if_there, write_text
 from rlpeft.recipe.run import DEFAULT_REWARDS
 from rlpeft.report.charts import PALETTE, StepRows, overlay_chart
 from rlpeft.report.page import facts, page_environment, read_run
 from rlpeft.report.run_charts import Chart
+from rlpeft.runs.fingerprint import FINGERPRINT_FILE, REWARD_CODE
 from rlpeft.runs.records import TEST_FILE, read_completions
 
 MOST_RUNS = len(PALETTE)
@@ -59,6 +60,7 @@ class RunRecords:
     Attributes:
         label: tells it from the others.
         rows: its metrics, a row a step.
+        code: the digest of the file of each reward that is not one of ours.
         answers: of its expert to the test problems; none where they were not kept.
     """
 
@@ -67,6 +69,7 @@ class RunRecords:
     rows: StepRows
     expert: Expert | None
     recipe: Mapping[str, Any]
+    code: Mapping[str, str]
     summary: Mapping[str, Any]
     answers: Sequence[Mapping[str, Any]]
 
@@ -120,7 +123,8 @@ def _read(folder: Path, label: str) -> RunRecords:
     path = folder / TEST_FILE
     tested = read_completions(path) if path.exists() else []
     answers = [row for row in tested if row["policy"] == "expert"]
-    return RunRecords(label, folder, rows, expert, recipe, summary, answers)
+    code = (read_json_if_there(folder / FINGERPRINT_FILE) or {}).get(REWARD_CODE, {})
+    return RunRecords(label, folder, rows, expert, recipe, code, summary, answers)
 
 
 def labels(places: Sequence[Path]) -> list[str]:
@@ -153,6 +157,12 @@ def against(run: RunRecords, first: RunRecords, *, number: int) -> PairedDiffere
         return (
             f"{run.label} has other rewards than {first.label}: what two judges say is of two "
             "scales. Evaluate both by one recipe: rlpeft evaluate EXPERT --recipe RECIPE"
+        )
+    if changed := [n for n, digest in run.code.items() if first.code.get(n, digest) != digest]:
+        return (
+            f"the code of reward {changed[0]!r} of {run.label} is not that of {first.label}: what "
+            "two judges say is of two scales. Evaluate both by one recipe: rlpeft evaluate EXPERT "
+            "--recipe RECIPE"
         )
     judged = all(row["verdict"] != VerdictKind.GRADED for row in (*first.answers, *run.answers))
     own, other = (_by_problem(each.answers, judged=judged) for each in (run, first))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from rlpeft.experts.mixture import ExpertSet
 from rlpeft.experts.model_card import model_card
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
+from rlpeft.program.rows_of_run import keep_trained_on
+from rlpeft.tasks.catalogue import load_task
 
 
 class CutOff(Exception):
@@ -102,6 +105,24 @@ def test_a_shot_whose_gold_answer_its_reward_does_not_take_is_named(adapt_recipe
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match=r"shots\.jsonl', row 2 .*a gold answer must be"):
         read_inputs(adapt_recipe(shots={"path": str(path)}))
+
+
+def test_test_problems_that_an_expert_was_trained_on_are_passed_over(
+    adapt_recipe, tiny_experts, tmp_path, capsys
+):
+    shutil.copytree(tiny_experts, tmp_path / "run")
+    recipe = adapt_recipe(experts=[str(tmp_path / "run")])
+    keep_trained_on(tmp_path / "run", load_task(recipe.task).split("test")[:5], before=[])
+    with pytest.raises(DataError) as refused:
+        read_inputs(recipe)
+    assert "by task.path; or ask those alone that no expert has seen: --unseen" in str(
+        refused.value
+    )
+    whole, unseen = read_inputs(adapt_recipe()), read_inputs(recipe, unseen=True)
+    assert len(unseen.tested) == len(whole.tested) - 5
+    assert "5 of the 20 test problems were trained on" in capsys.readouterr().err
+    assert "unseen" in unseen.fingerprint()
+    assert "unseen" not in whole.fingerprint()
 
 
 def test_experts_of_another_base_are_refused(adapt_recipe, tiny_experts, tmp_path, make_expert):

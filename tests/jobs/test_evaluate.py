@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.evaluate import evaluate_expert, recipe_for
+from jobs.evaluation.asked import Samples, open_survey
 from rlpeft.build import build_card
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.files import write_json
@@ -102,11 +103,27 @@ def test_the_unseen_of_rows_are_asked_where_others_were_trained_on(trained, caps
     expert, rows = trained
     path = f"task.path={rows('more.jsonl', range(10, 26))}"
     recipe = recipe_for(expert, None, None, [path])
-    with pytest.raises(DataError, match="rlpeft evaluate --unseen"):
+    with pytest.raises(DataError, match="or ask those alone that no expert has seen: --unseen"):
         evaluate_expert(expert, recipe)
     found = evaluate_expert(expert, recipe, unseen=True)
     assert found["accuracy"]["total"] == 11  # 5 of 10 rows were trained on
     assert "5 of the 16 test problems were trained on and are not asked" in capsys.readouterr().err
+
+
+def test_a_judge_that_changed_since_the_training_is_told_of_one_and_of_several(
+    trained, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    code = "def judge(completions, **_):\n    return [1.0 for _ in completions]\n"
+    (tmp_path / "judge_since.py").write_text(code)
+    run = trained[0].parent
+    write_json(run / "fingerprint.json", {"reward_code": {"judge_since:judge": "0" * 64}})
+    recipe = recipe_for(trained[0], None, None, ["reward=[{name = 'judge_since:judge'}]"])
+    evaluate_expert(trained[0], recipe, num=1)
+    told = "the code of reward 'judge_since:judge' differs from that of the training"
+    assert told in " ".join(capsys.readouterr().err.split())
+    with open_survey([trained[0]], [recipe], Samples()):
+        assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_where_all_was_trained_on_nothing_unseen_is_left(trained, tmp_path):

@@ -102,6 +102,17 @@ def test_runs_of_other_judges_are_not_compared(record, other, compared):
     assert ("b has other rewards than a" in str(found)) == (not compared)
 
 
+@pytest.mark.parametrize(("code", "compared"), [("a", True), ("b", False), (None, True)])
+def test_runs_whose_reward_has_other_code_are_not_compared(record, code, compared):
+    folders = [record(name, [CORRECT, WRONG] * 10) for name in ("a", "b")]
+    for folder, digest in zip(folders, ("a", code), strict=True):
+        known = {"reward_code": {"mine:f": digest}} if digest else {}
+        (folder / "fingerprint.json").write_text(json.dumps(known))
+    runs = read_runs(folders)
+    found = against(runs[1], runs[0], number=1)
+    assert ("the code of reward 'mine:f' of b is not that of a" in str(found)) != compared
+
+
 @pytest.mark.parametrize("tested", [0, 1])
 def test_a_run_without_a_kept_test_is_named(record, tested):
     verdicts = [[CORRECT], None] if tested == 0 else [None, [CORRECT]]
