@@ -182,8 +182,7 @@ def run(
     Args:
         out: the search's folder; an unfinished search in it is continued.
         open_fleet: makes the engines that answer; one in this process if absent.
-        parallel: batches that they are asked for at once.
-        on_iteration: told after each iteration.
+        parallel, on_iteration: batches asked for at once; what is told after each iteration.
         unseen: judge by those test problems alone that no expert was trained on.
 
     Returns:

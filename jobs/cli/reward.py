@@ -94,7 +94,7 @@ def check(
     """Call a reward on real rows with right, wrong, empty, truncated and hostile completions.
 
     Right answers are tried in several forms, and an example of each sort is shown with its score.
-    Exit code 1: a fault, the reward gives them all one score.
+    Exit code 1: a fault, the reward gives them all one score, or none.
     """
     if _is_recipe(reward):
         given = {"--data": data, "--task": task, "--option": option, "--correct-at": correct_at}
@@ -103,14 +103,14 @@ def check(
         limits = {} if timeout_s is None else {"timeout_s": timeout_s}
         options = {"options": _parse(option), "correct_at": correct_at, **limits}
         tried = _alone(reward, options, data, rows, task)
-    constant = False
+    is_useless = False
     for found in tried:
         if as_json:
             typer.echo(json.dumps(found.as_dict()))
         else:
-            _print_check(found.as_dict())
-        constant = constant or found.is_constant
-    raise typer.Exit(1 if constant else 0)
+            _print_check(found.as_dict(), found.fault)
+        is_useless = is_useless or bool(found.fault)
+    raise typer.Exit(1 if is_useless else 0)
 
 
 def _alone(
@@ -175,7 +175,7 @@ def _print_totals(summary: dict[str, Any]) -> None:
     console.print(f"{summary['rows']} rows, {scored}, {summary['rows_per_s']:.0f} rows/s")
 
 
-def _print_check(found: dict[str, Any]) -> None:
+def _print_check(found: dict[str, Any], fault: str) -> None:
     from rich.table import Table
 
     from jobs.cli.screen import Screen
@@ -196,24 +196,21 @@ def _print_check(found: dict[str, Any]) -> None:
         _print_example(console, sort, example)
     if found["printed"]:
         console.print("it prints: a run shows that only where it fails")
-    if found["is_constant"]:
-        score = found["examples"]["right"]["score"]
-        say(
-            f"fault: right, wrong and empty answers all get the score {score:g}, in whatever form: "
-            "nothing can be learnt from a constant"
-        )
+    if fault:
+        say(f"fault: {fault}")
     for warning in found["warnings"]:
         say(f"warning: {warning}")
 
 
 def _print_forms(console: Console, forms: Mapping[str, float | None], best: str) -> None:
     _say(console, "how may an answer be written? The gold one in each form, and its mean score:")
+    is_chosen = len(set(forms.values())) > 1
     for form, score in forms.items():
         shown = "     -" if score is None else f"{score:6.3f}"
-        mark = "  <- used below" if form == best else ""
+        mark = "  <- used below" if is_chosen and form == best else ""
         _say(console, f"  {shown}  {_visible(form.format('GOLD'))}{mark}")
 
-    if len(forms) > 1:
+    if is_chosen:
         _say(
             console, "have the prompt ask for a form that scores: in others right answers are lost"
         )

@@ -67,6 +67,7 @@ class DryRun:
         pickles: whether the function could be sent to another process.
         printed: whether it wrote to standard output, which a run shows where it fails.
         is_constant: whether right, wrong and empty answers all get one score.
+        is_scoreless: whether none of them gets any.
         warnings: what a person should look at before training.
     """
 
@@ -81,11 +82,26 @@ class DryRun:
     pickles: bool
     printed: bool
     is_constant: bool
+    is_scoreless: bool
     warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be learnt from it; empty where something may."""
+        right = self.examples["right"]
+        if self.is_scoreless:
+            why = f" ({right.reason})" if right.reason else ""
+            return f"right, wrong and empty answers all get no score{why}: nothing is left to learn"
+        if self.is_constant:
+            return (
+                f"right, wrong and empty answers all get the score {right.score:g}, in whatever "
+                "form: nothing can be learnt from a constant"
+            )
+        return ""
 
 
 @dataclass(frozen=True)
@@ -192,6 +208,7 @@ def _tried_out(written: str, scorer: Scorer, rows: TriedRows) -> DryRun:
         pickles=getattr(reward, "pickles", True),
         printed=judge.printed,
         is_constant=any(rows.golds) and trial.is_constant(),
+        is_scoreless=trial.is_scoreless(),
         warnings=_warnings(written, kinds, times, rows),
     )
 
@@ -309,8 +326,9 @@ def _warnings(
     right, wrong = kinds["right"]["score"], kinds["wrong"]["score"]
     if right is None:
         found.append(
-            "no row can be scored: is the gold column the right one? Another is named by "
-            "--option gold=COLUMN, options.gold of a recipe"
+            "no right answer gets a score: is the gold column the right one (another is named by "
+            "--option gold=COLUMN, options.gold of a recipe), and does a function of your own "
+            "return a number?"
         )
     elif wrong is not None and right <= wrong:
         found.append(
@@ -320,7 +338,8 @@ def _warnings(
     for sort in ("empty", "truncated", "hostile"):
         score = kinds[sort]["score"]
         if right is not None and score is not None and score >= right > 0:
-            found.append(f"{sort} completions score {score:g}, as much as right ones")
+            beside = "more than" if score > right else "as much as"
+            found.append(f"{sort} completions score {score:g}, {beside} right ones")
     if kinds["right"].get(VerdictKind.GRADED.value):
         found.append(
             "it gives numbers and no verdicts: experts are chosen by mean score, and no accuracy "

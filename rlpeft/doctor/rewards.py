@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from rewards.scorer import FAILURES
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.doctor.row import Check, fail, ok, warn
 from rlpeft.doctor.trial import Judge, Trial, Tried
@@ -17,6 +18,8 @@ NUM_ROWS = 8
 """Problems of the dry run."""
 
 MEND_GOLD = "Mend these gold answers, or set the reward's options.gold to their column."
+MEND_NONE = "The function returned None, which is no score: have it return one for each answer."
+MEND_FAILURE = "Mend the reward: an answer on which it fails gets no score."
 
 
 def check_reward(problems: Sequence[Problem], scorer: Scores) -> Iterator[Check]:
@@ -79,9 +82,11 @@ def _check_gold(trial: Trial) -> Check:
         return ok(name, found)
     if all(v.kind is VerdictKind.GRADED for v in verdicts):
         return _check_graded(name, trial)
-    found += f"; {first.reason}" if first.reason else ""
-    if any(v.score is None for v in verdicts):
-        return fail(name, found, MEND_GOLD)
+    unread = next((v for v in verdicts if v.score is None), None)
+    reason = (unread or first).reason
+    found += f"; {reason}" if reason else ""
+    if unread is not None:
+        return fail(name, found, _mend(unread))
     return warn(
         name,
         found,
@@ -122,7 +127,7 @@ def _check_refused(name: str, tried: Tried, gold: Tried) -> Check:
     unread = next((v for v in tried.verdicts if v.kind is VerdictKind.UNSCORABLE), None)
     if unread is not None:
         # A gold answer that is only known again word for word tells nothing of other answers.
-        return fail(name, f"{found}; {unread.reason}", MEND_GOLD)
+        return fail(name, f"{found}; {unread.reason}", _mend(unread))
     if not accepted:
         return ok(name, found)
     return warn(
@@ -131,6 +136,13 @@ def _check_refused(name: str, tried: Tried, gold: Tried) -> Check:
         "Fine if the reward judges something else than the answer; otherwise a policy learns to "
         "write these: take a stricter reward.",
     )
+
+
+def _mend(unread: Verdict) -> str:
+    """What to do of an answer without a score."""
+    if unread.kind in FAILURES:
+        return MEND_FAILURE
+    return MEND_NONE if unread.reason.endswith(" gave None") else MEND_GOLD
 
 
 def _counts(kinds: Counter[str]) -> str:

@@ -121,10 +121,15 @@ class Trial:
 
     def is_constant(self) -> bool:
         """Whether right answers in every form, wrong and empty ones all get one score."""
+        return self._is_alike() and self.right.score is not None
+
+    def is_scoreless(self) -> bool:
+        """Whether none of them gets any."""
+        return self._is_alike() and self.right.score is None
+
+    def _is_alike(self) -> bool:
         scores = _scores(self.by_form.values())
-        if len(scores) > 1 or None in scores:
-            return False
-        return _scores([self.wrong(), self.empty()]) == scores
+        return len(scores) == 1 and _scores([self.wrong(), self.empty()]) == scores
 
     def hostile(self) -> Tried:
         """What makes a grader hang, fail or run it."""

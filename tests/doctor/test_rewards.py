@@ -7,7 +7,7 @@ import pytest
 from rewards.errors import RewardError
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
 from rewards.verdict import Verdict, VerdictKind
-from rlpeft.doctor.rewards import check_golds, check_reward
+from rlpeft.doctor.rewards import MEND_NONE, check_golds, check_reward
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.types import Problem
@@ -108,6 +108,17 @@ def test_a_constant_reward_is_a_fault_and_not_one_of_being_lenient(least, refuse
     assert gold.status == "fail"
     assert gold.found.startswith(f"right, wrong and empty answers all get the score {least:.3f}")
     assert (wrong.status, empty.status) == (refused, refused)
+
+
+def test_a_function_that_returns_none_is_told_so_and_not_to_mend_gold_answers(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "gives_none.py").write_text(
+        "def judge(completions, answer, **_):\n    return [None for _ in completions]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for check in rows(["7", "8"], "gives_none:judge"):
+        assert (check.status, check.advice) == ("fail", MEND_NONE)
 
 
 def test_a_graded_reward_that_gives_wrong_answers_more_is_a_warning():

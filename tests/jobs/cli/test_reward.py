@@ -163,6 +163,41 @@ def test_check_runs_a_users_reward_and_warns_of_what_is_odd(problems, tmp_path, 
     assert any("empty completions score 1" in warning for warning in check["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("gives", "fault"),
+    [
+        ("None", "all get no score (reward gave None)"),
+        ("1.0", "all get the score 1, in whatever form"),
+    ],
+)
+def test_check_of_a_useless_reward_is_a_fault_without_advice_on_forms(
+    problems, tmp_path, monkeypatch, gives, fault
+):
+    module = f"useless_{gives[0]}"
+    (tmp_path / f"{module}.py").write_text(
+        f"def reward(completions, answer, **_):\n    return [{gives} for _ in completions]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = run("check", f"{module}:reward", "--data", problems, "--rows", 3)
+    said = " ".join(result.stdout.split())
+    assert result.exit_code == 1
+    assert f"fault: right, wrong and empty answers {fault}" in said
+    assert "used below" not in said
+    assert "have the prompt ask" not in said
+
+
+def test_check_says_where_hostile_answers_earn_more_than_right_ones(
+    problems, tmp_path, monkeypatch
+):
+    (tmp_path / "by_length.py").write_text(
+        "def reward(completions, **_):\n    return [float(len(text)) for text in completions]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = json.loads(run("check", "by_length:reward", "--data", problems, "--json").stdout)
+    (hostile,) = [warning for warning in found["warnings"] if warning.startswith("hostile")]
+    assert hostile.endswith(", more than right ones")
+
+
 def test_check_for_people_prints_a_table(problems):
     result = run("check", "math", "--data", problems, "--rows", 2)
 
