@@ -28,6 +28,17 @@ from rlpeft.typed import program, this_command
 if TYPE_CHECKING:
     from rlpeft.recipe.adapt import AdaptRecipe
 
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        callback=folder_to_write,
+        help="Folder of the search; an unfinished one continues. Default: runs/NAME.",
+    ),
+]
+Unseen = Annotated[
+    bool,
+    typer.Option("--unseen", help="Judge by test problems alone that no expert was trained on."),
+]
 Light = Annotated[bool, typer.Option("--light", help="A small budget: 3 shots and 10 iterations.")]
 
 
@@ -39,16 +50,8 @@ def adapt(
     experts: ExpertFlag = None,
     overrides: Overrides = None,
     light: Light = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            callback=folder_to_write,
-            help="Folder of the search; an unfinished one continues. Default: runs/NAME.",
-        ),
-    ] = None,
-    unseen: Annotated[
-        bool, typer.Option(help="Judge by test problems alone that no expert was trained on.")
-    ] = False,
+    out: Out = None,
+    unseen: Unseen = False,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
