@@ -28,7 +28,7 @@ from rlpeft.typed import program, this_command
 if TYPE_CHECKING:
     from rlpeft.recipe.adapt import AdaptRecipe
 
-Out = Annotated[
+SearchOut = Annotated[
     Path | None,
     typer.Option(
         callback=folder_to_write,
@@ -50,7 +50,7 @@ def adapt(
     experts: ExpertFlag = None,
     overrides: Overrides = None,
     light: Light = False,
-    out: Out = None,
+    out: SearchOut = None,
     unseen: Unseen = False,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
