@@ -8,12 +8,14 @@ what can only be believed is not judged.
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
 from rewards.code.bridge import mirror
 from rewards.code.bridge.wire import WireError
 from rewards.code.errors import Refuted, Unjudged
+from rewards.code.judge.parts import NOTHING, Shape, builtin_of, computed, is_program, plain
 
 _ORDER = {"__lt__": "__gt__", "__gt__": "__lt__", "__le__": "__ge__", "__ge__": "__le__"}
 _LINEAR = frozenset({"__add__", "__radd__", "__sub__", "__rsub__"})
@@ -40,9 +42,7 @@ _TO_NUMBER = frozenset(
 )
 _TO_VALUE = _TO_NUMBER - {"__len__", "__bool__"} | {"__str__", "__repr__", "__format__"}
 _NUMBERS = (int, float)
-_NESTED = (*mirror.CONTAINERS, tuple, frozenset)
 _MAX_EQUAL = 50
-_MAX_NODES, _MAX_DEPTH = 20_000, 150
 _STRANGER = "·nothing of the kind"
 _GIVEN = "the program's own operator is given a value of the tests"
 _EVERYTHING = "it holds for whatever it is compared with"
@@ -85,13 +85,13 @@ class Trust:
             return self._ordered(target, name, arguments[0])
         if name == "__contains__":
             return self._contains(target, arguments[0])
-        if name in _ARITHMETIC and not _is_program(arguments[0]):
+        if name in _ARITHMETIC and not is_program(arguments[0]):
             return self._arithmetic(target, name, arguments[0])
         result = self._bridge.request("special", target, name, *arguments)
         if name in _TO_VALUE and type(target) in self._heard:
             raise Unjudged(_GIVEN)
         if mirror.handle_of(target) in self._told:
-            if _is_program(result):
+            if plain(result) is NOTHING:
                 self._told.add(mirror.handle_of(result))
             elif name in _TO_NUMBER or not self._is_tested(target):
                 raise Unjudged(_GIVEN)
@@ -99,7 +99,10 @@ class Trust:
 
     def attribute(self, target: Any, name: str) -> None:
         """See that an attribute may be asked for."""
-        if name in _PREDICATES and not isinstance(target, type) and not self._is_tested(target):
+        if isinstance(target, type) or self._is_tested(target):
+            return
+        replaced = not name.startswith("__") and hasattr(builtin_of(target), name)
+        if name in _PREDICATES or replaced:
             raise Unjudged(f"the program's own {name}() decides what the tests ask")
 
     def finish(self) -> None:
@@ -118,14 +121,14 @@ class Trust:
     # --- equality and order ---------------------------------------------------------------------
 
     def _equals(self, target: Any, other: Any) -> Any:
-        builtin = _builtin_of(target)
+        builtin = builtin_of(target)
         if builtin is not object:
             native = builtin.__eq__(target, other)
             if native is True or not self._defines(target, "__eq__"):
                 return native
         elif not self._defines(target, "__eq__"):
             return NotImplemented if target is not other else True
-        if _is_program(other):
+        if is_program(other):
             return self._equal_objects(target, other)
         says = self._answer(target, "__eq__", detached(other))
         if says is True:
@@ -147,11 +150,11 @@ class Trust:
         return True
 
     def _ordered(self, target: Any, name: str, other: Any) -> Any:
-        builtin = _builtin_of(target)
+        builtin = builtin_of(target)
         native = NotImplemented if builtin is object else getattr(builtin, name)(target, other)
         if builtin is not object and not self._defines(target, name):
             return native
-        if not _is_program(other):
+        if not is_program(other):
             says = _raise_if(self._claims(target, name, detached(other)))
             if says is NotImplemented or says is False or says is native:
                 return says
@@ -168,7 +171,7 @@ class Trust:
         return says
 
     def _contains(self, target: Any, item: Any) -> Any:
-        builtin = _builtin_of(target)
+        builtin = builtin_of(target)
         if builtin is not object and (
             builtin.__contains__(target, item) or not self._defines(target, "__contains__")
         ):
@@ -209,26 +212,43 @@ class Trust:
         is_sum = name in _LINEAR and type(operand) in _NUMBERS
         step = self._random.randint(2, 1000)
         # Asked first: so the program states its number before it hears the one that is expected.
-        before = self._ask(target, name, operand + step) if is_sum else None
+        before = plain(self._ask(target, name, operand + step)) if is_sum else None
+        native = computed(target, name, operand)  # before an operator that works in place
         result = self._bridge.request("special", target, name, operand)
         if result is NotImplemented:
             return result
-        if _is_program(result):
+        said = plain(result)
+        if said is NOTHING:
             if is_sum or not self._is_tested(target):
                 self._told.add(mirror.handle_of(result))
-        elif name.startswith("__i") and name != "__invert__":
+        elif name.startswith("__i") and not is_program(result):
             raise Unjudged(_GIVEN)
-        elif is_sum and type(result) in _NUMBERS:
-            _check_sum(before, result + (-step if name == "__sub__" else step), result)
+        elif _is_same(said, native):
+            return result  # what its built-in part gives, it may give
+        elif is_sum and type(said) in _NUMBERS:
+            if before == said:
+                self._refute_constant(said, target, name, operand)
+            wraps = self._is_tested(target) and is_program(result) and abs(said) >= 1
+            if not wraps:  # a clock and a residue are no sums, but then no expected zero either
+                _check_sum(before, said + (-step if name == "__sub__" else step))
         elif not self._is_tested(target):
+            if native is not NOTHING:
+                self._refute_constant(said, target, name, operand)
             raise Unjudged(_GIVEN)
         return result
+
+    def _refute_constant(self, said: Any, target: Any, name: str, operand: Any) -> None:
+        """Refute an operator that says what it `said` of all other operands, too."""
+        operands = _unlike(operand)
+        answers = (plain(self._ask(target, name, other)) for other in operands)
+        if operands and all(type(said) is type(one) and said == one for one in answers):
+            raise Refuted("the program's own operator gives the same for all operands")
 
     # --- fields ---------------------------------------------------------------------------------
 
     def shape(self, thing: Any) -> Any:
         """Return what an object is made of, as plain data to compare."""
-        return _Shape(self._bridge).of(thing)
+        return Shape(self._bridge).of(thing)
 
     def _other_shapes(self, thing: Any) -> list[Any]:
         """Return the shapes of objects made as `thing` was, of other arguments."""
@@ -260,12 +280,12 @@ class Trust:
 
     def _claims(self, target: Any, name: str, other: Any) -> Any:
         """Ask a yes-or-no question; what is no plain answer is taken as a yes."""
-        if not _is_program(other) and not self._is_tested(target):
+        if not is_program(other) and not self._is_tested(target):
             self._heard.add(type(target))
         answer = self._ask(target, name, other)
         if answer is NotImplemented or isinstance(answer, BaseException):
             return answer
-        return True if _is_program(answer) else bool(answer)
+        return True if is_program(answer) else bool(answer)
 
     def _defines(self, target: Any, name: str) -> bool:
         """Whether the class of a mirror defines an operator itself."""
@@ -277,67 +297,27 @@ class Trust:
         return any(cls in self.tested for cls in type(target).__mro__)
 
 
-def _check_sum(before: Any, expected: float, result: float) -> None:
+def _check_sum(before: Any, expected: float) -> None:
     """A number that stands behind a sum shows in every sum, whatever is added."""
-    if type(before) not in _NUMBERS or before == result:
-        raise Refuted("the program's own operator gives the same for all operands")
+    if type(before) not in _NUMBERS:
+        raise Refuted("the program's own operator gives numbers for some operands only")
     if abs(before - expected) > 1e-9 * (1 + abs(expected)):
         raise Unjudged(_GIVEN)
 
 
-class _Shape:
-    """Walks the fields of objects; a cycle becomes the distance to what it returns to."""
-
-    def __init__(self, bridge: Any) -> None:
-        self._bridge = bridge
-        self._path: list[Any] = []
-        self._num_nodes = 0
-
-    def of(self, value: Any) -> Any:
-        self._num_nodes += 1
-        if self._num_nodes > _MAX_NODES or len(self._path) > _MAX_DEPTH:
-            raise Unjudged(f"objects of more than {_MAX_NODES} parts are compared")
-        if isinstance(value, mirror.MirrorMeta):
-            return ("class", mirror.handle_of(value))
-        if not _is_program(value) and type(value) not in _NESTED:
-            return value if _is_hashable(value) else ("thing", id(value))
-        for distance, one in enumerate(reversed(self._path)):
-            if one is value:
-                return ("again", distance)
-        self._path.append(value)
-        if _is_program(value):
-            shape: tuple[Any, ...] = (
-                "object",
-                mirror.handle_of(type(value)),
-                self._fields(value),
-                _part(value),
-            )
-            shape += (self._items(value),) if _builtin_of(value) in _NESTED else ()
-        else:
-            shape = (type(value).__name__, self._items(value))
-        self._path.pop()
-        return shape
-
-    def _fields(self, value: Any) -> Any:
-        fields = self._bridge.request("fields", value)
-        if fields is None:  # a function or the like, which is itself and nothing else
-            return mirror.handle_of(value)
-        return frozenset((name, self.of(item)) for name, item in fields)
-
-    def _items(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            pairs = zip(dict.keys(value), dict.values(value), strict=True)
-            return frozenset((self.of(key), self.of(item)) for key, item in pairs)
-        if isinstance(value, (set, frozenset)):
-            return frozenset(self.of(item) for item in value)
-        return tuple(self.of(item) for item in value)
+def _is_same(said: Any, other: Any) -> bool:
+    """Whether two plain values are equal, floats up to rounding."""
+    if type(said) in _NUMBERS and type(other) in _NUMBERS:
+        return bool(said == other) or (
+            float in (type(said), type(other)) and math.isclose(said, other)
+        )
+    return other is not NOTHING and type(said) is type(other) and bool(said == other)
 
 
-def _part(value: Any) -> Any:
-    builtin = _builtin_of(value)
-    if builtin in mirror.IMMUTABLE and builtin not in _NESTED:
-        return mirror.IMMUTABLE[builtin](value)
-    return None
+def _unlike(operand: Any) -> list[Any]:
+    """Return values like `operand`, the empty one with them, that are not it."""
+    empty = [type(operand)()] if type(operand) in mirror.BUILTIN else []
+    return [other for other in [*others(operand), *empty] if other != operand]
 
 
 def detached(value: Any) -> Any:
@@ -366,23 +346,7 @@ def others(value: Any) -> list[Any]:
     return [] if value is None else [_STRANGER]
 
 
-def _is_program(value: Any) -> bool:
-    return mirror.handle_of(value) is not None
-
-
-def _builtin_of(target: Any) -> Any:
-    return next((base for base in type(target).__mro__ if base in mirror.BUILTIN), object)
-
-
 def _raise_if(answer: Any) -> Any:
     if isinstance(answer, BaseException):
         raise answer
     return answer
-
-
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
