@@ -32,7 +32,7 @@ class MathPolicy:
     decimal_comma: bool = False
     """3,5 matches 3.5."""
     list_as_tuple: bool = False
-    """1,3 matches (1,3), and a column vector matches its tuple."""
+    """1,3 matches (1,3) and x=1,y=3, and a column vector matches its tuple."""
     base_optional: bool = False
     """204 matches 204_5."""
     right_side: bool = False

@@ -16,8 +16,10 @@ from rewards.math.compare.scalars import is_degrees, lone_remainder, plain_same,
 from rewards.math.compare.statements import (
     BARE,
     EQUALITIES,
+    are_unknowns,
     assignments,
     elements,
+    in_order,
     is_curve,
     is_label,
     is_sum_of_parts,
@@ -100,14 +102,11 @@ class _Comparison:
             return golds.keys() == answers.keys() and all(
                 self.same(value, answers[name]) for name, value in golds.items()
             )
-        pairs = ((golds, answer_label, answer), (answers, gold_label, gold))
-        for named, label, other in pairs:
-            is_tuple = isinstance(other, Group) and other.brackets == "()"
-            if len(named) > 1 and label is None and isinstance(other, Group) and is_tuple:
-                values = tuple(named.values())
-                return len(values) == len(other.items) and all(
-                    self.same(value, item) for value, item in zip(values, other.items, strict=True)
-                )
+        for named, label, other in ((golds, answer_label, answer), (answers, gold_label, gold)):
+            if len(named) > 1 and label is None:
+                verdict = self._same_unknowns(named, other, is_gold=named is golds)
+                if verdict is not None:
+                    return verdict
         if (
             gold_label is not None
             and answer_label is not None
@@ -115,6 +114,20 @@ class _Comparison:
         ):
             return False
         return None
+
+    def _same_unknowns(self, named: dict[str, Node], other: Node, *, is_gold: bool) -> bool | None:
+        """Values of several unknowns, "x=2, y=3", against values alone, in the names' order.
+
+        A set says not which is which; a list does for a named answer, and for gold in lenient.
+        """
+        values = in_order(named)
+        if isinstance(other, Group) and other.brackets == "()":
+            return self._all_same(values, other.items)
+        if not are_unknowns(named) or isinstance(other, (Matrix, Relation)):
+            return None
+        if not (isinstance(other, Group) and _is_plain_list(other)):
+            return False
+        return (self.policy.list_as_tuple or not is_gold) and self._all_same(values, other.items)
 
     # -- units --------------------------------------------------------------------------------
 

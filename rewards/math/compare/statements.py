@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import pairwise
+from string import ascii_lowercase
 
 from rewards.math.compare.scalars import plain_same
 from rewards.math.limits import Unreadable
@@ -154,6 +155,18 @@ def assignments(label: Node | None, value: Node) -> dict[str, Node]:
             named = {name.name: item for name, item in settled if isinstance(name, Symbol)}
             return named if len(named) == len(items) else {}
     return {}
+
+
+def are_unknowns(named: dict[str, Node]) -> bool:
+    """Whether names are of different things: x and y, not x_1 and x_2, which are roots of one."""
+    return len({name.partition("_")[0] for name in named}) == len(named)
+
+
+def in_order(named: dict[str, Node]) -> tuple[Node, ...]:
+    """The values of "y = 3, x = 2" as (x, y) has them; those of "m = 2, b = 3" as they stand."""
+    names = "".join(sorted(named))
+    follow = len(names) == len(named) and (names in ascii_lowercase or _UNKNOWNS.issuperset(named))
+    return tuple(named[name] for name in (names if follow else named))
 
 
 def elements(node: Node) -> tuple[Node, ...] | None:
