@@ -10,6 +10,7 @@ from rewards.completion.boxes import find_boxes
 from rewards.completion.plain import plain_text
 from rewards.completion.regions import answer_region
 from rewards.errors import RewardError
+from rewards.text.phrases import AFFIRMED
 from rewards.verdict import Verdict, VerdictKind
 
 _LEAD = re.compile(
@@ -20,12 +21,26 @@ _LEAD = re.compile(
     r"[\s_\"':]{0,8}([^\n]{1,200})",
     re.IGNORECASE,
 )
-# What denies the label that follows it, up to three words later.
+# What denies the label that follows it, up to three words later; "no", up to two.
 _DENIAL = re.compile(
     r"(?:\b(?:not|isn['’]t|wasn['’]t|aren['’]t|doesn['’]t|don['’]t|never|neither|nor|hardly|"
-    r"rather than|instead of|far from|anything but|cannot be|can['’]t be|nicht|kein|keine|pas|"
-    r"no es|non è|não é|не)\b(?:\s\w+){0,3}?|不是|并非|没有|不|非|未)\s*$"
+    r"rather than|instead of|far from|anything but|cannot be|can['’]t be|by no means|without|"
+    r"lack(?:s|ing|ed)?|rul(?:e|es|ed|ing) out|exclud(?:e|es|ed|ing)|absence of|free of|zero|"
+    r"nicht|keine?|ohne|pas|sans|aucune?|no es|sin|ningun[ao]?|ningún|non è|senza|não é|sem|не|без|"
+    r"нет)\b(?:\s\w+){0,3}?|\bno(?:\s(?!it\b|this\b|that\b|is\b)\w+){0,2}|"
+    r"不是|并非|没有|不|非|未|无)\s*$"
 )
+# What denies the label before it: "spam? No.", "spam: false", "spam is ruled out".
+_DENIED = re.compile(
+    r"[\s\"'’)\]*_]{0,4}(?:\?[\s\"'*]{0,3}(?:no|nope|not|never|by no means|hardly|nein|non|нет)\b"
+    r"|[:=]\s?(?:no|false)(?=\s*(?:[.,;!}]|$))"
+    r"|(?<=\s)(?:does not|doesn['’]t|do not|fails|cannot|can['’]t)\b"
+    r"|(?<=\s)(?:(?:is|was|can be|must be|has been)\s)(?:ruled out|excluded|rejected|absent|"
+    r"false|wrong|incorrect|impossible|unlikely|not (?:the case|right|correct|true|it|here|present|"
+    r"given|supported|established|possible|what|warranted|justified)\b|not\s?(?=[.,;!]|$)))"
+)
+_BEHIND = 80
+"""Characters after a label that are read for what is said of it."""
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 # Where "no" belongs to the noun that follows it.
 _DETERMINER = "".join(
@@ -86,16 +101,20 @@ def _compare(stated: str, expected: str, known: tuple[str, ...]) -> Verdict:
 def _given(stated: str, known: tuple[str, ...]) -> set[str]:
     """The labels that `stated` gives: those after its last correction, but the denied ones."""
     found: dict[str, None] = {}
-    end, denied = 0, False
+    end, joined = 0, False
     for match in _alternatives(known).finditer(stated):
-        between = stated[end : match.start()]
-        # "neither positive nor negative": what is joined to a denied label is denied.
-        denied = bool(_DENIAL.search(between)) or (denied and bool(_JOINED.match(between)))
-        if found and _CORRECTION.search(between):
+        between = AFFIRMED.sub("", stated[end : match.start()])
+        denial = _DENIAL.search(between)
+        if found and _CORRECTION.search(between, 0, denial.start() if denial else len(between)):
             found.clear()
-        if not denied:
-            found[match[0]] = None
+        # "neither positive nor negative": what is joined to a denied label is denied.
+        joined = bool(denial) or (joined and bool(_JOINED.match(between)))
         end = match.end()
+        behind = AFFIRMED.sub("", stated[end : end + _BEHIND])
+        if joined or _DENIED.match(behind):
+            found.pop(match[0], None)
+        else:
+            found[match[0]] = None
     return set(found)
 
 

@@ -173,7 +173,8 @@ ENDS = re.compile(r"[ ]{0,3}(?:[^\w\s(\[]|\n|\Z|(?:because|since)\b|[^\x00-\x7f]
 """After a key with which a clause ends."""
 
 AFFIRMED = re.compile(
-    r"(?i)\b(?:(?:no|without(?:\sa)?)\sdoubt|not\s(?:difficult|hard|surprising|surprisingly|only)|"
+    r"(?i)\b(?:(?:no|without(?:\sa|\sany)?)\s(?:doubt|question)|"
+    r"not\s(?:difficult|hard|surprising|surprisingly|only|just|merely)|"
     r"no\s(?:other|wonder|matter)|without\sloss)\b"
 )
 """Negations that deny nothing of a key."""
