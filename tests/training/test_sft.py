@@ -181,7 +181,7 @@ def test_rl_goes_on_from_what_was_taught_and_teaching_from_what_rl_found(supervi
         if digests:
             start = {"name": "tiny", "start": str(step_folder(tmp_path / str(number - 1), 1))}
             recipe = recipe.model_copy(update={"model": StartConfig(**start)})
-        method(recipe, out, **({"ray": False} if method is train_run else {}))
+        method(recipe, out)
         digests.append(load_expert(step_folder(out, 1)).card.digest)
         card = load_expert(out / "expert").card
         assert (card.start.digest if card.start else None) == (digests[-2] if number else None)
