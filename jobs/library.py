@@ -20,10 +20,13 @@ from rlpeft.experts.files import (
 )
 from rlpeft.experts.merged import base_of
 from rlpeft.experts.mixture import BASE, ExpertSet, mixed_adapter, read_factors
+from rlpeft.experts.steps import run_of
+from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.program.origin import tell_other_prompts
 from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
+from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.terminal import note
 from rlpeft.tokens.requests import Prompter
 
@@ -106,6 +109,22 @@ def find_shelf(root: Path, *, model: str | None, rollout: RolloutConfig) -> Shel
     )
     chat = validated(ChatConfig, _chat_of(folders), source=f"[chat] of the experts in {root}")
     return Shelf(root, base, spec, chat)
+
+
+def trained_length(root: Path, strategy: str) -> int | None:
+    """New tokens of an answer in training, the most of all experts at or below a folder.
+
+    Args:
+        strategy: the name of one of them, or what chooses among all.
+
+    Returns:
+        `None` where no folder of a run is there, which keeps this.
+    """
+    folders = find_experts(root)
+    asked = [folder for folder in folders if read_card(folder).name == strategy] or folders
+    kept = [read_json_if_there(run_of(folder) / RECIPE_FILE) or {} for folder in asked]
+    lengths = [recipe.get("rollout", {}).get("max_tokens") for recipe in kept]
+    return max((length for length in lengths if isinstance(length, int)), default=None)
 
 
 def _chat_of(folders: Sequence[Path]) -> dict[str, Any]:

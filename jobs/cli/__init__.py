@@ -28,6 +28,7 @@ from jobs.cli.report import report
 from jobs.cli.serve import serve
 from jobs.cli.sft import sft
 from jobs.cli.train import train
+from jobs.cli.warned import tell_as_notes
 from jobs.cluster.ending import in_one_line
 from rlpeft import __version__
 from rlpeft.shadow import exit_if_hidden
@@ -120,4 +121,5 @@ def main() -> None:
     # Rewards named by dotted path are looked up where the command is run, as TRL's CLI does.
     sys.path.insert(0, "")
     exit_if_hidden()
+    tell_as_notes()
     app()

@@ -16,10 +16,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.cli.beginning import say_beginning
 from jobs.cli.options import EXPERT, folder_to_write
 from jobs.cli.screen import Screen
 from rlpeft.errors import ExpertError
-from rlpeft.terminal import UNLIMITED, labelled, paragraph, say, terminal_width
+from rlpeft.terminal import UNLIMITED, labelled, near_path, paragraph, say, terminal_width
 from rlpeft.typed import program, typeable
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def show(
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Show an expert's card, and what it changes by kind of module."""
+    say_beginning(f"Reading {near_path(expert)}.")
     from rlpeft.experts.change import changes, kind_stats, legend
     from rlpeft.experts.files import load_expert
     from rlpeft.program.hub import expert_folder
@@ -117,7 +119,7 @@ def compare(
     cards = [_card_row(name, e.card.model_dump()) for name, e in found.items()]
     _print(_listed(cards, terminal_width()))
     for (first, second), each in pairs.items():
-        said = f"{first} and {second}: cosine of their changes {each.cosine:+.3f}"
+        said = f"{first} and {second}: cosine of their changes {each.cosine:+z.3f}"
         _print(Text(paragraph(said, width=terminal_width())))
         _print(_difference_table(each))
 
@@ -341,8 +343,8 @@ def _stats_table(stats: Sequence[Mapping[str, Any]]) -> Table:
             Text(each["kind"]),
             f"{each['num_modules']:,}",
             f"{each['num_values']:,}",
-            f"{each['low']:+.4f}",
-            f"{each['high']:+.4f}",
+            f"{each['low']:+z.4f}",
+            f"{each['high']:+z.4f}",
             f"{each['rms']:.4f}",
         )
     return table

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from jobs.cli.beginning import say_beginning
 from jobs.cli.options import EXPERT, BaseId, BaseName, folder_to_write
+from rlpeft.terminal import near_path, quiet_libraries, say
 
 if TYPE_CHECKING:
     from rlpeft.experts.export import Receipt
@@ -39,9 +41,9 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
     """Write an expert for use elsewhere; it is read back and compared before it is there."""
+    say_beginning(f"Exporting {near_path(expert)} as {format}, and reading it back.")
     from rlpeft.experts.export import export_expert
     from rlpeft.program.hub import expert_folder
-    from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     folder = expert_folder(expert)
@@ -63,8 +65,6 @@ def export(
 
 def tell(receipt: Receipt) -> None:
     """What was written, and how near it is to the expert."""
-    from rlpeft.terminal import say
-
     for name, size in receipt.files.items():
         typer.echo(f"{size:>14,}  {name}")
     say(f"wrote {receipt.format} to", str(receipt.folder))

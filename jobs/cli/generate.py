@@ -13,7 +13,7 @@ from jobs.cli.beginning import say_beginning
 from jobs.cli.options import ENGINE, EXPERTS, file_to_write, refuse_own_input
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_jsonl
-from rlpeft.terminal import printable, quiet_libraries, say
+from rlpeft.terminal import note, printable, quiet_libraries, say
 from rlpeft.types import Prompt
 
 if TYPE_CHECKING:
@@ -29,11 +29,22 @@ Stop = Annotated[
     ),
 ]
 
+PROMPT = typer.Argument(metavar="PROMPT", help="What to answer.", show_default=False)
+AsTurns = Annotated[bool, typer.Option("--chat", help="Give texts to the model as a user's turn.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="New tokens an answer may have. Default: as in the training, where it is known."
+    ),
+]
+LONG_ENOUGH = 256
+"""New tokens of an answer, where no training says how many."""
+
 ANSWERS = typer.Option(callback=file_to_write, help="Write answers as JSONL here.")
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="What to answer.")] = None,
+    prompt: Annotated[list[str] | None, PROMPT] = None,
     experts: Annotated[str, typer.Option(help=EXPERTS, metavar="DIR")] = "runs",
     strategy: Annotated[
         str,
@@ -50,10 +61,8 @@ def generate(
         str | None, typer.Option(help="Base model. Default: that of the experts.")
     ] = None,
     engine: Annotated[str, typer.Option(**ENGINE, help="What generates.")] = "hf",
-    chat: Annotated[
-        bool, typer.Option("--chat", help="Give texts to the model as a user's turn.")
-    ] = False,
-    max_tokens: Annotated[int, typer.Option(min=1, help="New tokens an answer may have.")] = 256,
+    chat: AsTurns = False,
+    max_tokens: MaxTokens = None,
     temperature: Annotated[float, typer.Option(min=0, help="0: greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides what is sampled.")] = 0,
     stop: Stop = None,
@@ -64,17 +73,20 @@ def generate(
     rlpeft generate "3714@=" --experts runs --strategy swap
     """
     refuse_own_input(file, out)
+    _require_one(prompt or (), file)
     say_beginning(f"Answering with the base model and the experts of {experts}.")
     from jobs.generate import generate as answer
-    from jobs.library import find_shelf
+    from jobs.generate import read_prompts
+    from jobs.library import find_shelf, trained_length
     from rlpeft.program.hub import expert_folder
     from rlpeft.recipe.run import RolloutConfig
 
     quiet_libraries()
-    given = _given(prompt, file)
+    given = read_prompts(file) if file is not None else list[Prompt](prompt or ())
     prompts = [_as_turn(one) for one in given] if chat else given
-    rollout = RolloutConfig(engine=engine, max_tokens=max_tokens)
-    shelf = find_shelf(expert_folder(experts), model=model, rollout=rollout)
+    root = expert_folder(experts)
+    length = max_tokens or _told(trained_length(root, strategy))
+    shelf = find_shelf(root, model=model, rollout=RolloutConfig(engine=engine, max_tokens=length))
     rows, passes = answer(
         prompts, shelf, strategy=strategy, temperature=temperature, seed=seed, stop=stop
     )
@@ -83,12 +95,24 @@ def generate(
     _print(rows, passes, as_json=as_json, is_written=out is not None)
 
 
-def _given(prompt: str | None, file: Path | None) -> Sequence[Prompt]:
-    from jobs.generate import read_prompts
-
-    if (prompt is None) == (file is None):
+def _require_one(prompts: Sequence[str], file: Path | None) -> None:
+    """Refuse what would be answered with noise, before libraries are loaded."""
+    if bool(prompts) == (file is not None):
         raise ConfigError("give either one PROMPT or --file FILE, not both and not neither.")
-    return read_prompts(file) if file is not None else [prompt or ""]
+    if len(prompts) > 1:
+        raise ConfigError(
+            f"give one PROMPT, in quotes where it has blanks, got {len(prompts)}. Several are "
+            'asked by --file FILE, with one {"prompt": "…"} a line.'
+        )
+    if prompts and not prompts[0].strip():
+        raise ConfigError(f"PROMPT must hold something to answer, got {prompts[0]!r}.")
+
+
+def _told(trained: int | None) -> int:
+    """How long answers may be where nobody says it, which is told."""
+    why = "where no training says how many" if trained is None else "as in the training"
+    note(f"answers have at most {trained or LONG_ENOUGH} tokens, {why}: others by --max-tokens.")
+    return trained or LONG_ENOUGH
 
 
 def _print(

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from jobs.cli.beginning import say_beginning
 from jobs.cli.options import AsJson, file_to_write
 from rlpeft.errors import ConfigError
+from rlpeft.terminal import near_path
 
 COMPARISON_FILE = "comparison.html"
 
@@ -49,6 +51,7 @@ def report(
     on the same test problems, and where their recipes differ.
     """
     _check(runs, out, follow, port, as_json)
+    say_beginning(f"Writing the page of {', '.join(near_path(str(run)) for run in runs)}.")
     from rlpeft.report.comparison import write_comparison
     from rlpeft.report.live import follow as follow_run
     from rlpeft.report.page import write_report

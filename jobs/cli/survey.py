@@ -110,6 +110,11 @@ def _notes(found: Mapping[str, Any]) -> str:
     if (number := found["comparisons"]) > 1:
         lines.append(f"The intervals of all {number} differences hold together at 95 %.")
     if found["samples"] > 1:
-        said = {task["majority"] for task in found["tasks"].values() if task["judged"]}
-        lines += [f"maj@{found['samples']}: {each}." for each in sorted(said)]
+        said: dict[str, list[str]] = {}
+        for name, task in found["tasks"].items():
+            if task["judged"]:
+                said.setdefault(task["majority"], []).append(near_path(name))
+        for majority, tasks in sorted(said.items()):
+            whose = f" of {', '.join(tasks)}" if len(said) > 1 else ""
+            lines.append(f"maj@{found['samples']}{whose}: {majority}.")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from jobs.cli.beginning import ended_before, say_opening, say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
+from jobs.cli.warned import tell_as_notes
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line
 from rlpeft.errors import ConfigError
@@ -111,6 +112,7 @@ def _shown(
 
 def main() -> None:
     """Run `train` from the command line; an error is one line and an exit code."""
+    tell_as_notes()
     try:
         typer.run(train)
     except Exception as error:

@@ -19,7 +19,7 @@ def check_sizes(task: Task, source: str) -> Check:
     found = f"{source}: {listed} problems{went}"
     measured = SPLITS[1:]
     each = ", ".join(f"of {sizes[s]} {s} problems {_shown(sizes[s])}" for s in measured)
-    found = f"{found}. With half of them right, the 95 % interval {each}"
+    found = f"{found}. An accuracy of 50 % has a 95 % interval that {each}"
     few = [split for split in measured if _width(sizes[split]) > WIDEST]
     if not few:
         return ok("task", found)

@@ -150,12 +150,14 @@ def shown_difference(
 
     >>> shown_difference(0.125, 0.0004, 0.25, judged=True)
     ('+12.50', '+0.04', '+25.00')
+    >>> shown_difference(-0.00001, -0.02, 0.02, judged=True)
+    ('+0.0', '-2.0', '+2.0')
     """
     places = 1 if judged else _places(low, high)
     value, low, high = (100 * each if judged else each for each in (value, low, high))
     while places < MOST_PLACES and any(bound and not round(bound, places) for bound in (low, high)):
         places += 1
-    form = f"+.{places}f"
+    form = f"+z.{places}f"
     return format(value, form), format(low, form), format(high, form)
 
 

@@ -24,10 +24,11 @@ from rlpeft.program.run import Summary, run
 from rlpeft.recipe.run import Recipe, parse_recipe
 from rlpeft.recipe.scorer import Functions
 from rlpeft.report.page import write_report
+from rlpeft.runs.figures import figures
 from rlpeft.runs.reward_code import can_be_imported, source_of
 from rlpeft.tasks.rows import divided
-from rlpeft.terminal import note, quiet_libraries
-from rlpeft.training.loop import OnStep
+from rlpeft.terminal import note, quiet_libraries, say
+from rlpeft.training.loop import OnStep, Progress
 
 SOURCE = "rlpeft.train"
 """Where a recipe comes from that is made of objects, for errors."""
@@ -78,9 +79,8 @@ def train(
         out: the run's folder, whose name is the expert's, unless `name` is given.
         adapter: a method's name, a PEFT config, or an `[adapter]` section.
         venue: where learner and engines live; `jobs.train` has a cluster's.
-        on_step: told after each step what it brought.
-        sections: those of a recipe (`rlpeft recipe`): `task`, `chat`, `rollout`, `loss`,
-            `learner`, `train`, `resources`, as mappings.
+        on_step: told after each step what it brought; absent: a line a step on the error stream.
+        sections: others of a recipe (`rlpeft recipe`), as mappings: `task`, `rollout`, `train` …
 
     Raises:
         RlpeftError, RewardError: see `rlpeft.program.run.run`.
@@ -97,9 +97,21 @@ def train(
         shown = str(keep_rows(dataset, out, recipe.name))
     recipe = _recipe(tree, {"path": shown, **_sizes(shown, sections.get("task", {}))})
     quiet_libraries()
-    summary = run(recipe, out, venue=replace(venue, functions=functions), on_step=on_step)
+    tell = on_step or _line_of(recipe)
+    summary = run(recipe, out, venue=replace(venue, functions=functions), on_step=tell)
     write_report(out)
     return _came_to(summary)
+
+
+def _line_of(recipe: Recipe) -> OnStep:
+    """Tells each step in a line."""
+    steps, in_groups = recipe.train.steps, recipe.loss.compares_groups
+
+    def tell(progress: Progress, metrics: Mapping[str, float]) -> None:
+        shown = figures(metrics, None, in_groups=in_groups)
+        say(f"step {progress.step}/{steps}  {shown}", err=True)
+
+    return tell
 
 
 def _came_to(summary: Summary) -> TrainedExpert:

@@ -27,13 +27,14 @@ from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
+from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.fingerprint import SUMMARY_FILE
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
 from rlpeft.runs.signal import mean_teaching
 from rlpeft.runs.trackers import require_trackers
 from rlpeft.tasks.base import SPLITS
 from rlpeft.tasks.decks import problems_of, told_shared
-from rlpeft.terminal import note
+from rlpeft.terminal import note, say
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
 Loop = Callable[[Run, OnStep], None]
@@ -111,6 +112,9 @@ def _trained_and_tested(
     this: Run, parts: Parts, origin: Origin, loop: Loop, on_step: OnStep | None
 ) -> Summary:
     bare = _begin(this, origin)
+    if not list_checkpoints(this.folder):
+        asked = len(problems_of(this.decks, "validation"))
+        say(f"Validating what training begins with, on {asked:,} problems.", err=True)
     loop(this, on_step or _say_nothing)
     return final_test(this, parts, bare, origin.start)
 
@@ -155,8 +159,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     A run that was tested already keeps its figures.
 
     Args:
-        base: the proof of the base model.
-        start: what training began with, to be measured as well.
+        base, start: the base model's proof; what training began with, to be measured as well.
 
     Raises:
         ExpertError: the best expert is damaged; `steps` holds it again.
@@ -166,6 +169,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     if card.test is not None and path.is_file():
         return read_json(path, mend="Delete it: the test is then run again.")
     problems, bound = problems_of(this.decks, "test"), this.recipe.rollout.canary_bound
+    _say_testing(len(problems), start)
     labels = labels_of(this.recipe)
     examiner = Examiner(parts, this.prompter, this.sampling, this.canary, bound, labels)
     bare = examiner.measure(base, problems)
@@ -199,6 +203,11 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     }
     write_json(path, summary)
     return summary
+
+
+def _say_testing(number: int, start: Expert | None) -> None:
+    beside = "its base model" if start is None else "its base model and its start"
+    say(f"Testing the expert, and {beside}, on {number:,} problems.", err=True)
 
 
 def _test_of(expert: Measured, base: Measured, start: Measured | None) -> dict[str, Any]:

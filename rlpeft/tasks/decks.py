@@ -89,9 +89,10 @@ def require_apart(decks: Sequence[Deck]) -> None:
                 raise DataError(
                     f"{len(seen)} of the {len(problems)} {split} prompts of task {deck.label!r} "
                     f"are trained on in another task, such as {seen[0].prompt!r:.60}: what an "
-                    "expert is worth on others cannot be told by them. Divide rows that tasks "
-                    "share alike, with the same num_validation, num_test and options, or in a "
-                    "folder with a file for each split."
+                    "expert is worth on others cannot be told by them. Drop those rows of one "
+                    "task, or give the tasks different prompts (task.options.template); rows that "
+                    "tasks share are divided alike by the same num_validation, num_test and "
+                    "options, or by a folder with a file for each split."
                 )
 
 

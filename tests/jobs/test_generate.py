@@ -1,6 +1,7 @@
 """`rlpeft generate` on the tiny base model, as a person types it."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from rlpeft.experts.files import load_expert
+from rlpeft.files import write_json
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 
@@ -31,6 +33,11 @@ def experts(tmp_path_factory, make_expert, tiny_start):
 
 def cli(*arguments):
     return CliRunner().invoke(app, ["generate", *map(str, arguments)])
+
+
+def words(result):
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
 
 
 def answers(*arguments):
@@ -64,6 +71,17 @@ def test_an_answer_ends_where_its_expert_was_trained_to_end_unless_told_otherwis
     assert second["text"] == whole["text"].partition("1")[0] + "1"
     assert answers(*ask, "first", "--stop", "1")[0]["text"] == second["text"]
     assert answers(*ask, "first", "--stop", "")[0]["text"] == whole["text"]
+
+
+def test_answers_are_as_long_as_in_the_training_where_that_is_known(experts, tmp_path):
+    unknown = cli("3714@=", "--experts", experts, "--strategy", "same")
+    assert "at most 256 tokens, where no training says how many" in words(unknown)
+    for name, length in (("same", 3), ("ruin", 9)):
+        shutil.copytree(experts / name, tmp_path / name / "expert")
+        write_json(tmp_path / name / "recipe.json", {"rollout": {"max_tokens": length}})
+    for strategy, length in (("same", 3), ("prompt", 9)):
+        known = cli("3714@=", "--experts", tmp_path, "--strategy", strategy)
+        assert f"at most {length} tokens, as in the training" in words(known)
 
 
 def test_a_file_of_prompts_becomes_a_file_of_answers(experts, tmp_path):
@@ -104,6 +122,9 @@ def test_a_bad_line_is_named(experts, tmp_path, line, message):
     ("arguments", "message"),
     [
         ((), "either one PROMPT or --file"),
+        (("",), "PROMPT must hold something to answer, got ''"),
+        ((" \n",), "PROMPT must hold something to answer"),
+        (("what", "is 1"), "got 2. Several are asked by --file FILE"),
         (("x", "--strategy", "copy"), "one of the experts"),
     ],
 )

@@ -109,6 +109,14 @@ def test_what_a_function_gives_up_and_how_rows_are_divided_is_said(tmp_path, cap
     assert "rows are divided by task={'num_validation': 11, 'num_test': 11}" in said
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_each_step_is_a_line_unless_somebody_is_told_of_it(told, tmp_path, capsys):
+    train(tmp_path, on_step=(lambda *_: None) if told else None)
+    said = capsys.readouterr().err
+    assert "Testing the expert, and its base model, on 8 problems." in said
+    assert [f"step {n}/2  " in said for n in range(3)] == [not told] * 3
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -108,6 +108,7 @@ def test_a_task_that_is_measured_by_what_another_trains_on_is_refused(split):
     other = rows_of("other", **{"train": "xy", "validation": "zu", "test": "vw", split: "ax"})
     told = (
         rf"1 of the 2 {split} prompts of task 'other' are trained on in another task, such as 'a'"
+        r".* Drop those rows of one task, or give the tasks different prompts"
     )
     with pytest.raises(DataError, match=told):
         require_apart([one, other])

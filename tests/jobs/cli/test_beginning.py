@@ -20,6 +20,9 @@ WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\nfrom jobs.cli import a
         ("evaluate", "runs"),
         ("generate", "3714@="),
         ("serve",),
+        ("report", "runs"),
+        ("export", "runs", "--out", "exported"),
+        ("experts", "show", "runs"),
     ],
     ids=lambda words: words[0],
 )

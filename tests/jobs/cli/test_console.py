@@ -10,13 +10,12 @@ from rich.console import Console
 
 from jobs.cli.console import (
     RunDisplay,
-    Validation,
     clock_time,
-    figures,
     fitted,
     pace,
     run_shown,
 )
+from rlpeft.runs.figures import figures
 
 
 class Clock:
@@ -103,11 +102,6 @@ def test_a_run_that_ends_early_is_told_of_too():
 def test_the_rate_of_a_continued_run_counts_its_own_steps_only():
     lines = shown({101: {"reward": 0.5}, 102: {"reward": 0.5}}, total=112, seconds=0.5 + 1)
     assert lines[-1].endswith("1.5 s/step  0:15 left")
-
-
-def test_of_steps_that_are_generated_ahead_it_is_shown_who_waits():
-    row = {"reward": 0.5, "step_time": 2.0, "perf/learner_idle_s": 0.5, "perf/engine_idle_s": 0.0}
-    assert figures(row, None) == "reward 0.500  learner idle 25%  engines idle 0%"
 
 
 def test_a_terminal_shows_the_same_figures():
@@ -233,30 +227,6 @@ def test_no_pace_is_shown_before_there_is_one():
 )
 def test_time_reads_as_a_clock(seconds, text):
     assert clock_time(seconds) == text
-
-
-def test_a_step_without_rewards_shows_none():
-    assert figures({"loss": 0.0}, None) == ""
-
-
-def test_a_supervised_step_shows_its_loss():
-    supervised = {"loss": 0.25, "mean_token_accuracy": 0.9}
-    assert figures(supervised, Validation(0.5, True)) == "loss 0.250  best validation 50.0%"
-
-
-def test_a_validation_that_judges_nothing_shows_its_score_and_what_could_not_be_scored():
-    metrics = {"reward": 0.25, "eval_score": 0.5, "verdicts/unscorable": 3, "eval_unscorable": 2}
-    assert figures(metrics, None) == "reward 0.250  validation score 0.500  5 without a score"
-
-
-def test_rewards_that_fail_are_counted_in_the_line():
-    metrics = {"reward": 0.25, "verdicts/error": 1, "verdicts/timeout": 2}
-    assert figures(metrics, None) == "reward 0.250  3 failed to be scored"
-
-
-def test_a_search_by_scores_shows_no_percent():
-    row = {"best": 0.5, "mean": 0.25, "spread": 0.125, "graded": 1.0}
-    assert figures(row, None) == "best 0.500  mean 0.250  spread 0.125"
 
 
 def test_words_to_a_run_that_goes_on_fit_the_terminal():

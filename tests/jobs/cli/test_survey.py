@@ -44,3 +44,15 @@ def test_an_expert_that_is_its_base_has_no_difference_with_an_interval():
     text = shown(("accuracy",), is_base=True)
     assert "is the base" in text
     assert "to -98.7" not in text
+
+
+def test_it_is_said_which_task_counts_a_majority_how():
+    task = {"problems": 3, "judged": True, "metrics": ["accuracy"], "results": {}}
+    tasks = {
+        name: task | {"majority": f"answers are one where reward {reward!r} says so"}
+        for name, reward in (("sums", "math"), ("more", "math"), ("names", "exact"))
+    }
+    found = {"split": "test", "samples": 4, "temperature": 1.0, "comparisons": 1, "experts": {}}
+    said = str(list(survey_tables(found | {"tasks": tasks}))[-1])
+    assert "maj@4 of sums, more: answers are one where reward 'math' says so." in said
+    assert "maj@4 of names: answers are one where reward 'exact' says so." in said
