@@ -177,7 +177,7 @@ def test_blank_gold_answers_of_a_file_are_named_together_whatever_split_they_are
 ):
     task = task_of(tmp_path, *("x" if n % 3 else "" for n in range(9)))
     data = Data(tiny, task, build_prompter(tiny, ChatConfig(), RolloutConfig()), SPLITS, "r", None)
-    with pytest.raises(DataError, match=r"'r', rows 1, 4, 7 \(train\): "):
+    with pytest.raises(DataError, match=r"rows.jsonl', rows 1, 4, 7 \(train\): "):
         data.check(SimpleNamespace(gold_rules=[], required_columns=frozenset({"answer"})))
 
 
