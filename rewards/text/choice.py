@@ -27,6 +27,9 @@ LETTERS = "ABCDE"
 LEFT, RIGHT = 120, 80
 """Characters before and after a key that are read for what is said of it."""
 
+LINE = 500
+"""Characters of a line that are read for the text of an option."""
+
 MOST_KEYS = 5_000
 """Keys, counted from the end, beyond which a completion is not read: it is no answer then."""
 
@@ -180,7 +183,7 @@ def _read(region: str, run: _Statement, keys: Keys) -> _Statement | None:
     judged = phrases.judged(right)
     if judged is False:
         return replace(run, said=_Said.WRONG)
-    if not (judged or keys.ends.match(region, run.end)):
+    if not (judged or keys.ends.match(region, run.end) or _has_text(region, run, keys)):
         return None
     lead = phrases.find_lead(left)
     if not (judged or lead):
@@ -188,6 +191,14 @@ def _read(region: str, run: _Statement, keys: Keys) -> _Statement | None:
     said = _said(left, lead, right, is_right=judged is True)
     start = run.start - len(left) + lead.start() if lead else run.start
     return None if said is None else replace(run, start=start, said=said)
+
+
+def _has_text(region: str, run: _Statement, keys: Keys) -> bool:
+    """Whether a run is one key in brackets, "B) dog", whose text is all that its line says."""
+    if len(run.keys) > 1 or region[run.end - 1] not in ")]":
+        return False
+    text = region[run.end : run.end + LINE].partition("\n")[0]
+    return not (phrases.DOUBTED.search(text) or keys.mention.search(text))
 
 
 def _said(left: str, lead: re.Match[str] | None, right: str, *, is_right: bool) -> _Said | None:
@@ -239,11 +250,14 @@ def _bare(region: str, keys: Keys) -> list[_Statement]:
 
 
 def _alone(line: re.Match[str], keys: Keys) -> _Statement | None:
-    content = line[0][:500].strip(" \"'")
+    content = line[0][:LINE].strip(" \"'")
     match = keys.alone.match(content)
     if match is None:
         return None
-    return _Statement(_run(content, match, keys).keys, line.start(), line.end())
+    run = _run(content, match, keys)
+    listed = (m for m in keys.mention.finditer(content, run.end) if m[0].endswith((")", "]")))
+    beside = {_normal(m["key"]) for m in listed}  # "A) yes B) no": options in one line
+    return _Statement(run.keys | beside, line.start(), line.end())
 
 
 def _normal(key: str) -> str:

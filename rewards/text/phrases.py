@@ -58,7 +58,7 @@ _CHOOSE = _words(
 )
 _CORRECTION = (
     r"no|nope|wait|actually|sorry|correction|oops|hmm|i\smean|i\smeant|make\sthat|make\sit|scratch\sthat|"
-    r"on\ssecond\sthought|on\sreflection|rather|but|however|instead|nein|sondern|sino|mais|aber|pero|нет|а|но"
+    r"(?:just\s)?kidding|just\sjoking|psych|scrap\sthat|on\ssecond\sthought|on\sreflection|rather|but|however|instead|nein|sondern|sino|mais|aber|pero|нет|а|но"
 )
 _BELIEVE = (
     r"leaves|leaving|left\swith|looks\slike|think|believe|guess|suspect|points\sto|indicates|"
@@ -88,7 +88,7 @@ STATED = re.compile(
         (?:{_FILL}(?:\s{{1,3}}|(?='))(?:{_BE})(?!\w){_BRIDGE}
           |{_FILL}\s{{0,3}}(?:[:=→]|=>|->|[–—-]\s){_BRIDGE})
       | (?:{_UNSPACED})\S{{0,24}} | (?<!\w)ans\. | [\[<](?:{_ANSWER})[\]>]
-      | \#\#\#\#
+      | \#\#\#\# | (?:^|[.!?;:,\n]\s{{0,3}})final\s?[:=]
       | (?:^|[.!?;:,\n]\s{{0,3}}|\b(?:i|me|we|you|let's|let\sus|so|therefore|thus|hence|then|and|
           ich|yo|je|must|should|would|will|'ll|'d|'m|have\sto|going\sto|rather|finally|saya|я|eu|io)
           \s{{1,3}})
@@ -148,7 +148,7 @@ def _tokens(*patterns: str) -> frozenset[str]:
 
 _LAST = _tokens(_ANSWER, _OPTION, _GOOD, _BE, _ADVERB, _CHOOSE, _CORRECTION, _BELIEVE, _SO) - {"a"}
 _NEEDED = {
-    STATED: _tokens(_ANSWER, _OPTION, _GOOD, _CHOOSE),
+    STATED: _tokens(_ANSWER, _OPTION, _GOOD, _CHOOSE, "final"),
     CORRECTED: _tokens(_CORRECTION),
     HINTED: _tokens(_ANSWER, _ITEM, _BELIEVE, _SO, "it this that which must has should would es c"),
 }
@@ -210,6 +210,9 @@ _BAD = (
     r"wrong|incorrect|false|untrue|invalid|mistaken|falsch|faux|fausse|incorrecte|incorrecta|"
     r"incorrecto|sbagliata|errata|errada|incorreta|неверн\w*|неправильн\w*|salah|sai"
 )
+DOUBTED = re.compile(rf"(?i)\?|\b(?:{_BAD})\b")
+"""In the text of an option: it is asked, or said to be wrong."""
+
 _RIGHT = re.compile(
     rf"""(?ix)
     \s{{0,3}}(?:

@@ -147,3 +147,26 @@ def test_a_choice_matches_its_own_key_and_no_other(key, form):
 def test_hostile_repetition_is_answered_at_once(piece, gold, ends):
     with ends():
         assert verify_choice(piece * 100_000, gold).score == 0.0
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "A) yes B) no\nAnswer: B) no",
+        "(A) yes (B) no\nAnswer: (B) no",
+        "A) yes B) no\nFinal answer: B) no",
+        "A) cat\nB) dog\nAnswer: B) dog",
+        "Answer: B) no\nA) yes",
+    ],
+)
+def test_a_stated_option_with_its_text_goes_before_the_list_of_options(completion):
+    assert verify_choice(completion, "B").score == 1.0
+    assert verify_choice(completion, "A").score == 0.0
+
+
+@pytest.mark.parametrize(
+    "completion",
+    ["A) yes B) no", "Answer: A) yes or B) no", "Is the answer A) yes?", "Answer: A) yes is wrong"],
+)
+def test_an_option_with_its_text_is_no_choice_among_others_or_in_doubt(completion):
+    assert verify_choice(completion, "A").score == 0.0

@@ -9,6 +9,13 @@ from rewards import VerdictKind
 from rewards.text.choice import verify_choice
 
 CHOSEN = r"""
+Answer: B) no
+Answer: (B) dog
+The answer is B) the mitochondrion
+Final: B
+I'm torn between A and C; final: B
+Answer: A. Just kidding, B.
+Answer: A. Scrap that, it is B
 Answer: B
 The answer is B
 The answer to this question is (B).
