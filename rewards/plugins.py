@@ -329,6 +329,8 @@ def _build(
         made = factory(**options)
     except TypeError as error:
         raise RewardError(_no_dialect(name, parameters, one_line(error))) from error
+    except RewardError:
+        raise
     except (Exception, SystemExit) as error:
         raise RewardError(
             f"reward {name!r} must be made without error: {one_line(error)}."

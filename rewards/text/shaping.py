@@ -54,6 +54,8 @@ def repetition_penalty(
         ngram_size: tokens of an n-gram.
         max_penalty: score of a completion that does nothing but repeat, 0 at most.
     """
+    if ngram_size < 1:
+        raise RewardError(f"ngram_size must be at least 1, got {ngram_size}.")
     if max_penalty > 0:
         raise RewardError(f"max_penalty must not be positive, got {max_penalty}.")
     return [max_penalty * _repeated_share(list(ids), ngram_size) for ids in completion_ids]
@@ -99,6 +101,10 @@ class CosineScaledReward:
     max_value_wrong: float = -0.5
     min_value_correct: float = 0.5
     max_value_correct: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_len < 1:
+            raise RewardError(f"max_len must be at least 1, got {self.max_len!r}.")
 
     def __call__(
         self,

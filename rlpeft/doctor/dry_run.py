@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rewards.dialects import Rollouts
-from rewards.golds import gold_in, is_missing
+from rewards.golds import gold_in, gold_text, is_missing
 from rewards.plugins import Reward
 from rewards.registry import REWARDS, BuiltIn, runs_programs
 from rewards.scorer import RewardSpec, Scorer
@@ -301,7 +301,7 @@ def _as_text(gold: Any) -> str:
     """A right answer as text: the first where there are several."""
     if isinstance(gold, list) and gold:
         return _as_text(gold[0])
-    return "" if gold is None else final_answer(str(gold))
+    return "" if gold is None else final_answer(gold_text(gold))
 
 
 def _summary(tried: Tried) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from rewards.golds import gold_text
 from rewards.scorer import FAILURES
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.doctor.row import Check, fail, ok, warn
@@ -58,7 +59,7 @@ def check_golds(task: Task, scorer: Needs, source: str) -> Iterator[Check]:
 def said(problem: Problem) -> str:
     """A right answer to a problem: the first where there are several."""
     gold = gold_of(problem)
-    return str(gold[0]) if isinstance(gold, list) and gold else problem.answer
+    return gold_text(gold[0]) if isinstance(gold, list) and gold else problem.answer
 
 
 def _judge(problems: Sequence[Problem], scorer: Scores) -> Judge:

@@ -378,6 +378,15 @@ def recipe(problems, tmp_path, monkeypatch):
     return path
 
 
+def test_check_writes_true_and_false_as_rewards_compare_them(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "a", "answer": true}\n{"question": "b", "answer": false}\n' * 4)
+
+    found = json.loads(run("check", "exact", "--data", rows, "--json").stdout)
+
+    assert found["kinds"]["right"]["score"] == 1.0
+
+
 def test_check_of_a_recipe_tries_its_rewards_on_its_own_rows_prompts_and_options(recipe):
     result = run("check", recipe, "--rows", 3, "--json")
 

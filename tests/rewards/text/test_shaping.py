@@ -89,3 +89,12 @@ def test_an_unreadable_gold_answer_stays_unscorable_under_the_schedule(score):
     )
 
     assert batch.verdicts[0].score is None
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("get_cosine_scaled_reward", "max_len"), ("get_repetition_penalty_reward", "ngram_size")],
+)
+def test_a_length_of_nothing_is_refused(score, name, option):
+    with pytest.raises(RewardError, match=f"^{option} must be at least 1, got 0"):
+        scores(score, name, [3], **{option: 0})
