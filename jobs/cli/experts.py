@@ -328,7 +328,7 @@ def _confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> Table:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("gold, said")
     for label in next(iter(confusion.values())):
-        table.add_column(label, justify="right")
+        table.add_column(Text(label), justify="right")
     for gold, row in confusion.items():
         table.add_row(Text(gold), *(str(count) for count in row.values()))
     return table

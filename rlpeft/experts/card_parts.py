@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import AfterValidator, ConfigDict
+from pydantic_core import PydanticCustomError
 
 from rlpeft.experts.measures import Measure, PairedDifference
 from rlpeft.recipe.adapter import Section
+
+SHOWN = ("name", "path", "type")
+"""Keys of a recipe's sections by which lists and pages call them."""
+
+
+def _called(section: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a section that cannot be called by what it says."""
+    for key in SHOWN:
+        if not isinstance(section.get(key), str | None):
+            raise PydanticCustomError(
+                "called",
+                "{key} must be text, got {value}",
+                {"key": key, "value": f"{section[key]!r:.60}"},
+            )
+    return section
+
+
+CardSection = Annotated[dict[str, Any], AfterValidator(_called)]
+"""A section of a recipe, also of a later version, whose other keys are not read here."""
 
 
 class Mixture(Section):
@@ -60,7 +80,7 @@ class TaskCard(Section):
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
-    section: dict[str, Any]
+    section: CardSection
     """The recipe's `[[task]]`."""
     validation: Measure | None = None
     """Of the validation that chose the expert."""

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import comb
 from statistics import StatisticsError, correlation, fmean, pstdev, pvariance
+from typing import Annotated
+
+from pydantic import Field
 
 from rlpeft.experts.intervals import LEVEL, few_problems, is_bounded, mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
@@ -25,7 +28,7 @@ class Estimate(Section):
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
-    problems: int
+    problems: Annotated[int, Field(ge=1, lt=2**63)]
     """Problems that it is a mean over."""
 
 

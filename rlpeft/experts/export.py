@@ -196,6 +196,7 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
     """
     form = FORMATS[format]
     policy = source.policy()
+    own_config(source.expert, policy)  # refused in any format
     probe = probe_rows(policy.get_base_model().config)
     expected = logprobs(policy, probe)
     with policy.disable_adapter():

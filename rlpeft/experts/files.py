@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import not_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -24,9 +24,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
-from rlpeft.errors import ExpertError
-from rlpeft.experts.card_parts import Mixture, Parent, TaskCard, Transfer
-from rlpeft.experts.measures import Measure, PairedDifference
+from rlpeft.errors import ExpertError, ModelError
+from rlpeft.experts.card_parts import CardSection, Mixture, Parent, TaskCard, Transfer
+from rlpeft.experts.measures import Count, Measure, PairedDifference
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.models.digest import is_base
 from rlpeft.models.tokenizer_digest import TokenizerParts, changed_parts
@@ -67,25 +67,25 @@ class ExpertCard(Section):
     """`rlpeft.models.digest.model_digest` of the base model."""
     tokenizer: dict[str, Any] = {}
     """What decides tokens and prompts (`rlpeft.models.tokenizer_digest`); empty: not known."""
-    adapter: dict[str, Any]
+    adapter: CardSection
     """The recipe's `[adapter]` section."""
-    modules: dict[str, int] = {}
+    modules: dict[str, Count] = {}
     """The modules it moves: kind -> how many; empty in cards that were written before this."""
-    left_out: dict[str, int] = {}
+    left_out: dict[str, Count] = {}
     """The other matrices of the decoder layers: kind -> how many."""
-    task: dict[str, Any]
+    task: CardSection
     """The recipe's `[task]` section; of several, a name made of their labels."""
     tasks: dict[str, TaskCard] = Field({}, exclude_if=not_)
     """Each of several tasks, by its label."""
-    problems: dict[str, int] = Field({}, exclude_if=not_)
+    problems: dict[str, Count] = Field({}, exclude_if=not_)
     """Of each split, repeated, left out (`rlpeft.tasks.base.counts`); empty: not known."""
     chat: dict[str, Any] = {}
     """The recipe's `[chat]` section, where it says anything."""
     rewards: tuple[str, ...]
     """Names of the rewards it was trained with."""
-    seed: int
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)]
     """`train.seed` of the run."""
-    step: int
+    step: Count
     """Optimizer step it was taken at."""
     digest: str
     """Digest of its tensors."""
@@ -172,8 +172,8 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
         base_digest: digest of the base model it shall run on; `None` skips the check.
 
     Raises:
-        ExpertError: no expert there, a damaged file, numbers that are none, a card and a config
-            that contradict each other, or another base model.
+        ExpertError: no expert there, a damaged file, numbers that are none, a card that
+            contradicts the config or the tensors, or another base model.
     """
     card = read_card(folder)
     try:
@@ -190,6 +190,8 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
         )
     _check_numbers(folder, tensors)
     _check_config(folder, card, config)
+    if card.equals_base:
+        _check_itself(folder, Expert(card, config, tensors))
     if base_digest is not None and not is_base(card.base_digest, base_digest):
         raise ExpertError(
             f"expert {str(folder)!r} was trained on base model sha256:{card.base_digest[:12]}… "
@@ -231,6 +233,27 @@ def _check_config(folder: Path, card: ExpertCard, config: Mapping[str, Any]) -> 
                 f"card says, got {got!r}: which of the two it was trained with cannot be known. "
                 "Restore it, or train it again."
             )
+
+
+def _check_itself(folder: Path, expert: Expert) -> None:
+    """Refuse a card that says its expert is the base, of one whose tensors change something."""
+    from rlpeft.adapters.methods import method_of
+
+    method = method_of(expert.config)
+    if method is None or method.change is None:
+        return
+    try:
+        moved = any(
+            change.any()
+            for change in method.change.read(expert.state(), called(expert.card)).values()
+        )
+    except ModelError:  # sigmoid_renorm is read by the base's singular values, which may be absent
+        return
+    if moved:
+        raise ExpertError(
+            f"expert {str(folder)!r} must change nothing, as its card says (equals_base), its "
+            "tensors do. Restore it, or train it again."
+        )
 
 
 def _plain(value: Any, option: str) -> Any:

@@ -11,9 +11,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from math import ceil, isclose, log10
 from statistics import fmean
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
 
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.experts.clustered import Estimate, difference, mean_estimate, share_estimate
@@ -26,6 +27,35 @@ K = TypeVar("K", bound=Hashable)
 
 UNREAD = "-"
 """Column of a confusion matrix for answers that give no label."""
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+ROUNDED = 1e-6
+"""By which figures may break a law that they would obey without rounding."""
+
+LARGEST_FIGURE = 1e20
+"""Of a mean score, either way: the largest that a reward may give, weighted, with its interval."""
+
+
+def require_interval(low: float, value: float, high: float, ends: tuple[float, float]) -> None:
+    """Refuse figures that nobody can have measured: a card may be a stranger's.
+
+    Args:
+        ends: between which all of them lie.
+
+    Raises:
+        PydanticCustomError: they are not in order, or beyond the ends.
+    """
+    least, most = ends
+    slack = ROUNDED * max(1.0, abs(value))
+    in_order = low <= value + slack and value <= high + slack
+    if not (in_order and least - ROUNDED <= min(low, value) and max(value, high) <= most + ROUNDED):
+        raise PydanticCustomError(
+            "figures",
+            "figures must be {least} <= low <= value <= high <= {most}, got low {low}, value "
+            "{value}, high {high}",
+            {"least": f"{least:g}", "most": f"{most:g}", "low": low, "value": value, "high": high},
+        )
 
 
 class Accuracy(Section):
@@ -41,14 +71,26 @@ class Accuracy(Section):
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
-    correct: int
+    correct: Count
     """Completions judged correct."""
-    total: int
+    total: Count
     """Completions that could be scored."""
-    verdicts: dict[str, int] = {}
+    verdicts: dict[str, Count] = {}
     """Count of every verdict kind, unscored ones included."""
-    confusion: dict[str, dict[str, int]] = {}
+    confusion: dict[str, dict[str, Count]] = {}
     """For labels: gold -> said -> how often; what names no label counts as `UNREAD`."""
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        require_interval(self.low, self.value, self.high, (0, 1))
+        share = self.correct / self.total if self.total else 0.0
+        if self.correct > self.total or not isclose(self.value, share, abs_tol=ROUNDED):
+            raise PydanticCustomError(
+                "share",
+                "value must be correct / total, got {value} of {correct} / {total}",
+                {"value": self.value, "correct": self.correct, "total": self.total},
+            )
+        return self
 
     @classmethod
     def of(cls, correct: int, total: int, verdicts: dict[str, int] | None = None) -> Self:
@@ -86,10 +128,16 @@ class MeanScore(Section):
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
-    total: int
+    total: Count
     """Completions that could be scored."""
-    verdicts: dict[str, int] = {}
+    verdicts: dict[str, Count] = {}
     """Count of every verdict kind, unscored ones included."""
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        ends = -LARGEST_FIGURE, LARGEST_FIGURE
+        require_interval(self.low, self.value, self.high, ends)
+        return self
 
     @classmethod
     def of(cls, scores: Sequence[float], verdicts: dict[str, int] | None = None) -> Self:
@@ -161,7 +209,14 @@ def shown_difference(
     return format(value, form), format(low, form), format(high, form)
 
 
-Measure = Accuracy | MeanScore
+def _kind(found: Any) -> str:
+    counts = "correct" in found if isinstance(found, Mapping) else hasattr(found, "correct")
+    return "accuracy" if counts else "score"
+
+
+Measure = Annotated[
+    Annotated[Accuracy, Tag("accuracy")] | Annotated[MeanScore, Tag("score")], Discriminator(_kind)
+]
 
 _READER: TypeAdapter[Measure] = TypeAdapter(Measure)
 
@@ -188,6 +243,12 @@ class PairedDifference(Estimate):
 
     judged: bool
     """Whether it is of accuracies; else of mean scores."""
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        most = 1 if self.judged else LARGEST_FIGURE
+        require_interval(self.low, self.value, self.high, (-most, most))
+        return self
 
     def said(self, called: str = "its base", ours: str = "expert") -> str:
         """The difference with its interval, and what follows from it.

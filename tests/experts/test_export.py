@@ -225,10 +225,11 @@ def test_a_config_of_another_method_is_refused(trained, tmp_path):
         export_expert(folder, tmp_path / "out", format="merged")
 
 
-def test_targets_that_leave_tensors_out_are_refused(trained, tmp_path):
+@pytest.mark.parametrize("format", ["peft", "merged", "z"])
+def test_targets_that_leave_tensors_out_are_refused(trained, tmp_path, format):
     folder = broken(trained("svf")[0], tmp_path / "broken", config={"target_modules": ["q_proj"]})
     with pytest.raises(ExpertError, match="must be of target_modules"):
-        export_expert(folder, tmp_path / "out", format="peft")
+        export_expert(folder, tmp_path / "out", format=format)
 
 
 @pytest.mark.parametrize(

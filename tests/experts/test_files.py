@@ -184,6 +184,13 @@ def test_the_folder_of_a_run_is_answered_with_the_expert_in_it(tmp_path, make_ex
         ({"name": "a" * 1000}, "name must have at most"),
         ({"stop": ["a" * 1025]}, "stop.0"),
         ({"stop": [str(n) for n in range(33)]}, "stop: Tuple should have at most 32 items"),
+        ({"step": -5}, "step: Input should be greater than or equal to 0"),
+        ({"seed": 10**400}, "seed: Input should be less than 1844"),
+        ({"modules": {"q_proj": -1}}, "modules.q_proj: Input should be greater"),
+        ({"task": {"name": ["a"], "path": 5}}, r"task: name must be text, got \['a'\]"),
+        ({"task": {"name": "jsonl", "path": 5}}, "task: path must be text, got 5"),
+        ({"adapter": {"type": {}}}, "adapter: type must be text, got {}"),
+        ({"tasks": {"a": {"section": {"name": 1}}}}, "section: name must be text, got 1"),
     ],
 )
 def test_a_card_of_a_stranger_whose_words_would_do_harm_is_refused(expert, said, message):
@@ -191,3 +198,50 @@ def test_a_card_of_a_stranger_whose_words_would_do_harm_is_refused(expert, said,
     path.write_text(json.dumps(json.loads(path.read_text()) | said))
     with pytest.raises(ExpertError, match=message):
         read_card(expert[0])
+
+
+FAIR = {"value": 0.5, "low": 0.4, "high": 0.6, "correct": 50, "total": 100}
+SCORE = {"value": 0.5, "low": 0.4, "high": 0.6, "total": 100}
+MORE = {"value": 0.1, "low": -0.1, "high": 0.3, "problems": 100, "judged": True}
+
+
+@pytest.mark.parametrize(
+    ("key", "figures", "message"),
+    [
+        ("test", FAIR | {"value": -3}, "must be 0 <= low <= value <= high <= 1"),
+        ("test", FAIR | {"value": 1e308}, "must be 0 <= low <= value <= high <= 1"),
+        ("test", FAIR | {"low": 5, "high": -5}, "got low 5.0, value 0.5, high -5.0"),
+        ("test", FAIR | {"low": 0.55}, "must be 0 <= low <= value <= high <= 1"),
+        ("base_test", FAIR | {"correct": 5000, "total": 1000}, "got 0.5 of 5000 / 1000"),
+        ("base_test", FAIR | {"correct": 90}, "value must be correct / total"),
+        ("base_test", FAIR | {"verdicts": {"wrong": -7}}, "verdicts.wrong: Input should be gr"),
+        ("validation", FAIR | {"confusion": {"a": {"b": -7}}}, "confusion.a.b: Input should be gr"),
+        ("validation", FAIR | {"total": 10**400}, "total: Input should be less than"),
+        ("test", SCORE | {"value": 1e308}, r"score: figures must be -1e\+20 <= low"),
+        ("test", SCORE | {"total": -1}, "score.total: Input should be greater"),
+        ("against_base", MORE | {"value": 3, "high": 4}, "must be -1 <= low <= value <= high <= 1"),
+        ("against_base", MORE | {"judged": False, "low": 0.2}, "figures must be"),
+        ("against_base", MORE | {"problems": 0}, "problems: Input should be greater"),
+    ],
+)
+def test_figures_of_a_stranger_that_cannot_have_been_measured_are_refused(
+    expert, key, figures, message
+):
+    path = expert[0] / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: figures}))
+    with pytest.raises(ExpertError, match=message):
+        read_card(expert[0])
+
+
+def test_a_card_that_calls_an_expert_its_base_which_changes_it_is_refused(expert):
+    path = expert[0] / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"equals_base": True}))
+    with pytest.raises(ExpertError, match=r"must change nothing, as its card says \(equals_base\)"):
+        load_expert(expert[0])
+
+
+def test_an_expert_that_is_its_base_loads(expert, llama):
+    state = adapter_state(attach_adapter(llama(), SvfAdapter(), seed=0), 0)
+    card = expert[2].model_copy(update={"equals_base": True, "digest": state.digest})
+    save_expert(expert[0], state, card)
+    assert load_expert(expert[0]).card.equals_base

@@ -50,7 +50,6 @@ def test_the_front_matter_names_base_library_data_and_licence():
         ({"name": "gsm8k", "path": "/data/rows.jsonl"}, None),
         ({"name": "tiny/swap"}, None),
         ({"name": "hub", "path": HOSTILE}, None),
-        ({"name": "jsonl", "path": ["a"]}, None),
     ],
 )
 def test_a_dataset_is_named_where_it_has_an_id(task, datasets):

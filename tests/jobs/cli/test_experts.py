@@ -87,6 +87,21 @@ def test_a_damaged_expert_is_listed_as_such_beside_the_others(runs):
     assert "must be JSON" in printed("list", runs)
 
 
+def test_a_card_whose_sections_are_none_hides_no_other_expert(runs):
+    path = runs / "plus" / "expert" / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"task": {"name": ["a"], "path": 5}}))
+    plus, swap = json.loads(printed("list", runs, "--json"))
+    assert "task: name must be text" in plus["error"]
+    assert swap["name"] == "swap"
+
+
+def test_a_label_of_a_stranger_is_no_markup(runs):
+    path = runs / "plus" / "expert" / "card.json"
+    test = Accuracy.of(1, 2).model_dump() | {"confusion": {"[/]": {"[/]": 1, "-": 1}}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test": test}))
+    assert printed("show", runs / "plus" / "expert").count("[/]") == 2
+
+
 def test_list_of_an_empty_folder_says_how_to_begin(tmp_path):
     assert "rlpeft train" in printed("list", tmp_path)
 
