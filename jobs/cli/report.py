@@ -51,7 +51,8 @@ def report(
     on the same test problems, and where their recipes differ.
     """
     _check(runs, out, follow, port, as_json)
-    say_beginning(f"Writing the page of {', '.join(near_path(str(run)) for run in runs)}.")
+    named = ", ".join(near_path(str(run)) for run in runs)
+    say_beginning(f"{'Serving' if follow else 'Writing'} the page of {named}.")
     from rlpeft.report.comparison import write_comparison
     from rlpeft.report.live import follow as follow_run
     from rlpeft.report.page import write_report

@@ -15,14 +15,20 @@ PACKAGES = ("rewards", "rlpeft", "jobs")
 
 
 def tell_as_notes() -> None:
-    """Show warnings of our packages as notes from now on; those of libraries stay as they are."""
-    warnings.showwarning = partial(_show, warnings.showwarning)
+    """Show each warning of our packages once, as a note; those of libraries stay as they are."""
+    warnings.showwarning = partial(_show, warnings.showwarning, set[str]())
 
 
 def _show(
-    before: Any, message: Warning | str, category: type[Warning], filename: str, *rest: Any
+    before: Any,
+    told: set[str],
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    *rest: Any,
 ) -> None:
-    if any(Path(filename).is_relative_to(OURS / package) for package in PACKAGES):
-        note(str(message))
-    else:
+    if not any(Path(filename).is_relative_to(OURS / package) for package in PACKAGES):
         before(message, category, filename, *rest)
+    elif (text := str(message)) not in told:  # Python forgets, whenever a library catches some
+        told.add(text)
+        note(text)
