@@ -129,6 +129,8 @@ def _model(given: Any) -> Any:
             "learner and engines each load their own. Save it and its tokenizer to a folder, by "
             "save_pretrained, and name that."
         )
+    if not str(given):
+        raise ConfigError("model must name a folder or a Hub id, got ''.")
     return {"name": str(given)}
 
 

@@ -76,6 +76,8 @@ def _files(dataset: GivenRows | Mapping[str, GivenRows], name: str) -> dict[str,
     """Names and texts of the files of rows."""
     if not isinstance(dataset, Mapping):
         return {f"{name}.jsonl": _lines(dataset, "dataset")}
+    if not dataset:
+        raise DataError(f"dataset must have rows by split ({', '.join(SPLIT_OF)}), got none.")
     if unknown := [split for split in dataset if split not in SPLIT_OF]:
         raise DataError(
             f"dataset must have rows by split ({', '.join(SPLIT_OF)}), got {unknown[0]!r}. Give a "

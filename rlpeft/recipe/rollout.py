@@ -45,6 +45,13 @@ UNTRUNCATED = {"top_p": 1.0, "top_k": 0}
 """What a recipe may say of truncation, and recipes of before version 0.2 do: that there is none."""
 
 
+MOST_TOKENS = 2**24
+"""Of a completion: more than any model reads."""
+
+COOLEST, HOTTEST = 0.01, 100.0
+"""Of sampling. Below, vLLM samples at 0.01 whatever is asked, and log-probs are no numbers soon
+after; above, no logit counts any more and every token is as likely."""
+
 StopStrings = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)], ...],
     Field(max_length=MOST_STOPS),
@@ -61,9 +68,9 @@ class RolloutConfig(Section):
     calls of a full batch of `hf` or four of `vllm`, taken by whichever engine is free first."""
     max_prompt_tokens: Annotated[int, Field(ge=1)] = 512
     """A longer prompt is an error, never cut."""
-    max_tokens: Annotated[int, Field(ge=1)] = 256
+    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 256
     """New tokens a completion may have."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=COOLEST, le=HOTTEST)] = 1.0
     """Sampling temperature in training. Evaluation is greedy unless it says otherwise."""
     stop: StopStrings | None = None
     """Strings that end a completion; if absent none, and in `rlpeft evaluate` the expert's own."""

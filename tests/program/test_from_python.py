@@ -157,3 +157,10 @@ def test_steps_ahead_in_one_process_are_refused(tmp_path):
         ConfigError, match=r"max_lag must be 0 in one process, got 1: .*jobs\.train"
     ):
         train(tmp_path, rollout={"max_tokens": 6, "max_lag": 1})
+
+
+def test_no_rows_and_no_model_are_told_as_that(tmp_path):
+    with pytest.raises(DataError, match=r"dataset must have rows by split .*, got none"):
+        train(tmp_path / "a", {})
+    with pytest.raises(ConfigError, match="model must name a folder or a Hub id, got ''"):
+        rlpeft.train("", ROWS, halves, out=tmp_path / "a")

@@ -116,6 +116,9 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path, override, read, exp
         ("[rollout]\ntop_p = 0.9", "top_p must be 1"),
         ('[rollout]\nstop = [""]', r"rollout.stop.0: .* at least 1 character"),
         ("[rollout]\ntemperature = inf", "rollout.temperature: .*finite"),
+        ("[rollout]\ntemperature = 1e-39", "rollout.temperature: .*or equal to 0.01, got 1e-39"),
+        ("[rollout]\ntemperature = 1e300", "rollout.temperature: .*or equal to 100"),
+        ("[rollout]\nmax_tokens = 10000000000000000000000", "max_tokens: .*or equal to 16777216"),
         ("[rollout.options]\nform = 1", "options are for rollout.engine = 'vllm', the 'hf'"),
         (
             '[rollout]\nengine = "vllm"\noptions = { max_model_len = 9 }',
