@@ -37,6 +37,20 @@ def typeable(text: str) -> str:
     return MENTIONED.sub(lambda match: f"{program()} {match[1]}", text)
 
 
+def without(option: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments without an option and its value, wherever it stands.
+
+    >>> without("--out", ["adapt", "--out", "a", "mine", "--out=b"])
+    ['adapt', 'mine']
+    """
+    following = [False, *(each == option for each in arguments)]
+    return [
+        each
+        for each, is_value in zip(arguments, following, strict=False)
+        if not (is_value or each == option or each.startswith(f"{option}="))
+    ]
+
+
 def this_command(arguments: Sequence[str] | None = None) -> str:
     """The command that is running, as it can be typed again."""
     given = sys.argv if arguments is None else arguments

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlpeft.typed import MENTIONED, program, this_command, typeable
+from rlpeft.typed import MENTIONED, program, this_command, typeable, without
 
 
 @pytest.fixture
@@ -70,3 +70,9 @@ def test_every_command_is_known_when_it_is_mentioned():
 def test_the_command_that_runs_can_be_typed_again(environment, arguments, typed):
     assert this_command(arguments) == typed
     assert Path(".venv/bin/rlpeft").is_file()
+
+
+@pytest.mark.parametrize("out", [["--out", "runs/a"], ["--out=runs/a"], []])
+def test_a_command_is_made_anew_with_another_value_of_an_option(environment, out):
+    given = without("--out", ["rlpeft", "adapt", *out, "mix", "--set", "seed=1"])
+    assert this_command(given).endswith("rlpeft adapt mix --set seed=1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,7 @@ from jobs.cli.flags import (
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from rlpeft.terminal import labelled, near_path, quiet_libraries, say, terminal_width
-from rlpeft.typed import program, this_command
+from rlpeft.typed import program, this_command, without
 
 if TYPE_CHECKING:
     from rlpeft.recipe.adapt import AdaptRecipe
@@ -93,7 +94,7 @@ def _larger(summary: Mapping[str, Any], folder: Path) -> str:
     """The command that searches on twice as many shots."""
     number = 2 * summary["shots"]["number"]
     other = shlex.quote(f"{near_path(str(folder))}-{number}-shots")
-    return f"{this_command()} --set shots.number={number} --out {other}"
+    return f"{this_command(without('--out', sys.argv))} --set shots.number={number} --out {other}"
 
 
 ARM_WORDS = {
