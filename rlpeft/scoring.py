@@ -8,7 +8,8 @@ N completion of all groups, G group member.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean
@@ -105,10 +106,22 @@ def score_groups(groups: Sequence[Group], scorer: Scores, *, step: int) -> Score
         own = [groups[place] for place in places]
         # A group without completions has no rows, and gives no column to others.
         columns = columns_of(group.problem for group in own if group.completions)
-        found = _regrouped(own, scorer.score(_flat(own, step, columns)))
+        with _modes_of_torch():
+            verdicts = scorer.score(_flat(own, step, columns))
+        found = _regrouped(own, verdicts)
         scored |= zip(places, found.groups, strict=True)
         logged.append(found.metrics)
     return _in_order(scored, logged)
+
+
+@contextmanager
+def _modes_of_torch() -> Iterator[None]:
+    """Have what a function of this process leaves switched end with it: nothing would learn."""
+    import torch  # commands that only look at rewards need none
+
+    is_bare = torch.is_inference_mode_enabled()
+    with torch.inference_mode(is_bare), torch.set_grad_enabled(torch.is_grad_enabled()):
+        yield
 
 
 def _by_task(problems: Iterable[Problem]) -> dict[str, list[int]]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from rewards.errors import RewardError
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
@@ -104,3 +105,25 @@ def test_a_column_of_some_parts_is_empty_in_the_rows_of_the_others():
     assert both.columns == {"length": [3, 4, None]}
     assert both.metrics == {"m": 2.0}
     assert both.by_reward == {"r": [one, one, one]}
+
+
+def no_grad_left(completions, **columns):
+    torch.set_grad_enabled(False)
+    return [1.0 for _ in completions]
+
+
+def inference_left(completions, **columns):
+    inference_left.mode = torch.inference_mode()  # kept, for its end would switch it back
+    inference_left.mode.__enter__()
+    return [1.0 for _ in completions]
+
+
+@pytest.mark.parametrize("function", [no_grad_left, inference_left])
+def test_what_a_function_of_this_process_leaves_switched_ends_with_it(function):
+    scorer = Scorer([RewardSpec("mine", function=function)])
+    try:
+        score_groups([group("a", "7", "x")], scorer, step=0)
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+    finally:
+        torch.set_grad_enabled(True)
