@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.beginning import say_beginning
-from jobs.cli.options import AsJson, Overrides, folder_to_write
+from jobs.cli.options import AsJson, Overrides, Temperature, folder_to_write
 from jobs.cluster.driver_exit import go_on_attended
 from rlpeft.errors import ConfigError
 from rlpeft.terminal import near_path, quiet_libraries, say
@@ -45,9 +45,6 @@ Tasks = Annotated[
     typer.Option("--task", help="Another task than the recipe's; may be repeated."),
 ]
 Number = Annotated[int | None, typer.Option(min=1, help="How many problems of each task, at most.")]
-Temperature = Annotated[
-    float, typer.Option(min=0, help="Of the answers. 0 is greedy; 1 is the policy itself.")
-]
 Ks = Annotated[
     list[int] | None,
     typer.Option("--k", help="For pass@k; may be repeated. Default: the number of samples."),

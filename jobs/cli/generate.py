@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.beginning import say_beginning
-from jobs.cli.options import ENGINE, EXPERTS, file_to_write, refuse_own_input
+from jobs.cli.options import ENGINE, EXPERTS, Temperature, file_to_write, refuse_own_input
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_jsonl
 from rlpeft.terminal import note, printable, quiet_libraries, say
@@ -63,7 +63,7 @@ def generate(
     engine: Annotated[str, typer.Option(**ENGINE, help="What generates.")] = "hf",
     chat: AsTurns = False,
     max_tokens: MaxTokens = None,
-    temperature: Annotated[float, typer.Option(min=0, help="0: greedy.")] = 0.0,
+    temperature: Temperature = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides what is sampled.")] = 0,
     stop: Stop = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -46,6 +46,26 @@ BaseId = Annotated[
 ]
 
 
+def greedy_or_sampled(temperature: float) -> float:
+    """Refuse a temperature that no engine samples at; a Typer callback."""
+    from rlpeft.recipe.rollout import COOLEST, HOTTEST
+
+    if temperature and not COOLEST <= temperature <= HOTTEST:
+        raise ConfigError(
+            f"--temperature must be 0, which is greedy, or {COOLEST} to {HOTTEST}, got "
+            f"{temperature!r}."
+        )
+    return temperature
+
+
+Temperature = Annotated[
+    float,
+    typer.Option(
+        callback=greedy_or_sampled, help="Of the answers. 0 is greedy; 1 is the policy itself."
+    ),
+]
+
+
 def folder_to_write(path: Path | None) -> Path | None:
     """Refuse an `--out` in which no folder can be written, before any work; a Typer callback."""
     if path is not None:

@@ -217,6 +217,8 @@ def test_several_samples_are_figured_and_kept_where_it_is_said(finished, tmp_pat
     [
         (("--samples", 4, "--temperature", 1, "--k", 5), "between 1 and the 4 --samples"),
         (("--samples", 4), "--temperature must be above 0"),
+        (("--temperature", 1e-39), "must be 0, which is greedy, or 0.01 to 100.0, got 1e-39"),
+        (("--temperature", -1), "must be 0, which is greedy, or 0.01 to 100.0, got -1.0"),
         (("--seed", 3), "greedy answers have none"),
         (("--out", "run"), "was started by `rlpeft train`"),
     ],
