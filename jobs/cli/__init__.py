@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,7 @@ from jobs.cli.train import train
 from jobs.cli.warned import tell_as_notes
 from jobs.cluster.ending import in_one_line
 from rlpeft import __version__
+from rlpeft.errors import ConfigError
 from rlpeft.shadow import exit_if_hidden
 from rlpeft.typed import typeable
 
@@ -39,6 +41,13 @@ EPILOG = typeable("Begin with: rlpeft train quickstart")
 
 class OneLineErrors(TyperGroup):
     """A group whose commands end in one line where the user made a mistake."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; refuse an option that is given twice and counts once."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _refuse_repeated(command, ctx, rest)
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn a user's mistake into a line and exit code 1."""
@@ -50,6 +59,27 @@ class OneLineErrors(TyperGroup):
                 raise
             typer.echo(line, err=True)
             raise typer.Exit(1) from error
+
+
+def _refuse_repeated(command: Any, ctx: Any, args: list[str]) -> None:
+    """Of an option's values the parser keeps the last, and drops the others in silence."""
+    try:
+        while isinstance(command, TyperGroup):
+            command, args = command.get_command(ctx, args[0]), args[1:]
+        own = command.context_class(command, parent=ctx)  # a group takes no options after words
+        given = command.make_parser(own).parse_args([*args])[-1]
+    except Exception:
+        return  # what is wrong there is told, in its own words, where the command itself is read
+    for option, number in Counter(given).items():
+        if number > 1 and option.param_type_name == "option" and _counts_once(option):
+            raise ConfigError(
+                f"{option.opts[0]} must be given once, got {number}: one would count, and the "
+                "others be dropped."
+            )
+
+
+def _counts_once(option: Any) -> bool:
+    return not (option.multiple or option.is_flag or option.count)
 
 
 app = typer.Typer(

@@ -226,3 +226,19 @@ def test_several_samples_are_figured_and_kept_where_it_is_said(finished, tmp_pat
 def test_an_evaluation_that_means_nothing_is_refused(refused, finished, arguments, said):
     given = [finished / "run" if word == "run" else word for word in arguments]
     assert said in refused("evaluate", finished / "run" / "expert", *given)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "x", "--experts", "a", "--experts", "b"),
+        ("train", "quickstart", "--out", "a", "--local", "--out", "b"),
+        ("study", "run", "x", "--out", "a", "--out", "b"),
+    ],
+)
+def test_an_option_of_which_one_would_be_dropped_is_refused(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    assert "must be given once, got 2" in result.stderr
+    assert list(tmp_path.iterdir()) == []
