@@ -159,7 +159,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_says_its_address_first_and_ends_with_one_line(run):
+def test_the_command_says_its_address_and_ends_with_one_line(run):
     command = [sys.executable, "-c", "from jobs.cli import main; main()"]
     child = subprocess.Popen(
         [*command, "report", "--follow", str(run)],
@@ -170,7 +170,8 @@ def test_the_command_says_its_address_first_and_ends_with_one_line(run):
         # Shells have what they start in the background ignore it, and so all that starts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    first, second = child.stdout.readline(), child.stdout.readline()
+    loading, first, second = (child.stdout.readline() for _ in range(3))
+    assert loading.endswith("Loading libraries.\n")
     address = first.rpartition(" ")[2].strip()
     assert "reward" in fetch(address)[0].lower()
     child.send_signal(signal.SIGINT)
