@@ -98,7 +98,8 @@ def test_a_name_is_text_and_not_markup():
     ],
 )
 def test_the_verdict_on_an_expert_is_that_of_the_paired_difference(low, high, sentence):
-    against = {"value": 0.1, "low": low, "high": high, "problems": 200, "judged": True}
+    value = 0.1 if low < 0.1 < high else -0.1
+    against = {"value": value, "low": low, "high": high, "problems": 200, "judged": True}
     assert sentence in compared(against)
 
 
