@@ -105,8 +105,9 @@ def test_generate_answers_by_an_id(pushed):
 def test_a_command_tells_a_revision_that_is_gone_in_one_line(pushed):
     _, told = rlpeft("experts", "show", "org/up@v9", code=1)
     assert told.splitlines() == [
+        "Reading org/up@v9. Loading libraries.",
         "error: expert 'org/up@v9' is gone from the Hub, or never was there. Name another branch, "
-        "tag or commit."
+        "tag or commit.",
     ]
 
 
