@@ -110,7 +110,9 @@ def _require_one(prompts: Sequence[str], file: Path | None) -> None:
 
 def _told(trained: int | None) -> int:
     """How long answers may be where nobody says it, which is told."""
-    why = "where no training says how many" if trained is None else "as in the training"
+    why = (
+        "where no training says how many" if trained is None else "as in the training that had most"
+    )
     note(f"answers have at most {trained or LONG_ENOUGH} tokens, {why}: others by --max-tokens.")
     return trained or LONG_ENOUGH
 
