@@ -45,8 +45,9 @@ def _tell_unfinished(folder: Path) -> None:
     train = (read_json_if_there(run / RECIPE_FILE) or {}).get("train")
     if folder.name != EXPERT_FOLDER or train is None or not (done := list_checkpoints(run)):
         return
-    summary, step = read_json_if_there(run / SUMMARY_FILE) or {}, int(done[-1].name[5:])
-    if summary.get("steps") != train["steps"]:
+    summary, step = read_json_if_there(run / SUMMARY_FILE), int(done[-1].name[5:])
+    # Summaries of before version 0.2 do not say of how many steps they are.
+    if summary is None or summary.get("steps", train["steps"]) != train["steps"]:
         note(
             f"the run of {known_as(folder)!r} is unfinished (step {step} of {train['steps']}): "
             f"this is its best so far, of step {read_card(folder).step}."

@@ -29,16 +29,22 @@ def test_a_reward_whose_code_is_not_that_of_the_training_is_named(
     assert (told in said) == changed
 
 
-@pytest.mark.parametrize("ended", [True, False])
+OLD = {}
+"""A summary of before version 0.2, which does not say of how many steps it is."""
+
+
+@pytest.mark.parametrize(
+    ("summary", "ended"), [({"steps": 24}, True), (OLD, True), ({"steps": 9}, False), (None, False)]
+)
 def test_the_best_expert_of_a_run_that_was_cut_off_is_told_as_that(
-    ended, make_expert, tmp_path, capsys
+    summary, ended, make_expert, tmp_path, capsys
 ):
     run = tmp_path / "run"
     folder = make_expert("e", {}, folder=run / "expert", step=6)
     write_json(run / "recipe.json", {"train": {"steps": 24}})
     save_checkpoint(run, 9, {}, keep=2)
-    if ended:
-        write_json(run / "summary.json", {"steps": 24})
+    if summary is not None:
+        write_json(run / "summary.json", summary)
     tell_of_runs([folder], ["exact"])
     said = " ".join(capsys.readouterr().err.split())
     assert ("is unfinished (step 9 of 24): this is its best so far, of step 6." in said) != ended
