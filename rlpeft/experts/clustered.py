@@ -119,13 +119,14 @@ def _correlation(ours_P: Sequence[float], theirs_P: Sequence[float]) -> float:
     squared differences this adds 1, as one more problem would on which one policy has all and the
     other nothing, and so it holds of any values between 0 and 1. Of others no such most is known.
     """
+    # Exact, where `correlation` takes the rounding of a mean for a spread: three times 0.7 has one.
+    spread = pstdev(map(float, ours_P)) * pstdev(map(float, theirs_P))
     try:
-        r = correlation(ours_P, theirs_P)
+        r = correlation(ours_P, theirs_P) if spread else 0.0
     except StatisticsError:
         return 0.0
     if r <= 0 or not is_bounded([*ours_P, *theirs_P]):
         return r
-    spread = pstdev(map(float, ours_P)) * pstdev(map(float, theirs_P))
     return max(0.0, r - 1 / (2 * len(ours_P) * spread))
 
 

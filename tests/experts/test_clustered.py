@@ -170,6 +170,14 @@ def test_equal_scores_of_both_policies_are_no_certainty(alike):
     assert (found.value, found.high) == pytest.approx((0.0, most * 0.09503), abs=1e-4)
 
 
+def test_equal_scores_whose_mean_is_rounded_have_no_correlation():
+    alike = [0.7] * 3  # three times 0.7, by three, is not 0.7
+    figure = share_estimate(alike, draws=3)
+    found = difference(alike, alike, figure, figure)
+    assert found.value == 0
+    assert found.low < 0 < found.high
+
+
 def test_an_interval_of_a_higher_level_leaves_more_room():
     values = [1.0, 0.0] * 20
     sides = [share_estimate(values, draws=40, level=0.99)] * 2
