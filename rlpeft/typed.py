@@ -13,8 +13,9 @@ from pathlib import Path
 COMMAND = "rlpeft"
 
 MENTIONED = re.compile(
-    rf"(?<![\w/.-]){COMMAND} (new|train|sft|submit|status|logs|stop|doctor|evaluate|adapt|generate"
-    r"|serve|export|push|report|bench|env|cem|experts|analyze|compare|models|recipe|reward|study)\b"
+    rf"(?<![\w/.-]){COMMAND} (new|train|sft|submit|status|logs|stop|jobs|fetch|doctor|evaluate"
+    r"|adapt|generate|serve|export|push|report|bench|env|cem|experts|analyze|compare|models|recipe"
+    r"|reward|study)\b"
 )
 """A command in a sentence; a test holds it against those there are."""
 

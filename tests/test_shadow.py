@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cluster.submit import submit
+from jobs.cluster.submit import Work, submit
 from rlpeft.errors import ConfigError
 from rlpeft.shadow import hiding
 
@@ -65,5 +65,6 @@ def test_a_script_that_needs_the_adapters_alone_is_warned_and_goes_on(tmp_path):
 
 
 def test_a_folder_that_would_hide_ours_on_the_cluster_is_not_sent(hider):
+    work = Work(("train", "quickstart"), "quickstart")
     with pytest.raises(ConfigError, match=f"'my_{hider.name}'"):
-        submit("quickstart", address="http://127.0.0.1:9", working_dir=hider.parent)
+        submit(work, address="http://127.0.0.1:9", working_dir=hider.parent)

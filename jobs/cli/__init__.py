@@ -28,15 +28,21 @@ from jobs.cli.recipe import recipe
 from jobs.cli.report import report
 from jobs.cli.serve import serve
 from jobs.cli.sft import sft
+from jobs.cli.submit import submit
 from jobs.cli.train import train
 from jobs.cli.warned import tell_as_notes
-from jobs.cluster.ending import in_one_line
+from jobs.cluster.driver_exit import MISTAKE
+from jobs.cluster.ending import exit_code, in_one_line
 from rlpeft import __version__
 from rlpeft.errors import ConfigError
 from rlpeft.shadow import exit_if_hidden
 from rlpeft.typed import typeable
 
 EPILOG = typeable("Begin with: rlpeft train quickstart")
+
+
+IN_A_JOB = "in a job"
+"""What a group is told by `python -m jobs.cli`: that its exit code is read by who may try again."""
 
 
 class OneLineErrors(TyperGroup):
@@ -50,7 +56,10 @@ class OneLineErrors(TyperGroup):
         return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; turn a user's mistake into a line and exit code 1."""
+        """Run the command; turn a user's mistake into a line and exit code 1.
+
+        In a job a cluster's fault is code 75: the same command may succeed.
+        """
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -58,7 +67,7 @@ class OneLineErrors(TyperGroup):
             if line is None:
                 raise
             typer.echo(line, err=True)
-            raise typer.Exit(1) from error
+            raise typer.Exit(exit_code(error) if ctx.obj == IN_A_JOB else MISTAKE) from error
 
 
 def _refuse_repeated(command: Any, ctx: Any, args: list[str]) -> None:
@@ -66,7 +75,8 @@ def _refuse_repeated(command: Any, ctx: Any, args: list[str]) -> None:
     try:
         while isinstance(command, TyperGroup):
             command, args = command.get_command(ctx, args[0]), args[1:]
-        own = command.context_class(command, parent=ctx)  # a group takes no options after words
+        # A group takes no options after words.
+        own = command.context_class(command, parent=ctx, **command.context_settings)
         given = command.make_parser(own).parse_args([*args])[-1]
     except Exception:
         return  # what is wrong there is told, in its own words, where the command itself is read
@@ -112,7 +122,8 @@ def options(
 app.command()(new)
 app.command()(train)
 app.command()(sft)
-for job_command in (ray_jobs.submit, ray_jobs.status, ray_jobs.logs, ray_jobs.stop):
+app.command(context_settings={"ignore_unknown_options": True})(submit)
+for job_command in (ray_jobs.status, ray_jobs.logs, ray_jobs.stop, ray_jobs.fetch):
     app.command()(job_command)
 app.command()(recipe)
 app.command()(doctor)
@@ -125,6 +136,7 @@ app.command()(push)
 app.command()(report)
 app.command()(bench)
 app.command()(env)
+app.add_typer(ray_jobs.app, name="jobs")
 app.add_typer(cem.app, name="cem")
 app.add_typer(experts.app, name="experts")
 app.add_typer(analyze.app, name="analyze")
@@ -146,10 +158,14 @@ def let_flow(group: typer.Typer) -> None:
 let_flow(app)
 
 
-def main() -> None:
-    """Entry point of the `rlpeft` command."""
+def main(place: str | None = None) -> None:
+    """Entry point of the `rlpeft` command.
+
+    Args:
+        place: `IN_A_JOB`, or absent.
+    """
     # Rewards named by dotted path are looked up where the command is run, as TRL's CLI does.
     sys.path.insert(0, "")
     exit_if_hidden()
     tell_as_notes()
-    app()
+    app(obj=place)

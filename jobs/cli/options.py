@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,16 +67,26 @@ Temperature = Annotated[
 ]
 
 
+def no_url(path: Path | None) -> Path | None:
+    """Refuse an `--out` in an object store, which has no renames; a Typer callback."""
+    if path is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # `//` is one in a path
+        raise ConfigError(
+            f"--out must be on a file system, where what is written takes its place whole, got the "
+            f"URL {str(path)!r}. Name a folder and copy it at the end; from a cluster: rlpeft fetch"
+        )
+    return path
+
+
 def folder_to_write(path: Path | None) -> Path | None:
     """Refuse an `--out` in which no folder can be written, before any work; a Typer callback."""
-    if path is not None:
+    if (path := no_url(path)) is not None:
         check_place(path.expanduser(), folder=True)
     return path
 
 
 def file_to_write(path: Path | None) -> Path | None:
     """Refuse an `--out` to which no file can be written, before any work; a Typer callback."""
-    if path is not None:
+    if (path := no_url(path)) is not None:
         check_place(path.expanduser(), folder=False)
     return path
 

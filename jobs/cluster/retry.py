@@ -1,9 +1,9 @@
-"""Run a training driver, and again when it is killed: what a submitted job executes.
+"""Run a command, and again when it is killed: what a submitted job executes.
 
-    python -m jobs.cluster.retry --retries N RECIPE [options of jobs.train]
+    python -m jobs.cluster.retry --retries N COMMAND [its words, as of `rlpeft`]
 
 Ray runs a job once. A driver that was killed, or that the cluster let down, is started again and
-continues from its newest checkpoint. A mistake that has to be mended ends the job at once.
+continues where it was. A mistake that has to be mended ends the job at once.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ def may_try_again(code: int) -> bool:
 
 
 def main() -> None:
-    """Read the command line and supervise `jobs.train`."""
+    """Read the command line and supervise the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--retries", type=int, default=0)
-    known, arguments = parser.parse_known_args()
-    sys.exit(supervise([sys.executable, "-m", "jobs.train", *arguments], retries=known.retries))
+    parser.add_argument("words", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    sys.exit(supervise([sys.executable, "-m", "jobs.cli", *given.words], retries=given.retries))
 
 
 if __name__ == "__main__":

@@ -1,35 +1,24 @@
-"""Training as a Ray job: submit it, ask after it, follow its log, stop it."""
+"""Commands as Ray jobs: what one names here, what travels with it, and how it is begun there."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import re
 import shlex
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-from ray.dashboard.utils import ray_address_to_api_server_url
-from ray.exceptions import AuthenticationError, RayError
-from ray.job_submission import JobSubmissionClient
-
-from jobs.cluster.addresses import TOKEN_COMMANDS, speaks_http
-from jobs.cluster.connect import first_line, is_listening
+from jobs.cluster.dashboard import asking, dashboard_of
+from jobs.cluster.package import files_to_send, pack
 from jobs.cluster.travel import check_relative
-from jobs.recipes import PACKAGED, find_recipe, read_recipe
-from rlpeft.errors import ClusterError, ConfigError
+from rlpeft.errors import ConfigError
+from rlpeft.files import check_place
 from rlpeft.shadow import hiding
-
-# Its client tells of every closed connection.
-logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
 
 NO_AGENT, AGENT_PATIENCE_S = "No available agent", 30.0
 """What Ray says until the process that starts jobs is there, and how long it may take."""
@@ -37,49 +26,68 @@ NO_AGENT, AGENT_PATIENCE_S = "No available agent", 30.0
 HERE = ("127.0.0.1", "localhost", "::1")
 
 
+@dataclass(frozen=True)
+class Work:
+    """A command that a job shall run, and what of this machine it names.
+
+    Attributes:
+        words: the command and its words, as they are typed here, without its run folder.
+        name: of its run; absent if it keeps none unless it is told where.
+        recipes: the recipes among its words that are files, as they are typed.
+        named: what it names by relative paths, as `jobs.cluster.travel` finds it.
+        gpus: that its own process computes on; what learns or answers in actors asks for theirs.
+    """
+
+    words: tuple[str, ...]
+    name: str | None
+    recipes: tuple[str, ...] = ()
+    named: tuple[tuple[str, str], ...] = ()
+    gpus: float = 0
+
+
 def submit(
-    recipe: str,
-    overrides: Sequence[str] = (),
+    work: Work,
     *,
     address: str,
     out: Path | None = None,
     retries: int = 0,
     working_dir: Path | None = None,
-) -> tuple[str, Path]:
-    """Submit a training run.
+    environment: Mapping[str, Any] | None = None,
+) -> tuple[str, Path | None]:
+    """Submit a command.
 
     Args:
-        recipe: a file or a packaged name; checked here, before anything is sent.
-        address: the cluster's; see `dashboard_of`.
-        out: run folder on the cluster's head.
-        retries: how often a killed driver is started again; each continues where the last ended.
-        working_dir: folder that travels with the job, for data and rewards the recipe names by
-            relative path; the recipe must lie in it. The recipe alone travels if absent.
+        address: the cluster's; see `jobs.cluster.dashboard.dashboard_of`.
+        out: run folder, on the machine of the cluster that runs the command.
+        retries: how often a killed command is started again; each continues where the last ended.
+        working_dir: folder that travels with the job, for all that is named by relative path;
+            recipes must lie in it. They alone travel if absent.
+        environment: packages and variables; see `jobs.cluster.environment.environment_of`.
 
     Returns:
-        The job's id and its run folder.
+        The job's id and its run folder, if it keeps one.
 
     Raises:
-        ConfigError: the recipe is wrong, or there is no telling where to put the run.
+        ConfigError: what it names stays here, or there is no telling where to put the run.
         ClusterError: no cluster there, or it wants a token.
     """
-    found = read_recipe(recipe, overrides)
-    name = found.name
-    check_relative(found, working_dir)
+    check_relative(work.named, working_dir)
     if working_dir is not None and (line := hiding([str(working_dir), *sys.path])) is not None:
         raise ConfigError(line)  # there, it comes first
     address = dashboard_of(address)
-    folder = _run_folder(out, name, address)
-    with _travelling(find_recipe(recipe), working_dir) as (sent, argument):
-        settings = [part for override in overrides for part in ("--set", override)]
-        command = ["python", "-m", "jobs.cluster.retry", "--retries", str(retries), argument]
-        with _plain_errors(address):
-            job = _when_ready(
-                JobSubmissionClient(address).submit_job,
-                entrypoint=shlex.join([*command, *settings, "--out", str(folder)]),
-                runtime_env={"working_dir": str(sent)} if sent else None,
-                metadata={"recipe": name, "out": str(folder)},
-            )
+    folder = _run_folder(out, work.name, address)
+    names = _names_there(work.recipes, working_dir)
+    words = [names.get(word, word) for word in work.words]
+    command = ["python", "-m", "jobs.cluster.retry", "--retries", str(retries), *words]
+    kept = {} if folder is None else {"out": str(folder)}
+    with _packed(work, names, working_dir) as sent, asking(address) as client:
+        job = _when_ready(
+            client.submit_job,
+            entrypoint=shlex.join([*command, *(["--out", str(folder)] if folder else [])]),
+            runtime_env={**(environment or {}), **sent},
+            metadata={"command": shlex.join(words), "recipe": work.name or "", **kept},
+            entrypoint_num_gpus=work.gpus or None,
+        )
     return job, folder
 
 
@@ -97,113 +105,60 @@ def _when_ready(
         time.sleep(1)
 
 
-def status(job: str, *, address: str) -> dict[str, Any]:
-    """What is known of a job: its state, recipe, run folder and the message of its end."""
-    address = dashboard_of(address)
-    with _plain_errors(address):
-        details = JobSubmissionClient(address).get_job_info(job)
-    return {
-        "id": job,
-        "status": str(details.status.value),
-        "message": details.message,
-        "exit_code": details.driver_exit_code,
-        **(details.metadata or {}),
-    }
-
-
-def logs(job: str, *, address: str, follow: bool) -> Iterator[str]:
-    """The job's log in pieces; with `follow` until the job ends."""
-    address = dashboard_of(address)
-    with _plain_errors(address):
-        client = JobSubmissionClient(address)
-        if not follow:
-            yield client.get_job_logs(job)
-            return
-        client.get_job_info(job)  # following an unknown job would fail without saying so
-        pieces = client.tail_job_logs(job)
-        with asyncio.Runner() as loop:
-            while (piece := loop.run(anext(pieces, None))) is not None:
-                yield piece
-
-
-def stop(job: str, *, address: str) -> bool:
-    """Ask a job to end; whether it was running."""
-    address = dashboard_of(address)
-    with _plain_errors(address):
-        return bool(JobSubmissionClient(address).stop_job(job))
-
-
-def dashboard_of(address: str) -> str:
-    """The URL of a cluster's dashboard, which takes jobs.
-
-    Args:
-        address: of the dashboard, `http://host:8265` or `host:8265`, or of the head, `host:6379`,
-            which is asked for its dashboard.
-
-    Raises:
-        ConfigError: an address of another form.
-        ClusterError: the head has no dashboard, or wants a token.
-    """
-    scheme, separator, rest = address.rpartition("://")
-    if separator and scheme in ("http", "https"):
-        return address.rstrip("/")
-    if separator or not re.fullmatch(r"[^\s/]+:\d+", rest):
-        raise ConfigError(
-            "--address of a job must be the dashboard's http://HOST:8265 (or HOST:8265), or the "
-            f"head's HOST:6379, got {address!r}."
-        )
-    url = f"http://{address}"
-    if speaks_http(address) or not is_listening(address):
-        return url  # what does not answer is told when it is asked
-    try:
-        return str(ray_address_to_api_server_url(address))
-    except (ValueError, RuntimeError, RayError) as error:
-        raise ClusterError(
-            f"the head at {address!r} must have a dashboard, got: {first_line(error)}. Start it "
-            f"by `ray start --head --include-dashboard true`; a token is given so: {TOKEN_COMMANDS}"
-        ) from error
-
-
-def _run_folder(out: Path | None, name: str, address: str) -> Path:
+def _run_folder(out: Path | None, name: str | None, address: str) -> Path | None:
     # A relative folder would lie in Ray's copy of the job's working folder.
+    if out is None and name is None:
+        return None
     if urlsplit(address).hostname in HERE:
-        return (out or Path("runs") / name).expanduser().absolute()
+        folder = (out or Path("runs") / str(name)).expanduser().absolute()
+        check_place(folder, folder=True)
+        return folder
     if out is not None and out.is_absolute():
         return out
     raise ConfigError(
-        f"--out must name a folder on the head of the cluster at {address!r} by its absolute "
-        "path, where the run is kept and continued: nothing on this machine is seen from there."
+        f"--out must name a folder on the cluster at {address!r} by its absolute path, where the "
+        "run is kept and continued: nothing on this machine is seen from there."
     )
 
 
-@contextmanager
-def _travelling(path: Path, working_dir: Path | None) -> Iterator[tuple[Path | None, str]]:
-    """The folder to send, and the recipe as the job will name it."""
-    if path.parent == PACKAGED:
-        yield working_dir, path.stem
-    elif working_dir is None:
-        with tempfile.TemporaryDirectory(prefix="rlpeft-job-") as folder:
-            shutil.copy(path, folder)
-            yield Path(folder), path.name
-    elif path.resolve().is_relative_to(working_dir.resolve()):
-        yield working_dir, str(path.resolve().relative_to(working_dir.resolve()))
-    else:
-        raise ConfigError(
-            f"the recipe must lie in the folder that travels with the job, {str(path)!r} is not "
-            f"in {str(working_dir)!r}. Copy it there."
-        )
+def _names_there(recipes: tuple[str, ...], working_dir: Path | None) -> dict[str, str]:
+    """Recipes by what they are called here -> there, from the job's working folder.
+
+    Raises:
+        ConfigError: one lies elsewhere, or two would be one.
+    """
+    if working_dir is None:
+        names = {recipe: Path(recipe).name for recipe in recipes}
+        if len({*names.values()}) < len(names):
+            raise ConfigError(
+                f"recipes must have names of their own in a job, got {', '.join(recipes)}. Send "
+                "their folder along: --working-dir ."
+            )
+        return names
+    root, names = working_dir.resolve(), {}
+    for recipe in recipes:
+        path = Path(recipe).resolve()
+        if not path.is_relative_to(root):
+            raise ConfigError(
+                f"the recipe must lie in the folder that travels with the job, {recipe!r} is not "
+                f"in {str(working_dir)!r}. Copy it there."
+            )
+        names[recipe] = str(path.relative_to(root))
+    return names
 
 
 @contextmanager
-def _plain_errors(address: str) -> Iterator[None]:
-    try:
-        yield
-    except AuthenticationError as error:
-        raise ClusterError(f"the cluster at {address!r} wants a token. {TOKEN_COMMANDS}") from error
-    except (ConnectionError, requests.ConnectionError) as error:
-        raise ClusterError(
-            f"a Ray dashboard must answer at {address!r}, none does. Start the cluster with "
-            "`ray start --head`, or correct --address."
-        ) from error
-    except RuntimeError as error:
-        raise ClusterError(f"the cluster at {address!r} refused: {first_line(error)}") from error
+def _packed(
+    work: Work, names: Mapping[str, str], working_dir: Path | None
+) -> Iterator[dict[str, str]]:
+    """The working folder as Ray takes it, if anything travels."""
+    files = {name: Path(recipe) for recipe, name in names.items()}
+    if working_dir is not None:
+        files |= files_to_send(working_dir, [path for _, path in work.named])
+    if not files:
+        yield {}
+        return
+    with TemporaryDirectory(prefix="rlpeft-job-") as folder:
+        archive = Path(folder) / "working_dir.zip"
+        pack(files, archive)
+        yield {"working_dir": str(archive)}

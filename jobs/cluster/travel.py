@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ConfigError
 from rlpeft.models.folder import PACKAGED
+from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.reward import RewardConfig
 from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.tasks.formats import ENDINGS
 
@@ -15,51 +18,73 @@ RAY_COPIES = "runtime_resources"
 """Part of the path of every working folder that Ray makes for a job, and deletes in time."""
 
 
-def check_relative(recipe: Recipe, working_dir: Path | None) -> None:
+def check_relative(named: Iterable[tuple[str, str]], working_dir: Path | None) -> None:
     """Refuse relative paths and modules that do not travel with the job.
 
     Args:
-        working_dir: the folder that travels; the recipe alone does if absent.
+        named: as it is said, and the path; see `named_by`.
+        working_dir: the folder that travels; recipes alone do if absent.
 
     Raises:
         ConfigError: names the first that would not be found, and what sends it along.
     """
-    for said, path in _named(recipe):
+    for said, path in named:
         if working_dir is None:
             raise ConfigError(
                 f"{said} is relative: a job looks for it in a folder of its own, to "
                 "which the recipe alone travels. Send the folder along: --working-dir . (with the "
                 "recipe in it), or name a path that the cluster's machines have."
             )
-        if not (working_dir / path).exists():
+        is_within = not os.path.normpath(path).startswith(os.pardir)
+        if not (is_within and (working_dir / path).exists()):
             raise ConfigError(
                 f"{said} must lie in the folder that travels with the job, {str(working_dir)!r} "
                 f"has no {path!r}. Copy it there, or write it relative to that folder."
             )
 
 
-def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
+def named_by(recipe: Recipe | AdaptRecipe) -> Iterator[tuple[str, str]]:
     """What names local things by a relative path, as it is said, and the path."""
-    if recipe.model.name not in PACKAGED and _is_relative(recipe.model.name):
+    if recipe.model.name not in PACKAGED and is_relative(recipe.model.name):
         yield f"model.name = {recipe.model.name!r}", recipe.model.name
+    if isinstance(recipe, AdaptRecipe):
+        yield from _named_by_search(recipe)
+    else:
+        yield from _named_by_run(recipe)
+    for reward in recipe.rewards:
+        yield from _module_of(reward)
+
+
+def _named_by_run(recipe: Recipe) -> Iterator[tuple[str, str]]:
     origins = [("start", recipe.model.start), *(("merge", name) for name in recipe.model.merge)]
     for key, expert in origins:
-        if expert is not None and _is_relative(expert):
+        if expert is not None and is_relative(expert):
             yield f"model.{key} = {expert!r}", expert
     for label, own in recipe.alone.items():
         called = f"task.{label}" if label else "task"
         yield from _task_paths(task_of(own).model_dump(mode="json"), called)
-    for reward in recipe.rewards:
-        module = reward.name.partition(":")[0] if ":" in reward.name else ""
-        file = Path(*(module or reward.name.rpartition(".")[0]).split("."))
-        for place in (file.with_suffix(".py"), file / "__init__.py") if file.name else ():
-            if place.is_file():
-                yield f"reward.name = {reward.name!r} ({place})", str(place)
+
+
+def _named_by_search(recipe: AdaptRecipe) -> Iterator[tuple[str, str]]:
+    yield from _task_paths(recipe.task.model_dump(mode="json"), "task")
+    for expert in filter(is_relative, recipe.experts):
+        yield f"experts = {expert!r}", expert
+    if (shots := recipe.shots.path) is not None and (is_relative(shots) or _looks_local(shots)):
+        yield f"shots.path = {shots!r}", shots
+
+
+def _module_of(reward: RewardConfig) -> Iterator[tuple[str, str]]:
+    """The file of a reward of the user's own, if its module lies here."""
+    module = reward.name.partition(":")[0] if ":" in reward.name else ""
+    file = Path(*(module or reward.name.rpartition(".")[0]).split("."))
+    for place in (file.with_suffix(".py"), file / "__init__.py") if file.name else ():
+        if place.is_file():
+            yield f"reward.name = {reward.name!r} ({place})", str(place)
 
 
 def _task_paths(task: dict[str, Any], name: str) -> Iterator[tuple[str, str]]:
     path = task.get("path")
-    if path is not None and (_is_relative(path) or _looks_local(path)):
+    if path is not None and (is_relative(path) or _looks_local(path)):
         yield f"{name}.path = {path!r}", path
     for option in ("tasks", "others"):  # of task `kind`
         for number, inner in enumerate(task.get("options", {}).get(option, ())):
@@ -67,7 +92,7 @@ def _task_paths(task: dict[str, Any], name: str) -> Iterator[tuple[str, str]]:
                 yield from _task_paths(inner, f"{name}.options.{option}.{number}")
 
 
-def _is_relative(path: str) -> bool:
+def is_relative(path: str) -> bool:
     """Whether this names something here, and would not name it from another folder."""
     return not Path(path).expanduser().is_absolute() and Path(path).exists()
 

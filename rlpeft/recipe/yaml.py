@@ -71,8 +71,8 @@ Reader.add_constructor(f"{CORE}int", Reader.construct_yaml_int)
 Reader.add_constructor(f"{CORE}float", Reader.construct_yaml_float)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The plain tree of a recipe.
+def read_yaml(path: Path, *, what: str = "recipe") -> dict[str, Any]:
+    """The plain tree of a recipe, or of what else is written as carefully.
 
     Raises:
         ConfigError: no YAML, or more or something else than a recipe holds; with file and line.
@@ -80,23 +80,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     text = read_text(path, ConfigError)
     if len(text) > MOST_CHARACTERS:
         raise ConfigError(
-            f"recipe {str(path)!r} must have at most {MOST_CHARACTERS:,} characters, it has "
+            f"{what} {str(path)!r} must have at most {MOST_CHARACTERS:,} characters, it has "
             f"{len(text):,}. Keep data in files of their own."
         )
     try:
         tree = _tree(text)
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(f"recipe {str(path)!r} must be YAML: {_said(error)}.") from error
+        raise ConfigError(f"{what} {str(path)!r} must be YAML: {_said(error)}.") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(
-            f"recipe {str(path)!r} must be YAML: {error.reason} (at line {line})."
+            f"{what} {str(path)!r} must be YAML: {error.reason} (at line {line})."
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"recipe {str(path)!r} must be YAML: {reason(error)}.") from error
+        raise ConfigError(f"{what} {str(path)!r} must be YAML: {reason(error)}.") from error
     if not isinstance(tree, dict):
         raise ConfigError(
-            f"recipe {str(path)!r} must hold keys and values, such as `name: mine`, got "
+            f"{what} {str(path)!r} must hold keys and values, such as `name: mine`, got "
             f"{tree!r:.60}."
         )
     return tree

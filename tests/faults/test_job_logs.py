@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from jobs.cluster.submit import submit
+from jobs.cluster.submit import Work, submit
 from rlpeft.errors import ClusterError
 
 HOST = """
@@ -72,11 +72,11 @@ def waited(condition, timeout_s=300):
 )
 def test_a_job_whose_cluster_dies_tells_of_it_in_its_log(victim, cluster, tmp_path):
     host, address, folder = cluster
-    out = tmp_path / "run"
+    out, words = tmp_path / "run", ("train", "quickstart", "--set", "train.steps=100000")
 
     def sent():
         with suppress(ClusterError):  # a dashboard on a busy machine has no agent for long
-            return submit("quickstart", ["train.steps=100000"], address=address, out=out)[0]
+            return submit(Work(words, "quickstart"), address=address, out=out)[0]
 
     job = waited(sent)
     log = folder / "logs" / f"job-driver-{job}.log"

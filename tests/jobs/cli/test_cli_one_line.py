@@ -58,6 +58,14 @@ def test_an_impossible_out_is_refused_before_anything_else(path, command, tmp_pa
     assert "part of that path is a file" in line
 
 
+@pytest.mark.parametrize("command", ["train", "sft", "submit", "submit train"])
+def test_an_object_store_is_no_place_for_a_run(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = one_line(*command.split(), "quickstart", "--out", "s3://bucket/run")
+    assert "--out must be on a file system" in line
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_the_machines_state_is_told_and_a_defect_keeps_its_traceback():
     assert describe(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x"))
     assert describe(OSError("a defect")) is None

@@ -2,19 +2,24 @@
 
 import json
 import os
+import re
 import signal
 
 import psutil
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.cluster.submit import _when_ready, dashboard_of, submit
+from jobs.cli.submit import work_of
+from jobs.cluster.dashboard import dashboard_of
+from jobs.cluster.submit import _when_ready
 from jobs.recipes import read_recipe
-from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.experts.files import read_card
 from rlpeft.program.run import run
 from rlpeft.runs.records import read_metrics
+
+NOBODY = "http://127.0.0.1:9"
 
 RECIPE = """
 name = "job"
@@ -53,6 +58,13 @@ def cli(*arguments):
     return result.stdout
 
 
+def refused(*arguments):
+    """The line that a command ends with."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 1, result.output
+    return result.stderr.strip().splitlines()[-1]
+
+
 def figures(folder):
     return [
         {k: v for k, v in row.items() if "time" not in k and not k.endswith(("_s", "/seconds"))}
@@ -65,7 +77,7 @@ def drivers(folder):
     found = []
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if "jobs.train" in line and str(folder) in line:
+        if "jobs.cli" in line and str(folder) in line:
             found.append(process)
     return found
 
@@ -100,7 +112,8 @@ def test_a_submitted_run_whose_driver_is_killed_continues_and_ends(
 @pytest.mark.slow
 def test_a_stopped_run_leaves_no_driver_behind(cluster, recipe, tmp_path, wait_for):
     out, address = tmp_path / "run", cluster["dashboard"]
-    job, _ = submit(recipe(100000), address=address, out=out, retries=5)
+    sent = cli("submit", "train", recipe(100000), "--address", address, "--out", out, "--json")
+    job = json.loads(sent)["id"]
     wait_for(lambda: read_metrics(out))
     assert json.loads(cli("stop", job, "--address", address, "--json"))["stopped"]
     wait_for(lambda: not drivers(out))
@@ -113,20 +126,20 @@ def test_a_stopped_run_leaves_no_driver_behind(cluster, recipe, tmp_path, wait_f
 
 
 def test_an_address_where_nothing_answers_is_named(recipe):
-    with pytest.raises(ClusterError, match=r"must answer at 'http://127\.0\.0\.1:9'"):
-        submit(recipe(3), address="http://127.0.0.1:9")
+    line = refused("submit", recipe(3), "--address", "http://127.0.0.1:9")
+    assert "must answer at 'http://127.0.0.1:9'" in line
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9/"])
 def test_an_address_is_taken_with_and_without_its_scheme(recipe, address):
-    with pytest.raises(ClusterError, match=r"must answer at 'http://127\.0\.0\.1:9', none"):
-        submit(recipe(3), address=address)
+    line = refused("submit", recipe(3), "--address", address)
+    assert "must answer at 'http://127.0.0.1:9', none" in line
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "localhost", "auto", "a b:3"])
 def test_an_address_of_another_form_is_answered_with_those_there_are(recipe, address):
-    with pytest.raises(ConfigError, match=r"http://HOST:8265 .*HOST:6379, got"):
-        submit(recipe(3), address=address)
+    line = refused("submit", recipe(3), "--address", address)
+    assert "http://HOST:8265 (or HOST:8265), or the head's HOST:6379, got" in line
 
 
 def test_a_cluster_that_does_not_take_jobs_yet_is_asked_again():
@@ -154,18 +167,14 @@ def test_the_heads_own_address_leads_to_its_dashboard(cluster):
 
 
 def test_a_remote_cluster_needs_to_be_told_the_run_folder(recipe):
-    with pytest.raises(ConfigError, match="--out must name a folder on the head"):
-        submit(recipe(3), address="http://cluster.example:8265")
+    line = refused("submit", recipe(3), "--address", "http://cluster.example:8265")
+    assert "--out must name a folder on the cluster" in line
 
 
 def test_a_recipe_outside_the_folder_that_travels_is_refused(recipe, tmp_path):
-    with pytest.raises(ConfigError, match="must lie in the folder that travels"):
-        submit(
-            recipe(3),
-            address="http://127.0.0.1:9",
-            out=tmp_path,
-            working_dir=tmp_path / "elsewhere",
-        )
+    (tmp_path / "sent").mkdir()
+    line = refused("submit", recipe(3), "--address", NOBODY, "--working-dir", tmp_path / "sent")
+    assert "the recipe must lie in the folder that travels" in line
 
 
 @pytest.mark.ray
@@ -174,5 +183,85 @@ def test_a_missing_token_is_told_with_the_commands_that_mend_it(cluster, recipe,
     monkeypatch.setattr(
         "ray.dashboard.modules.dashboard_sdk.get_auth_headers_if_auth_enabled", lambda headers: {}
     )
-    with pytest.raises(ClusterError, match=r"ray get-auth-token --generate.*RAY_AUTH_MODE=token"):
-        submit(recipe(3), address=cluster["dashboard"])
+    line = refused("submit", recipe(3), "--address", cluster["dashboard"])
+    assert re.search(r"ray get-auth-token --generate.*RAY_AUTH_MODE=token", line)
+
+
+# --- what a job runs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["sft", "train"])
+def test_what_a_command_refuses_early_is_refused_before_anything_is_sent(word, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "1+1=", "answer": null}\n' * 40)
+    words = ["--model", "tiny", "--data", rows, "--reward", "math"]
+    line = refused("submit", word, *words, "--address", NOBODY)
+    assert "answer" in line
+    assert "must answer at" not in line
+
+
+def test_an_option_of_another_command_is_refused(tmp_path):
+    result = CliRunner().invoke(app, ["submit", "sft", "quickstart", "--show", "2"])
+    assert result.exit_code == 2
+    assert "No such option: --show" in result.stderr
+
+
+def test_an_option_that_is_given_twice_is_refused_on_either_side_of_the_command():
+    assert "--push must be given once" in refused("submit", "sft", "--push", "a/b", "--push", "a/c")
+    assert "--address must be given once" in refused(
+        "submit", "--address", "a", "--address", "b", "x"
+    )
+
+
+def test_a_job_on_its_cluster_is_never_local():
+    assert "leave it out" in refused("submit", "train", "quickstart", "--local")
+
+
+@pytest.fixture
+def work():
+    """What a job would run, of a command as it is typed."""
+
+    def read(*words):
+        group = get_command(app)
+        with group.make_context("rlpeft", [*words]) as beside:
+            name, command, rest = group.resolve_command(beside, [*words])
+            with command.make_context(name, rest, parent=beside) as context:
+                return work_of(context, context.params["words"], None)
+
+    return read
+
+
+def test_a_recipe_alone_is_trained(work):
+    assert work("submit", "quickstart", "--set", "train.steps=3") == work(
+        "submit", "train", "quickstart", "--set", "train.steps=3", "--retries", "9"
+    )
+    found = work("submit", "quickstart", "--set=train.steps=3")
+    assert (found.words, found.name) == (
+        ("train", "quickstart", "--set=train.steps=3"),
+        "quickstart",
+    )
+
+
+def test_an_evaluation_answers_in_actors_and_keeps_no_folder_of_its_own(
+    work, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    found = work("submit", "evaluate", "runs", "ORG/NAME", "--num", "5", "--address", NOBODY)
+    assert found.words == ("evaluate", "runs", "ORG/NAME", "--num", "5", "--address", "auto")
+    assert (found.name, found.named) == (None, (("expert 'runs'", "runs"),))
+
+
+def test_supervised_training_reserves_the_gpus_of_all_its_learners(work):
+    sizes = ["--set", "resources.learners=2", "--set", "resources.learner_gpus=1"]
+    found = work("submit", "sft", "quickstart", *sizes)
+    assert (found.gpus, found.name) == (2, "quickstart-sft")
+    assert work("submit", "train", "quickstart", *sizes).gpus == 0  # its learners are actors
+
+
+def test_two_recipes_of_one_name_need_their_folders(tmp_path, recipe, make_expert):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "job.toml"
+    other.write_text(RECIPE.format(steps=3))
+    words = ["ORG/NAME", "--recipe", recipe(3), "--recipe", other, "--address", NOBODY]
+    assert "must have names of their own" in refused("submit", "evaluate", *words)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from jobs.cluster.submit import submit
-from jobs.cluster.travel import check_relative, run_folder
+from jobs.cluster.submit import Work, submit
+from jobs.cluster.travel import check_relative, named_by, run_folder
 from rlpeft.errors import ConfigError
+from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import parse_recipe
 
 TINY = {
@@ -43,19 +44,19 @@ RELATIVE = [
 def test_a_relative_path_that_does_not_travel_is_refused(here, sections):
     recipe = parse_recipe(TINY | sections, source="test")
     with pytest.raises(ConfigError, match=r"is relative: a job.*--working-dir \."):
-        check_relative(recipe, None)
+        check_relative(named_by(recipe), None)
 
 
 def test_what_lies_in_the_folder_that_travels_is_sent(here):
     for sections in RELATIVE[:2] + RELATIVE[3:]:
-        check_relative(parse_recipe(TINY | sections, source="test"), here)
+        check_relative(named_by(parse_recipe(TINY | sections, source="test")), here)
 
 
 def test_what_lies_beside_the_folder_that_travels_is_refused(here, tmp_path):
     (here / "sent").mkdir()
     recipe = parse_recipe(TINY | {"task": {"path": "data/rows.jsonl"}}, source="test")
     with pytest.raises(ConfigError, match=r"must lie in the folder that travels.*no 'data/rows"):
-        check_relative(recipe, here / "sent")
+        check_relative(named_by(recipe), here / "sent")
 
 
 @pytest.mark.parametrize(
@@ -68,24 +69,36 @@ def test_what_lies_beside_the_folder_that_travels_is_refused(here, tmp_path):
     ],
 )
 def test_what_the_cluster_can_have_itself_may_be_named(here, sections):
-    check_relative(parse_recipe(TINY | sections, source="test"), None)
+    check_relative(named_by(parse_recipe(TINY | sections, source="test")), None)
 
 
 def test_a_packaged_model_is_no_folder_of_that_name(here):
     (here / "tiny").mkdir()
-    check_relative(parse_recipe(TINY, source="test"), None)
+    check_relative(named_by(parse_recipe(TINY, source="test")), None)
+
+
+def test_what_lies_above_the_folder_that_travels_is_refused(here):
+    (here / "sent").mkdir()
+    with pytest.raises(ConfigError, match="must lie in the folder that travels"):
+        check_relative([("task.path = '../data'", "../data")], here / "sent")
+
+
+def test_experts_and_shots_of_a_search_travel(here):
+    sections = {"experts": ["base", "ORG/NAME"], "shots": {"path": "data/rows.jsonl"}}
+    recipe = AdaptRecipe.model_validate(TINY | sections)
+    assert [path for _, path in named_by(recipe)] == ["base", "data/rows.jsonl"]
 
 
 def test_submit_looks_before_it_sends(here):
-    text = 'name="a"\n[model]\nname="tiny"\n[task]\npath="data/rows.jsonl"\n[[reward]]\n'
-    (here / "recipe.toml").write_text(text)
+    named = tuple(named_by(parse_recipe(TINY | RELATIVE[0], source="test")))
     with pytest.raises(ConfigError, match=r"task\.path = 'data/rows\.jsonl' is relative"):
-        submit("recipe.toml", address="http://127.0.0.1:9")
+        submit(Work(("train", "x"), "x", named=named), address="http://127.0.0.1:9")
 
 
 def test_a_relative_run_folder_on_another_machine_is_refused(here):
+    work, address = Work(("train", "quickstart"), "quickstart"), "http://cluster.example:8265"
     with pytest.raises(ConfigError, match="by its absolute path"):
-        submit("quickstart", address="http://cluster.example:8265", out=here.relative_to("/"))
+        submit(work, address=address, out=here.relative_to("/"))
 
 
 def test_a_run_folder_in_rays_copy_of_a_working_folder_is_refused(tmp_path, monkeypatch):

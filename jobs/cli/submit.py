@@ -1,0 +1,211 @@
+"""`rlpeft submit`: what the commands that train and evaluate do here, as a job of a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from jobs.cli.flags import recipe_given, search_given
+from jobs.cli.options import AsJson, no_url
+from jobs.cli.push import check_push_option
+from rlpeft.errors import ConfigError
+from rlpeft.terminal import say
+from rlpeft.typed import program
+
+if TYPE_CHECKING:
+    from jobs.cluster.submit import Work
+    from rlpeft.recipe.adapt import AdaptRecipe
+    from rlpeft.recipe.run import Recipe
+
+DashboardAddress = Annotated[
+    str,
+    typer.Option(
+        envvar="RAY_API_SERVER_ADDRESS",
+        help="Dashboard of the cluster, http://HOST:8265, or its head, HOST:6379.",
+    ),
+]
+DASHBOARD = "http://127.0.0.1:8265"
+
+Words = tuple[str, ...]
+"""Of a command, as they are typed here, without those that only `submit` reads."""
+
+
+CommandWords = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="COMMAND …",
+        help="train, sft, adapt or evaluate, with what it takes. Default: train.",
+    ),
+]
+JobOut = Annotated[
+    Path | None,
+    typer.Option(
+        callback=no_url, help="Run folder, on the cluster's machine that runs the command."
+    ),
+]
+Retries = Annotated[
+    int, typer.Option(min=0, help="How often a killed command is started again, to continue.")
+]
+WorkingDir = Annotated[
+    Path | None, typer.Option(help="Folder to send along, for what is named by relative paths.")
+]
+RuntimeEnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="YAML or JSON as Ray's runtime environments: pip, env_vars, …"
+    ),
+]
+Packages = Annotated[
+    list[str] | None,
+    typer.Option("--pip", metavar="PACKAGE", help="Install it for the job; may be repeated."),
+]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="NAME[=VALUE]",
+        help="Variable of the job, by its name alone as it is here; may be repeated.",
+    ),
+]
+
+
+def submit(
+    context: typer.Context,
+    words: CommandWords,
+    address: DashboardAddress = DASHBOARD,
+    out: JobOut = None,
+    retries: Retries = 3,
+    working_dir: WorkingDir = None,
+    runtime_env: RuntimeEnvFile = None,
+    packages: Packages = None,
+    variables: Variables = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a command to a cluster, as a job that needs nothing of this machine any more.
+
+    rlpeft submit train quickstart --address http://HOST:8265 --out /shared/runs/quickstart
+
+    What the command refuses early it refuses here, before anything is sent. With --working-dir
+    travels what git does not ignore there, and all that the recipe names.
+    """
+    work = work_of(context, words, out)
+    from jobs.cluster.environment import environment_of
+    from jobs.cluster.submit import submit as send
+
+    job, folder = send(
+        work,
+        address=address,
+        out=out,
+        retries=retries,
+        working_dir=working_dir,
+        environment=environment_of(runtime_env, packages or (), variables or ()),
+    )
+    if as_json:
+        typer.echo(json.dumps({"id": job, "out": None if folder is None else str(folder)}))
+        return
+    where = "" if address == DASHBOARD else f" --address {address}"
+    if folder is None:
+        say(f"submitted {job}; its figures will be in its log.")
+    else:
+        say(f"submitted {job}; its run folder is", str(folder))
+    say("next:", f"{program()} logs {job} --follow{where}")
+
+
+def work_of(context: typer.Context, words: Sequence[str], out: Path | None) -> Work:
+    """What a job shall run, after all that its command refuses early.
+
+    Args:
+        context: of `submit`, beside which its commands stand.
+        words: the command and its words; without a command it is `train`.
+        out: its run folder, if it is named.
+
+    Raises:
+        ConfigError, DataError, RewardError: what the command itself would say.
+    """
+    beside = cast(typer.Context, context.parent)
+    group = cast(TyperGroup, beside.command)
+    typed = words if words[0] in WORKS else ["train", *words]
+    name, command, rest = group.resolve_command(beside, [*typed])
+    given = cast(Any, command).make_context(name, [*rest], parent=beside).params
+    if given.get("local"):
+        raise ConfigError("--local runs without Ray, and a job on its cluster: leave it out.")
+    check_push_option(given.get("push"))
+    return WORKS[str(name)](given | {"out": out}, (str(name), *rest))
+
+
+def _run(given: Mapping[str, Any], words: Words) -> Work:
+    """Of `train`, whose learner and engines are actors."""
+    found = _recipe(given)
+    return _work(found, found.name, given, words)
+
+
+def _recipe(given: Mapping[str, Any]) -> Recipe:
+    flags = {name: given[name] for name in ("model", "data", "reward")}
+    return recipe_given(given["recipe"], given["overrides"] or (), **flags)
+
+
+def _sft(given: Mapping[str, Any], words: Words) -> Work:
+    """Of `sft`, whose learners are processes beside its own."""
+    found = _recipe(given)
+    gpus = found.resources.learners * found.resources.learner_gpus
+    return _work(found, f"{found.name}-sft", given, words, gpus=gpus)
+
+
+def _search(given: Mapping[str, Any], words: Words) -> Work:
+    """Of `adapt`, whose engine is in its own process."""
+    from jobs.cli.adapt import all_overrides
+
+    found = search_given(
+        given["recipe"],
+        all_overrides(given["overrides"], light=given["light"]),
+        **{name: given[name] for name in ("model", "data", "reward", "experts")},
+    )
+    return _work(found, found.name, given, words, gpus=found.resources.engine_gpus)
+
+
+def _work(
+    found: Recipe | AdaptRecipe,
+    name: str,
+    given: Mapping[str, Any],
+    words: Words,
+    *,
+    gpus: float = 0,
+) -> Work:
+    from jobs.cluster.submit import Work
+    from jobs.cluster.travel import named_by
+    from rlpeft.doctor.early import refuse_early
+
+    refuse_early(found, given["out"] or Path("runs") / name)
+    return Work(words, name, _files([given["recipe"]]), tuple(named_by(found)), gpus)
+
+
+def _evaluation(given: Mapping[str, Any], words: Words) -> Work:
+    """Of `evaluate`, whose engines are actors of the cluster."""
+    from jobs.cluster.submit import Work
+    from jobs.cluster.travel import is_relative, named_by
+    from jobs.recipes import read_recipe
+
+    recipes = given["recipes"] or ()
+    found = [read_recipe(recipe, given["overrides"] or ()) for recipe in recipes]
+    named = [(f"expert {name!r}", name) for name in given["names"] if is_relative(name)]
+    named += [each for recipe in found for each in named_by(recipe)]
+    return Work((*words, "--address", "auto"), None, _files(recipes), tuple(named))
+
+
+WORKS: Mapping[str, Callable[[Mapping[str, Any], Words], Work]] = {
+    "train": _run,
+    "sft": _sft,
+    "adapt": _search,
+    "evaluate": _evaluation,
+}
+"""What can be submitted: a command's parameters and words -> what its job runs."""
+
+
+def _files(recipes: Iterable[str | None]) -> tuple[str, ...]:
+    """Recipes that are files of this machine, not the package's."""
+    return tuple(recipe for recipe in recipes if recipe is not None and Path(recipe).is_file())
