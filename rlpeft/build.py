@@ -43,6 +43,8 @@ from rlpeft.tokens.specials import require_meant
 from rlpeft.types import Problem
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from rlpeft.training.learner import LocalLearner
 
 EXECUTION_ONLY: Any = {
@@ -61,16 +63,20 @@ CANARY_SEQUENCES, CANARY_TOKENS = 4, 32
 """Size of the proof of delivery: enough to pass through every layer, small enough to be free."""
 
 
-def build_learner(recipe: Recipe, base: BaseModel) -> LocalLearner:
-    """The learner with a fresh adapter, on this process's own device."""
+def build_learner(recipe: Recipe, base: BaseModel, model: Any = None) -> LocalLearner:
+    """The learner with a fresh adapter, on this process's own device.
+
+    Args:
+        model: the base model's modules, if they are loaded there already.
+    """
     from rlpeft.adapters.policy import adapted_modules, attach_adapter, linear_names
     from rlpeft.adapters.targets import unmatched
     from rlpeft.models.mechanisms import read_mechanisms
-    from rlpeft.training.learner import LocalLearner
 
     read_mechanisms(base.config)  # refused before any weight is read
     device = own_device()
-    model = base.model(recipe.model.dtype).to(device)  # where what it takes is computed
+    if model is None:
+        model = base.model(recipe.model.dtype).to(device)  # where what it takes is computed
     linears = linear_names(model)
     policy = attach_adapter(model, recipe.adapter, seed=recipe.train.seed)
     if lost := unmatched(recipe.adapter.targets, adapted_modules(policy)):
@@ -78,8 +84,15 @@ def build_learner(recipe: Recipe, base: BaseModel) -> LocalLearner:
             f"every name in adapter.targets must be that of a module, {', '.join(lost)} is not. "
             f"Linear layers here are named {', '.join(linears)}."
         )
+    return learner_of(recipe, policy.to(device))
+
+
+def learner_of(recipe: Recipe, policy: PeftModel) -> LocalLearner:
+    """What moves a policy as the recipe says."""
+    from rlpeft.training.learner import LocalLearner
+
     return LocalLearner(
-        policy.to(device),
+        policy,
         recipe.learner,
         recipe.loss,
         total_steps=recipe.train.steps,

@@ -118,8 +118,7 @@ def run_shown(
         folder: the run's.
         loss: of a run that learns from rewards.
     """
-    folders = list_checkpoints(folder)
-    done = int(folders[-1].name.rpartition("_")[2]) if folders else 0
+    done = steps_done(folder)
     in_groups = loss is None or loss.compares_groups
     display = RunDisplay(total_steps, unit=unit, done=done, in_groups=in_groups, below=below)
     if 0 < done < total_steps:
@@ -134,6 +133,12 @@ def run_shown(
         display.say(
             "nothing ran: these are the figures of the finished run in", near_path(str(folder))
         )
+
+
+def steps_done(folder: Path) -> int:
+    """Steps after which the run of a folder goes on."""
+    folders = list_checkpoints(folder)
+    return int(folders[-1].name.rpartition("_")[2]) if folders else 0
 
 
 class RunDisplay:

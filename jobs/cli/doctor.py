@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import RenderableType
 
 from jobs.cli.beginning import say_beginning
 from jobs.cli.examined import examined
-from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given, say_assumed
+from jobs.cli.flags import (
+    DataFlag,
+    ModelFlag,
+    RecipeOrNone,
+    RewardFlag,
+    recipe_given,
+    say_assumed,
+    together_given,
+)
 from jobs.cli.options import Overrides
 from jobs.cli.screen import Screen
-from rlpeft.errors import ClusterError
+from rlpeft.errors import ClusterError, ConfigError
 
 if TYPE_CHECKING:
+    from rlpeft.doctor.reading import Look
     from rlpeft.doctor.row import Check
+    from rlpeft.recipe.run import Recipe
+    from rlpeft.recipe.together import SeveralExperts
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -40,19 +51,22 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Look for what would stop a run or spoil it, before any long work; exit 1 if it is there."""
-    found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
+    flags = {"model": model, "data": data, "reward": reward}
+    several = together_given(recipe, overrides or (), **flags)
+    if several is not None and prompts:
+        raise ConfigError("--prompts is for a recipe of one expert. Leave it out, or name its own.")
+    found = several or recipe_given(recipe, overrides or (), **flags)
     if recipe is None:
-        say_assumed(found)
+        say_assumed(cast("Recipe", found))
     say_beginning(f"Examining {found.name}.")
     from jobs.cli.readings import print_readings
-    from rlpeft.doctor.examine import examine
     from rlpeft.doctor.reading import Look, as_tree
     from rlpeft.terminal import quiet_libraries
 
     quiet_libraries()
     checks, look = [place()], Look(prompts) if prompts else None
     with Screen(stderr=True).status("examining the recipe") as status:
-        for check in examine(found, look=look):
+        for check in _checks(found, look):
             checks.append(check)
             status.update(f"examined {check.name}")
     healthy = all(check.status != "fail" for check in checks)
@@ -68,6 +82,16 @@ def doctor(
             print_readings(look, Screen())
         typer.echo(conclusion(checks))
     raise typer.Exit(0 if healthy else 1)
+
+
+def _checks(found: Recipe | SeveralExperts, look: Look | None) -> Iterator[Check]:
+    from rlpeft.doctor.examine import examine
+    from rlpeft.doctor.together import examine_together
+    from rlpeft.recipe.together import SeveralExperts
+
+    if isinstance(found, SeveralExperts):
+        return examine_together(found.recipes)
+    return examine(found, look=look)
 
 
 def place() -> Check:

@@ -20,6 +20,7 @@ from rlpeft.typed import typeable
 if TYPE_CHECKING:
     from rlpeft.recipe.adapt import AdaptRecipe
     from rlpeft.recipe.run import Recipe
+    from rlpeft.recipe.together import SeveralExperts
 
 HERE = "the command line"
 """Where a recipe comes from that flags make, for errors."""
@@ -90,6 +91,35 @@ def recipe_given(
     if recipe is None:
         return parse_recipe(_tree(flags, overrides, fitting), source=HERE)
     return read_recipe(recipe, [*_settings(flags, find_recipe(recipe), fitting), *overrides])
+
+
+def together_given(
+    recipe: str | None,
+    overrides: Sequence[str],
+    *,
+    model: str | None,
+    data: str | None,
+    reward: str | None,
+) -> SeveralExperts | None:
+    """The recipe of a command that trains several experts; `None` where it is of one.
+
+    Raises:
+        ConfigError: it is wrong, or a flag is given that is each expert's own.
+    """
+    from jobs.recipes import read_together
+    from rlpeft.recipe.toml import toml_value
+
+    if recipe is None:
+        return None
+    named = [] if model is None else [FORMS["--model"].format(toml_value(model))]
+    found = read_together(recipe, [*named, *overrides])
+    given = {"--data": data, "--reward": reward}
+    if found and (own := [flag for flag, value in given.items() if value is not None]):
+        raise ConfigError(
+            f"{' and '.join(own)} cannot be given with a recipe of several [[expert]], each of "
+            "which has its own. Set that of one: --set expert.NAME.task.path=…"
+        )
+    return found
 
 
 def search_given(

@@ -72,11 +72,11 @@ def recipe(
 
 def _recipe_of(command: str) -> type[Section]:
     from rlpeft.recipe.adapt import AdaptRecipe
-    from rlpeft.recipe.run import Recipe
     from rlpeft.recipe.study import StudyRecipe
+    from rlpeft.recipe.together import ExpertsRecipe
 
     known: dict[str, type[Section]] = {"adapt": AdaptRecipe, "study": StudyRecipe}
-    return known.get(command, Recipe)
+    return known.get(command, ExpertsRecipe)
 
 
 def _schema(command: str) -> dict[str, Any]:

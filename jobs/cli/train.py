@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.beginning import ended_before, say_opening, say_training
-from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
+from jobs.cli.flags import (
+    DataFlag,
+    ModelFlag,
+    RecipeOrNone,
+    RewardFlag,
+    recipe_given,
+    together_given,
+)
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cli.warned import tell_as_notes
@@ -55,13 +62,21 @@ def train(
     """Train an expert by reinforcement learning, then test it against its base model.
 
     Without a recipe: rlpeft train --model tiny --data rows.jsonl --reward math. What is left open
-    is said; rlpeft new writes a recipe to start from.
+    is said; rlpeft new writes a recipe to start from. A recipe of several [[expert]] trains them
+    together, each in a folder of its own.
     """
     from jobs.cluster.travel import run_folder
 
-    found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     if local and address is not None:
         raise ConfigError(f"--local runs without Ray, it takes no --address, got {address!r}.")
+    several = together_given(recipe, overrides or (), model=model, data=data, reward=reward)
+    if several is not None:
+        from jobs.cli.together import refuse_flags, train_together
+
+        refuse_flags(show=show, push=push)
+        train_together(several, out, address=address, local=local, as_json=as_json)
+        return
+    found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     if local:
         found.rollout.require_apart()
     check_push_option(push)

@@ -120,6 +120,10 @@ class RayFleet(PolicyFleet, ExpertFleet):
         self._policy = Published(put(proof))
         return self._policy
 
+    def go_back_to(self, policy: Published) -> None:
+        """Engines that run another prove it again, as they come to it."""
+        self._policy = policy
+
     @property
     def idle_s(self) -> float:
         """Seconds for which engines have waited for a part so far, a mean over them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,11 @@ from rlpeft.errors import ClusterError, RlpeftError
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
 from rlpeft.program.threads import num_threads
-from rlpeft.recipe.run import Recipe
+from rlpeft.program.together import build_learners
+from rlpeft.recipe.run import Recipe, ResourceConfig
 from rlpeft.training.learner import LocalLearner
 from rlpeft.training.protocol import Learner
+from rlpeft.training.shared import SharedLearner, SharedPolicy
 
 LAST_WORDS_S = 5.0
 """How long to wait for what Ray says of a rank that answers no more."""
@@ -89,16 +91,33 @@ class RemoteLearner(Remote):
 
 def remote_learner(recipe: Recipe, base: BaseModel, group: Any) -> RemoteLearner:
     """A recipe's learner in actors that are being placed, from bundle 0 on."""
-    threads = num_threads(recipe.resources.learner_cpus)
     build = partial(_open_learner, recipe, base.elsewhere)
-    actors = [
-        place(LearnerActor, group, rank, threads=threads).remote(build, threads)
-        for rank in range(recipe.resources.learners)
-    ]
+    ranks = range(recipe.resources.learners)
+    actors = [_placed(build, recipe.resources, group, rank) for rank in ranks]
     return RemoteLearner(actors, timeout_s=recipe.resources.learner_timeout_s)
+
+
+def remote_learners(recipes: Mapping[str, Recipe], base: BaseModel, group: Any) -> Remote:
+    """Those of experts that train together, in one actor: a `SharedLearner`, elsewhere."""
+    first = next(iter(recipes.values()))
+    build = partial(_open_learners, recipes, base.elsewhere)
+    return Remote(SharedLearner, _placed(build, first.resources, group, 0), "the learner")
+
+
+def _placed(build: Callable[[], Any], resources: ResourceConfig, group: Any, bundle: int) -> Any:
+    threads = num_threads(resources.learner_cpus)
+    return place(LearnerActor, group, bundle, threads=threads).remote(build, threads)
 
 
 def _open_learner(recipe: Recipe, open_base: Callable[[], BaseModel]) -> LocalLearner:
     """In the learner's actor, which finds the base model on its own machine."""
     require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
     return build_learner(recipe, open_base())
+
+
+def _open_learners(
+    recipes: Mapping[str, Recipe], open_base: Callable[[], BaseModel]
+) -> SharedPolicy:
+    first = next(iter(recipes.values()))
+    require_gpu(first.resources.learner_gpus, "resources.learner_gpus")
+    return build_learners(recipes, open_base())

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rlpeft.models.base import BaseModel
 from rlpeft.program.parts import Parts, Venue, scorer_here
+from rlpeft.program.together import Shared, with_room
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import Scorers, build_scorers
 from rlpeft.scoring import LoadedScores
 from rlpeft.training.protocol import Learner
+from rlpeft.training.shared import SharedLearner
+
+if TYPE_CHECKING:
+    from jobs.cluster.fleet import RayFleet
+    from jobs.cluster.remote import Remote
 
 REWARD_RETRIES = 3
 """How often a lost reward worker is started anew with the same rows."""
@@ -29,32 +35,53 @@ def ray_parts(
 ) -> Iterator[Parts]:
     """Learner, engines and reward workers in actors; the driver is this process."""
     from jobs.cluster.connect import bundles_of, connected, reserved
-    from jobs.cluster.engine_restart import remote_engines
-    from jobs.cluster.fleet import RayFleet
     from jobs.cluster.learners import remote_learner
 
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
     with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
-        learner, first = remote_learner(recipe, base, group), recipe.resources.learners
-        fleet = RayFleet(
-            remote_engines(
-                recipe.engine,
-                recipe.resources,
-                group,
-                first=first,
-                learner=learner.started,
-                open_base=base.elsewhere,
-            ),
-            rows_a_call=recipe.rollout.rows_a_call,
-        )
-        try:
-            with _scores(recipe, group, scorer) as scores:
-                learner.ready()
-                fleet.ready()
-                yield Parts(cast(Learner, learner), fleet, scores)
-        finally:
-            fleet.close()
+        learner = remote_learner(recipe, base, group)
+        with (
+            closing(_fleet(recipe, base, group, learner)) as fleet,
+            _scores(recipe, group, scorer) as scores,
+        ):
+            learner.ready()
+            fleet.ready()
+            yield Parts(cast(Learner, learner), fleet, scores)
+
+
+@contextmanager
+def shared_on_ray(
+    recipes: Mapping[str, Recipe], base: BaseModel, *, address: str | None = None
+) -> Iterator[Shared]:
+    """The actors of experts that train together; see `rlpeft.program.together`."""
+    from jobs.cluster.connect import bundles_of, connected, reserved
+    from jobs.cluster.learners import remote_learners
+
+    roomy = with_room(recipes)
+    bundles = bundles_of(roomy.resources, roomy.rollout.num_engines)
+    timeout_s = roomy.resources.placement_timeout_s
+    with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
+        learners = remote_learners(recipes, base, group)
+        with closing(_fleet(roomy, base, group, learners)) as fleet:
+            learners.ready()
+            fleet.ready()
+            yield Shared(cast(SharedLearner, learners), fleet, are_elsewhere=True)
+
+
+def _fleet(recipe: Recipe, base: BaseModel, group: Any, learner: Remote) -> RayFleet:
+    from jobs.cluster.engine_restart import remote_engines
+    from jobs.cluster.fleet import RayFleet
+
+    engines = remote_engines(
+        recipe.engine,
+        recipe.resources,
+        group,
+        first=recipe.resources.learners,
+        learner=learner.started,
+        open_base=base.elsewhere,
+    )
+    return RayFleet(engines, rows_a_call=recipe.rollout.rows_a_call)
 
 
 def _scores(

@@ -11,12 +11,13 @@ from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, Section, parse_recipe, read_tree, validated
 from rlpeft.recipe.study import StudyRecipe
+from rlpeft.recipe.together import SeveralExperts, parse_together
 from rlpeft.recipe.yaml import ENDINGS
 from rlpeft.suggest import did_you_mean, paths_beside
 
 PACKAGED = Path(__file__).parent
-ADAPT, STUDIES = PACKAGED / "adapt", PACKAGED / "studies"
-COMMANDS = {PACKAGED: "train", ADAPT: "adapt", STUDIES: "study run"}
+ADAPT, STUDIES, TOGETHER = (PACKAGED / name for name in ("adapt", "studies", "together"))
+COMMANDS = {PACKAGED: "train", TOGETHER: "train", ADAPT: "adapt", STUDIES: "study run"}
 """Which command recipes of a folder are of."""
 
 
@@ -31,10 +32,11 @@ def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
     Raises:
         ConfigError: neither.
     """
-    for path in (Path(name), folder / f"{name}.toml"):
+    own = [known for known, verb in COMMANDS.items() if verb == COMMANDS[folder]]
+    for path in (Path(name), *(known / f"{name}.toml" for known in own)):
         if path.is_file():
             return path
-    names = recipe_names(folder)
+    names = sorted(name for known in own for name in recipe_names(known))
     for other, verb in COMMANDS.items():
         if name in recipe_names(other):
             raise ConfigError(f"{name!r} is a recipe of another command. Run: rlpeft {verb} {name}")
@@ -48,8 +50,16 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Find and read a recipe; see `rlpeft.recipe.run.parse_recipe`."""
     path = find_recipe(name)
     tree = read_tree(path, tuple(overrides))
+    _refuse_several(tree, path)
     _refuse_other(tree, Recipe, path)
     return parse_recipe(tree, source=str(path))
+
+
+def read_together(name: str, overrides: Sequence[str] = ()) -> SeveralExperts | None:
+    """Find and read a recipe of several `[[expert]]`; `None` of one without."""
+    path = find_recipe(name)
+    tree = read_tree(path, tuple(overrides))
+    return parse_together(tree, source=str(path)) if "expert" in tree else None
 
 
 def read_adapt_recipe(name: str, overrides: Sequence[str] = ()) -> AdaptRecipe:
@@ -64,6 +74,14 @@ def read_study(name: str) -> StudyRecipe:
     """Find and read a study of `rlpeft study run`."""
     path = find_recipe(name, STUDIES)
     return validated(StudyRecipe, read_tree(path), source=str(path))
+
+
+def _refuse_several(tree: Mapping[str, Any], path: Path) -> None:
+    if "expert" in tree:
+        raise ConfigError(
+            f"{str(path)!r} is a recipe of several [[expert]], which rlpeft train takes alone. "
+            "Name that of one: recipe.json in the folder of its run, or a file with its sections."
+        )
 
 
 def _refuse_other(tree: Mapping[str, Any], schema: type[Section], path: Path) -> None:
@@ -84,6 +102,7 @@ def read_either_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe | Ada
     folder = ADAPT if name in recipe_names(ADAPT) else PACKAGED
     path = find_recipe(name, folder)
     tree = read_tree(path, tuple(overrides))
+    _refuse_several(tree, path)
     if "experts" in tree:
         return validated(AdaptRecipe, tree, source=str(path))
     return parse_recipe(tree, source=str(path))

@@ -61,7 +61,7 @@ from rlpeft.recipe.run import (
 )
 from rlpeft.recipe.scorer import Scorers, build_scorer
 from rlpeft.rollout.engine import RolloutEngine
-from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
+from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.scoring import Scores, TaskScores, by_task
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.tasks.catalogue import load_task
@@ -288,7 +288,7 @@ def _prompt_checks(recipe: Recipe, base: BaseModel, task: Task, prompter: Prompt
 
 
 def _sync_checks(
-    recipe: Recipe, fleet: PolicyFleet, learner: LocalLearner, canary: list[list[int]]
+    recipe: Recipe, fleet: LocalFleet, learner: LocalLearner, canary: list[list[int]]
 ) -> Checks:
     yield check_sync(fleet.sync(learner.proof(canary, recipe.rollout.canary_bound)))
 

@@ -85,15 +85,7 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorers | None = None) 
     Only ranks of the learner beyond the first have processes of their own. On a GPU where there is
     one: learner and engine share it.
     """
-    require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
-    require_gpu(recipe.resources.engine_gpus, "resources.engine_gpus")
-    if (asked := recipe.rollout.num_engines) > 1:
-        note(f"one engine in this process; rollout.num_engines = {asked} is for Ray")
-    cpus = max(recipe.resources.learner_cpus, recipe.resources.engine_cpus)
-    with (
-        torch_threads(num_threads(cpus)),
-        scorer_here(recipe, scorer) as here,
-    ):
+    with own_threads(recipe), scorer_here(recipe, scorer) as here:
         learner = build_learner(recipe, base)
         spec = beside(recipe, learner) if learner.device.type == "cuda" else recipe.engine
         alone = recipe.resources.learners == 1
@@ -102,6 +94,18 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorers | None = None) 
             closing(LocalFleet(build_engine(spec, base))) as fleet,
         ):
             yield Parts(shared, fleet, here)
+
+
+@contextmanager
+def own_threads(recipe: Recipe) -> Iterator[None]:
+    """What learner and engine need of this process, and have while the context lasts."""
+    require_gpu(recipe.resources.learner_gpus, "resources.learner_gpus")
+    require_gpu(recipe.resources.engine_gpus, "resources.engine_gpus")
+    if (asked := recipe.rollout.num_engines) > 1:
+        note(f"one engine in this process; rollout.num_engines = {asked} is for Ray")
+    cpus = max(recipe.resources.learner_cpus, recipe.resources.engine_cpus)
+    with torch_threads(num_threads(cpus)):
+        yield
 
 
 HERE = Venue(local_parts, has_reward_actors=False)

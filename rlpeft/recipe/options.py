@@ -13,7 +13,7 @@ from typing import Any
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.adapter import Section
-from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.together import ExpertsRecipe
 from rlpeft.recipe.toml import toml_value
 from rlpeft.suggest import did_you_mean
 
@@ -95,7 +95,7 @@ def option_tables(schema: type[Section]) -> list[OptionTable]:
 
 def all_option_tables() -> list[OptionTable]:
     """Those of a run, then those that an adaptation has of its own."""
-    trained, adapted = option_tables(Recipe), option_tables(AdaptRecipe)
+    trained, adapted = option_tables(ExpertsRecipe), option_tables(AdaptRecipe)
     shared = {table.section for table in trained if table.section}
     return [*trained, *(table for table in adapted if table.section not in shared)]
 

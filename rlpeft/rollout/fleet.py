@@ -16,7 +16,7 @@ from typing import Protocol
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.rollout.engine import RolloutEngine, StreamingEngine, Together
-from rlpeft.rollout.proof import Proof, Prover, Published, SyncReport, worst
+from rlpeft.rollout.proof import Proof, Proven, Prover, Published, SyncReport, worst
 from rlpeft.types import Completion, Request, Sampling
 
 Answer = Future[list[Completion]]
@@ -67,7 +67,7 @@ class Fleet(Protocol):
 class PolicyFleet(Fleet, Protocol):
     """Engines that run one policy, the learner's."""
 
-    def sync(self, proof: Proof) -> SyncReport:
+    def sync(self, proof: Proof) -> Proven:
         """Make `proof.state` the policy of every engine, proven on each.
 
         Raises:
@@ -81,6 +81,10 @@ class PolicyFleet(Fleet, Protocol):
         What was asked before, a `stream` too of which nothing was taken yet, keeps its own policy.
         Each engine proves a policy when it comes to it; one that cannot fails what was asked.
         """
+        ...
+
+    def go_back_to(self, policy: Published) -> None:
+        """Have what is asked from now on answered under a policy that was published before."""
         ...
 
     @property
@@ -169,6 +173,10 @@ class LocalFleet(PolicyFleet, ExpertFleet):
         """Send and prove when it is needed."""
         self._policy = Published(proof)
         return self._policy
+
+    def go_back_to(self, policy: Published) -> None:
+        """Send and prove it again, when it is needed."""
+        self._policy = policy
 
     @property
     def idle_s(self) -> float:

@@ -92,6 +92,10 @@ class Published:
         return worst(self.reports).metrics()
 
 
+Proven = SyncReport | Published
+"""What engines have proved of the policy that groups are sampled under."""
+
+
 class Prover:
     """Sends policies to one engine, each with its proof."""
 

@@ -6,7 +6,7 @@ Nothing here needs torch: who has named a wrong folder is told before libraries 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,28 @@ def refuse_strangers(out: Path) -> None:
         raise CheckpointError(
             f"--out must be a new or empty folder, or that of a run (with {FINGERPRINT_FILE}); "
             f"{str(out)!r} holds {', '.join(found[:SHOWN])}{more}. Choose another --out."
+        )
+
+
+def refuse_other_than(names: Collection[str], out: Path) -> None:
+    """Refuse a folder, for the runs of several experts, that is something else's.
+
+    Args:
+        names: of the experts.
+
+    Raises:
+        CheckpointError: it says what is there.
+    """
+    with plain_errors(out):
+        if not out.is_dir() or any((out / name / FINGERPRINT_FILE).is_file() for name in names):
+            return
+        found = sorted(path.name for path in out.iterdir() if path.name not in names)
+    if found:
+        is_run = FINGERPRINT_FILE in found
+        held = f"is the run of one (with {FINGERPRINT_FILE})" if is_run else f"holds {found[0]}"
+        raise CheckpointError(
+            "--out must be a new or empty folder, or one with the runs of these experts; "
+            f"{str(out)!r} {held}. Choose another --out."
         )
 
 

@@ -20,13 +20,10 @@ from typing import Protocol
 
 from rlpeft.rollout.fleet import PolicyFleet
 from rlpeft.rollout.groups import TellGroups
-from rlpeft.rollout.proof import Proof, Published, SyncReport
+from rlpeft.rollout.proof import Proof, Proven, Published
 from rlpeft.training.collect import Evidence, GroupSource
 from rlpeft.training.ledger import Ask, Ledger
 from rlpeft.types import ScoredGroups
-
-Proven = SyncReport | Published
-"""What engines have proved of the policy that groups were sampled under."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +75,11 @@ class InTurn:
 
     earlier: Sequence[Proof] = ()
 
-    def __init__(self, sync: Callable[[], SyncReport], collect: Callable[..., Evidence]) -> None:
+    def __init__(self, sync: Callable[[], Proven], collect: Callable[..., Evidence]) -> None:
         self._sync, self._collect = sync, collect
-        self._synced: SyncReport | None = None
+        self._synced: Proven | None = None
 
-    def sync(self) -> SyncReport:
+    def sync(self) -> Proven:
         """What stands until the learner moves: a step after a validation has it proven already."""
         self._synced = self._synced or self._sync()
         return self._synced

@@ -252,9 +252,10 @@ class LocalLearner:
         """Take over the values that training begins with; see `protocol.Learner`."""
         self.load_adapter(state)
         if self.loss.reference == "start":
-            self._start = self._values()
+            self._start = self.values()
 
-    def _values(self) -> list[torch.Tensor]:
+    def values(self) -> list[torch.Tensor]:
+        """A copy of its parameters as they are now."""
         return [parameter.detach().clone() for parameter in self.parameters.values()]
 
     def proof(self, canary: Sequence[Sequence[int]], bound: float) -> Proof:
@@ -353,15 +354,16 @@ class LocalLearner:
     def _at_start(self) -> Iterator[None]:
         """The policy that training began with, in place: no graph may be waiting for a backward."""
         assert self._start is not None, "loss.reference = 'start' needs start_from"
-        now = self._values()
-        self._put(self._start)
+        now = self.values()
+        self.put(self._start)
         try:
             yield
         finally:
-            self._put(now)
+            self.put(now)
 
     @torch.no_grad()
-    def _put(self, values: Sequence[torch.Tensor]) -> None:
+    def put(self, values: Sequence[torch.Tensor]) -> None:
+        """Give its parameters these values, which are in their order."""
         for parameter, value in zip(self.parameters.values(), values, strict=True):
             parameter.copy_(value)
 

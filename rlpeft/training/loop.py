@@ -34,13 +34,13 @@ from rlpeft.experts.steps import keep_step, step_folder
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.fleet import PolicyFleet
 from rlpeft.rollout.groups import TellGroups, unheard
-from rlpeft.rollout.proof import Proof, SyncReport
+from rlpeft.rollout.proof import Proof, Proven
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.scoring import Scores, by_task, require_scorable
 from rlpeft.tasks.decks import Deck, epochs, problems_of
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
-from rlpeft.training.ahead import Ahead, InTurn, Proven, RolloutOrder
+from rlpeft.training.ahead import Ahead, InTurn, RolloutOrder
 from rlpeft.training.collect import GroupSource, metrics_by_task, rollout_metrics, to_samples
 from rlpeft.training.ledger import Ledger
 from rlpeft.training.protocol import Learner
@@ -202,7 +202,7 @@ def train_step(
     return progress, metrics | taken.times
 
 
-def sync(run: Run) -> SyncReport:
+def sync(run: Run) -> Proven:
     """Make the learner's adapter the policy of every engine, with proof."""
     return run.fleet.sync(run.proof())
 

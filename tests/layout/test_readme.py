@@ -14,11 +14,20 @@ import pytest
 from typer.main import get_command
 
 from jobs.cli import app
-from jobs.recipes import ADAPT, PACKAGED, read_adapt_recipe, read_recipe, recipe_names
+from jobs.recipes import (
+    ADAPT,
+    PACKAGED,
+    TOGETHER,
+    read_adapt_recipe,
+    read_recipe,
+    read_together,
+    recipe_names,
+)
 from rewards.registry import REWARDS
 from rlpeft import __version__
 from rlpeft.recipe.run import parse_recipe, validated
 from rlpeft.recipe.study import StudyRecipe
+from rlpeft.recipe.together import parse_together
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -135,6 +144,8 @@ def test_toml_blocks_are_recipes_or_parts_of_one(block):
     tree = tomllib.loads(block)
     if "claim" in tree:
         validated(StudyRecipe, tree, source="block")
+    elif "expert" in tree:
+        parse_together(whole | tree, source="block")
     else:
         parse_recipe(whole | tree, source="block")
 
@@ -165,6 +176,8 @@ def check_recipe(path, recipe, overrides):
         return
     is_mix = path[0] in ("adapt", "cem") or path == ["compare", "mixes"]
     read, default = (read_adapt_recipe, "tiny-mix") if is_mix else (read_recipe, "quickstart")
+    if path == ["train"] and recipe in recipe_names(TOGETHER):
+        read = read_together
     read(default if A_PATH.match(recipe) else recipe, overrides)
 
 
@@ -189,7 +202,8 @@ def test_targets_of_make_exist(page):
 def test_every_recipe_is_in_the_tables():
     text = (PACKAGED / "README.md").read_text()
     shown = re.findall(r"^\| `([\w-]+)` \|", text, flags=re.M)
-    assert sorted(shown) == sorted([*recipe_names(), *recipe_names(ADAPT)])
+    folders = (PACKAGED, TOGETHER, ADAPT)
+    assert sorted(shown) == sorted(name for folder in folders for name in recipe_names(folder))
 
 
 def test_every_built_in_reward_is_in_the_tables():

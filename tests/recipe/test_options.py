@@ -5,7 +5,7 @@ import tomllib
 import jsonschema
 import pytest
 
-from jobs.recipes import ADAPT, find_recipe, recipe_names
+from jobs.recipes import ADAPT, TOGETHER, find_recipe, recipe_names
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.options import (
@@ -15,6 +15,7 @@ from rlpeft.recipe.options import (
     recipe_schema,
 )
 from rlpeft.recipe.run import Recipe
+from rlpeft.recipe.together import ExpertsRecipe
 
 TABLES = all_option_tables()
 TREE = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
@@ -81,7 +82,13 @@ def test_an_adaptation_adds_what_is_its_own():
 
 
 @pytest.mark.parametrize(
-    ("schema", "folder"), [(Recipe, None), (AdaptRecipe, ADAPT)], ids=["train", "adapt"]
+    ("schema", "folder"),
+    [
+        (Recipe, None),
+        (ExpertsRecipe, None),
+        (ExpertsRecipe, TOGETHER),
+        (AdaptRecipe, ADAPT),
+    ],
 )
 def test_every_packaged_recipe_keeps_its_schema(schema, folder):
     tree = recipe_schema(schema, title="t")

@@ -4,9 +4,10 @@ import threading
 
 import pytest
 
-from jobs.cluster.parts import on_ray
+from jobs.cluster.parts import on_ray, shared_on_ray
 from rlpeft.experts.steps import step_folder
 from rlpeft.program.run import run
+from rlpeft.program.together import run_together
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -55,3 +56,18 @@ def test_reward_workers_judge_each_task_by_its_own_rewards(cluster, quick, tmp_p
     summary = run(recipe, tmp_path / "ray", venue=on_ray())
     assert summary["tasks"] == run(quick(**mixed), tmp_path / "here")["tasks"]
     assert decided(tmp_path / "ray") == decided(tmp_path / "here")
+
+
+def test_experts_together_on_ray_end_as_alone_in_a_single_process(
+    cluster, quick, tmp_path, decided, engines
+):
+    recipes = {
+        "swap": quick(name="swap"),
+        "ends": quick(name="ends", task={"name": "tiny/ends"}, train={"seed": 1}),
+    }
+    there = run_together(recipes, tmp_path / "ray", open_shared=shared_on_ray)
+    for name, recipe in recipes.items():
+        here = run(recipe, tmp_path / name)
+        assert decided(tmp_path / "ray" / name) == decided(tmp_path / name)
+        assert there[name]["test"] == here["test"]
+    assert engines() == []

@@ -1,0 +1,126 @@
+"""`rlpeft train` of several `[[expert]]`: trained together, each in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from jobs.cli.beginning import LOADING, say_opening
+from jobs.cluster.driver_exit import go_on_attended
+from jobs.cluster.ending import end_in_one_line
+from rlpeft.errors import ConfigError
+from rlpeft.terminal import near_path, quiet_libraries, say
+from rlpeft.typed import this_command
+
+if TYPE_CHECKING:
+    from rlpeft.program.together import OnStepOf
+    from rlpeft.recipe.run import Recipe
+    from rlpeft.recipe.together import SeveralExperts
+
+Summaries = dict[str, dict[str, Any]]
+
+
+def refuse_flags(*, show: int, push: str | None) -> None:
+    """Refuse what is of one expert.
+
+    Raises:
+        ConfigError: names the flag and what to do instead.
+    """
+    if show:
+        raise ConfigError("--show is for a recipe of one expert; reports show answers of each.")
+    if push is not None:
+        raise ConfigError(
+            "--push is for a recipe of one expert. Push each when it is trained: rlpeft push "
+            "OUT/NAME/expert ORG/NAME."
+        )
+
+
+def train_together(
+    found: SeveralExperts, out: Path | None, *, address: str | None, local: bool, as_json: bool
+) -> None:
+    """Train the experts that are not finished, and print the figures of all."""
+    from jobs.cluster.travel import run_folder
+
+    folder = run_folder(out, found.name)
+    ended = _ended_before(found.recipes, folder)
+    left = {name: own for name, own in found.recipes.items() if name not in ended}
+    if left and not local:
+        go_on_attended()
+    for name in ended:
+        where = near_path(str(folder / name))
+        say("nothing ran: these are the figures of the finished run in", where, err=True)
+    trained = _trained(found.name, left, folder, address, local=local) if left else {}
+    _print({name: (ended | trained)[name] for name in found.recipes}, folder, as_json=as_json)
+
+
+def _ended_before(recipes: Mapping[str, Recipe], folder: Path) -> Summaries:
+    """The summaries of those that are finished; of the others, what would stop them is refused."""
+    from rlpeft.doctor.early import finished, refuse_early
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.runs.fingerprint import REPORT_FILE, refuse_other_than
+
+    refuse_other_than(recipes, folder)
+    ended = Summaries()
+    for name, recipe in recipes.items():
+        resolve_model(recipe.model.name)
+        if summary := finished(recipe, folder / name, "train"):
+            ended[name] = summary | {"report": str(folder / name / REPORT_FILE)}
+        else:
+            refuse_early(recipe, folder / name)
+    return ended
+
+
+def _trained(
+    name: str, recipes: Mapping[str, Recipe], folder: Path, address: str | None, *, local: bool
+) -> Summaries:
+    number = f"{len(recipes)} expert{'s' * (len(recipes) > 1)}"
+    say(f"{name}: {number}, {', '.join(recipes)}. {LOADING}", err=True)
+    from jobs.cli.console import INTERRUPTED
+    from jobs.cluster.parts import shared_on_ray
+    from rlpeft.program.together import run_together, shared_here
+    from rlpeft.report.page import write_report
+
+    quiet_libraries()
+    end_in_one_line()
+    say_opening()
+    open_shared = shared_here if local else partial(shared_on_ray, address=address)
+    on_step = _shown(recipes, folder)
+    try:
+        found = run_together(recipes, folder, open_shared=open_shared, on_step=on_step)
+    except KeyboardInterrupt:
+        say("stopped; each goes on from its last step:", this_command(), err=True)
+        raise SystemExit(INTERRUPTED) from None
+    return {own: each | {"report": str(write_report(folder / own))} for own, each in found.items()}
+
+
+def _shown(recipes: Mapping[str, Recipe], folder: Path) -> OnStepOf:
+    """Shows each expert's steps in lines of its own."""
+    from jobs.cli.console import RunDisplay, steps_done
+
+    lines = {
+        name: RunDisplay(
+            recipe.train.steps,
+            unit=f"{name}: step",
+            done=steps_done(folder / name),
+            in_groups=recipe.loss.compares_groups,
+        )
+        for name, recipe in recipes.items()
+    }
+    return lambda name, progress, metrics: lines[name].step(progress, metrics)
+
+
+def _print(summaries: Summaries, folder: Path, *, as_json: bool) -> None:
+    from jobs.cli.closing import print_closing
+
+    if as_json:
+        typer.echo(json.dumps(summaries))
+        return
+    for name, summary in summaries.items():
+        typer.echo(f"\n{name}")
+        print_closing(summary)
+    say("\ncompare them:", f"rlpeft report {near_path(str(folder))}/*")

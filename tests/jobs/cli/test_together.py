@@ -1,0 +1,88 @@
+"""`rlpeft train` of several experts, as a person types it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli import app
+
+SIZES = {"num_validation": 4, "num_test": 4}
+TREE = {
+    "name": "both",
+    "model": {"name": "tiny"},
+    "reward": [{"name": "exact"}],
+    "rollout": {"max_tokens": 6},
+    "train": {"steps": 1, "prompts_per_step": 2, "group_size": 2, "report_to": []},
+    "expert": [
+        {"name": "swap", "task": {"name": "tiny/swap", **SIZES}},
+        {"name": "sort", "task": {"name": "tiny/sort", **SIZES}},
+    ],
+}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "both.json"
+    path.write_text(json.dumps(TREE))
+    return path
+
+
+def train(recipe, *arguments):
+    return CliRunner().invoke(app, ["train", str(recipe), "--local", *map(str, arguments)])
+
+
+@pytest.mark.slow
+def test_each_is_shown_and_kept_in_its_own_folder_and_a_finished_one_is_left_alone(
+    recipe, tmp_path
+):
+    out = tmp_path / "out"
+    first = train(recipe, "--out", out, "--json")
+    assert "swap: step 1/1" in first.stderr
+    assert "sort: step 1/1" in first.stderr
+    found = json.loads(first.stdout)
+    assert [*found] == ["swap", "sort"]
+    for name, summary in found.items():
+        assert summary["expert"] == str(out / name / "expert")
+        assert (out / name / "report.html").is_file()
+    (out / "sort/summary.json").unlink()
+    again = train(recipe, "--out", out)
+    assert again.stderr.count("nothing ran") == 1
+    assert "both: 1 expert, sort." in again.stderr.replace("\n", " ")
+    assert again.stdout.index("\nswap\n") < again.stdout.index("\nsort\n")
+    assert "rlpeft report" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--show", "2"), "--show is for a recipe of one expert"),
+        (("--push", "a/b"), "--push is for a recipe of one expert"),
+        (("--data", "rows.jsonl"), "--data cannot be given with a recipe of several"),
+        (("--reward", "math"), "--reward cannot be given with a recipe of several"),
+    ],
+)
+def test_flags_of_one_expert_are_refused(recipe, tmp_path, arguments, said):
+    result = train(recipe, "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [("fingerprint.json", "is the run of one"), ("notes.txt", "holds notes.txt")],
+)
+def test_a_folder_of_something_else_is_refused(recipe, tmp_path, file, said):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / file).write_text("{}")
+    result = train(recipe, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+@pytest.mark.slow
+def test_doctor_looks_at_each_and_counts_memory_once(recipe):
+    result = CliRunner().invoke(app, ["doctor", str(recipe), "--json"])
+    names = [check["name"] for check in json.loads(result.stdout)["checks"]]
+    assert [name for name in names if name.startswith("memory")] == ["memory (all)"]
+    assert {"base model (swap)", "base model (sort)"} <= {*names}
