@@ -27,6 +27,7 @@ _OF_CLASSES: dict[str, Any] = {
     "__iter__": iter,
     "__len__": len,
     "__contains__": operator.contains,
+    "__instancecheck__": lambda cls, instance: isinstance(instance, cls),
 }
 _MAX_OUTPUT = 1 << 18
 _DATACLASS = {

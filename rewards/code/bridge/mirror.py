@@ -44,7 +44,11 @@ CONTAINERS = (Counter, OrderedDict, defaultdict, dict, list, set, deque, bytearr
 
 BUILTIN = frozenset({*IMMUTABLE, *CONTAINERS})
 
-HANDLE, _BRIDGE = "·handle", "·bridge"  # no names, so no program has attributes called so
+HANDLE, _BRIDGE, _CHECKS = (
+    "·handle",
+    "·bridge",
+    "·checks",
+)  # no names, so no program has attributes called so
 _NATIVE = frozenset({"__traceback__", "__context__", "__cause__", "__suppress_context__", "args"})
 _MAX_NAMES = 2000
 
@@ -83,6 +87,20 @@ class MirrorMeta(type):
 
     def __contains__(cls, item: Any) -> bool:
         return bool(bridge_of(cls).special(cls, "__contains__", item))
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return type.__instancecheck__(cls, instance) or _says(cls, instance)
+
+
+def _says(cls: Any, instance: Any) -> bool:
+    """Ask a class that says itself what is an instance of it, as one of a Protocol does."""
+    bridge = bridge_of(cls)
+    if not type.__getattribute__(cls, _CHECKS):
+        return False
+    says = bool(bridge.special(cls, "__instancecheck__", instance))
+    if says and not bridge.trusts:
+        bridge.refuse("the program's own class decides what is an instance of it")
+    return says
 
 
 class _Attribute:
@@ -144,11 +162,13 @@ def handle_of(value: Any) -> int | None:
 
 def root(bridge: Any) -> Any:
     """Return the class that all mirrors of one bridge derive from."""
-    return type.__new__(MirrorMeta, "object", (), {"__slots__": (), _BRIDGE: bridge, HANDLE: -1})
+    namespace = {"__slots__": (), _BRIDGE: bridge, HANDLE: -1, _CHECKS: False}
+    return type.__new__(MirrorMeta, "object", (), namespace)
 
 
 def describe(cls: Any, encode: Callable[[Any], Any]) -> dict[str, Any]:
     """Return what the other side must know of `cls` to make its mirror."""
+    metaclass: Any = type(cls)
     builtin = next((base for base in cls.__mro__ if base in BUILTIN), object)
     special = [
         name for name in SPECIAL if getattr(cls, name, None) is not getattr(builtin, name, None)
@@ -162,6 +182,8 @@ def describe(cls: Any, encode: Callable[[Any], Any]) -> dict[str, Any]:
         "special": special,
         "own": own[:_MAX_NAMES],
         "hashable": cls.__hash__ is not None,
+        "describes": hasattr(cls, "__set__") or hasattr(cls, "__set_name__"),
+        "checks": metaclass.__instancecheck__ is not type.__instancecheck__,
         "std": standard_name(cls),
     }
 
@@ -177,6 +199,9 @@ def make_class(bridge: Any, handle: int, description: dict[str, Any], bases: lis
         parents.insert(0, bridge.root)
     special = [name for name in description["special"] if name in SPECIAL]
     namespace = _BASICS | {_BRIDGE: bridge, HANDLE: handle, "__doc__": description["doc"]}
+    namespace[_CHECKS] = bool(description["checks"])
+    if description["describes"]:
+        namespace["__set_name__"] = _refuse_to_describe
     # An operator among the attributes would go round what is known about operators.
     own = [name for name in description["own"][:_MAX_NAMES] if not name.startswith(("__", "·"))]
     namespace |= {name: _Attribute(name) for name in own}
@@ -219,6 +244,11 @@ def _kind_of(name: str | None) -> dict[str, Any]:
     if not issubclass(kind, BaseException) and not inspect.iscoroutine(kind):
         parts["__class__"] = property(lambda self: kind)
     return parts
+
+
+def _refuse_to_describe(self: Any, owner: Any, name: str) -> None:
+    """Of a descriptor: what it does to an object of the other side cannot cross."""
+    bridge_of(self).refuse(f"a descriptor of the program's describes {name!r} of the tests' own")
 
 
 def _forward(name: str) -> Any:

@@ -31,6 +31,8 @@ class JudgeBridge(Bridge):
         super().__init__(channel, first=2)
         self.trust = Trust(self)
         self.swallowed = ""
+        self.handed_over = ""  # a failed assertion of the tests that the program got to see
+        self.has_ended = False  # an iterator of the program's, in a `next` of the tests
         self.verdict: Unjudged | Refuted | None = None
         self.last_raised: BaseException | None = None
         self.asked = False  # anything of the program, even by name
@@ -77,6 +79,8 @@ class JudgeBridge(Bridge):
         """Apply an operator of the program's, as far as it counts."""
         if name == "__await__":
             return self._await(target)
+        if name in ("__exit__", "__aexit__") and len(arguments) > 1:
+            self._hand_over(arguments[1])
         try:
             return self.trust.special(target, name, *arguments)
         except (Unjudged, Refuted) as verdict:
@@ -113,8 +117,18 @@ class JudgeBridge(Bridge):
             if name in message:
                 stream.write(str(message[name]))
 
+    def handled(self) -> None:
+        """Forget what ended something of the tests': they saw to it themselves."""
+        self.swallowed, self.has_ended = "", False
+
+    def _hand_over(self, error: Any) -> None:
+        """Note a failed assertion of the tests that the program gets to see."""
+        if isinstance(error, AssertionError) and error is not self.last_raised:
+            self.handed_over = self.handed_over or f"{error}" or "an assertion"
+
     def caught(self, error: BaseException) -> None:
         """Keep verdicts here."""
+        self._hand_over(error)
         if isinstance(error, (Unjudged, Refuted)):
             raise error
         if isinstance(error, OverLimit):

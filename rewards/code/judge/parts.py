@@ -6,6 +6,8 @@ part of it is here: what its operators say can be held against it.
 
 from __future__ import annotations
 
+import builtins
+import math
 import operator
 from typing import Any
 
@@ -14,7 +16,12 @@ from rewards.code.errors import Unjudged
 
 _NESTED = (*mirror.CONTAINERS, tuple, frozenset)
 _MAX_NODES, _MAX_DEPTH = 20_000, 150
-_KEYWORDS = {"and": operator.and_, "or": operator.or_, "divmod": divmod}
+_BUILTINS = "divmod pow round float int complex bool len str repr format bytes hash"
+_NAMED_OTHERWISE: dict[str, Any] = {
+    **{"and": operator.and_, "or": operator.or_},
+    **{name: getattr(builtins, name) for name in _BUILTINS.split()},
+    **{"trunc": math.trunc, "floor": math.floor, "ceil": math.ceil},
+}
 
 NOTHING = object()
 """The built-in part of an object that has none."""
@@ -50,19 +57,24 @@ def plain(value: Any) -> Any:
     return copy
 
 
-def computed(target: Any, name: str, operand: Any) -> Any:
-    """Return what the built-in part of `target` gives for an arithmetic operator, else `NOTHING`.
+def computed(target: Any, name: str, *operands: Any) -> Any:
+    """Return what the built-in part of `target` gives for an operator, `NOTHING` if it has none.
 
     Args:
-        name: such as `__sub__`, `__rsub__` or `__isub__`.
+        target: an object of the program's.
+        name: such as `__sub__`, `__rsub__`, `__isub__`, `__abs__` or `__round__`.
+        operands: what it is applied to.
     """
     word = name.strip("_")
-    base = word if word in mirror.BINARY.split() else word[1:]
-    apply = _KEYWORDS.get(base) or getattr(operator, base)
-    pair = (plain(target), operand)
+    is_binary = word in mirror.BINARY.split() or word[1:] not in mirror.BINARY.split()
+    base = word if is_binary else word[1:]
+    apply = _NAMED_OTHERWISE.get(base) or getattr(operator, base, None)
+    parts = [plain(target), *map(plain, operands)]
+    if apply is None or any(part is NOTHING for part in parts):
+        return NOTHING
     try:
-        return NOTHING if pair[0] is NOTHING else apply(*pair[:: -1 if word == "r" + base else 1])
-    except (TypeError, ValueError, ArithmeticError):
+        return apply(*parts[:: -1 if not is_binary and word[0] == "r" else 1])
+    except (TypeError, ValueError, ArithmeticError, LookupError):
         return NOTHING
 
 

@@ -13,6 +13,7 @@ import sys
 import types
 from typing import Any
 
+from rewards.code.bridge import mirror
 from rewards.code.bridge.wire import Channel, WireError
 from rewards.code.errors import Refuted, Unjudged
 from rewards.code.imports import SOLUTION_NAMES
@@ -45,6 +46,7 @@ class Judge:
             checks.CHECKED: self._checked,
             checks.HANDLED: self._handled,
             checks.ENTERED: self.entered.add,
+            "__builtins__": vars(builtins) | {"next": self._next},
         }
         sys.modules[TESTS] = self.module
         for name in SOLUTION_NAMES:
@@ -65,11 +67,20 @@ class Judge:
                 Refuted(f"the program raised {self.bridge.swallowed}, which ended a loop early")
             )
 
+    def _next(self, iterator: Any, *default: Any) -> Any:
+        """Be the `next` of the tests, and note the end that may end a loop of theirs, too."""
+        try:
+            return next(iterator, *default)
+        except StopIteration:
+            self.bridge.has_ended = mirror.handle_of(iterator) is not None
+            raise
+
     def _handled(self, is_check: bool) -> None:
-        self.bridge.swallowed = ""
+        self.bridge.handled()
         error = sys.exception()
         if isinstance(error, AssertionError) and error is not self.bridge.last_raised:
             self.failed_check = self.failed_check or f"{error}" or "an assertion"
+            self.bridge.handed_over = ""
         else:
             self.num_checks += is_check
 
@@ -148,6 +159,14 @@ def _passed(judge: Judge, num_tests: int) -> dict[str, Any]:
         return {"outcome": "failed", "detail": str(error)}
     except BaseException as error:
         return {"outcome": "unjudged", "detail": f"the checks of == failed: {error}"[:300]}
+    if judge.bridge.has_ended:
+        detail = (
+            "an iterator of the program's ended in next(), and maybe a loop of the tests with it"
+        )
+        return {"outcome": "unjudged", "detail": detail}
+    if judge.bridge.handed_over:
+        detail = f"a check failed inside the program, which hid it: {judge.bridge.handed_over}"
+        return {"outcome": "unjudged", "detail": detail[:300]}
     if not judge.num_checks and judge.failed_check:
         detail = f"the only check failed, and the tests caught it: {judge.failed_check}"
         return {"outcome": "failed", "detail": detail[:300]}

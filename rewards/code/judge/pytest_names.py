@@ -64,7 +64,7 @@ def _raises(judge: Any) -> Any:
         try:
             yield caught
         except expected as error:
-            judge.bridge.swallowed = ""
+            judge.bridge.handled()
             caught.value = error
         if caught.value is None:
             raise AssertionError(f"did not raise {expected}")

@@ -40,7 +40,10 @@ _TO_NUMBER = frozenset(
         "len",
     )
 )
-_TO_VALUE = _TO_NUMBER - {"__len__", "__bool__"} | {"__str__", "__repr__", "__format__"}
+_TO_VALUE = (_TO_NUMBER - {"__len__", "__bool__"}) | frozenset(
+    f"__{name}__" for name in ("neg", "pos", "invert", "str", "repr", "format", "bytes")
+)
+_ITERATING = ("__iter__", "__reversed__")
 _NUMBERS = (int, float)
 _MAX_EQUAL = 50
 _STRANGER = "·nothing of the kind"
@@ -86,15 +89,18 @@ class Trust:
         if name == "__contains__":
             return self._contains(target, arguments[0])
         if name in _ARITHMETIC and not is_program(arguments[0]):
-            return self._arithmetic(target, name, arguments[0])
+            return self._arithmetic(target, name, *arguments)
+        is_told = any(mirror.handle_of(one) in self._told for one in (target, *arguments))
+        native = computed(target, name, *arguments) if is_told else NOTHING
         result = self._bridge.request("special", target, name, *arguments)
         if name in _TO_VALUE and type(target) in self._heard:
             raise Unjudged(_GIVEN)
-        if mirror.handle_of(target) in self._told:
-            if plain(result) is NOTHING:
-                self._told.add(mirror.handle_of(result))
-            elif name in _TO_NUMBER or not self._is_tested(target):
+        if is_told and (name in _TO_NUMBER or not self._is_tested(target)):
+            is_value = plain(result) is not NOTHING or name in _ITERATING  # maybe of nothing
+            if is_value and not _is_same(plain(result), native):
                 raise Unjudged(_GIVEN)
+        if is_told and is_program(result):
+            self._told.add(mirror.handle_of(result))
         return result
 
     def attribute(self, target: Any, name: str) -> None:
@@ -156,9 +162,12 @@ class Trust:
             return native
         if not is_program(other):
             says = _raise_if(self._claims(target, name, detached(other)))
-            if says is NotImplemented or says is False or says is native:
+            if says is NotImplemented or says is native:
                 return says
-            if self._claims(target, _ORDER[name], other) is True and not name.endswith("e__"):
+            if says is False and self._is_tested(target):
+                return says
+            either = says is True and not name.endswith("e__")
+            if either and self._claims(target, _ORDER[name], other) is True:
                 raise Refuted(f"the program's own order decides: {_EVERYTHING}")
             raise Unjudged("the program's own order decides about a value of the tests")
         says = _raise_if(self._claims(target, name, other))
@@ -171,11 +180,9 @@ class Trust:
         return says
 
     def _contains(self, target: Any, item: Any) -> Any:
-        builtin = builtin_of(target)
-        if builtin is not object and (
-            builtin.__contains__(target, item) or not self._defines(target, "__contains__")
-        ):
-            return builtin.__contains__(target, item)
+        native = getattr(builtin_of(target), "__contains__", None)
+        if native and (native(target, item) or not self._defines(target, "__contains__")):
+            return native(target, item)
         item = detached(item)
         if self._is_tested(target):
             says = self._answer(target, "__contains__", item)
@@ -188,7 +195,7 @@ class Trust:
         says = self._answer(target, "__contains__", item)
         if says == "everything":
             raise Refuted(f"the program's own `in` decides: {_EVERYTHING}")
-        if says is True:
+        if says is True or not (native or self._defines(target, "__iter__")):
             raise Unjudged("the program's own `in` decides")
         return says
 
@@ -207,25 +214,26 @@ class Trust:
 
     # --- arithmetic -----------------------------------------------------------------------------
 
-    def _arithmetic(self, target: Any, name: str, operand: Any) -> Any:
+    def _arithmetic(self, target: Any, name: str, operand: Any, *modulus: Any) -> Any:
         """Apply an operator to a value of the tests, which may be the very one they expect."""
         is_sum = name in _LINEAR and type(operand) in _NUMBERS
         step = self._random.randint(2, 1000)
         # Asked first: so the program states its number before it hears the one that is expected.
         before = plain(self._ask(target, name, operand + step)) if is_sum else None
-        native = computed(target, name, operand)  # before an operator that works in place
-        result = self._bridge.request("special", target, name, operand)
+        native = computed(target, name, operand, *modulus)  # before one that works in place
+        result = self._bridge.request("special", target, name, operand, *modulus)
         if result is NotImplemented:
             return result
+        if is_program(result) and (is_sum or not self._is_tested(target)):
+            self._told.add(mirror.handle_of(result))
         said = plain(result)
         if said is NOTHING:
-            if is_sum or not self._is_tested(target):
-                self._told.add(mirror.handle_of(result))
-        elif name.startswith("__i") and not is_program(result):
+            return result
+        if name.startswith("__i") and not is_program(result):
             raise Unjudged(_GIVEN)
-        elif _is_same(said, native):
+        if _is_same(said, native):
             return result  # what its built-in part gives, it may give
-        elif is_sum and type(said) in _NUMBERS:
+        if is_sum and type(said) in _NUMBERS:
             if before == said:
                 self._refute_constant(said, target, name, operand)
             wraps = self._is_tested(target) and is_program(result) and abs(said) >= 1
@@ -233,14 +241,16 @@ class Trust:
                 _check_sum(before, said + (-step if name == "__sub__" else step))
         elif not self._is_tested(target):
             if native is not NOTHING:
-                self._refute_constant(said, target, name, operand)
+                self._refute_constant(said, target, name, operand, *modulus)
             raise Unjudged(_GIVEN)
         return result
 
-    def _refute_constant(self, said: Any, target: Any, name: str, operand: Any) -> None:
+    def _refute_constant(
+        self, said: Any, target: Any, name: str, operand: Any, *modulus: Any
+    ) -> None:
         """Refute an operator that says what it `said` of all other operands, too."""
         operands = _unlike(operand)
-        answers = (plain(self._ask(target, name, other)) for other in operands)
+        answers = (plain(self._ask(target, name, other, *modulus)) for other in operands)
         if operands and all(type(said) is type(one) and said == one for one in answers):
             raise Refuted("the program's own operator gives the same for all operands")
 
