@@ -1,9 +1,10 @@
 """The syntax tree of an answer: a handful of frozen records, no names of Python anywhere.
 
 `Apply.name` is one of: add, mul, letters (a product that may be a name: HHT), div, pow, neg, pm,
-mp (plus-minus and its opposite), root, percent, degree, factorial, mixed, binom, abs, floor, ceil,
-log, the one-argument functions of `vocabulary.FUNCTIONS`, union, intersect, minus (of sets),
-residue (of a value and its modulus), or "call:f" for an unknown function f.
+mp (plus-minus and its opposite), root, percent, degree, factorial, double factorial, mixed, binom,
+gcd, lcm, max, min, abs, floor, ceil, log, the one-argument functions of `vocabulary.FUNCTIONS`,
+union, intersect, minus (of sets), residue (of a value and its modulus), or "call:f" for an unknown
+function f.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items in brackets "()", "[]", "(]", "[)", "{}", in ":" (a ratio or a clock time), "+" (the
-    parts of one quantity: 2 hours 30 minutes), "date", "cases" (of
-    "piece"s: a value and its condition), or bare: "," (a plain list), "or", "and"."""
+    """Items in brackets "()", "[]", "(]", "[)", "{}", in ":" (a ratio), "clock" (a time
+    of day, or a ratio that looks so), "+" (the parts of one quantity: 2 hours 30 minutes), "date",
+    "cases" (of "piece"s: a value and its condition), or bare: "," (a plain list), "or", "and"."""
 
     brackets: str
     items: tuple[Node, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rewards.math.compare.colons import same_ratio, same_time
 from rewards.math.compare.numeric import same_zeros
 from rewards.math.compare.regions import region_of
 from rewards.math.compare.residues import is_residue
@@ -80,6 +81,11 @@ class _Comparison:
         by_label = self._same_labelled(gold_label, gold, answer_label, answer)
         if by_label is not None:
             return by_label
+        by_colons = same_time(gold, answer)
+        if by_colons is None:
+            by_colons = same_ratio(gold, answer, self.policy)
+        if by_colons is not None:
+            return by_colons
         if isinstance(gold, Quantity) or isinstance(answer, Quantity):
             return self._same_quantity(gold, answer)
         if is_sum_of_parts(gold) or is_sum_of_parts(answer):

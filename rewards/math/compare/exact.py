@@ -76,8 +76,14 @@ def _applied(name: str, arguments: list[Fraction]) -> Fraction | None:
             return _power(radicand, 1 / first)
         case "factorial", _:
             return _factorial(first)
+        case "double factorial", _:
+            return _double_factorial(first)
         case "binom", [_, below]:
             return _binomial(first, below)
+        case "gcd" | "lcm", _:
+            return _of_integers(name, arguments)
+        case "max" | "min", _:
+            return max(arguments) if name == "max" else min(arguments)
     return None
 
 
@@ -140,6 +146,25 @@ def _factorial(value: Fraction) -> Fraction | None:
     if value > MAX_BITS or math.lgamma(float(value) + 1) / math.log(2) > MAX_BITS:
         raise OverLimit(f"a factorial of more than {MAX_BITS} bits")
     return Fraction(math.factorial(value.numerator))
+
+
+def _double_factorial(value: Fraction) -> Fraction | None:
+    """5!! = 5 * 3 * 1."""
+    if value.denominator != 1:
+        return None
+    if value < -1:
+        raise Undefined("the double factorial of a negative integer")
+    if value > MAX_BITS or math.lgamma(float(value) + 2) / math.log(4) > MAX_BITS:
+        raise OverLimit(f"a double factorial of more than {MAX_BITS} bits")
+    return Fraction(math.prod(range(value.numerator, 0, -2)))
+
+
+def _of_integers(name: str, values: list[Fraction]) -> Fraction | None:
+    if any(value.denominator != 1 for value in values):
+        return None
+    if sum(value.numerator.bit_length() for value in values) > MAX_BITS:
+        raise OverLimit(f"the {name} of numbers of more than {MAX_BITS} bits")
+    return Fraction((math.gcd if name == "gcd" else math.lcm)(*(v.numerator for v in values)))
 
 
 def _binomial(above: Fraction, below: Fraction) -> Fraction | None:

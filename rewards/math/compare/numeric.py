@@ -242,8 +242,17 @@ class _Evaluator:
                 return self._power(values[1], 1 / values[0], 1 / index)
             case "factorial":
                 return self._gamma(first + 1)
+            case "double factorial":
+                return self._gamma(first + 1, double=True)
             case "binom":
                 return self._binomial(first, values[1], exact(args[1]))
+            case "max" | "min":
+                return (max if name == "max" else min)(map(self._real, values))
+            case "gcd" | "lcm":
+                value = exact(Apply(name, args))
+                if value is None:
+                    raise Undefined(f"the {name} of what is no integer here")
+                return self._fraction(value)
             case "log":
                 return context.ln(first) / self._checked(context.ln(values[1]))
             case _ if name.startswith("call:"):
@@ -270,11 +279,11 @@ class _Evaluator:
             return -size if rational.numerator % 2 else size
         return context.power(base, exponent)
 
-    def _gamma(self, value: Any) -> Any:
+    def _gamma(self, value: Any, *, double: bool = False) -> Any:
         spend(5 * self.cost)
         if abs(value) > _MAX_GAMMA_ARGUMENT:
             raise OverLimit(f"the factorial of a number beyond {_MAX_GAMMA_ARGUMENT}")
-        return self.context.gamma(value)
+        return self.context.fac2(value - 1) if double else self.context.gamma(value)
 
     def _binomial(self, above: Any, below: Any, chosen: Fraction | None) -> Any:
         """n(n-1)...(n-k+1)/k! for a small integer k, gamma functions otherwise."""

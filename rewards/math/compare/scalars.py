@@ -14,7 +14,7 @@ from rewards.math.limits import Undefined
 from rewards.math.nodes import Apply, Constant, Node, Number, variables, walk
 from rewards.math.policy import MathPolicy
 
-_ARITHMETIC = frozenset(("add", "mul", "div", "neg"))
+_ARITHMETIC = frozenset(("add", "mul", "div", "neg", "gcd", "lcm", "max", "min"))
 _DEGREE = Apply("div", (Constant("pi"), Number(Fraction(180))))
 
 

@@ -83,10 +83,10 @@ class Cursor:
         """Put another token in the place of the current one: the part of it not yet read."""
         self.tokens = [*self.tokens[: self.position], token, *self.tokens[self.position + 1 :]]
 
-    def words(self, limit: int) -> list[str]:
-        """The words from here on, casefolded, up to the first token that is none."""
+    def words(self, limit: int, *, start: int = 0) -> list[str]:
+        """The words from `start` behind here on, casefolded, up to the first that is none."""
         words: list[str] = []
-        for token in self.tokens[self.position : self.position + limit]:
+        for token in self.tokens[self.position + start : self.position + start + limit]:
             if token.kind != "word":
                 break
             words.append(token.text.casefold())

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -31,6 +32,7 @@ from rewards.math.read.arithmetic import scalar
 from rewards.math.read.brackets import bracketed
 from rewards.math.read.congruences import in_residues, shared_modulus
 from rewards.math.read.cursor import Cursor
+from rewards.math.read.denials import passed_over
 from rewards.math.read.expressions import power, total
 from rewards.math.read.lookahead import article, letters, named_point, union_letter
 from rewards.math.read.names import name_before_equals
@@ -40,10 +42,15 @@ from rewards.math.read.scaling import MAX_WORDS
 from rewards.math.read.systems import system
 from rewards.math.read.tokens import Token
 from rewards.math.read.written import date, numeral
+from rewards.math.vocabulary.commands import OF_SEVERAL
+from rewards.math.vocabulary.han import han_number
+from rewards.math.vocabulary.languages import can_follow_number
+from rewards.math.vocabulary.multipliers import multiplier
 from rewards.math.vocabulary.units import ORDINAL, canonical_unit, is_currency
-from rewards.math.vocabulary.words import leading_number, ordinal, word_set
+from rewards.math.vocabulary.words import leading_number, ordinal, time_in_words, word_set
 
 _MAX_UNIONS = 32
+_CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])(?: : [0-5][0-9]){1,2}(?: [^\W\d][^:]*)?")
 _SIGNED = word_set("number frac sqrt currency")
 _ABOUT = word_set("about approximately approx roughly around nearly exactly")
 _PHRASES: dict[str, Node] = {
@@ -71,7 +78,11 @@ def entries(tokens: Sequence[Token], *, depth: int = 0) -> Node:
     cursor = Cursor(tokens, entry, depth=depth)
     items = [entry(cursor)]
     joins: set[str] = set()
-    while _separator(cursor, joins):
+    while True:
+        if passed_over(cursor, items[-1]):
+            continue
+        if not _separator(cursor, joins):
+            break
         items.append(entry(cursor))
     if cursor.position < len(cursor.tokens):
         raise UnknownNotation(f"{cursor.token.text!r} is out of place")
@@ -125,10 +136,19 @@ def _modulus(cursor: Cursor) -> Node | None:
 
 
 def _ratio(cursor: Cursor) -> Node:
+    start = cursor.position
     parts = [_union(cursor)]
-    while not cursor.bars and cursor.take("op", ":"):
+    while not cursor.bars and (cursor.take("op", ":") or _to(cursor)):
         parts.append(_union(cursor))
-    return Group(":", tuple(parts)) if len(parts) > 1 else parts[0]
+    if len(parts) == 1:
+        return parts[0]
+    signs = " ".join(token.text for token in cursor.tokens[start : cursor.position])
+    return Group("clock" if _CLOCK.fullmatch(signs) else ":", tuple(parts))
+
+
+def _to(cursor: Cursor) -> Token | None:
+    """The "to" of "3 to 2"."""
+    return cursor.take("word", "to") if cursor.ahead().kind == "number" else None
 
 
 def _union(cursor: Cursor) -> Node:
@@ -213,16 +233,31 @@ def _money_first(cursor: Cursor) -> Node | None:
 
 def _in_words(cursor: Cursor) -> Node | None:
     words = cursor.words(MAX_WORDS)
+    if not words and article(cursor):
+        words = [cursor.token.text.casefold(), *cursor.words(MAX_WORDS, start=1)]
     if words in (["minus"], ["negative"]) and cursor.ahead().kind in _SIGNED:
         cursor.replace(Token("op", "-"))
         return None
     if place := ordinal(words):
         cursor.position += len(words)
         return Quantity(Number(Fraction(place)), ORDINAL)
+    if said := time_in_words(words):
+        hour, minute, used = said
+        cursor.position += used
+        return Group("clock", (Number(Fraction(hour)), Number(Fraction(minute))))
     if words and (number := leading_number(words)):
         cursor.position += number[1]
         return quantity(cursor, Number(number[0]), None)
-    if (words and (len(words) > 1 or len(words[0]) > 1)) or article(cursor):
+    if words[:1] == ["a"] and len(words) > 1 and multiplier(words[1], tight=False):  # a dozen
+        cursor.position += 1
+        return quantity(cursor, Number(Fraction(1)), None)
+    if words and (found := han_number(cursor.token.text)) and can_follow_number(found[1]):
+        cursor.replace(Token("word", found[1]))
+        cursor.position += not found[1]
+        return quantity(cursor, Number(found[0]), None)
+    if words[:1] and words[0] in OF_SEVERAL and cursor.ahead().kind == "open":
+        return None
+    if words and (len(words) > 1 or len(words[0]) > 1 or article(cursor)):
         return _text(cursor)
     return None
 

@@ -20,10 +20,10 @@ from rewards.math.read.arithmetic import add, multiply, negative, scalar
 from rewards.math.read.brackets import absolute, braces, bracketed, matrix
 from rewards.math.read.cursor import END, Cursor
 from rewards.math.read.lookahead import factor_follows, per_unit
-from rewards.math.read.names import figure, is_corners
+from rewards.math.read.names import figure, is_corners, is_operator
 from rewards.math.read.numerals import based, literal
 from rewards.math.read.tokens import Token
-from rewards.math.vocabulary.commands import FUNCTIONS
+from rewards.math.vocabulary.commands import FUNCTIONS, OF_SEVERAL
 from rewards.math.vocabulary.units import ORDINAL
 
 _UNKNOWN_FUNCTIONS = frozenset("fghFGH")
@@ -114,7 +114,8 @@ def _postfix(cursor: Cursor, node: Node) -> Node:
     rounds = 0
     while True:
         if cursor.take("op", "!"):
-            node = Apply("factorial", (scalar(node),))
+            is_double = not cursor.token.gap and cursor.take("op", "!")
+            node = Apply("double factorial" if is_double else "factorial", (scalar(node),))
         elif cursor.take("op", "%"):
             node = Apply("percent", (scalar(node),))
         elif cursor.take("degree"):
@@ -144,7 +145,7 @@ def _atom(cursor: Cursor) -> Node:
         case "func":
             return _function(cursor, token.text)
         case "frac":
-            return Apply("div", (scalar(_argument(cursor)), scalar(_argument(cursor))))
+            return _fraction(cursor)
         case "binom":
             return Apply("binom", (scalar(_argument(cursor)), scalar(_argument(cursor))))
         case "sqrt":
@@ -160,6 +161,8 @@ def _atom(cursor: Cursor) -> Node:
             return _group(cursor)
         case "op" if token.text == "|" and not cursor.bars:
             return absolute(cursor, total)
+        case "word" if token.text.casefold() in OF_SEVERAL and cursor.at("open"):
+            return _of_several(cursor, OF_SEVERAL[token.text.casefold()])
         case "word" if len(token.text) == 1:
             constant = token.text in "ei"
             return Constant(token.text) if constant else _symbol(cursor, token)
@@ -167,6 +170,21 @@ def _atom(cursor: Cursor) -> Node:
             cursor.position -= 1
             error = UnknownNotation if token.kind in ("rel", "word") else Unreadable
             raise error(f"expected a value, found {token.text or 'the end'!r}")
+
+
+def _fraction(cursor: Cursor) -> Node:
+    node = Apply("div", (scalar(_argument(cursor)), scalar(_argument(cursor))))
+    if is_operator(node) and not cursor.has_relations:
+        raise UnknownNotation("a derivative that is not carried out")
+    return node
+
+
+def _of_several(cursor: Cursor, name: str) -> Node:
+    """The gcd of "gcd(12, 18)", or the greatest of a list."""
+    items = _group(cursor)
+    if not isinstance(items, Group) or items.brackets not in ("()", "[]", "{}"):
+        raise UnknownNotation(f"{name} of one value")
+    return Apply(name, tuple(map(scalar, items.items)))
 
 
 def _group(cursor: Cursor) -> Node:

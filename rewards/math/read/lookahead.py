@@ -6,6 +6,7 @@ from operator import or_
 
 from rewards.math.read.cursor import Cursor
 from rewards.math.read.tokens import Token
+from rewards.math.vocabulary.commands import OF_SEVERAL
 from rewards.math.vocabulary.words import word_set
 
 _LETTERS = word_set("symbol const")
@@ -18,6 +19,8 @@ def factor_follows(cursor: Cursor) -> bool:
     token = cursor.token
     if token.kind in _FACTOR_KINDS:
         return not union_letter(cursor)
+    if token.kind == "word":
+        return token.text.casefold() in OF_SEVERAL and cursor.ahead().kind == "open"
     if token.kind == "open":
         return not _remark_follows(cursor)
     if token.kind == "number":

@@ -28,7 +28,7 @@ def name_before_equals(cursor: Cursor) -> Symbol | None:
     left = _before_equals(cursor)
     if left is None:
         return None
-    name = _norm(left) or _figure(left) or _call(left) or _described(left)
+    name = _operator(left) or _norm(left) or _figure(left) or _call(left) or _described(left)
     if name is None:
         return None
     cursor.position += len(left)
@@ -45,6 +45,13 @@ def _before_equals(cursor: Cursor) -> Sequence[Token] | None:
             found = token.text in ("=", "~") and length > 0
             return cursor.tokens[cursor.position : cursor.position + length] if found else None
     return None
+
+
+def _operator(left: Sequence[Token]) -> str | None:
+    """The d/dx f(x) of "d/dx f(x) = 2x"."""
+    signs = [token.text for token in left]
+    found = signs[:3] == ["frac", "{", "d"] and signs[3] in ("}", "^") and "d" in signs[4:]
+    return "".join(signs) if found else None
 
 
 def _norm(left: Sequence[Token]) -> str | None:
@@ -139,6 +146,14 @@ def is_derivative(node: Node) -> bool:
     match node:
         case Apply("div", (Apply("mul", (Symbol(above), *_)), Apply("mul", (Symbol(below), *_)))):
             return above in _DIFFERENTIALS and below in _DIFFERENTIALS
+    return False
+
+
+def is_operator(node: Node) -> bool:
+    """Whether a quotient is d/dx or d^2/dx^2, of what stands behind it."""
+    match node:
+        case Apply("div", (Symbol("d") | Apply("pow", (Symbol("d"), _)), below)):
+            return isinstance(below, Apply) and below.name == "mul" and below.args[0] == Symbol("d")
     return False
 
 

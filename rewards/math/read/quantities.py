@@ -13,6 +13,7 @@ from fractions import Fraction
 from rewards.math.limits import UnknownNotation, Unreadable
 from rewards.math.nodes import Apply, Group, Node, Number, Quantity, Symbol, walk
 from rewards.math.read.cursor import Cursor
+from rewards.math.read.denials import denial
 from rewards.math.read.scaling import MAX_WORDS, multiplied, plain_number
 from rewards.math.vocabulary.languages import WORDS as FOREIGN_UNITS
 from rewards.math.vocabulary.languages import closes, is_counted, is_run, run_unit
@@ -149,7 +150,8 @@ def _unit_step(cursor: Cursor, *, started: bool) -> str | None:
     token = cursor.token
     if token.kind == "word":
         word = token.text.casefold()
-        if started and word in NUMBER_WORDS:
+        is_ratio = word == "to" and cursor.ahead().kind == "number"  # "3 to 2"
+        if is_ratio or denial(cursor) or (started and word in NUMBER_WORDS):
             return None
         cursor.position += 1
         cursor.take("op", ".")  # "sq. ft."

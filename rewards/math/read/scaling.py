@@ -37,6 +37,10 @@ def _times(cursor: Cursor, value: Node, is_money: bool) -> Node | None:
     if token.kind != "word":
         return None
     words = cursor.words(3)
+    is_part = isinstance(value, Number) and value.value < 1 and not is_money
+    if is_part and words[0] == "a" and len(words) > 1 and multiplier(words[1], tight=False):
+        cursor.position += 1  # half a dozen
+        return _times(cursor, value, is_money)
     if used := percent_words(words):
         cursor.position += used
         return Apply("percent", (value,))

@@ -61,7 +61,8 @@ _ORDINAL = re.compile(
     r"(?:\s?\^\s?(?:\{\s?)?)?(?:\\(?:text|textrm|mathrm|rm|mbox|textsuperscript)\s?\{?\s?)?"
     r"(?P<suffix>st|nd|rd|th)(?![a-zA-Z])\s?(?P<closing>\}{0,2})"
 )
-_ARTICLE = re.compile(r"a\s+[a-z]{3}")
+_ARTICLE = re.compile(r"a\s+[a-z]{3}|A\s+(?i:half|third|quarter|fifth|tenth|hundred|dozen)")
+_BEHIND_AN = re.compile(r"\s+(?:eigh|eleven)")
 _DOLLARS = re.compile(r"(?:US|HK|NT|AU|CA|NZ|SG|A|C|S)\s?\\?\$(?=\s?[0-9.])")
 _HYPHENATED = re.compile(rf"({'|'.join(NUMBER_WORDS)})-([^\W\d_]+)(?![-\w])", re.IGNORECASE)
 _SYMBOL = re.compile(r"\.\.\.|\*\*|<=|>=|==|:=|~=|\\[{}&%|\\-]|[-+*/^_=<>()\[\]{},;!%|':.&]")
@@ -266,7 +267,7 @@ class _Tokenizer:
         if self._in_text():
             match = _TEXT_WORD.match(self.text, self.position)
         else:
-            match = re.compile(r"[ap]\.\s?m\.?(?![a-zA-Z])", re.IGNORECASE).match(
+            match = re.compile(r"[ap]\.\s?m\.?(?![a-zA-Z])|o'clock", re.IGNORECASE).match(
                 self.text, self.position
             ) or _LETTERS.match(self.text, self.position)
         if not match:
@@ -329,6 +330,8 @@ class _Tokenizer:
     def _reads_as_word(self, word: str, folded: str) -> bool:
         known = folded in SHORT_WORDS or folded in NUMBER_WORDS
         if known or "." in word or stands_alone(word) or not word.isascii():
+            return True
+        if folded == "an" and _BEHIND_AN.match(self.text, self.position):
             return True
         after_number = bool(self.tokens) and self.tokens[-1].kind == "number" and not self.gap
         if after_number:  # "2abc" is a product, "2 apples" is not

@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("pmod", "mod", "bmod"), ("mod", "mod")),
     **dict.fromkeys(("angle", "measuredangle"), ("figure", "angle")),
     "triangle": ("figure", "triangle"),
-    **{name: ("word", name) for name in ("gcd", "max", "min", "deg", "dim", "Pr", "arg")},
+    **{name: ("word", name) for name in ("gcd", "lcm", "max", "min", "deg", "dim", "Pr", "arg")},
     **dict.fromkeys(("times", "cdot", "ast", "star", "bullet"), ("op", "*")),
     **dict.fromkeys(("ldots", "dots", "cdots", "dotsc", "dotsb"), ("ellipsis", "...")),
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac", "sfrac", "nicefrac"), ("frac", "frac")),
@@ -107,7 +107,11 @@ PLAIN_WORDS: dict[str, tuple[str, str]] = {
     "union": ("set", "union"),
     **dict.fromkeys(("mod", "modulo"), ("mod", "mod")),
 }
-SHORT_WORDS = word_set("yes no odd even all one two six ten red sum per sq not is the of a")
+OF_SEVERAL = {"hcf": "gcd", "gcf": "gcd"} | {name: name for name in ("gcd", "lcm", "max", "min")}
+"""Functions of two arguments or more, by each of their names."""
+SHORT_WORDS = OF_SEVERAL.keys() | word_set(
+    "yes no odd even all one two six ten red sum per sq not is the of a to"
+)
 SYMBOLS = {
     "{": ("open", "{"), "}": ("close", "}"), "(": ("open", "("), ")": ("close", ")"),
     "[": ("open", "["), "]": ("close", "]"), "\\{": ("open", "\\{"), "\\}": ("close", "\\}"),

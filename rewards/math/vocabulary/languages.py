@@ -106,3 +106,9 @@ def closes(rest: str) -> bool:
 def is_counted(rest: str) -> bool:
     """Whether what follows a unit or a counter can be the noun counted: "12个苹果"."""
     return closes(rest) or (len(rest) <= _MAX_NOUN and not _NO_NOUN.search(rest))
+
+
+def can_follow_number(rest: str) -> bool:
+    """Whether a run is nothing, a unit, or a counter with its noun, as behind a number."""
+    found = run_unit(rest)
+    return closes(rest) or (found is not None and is_counted(found[1]))

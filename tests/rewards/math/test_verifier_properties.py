@@ -160,8 +160,14 @@ def test_no_gold_raises(completion, gold):
     assert (verdict.score is None) == (verdict.kind is VerdictKind.UNSCORABLE)
 
 
+read_by_people = st.sampled_from(
+    ["a half", "half", "one and a half", "三十五", "3:45 PM", "15:45", "3:45", "6:4", "3:2",
+     "3 to 2", "5!!", "15", r"\gcd(12, 18)", "6", "7 (not 8)", "7", "2x",
+     r"\frac{d}{dx} x^2 = 2x", "noon"]
+)  # fmt: skip
 packed = st.one_of(
     structures,
+    read_by_people,
     st.builds("{}{},{}{}".format, st.sampled_from("(["), integers, integers, st.sampled_from(")]")),
     st.builds("{},{}".format, integers, integers),
     st.builds("x={},y={}".format, integers, decimals),
@@ -178,6 +184,13 @@ def test_lenient_accepts_all_that_strict_accepts(gold, layout, is_boxed):
     completion = boxed(layout(gold)) if is_boxed else f"The answer is {layout(gold)}"
     if verify(completion, gold).score == 1.0:
         assert verify(completion, gold, policy=LENIENT).score == 1.0
+
+
+@SETTINGS
+@given(read_by_people, read_by_people)
+def test_forms_that_people_read_are_equal_either_way(left, right):
+    one_way = verify(boxed(left), right, policy=WRITTEN_ANYHOW)
+    assert one_way.score == verify(boxed(right), left, policy=WRITTEN_ANYHOW).score
 
 
 @SETTINGS

@@ -1,0 +1,106 @@
+"""What a colon writes: ratios and times of day. 6:4 is 3:2, but 6:40 is not 3:20."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from rewards.math.compare.exact import exact
+from rewards.math.limits import Undefined
+from rewards.math.nodes import Group, Node, Number, Quantity, Text
+from rewards.math.policy import MathPolicy
+
+_COLONS = (":", "clock")
+_HALF_DAY = 12 * 3600
+# "3 pm" is read as picometres: no clock shows them.
+_HALVES = {"am": 0, "pm": _HALF_DAY, "picometer": _HALF_DAY, "o'clock": None}
+_NAMED = {"noon": _HALF_DAY, "midday": _HALF_DAY, "midnight": 0}
+
+
+def same_time(gold: Node, answer: Node) -> bool | None:
+    """Whether two times of day are one; `None` where that is not what the two are.
+
+    3:45 PM is 15:45; where one side leaves out which half of the day it means, 3:45 is it too.
+    Two bare times, 6:40 and 3:20, may be anything: they are compared part for part elsewhere.
+    """
+    first, second = _time(gold), _time(answer)
+    if first is None or second is None:
+        return None
+    (seconds, is_whole), (others, other_is_whole) = first, second
+    if is_whole and other_is_whole:
+        return seconds == others
+    if not is_whole and not other_is_whole and isinstance(gold, Group) == isinstance(answer, Group):
+        return None
+    bare = others if is_whole else seconds
+    if bare >= _HALF_DAY + 3600 or bare < 3600:  # 15:45 and 0:30 say which half they mean
+        return seconds == others
+    return seconds % _HALF_DAY == others % _HALF_DAY
+
+
+def _time(node: Node) -> tuple[int, bool] | None:
+    """Seconds of the day, and whether the half of the day is said."""
+    match node:
+        case Text(word) if word in _NAMED:
+            return _NAMED[word], True
+        case Group("clock", items):
+            *larger, last = items
+            unit = last.unit if isinstance(last, Quantity) else ()
+            parts = (*larger, last.value if isinstance(last, Quantity) else last)
+        case Quantity(value, unit):
+            parts = (value,)
+        case _:
+            return None
+    name = unit[0][0] if unit else "o'clock"
+    if name not in _HALVES or (unit and unit[0][1] != 1):
+        return None
+    numbers = [part.value for part in parts if isinstance(part, Number)]
+    if len(numbers) != len(parts) or any(number.denominator != 1 for number in numbers):
+        return None
+    return _seconds([int(number) for number in numbers], _HALVES[name])
+
+
+def _seconds(parts: list[int], half: int | None) -> tuple[int, bool] | None:
+    hour, *smaller = parts
+    if half is not None:
+        if not 1 <= hour <= 12:
+            return None
+        hour %= 12
+    seconds = sum(part * size for part, size in zip((hour, *smaller), (3600, 60, 1), strict=False))
+    return seconds + (half or 0), half is not None
+
+
+def same_ratio(gold: Node, answer: Node, policy: MathPolicy) -> bool | None:
+    """Whether two ratios of numbers are proportional; `None` where they are no such.
+
+    An answer that is not in lowest terms is left undone, as a fraction is.
+    """
+    if not (isinstance(gold, Group) and isinstance(answer, Group)):
+        return None
+    kinds = (gold.brackets, answer.brackets)
+    if not set(kinds) <= set(_COLONS) or kinds == ("clock", "clock"):
+        return None
+    golds, answers = _terms(gold), _terms(answer)
+    if golds is None or answers is None:
+        return None
+    if _scaled(golds) != _scaled(answers):
+        return False
+    return policy.unreduced_fractions or _is_reduced(answers) or not _is_reduced(golds)
+
+
+def _terms(ratio: Group) -> tuple[Fraction, ...] | None:
+    try:
+        values = [exact(item) for item in ratio.items]
+    except Undefined:
+        return None
+    known = tuple(value for value in values if value is not None)
+    return known if len(known) == len(values) else None
+
+
+def _scaled(terms: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+    first = next(filter(None, terms), Fraction(1))
+    return tuple(term / first for term in terms)
+
+
+def _is_reduced(terms: tuple[Fraction, ...]) -> bool:
+    whole = all(term.denominator == 1 for term in terms)
+    return whole and math.gcd(*(term.numerator for term in terms)) == 1

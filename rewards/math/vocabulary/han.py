@@ -1,0 +1,99 @@
+"""Numbers in words of Chinese, Japanese and Korean: 三十五, 二〇二四, 三分之二, 삼십오.
+
+Each power of ten follows its digit, and 万 and 亿 close a group of four. 一百二 is 120 to one
+reader and 102 to another: a digit right behind 百, 千 or 万 is read only after 零 or 十, and 百二,
+which only Japanese writes without its 一, is 102.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_DIGITS = {digit: value for value, digit in enumerate("〇一二三四五六七八九")} | {
+    "零": 0, "两": 2, "兩": 2
+}  # fmt: skip
+_TENS = {"十": 10, "百": 100, "千": 1000}
+_GROUPS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_SIGNS = "〇零一二三四五六七八九两兩十百千万萬亿億"
+_NUMBER = re.compile(
+    rf"(?P<sign>[负負])?(?P<whole>[{_SIGNS}]{{1,64}})"
+    "(?:[点點](?P<decimals>[〇零一二三四五六七八九]{1,64}))?"
+)
+_PART = re.compile(rf"分[之の](?P<above>[{_SIGNS}]{{1,64}})")
+_HALF = re.compile("一?半")
+_BY_DIGIT = re.compile("[〇零一二三四五六七八九]{3,32}|[一二三四五六七八九][〇零]")
+_GROUPED = re.compile(f"([^{''.join(_GROUPS)}]*)([{''.join(_GROUPS)}]?)")
+
+
+# As cheques have them, and as Korean reads them aloud.
+_OTHER_SIGNS = str.maketrans(
+    "壹壱贰弐叁参肆伍陆柒捌玖拾佰仟" + "일이삼사오육칠팔구영공십백천만억",
+    "一一二二三三四五六七八九十百千" + "一二三四五六七八九零零十百千万亿",
+)
+_KOREAN = re.compile("[일이삼사오육칠팔구]*[십백천]")  # the digits are words of other kinds, too
+
+
+def han_number(word: str) -> tuple[Fraction, str] | None:
+    """The number a word begins with and what is left of it, `None` if it begins with none.
+
+    >>> han_number("三十五个")
+    (Fraction(35, 1), '个')
+    """
+    if half := _HALF.match(word):
+        return Fraction(1, 2), word[half.end() :]
+    written = word
+    if word[:1] < "\uac00" or _KOREAN.match(word):
+        word = word.translate(_OTHER_SIGNS)
+    match = _NUMBER.match(word)
+    whole = _whole(match["whole"]) if match else None
+    if match is None or whole is None:
+        return None
+    rest = word[match.end() :]
+    value = Fraction(whole)
+    if match["decimals"]:
+        digits = "".join(str(_DIGITS[digit]) for digit in match["decimals"])
+        value += Fraction(int(digits), 10 ** len(digits))
+    elif part := _PART.match(rest):
+        above = _whole(part["above"])
+        if above is None or not value:
+            return None
+        value, rest = above / value, rest[part.end() :]
+    return (-value if match["sign"] else value), written[len(word) - len(rest) :]
+
+
+def _whole(signs: str) -> int | None:
+    """A whole number, `None` if the signs make none."""
+    if _BY_DIGIT.fullmatch(signs):  # 二〇二四
+        return int("".join(str(_DIGITS[digit]) for digit in signs))
+    total, before = 0, 10**12
+    for section, group in _GROUPED.findall(signs):
+        if not section + group:
+            break
+        size = _GROUPS.get(group, 1)
+        value = _below_ten_thousand(section, begins=not total)
+        if value is None or size >= before:
+            return None
+        total, before = total + value * size, size
+    return total
+
+
+def _below_ten_thousand(signs: str, *, begins: bool) -> int | None:
+    """What stands before 万, before 亿 or at the end; `None` if a digit's power is not plain."""
+    total, last_power = 0, 10**4
+    digit, has_zero = 0, False
+    for sign in signs:
+        power = _TENS.get(sign)
+        if power is None:
+            if digit:
+                return None
+            digit, has_zero = _DIGITS[sign], has_zero or not _DIGITS[sign]
+        elif power >= last_power:
+            return None
+        else:
+            total, last_power = total + (digit or 1) * power, power
+            digit, has_zero = 0, False
+    is_plain = has_zero or last_power == 10 or signs[:1] in ("百", "千")
+    if digit and not is_plain and not (begins and last_power == 10**4):
+        return None
+    return total + digit if signs else None
