@@ -24,6 +24,7 @@ from rlpeft.experts.measures import Measure, PairedDifference, difference_of
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
+from rlpeft.once import require_once
 from rlpeft.program.expert_of_run import tell_of_runs
 from rlpeft.program.folder import EXPERT_FOLDER, lone_run, start_or_continue
 from rlpeft.program.hub import expert_folder, pinned_experts
@@ -152,6 +153,7 @@ def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
 
     Raises:
         ExpertError: a folder without any.
+        ConfigError: folders that hold the same expert.
     """
     found: list[Path] = []
     for root in recipe.experts:
@@ -165,6 +167,7 @@ def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
         # An expert that is named itself and is of another base is a mistake, and told as one.
         is_named = below == [place]
         found += below if is_named else keep_of_base(below, base_digest)
+    require_once("experts must name each expert", found, [folder.resolve() for folder in found])
     return found
 
 

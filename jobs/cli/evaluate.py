@@ -16,6 +16,7 @@ from jobs.cli.beginning import say_beginning
 from jobs.cli.options import AsJson, Overrides, Temperature, folder_to_write
 from jobs.cluster.driver_exit import go_on_attended
 from rlpeft.errors import ConfigError
+from rlpeft.once import require_once
 from rlpeft.terminal import near_path, quiet_libraries, say
 
 if TYPE_CHECKING:
@@ -102,9 +103,8 @@ def evaluate(
         read_recipe(given)
     say_beginning(f"Evaluating {', '.join(map(near_path, names))} beside the base model.")
     from jobs.evaluation.asked import Samples
-    from rlpeft.program.hub import expert_folder
 
-    experts = [expert_folder(name) for name in names]
+    experts = _folders(names)
     drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num, unseen)
     exams = _exams(experts, recipes or [None], tasks or [None], overrides or ())
     if is_one and len(exams) == 1:
@@ -113,6 +113,15 @@ def evaluate(
         if address is not None and is_one:  # of a recipe that turns out to have several tasks
             go_on_attended()
         _several(experts, exams, drawn, out, address, as_json)
+
+
+def _folders(names: Sequence[str]) -> list[Path]:
+    """Of the experts, each given once."""
+    from rlpeft.program.hub import expert_folder
+
+    folders = [expert_folder(name) for name in names]
+    require_once("evaluate must be given each expert", names, [each.resolve() for each in folders])
+    return folders
 
 
 def _exams(

@@ -20,6 +20,7 @@ from jobs.cli.beginning import say_beginning
 from jobs.cli.options import EXPERT, folder_to_write
 from jobs.cli.screen import Screen
 from rlpeft.errors import ExpertError
+from rlpeft.once import require_once
 from rlpeft.terminal import UNLIMITED, labelled, near_path, paragraph, say, terminal_width
 from rlpeft.typed import program, typeable
 
@@ -108,7 +109,9 @@ def compare(
 
     if len(experts) < 2:
         raise ExpertError(f"compare needs at least two experts, got {len(experts)}.")
-    found = {known_as(folder): load_expert(folder) for folder in map(expert_folder, experts)}
+    folders = [expert_folder(name) for name in experts]
+    require_once("compare must be given each expert", experts, [at.resolve() for at in folders])
+    found = {known_as(folder): load_expert(folder) for folder in folders}
     pairs = {
         (first, second): difference(found[first], found[second])
         for first, second in combinations(found, 2)

@@ -47,9 +47,10 @@ from rlpeft.doctor.sizes import check_repeats, check_sizes
 from rlpeft.errors import RlpeftError
 from rlpeft.experts.files import Expert
 from rlpeft.experts.hub import resolve_expert
-from rlpeft.experts.merged import open_base, read_parent
+from rlpeft.experts.merged import open_base, read_parent, require_merged_once
 from rlpeft.experts.start import read_start
 from rlpeft.models.base import BaseModel
+from rlpeft.recipe.reward import rewards_twice
 from rlpeft.recipe.run import (
     ChatConfig,
     EngineSpec,
@@ -154,6 +155,9 @@ def _task_checks(
         yield from guarded("prompts", _prompt_checks(recipe, base, task, prompter))
     if task is not None:
         yield from guarded("gold answers in prompts", check_leak(task))
+    if twice := rewards_twice(recipe.rewards):
+        mend = "Leave one out, and give the other the sum of their weights."
+        yield warn("rewards", f"{twice} with equal options", mend)
     if scorer is not None and task is not None:
         yield from guarded("gold answers", check_golds(task, scorer, section.source))
         yield from guarded("reward", check_reward(task.split("train"), scorer))
@@ -171,6 +175,7 @@ def _base_model(recipe: Recipe, builders: Builders) -> Generator[Check, None, An
             folder, told = resolve_expert(name)
             parents.append(read_parent(folder, plain))
             notes += [f"with {parents[-1].card.name!r} merged into it", *told]
+        require_merged_once(recipe.model.merge, parents)
         base = open_base(recipe.model.base, parents)
         prompter = builders.prompter(base, recipe.chat, recipe.rollout)
         return base, prompter, "; ".join([f"{base.name}, sha256:{base.digest[:12]}…", *notes])

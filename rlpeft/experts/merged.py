@@ -42,6 +42,7 @@ from rlpeft.files import make_folder, replacing_folder
 from rlpeft.models.base import BaseModel
 from rlpeft.models.folder import models_home
 from rlpeft.models.weight_files import INDEX_FILE
+from rlpeft.once import require_once
 from rlpeft.recipe.rollout import ModelConfig
 
 OWN_FILES = ("config.json", INDEX_FILE)
@@ -98,6 +99,19 @@ def read_parent(folder: Path, base: BaseModel) -> Expert:
             f"{str(folder)!r} is {peft_type_of(expert.config)}: its update depends on the token."
         )
     return expert
+
+
+def require_merged_once(names: Sequence[str], parents: Sequence[Expert]) -> None:
+    """Refuse an expert that would be added to the base twice.
+
+    Args:
+        names: of the parents, as the recipe has them.
+
+    Raises:
+        ConfigError: one is named twice, or a copy of one.
+    """
+    digests = [expert.card.digest for expert in parents]
+    require_once("model.merge must name each expert", names, digests)
 
 
 def merged_digest(base: BaseModel, parents: Sequence[Expert]) -> str:

@@ -15,6 +15,7 @@ from rlpeft.errors import ConfigError
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
 from rlpeft.program.threads import num_threads
+from rlpeft.recipe.reward import rewards_twice
 from rlpeft.recipe.run import EngineSpec, Recipe
 from rlpeft.recipe.scorer import Functions, Scorers, build_scorers
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
@@ -145,6 +146,9 @@ def scorer_here(recipe: Recipe, scorer: Scorers | None) -> AbstractContextManage
 
 
 def _scorer(recipe: Recipe, functions: Functions | None = None) -> Scorers:
+    for own in recipe.alone.values():
+        if twice := rewards_twice(own.rewards):
+            note(f"rewards list {twice} with equal options: they count with all their weights.")
     return build_scorers(recipe, error_limit=recipe.train.error_limit, functions=functions)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rlpeft.once import require_once
 from rlpeft.recipe.by_type import ByType
 from rlpeft.recipe.run import (
     DEFAULT_REWARDS,
@@ -66,6 +67,7 @@ class AdaptRecipe(Section):
     @model_validator(mode="after")
     def _names_its_reward(self) -> Self:
         require_reward(self.reward, self.task)
+        require_once("experts must name each folder", self.experts)
         return self
 
     @property

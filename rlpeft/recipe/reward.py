@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from rewards.registry import is_verifier, runs_programs
+from rlpeft.once import named_twice
 from rlpeft.recipe.adapter import Section
 from rlpeft.suggest import did_you_mean
 
@@ -47,6 +49,13 @@ def names_in_metrics(rewards: Sequence[str]) -> list[str]:
         count = sum(known.split("#")[0] == name for known in names)
         names.append(name if count == 0 else f"{name}#{count + 1}")
     return names
+
+
+def rewards_twice(rewards: Sequence[RewardConfig]) -> str:
+    """The first that is listed twice with equal options, in words; "" if none is."""
+    counted = {"name", "options", "correct_at"}
+    things = [json.dumps(r.model_dump(include=counted), sort_keys=True) for r in rewards]
+    return named_twice([reward.name for reward in rewards], things)
 
 
 def require_selectable(select: str | None, rewards: Sequence[Sequence[str]]) -> None:

@@ -19,6 +19,7 @@ from rlpeft.experts.clustered import corrected_level
 from rlpeft.experts.files import Expert
 from rlpeft.experts.measures import Measure, PairedDifference, paired
 from rlpeft.files import read_json_if_there, write_text
+from rlpeft.once import require_once
 from rlpeft.recipe.run import DEFAULT_REWARDS
 from rlpeft.report.charts import PALETTE, StepRows, overlay_chart
 from rlpeft.report.page import facts, page_environment, read_run
@@ -108,8 +109,7 @@ def write_comparison(folders: Sequence[Path], path: Path) -> dict[str, Any]:
 def read_runs(folders: Sequence[Path]) -> list[RunRecords]:
     """The records of each; see `write_comparison`."""
     places = [folder.resolve() for folder in folders]
-    if twice := [place for place in places if places.count(place) > 1]:
-        raise ConfigError(f"each run must be named once, got {str(twice[0])!r} twice.")
+    require_once("a comparison must name each run", folders, places)
     if len(folders) > MOST_RUNS:
         raise ConfigError(
             f"at most {MOST_RUNS} runs are compared on a page, whose colours can be told apart, "

@@ -165,6 +165,14 @@ def test_a_wrong_reward_is_a_row(rows):
     assert "nosuchreward" in found["reward"].found
 
 
+def test_rewards_that_are_listed_twice_are_a_row(rows):
+    found = rows(recipe(reward=[{"name": "exact"}, {"name": "exact", "weight": 2.0}]))
+    assert (found["rewards"].status, found["rewards"].found) == (
+        "warn",
+        "'exact' twice with equal options",
+    )
+
+
 def test_a_missing_column_is_a_row(rows):
     assert "solution" in rows(recipe(reward=[{"name": "accuracy_reward"}]))["reward"].found
 

@@ -242,6 +242,16 @@ def test_what_cannot_be_merged_is_told_by_doctor_and_run_before_any_work(quick, 
         run(recipe, tmp_path / "other")
 
 
+def test_an_expert_is_merged_once(quick, first, tmp_path):
+    copy = shutil.copytree(first, tmp_path / "copy")
+    for again in (first, copy):
+        recipe = quick(model={"merge": [str(first), str(again)]}, train=ONE_STEP)
+        with pytest.raises(ConfigError, match=r"model\.merge must name each expert once"):
+            run(recipe, tmp_path / "twice")
+        found = {check.name: check for check in examine(recipe)}["base model"]
+        assert "must name each expert once" in found.found
+
+
 def test_the_doctor_says_what_is_merged(second):
     rows = {check.name: check for check in examine(second[1])}
     assert rows["base model"].found.endswith("with 'first' merged into it")

@@ -8,7 +8,7 @@ import torch
 from rlpeft.build import build_learner
 from rlpeft.doctor.memory import learner_bytes
 from rlpeft.errors import ConfigError
-from rlpeft.program.parts import beside, local_parts
+from rlpeft.program.parts import beside, local_parts, scorer_here
 
 
 @pytest.mark.parametrize("option", ["learner_gpus", "engine_gpus"])
@@ -22,6 +22,12 @@ def test_gpus_that_one_process_has_not_are_told_before_anything_is_loaded(
         local_parts(recipe, base=None),
     ):
         pass
+
+
+def test_rewards_that_are_listed_twice_are_told(make_quick, capsys):
+    with scorer_here(make_quick(reward=[{"name": "exact"}] * 2), None):
+        said = capsys.readouterr().err
+    assert "rewards list 'exact' twice with equal options" in " ".join(said.split())
 
 
 @pytest.fixture

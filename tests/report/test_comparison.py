@@ -178,7 +178,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_a_run_that_is_named_twice_is_refused(record):
     folder = record("a")
-    with pytest.raises(ConfigError, match="named once"):
+    with pytest.raises(ConfigError, match="must name each run once"):
         read_runs([folder, folder / ".." / "a"])
 
 
