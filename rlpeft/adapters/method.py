@@ -136,6 +136,7 @@ class Method:
         make_shardable: has a layer keep as parameters, which FSDP2 shards, all that is frozen.
         held_bytes: what a layer keeps in fp32 beside parameters and buffers.
         change: how it is read from its file; `None` where it depends on the token.
+        zero: suffix of the tensors that are zero where such a method leaves the base as it is.
         auxiliary: what it adds to the loss.
         mixing: how experts are mixed.
         is_mergeable: whether its update is a matrix.
@@ -166,6 +167,7 @@ class Method:
     make_shardable: Callable[[nn.Module], None] = nothing_hidden
     held_bytes: Callable[[Any], int] = nothing_held
     change: Change | None = None
+    zero: str = ""
     auxiliary: Auxiliary | None = None
     mixing: Mixing | None = None
     is_mergeable: bool = False

@@ -12,7 +12,9 @@ from typing import Any
 
 from peft import PeftModel
 
+from rlpeft.adapter_state import AdapterState, by_module
 from rlpeft.adapters.method import Method
+from rlpeft.errors import ModelError
 
 METHODS: dict[str, str] = {
     "svf": "rlpeft.adapters.svf.method:SVF",
@@ -58,6 +60,23 @@ def method_of(config: Mapping[str, Any]) -> Method | None:
 def method_of_policy(policy: PeftModel) -> Method | None:
     """The record of a policy's adapter; `None` of a method that is not in the table."""
     return method_of(vars(policy.active_peft_config))
+
+
+def changes_base(state: AdapterState, base: str) -> bool | None:
+    """Whether an adapter changes anything of its base model, `None` where nobody can tell.
+
+    Args:
+        base: name of the base model.
+    """
+    method = method_of(state.config)
+    if method is None:
+        return None
+    try:
+        read = method.change.read(state, base) if method.change else None
+    except ModelError:  # sigmoid_renorm is read by the base's singular values, which may be absent
+        return None
+    found = by_module(state.tensors, method.zero) if read is None else read
+    return any(bool(values.any()) for values in found.values())
 
 
 def peft_type_of(config: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
-from rlpeft.errors import ExpertError, ModelError
+from rlpeft.errors import ExpertError
 from rlpeft.experts.card_parts import CardSection, Mixture, Parent, TaskCard, Transfer
 from rlpeft.experts.measures import Count, Measure, PairedDifference
 from rlpeft.files import read_json, replacing_folder
@@ -237,19 +237,9 @@ def _check_config(folder: Path, card: ExpertCard, config: Mapping[str, Any]) -> 
 
 def _check_itself(folder: Path, expert: Expert) -> None:
     """Refuse a card that says its expert is the base, of one whose tensors change something."""
-    from rlpeft.adapters.methods import method_of
+    from rlpeft.adapters.methods import changes_base
 
-    method = method_of(expert.config)
-    if method is None or method.change is None:
-        return
-    try:
-        moved = any(
-            change.any()
-            for change in method.change.read(expert.state(), called(expert.card)).values()
-        )
-    except ModelError:  # sigmoid_renorm is read by the base's singular values, which may be absent
-        return
-    if moved:
+    if changes_base(expert.state(), called(expert.card)):
         raise ExpertError(
             f"expert {str(folder)!r} must change nothing, as its card says (equals_base), its "
             "tensors do. Restore it, or train it again."

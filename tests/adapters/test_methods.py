@@ -2,7 +2,8 @@
 
 import ast
 import json
-from dataclasses import fields
+from copy import deepcopy
+from dataclasses import fields, replace
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -13,7 +14,17 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import rlpeft
-from rlpeft.adapters.methods import METHODS, RENAMED, labels, meant, method_of, mixed_section, named
+from rlpeft.adapter_state import AdapterState
+from rlpeft.adapters.methods import (
+    METHODS,
+    RENAMED,
+    changes_base,
+    labels,
+    meant,
+    method_of,
+    mixed_section,
+    named,
+)
 from rlpeft.adapters.policy import adapter_state, attach_adapter
 from rlpeft.recipe.run import parse_recipe
 
@@ -75,6 +86,25 @@ def test_the_change_of_a_fresh_adapter_is_nothing(name):
     found = change.read(state(name), "tiny")
     assert found
     assert all(values.abs().max() < 1e-6 for values in found.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_adapter_equals_its_base_until_it_has_moved(name):
+    base = LlamaForCausalLM(SMALL)
+    fresh, again = (
+        adapter_state(attach_adapter(deepcopy(base), section(name), seed=0), 1) for _ in range(2)
+    )
+    assert changes_base(fresh, "tiny") is False
+    assert fresh.digest == again.digest  # by which a run knows that it kept its base
+    for key, moved in fresh.tensors.items():
+        tensors = {**fresh.tensors, key: moved + 0.5}
+        assert replace(fresh, tensors=tensors).digest != fresh.digest
+    tensors = {key: moved + 0.5 for key, moved in fresh.tensors.items()}
+    assert changes_base(replace(fresh, tensors=tensors), "tiny") is True
+
+
+def test_of_a_method_out_of_the_table_nobody_can_tell_whether_it_changes_anything():
+    assert changes_base(AdapterState({"peft_type": "VERA"}, {}, 0, {}), "tiny") is None
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -33,6 +33,7 @@ HYPLORA = Method(
     is_ours=True,
     config=hyplora_config,
     trained_by=TRAINED_BY,
+    zero="hyplora_B",
     auxiliary=AUXILIARY,
     slice=SLICE,
 )

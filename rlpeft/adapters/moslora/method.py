@@ -35,6 +35,7 @@ MOSLORA = Method(
     is_ours=True,
     config=moslora_config,
     trained_by=TRAINED_BY,
+    zero="moslora_B",
     auxiliary=AUXILIARY,
     slice=SLICE,
 )
