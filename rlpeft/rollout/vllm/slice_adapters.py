@@ -330,12 +330,21 @@ def svf_slice(
 
 
 def scale_slice(config: PeftConfig, name: str, weight_MN: torch.Tensor, **_: Any) -> ScaleSlice:
-    """The same for IA3."""
+    """The same for IA3.
+
+    Raises:
+        EngineError: PEFT, which matches ends of names, takes the module for another.
+    """
     modules = config.feedforward_modules or ()
     if isinstance(modules, str):
         is_feedforward = re.fullmatch(modules, name) is not None
     else:
-        is_feedforward = any(name.endswith(module) for module in modules)  # as PEFT matches them
+        is_feedforward = any(f".{name}".endswith(f".{module}") for module in modules)
+        if not is_feedforward and (end := next(filter(name.endswith, modules), "")):
+            raise EngineError(
+                "feedforward_modules must name whole parts of a module's name, PEFT takes "
+                f"{name!r} for {end!r}. Name the modules that are meant in full."
+            )
     return ScaleSlice(weight_MN, output_side=not is_feedforward)
 
 

@@ -6,11 +6,18 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from peft import LoraConfig
+import torch
+from peft import IA3Config, LoraConfig
 
 from rlpeft.adapters import HypLoraConfig, SvfConfig
 from rlpeft.errors import EngineError
-from rlpeft.rollout.vllm.peft_config import choose_form, is_target, read_config, slice_names
+from rlpeft.rollout.vllm.peft_config import (
+    choose_form,
+    is_target,
+    make_slice,
+    read_config,
+    slice_names,
+)
 
 PACKED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
 LAYER = "model.layers.3.self_attn."
@@ -44,6 +51,61 @@ def test_a_layer_that_is_not_fused_keeps_its_name() -> None:
 )
 def test_targets_are_matched_as_peft_matches_them(options: dict[str, Any], expected: bool) -> None:
     assert is_target(read_config(svf(**options)), LAYER + "q_proj") is expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "q_proj", "my_q_proj", "q_proj_2", "q_proj.inner", "q_projection", "xq_proj", "Q_proj",
+        "0.q_proj", "k_proj.q_proj_out",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("head", ["", "model.layers.3.self_attn.", "model.layers.13.self_attn."])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": ["q_proj"]},
+        {"target_modules": ["self_attn.q_proj"]},
+        {"target_modules": ["model.layers.3.self_attn.q_proj"]},
+        {"target_modules": ["q_proj"], "layers_to_transform": [3]},
+        {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+        {"target_modules": ["q_proj"], "exclude_modules": ["self_attn.q_proj"]},
+        {"target_modules": r"model\.layers\.3\.self_attn\.q_proj"},
+    ],
+)
+def test_a_name_that_holds_the_name_of_a_target_is_no_target(
+    options: dict[str, Any], head: str, name: str
+) -> None:
+    config, full = read_config(svf(**options)), f"{head}{name}"
+    targets, layers = options["target_modules"], options.get("layers_to_transform")
+    parts = [targets.replace("\\", "")] if isinstance(targets, str) else targets
+    wanted = any(full.split(".")[-len(part.split(".")) :] == part.split(".") for part in parts)
+    if layers and full not in parts:  # which PEFT takes whatever layers are meant
+        wanted = wanted and full.split(".")[2:3] == [str(layers[0])]
+    if "exclude_modules" in options:
+        wanted = wanted and full.split(".")[-2:] != ["self_attn", "q_proj"]
+    assert is_target(config, full) is wanted
+
+
+@pytest.mark.parametrize("last", ["my_qkv_proj", "qkv_proj_2", "qkv", "gate_up_proj_extra"])
+def test_a_layer_whose_name_holds_that_of_a_fused_one_is_not_fused(last: str) -> None:
+    assert slice_names(LAYER + last, PACKED) == [LAYER + last]
+
+
+@pytest.mark.parametrize(
+    ("name", "scales_output"), [("mlp.down_proj", False), ("down_proj", False), ("k_proj", True)]
+)
+def test_ia3_scales_what_enters_the_modules_that_are_named(name: str, scales_output: bool) -> None:
+    config = IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"])
+    made = make_slice(config, name, torch.zeros(4, 6))
+    assert len(made.tensors["ia3_l"].flatten()) == (4 if scales_output else 6)
+
+
+def test_a_module_that_ia3_takes_for_another_by_the_end_of_its_name_is_refused() -> None:
+    targets = ["down_proj", "pre_down_proj"]
+    config = IA3Config(target_modules=targets, feedforward_modules=["down_proj"])
+    with pytest.raises(EngineError, match=r"PEFT takes 'mlp\.pre_down_proj' for 'down_proj'"):
+        make_slice(config, "mlp.pre_down_proj", torch.zeros(4, 6))
 
 
 def test_the_dense_form_is_refused_where_there_is_no_matrix() -> None:
