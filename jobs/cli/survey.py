@@ -109,6 +109,17 @@ def _notes(found: Mapping[str, Any]) -> str:
     lines.append("Each problem counts once; differences are paired by problem.")
     if (number := found["comparisons"]) > 1:
         lines.append(f"The intervals of all {number} differences hold together at 95 %.")
+    within, across = (found["asked_again"][where] for where in ("within", "across"))
+    if within:
+        lines.append(
+            f"{within} problems ask word for word what another of their task asks: intervals take "
+            "each for one of its own, and may be too narrow."
+        )
+    if across:
+        lines.append(
+            f"{across} prompts stand in several tasks: the intervals of each task hold, but their "
+            "figures are not independent of one another."
+        )
     if found["samples"] > 1:
         said: dict[str, list[str]] = {}
         for name, task in found["tasks"].items():

@@ -10,7 +10,7 @@ that could not be scored is no sample, and a problem without any is left out.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -35,6 +35,7 @@ from rlpeft.experts.clustered import (
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.intervals import LEVEL
 from rlpeft.experts.mixture import BASE
+from rlpeft.types import Problem
 
 Cell = Mapping[str, Sequence[AnswerRow]]
 """Problem -> the samples that could be scored, of one policy on one exam."""
@@ -172,6 +173,7 @@ def figures(survey: Survey, rows: Iterable[AnswerRow]) -> dict[str, Any]:
         "seed": drawn.seed,
         "level": LEVEL,
         "comparisons": comparisons,
+        "asked_again": asked_again([exam.problems for exam in survey.exams]),
         "base_digest": survey.base.digest,
         "tokenizer_digest": survey.base.tokenizer_digest,
         "experts": {
@@ -186,6 +188,20 @@ def figures(survey: Survey, rows: Iterable[AnswerRow]) -> dict[str, Any]:
             exam.name: _of_exam(Answered(exam, drawn, found[exam.name]), comparisons)
             for exam in survey.exams
         },
+    }
+
+
+def asked_again(problems: Sequence[Sequence[Problem]]) -> dict[str, int]:
+    """Of the problems of each task, how many ask word for word what one before them asks.
+
+    Returns:
+        `within`: those of their own task. `across`: prompts that several tasks ask.
+    """
+    asked = [{repr(problem.prompt) for problem in of_task} for of_task in problems]
+    tasks = Counter(prompt for of_task in asked for prompt in of_task)
+    return {
+        "within": sum(map(len, problems)) - sum(map(len, asked)),
+        "across": sum(count > 1 for count in tasks.values()),
     }
 
 

@@ -11,7 +11,10 @@ ESTIMATE = {"value": 1.0, "low": 0.99999, "high": 1.0, "problems": 500}
 CHANGE = {"value": -1.0, "low": -1.0, "high": -0.987, "problems": 500}
 
 
-def shown(metrics, judged=True, *, is_base=False):
+NONE = {"within": 0, "across": 0}
+
+
+def shown(metrics, judged=True, *, is_base=False, asked_again=NONE):
     row = dict.fromkeys(metrics, ESTIMATE)
     task = {
         "problems": 500,
@@ -21,6 +24,7 @@ def shown(metrics, judged=True, *, is_base=False):
         "results": {"base": row, "a-long-name": row | {"against_base": CHANGE}},
     }
     found = {"split": "test", "samples": 16, "temperature": 0.7, "comparisons": 12}
+    found |= {"asked_again": asked_again}
     found |= {"experts": {"a-long-name": {"equals_base": is_base}}}
     out = io.StringIO()
     for each in survey_tables(found | {"tasks": {"arithmetic": task}}):
@@ -53,6 +57,14 @@ def test_it_is_said_which_task_counts_a_majority_how():
         for name, reward in (("sums", "math"), ("more", "math"), ("names", "exact"))
     }
     found = {"split": "test", "samples": 4, "temperature": 1.0, "comparisons": 1, "experts": {}}
+    found |= {"asked_again": NONE}
     said = str(list(survey_tables(found | {"tasks": tasks}))[-1])
     assert "maj@4 of sums, more: answers are one where reward 'math' says so." in said
     assert "maj@4 of names: answers are one where reward 'exact' says so." in said
+
+
+def test_problems_that_ask_the_same_are_told():
+    text = " ".join(shown(("accuracy",), asked_again={"within": 3, "across": 2}).split())
+    assert "3 problems ask word for word what another of their task asks" in text
+    assert "2 prompts stand in several tasks: the intervals of each task hold" in text
+    assert "word for word" not in shown(("accuracy",))

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.evaluation.asked import Samples
-from jobs.evaluation.figures import Answered
+from jobs.evaluation.figures import Answered, asked_again
 from rewards.errors import RewardError
 from rlpeft.errors import ConfigError
+from rlpeft.types import Problem
 
 
 def rows(*samples, problem="1"):
@@ -77,3 +78,10 @@ def test_scores_alone_give_a_mean_and_no_pass(answered):
     assert found.estimate("base", "avg@2", [0.5, 2.5]).value == 1.5
     with pytest.raises(ConfigError, match=r"pass@2, which no reward of 'exam' gives"):
         _ = answered(2, given, ks=(2,)).values
+
+
+def test_problems_with_the_prompt_of_another_are_counted():
+    one, two = Problem("1", "a", "x"), Problem("2", "b", "x")
+    again = Problem("3", "a", "y")
+    assert asked_again([[one, two], [two]]) == {"within": 0, "across": 1}
+    assert asked_again([[one, two, again]]) == {"within": 1, "across": 0}
