@@ -44,6 +44,7 @@ from rlpeft.rollout.vllm.start import (
     llm_arguments,
     model_context,
     plugin_arguments,
+    worker_arguments,
 )
 from rlpeft.tokens.eos import eos_ids
 from rlpeft.types import Completion, Request, Sampling
@@ -94,7 +95,9 @@ class VllmEngine:
         limit = model_context(Path(model_path))
         self.context = min(max_model_len or limit, limit)
         # One token more than the context: vLLM cannot score a sequence without room to go on.
-        arguments = llm_arguments(min(self.context + 1, limit), batch_size) | options
+        variables = child_variables(num_threads)
+        arguments = llm_arguments(min(self.context + 1, limit), batch_size)
+        arguments |= worker_arguments(variables) | options
         arguments |= {"dtype": dtype, "seed": seed}
         if adapter_config is not None:
             config = read_config(adapter_config)
@@ -112,7 +115,7 @@ class VllmEngine:
         self._current: Delivery | None = base if adapter_config is None else None
         self._experts: dict[str, tuple[LoRARequest, Delivery]] = {}
         self._loras: EmptyLoras | None = None
-        self._core = Core(str(model_path), arguments, child_variables(num_threads))
+        self._core = Core(str(model_path), arguments, variables)
 
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Write the state into vLLM's layers and drop every cached prefix of older policies."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm.platforms import current_platform
+from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
 from rlpeft.errors import EngineError
 from rlpeft.models.load import context_length, load_config
@@ -21,6 +22,9 @@ CPU_KV_CACHE_BYTES = 1 << 30
 CPU_BATCH_TOKENS = 4096
 """Tokens of one step on a CPU, as vLLM's own default; more where one prompt may be longer, or each
 of a batch's sequences would not get one."""
+
+BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+"""The variable that says to which cores vLLM binds its worker's threads."""
 
 
 def model_context(model_path: Path) -> int:
@@ -104,8 +108,22 @@ def child_variables(num_threads: int | None) -> dict[str, str]:
     if current_platform.is_cpu() and (threads or "OMP_NUM_THREADS" in os.environ):
         # Left alone, vLLM ignores the number and pins its worker to all cores but one: two
         # engines on one machine would share the same cores.
-        variables["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+        variables[BINDING] = "nobind"
     return {name: os.environ.get(name, value) for name, value in variables.items()} | threads
+
+
+def worker_arguments(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` that say in which process its worker runs.
+
+    Args:
+        variables: environment of its processes, see `child_variables`.
+    """
+    if not current_platform.is_cpu() or variables.get(BINDING) != "nobind":
+        return {}
+    # As on a GPU: in the core. On a CPU vLLM gives the worker a process of its own only so that it
+    # can bind its threads: another 10 s of start, and a message there and back a step. It knows
+    # the executor as "uni" and would not take it by that name.
+    return {"distributed_executor_backend": UniProcExecutor}
 
 
 @contextmanager
