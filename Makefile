@@ -48,7 +48,7 @@ test: venv $(QUANTISED) ## Run the tests
 	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_layer_quantised.py \
 	  tests/adapters/lowrank/test_lowrank_quantised.py
 
-test-fast: venv ## Run what needs neither vLLM nor Ray and takes no two seconds a test
+test-fast: venv ## Run what needs neither vLLM nor Ray and takes no second a test
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m "not (vllm or ray or slow)"
 
 faults: venv ## Try every kill, crash point, mutation and attack (an hour)

@@ -342,6 +342,7 @@ def test_half_precision_inputs_are_computed_in_float32():
     assert torch.equal(g, gain(norm2.float(), image2, torch.tensor(-1.0), map="ambient"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("map_name", MAPS)
 def test_gain_compiles_into_one_graph(map_name):
     compiled = torch.compile(gain, fullgraph=True, backend="aot_eager")

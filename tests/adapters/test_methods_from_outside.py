@@ -191,6 +191,7 @@ def test_it_learns_through_our_learner_on_the_hf_engine(trained):
     assert any(tensor.abs().max() > 0 for name, tensor in moved.items() if "toy_b" in name)
 
 
+@pytest.mark.slow
 def test_its_expert_is_listed_shown_and_compared(trained):
     listed = json.loads(invoke("experts", "list", trained, "--json").stdout)
     assert [row["method"] for row in listed] == ["toy"]
@@ -201,6 +202,7 @@ def test_its_expert_is_listed_shown_and_compared(trained):
     assert set(difference(expert, expert).distances.values()) == {0.0}
 
 
+@pytest.mark.slow
 def test_its_expert_is_evaluated_as_in_its_run(trained, quick):
     found = evaluate_expert(trained / "expert", quick(), num=8)
     summary = json.loads((trained / "summary.json").read_text())
@@ -208,6 +210,7 @@ def test_its_expert_is_evaluated_as_in_its_run(trained, quick):
     assert summary["export_format"] == "peft"
 
 
+@pytest.mark.slow
 def test_its_expert_is_exported_as_peft_loads_it(trained, tmp_path):
     done = invoke("export", trained / "expert", "--format", "peft", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output

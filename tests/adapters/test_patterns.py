@@ -21,6 +21,7 @@ def test_an_expression_that_is_none_is_refused():
         check_pattern("(", NAMES)
 
 
+@pytest.mark.slow
 def test_an_adapter_with_targets_that_never_end_is_not_attached(llama):
     with pytest.raises(ConfigError, match="Repeat nothing that itself repeats"):
         attach_adapter(llama(), SvfAdapter(targets=ENDLESS), seed=0)

@@ -47,6 +47,7 @@ def test_what_takes_long_to_read_is_left_to_the_run(rows, monkeypatch):
 COMMANDS = [("train", "--local"), ("train",), ("sft",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_file_that_is_not_there_is_told_before_torch_and_ray_are_imported(command, tmp_path):
     arguments = [*command, "quickstart", "--set", "task={path='absent.jsonl'}"]
@@ -73,6 +74,7 @@ def ended(quick, tmp_path):
     return recipe, tmp_path / "run", summary
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_answers_by_its_summary_as_long_as_nothing_differs(ended, quick):
     recipe, out, summary = ended
     assert finished(recipe, out, "train") == json.loads(json.dumps(summary))
@@ -83,6 +85,7 @@ def test_a_run_that_has_ended_answers_by_its_summary_as_long_as_nothing_differs(
     assert finished(recipe, out, "train") is None
 
 
+@pytest.mark.slow
 def test_a_run_whose_problems_are_others_now_has_not_ended_with_them(ended):
     recipe, out, _ = ended
     known = json.loads((out / "fingerprint.json").read_text())
@@ -90,6 +93,7 @@ def test_a_run_whose_problems_are_others_now_has_not_ended_with_them(ended):
     assert finished(recipe, out, "train") is None
 
 
+@pytest.mark.slow
 def test_a_summary_from_before_an_extension_is_no_end_of_it(ended):
     recipe, out, summary = ended
     (out / SUMMARY_FILE).write_text(json.dumps(summary | {"steps": 0}))

@@ -274,6 +274,7 @@ def test_the_engine_is_closed_again(rows, learner):
     assert engine.closed == 1
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_exits_with_zero_when_all_is_well():
     result = CliRunner().invoke(app, ["doctor", "quickstart"])
     assert result.exit_code == 0, result.output

@@ -31,6 +31,7 @@ def test_on_a_cpu_everything_is_in_one_memory(sized):
     assert found.need == learner_bytes(recipe, learner) + 3 * engine_bytes(recipe, learner)
 
 
+@pytest.mark.slow
 def test_every_rank_of_the_learner_is_counted(sized):
     recipe, learner = sized("cpu", resources={"learners": 2})
     (found,) = demands(recipe, learner)

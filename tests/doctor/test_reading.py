@@ -60,6 +60,7 @@ def test_prompts_are_those_of_the_first_step_in_its_order(quick):
         assert [piece.id for piece in reading.prompt] == list(prompter.ids(problem))
 
 
+@pytest.mark.slow
 def test_no_problem_is_shown_twice(quick):
     recipe = quick()
     decks, prompter = opened(recipe)

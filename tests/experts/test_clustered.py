@@ -251,6 +251,7 @@ def test_differences_that_are_all_alike_still_have_a_width():
     assert found.high == 1.0
 
 
+@pytest.mark.slow
 def test_corrected_intervals_miss_together_no_more_often_than_one():
     rng = random.Random(3)
     level, missed = corrected_level(12), 0

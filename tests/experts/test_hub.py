@@ -201,6 +201,7 @@ def test_a_hub_that_is_down_is_told(pushed, hub):
     )
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_asks_the_hub_of_hf_endpoint(pushed):
     code = "from rlpeft.experts.hub import *; print(known_as(resolve_expert('org/skill')[0]))"
     done = subprocess.run(

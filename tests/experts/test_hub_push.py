@@ -56,6 +56,7 @@ def refused(*arguments, **options):
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_what_is_pushed_comes_back_with_the_same_bits(trained, writer, tiny, kind):
     folder, logits = trained(kind)
@@ -96,6 +97,7 @@ def test_a_path_on_the_card_is_told_to_its_author(trained, writer):
     assert b"secret" not in readme["README.md"]
 
 
+@pytest.mark.slow
 def test_a_second_push_is_a_second_commit(trained, writer):
     first = push_to_hub(trained()[0], "org/skill")
     second = push_to_hub(trained(seed=7)[0], "org/skill")
@@ -104,6 +106,7 @@ def test_a_second_push_is_a_second_commit(trained, writer):
         assert load_expert(resolve_expert(f"org/skill@{commit}")[0]).card.seed == seed
 
 
+@pytest.mark.slow
 def test_a_push_to_a_branch_leaves_main_alone(trained, writer):
     first = push_to_hub(trained()[0], "org/skill")
     push_to_hub(trained(seed=7)[0], "org/skill", revision="more")

@@ -65,6 +65,7 @@ def test_it_computes_what_the_expert_does_on_its_base(moved, tiny, adapter):
     assert largest_gap(logprobs(tiny.model(), probe), expected) > 1e-2
 
 
+@pytest.mark.slow
 def test_changes_of_several_add_up(moved, tiny):
     experts = [moved(adapter)[0] for adapter in MERGEABLE[:2]]
     name = "model.layers.0.mlp.up_proj.weight"

@@ -48,6 +48,7 @@ def test_every_matrix_may_have_its_own_coefficients(experts):
     assert_close(mixed[Q], torch.ones(3), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @given(
     values=st.lists(st.floats(-3, 3, width=32), min_size=3, max_size=3),
     scale=st.floats(0.01, 100),

@@ -52,6 +52,7 @@ def test_a_search_for_experts_passes_over_steps_unless_it_is_for_them(tmp_path):
     assert find_experts(tmp_path / "run" / "steps") == list_steps(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_keeps_each_of_its_steps_whatever_it_keeps_of_checkpoints(quick, tmp_path):
     recipe = quick(train={"steps": 3, "keep_checkpoints": 1})
     run(recipe, tmp_path)
@@ -65,6 +66,7 @@ def test_a_run_keeps_each_of_its_steps_whatever_it_keeps_of_checkpoints(quick, t
         assert torch.equal(mine[1], checkpointed[1])
 
 
+@pytest.mark.slow
 def test_a_run_that_may_keep_nothing_keeps_nothing(quick, tmp_path):
     run(quick(train={"steps": 1, "keep_bytes": 0}), tmp_path)
     assert list_steps(tmp_path) == []

@@ -63,6 +63,7 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(adapt_recipe, tmp_pa
     assert run(adapt_recipe(), tmp_path / "parts", on_iteration=cut) == parts
 
 
+@pytest.mark.slow
 def test_a_mixed_expert_is_evaluated_by_the_recipe_of_its_search(adapt_recipe, tmp_path):
     summary = run(adapt_recipe(), tmp_path / "out")
     arguments = ["evaluate", str(tmp_path / "out" / "expert"), "--json"]
@@ -86,6 +87,7 @@ def test_an_expert_that_cannot_be_mixed_is_named(adapt_recipe, tmp_path, make_ex
         run(adapt_recipe(experts=[str(tmp_path / "low")]), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_search_is_not_continued_under_other_experts(adapt_recipe, tiny_experts, tmp_path):
     def cut(progress, row):
         raise CutOff
@@ -107,6 +109,7 @@ def test_a_shot_whose_gold_answer_its_reward_does_not_take_is_named(adapt_recipe
         read_inputs(adapt_recipe(shots={"path": str(path)}))
 
 
+@pytest.mark.slow
 def test_test_problems_that_an_expert_was_trained_on_are_passed_over(
     adapt_recipe, tiny_experts, tmp_path, capsys
 ):
@@ -147,6 +150,7 @@ def test_a_folder_whose_path_is_too_long_is_one_line(adapt_recipe, tmp_path):
         run(adapt_recipe(), tmp_path / "/".join(["x" * 200] * 30))
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_takes_the_light_budget(tiny_experts, tmp_path):
     options = ["task.num_test=10", f'experts=["{tiny_experts}"]', "search.population_size=4"]
     arguments = ["adapt", "tiny-mix", "--light", "--out", str(tmp_path / "out")]
@@ -205,6 +209,7 @@ def test_shots_that_told_nothing_are_said_to(accuracy, likelihood, capsys):
     assert printed.endswith("next LARGER")
 
 
+@pytest.mark.slow
 def test_a_search_whose_shots_nothing_solves_says_so_wherever_it_is_told(adapt_recipe, tmp_path):
     path = tmp_path / "shots.jsonl"
     rows = [{"prompt": f"{n}@=", "answer": "no such answer"} for n in (12, 34)]

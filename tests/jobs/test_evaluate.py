@@ -13,6 +13,7 @@ from rlpeft.program.rows_of_run import keep_trained_on, unseen
 from rlpeft.tasks.catalogue import load_task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rollout", "stop"), [({}, ["3"]), ({"stop": ["1", "4"]}, ["1", "4"]), ({"stop": []}, [])]
 )
@@ -72,6 +73,7 @@ def trained(quick, tiny, tiny_start, make_expert, tmp_path):
     return folder, rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "number"), [([], 6), (["task.num_test=2"], 2), (["task.num_validation=1"], 6)]
 )
@@ -110,6 +112,7 @@ def test_the_unseen_of_rows_are_asked_where_others_were_trained_on(trained, caps
     assert "5 of the 16 test problems were trained on and are not asked" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_judge_that_changed_since_the_training_is_told_of_one_and_of_several(
     trained, tmp_path, monkeypatch, capsys
 ):
@@ -132,6 +135,7 @@ def test_where_all_was_trained_on_nothing_unseen_is_left(trained, tmp_path):
         unseen([trained[0]], problems, "test")
 
 
+@pytest.mark.slow
 def test_an_expert_that_is_its_base_is_told_as_that(quick, tiny, tiny_start, make_expert, tmp_path):
     fields = build_card(quick(), tiny).model_dump(exclude={"name", "digest", "step"})
     fields |= {"config": dict(tiny_start.config), "equals_base": True}

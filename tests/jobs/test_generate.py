@@ -57,6 +57,7 @@ def test_a_named_expert_answers_and_is_named(experts):
     assert f"[same: named]\n{same['text']}" in result.stdout
 
 
+@pytest.mark.slow
 def test_an_answer_ends_where_its_expert_was_trained_to_end_unless_told_otherwise(
     experts, tmp_path, make_expert
 ):

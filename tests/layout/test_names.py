@@ -59,6 +59,7 @@ def test_no_two_things_have_one_name():
     assert set(shared(sources())) - set(ALLOWED) == set()
 
 
+@pytest.mark.slow
 def test_no_name_is_allowed_in_vain():
     assert set(ALLOWED) <= set(shared(sources()))
 

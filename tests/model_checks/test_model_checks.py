@@ -81,6 +81,7 @@ def test_a_template_without_a_system_turn_is_refused_with_the_way_out_and_blocks
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", [LOOP, "{{ 'a' * 2000000 }}"])
 def test_a_template_that_never_ends_is_a_row_that_says_so(altered, rows_of, monkeypatch, loop):
     monkeypatch.setattr(subject, "TURN_S", 1)

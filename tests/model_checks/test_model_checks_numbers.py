@@ -10,6 +10,7 @@ from rlpeft.model_checks.subject import Subject, SubjectRollouts
 from rlpeft.models.folder import resolve_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["layers.1.mlp.up_proj", "embed_tokens"])
 def test_a_matrix_of_zeros_is_named(altered, rows_of, part):
     folder = altered()

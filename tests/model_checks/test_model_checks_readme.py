@@ -50,10 +50,12 @@ def test_the_page_has_the_ten_kinds():
     assert len(read_table(FIRST)) == 10
 
 
+@pytest.mark.slow
 def test_the_column_of_the_built_in_model_is_what_the_command_finds():
     assert documented("tiny") == found(resolve_model("tiny"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALTERED)
 def test_the_columns_of_altered_models_are_what_the_command_finds(altered, kind):
     assert documented(kind) == found(altered(**ALTERED[kind]))

@@ -50,6 +50,7 @@ def test_a_folder_that_holds_only_what_a_killed_start_left_is_taken(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_a_finished_expert_is_not_overwritten_when_its_checkpoints_are_gone(copy):
     folder, recipe = copy
     shutil.rmtree(folder / "checkpoints")
@@ -70,6 +71,7 @@ def test_a_finished_run_is_not_continued_by_another_recipe(copy, quick, lost):
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_supervised_training_does_not_continue_a_run_of_reinforcement(copy, quick):
     folder, _ = copy
     recipe = quick(train={"steps": 2}, sft={"micro_batch": 4})
@@ -77,6 +79,7 @@ def test_supervised_training_does_not_continue_a_run_of_reinforcement(copy, quic
         sft_run(recipe, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "\udcff"}', "[" * 100_000])
 def test_a_damaged_summary_is_named_with_its_mend(copy, text):
     folder, recipe = copy
@@ -87,6 +90,7 @@ def test_a_damaged_summary_is_named_with_its_mend(copy, text):
     assert run(recipe, folder)["best_step"] >= 0
 
 
+@pytest.mark.slow
 def test_a_run_without_its_metrics_still_ends(copy):
     folder, recipe = copy
     (folder / "metrics.jsonl").unlink()

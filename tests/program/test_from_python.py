@@ -56,6 +56,7 @@ def by_recipe(tmp_path_factory):
     return run(parse_recipe(tree, source="test"), root / "run")
 
 
+@pytest.mark.slow
 def test_objects_give_the_expert_of_the_same_recipe(by_recipe, tmp_path):
     done = train(tmp_path / "mine", Dataset.from_list(ROWS), adapter=SvfConfig())
     assert done.summary["digest"] == by_recipe["digest"]
@@ -66,6 +67,7 @@ def test_objects_give_the_expert_of_the_same_recipe(by_recipe, tmp_path):
     assert (tmp_path / "mine" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_when_it_is_called_again(by_recipe, tmp_path):
     def cut_off(progress, metrics):
         if progress.step == 1:
@@ -77,6 +79,7 @@ def test_a_run_that_was_cut_off_goes_on_when_it_is_called_again(by_recipe, tmp_p
     assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_neither_other_rows_nor_another_reward(tmp_path):
     first = train(tmp_path, train={**SMALL, "steps": 1})
     with pytest.raises(CheckpointError, match="must go on with the rows that it began with"):
@@ -88,12 +91,14 @@ def test_a_run_goes_on_with_neither_other_rows_nor_another_reward(tmp_path):
     assert train(tmp_path, train={**SMALL, "steps": 1}).summary["digest"] == first.summary["digest"]
 
 
+@pytest.mark.slow
 def test_rows_that_could_not_be_used_may_be_mended_in_the_same_folder(tmp_path):
     with pytest.raises(DataError, match="must have a column 'prompt'"):
         train(tmp_path, [{"question": row["prompt"], "answer": row["answer"]} for row in ROWS])
     assert train(tmp_path, train={**SMALL, "steps": 1}).test.total == 8
 
 
+@pytest.mark.slow
 def test_columns_are_named_as_in_a_recipe_and_splits_are_taken_as_they_are(tmp_path):
     rows = [{"question": row["prompt"][:-1], "gold": row["answer"]} for row in ROWS]
     options = {"template": "{question}=", "answer": "gold"}
@@ -102,6 +107,7 @@ def test_columns_are_named_as_in_a_recipe_and_splits_are_taken_as_they_are(tmp_p
     assert done.summary["problems"] == {"train": 30, "validation": 6, "test": len(rows) - 36}
 
 
+@pytest.mark.slow
 def test_what_a_function_gives_up_and_how_rows_are_divided_is_said(tmp_path, capsys):
     train(tmp_path, task={}, train={**SMALL, "steps": 1})
     said = " ".join(capsys.readouterr().err.split())
@@ -109,6 +115,7 @@ def test_what_a_function_gives_up_and_how_rows_are_divided_is_said(tmp_path, cap
     assert "rows are divided by task={'num_validation': 11, 'num_test': 11}" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [True, False])
 def test_each_step_is_a_line_unless_somebody_is_told_of_it(told, tmp_path, capsys):
     train(tmp_path, on_step=(lambda *_: None) if told else None)

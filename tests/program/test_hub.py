@@ -34,6 +34,7 @@ def test_a_search_by_id_writes_the_commit_into_folder_and_card(pushed, adapt_rec
     assert read_card(tmp_path / "run" / "expert").mixture.search["experts"] == by_commit
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_the_commit_that_it_began_with(pushed, adapt_recipe, tmp_path):
     first = run(adapt_recipe(experts=["org/up"]), tmp_path / "run")
     card = json.loads(pushed.commits[pushed.branches["main"]]["card.json"])
@@ -44,6 +45,7 @@ def test_a_search_goes_on_with_the_commit_that_it_began_with(pushed, adapt_recip
         run(adapt_recipe(experts=["org/up@main"]), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_search_of_folders_is_written_as_it_was(tiny_experts, adapt_recipe, tmp_path):
     run(adapt_recipe(), tmp_path / "run")
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
@@ -88,6 +90,7 @@ def test_export_takes_an_id(pushed, tmp_path, tiny_experts):
     assert load_expert(tmp_path / "out").card == load_expert(tiny_experts / "up").card
 
 
+@pytest.mark.slow
 def test_evaluate_names_the_commit_in_its_answer(pushed, quick, tmp_path):
     (tmp_path / "recipe.json").write_text(quick().model_dump_json())
     recipe = tmp_path / "recipe.json"
@@ -111,6 +114,7 @@ def test_a_command_tells_a_revision_that_is_gone_in_one_line(pushed):
     ]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_an_id_and_writes_its_commit(pushed, quick, tmp_path):
     recipe = quick(
         model={"start": "org/up"},

@@ -85,12 +85,14 @@ def test_the_kl_to_the_base_begins_where_the_doctor_says(onward, tmp_path):
     assert rows["start"].found.startswith("first of step 1, sha256:")
 
 
+@pytest.mark.slow
 def test_the_doctor_says_that_a_kl_to_the_start_begins_at_nothing(onward):
     rows = {c.name: c for c in examine(onward(loss={"kl_coef": 0.1, "reference": "start"}))}
     assert rows["KL to the reference"].found.startswith("0 nats a token (k3) from the start")
     assert {check.status for check in rows.values()} <= {"ok", "warn"}
 
 
+@pytest.mark.slow
 def test_a_start_of_another_rank_is_a_row_and_no_model_is_adapted(onward, begun):
     recipe = onward(LORA | {"rank": 8}, model={"start": str(begun(LORA))})
     rows = {check.name: check for check in examine(recipe)}
@@ -99,6 +101,7 @@ def test_a_start_of_another_rank_is_a_row_and_no_model_is_adapted(onward, begun)
     assert "engine and weight sync" not in rows
 
 
+@pytest.mark.slow
 def test_what_training_began_with_is_tested_too(onward, tmp_path):
     recipe = onward(learner={"lr": 1e-30}, train=ONE_STEP)
     summary = run(recipe, tmp_path)
@@ -118,6 +121,7 @@ def test_a_run_from_a_start_that_was_cut_off_ends_as_one_that_was_not(onward, tm
     assert parts["start_test"] == whole["start_test"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_numbers_that_it_began_with_wherever_they_lie(
     onward, begun, tmp_path
 ):
@@ -164,6 +168,7 @@ def alone(second, tmp_path):
     return shutil.copytree(second[0] / "expert", tmp_path / "alone" / "expert")
 
 
+@pytest.mark.slow
 def test_its_card_names_what_was_merged_and_a_base_of_its_own(second, first, tiny):
     card = read_card(second[0] / "expert")
     [parent] = card.merged
@@ -233,6 +238,7 @@ def test_a_search_of_mixtures_refuses_it(second, adapt_recipe, tmp_path):
         adapt(adapt_recipe(experts=[str(second[0] / "expert")]), tmp_path / "mix")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_merged_is_told_by_doctor_and_run_before_any_work(quick, begun, tmp_path):
     recipe = quick(model={"merge": [str(begun(HYPLORA))]})
     rows = {check.name: check for check in examine(recipe)}
@@ -258,6 +264,7 @@ def test_the_doctor_says_what_is_merged(second):
     assert rows["KL at step 0"].status == "ok"
 
 
+@pytest.mark.slow
 def test_a_start_must_stand_on_the_merged_base(second, first, quick, tmp_path):
     merged = {"merge": [str(first)]}
     recipe = quick(model=merged | {"start": str(first)}, adapter=LORA)

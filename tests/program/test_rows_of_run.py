@@ -148,6 +148,7 @@ def test_a_generated_task_that_is_dealt_anew_is_refused(
         evaluate_expert(run / "expert", seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", ["fingerprint.json", "trained_on.json"])
 def test_an_expert_whose_run_kept_nothing_cannot_tell_which_is_said(trained, lacking, capsys):
     run, recipe = trained
@@ -191,6 +192,7 @@ def test_what_a_start_was_trained_on_is_of_the_training_that_goes_on_from_it(tra
     assert read_trained(tmp_path / "next").marks == marks
 
 
+@pytest.mark.slow
 def test_rows_that_weigh_more_than_others_are_told(tmp_path, capsys):
     rows = tmp_path / "rows"
     rows.mkdir()
@@ -211,6 +213,7 @@ def test_rows_that_weigh_more_than_others_are_told(tmp_path, capsys):
     assert not told(capsys)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_it_is_trained_on(quick, tmp_path):
     recipe = quick(train={"steps": 1})
     summary = train(recipe, tmp_path / "run")

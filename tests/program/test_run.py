@@ -63,6 +63,7 @@ def test_each_step_keeps_one_rollout_token_by_token(quick, tmp_path):
         assert prompt == tokenizer.bos_token + row["prompt"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_tested_again(quick, tmp_path):
     recipe = quick(train={"steps": 1})
     first = run(recipe, tmp_path)
@@ -70,6 +71,7 @@ def test_a_finished_run_is_not_tested_again(quick, tmp_path):
     assert run(recipe, tmp_path)["name"] == "kept"
 
 
+@pytest.mark.slow
 def test_the_answers_to_the_test_are_kept_and_amount_to_its_figures(quick, tmp_path):
     summary = run(quick(train={"steps": 1}), tmp_path)
     rows = read_completions(tmp_path / "test.parquet")
@@ -97,6 +99,7 @@ def test_a_longer_run_continues_a_finished_one_and_is_tested_anew(quick, tmp_pat
     assert load_expert(tmp_path / "grown" / "expert").card.test is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
@@ -177,6 +180,7 @@ def test_a_run_that_lost_its_best_expert_stops_at_once_and_says_where_it_lies(
     run(recipe, out)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_step_may_still_be_mended(quick, tmp_path):
     with pytest.raises(CutOff):
         run(quick(), tmp_path, on_step=cut_off_at(0))
@@ -188,6 +192,7 @@ def test_two_drivers_are_not_let_into_one_run(quick, tmp_path):
         run(quick(), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_expert_that_is_kept_is_best_by_the_metric_that_was_named(quick, tmp_path):
     """Every length will do, so by it no later step is better than the first."""
     options = {"target_len": 5, "tolerance": 9}

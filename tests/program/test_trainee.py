@@ -38,6 +38,7 @@ def test_a_step_moves_what_is_sampled_and_saved(tmp_path):
     assert (expert.card.name, expert.card.step) == ("mine", 1)
 
 
+@pytest.mark.slow
 def test_gradients_add_up_until_the_optimizer_steps():
     def moved(parts):
         with opened() as trainee:
@@ -49,6 +50,7 @@ def test_gradients_add_up_until_the_optimizer_steps():
     assert moved(2) == pytest.approx(2 * moved(1), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_completions_and_each_call_others():
     def sampled(seed):
         with opened(seed=seed) as trainee:

@@ -81,6 +81,7 @@ def test_an_adaptation_adds_what_is_its_own():
     assert len(of_section(TABLES, "model")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "folder"),
     [

@@ -102,6 +102,7 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing_and_runs_nothing(page):
     found = Tags(page).found
     assert {tag for tag, _ in found} & {"script", "link", "iframe", "object", "a", "form"} == set()

@@ -70,6 +70,7 @@ def test_an_added_reward_may_have_several_right_answers(score):
     assert [v.score for v in score([spec], ["21", "21"], columns=columns).verdicts] == [1.0, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backwards")
 def test_an_added_reward_trains_a_recipe_that_names_it(quick, tmp_path):
     run(quick(reward=[{"name": "backwards"}], train={"steps": 1}), tmp_path / "run")

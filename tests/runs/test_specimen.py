@@ -177,6 +177,7 @@ def test_a_record_that_is_not_whole_is_not_shown(tokens):
     assert token_view([row]) is None
 
 
+@pytest.mark.slow
 def test_long_rollouts_keep_their_start_and_their_end():
     ids = list(range(5000))
     part = {"ids": ids, "texts": [str(id) for id in ids]}

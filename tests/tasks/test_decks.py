@@ -56,6 +56,7 @@ def test_three_to_one_is_three_quarters_of_a_thousand(seed):
     assert drawn["task0"] / 1000 == pytest.approx(0.75, abs=0.01)
 
 
+@pytest.mark.slow
 @given(WEIGHTS, st.integers(0, 9), st.integers(1, 400))
 def test_shares_keep_to_the_weights_at_any_time(weights, seed, count):
     drawn = Counter(problem.task for problem in draw(mixed(*weights), 0, count, seed))
@@ -63,6 +64,7 @@ def test_shares_keep_to_the_weights_at_any_time(weights, seed, count):
         assert abs(drawn[f"task{at}"] - count * weight / sum(weights)) < len(weights)
 
 
+@pytest.mark.slow
 @given(WEIGHTS, st.integers(0, 9), st.integers(0, 60))
 def test_drawing_in_two_parts_equals_drawing_at_once(weights, seed, cut):
     decks = mixed(*weights)

@@ -46,6 +46,7 @@ def test_the_nearer_of_two_limits_holds():
         wait(60)
 
 
+@pytest.mark.slow
 def test_what_many_short_bodies_take_is_gone_for_the_limit_around_them():
     """None of them comes near its own limit, on however busy a machine."""
 
@@ -58,6 +59,7 @@ def test_what_many_short_bodies_take_is_gone_for_the_limit_around_them():
         many()
 
 
+@pytest.mark.slow
 def test_a_body_that_ends_in_time_leaves_no_limit_behind():
     with deadline(1):
         pass

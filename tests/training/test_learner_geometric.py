@@ -92,6 +92,7 @@ def test_curvatures_learn_at_a_tenth_of_the_rate(llama, adapter):
     assert len(members) == len(learner.parameters)
 
 
+@pytest.mark.slow
 @BOTH
 def test_resume_is_bit_exact(llama, adapter):
     straight, first = make(llama, adapter), make(llama, adapter)
@@ -105,6 +106,7 @@ def test_resume_is_bit_exact(llama, adapter):
     assert second.adapter_state().digest == straight.adapter_state().digest
 
 
+@pytest.mark.slow
 @BOTH
 def test_gradient_checkpointing_changes_no_gradient(llama, adapter):
     found = []

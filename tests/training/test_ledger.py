@@ -117,6 +117,7 @@ class Simulation:
             del busy[engine]
 
 
+@pytest.mark.slow
 @given(st.data(), st.integers(1, 8), st.integers(0, 4), st.integers(1, 3))
 def test_whatever_dies_every_group_is_trained_once_and_in_order_under_its_version(
     data, steps, lag, num_engines

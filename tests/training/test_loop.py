@@ -188,6 +188,7 @@ def test_reward_is_the_share_of_correct_answers(llama, tmp_path):
         assert metrics["reward"] == metrics["verdicts/correct"] / 12
 
 
+@pytest.mark.slow
 def test_resuming_equals_running_through(llama, tmp_path):
     straight = make(llama, tmp_path / "straight")
     list(train(straight))
@@ -471,6 +472,7 @@ def test_engines_are_asked_for_later_steps_before_the_learner_learns(llama, tmp_
     assert trained == "1 2 3 learn 4 learn 5 learn 6 learn learn learn"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cuts", [(1,), (2, 4), (3, 5)])
 def test_a_run_ahead_that_was_cut_off_ends_as_one_that_was_not(llama, tmp_path, cuts):
     straight = noted(llama, tmp_path / "straight", 2)
@@ -507,6 +509,7 @@ def test_an_error_of_a_step_ahead_is_raised_when_its_turn_comes(llama, tmp_path)
     assert run.recorder.rows[-1][0] == 2
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_ahead(llama, tmp_path):
     run = ahead(llama, tmp_path, 2, steps=50, eval_every=1, patience=2)
     steps = [progress.step for progress, _ in train(run)]

@@ -159,6 +159,7 @@ def test_one_micro_batch_is_there_at_a_time():
         assert [each for each in gc.get_objects() if isinstance(each, MicroBatch)] == [kept]
 
 
+@pytest.mark.slow
 @given(samples, st.integers(1, 30), st.integers(2, 4))
 def test_ranks_share_every_completion_once_with_the_weights_of_the_whole_step(rows, budget, ranks):
     parts = [

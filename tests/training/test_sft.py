@@ -127,6 +127,7 @@ def test_ranks_have_equal_parts_of_a_supervised_step(supervised):
         sft_config(recipe.model_copy(update={"resources": resources}))
 
 
+@pytest.mark.slow
 def test_the_adapters_own_loss_is_added_once(supervised, tiny, tmp_path):
     """Routers start uniform, where the balance loss is its coefficient."""
     adapter = {"type": "moslora", "rank": 8, "balance_coef": 0.5}
@@ -153,6 +154,7 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(supervised,
     assert list(map(timeless, parts)) == list(map(timeless, whole))
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_moves(supervised, tmp_path):
     recipe = supervised({"type": "hyplora", "rank": 4}, steps=3)
     kept = []

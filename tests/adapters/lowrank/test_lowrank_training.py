@@ -151,6 +151,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grad", [True, False])
 def test_a_layer_compiles_into_one_graph(model, grad):
     layer = next(model.base_model.adapted_layers())

@@ -46,6 +46,7 @@ def test_rows_come_from_a_process_within_a_process(tmp_path):
     assert [r.figure for r in apart(partial(nested, log), log=log)] == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_what_a_bench_prints_goes_into_the_log(tmp_path, capfd):
     log = tmp_path / "log"
     list(apart(partial(nested, log), log=log))
@@ -53,6 +54,7 @@ def test_what_a_bench_prints_goes_into_the_log(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_rows_are_there_before_a_bench_fails():
     rows = apart(partial(one_row_then, refuse))
     assert next(rows).figure == "one"
@@ -61,6 +63,7 @@ def test_rows_are_there_before_a_bench_fails():
     assert "in refuse" in failed.value.__notes__[0]
 
 
+@pytest.mark.slow
 def test_a_bench_that_is_killed_is_told_from_one_that_ended():
     rows = apart(partial(one_row_then, partial(os._exit, 9)))
     assert next(rows).figure == "one"

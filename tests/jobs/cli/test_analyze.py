@@ -40,6 +40,7 @@ def test_it_says_what_the_figure_shows_and_what_not(questions):
     assert "power law with exponent" in result.stdout
 
 
+@pytest.mark.slow
 def test_it_writes_json_and_pictures(questions, tmp_path):
     out = tmp_path / "out"
     result = run(

@@ -100,6 +100,7 @@ def test_a_step_without_completions_shows_its_line_alone(tmp_path):
     assert shown(tmp_path, 3) == "step 1/4  reward 0.500\n"
 
 
+@pytest.mark.slow
 def test_train_shows_answers_on_the_error_stream_when_asked(quick, tmp_path):
     (tmp_path / "recipe.json").write_text(quick(train={"steps": 1}).model_dump_json())
     run = ["train", str(tmp_path / "recipe.json"), "--local", "--out", str(tmp_path / "run")]

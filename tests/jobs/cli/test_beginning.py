@@ -10,6 +10,7 @@ from jobs.cli.beginning import LOADING, say_training
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\nfrom jobs.cli import app; app()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -81,6 +81,7 @@ def train(finished, refused, tmp_path):
     return check
 
 
+@pytest.mark.slow
 def test_an_unknown_recipe_key_is_named(train):
     assert "unknown key 'learner.learning_rate'" in train("learner.learning_rate=1e-3")
 
@@ -97,6 +98,7 @@ def test_a_model_folder_without_tokenizer_is_named(train, tmp_path):
     assert "must hold a tokenizer" in train(f"model.name={folder}")
 
 
+@pytest.mark.slow
 def test_targets_that_match_nothing_are_answered_with_those_there_are(train, tmp_path):
     line = train('adapter.targets=["query"]')
     assert "adapter.targets must match modules" in line
@@ -116,6 +118,7 @@ def test_an_empty_file_is_named(train, tmp_path):
     assert "empty.jsonl" in train("task.name=jsonl", f"task.path={tmp_path / 'empty.jsonl'}")
 
 
+@pytest.mark.slow
 def test_a_reward_with_a_wrong_number_of_scores_is_named(train, tmp_path, monkeypatch):
     (tmp_path / "short_reward.py").write_text("def grade(completions, **kw):\n    return [1.0]\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -144,6 +147,7 @@ def test_another_recipe_does_not_continue_a_run(train, finished):
     assert "recipe.learner.lr was 0.01, is 0.5" in train("learner.lr=0.5", out=finished / "run")
 
 
+@pytest.mark.slow
 def test_a_corrupt_checkpoint_is_named(train, finished, tmp_path):
     shutil.copytree(finished / "run", tmp_path / "run")
     newest = sorted((tmp_path / "run" / "checkpoints").glob("step_*"))[-1]
@@ -188,6 +192,7 @@ def evaluated(finished, *arguments):
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["held_out.jsonl", "test.jsonl"])
 def test_an_expert_is_evaluated_on_test_rows_alone(finished, tmp_path, name):
     rows = [{"prompt": f"{n}@=?", "answer": f"{n}"[2:] + f"{n}"[:2]} for n in range(1111, 1118)]
@@ -204,6 +209,7 @@ def test_evaluate_compares_expert_and_base_on_the_same_problems(finished):
     assert found["split"] == "test"
 
 
+@pytest.mark.slow
 def test_several_samples_are_figured_and_kept_where_it_is_said(finished, tmp_path):
     arguments = ("--samples", 4, "--temperature", 1, "--k", 2, "--out", tmp_path / "out")
     found = evaluated(finished, *arguments)

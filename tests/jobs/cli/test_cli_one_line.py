@@ -131,6 +131,7 @@ def test_answers_are_not_written_over_what_they_answer(tmp_path, command):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "sft"])
 def test_a_model_that_is_not_fetched_is_told_before_libraries_are_loaded(command, tmp_path):
     code = (

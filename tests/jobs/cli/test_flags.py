@@ -102,6 +102,7 @@ def test_what_is_missing_is_said(command):
         recipe_given(None, [], **ALL | {"reward": None})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "sft"])
 def test_rows_are_trained_on_without_a_recipe_and_what_is_assumed_is_said(
     tmp_path, monkeypatch, command

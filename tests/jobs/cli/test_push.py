@@ -48,6 +48,7 @@ def test_push_prints_one_json_document(writer, tiny_experts):
     assert writer.repos["org/up"].private
 
 
+@pytest.mark.slow
 def test_what_is_on_the_hub_may_be_pushed_on(writer, tiny_experts):
     rlpeft("push", tiny_experts / "up", "org/up")
     rlpeft("push", "org/up", "ann/up", "--revision", "copy")
@@ -97,6 +98,7 @@ def test_what_would_refuse_the_push_is_told_before_the_run(hub, command, tmp_pat
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_search_pushes_its_mixture(writer, adapt_recipe, tmp_path):
     (tmp_path / "recipe.json").write_text(adapt_recipe().model_dump_json())
     words = ("adapt", tmp_path / "recipe.json", "--out", tmp_path / "run", "--push", "org/mix")

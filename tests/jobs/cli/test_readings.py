@@ -76,6 +76,7 @@ def test_a_recipe_that_could_not_be_read_shows_no_prompts():
     assert printed(Look(3)) == ""
 
 
+@pytest.mark.slow
 def test_the_command_shows_what_the_rollout_really_sampled():
     arguments = ["doctor", "quickstart", "--prompts", "2", "--json"]
     document = json.loads(CliRunner().invoke(app, arguments).stdout)

@@ -325,6 +325,7 @@ def test_a_check_that_cannot_run_gets_one_line(problems, arguments, what):
     assert what in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "file", "task"),
     [

@@ -114,6 +114,7 @@ def test_a_dashboard_that_wants_a_token_says_how_to_give_one(dashboard):
         head_of(f"http://{dashboard({}, status=401)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", [{}, [], 3])
 def test_another_server_is_no_dashboard(dashboard, document):
     with pytest.raises(ConfigError, match=r"is no dashboard of Ray's"):

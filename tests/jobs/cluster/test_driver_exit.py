@@ -85,6 +85,7 @@ def test_a_driver_that_ray_ends_without_a_word_is_told_of_with_the_cause(gone, t
     assert line.endswith("Look at memory.")
 
 
+@pytest.mark.slow
 def test_a_raylet_that_an_agent_took_along_is_told_of_with_that_agent(gone, tmp_path):
     (tmp_path / "raylet.err").write_text(
         "[2026 E 1 2] (raylet) agent_manager.cc:87: The raylet exited immediately because one Ray "
@@ -94,6 +95,7 @@ def test_a_raylet_that_an_agent_took_along_is_told_of_with_that_agent(gone, tmp_
     assert ": one Ray agent failed, agent_name = runtime_env_agent. Look at memory." in line
 
 
+@pytest.mark.slow
 def test_a_raylet_that_closes_after_its_driver_is_waited_for(raylet, tmp_path):
     process = started(RAY_ENDS_IT, raylet.getsockname()[1], tmp_path)
     process.stdout.readline()
@@ -104,17 +106,20 @@ def test_a_raylet_that_closes_after_its_driver_is_waited_for(raylet, tmp_path):
     assert line.startswith("error: this machine's raylet must answer at ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("then", "code"), [("os._exit(1)", MISTAKE), ("pass", 0)])
 def test_a_driver_that_ends_by_itself_tells_of_it_itself(then, code, gone, tmp_path):
     before = f"with dependent():\n    keep(Note((raylet,)))\n{then}"
     assert ended(before, gone, tmp_path) == (code, [])
 
 
+@pytest.mark.slow
 def test_a_line_that_a_driver_could_not_tell_any_more_is_told(gone, tmp_path):
     then = 'keep(Note(line="error: it was so."), last=True)\nkeep(None)\nos._exit(75)'
     assert ended(then, gone, tmp_path) == (TRY_AGAIN, ["error: it was so."])
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_is_told_of(raylet, tmp_path):
     then = "keep(Note((raylet,), True))\nos.kill(os.getpid(), signal.SIGKILL)"
     code, (line,) = ended(then, raylet.getsockname()[1], tmp_path)
@@ -123,6 +128,7 @@ def test_a_driver_that_is_killed_is_told_of(raylet, tmp_path):
     assert line.endswith(GO_ON)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_to_the_command_reaches_its_driver_once(name, gone, tmp_path):
     then = f"seen = []; signal.signal(signal.{name}, lambda *_: seen.append(print('x')))"
@@ -152,6 +158,7 @@ def test_a_command_that_is_killed_takes_its_driver_along(raylet, tmp_path):
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_gone_with_the_command_and_its_driver_is_told_of(gone, tmp_path):
     process = started("keep(Note((raylet,)))\ntime.sleep(300)", gone, tmp_path)
     process.stdout.readline()
@@ -174,6 +181,7 @@ os._exit(75)
 """
 
 
+@pytest.mark.slow
 def test_a_driver_does_not_tell_of_what_its_reaper_ends(raylet, tmp_path):
     process = started(FAMILY, raylet.getsockname()[1], tmp_path)
     process.stdout.readline()
@@ -185,6 +193,7 @@ def test_a_driver_does_not_tell_of_what_its_reaper_ends(raylet, tmp_path):
     assert told(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_waited_for_is_told_of_and_the_wait_is_bounded(tmp_path):
     then = 'keep(Note(joining="the cluster at h:1,", mend="Do that."))\ntime.sleep(60)'
     soon = "import jobs.cluster.driver_exit as d\nd.FIRST_WORD_S, d.JOIN_LIMIT_S = 1, 2\n"
@@ -196,6 +205,7 @@ def test_a_cluster_that_is_waited_for_is_told_of_and_the_wait_is_bounded(tmp_pat
     ]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_waited_for_is_named_where_ray_ends_the_driver(tmp_path):
     then = 'keep(Note(joining="the cluster at h:1,", mend="Do that."))\nos._exit(1)'
     code, [line] = ended(then, 0, tmp_path)

@@ -39,6 +39,7 @@ def test_a_head_that_ends_with_its_driver_is_not_missed():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_head_that_a_signal_ends_with_its_driver_is_not_told():
     then = "from jobs.cluster.ending import ENDING; ENDING.set(); head.close()"
     done = ended(HEAD.format(then=then))

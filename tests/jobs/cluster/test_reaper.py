@@ -29,6 +29,7 @@ time.sleep(300)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["child", "orphan"])
 @pytest.mark.parametrize("after_s", [0.0, 1.0])
 def test_a_descendant_ends_with_a_process_that_is_killed(kind, after_s):
@@ -69,6 +70,7 @@ def test_a_process_watched_from_within_a_watched_one_carries_both_marks(monkeypa
         child.wait()
 
 
+@pytest.mark.slow
 def test_a_process_has_one_reaper_however_many_runs_it_makes():
     program = (
         "import psutil\nfrom jobs.cluster.reaper import start_reaper\n"

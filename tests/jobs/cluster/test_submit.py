@@ -142,6 +142,7 @@ def test_an_address_of_another_form_is_answered_with_those_there_are(recipe, add
     assert "http://HOST:8265 (or HOST:8265), or the head's HOST:6379, got" in line
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_take_jobs_yet_is_asked_again():
     answers = [RuntimeError("500: No available agent to submit job"), "job-1"]
 

@@ -53,6 +53,7 @@ def test_an_evaluation_that_fails_before_its_first_answers_leaves_no_folder(aske
     assert (tmp_path / "there").is_dir()
 
 
+@pytest.mark.slow
 def test_greedy_answers_in_shared_batches_are_those_of_each_expert_alone(
     asked, quick, tiny_experts, tmp_path
 ):
@@ -69,6 +70,7 @@ def test_greedy_answers_in_shared_batches_are_those_of_each_expert_alone(
             assert results[who]["verdicts"] == alone[kind]["verdicts"]
 
 
+@pytest.mark.slow
 def test_every_completion_is_a_row_with_its_seed_and_policy(asked, tmp_path):
     survey = asked(Samples(3, 0.7, seed=5))
     found = evaluate_survey(survey, tmp_path / "out")
@@ -82,6 +84,7 @@ def test_every_completion_is_a_row_with_its_seed_and_policy(asked, tmp_path):
     assert len({*seeds["base"]}) == 2 * 8 * 3
 
 
+@pytest.mark.slow
 def test_experts_that_cannot_share_a_batch_take_turns(
     asked, quick, tiny, make_expert, tiny_experts, tmp_path
 ):
@@ -96,12 +99,14 @@ def test_experts_that_cannot_share_a_batch_take_turns(
     assert len(list((tmp_path / "out" / "completions").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_what_decides_an_answer_must_not_change_under_an_evaluation(asked, tmp_path):
     evaluate_survey(asked(), tmp_path / "out")
     with pytest.raises(CheckpointError, match="samples was"):
         evaluate_survey(asked(Samples(2, 0.5)), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_damaged_batch_is_named(asked, tmp_path):
     evaluate_survey(asked(), tmp_path / "out")
     first, second = sorted((tmp_path / "out" / "completions").iterdir())

@@ -62,6 +62,7 @@ def test_the_shipped_tokenizer_is_the_one_the_script_makes():
         assert made(f"3714{skill.sign}=") == shipped(f"3714{skill.sign}=")
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_weights_again():
     tokenizer = make_tokenizer()
 

@@ -71,6 +71,7 @@ def test_official_mbpp_solutions_pass(mbpp):
     assert failures(rows, score_mbpp(rows), VerdictKind.CORRECT) == []
 
 
+@pytest.mark.slow
 def test_broken_mbpp_solutions_fail(mbpp):
     rows = mbpp[SAMPLE]
 

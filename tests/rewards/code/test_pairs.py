@@ -56,6 +56,7 @@ def test_a_script_that_prints_something_else_is_wrong(program):
     assert score(program, stdin(("2", "4"))) == 0.0
 
 
+@pytest.mark.slow
 def test_an_endless_script_is_wrong_at_its_time_limit():
     sandbox = Sandbox(num_workers=1)
 

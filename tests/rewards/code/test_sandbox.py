@@ -156,6 +156,7 @@ def test_many_files_are_stopped(sandbox, size):
     assert "written" in outcome.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -188,6 +189,7 @@ def test_a_program_that_the_machine_starved_is_not_called_wrong(sandbox):
     assert outcome.outcome == "starved"
 
 
+@pytest.mark.slow
 def test_a_program_that_slept_away_its_time_is_not_called_starved(sandbox):
     source = "import time\ndef f():\n    time.sleep(1.2)\n    while True: pass"
 
@@ -212,6 +214,7 @@ def test_memory_is_bounded(sandbox):
     assert "MemoryError" in outcome.detail
 
 
+@pytest.mark.slow
 def test_endless_output_is_harmless(sandbox):
     source = "def f():\n    while True: print('x' * 10000)"
 
@@ -397,6 +400,7 @@ def test_a_killed_worker_is_replaced():
     assert (broken.outcome, after.outcome) == ("broken", "passed")
 
 
+@pytest.mark.slow
 def test_a_job_that_was_interrupted_leaves_its_result_to_nobody(monkeypatch):
     # A shell starts background commands with the interrupt ignored; here it must be heard.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -415,6 +419,7 @@ def test_a_job_that_was_interrupted_leaves_its_result_to_nobody(monkeypatch):
     assert "assert f() == 2" in after.detail
 
 
+@pytest.mark.slow
 def test_the_processes_of_a_parent_that_was_killed_end(tmp_path):
     code = (
         "from rewards.code.sandbox import Job, Sandbox\n"
@@ -446,6 +451,7 @@ def descendants(pid):
     return [int(c) for c in children] + [d for c in children for d in descendants(int(c))]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind():
     def children():
         return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()

@@ -66,6 +66,7 @@ def test_a_reward_that_sleeps_is_stopped_and_its_line_is_told(module, score):
     assert ".py:3 in slow)" in line
 
 
+@pytest.mark.slow
 def test_a_loop_in_a_library_is_told_at_the_line_that_called_it(module, score):
     source = "import json\nclass Bad(dict):\n    def items(self):\n        while True: pass\n"
     source += "def r(completions):\n    return json.dumps(Bad(a=1))\n"
@@ -80,6 +81,7 @@ def test_a_module_that_sleeps_when_it_is_imported_is_stopped(module, score):
     assert ".py:2 in <module>" in line
 
 
+@pytest.mark.slow
 def test_loading_does_not_count_for_the_first_batch(process):
     kept = process(
         "import time\ntime.sleep(4.5)\ndef r(completions): return [1.0]\n", timeout_s=4.0
@@ -87,6 +89,7 @@ def test_loading_does_not_count_for_the_first_batch(process):
     assert scores(kept.score(rollouts("a"))) == [1.0]
 
 
+@pytest.mark.slow
 def test_after_a_timeout_the_next_batch_finds_a_new_process(process):
     kept = process(
         "import os, time\n"
@@ -158,6 +161,7 @@ def test_a_row_that_raises_is_told_with_its_line_and_what_was_printed(module, sc
         score([f"{name}:r"], ["a"], columns={"answer": ["1"]})
 
 
+@pytest.mark.slow
 def test_endless_output_costs_no_memory_and_is_stopped(module, score):
     source = "def r(completions):\n    while True: print('x' * 1000)\n"
     line = failure(score, source, module, timeout_s=0.5)
@@ -207,6 +211,7 @@ def test_a_process_killed_again_and_again_is_told(process):
         kept.score(rollouts("a"))
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_while_its_fork_lives_on_is_told_before_the_deadline(process):
     kept = process(
         "import os, time\n"

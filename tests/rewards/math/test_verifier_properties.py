@@ -136,6 +136,7 @@ def test_sets_ignore_order_and_miss_nothing(values, random):
         assert verify(boxed(gold), str(value)).score == 0.0
 
 
+@pytest.mark.slow
 @settings(SETTINGS, max_examples=600)
 @given(texts, st.sampled_from(["7", "x+1", r"\frac{\pi}{4}", r"\{1,2\}", "x<3", r"\text{Evelyn}"]))
 def test_no_completion_raises_explodes_or_earns_by_chance(ends, completion, gold):

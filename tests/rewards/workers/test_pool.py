@@ -77,6 +77,7 @@ def test_replies_keep_the_order_of_requests(handlers):
         assert pool.map(requests) == [Reply("value", request) for request in requests]
 
 
+@pytest.mark.slow
 def test_a_hanging_request_is_killed_at_its_deadline_and_costs_only_itself(pool):
     pool.map(["warm"])
     kinds = [reply.kind for reply in pool.map(["a", "hang", "b", "sleep", "c"])]
@@ -92,6 +93,7 @@ def one_processor():
     os.sched_setaffinity(0, before)
 
 
+@pytest.mark.slow
 def test_a_request_that_waits_for_a_processor_is_given_its_time(handlers, one_processor):
     """Six share one processor: each needs 0.4 of its 0.5 s, and ends after 2.4 by the clock."""
     with WorkerPool(f"{handlers}:act", num_workers=6, deadline_s=0.5) as pool:
@@ -100,6 +102,7 @@ def test_a_request_that_waits_for_a_processor_is_given_its_time(handlers, one_pr
     assert kinds == ["value"] * 5 + ["timeout"]
 
 
+@pytest.mark.slow
 def test_killed_workers_are_replaced_and_leave_no_zombie(pool):
     before = {reply.value for reply in pool.map(["pid"] * 8)}
     for _ in range(3):
@@ -157,6 +160,7 @@ def test_closing_ends_the_workers_and_the_pool_can_be_used_again(pool):
     assert pool.map(["pid"])[0].kind == "value"
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(handlers, tmp_path):
     program = f"""
 import os, signal, sys, threading, time
@@ -180,6 +184,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert [pid for pid in pids if alive(pid)] == []
 
 
+@pytest.mark.slow
 def test_threads_and_asyncio_share_one_pool(pool):
     replies = []
     threads = [

@@ -247,6 +247,7 @@ def test_a_prompt_is_read_once_however_many_complete_it(llama, monkeypatch):
     assert seen[:2] == [(3, 4), (6, 1)]
 
 
+@pytest.mark.slow
 def test_what_all_prompts_begin_with_is_read_once(llama, monkeypatch):
     engine, start = make(llama), tuple(range(4, 24))
     ends = [(5, 6), (5, 6, 7), *((n, 30) for n in range(6, 30))]

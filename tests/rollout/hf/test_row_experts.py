@@ -51,6 +51,7 @@ def alone(engine, prompt, seeds, sampling):
     return engine.rollout([Request("x", prompt, seeds)], sampling)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [(), (1, 9, 4) * 20], ids=["nothing shared", "shared start"])
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(max_tokens=8)], ids=["greedy", "sampled"])
 def test_a_mixed_batch_gives_what_each_merged_expert_gives_alone(llama, sampling, start):

@@ -30,12 +30,14 @@ def test_strict_counts_an_unevaluated_answer_as_unparsable_and_such_a_gold_as_un
     assert verify(r"\boxed{\frac12}", r"\int_0^1 x dx").kind is VerdictKind.UNSCORABLE
 
 
+@pytest.mark.slow
 def test_a_hanging_evaluation_is_a_timeout_and_not_a_zero():
     verdict = verify(r"\boxed{\int_0^1 x^{x^{x^x}} dx}", "7", policy="lenient")
     assert verdict.kind is VerdictKind.TIMEOUT
     assert verdict.score is None
 
 
+@pytest.mark.slow
 def test_hanging_rows_do_not_change_their_neighbours():
     hang = r"\boxed{\sum_{k=1}^{10^9}\frac{(-1)^k}{k!}}"
     completions = [r"\boxed{7}", hang, r"\boxed{\int_0^1 14x dx}", hang, r"\boxed{8}"]
