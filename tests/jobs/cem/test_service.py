@@ -55,7 +55,7 @@ def evaluated(folder):
 def test_a_search_whose_service_and_engine_are_killed_ends_as_one_undisturbed(
     client, adapt_recipe, tmp_path, wait_for
 ):
-    search = {"population_size": 4, "iterations": 50}
+    search = {"population_size": 4, "iterations": 24}
     recipe = adapt_recipe(search=search, rollout={"num_engines": 2, "max_tokens": 6})
     undisturbed = run(recipe, tmp_path / "undisturbed")
 

@@ -6,7 +6,7 @@ pytest.importorskip("vllm")
 
 from vllm.platforms import current_platform
 
-from rlpeft.rollout.vllm.start import llm_arguments
+from rlpeft.rollout.vllm.start import child_variables, llm_arguments, worker_arguments
 
 pytestmark = [
     pytest.mark.vllm,
@@ -24,3 +24,17 @@ def test_a_step_has_room_for_the_longest_prompt_and_for_a_token_of_each_sequence
     arguments = llm_arguments(context, batch_size)
     assert arguments["max_num_batched_tokens"] == expected
     assert arguments["enable_chunked_prefill"] is False, "a prompt is never split"
+
+
+def test_a_worker_whose_threads_are_counted_runs_in_the_core(monkeypatch):
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    arguments = worker_arguments(child_variables(1))
+    assert arguments == {"distributed_executor_backend": UniProcExecutor}
+
+
+@pytest.mark.parametrize("bound", ["auto", "0-1"])
+def test_a_worker_whose_threads_vllm_binds_has_a_process_of_its_own(monkeypatch, bound):
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", bound)
+    assert worker_arguments(child_variables(1)) == {}
