@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from jobs.bench import asynchronous, ranks, streaming
+from jobs.bench import asynchronous, ranks, streaming, together
 from jobs.bench.rows import BenchRow, interleave, medians
 
 MOST_TIME, MOST_ERROR = 0.75, 1e-6
@@ -21,7 +21,7 @@ mistakes for one another."""
 
 
 def rows(*, model: str = "smollm2-135m", layers: Sequence[int] = (0, 15, 29)) -> Iterator[BenchRow]:
-    """SVF's factors, the learner's ranks, streaming, and steps ahead: seconds and errors."""
+    """SVF's factors, the learner's ranks, streaming, steps ahead, and experts at once."""
     weights = _weights(model, layers)
     what = f"({model}, {len(weights)} weights of {len(layers)} layers)"
     yield _time_row(what, weights)
@@ -29,6 +29,7 @@ def rows(*, model: str = "smollm2-135m", layers: Sequence[int] = (0, 15, 29)) ->
     yield from ranks.rows(model=model)
     yield from streaming.rows(model=model)
     yield from asynchronous.rows(model=model)
+    yield from together.rows()
 
 
 def _weights(model: str, layers: Sequence[int]) -> list[torch.Tensor]:
