@@ -15,7 +15,7 @@ BOUND = 1e-4
 """Log-prob difference accepted between trainer and engine in float32."""
 
 
-def recipe(adapter):
+def recipe(adapter, lag):
     tree = {
         "name": "geometric",
         "model": {"name": "tiny"},
@@ -26,25 +26,27 @@ def recipe(adapter):
         "learner": {"lr": 5e-3},
         "train": {"steps": 3, "prompts_per_step": 8, "eval_every": 3, "report_to": []},
     }
-    tree["rollout"] |= {"canary_bound": BOUND}
+    tree["rollout"] |= {"canary_bound": BOUND, "max_lag": lag}
     return parse_recipe(tree, source="geometric")
 
 
 @pytest.mark.parametrize(
-    "adapter",
-    [{"type": "hyplora", "rank": 8}, {"type": "moslora", "rank": 8}],
-    ids=["hyplora", "moslora"],
+    ("kind", "lag", "sampled_by"),
+    [("hyplora", 0, [{0}, {1}, {2}]), ("moslora", 1, [{0}, {0}, {1}])],
 )
-def test_rl_with_vllm_rollouts_delivers_every_policy_and_agrees_with_the_trainer(tmp_path, adapter):
-    summary = run(recipe(adapter), tmp_path)
+def test_rl_with_vllm_rollouts_delivers_every_policy_and_agrees_with_the_trainer(
+    tmp_path, kind, lag, sampled_by
+):
+    summary = run(recipe({"type": kind, "rank": 8}, lag), tmp_path)
     rows = read_metrics(tmp_path)
     # Every sync was proven within the bound, or the run would have stopped; and the canaries did
     # not agree because nothing had changed.
     assert 0 < max(row["sync/gap"] for row in rows if "sync/gap" in row) <= BOUND
-    assert max(row["sampling/sampling_logp_difference/max"] for row in rows[1:]) <= BOUND
+    if not lag:  # ahead of the learner, two policies differ
+        assert max(row["sampling/sampling_logp_difference/max"] for row in rows[1:]) <= BOUND
     versions = [
         {row["version"] for row in read_completions(p)} for p in completions_steps(tmp_path)
     ]
-    assert versions == [{0}, {1}, {2}]
+    assert versions == sampled_by
     trained = load_expert(tmp_path / "expert").tensors
     assert summary["sync_bytes"] == sum(t.numel() * 4 for t in trained.values())
