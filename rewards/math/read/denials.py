@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rewards.math.limits import Unreadable
-from rewards.math.nodes import Apply, Constant, Group, Matrix, Node, Relation, Text
+from rewards.math.nodes import Apply, Constant, Group, Matrix, Node, Number, Relation, Text
 from rewards.math.read.cursor import Cursor
 
 _NO_VALUE = (Group, Text, Matrix)
@@ -26,18 +26,13 @@ def passed_over(cursor: Cursor, stated: Node) -> bool:
     bracket = cursor.take("open", "(")
     if not bracket:
         cursor.take("sep", ",")
-    cursor.take("join", "and")
+    cursor.take("join", "and", *(["or"] if bracket else []))
     words = denial(cursor)
     if (words or bracket) and _is_value(stated):
         cursor.position += words
         other = _other(cursor)
         closed = not bracket or cursor.take("close", ")")
-        if (
-            other
-            and closed
-            and _is_value(other)
-            and (other != stated if words else other == stated)
-        ):
+        if other and closed and _is_value(other) and _is_same(other, stated) != bool(words):
             return True
     cursor.position = start
     return False
@@ -48,6 +43,12 @@ def _other(cursor: Cursor) -> Node | None:
         return cursor.entry(cursor)
     except Unreadable:
         return None  # it is read again as words, which says what is wrong with it
+
+
+def _is_same(one: Node, other: Node) -> bool:
+    if isinstance(one, Number) and isinstance(other, Number):
+        return one.value == other.value
+    return one == other
 
 
 def _is_value(node: Node) -> bool:

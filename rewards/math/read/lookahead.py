@@ -34,7 +34,7 @@ def _remark_follows(cursor: Cursor) -> bool:
     """The "(maximum)" of "12 (maximum)" and the "(mod 7)" of "3 (mod 7)" are no factors."""
     inside = cursor.ahead()
     is_remark = inside.kind == "word" and len(inside.text) > 1
-    return cursor.at("open", "(") and (is_remark or inside.kind == "mod")
+    return cursor.at("open", "(") and (is_remark or inside.kind in ("mod", "join"))
 
 
 def union_letter(cursor: Cursor) -> bool:

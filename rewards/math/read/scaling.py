@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from rewards.math.limits import Unreadable
-from rewards.math.nodes import Apply, Node, Number
+from rewards.math.nodes import Apply, Node, Number, negated
 from rewards.math.read.cursor import Cursor
 from rewards.math.read.tokens import Token
 from rewards.math.vocabulary.languages import is_run, run_unit
@@ -103,7 +103,8 @@ def _and_part(cursor: Cursor, value: Node) -> Node | None:
     found = leading_number(cursor.words(4))
     if found and found[0].denominator > 1 and isinstance(value, Number):
         cursor.position += found[1]
-        return Apply("mixed", (value, Number(found[0])))
+        mixed = Apply("mixed", (Number(abs(value.value)), Number(found[0])))
+        return negated(mixed) if value.value < 0 else mixed  # minus two and a half
     cursor.position -= 1
     return None
 
