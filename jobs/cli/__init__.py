@@ -36,7 +36,7 @@ from jobs.cluster.ending import exit_code, in_one_line
 from rlpeft import __version__
 from rlpeft.errors import ConfigError
 from rlpeft.shadow import exit_if_hidden
-from rlpeft.typed import typeable
+from rlpeft.typed import COMMAND, typeable
 
 EPILOG = typeable("Begin with: rlpeft train quickstart")
 
@@ -168,4 +168,4 @@ def main(place: str | None = None) -> None:
     sys.path.insert(0, "")
     exit_if_hidden()
     tell_as_notes()
-    app(obj=place)
+    app(obj=place, prog_name=COMMAND)

@@ -39,7 +39,7 @@ CommandWords = Annotated[
     list[str],
     typer.Argument(
         metavar="COMMAND …",
-        help="train, sft, adapt or evaluate, with what it takes. Default: train.",
+        help="train, sft, adapt or evaluate, with what it takes. A recipe alone is trained.",
     ),
 ]
 JobOut = Annotated[
