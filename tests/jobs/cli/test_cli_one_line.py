@@ -148,3 +148,16 @@ def test_a_model_that_is_not_fetched_is_told_before_libraries_are_loaded(command
     assert (done.returncode, done.stdout.strip()) == (1, "[]")
     assert done.stderr.count("\n") == 1
     assert "models fetch smollm2-135m" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "code"), [(["--address", "127.0.0.1:9"], 75), (["--push", "x"], 1)]
+)
+def test_a_job_ends_with_a_code_that_says_whether_it_may_be_tried_again(options, code, tmp_path):
+    words = ["train", "quickstart", "--out", str(tmp_path / "run"), *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *words], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")

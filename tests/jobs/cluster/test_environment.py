@@ -67,5 +67,7 @@ def test_no_message_shows_a_value(file):
             environment_of(variables=variables)
         assert SECRET not in str(caught.value)
     with pytest.raises(ConfigError) as caught:
-        environment_of(file(f"pip: [a]\nuv: [b]\nenv_vars: {{A: {SECRET}}}"))
+        environment_of(
+            file(f"pip: ['a @ https://{SECRET}@b/a.whl']\nuv: [b]\nenv_vars: {{A: {SECRET}}}")
+        )
     assert SECRET not in str(caught.value)

@@ -209,9 +209,8 @@ def test_an_option_of_another_command_is_refused(tmp_path):
 
 def test_an_option_that_is_given_twice_is_refused_on_either_side_of_the_command():
     assert "--push must be given once" in refused("submit", "sft", "--push", "a/b", "--push", "a/c")
-    assert "--address must be given once" in refused(
-        "submit", "--address", "a", "--address", "b", "x"
-    )
+    words = ["submit", "--address", "a", "--address", "b", "quickstart", "--set", "x=y"]
+    assert "--address must be given once" in refused(*words)
 
 
 def test_a_job_on_its_cluster_is_never_local():
