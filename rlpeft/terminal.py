@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterable
 
 UNLIMITED = 10_000
 """Columns that fold nothing."""
@@ -52,6 +53,12 @@ def say(text: str, whole: str = "", *, err: bool = False) -> None:
 def note(text: str, whole: str = "") -> None:
     """Tell on the error stream what a run goes on with; see `say`."""
     say(f"note: {text}", whole, err=True)
+
+
+def note_each(lines: Iterable[str]) -> None:
+    """Tell each of what was found on the way, now that it goes on."""
+    for line in lines:
+        note(line)
 
 
 def ended_with(text: str, whole: str, *, width: int) -> str:
@@ -98,6 +105,15 @@ def labelled(label: str, value: str, *, column: int, width: int, whole: bool = F
         return beside
     below = value if whole else paragraph(value, width=width - 2, hanging="  ")
     return f"{label}\n  {below}"
+
+
+def score_shown(score: float) -> str:
+    """A mean of scores in three decimals, or in three digits where these show less of it.
+
+    >>> score_shown(12.5), score_shown(0.0), score_shown(0.01342)
+    ('12.500', '0.000', '0.0134')
+    """
+    return f"{score:.3f}" if not score or abs(score) >= 0.1 else f"{score:.3g}"
 
 
 def near_path(path: str) -> str:

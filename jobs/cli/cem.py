@@ -12,7 +12,7 @@ import typer
 from jobs.cli.adapt import Light, all_overrides, print_summary
 from jobs.cli.options import AsJson, Overrides, RecipeName
 from jobs.cluster.driver_exit import go_on_attended
-from rlpeft.terminal import printable, quiet_libraries, say
+from rlpeft.terminal import printable, quiet_libraries, say, score_shown
 from rlpeft.typed import program
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def list_searches(address: Address = None, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(found))
         return
     for each in found:
-        form = ".3f" if each.get("graded") else ".1%"
-        best = f"  best {format(each['best'], form)}" if "best" in each else ""
+        form = score_shown if each.get("graded") else "{:.1%}".format
+        best = f"  best {form(each['best'])}" if "best" in each else ""
         place = f"{each['iteration']}/{each['total']}"
         typer.echo(f"{each['id']:<28} {each['state']:<10} {place:>9}{best}")
 
@@ -142,5 +142,5 @@ def _print_status(status: Mapping[str, Any], *, as_json: bool) -> None:
         return
     for name, value in status.items():
         if value != "":
-            shown = f"{value:.3f}" if isinstance(value, float) else value
+            shown = score_shown(value) if isinstance(value, float) else value
             typer.echo(printable(f"{name:<10} {shown}"))

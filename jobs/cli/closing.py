@@ -16,8 +16,10 @@ from jobs.cli.screen import Screen
 from rlpeft.terminal import labelled, near_path, paragraph, terminal_width
 from rlpeft.typed import typeable
 
+SPREAD = "Intervals of mean scores follow their spread\nand their scale."
 EQUAL_SCORES = "Of equal scores the interval is what so few\nproblems may have missed by chance."
-"""Under a table: where a width comes from that no spread of the scores explains."""
+ZEROS = "Of zeros alone the scale is taken for 0 to 1."
+"""Under a table of scores: what its intervals are, and what no spread of the scores explains."""
 
 MORE = "Train longer, with another learner.lr, or with a reward that tells its answers apart."
 EQUALS_START = f"It is the expert that it started from: no step did better in validation. {MORE}"
@@ -78,16 +80,14 @@ def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -
     Args:
         title: `{}` in it stands for what was measured.
     """
-    from rlpeft.experts.measures import MeanScore, read_measure, shown
+    from rlpeft.experts.measures import shown
 
     judged = all("correct" in found for found in accuracies.values())
     measured = "accuracy" if judged else "mean score"
-    measures = map(read_measure, accuracies.values())
-    equal = any(isinstance(each, MeanScore) and each.are_equal for each in measures)
     table = Table(
         title=Text(title.replace("{}", measured), style="bold"),
         title_justify="left",
-        caption=EQUAL_SCORES if equal else None,
+        caption=_of_intervals(accuracies) or None,
         caption_justify="left",
         box=SIMPLE_HEAD,
     )
@@ -99,6 +99,19 @@ def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -
         count = f"{found['correct']} of {found['total']}" if judged else f"{found['total']}"
         table.add_row(Text(name), value, f"{low} to {high}", count)
     return table
+
+
+def _of_intervals(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the intervals of mean scores are; nothing of accuracies, whose are Wilson's."""
+    from rlpeft.experts.measures import MeanScore, read_measure
+
+    scores = [m for m in map(read_measure, measured.values()) if isinstance(m, MeanScore)]
+    lines = {
+        SPREAD: bool(scores),
+        EQUAL_SCORES: any(score.are_equal for score in scores),
+        ZEROS: any(score.are_equal and not score.value for score in scores),
+    }
+    return "\n".join(line for line, holds in lines.items() if holds)
 
 
 def compared(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rlpeft.doctor.dry_run import DryRun
 from rlpeft.files import write_jsonl
+from rlpeft.terminal import score_shown
 
 app = typer.Typer(help="Verify predictions, and try rewards out.", no_args_is_help=True)
 
@@ -188,7 +189,7 @@ def _print_check(found: dict[str, Any], fault: str) -> None:
     for sort, kinds in found["kinds"].items():
         score = kinds.pop("score")
         verdicts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        shown = "-" if score is None else f"{score:.3f}"
+        shown = "-" if score is None else score_shown(score)
         table.add_row(sort, verdicts, shown, f"{found['ms_per_row'][sort]:.2f}")
     console.print(table)
     _print_forms(console, found["forms"], found["form"])

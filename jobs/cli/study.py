@@ -12,7 +12,7 @@ import typer
 from jobs.cli.options import AsJson, folder_to_write
 from rlpeft.errors import ConfigError
 from rlpeft.files import read_json
-from rlpeft.terminal import near_path, printable, say
+from rlpeft.terminal import near_path, printable, say, score_shown
 from rlpeft.typed import typeable
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ READ_S = 1.0
 def _validation(result: Result) -> str:
     if result.validation is None:
         return "done"
-    form = ".1%" if result.judged else ".3f"
-    return f"validation {format(result.validation, form)}"
+    shown = f"{result.validation:.1%}" if result.judged else score_shown(result.validation)
+    return f"validation {shown}"
 
 
 def _span(seconds: float) -> str:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from jobs.cli.closing import SPREAD
 from jobs.cli.console import INTERRUPTED
 from jobs.cli.screen import Screen
 from rlpeft.terminal import near_path
@@ -60,19 +61,17 @@ def _leading_table(name: str, task: Mapping[str, Any], found: Mapping[str, Any])
     table = _table([lead, "95 % interval", *others, "against base"], title=title)
     same = [who for who, expert in found["experts"].items() if expert.get("equals_base")]
     for who, row in task["results"].items():
-        own = row[lead]
-        interval = f"{_shown(own['low'], task)} to {_shown(own['high'], task)}"
-        figures = [_shown(row[metric]["value"], task) for metric in (lead, *others)]
-        table.add_row(
-            near_path(who), figures[0], interval, *figures[1:], _beside(row, task, who in same)
-        )
+        value, low, high = _lead(row[lead], task)
+        figures = [_percent(row[metric]["value"]) for metric in others]
+        beside = _beside(row, task, who in same)
+        table.add_row(near_path(who), value, f"{low} to {high}", *figures, beside)
     return table
 
 
 def _further_table(task: Mapping[str, Any], metrics: Sequence[str]) -> Table:
     table = _table(metrics)
     for who, row in task["results"].items():
-        table.add_row(near_path(who), *(_shown(row[each]["value"], task) for each in metrics))
+        table.add_row(near_path(who), *(_percent(row[each]["value"]) for each in metrics))
     return table
 
 
@@ -97,8 +96,16 @@ def _beside(row: Mapping[str, Any], task: Mapping[str, Any], is_base: bool) -> s
     return f"{value} ({low} to {high})"
 
 
-def _shown(value: float, task: Mapping[str, Any]) -> str:
-    return format(100 * value, ".1f") if task["judged"] else format(value, ".3f")
+def _lead(own: Mapping[str, float], task: Mapping[str, Any]) -> Sequence[str]:
+    """The leading metric with its interval; others there are of accuracies alone."""
+    from rlpeft.experts.measures import shown
+
+    numbers = own["value"], own["low"], own["high"]
+    return [_percent(each) for each in numbers] if task["judged"] else shown(*numbers)
+
+
+def _percent(value: float) -> str:
+    return format(100 * value, ".1f")
 
 
 def _notes(found: Mapping[str, Any]) -> str:
@@ -106,6 +113,8 @@ def _notes(found: Mapping[str, Any]) -> str:
     lines = []
     if any(task["judged"] for task in found["tasks"].values()):
         lines.append("Accuracies are in percent.")
+    if not all(task["judged"] for task in found["tasks"].values()):
+        lines.append(" ".join(SPREAD.split()))
     lines.append("Each problem counts once; differences are paired by problem.")
     if (number := found["comparisons"]) > 1:
         lines.append(f"The intervals of all {number} differences hold together at 95 %.")

@@ -18,7 +18,8 @@ from jobs.studies.study import Studied
 from rlpeft.errors import DataError
 from rlpeft.experts.clustered import Estimate, corrected_level
 from rlpeft.experts.crossed import crossed_difference, crossed_mean
-from rlpeft.experts.measures import shown_difference
+from rlpeft.experts.measures import shown, shown_difference
+from rlpeft.terminal import score_shown
 
 BASE = "base"
 """The policy that every run tests beside its own."""
@@ -237,12 +238,14 @@ def _are_numbers(values: Iterable[object]) -> bool:
 
 
 def _told(found: StudyFigures, each: Mapping[str, Any]) -> tuple[str, str]:
-    value, low, high = (_number(found, each[name]) for name in ("value", "low", "high"))
+    numbers = each["value"], each["low"], each["high"]
+    judged = (_number(found, number) for number in numbers)
+    value, low, high = judged if found["judged"] else shown(*numbers)
     return value, f"{low} to {high}"
 
 
 def _number(found: StudyFigures, value: float) -> str:
-    return f"{100 * value:.1f}" if found["judged"] else f"{value:.3f}"
+    return f"{100 * value:.1f}" if found["judged"] else score_shown(value)
 
 
 def _percent(level: float) -> str:

@@ -27,6 +27,7 @@ from rlpeft.recipe.run import validated
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.report.two_pass_chart import write_split
 from rlpeft.scoring import score_groups
+from rlpeft.terminal import score_shown
 from rlpeft.types import Group
 
 SEARCHES = {
@@ -112,10 +113,10 @@ def judge_two_passes(inputs: Inputs, classifier: Path | None, out: Path) -> dict
 def markdown(table: Mapping[str, Sequence[Measure]]) -> str:
     """The table, accuracies in percent; an interval spans the 95 % intervals of all seeds."""
     judged = all(isinstance(each, Accuracy) for found in table.values() for each in found)
-    measured, scale, form = ("accuracy", 100, ".1f") if judged else ("score", 1, ".3f")
+    measured = "accuracy" if judged else "score"
 
     def shown(value: float) -> str:
-        return format(scale * value, form)
+        return format(100 * value, ".1f") if judged else score_shown(value)
 
     lines = [
         f"| way to choose | test {measured}, mean | by seed | 95 % interval |",

@@ -22,6 +22,7 @@ from rlpeft.experts.files import ExpertCard, find_experts, read_card
 from rlpeft.experts.measures import Accuracy, Measure
 from rlpeft.files import write_csv
 from rlpeft.report.charts import BLUE, FAINT, STYLE, save_svg
+from rlpeft.terminal import score_shown
 
 PALETTE = ("#c3cad4", "#2563c9", "#d9731a", "#2f8f4e", "#8f7ac6", "#c8553d", "#e3a857")
 """One colour a parent, the base in grey."""
@@ -105,7 +106,9 @@ def table(found: Sequence[Mixed]) -> Table:
 def _shown(found: Measure | None) -> str:
     if found is None:
         return "-"
-    return f"{found.value:.1%}" if isinstance(found, Accuracy) else f"score {found.value:.3f}"
+    if isinstance(found, Accuracy):
+        return f"{found.value:.1%}"
+    return f"score {score_shown(found.value)}"
 
 
 def _parents(found: Sequence[Mixed]) -> list[str]:

@@ -13,6 +13,7 @@ from rlpeft.doctor.trial import Judge, Trial, Tried
 from rlpeft.scoring import Needs, Scores, score_groups
 from rlpeft.tasks.base import SPLITS, Task
 from rlpeft.tasks.golds import gold_of, require_golds
+from rlpeft.terminal import score_shown
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 NUM_ROWS = 8
@@ -102,16 +103,18 @@ def _check_graded(name: str, trial: Trial) -> Check:
     if trial.is_constant():
         return fail(
             name,
-            f"right, wrong and empty answers all get the score {right:.3f}, in whatever form",
+            f"right, wrong and empty answers all get the score {score_shown(right)}, in whatever "
+            "form",
             "Nothing can be learnt from a constant: mend the reward, or the form that it reads "
             "an answer in.",
         )
-    found = f"mean score {right:.3f}, written as {trial.form.format('GOLD')!r}; no accuracy"
+    form = trial.form.format("GOLD")
+    found = f"mean score {score_shown(right)}, written as {form!r}; no accuracy"
     if right > wrong:
         return ok(name, found)
     return warn(
         name,
-        f"{found}; wrong ones get {wrong:.3f}, no less",
+        f"{found}; wrong ones get {score_shown(wrong)}, no less",
         "Fine if the reward judges something else than the answer; otherwise it reads another "
         "form of answer, or does not tell right from wrong.",
     )
@@ -122,7 +125,7 @@ def _check_refused(name: str, tried: Tried, gold: Tried) -> Check:
     found, accepted = _counts(kinds), bool(kinds[VerdictKind.CORRECT.value])
     if kinds[VerdictKind.GRADED.value]:
         mean, of_gold = tried.worth[1], gold.worth[1]
-        found += f", mean score {mean:.3f}"
+        found += f", mean score {score_shown(mean)}"
         # Where right answers get nothing either, that is what to mend, and not this.
         accepted = accepted or mean > of_gold or mean == of_gold > 0
     unread = next((v for v in tried.verdicts if v.kind is VerdictKind.UNSCORABLE), None)

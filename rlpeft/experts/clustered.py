@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rlpeft.experts.intervals import LEVEL, few_problems, is_bounded, mean_interval, wilson_interval
+from rlpeft.experts.intervals import LEVEL, few_problems, mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
 
 
@@ -68,9 +68,11 @@ def share_estimate(values_P: Sequence[float], *, draws: float, level: float = LE
     return Estimate(value=value, low=low, high=high, problems=count)
 
 
-def mean_estimate(values_P: Sequence[float], *, level: float = LEVEL) -> Estimate:
+def mean_estimate(
+    values_P: Sequence[float], *, level: float = LEVEL, most: float | None = None
+) -> Estimate:
     """The mean of scores, one a problem; see `mean_interval`."""
-    low, high = mean_interval(values_P, level)
+    low, high = mean_interval(values_P, level, most=most)
     return Estimate(value=fmean(values_P), low=low, high=high, problems=len(values_P))
 
 
@@ -81,6 +83,7 @@ def difference(
     theirs: Estimate,
     *,
     level: float = LEVEL,
+    most: float | None = 1.0,
 ) -> Estimate:
     """Ours less theirs on the same problems, paired by problem.
 
@@ -91,9 +94,11 @@ def difference(
 
     Args:
         ours, theirs: of these very values, with intervals of this level.
+        most: the largest value that there may be: 1 of shares; of scores see `largest_score`,
+            `None` where some are below 0.
     """
-    r, gap = _correlation(ours_P, theirs_P), ours.value - theirs.value
-    unseen = _unseen(ours_P, theirs_P, level)
+    r, gap = _correlation(ours_P, theirs_P, most), ours.value - theirs.value
+    unseen = _unseen(ours_P, theirs_P, level, most)
     down = _recovered(ours.value - ours.low, theirs.high - theirs.value, r)
     up = _recovered(ours.high - ours.value, theirs.value - theirs.low, r)
     low, high = gap - max(down, unseen), gap + max(up, unseen)
@@ -112,12 +117,12 @@ def _recovered(ours: float, theirs: float, r: float) -> float:
     return float(max(0.0, ours * ours - 2 * r * ours * theirs + theirs * theirs) ** 0.5)
 
 
-def _correlation(ours_P: Sequence[float], theirs_P: Sequence[float]) -> float:
+def _correlation(ours_P: Sequence[float], theirs_P: Sequence[float], most: float | None) -> float:
     """Pearson's, less Newcombe's correction; 0 where one of them is the same for all problems.
 
     Of a table of n problems his takes n / 2 from ad - bc > 0: 1 / 2n from the covariance. To the
     squared differences this adds 1, as one more problem would on which one policy has all and the
-    other nothing, and so it holds of any values between 0 and 1. Of others no such most is known.
+    other nothing, and so it holds of any values between 0 and 1, or 0 and `most`.
     """
     # Exact, where `correlation` takes the rounding of a mean for a spread: three times 0.7 has one.
     spread = pstdev(map(float, ours_P)) * pstdev(map(float, theirs_P))
@@ -125,20 +130,22 @@ def _correlation(ours_P: Sequence[float], theirs_P: Sequence[float]) -> float:
         r = correlation(ours_P, theirs_P) if spread else 0.0
     except StatisticsError:
         return 0.0
-    if r <= 0 or not is_bounded([*ours_P, *theirs_P]):
+    if r <= 0 or most is None:
         return r
-    return max(0.0, r - 1 / (2 * len(ours_P) * spread))
+    return max(0.0, r - most * most / (2 * len(ours_P) * spread))
 
 
-def _unseen(ours_P: Sequence[float], theirs_P: Sequence[float], level: float) -> float:
+def _unseen(
+    ours_P: Sequence[float], theirs_P: Sequence[float], level: float, most: float | None
+) -> float:
     """The most that policies may differ by which have the same value on each of these problems.
 
     The rule of three (J. A. Hanley and A. Lippman-Hand, JAMA 249, 1983): where they differ on a
     share of all problems above 1 - (1 - level)^(1 / P), about 3 / P at 95 %, one of P shows it with
-    probability `level`. On each they differ by 1 at the most, or by the range of scores that have
-    no bounds. Newcombe's interval is about 2 / P there, and too narrow in 13 of 100 cases.
+    probability `level`. On each they differ by `most`, or by the range of scores some of which are
+    below 0. Newcombe's interval is about 2 / P there, and too narrow in 13 of 100 cases.
     """
     if any(own != other for own, other in zip(ours_P, theirs_P, strict=True)):
         return 0.0
-    most = 1.0 if is_bounded(ours_P) else max(ours_P) - min(ours_P)
-    return float(most * (1 - (1 - level) ** (1 / len(ours_P))))
+    furthest = max(ours_P) - min(ours_P) if most is None else most
+    return float(furthest * (1 - (1 - level) ** (1 / len(ours_P))))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from rlpeft.experts.clustered import Estimate, difference, mean_estimate, share_estimate
-from rlpeft.experts.intervals import LEVEL
+from rlpeft.experts.intervals import LEVEL, largest_score
 from rlpeft.experts.student import student_quantile
 
 Values = Sequence[Sequence[float]]
@@ -25,7 +25,7 @@ def crossed_mean(values_SP: Values, *, judged: bool, level: float = LEVEL) -> Es
     Args:
         judged: whether values are right (1) or wrong (0); else they are scores.
     """
-    found = _over_problems(values_SP, judged=judged, level=level)
+    found = _over_problems(values_SP, judged=judged, level=level, most=None)
     found = _widened(found, [fmean(values_P) for values_P in values_SP], level)
     if not judged:
         return found
@@ -41,8 +41,13 @@ def crossed_difference(
         theirs_SP: of one seed where it has none, as a base model.
         judged: see `crossed_mean`.
     """
-    ours, theirs = (_over_problems(v, judged=judged, level=level) for v in (ours_SP, theirs_SP))
-    found = difference(_means(ours_SP), _means(theirs_SP), ours, theirs, level=level)
+    own_P, other_P = _means(ours_SP), _means(theirs_SP)
+    most = 1.0 if judged else largest_score([*own_P, *other_P])
+    ours, theirs = (
+        _over_problems(values_SP, judged=judged, level=level, most=most)
+        for values_SP in (ours_SP, theirs_SP)
+    )
+    found = difference(own_P, other_P, ours, theirs, level=level, most=most)
     every = theirs_SP if len(theirs_SP) == len(ours_SP) else [theirs_SP[0]] * len(ours_SP)
     gaps = [fmean(own_P) - fmean(other_P) for own_P, other_P in zip(ours_SP, every, strict=True)]
     return _widened(found, gaps, level)
@@ -53,11 +58,13 @@ def _means(values_SP: Values) -> list[float]:
     return [fmean(values_S) for values_S in zip(*values_SP, strict=True)]
 
 
-def _over_problems(values_SP: Values, *, judged: bool, level: float) -> Estimate:
+def _over_problems(
+    values_SP: Values, *, judged: bool, level: float, most: float | None
+) -> Estimate:
     """The interval that these seeds alone would have."""
     values_P = _means(values_SP)
     if not judged:
-        return mean_estimate(values_P, level=level)
+        return mean_estimate(values_P, level=level, most=most)
     return share_estimate(values_P, draws=len(values_SP) * len(values_P), level=level)
 
 

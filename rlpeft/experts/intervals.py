@@ -5,7 +5,8 @@ P problem.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from heapq import nlargest
 from statistics import NormalDist, fmean
 
 from rlpeft.experts.student import interval, student_quantile
@@ -31,19 +32,40 @@ def wilson_interval(correct: float, total: float, level: float = LEVEL) -> Inter
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def mean_interval(values_P: Sequence[float], level: float = LEVEL) -> Interval:
-    """Of the mean of scores, one a problem: bounded if all of them lie between 0 and 1.
+def mean_interval(
+    values_P: Sequence[float], level: float = LEVEL, *, most: float | None = None
+) -> Interval:
+    """Of the mean of scores, one a problem: scores times c have the interval times c.
 
-    Of scores without bounds it is Student's; of a single one it has no width, for nothing is known.
+    Where none is below 0 it lies between 0 and the largest score that there may be. Of others it is
+    Student's; of a single one it has no width, for nothing is known.
+
+    Args:
+        most: the largest score that there may be; absent: what these say of it.
     """
-    if is_bounded(values_P):
-        return _bounded_interval(values_P, level)
+    most = largest_score(values_P) if most is None else most
+    if most is not None:
+        low, high = _bounded_interval([value / most for value in values_P], level)
+        return low * most, high * most
     return interval(values_P, level) if len(values_P) > 1 else (values_P[0], values_P[0])
 
 
-def is_bounded(values_P: Sequence[float]) -> bool:
-    """Whether these are taken for shares, or scores, that lie between 0 and 1."""
-    return all(0 <= value <= 1 for value in values_P)
+def largest_score(scores: Iterable[float]) -> float | None:
+    """The largest score that there may be, by those seen; `None` where one is below 0.
+
+    Twice the largest less the next (D. S. Robson and J. H. Whitlock, Biometrika 51, 1964): what
+    several reach is the end of their scale, one that lies alone is below it. A scale that may be
+    from 0 to 1 is none that goes beyond, and of zeros alone it is that one, for nothing is known.
+
+    >>> largest_score([0, 0.02, 0.01, 0.02]), largest_score([0, 8, 7]), largest_score([0.7, 1])
+    (0.02, 9, 1.0)
+    """
+    found = list(scores)
+    if any(score < 0 for score in found):
+        return None
+    first, second = (*nlargest(2, filter(None, found)), 0, 0)[:2]
+    end = 2 * first - second if second else first or 1.0
+    return min(end, 1.0) if first <= 1 else end
 
 
 def _bounded_interval(values_P: Sequence[float], level: float) -> Interval:

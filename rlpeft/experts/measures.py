@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from rewards.verdict import Verdict, VerdictKind, count_kinds
 from rlpeft.experts.clustered import Estimate, difference, mean_estimate, share_estimate
-from rlpeft.experts.intervals import LEVEL, mean_interval, wilson_interval
+from rlpeft.experts.intervals import LEVEL, largest_score, mean_interval, wilson_interval
 from rlpeft.recipe.adapter import Section
 from rlpeft.types import ScoredGroup
 
@@ -119,7 +119,7 @@ class MeanScore(Section):
     """Mean score with its 95 % interval, where nothing is judged; see `mean_interval`.
 
     >>> str(MeanScore.of([0.25, 0.25, 0.75, 0.75]))
-    '0.50 [0.13, 0.87]'
+    '0.50 [0.12, 0.72]'
     """
 
     value: float
@@ -177,15 +177,16 @@ MOST_PLACES = 6
 def shown(value: float, low: float, high: float, sign: str = "") -> tuple[str, str, str]:
     """A score and its interval, with as many decimals as the width of the interval bears.
 
-    >>> shown(0.7, 0.66818, 0.73019), shown(0.7, 0.69812, 0.70187)
-    (('0.70', '0.67', '0.73'), ('0.700', '0.698', '0.702'))
+    >>> shown(0.7, 0.66818, 0.73019), shown(0.0134, 0.01272, 0.01409)
+    (('0.70', '0.67', '0.73'), ('0.0134', '0.0127', '0.0141'))
     """
     form = f"{sign}.{_places(low, high)}f"
     return format(value, form), format(low, form), format(high, form)
 
 
 def _places(low: float, high: float) -> int:
-    return max(2, ceil(-log10(high - low))) if high > low else 3
+    """Decimals, at least two, in which the ends lie three units or more apart."""
+    return max(2, ceil(-log10((high - low) / 3))) if high > low else 3
 
 
 def shown_difference(
@@ -292,9 +293,10 @@ def paired(
     if not both:
         return None
     own_P, other_P = [own[problem] for problem in both], [other[problem] for problem in both]
-    of = partial(share_estimate, draws=len(both)) if judged else mean_estimate
-    estimate = partial(of, level=level)
-    found = difference(own_P, other_P, estimate(own_P), estimate(other_P))
+    most = 1.0 if judged else largest_score([*own_P, *other_P])
+    of = partial(share_estimate, draws=len(both)) if judged else partial(mean_estimate, most=most)
+    ours, theirs = (of(values_P, level=level) for values_P in (own_P, other_P))
+    found = difference(own_P, other_P, ours, theirs, level=level, most=most)
     return PairedDifference(**found.model_dump(), judged=judged)
 
 

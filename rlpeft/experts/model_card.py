@@ -24,6 +24,7 @@ from rlpeft.experts.ties import said_of_ties
 from rlpeft.models.folder import FETCHABLE, PACKAGED
 from rlpeft.recipe.task import task_called
 from rlpeft.tasks.benchmarks import BENCHMARKS
+from rlpeft.terminal import score_shown
 
 README_FILE = "README.md"
 
@@ -205,7 +206,7 @@ def _plain(value: Any) -> str:
 def _number(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "-"
-    return f"{value}" if isinstance(value, int) else f"{value:.3f}"
+    return f"{value}" if isinstance(value, int) else score_shown(value)
 
 
 def _table(heads: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:

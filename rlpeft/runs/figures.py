@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rlpeft.runs.signal import teaching
+from rlpeft.terminal import score_shown
 
 
 def figures(
@@ -19,15 +20,15 @@ def figures(
     """
     shown = []
     if "reward" in metrics:
-        shown.append(f"reward {metrics['reward']:.3f}")
+        shown.append(f"reward {score_shown(metrics['reward'])}")
     share = teaching(metrics, in_groups=in_groups) if in_groups else None
     if share is not None:
         shown.append(f"teaching {share:.0%}")
     elif "mean_token_accuracy" in metrics:  # supervised: its loss, unlike RL's, tells something
         shown.append(f"loss {metrics['loss']:.3f}")
     if "best" in metrics:
-        form = ".3f" if metrics.get("graded") else ".1%"
-        best_shot, mean = (format(metrics[name], form) for name in ("best", "mean"))
+        form = score_shown if metrics.get("graded") else "{:.1%}".format
+        best_shot, mean = (form(metrics[name]) for name in ("best", "mean"))
         shown.append(f"best {best_shot}  mean {mean}  spread {metrics['spread']:.3f}")
     if "kl" in metrics:
         shown.append(f"kl {metrics['kl']:.2g}")
@@ -54,7 +55,7 @@ class Validation(NamedTuple):
     is_accuracy: bool
 
     def __str__(self) -> str:
-        return f"{self.value:.1%}" if self.is_accuracy else f"score {self.value:.3f}"
+        return f"{self.value:.1%}" if self.is_accuracy else f"score {score_shown(self.value)}"
 
 
 def validation(metrics: Mapping[str, float]) -> Validation | None:

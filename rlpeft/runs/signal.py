@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from rlpeft.terminal import score_shown
+
 ONE_REWARDS_SPREAD = re.compile(r"rewards/[^/]+/std")
 
 WHY_ALIKE = {
@@ -51,7 +53,8 @@ def nothing_to_learn(metrics: Mapping[str, float], steps: int) -> str:
     first = "the first step" if steps == 1 else f"the first {steps} steps"
     return (
         f"note: in {first} no answer had another score than those it is compared with (mean "
-        f"{metrics['reward']:.3f}): nothing can be learned from these. {why_alike(metrics)}"
+        f"{score_shown(metrics['reward'])}): nothing can be learned from these. "
+        f"{why_alike(metrics)}"
     )
 
 

@@ -17,7 +17,7 @@ from rlpeft.experts.clustered import (
     pass_at_k,
     share_estimate,
 )
-from rlpeft.experts.intervals import wilson_interval
+from rlpeft.experts.intervals import largest_score, wilson_interval
 from rlpeft.experts.measures import Accuracy
 from rlpeft.experts.student import student_quantile
 
@@ -91,10 +91,11 @@ def test_the_interval_is_that_of_a_bootstrap_over_problems():
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.004)
 
 
-@given(st.lists(st.tuples(st.floats(2, 12), st.floats(2, 12)), min_size=3, max_size=20))
+@given(st.lists(st.tuples(st.floats(-12, -2), st.floats(-12, -2)), min_size=3, max_size=20))
 def test_the_difference_of_mean_scores_is_the_mean_of_paired_differences(pairs):
     ours, theirs = zip(*pairs, strict=True)
-    found = difference(ours, theirs, mean_estimate(ours), mean_estimate(theirs))
+    sides = mean_estimate(ours), mean_estimate(theirs)
+    found = difference(ours, theirs, *sides, most=None)
     gaps = [one - other for one, other in pairs]
     mean, half = fmean(gaps), student_quantile(0.95, len(gaps) - 1) * stdev(gaps) / len(gaps) ** 0.5
     assert found.value == pytest.approx(mean, abs=1e-9)
@@ -162,12 +163,14 @@ def test_one_problem_that_tells_policies_apart_leaves_no_less_room_than_none():
     assert one.high >= none.high
 
 
-@pytest.mark.parametrize("alike", [[0.25, 0.5, 0.75] * 10, [3.0, 7.0] * 15])
+@pytest.mark.parametrize("alike", [[0.25, 0.5, 0.75] * 10, [3.0, 7.0] * 15, [-3.0, 1.0] * 15])
 def test_equal_scores_of_both_policies_are_no_certainty(alike):
-    """Of scores without bounds the rule of three is in units of their range."""
-    found = difference(alike, alike, mean_estimate(alike), mean_estimate(alike))
-    most = 1.0 if max(alike) <= 1 else 4.0
-    assert (found.value, found.high) == pytest.approx((0.0, most * 0.09503), abs=1e-4)
+    """The rule of three is in units of the largest score, or of the range of scores below 0."""
+    most = largest_score(alike)
+    side = mean_estimate(alike)
+    found = difference(alike, alike, side, side, most=most)
+    furthest = 4.0 if most is None else max(alike)
+    assert (found.value, found.high) == pytest.approx((0.0, furthest * 0.09503), abs=1e-4)
 
 
 def test_equal_scores_whose_mean_is_rounded_have_no_correlation():

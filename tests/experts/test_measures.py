@@ -42,10 +42,20 @@ def test_one_answer_without_a_verdict_makes_it_a_mean_score():
     assert (found.value, found.total) == (0.625, 2)
 
 
-def test_the_interval_of_a_mean_is_students():
-    """Four scores, mean 2.5, standard deviation 1.29099: half-width 3.182446 * 1.29099 / 2."""
-    found = measure_of([graded(score) for score in (1.0, 2.0, 3.0, 4.0)])
-    assert (found.low, found.high) == pytest.approx((2.5 - 2.054260, 2.5 + 2.054260), abs=1e-5)
+def test_a_difference_of_scores_follows_their_scale():
+    """A reward times 0.02 tells the same two policies apart."""
+    ours, theirs = [0.2, 0.9, 0.9, 0.4, 0.7, 0.8], [0.1, 0.8, 0.9, 0.1, 0.5, 0.6]
+    large, small = (
+        difference_of(*(answered([graded(scale * s) for s in scores]) for scores in (ours, theirs)))
+        for scale in (1, 0.02)
+    )
+    scaled = [0.02 * each for each in (large.value, large.low, large.high)]
+    assert [small.value, small.low, small.high] == pytest.approx(scaled, rel=1e-6)
+
+
+def test_a_mean_of_small_scores_is_shown_in_as_many_places_as_its_interval_bears():
+    scores = [0.02 * share for share in (0.5, 0.6, 0.7, 0.8, 0.8)] * 20
+    assert str(measure_of([graded(score) for score in scores])) == "0.0136 [0.0131, 0.0140]"
 
 
 @pytest.mark.parametrize("verdicts", [[RIGHT, WRONG], [graded(0.5), graded(0.75)]])
@@ -87,7 +97,7 @@ def test_a_difference_of_numbers_is_one_of_mean_scores():
 
 def test_a_mean_of_equal_scores_knows_that_its_interval_is_of_their_number_alone():
     assert measure_of([graded(0.7)] * 30).are_equal
-    assert str(measure_of([graded(0.7)] * 30)) == "0.70 [0.67, 0.73]"
+    assert str(measure_of([graded(0.7)] * 30)) == "0.70 [0.62, 0.70]"
     assert not measure_of([graded(0.7)] * 29 + [graded(0.71)]).are_equal
 
 

