@@ -13,41 +13,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.library import keep_of_base, said_lacking
+from jobs.library import keep_of_base
 from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import build_engine, library_versions, read_data
-from rlpeft.errors import ExpertError
 from rlpeft.evaluate import evaluate
-from rlpeft.experts.files import find_experts, read_card
+from rlpeft.experts.files import read_card
 from rlpeft.experts.hub import on_hub
 from rlpeft.experts.measures import Measure, PairedDifference, difference_of
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
 from rlpeft.once import require_once
-from rlpeft.program.expert_of_run import tell_of_runs
-from rlpeft.program.folder import EXPERT_FOLDER, lone_run, start_or_continue
-from rlpeft.program.hub import expert_folder, pinned_experts
-from rlpeft.program.origin import tell_other_prompts
-from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_trained_shots
+from rlpeft.program.expert_of_run import said_of_runs
+from rlpeft.program.folder import EXPERT_FOLDER, lone_run, say_continuing, start_or_continue
+from rlpeft.program.hub import expert_folder, experts_below, pinned_experts
+from rlpeft.program.origin import said_of_prompts
+from rlpeft.program.rows_of_run import (
+    keep_trained_on,
+    refuse_trained_on,
+    said_of_shots,
+    said_of_unseen,
+)
 from rlpeft.program.rows_of_run import unseen as unseen_problems
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
-from rlpeft.recipe.rollout import UNTRUNCATED
-from rlpeft.recipe.run import ChatConfig, EngineSpec
+from rlpeft.recipe.run import EngineSpec
 from rlpeft.recipe.scorer import build_scorer
+from rlpeft.recipe.set_up import search_set_up
 from rlpeft.report.search_chart import draw_history
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.runs.fingerprint import REWARD_CODE, SUMMARY_FILE, TOKENIZER
 from rlpeft.runs.records import RECIPE_FILE, write_test
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Scores
-from rlpeft.search.few_shot import Adaptation, Found, OnIteration, adapt
+from rlpeft.search.few_shot import Adaptation, Found, OnIteration, adapt, total_iterations
 from rlpeft.search.fitness import Grader
 from rlpeft.search.journal import Journal
 from rlpeft.search.shots import load_shots
 from rlpeft.tasks.base import Task
 from rlpeft.tasks.golds import require_golds
+from rlpeft.terminal import note_each
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem
 
@@ -61,13 +66,14 @@ _LOADING = threading.Lock()
 OpenFleet = Callable[[EngineSpec], AbstractContextManager[ExpertFleet]]
 SearchSummary = dict[str, Any]
 
-EXECUTION_ONLY: Any = {"resources": True, "rollout": {"num_engines", "batch_size"}}
-"""Parts of a recipe that may change under a search: they decide where, not what."""
-
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a recipe of `rlpeft adapt` names, read and checked."""
+    """What a recipe of `rlpeft adapt` names, read and checked.
+
+    Attributes:
+        notes: what is to be told once the search goes on.
+    """
 
     recipe: AdaptRecipe
     base: BaseModel
@@ -79,21 +85,16 @@ class Inputs:
     tested: Sequence[Problem]
     prompter: Prompter
     unseen: bool = False
+    notes: Sequence[str] = ()
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change under a search."""
         digests = [card.digest for card in self.experts.cards]
-        told = self.recipe.model_copy(update={"reward": self.recipe.rewards})
-        recipe = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
-        recipe["rollout"]["stop"] = list(self.recipe.rollout.stop_strings)
-        recipe["rollout"] |= UNTRUNCATED  # as in searches from when these were options
-        if self.recipe.chat == ChatConfig():  # as in searches from before there was such a section
-            del recipe["chat"]
         code = reward_code(reward.name for reward in self.recipe.rewards)
         return {
             **({REWARD_CODE: code} if code else {}),
             "method": "adapt",
-            "recipe": recipe,
+            "recipe": search_set_up(self.recipe),
             "experts": dict(zip(self.experts.names[1:], digests, strict=True)),
             "base_model": self.experts.cards[0].base_digest,
             TOKENIZER: self.base.tokenizer_parts,
@@ -125,14 +126,15 @@ def read_inputs(recipe: AdaptRecipe, *, unseen: bool = False) -> Inputs:
             factors = read_factors(folders[0], base, recipe.model.dtype)
     experts = ExpertSet.read(folders, base_digest=base.digest, factors=factors)
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
-    tell_other_prompts(cards, base, recipe.chat)
-    tell_of_runs(folders, [reward.name for reward in recipe.rewards])
+    notes = said_of_prompts(cards, base, recipe.chat)
+    notes += said_of_runs(folders, [reward.name for reward in recipe.rewards])
     data = read_data(recipe, base, splits=(recipe.shots.split, "test"))
-    tested = data.task.split("test")
+    tested = every = data.task.split("test")
     if unseen:
-        tested = unseen_problems(folders, tested, "test")
+        tested = unseen_problems(folders, every, "test")
+        notes += said_of_unseen(every, tested, "test")
     path = recipe.task.path
-    refuse_trained_on(folders, data.task, "test", tested, path=path, ways=["unseen"])
+    notes += refuse_trained_on(folders, data.task, "test", tested, path=path, ways=["unseen"])
     with closing(build_scorer(recipe.rewards)) as scorer:
         data.check(scorer)
         shots = load_shots(recipe, data.task)
@@ -142,10 +144,9 @@ def read_inputs(recipe: AdaptRecipe, *, unseen: bool = False) -> Inputs:
             require_golds(shots, rules, columns, source=source, split="shot", counted_from=1)
             for shot in shots:
                 data.prompter.ids(shot)
-    tell_trained_shots(folders, shots)
-    return Inputs(
-        recipe, base, spec, experts, folders, data.task, shots, tested, data.prompter, unseen
-    )
+    notes += said_of_shots(folders, shots)
+    read = recipe, base, spec, experts, folders, data.task, shots, tested, data.prompter
+    return Inputs(*read, unseen, notes)
 
 
 def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
@@ -158,12 +159,7 @@ def expert_folders(recipe: AdaptRecipe, base_digest: str) -> list[Path]:
     found: list[Path] = []
     for root in recipe.experts:
         place = expert_folder(str(Path(root).expanduser()))
-        below = find_experts(place)
-        if not below:
-            raise ExpertError(
-                f"experts must name folders with experts, there is none at or below {root!r}."
-                f"{said_lacking(place)} Train one: rlpeft train quickstart"
-            )
+        below = experts_below(place, option="experts")
         # An expert that is named itself and is of another base is a mistake, and told as one.
         is_named = below == [place]
         found += below if is_named else keep_of_base(below, base_digest)
@@ -201,8 +197,7 @@ def run(
         if (out / SUMMARY_FILE).is_file():
             mend = "Delete it: the mixtures are then judged again."
             return read_json(out / SUMMARY_FILE, mend=mend)
-        keep_trained_on(out, inputs.shots, before=inputs.folders)
-        write_json(out / RECIPE_FILE, recipe.model_dump(mode="json"))
+        _begin(inputs, out)
         with (
             closing(build_scorer(recipe.rewards)) as scorer,
             _here(inputs) if open_fleet is None else open_fleet(inputs.spec) as fleet,
@@ -221,6 +216,14 @@ def run(
             measures, against = judge(inputs, found, fleet, scorer, out)
         _write_history(found.history, out)
         return _write(inputs, found, measures, against, out)
+
+
+def _begin(inputs: Inputs, out: Path) -> None:
+    """Keep what the search is of, and say what is to be told of one that goes on."""
+    note_each(inputs.notes)
+    say_continuing(out, total_iterations(inputs.recipe), unit="iteration")
+    keep_trained_on(out, inputs.shots, before=inputs.folders)
+    write_json(out / RECIPE_FILE, inputs.recipe.model_dump(mode="json"))
 
 
 def _here(inputs: Inputs) -> AbstractContextManager[ExpertFleet]:

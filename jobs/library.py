@@ -12,22 +12,23 @@ from typing import Any
 
 from rlpeft.build import build_engine, build_prompter
 from rlpeft.errors import ExpertError
+from rlpeft.experts.card_parts import BASE
 from rlpeft.experts.files import (
     find_experts,
-    lacking,
     of_base,
     read_card,
 )
 from rlpeft.experts.merged import base_of
-from rlpeft.experts.mixture import BASE, ExpertSet, mixed_adapter, read_factors
+from rlpeft.experts.mixture import ExpertSet, mixed_adapter, read_factors
 from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
-from rlpeft.program.origin import tell_other_prompts
+from rlpeft.program.hub import experts_below
+from rlpeft.program.origin import said_of_prompts
 from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.runs.records import RECIPE_FILE
-from rlpeft.terminal import note
+from rlpeft.terminal import note_each
 from rlpeft.tokens.requests import Prompter
 
 
@@ -64,22 +65,16 @@ def read_experts(shelf: Shelf) -> ExpertSet:
     folders = keep_of_base(find_experts(shelf.root), shelf.base.digest)
     factors = read_factors(folders[0], shelf.base, shelf.spec.model.dtype)
     experts = ExpertSet.read(folders, base_digest=shelf.base.digest, factors=factors)
-    tell_other_prompts(dict(zip(experts.names[1:], experts.cards, strict=True)), shelf.base)
+    cards = dict(zip(experts.names[1:], experts.cards, strict=True))
+    note_each(said_of_prompts(cards, shelf.base))
     return experts
 
 
 def keep_of_base(folders: Sequence[Path], base_digest: str) -> list[Path]:
     """The experts of one base; the others are named on the error stream, and left out."""
     kept, notes = of_base(folders, base_digest)
-    for line in notes:
-        note(line)
+    note_each(notes)
     return kept
-
-
-def said_lacking(root: Path) -> str:
-    """The first folder that would be an expert's, if it had all its files."""
-    first = next(iter(lacking(root).items()), None)
-    return "" if first is None else f" {str(first[0])!r} lacks {first[1]}: restore it."
 
 
 def find_shelf(root: Path, *, model: str | None, rollout: RolloutConfig) -> Shelf:
@@ -92,12 +87,7 @@ def find_shelf(root: Path, *, model: str | None, rollout: RolloutConfig) -> Shel
     Raises:
         ExpertError: no expert at or below the folder, or as many of one base as of another.
     """
-    folders = find_experts(root)
-    if not folders:
-        raise ExpertError(
-            f"--experts must name a folder with experts, there is none at or below {str(root)!r}."
-            f"{said_lacking(root)} Train one: rlpeft train quickstart"
-        )
+    folders = experts_below(root, option="--experts")
     digest = _base_of(folders) if model is None else BaseModel.open(model).digest
     folders, _ = of_base(folders, digest)  # `read_experts` tells which are left out
     card = read_card(folders[0])

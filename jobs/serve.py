@@ -11,7 +11,8 @@ from jobs.library import Shelf, read_experts, stops_of
 from rlpeft.build import build_engine, chat_form
 from rlpeft.choose.strategies import Question, make_question
 from rlpeft.errors import ConfigError
-from rlpeft.experts.mixture import BASE, ExpertSet
+from rlpeft.experts.card_parts import BASE
+from rlpeft.experts.mixture import ExpertSet
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.rollout.vllm.build import needs_vllm
 from rlpeft.tokens.chat import Talk

@@ -26,9 +26,9 @@ from rlpeft.models.device import own_device
 from rlpeft.models.load import require_embedded
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
-from rlpeft.recipe.rollout import UNTRUNCATED
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.recipe.scorer import Functions
+from rlpeft.recipe.set_up import set_up
 from rlpeft.recipe.task import problem_called
 from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
@@ -46,18 +46,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
     from rlpeft.training.learner import LocalLearner
-
-EXECUTION_ONLY: Any = {
-    "resources": True,
-    "learner": {"parallel"},
-    "train": {"report_to", "keep_checkpoints", "keep_bytes", "unscorable_limit"},
-    "reward": {"__all__": {"timeout_s", "warmup_timeout_s"}},
-    "rollout": {"num_engines", "batch_size"},
-}
-"""Parts of a recipe that may change under a checkpoint: they decide where, not what."""
-
-SINCE = {("loss", "reference"): "base", ("train", "select"): None, ("rollout", "max_lag"): 0}
-"""Options that recipes of runs from before there was a choice do not have, and what held then."""
 
 CANARY_SEQUENCES, CANARY_TOKENS = 4, 32
 """Size of the proof of delivery: enough to pass through every layer, small enough to be free."""
@@ -344,36 +332,18 @@ def fingerprint(
 ) -> dict[str, Any]:
     """What must not change under a checkpoint: recipe, data, base, tokenizer, code of rewards.
 
-    With a constant schedule a longer run begins exactly as the shorter one, so its length may. Of
-    the expert that it began with the numbers count, and not where they lie.
+    Of the recipe see `rlpeft.recipe.set_up`. Of the expert that it began with the numbers count,
+    and not where they lie.
 
     Args:
         functions: rewards that are no files' but this process's.
     """
     from rlpeft.adapters.methods import named
 
-    if isinstance(recipe.task, TaskConfig):
-        told = recipe.model_copy(update={"reward": recipe.rewards})
-        tree = told.model_dump(mode="json", exclude=EXECUTION_ONLY)
-    else:
-        of_each = {"__all__": {"reward": EXECUTION_ONLY["reward"]}}
-        tree = recipe.model_dump(mode="json", exclude={**EXECUTION_ONLY, "task": of_each})
-    if recipe.learner.schedule == "constant":
-        del tree["train"]["steps"]
-    del tree["model"]["start"], tree["model"]["merge"]  # their digests are below
-    for (section, option), former in SINCE.items():
-        if tree[section][option] == former:
-            del tree[section][option]
-    for reward in tree["reward"] or ():
-        if reward["correct_at"] is None:  # as in runs from before there was a threshold
-            del reward["correct_at"]
-    tree["rollout"]["stop"] = list(recipe.rollout.stop_strings)
+    tree = set_up(recipe)
     for option, value in named(recipe.adapter.type).former.items():
         if tree["adapter"][option] == value:  # as in runs from before there was a choice
             del tree["adapter"][option]
-    tree["rollout"] |= UNTRUNCATED  # as in runs from when these were options
-    if recipe.chat == ChatConfig():  # as in runs from before there was such a section
-        del tree["chat"]
     code = reward_code((reward.name for reward in recipe.rewards), functions)
     return {
         "recipe": tree,

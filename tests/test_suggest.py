@@ -44,7 +44,10 @@ def test_an_unknown_key_that_is_near_to_none_is_answered_with_all():
         ({"steps": 9}, r"unknown key 'steps'.* There is 'train\.steps'\.$"),
         ({"train": {"lr": 0.1}}, r"There is 'learner\.lr'\. Known are"),
         ({"task": {"name": "gsm8k", "template": "{q}"}}, r"go under task\.options\. Known are"),
-        ({"reward": [{"name": "math", "gold": "a"}]}, r"go under reward\.0\.options\. Known are"),
+        (
+            {"reward": [{"name": "math", "gold": "a"}]},
+            r"go under reward\.math\.options\. Known are",
+        ),
     ],
 )
 def test_a_key_in_the_wrong_section_is_answered_with_its_place(changes, answer):
@@ -95,6 +98,22 @@ def test_a_file_of_rows_is_found_by_a_name_that_is_near(tmp_path):
     config = TaskConfig(name="jsonl", path=str(tmp_path / "row.jsonl"))
     with pytest.raises(DataError, match=r"Did you mean '.*rows\.jsonl'\?"):
         load_task(config)
+
+
+def test_a_file_of_another_name_is_not_proposed_for_its_folder_and_ending(tmp_path):
+    folder = tmp_path / "a-long-name-that-both-share"
+    folder.mkdir()
+    (folder / "notes.jsonl").touch()
+    config = TaskConfig(name="jsonl", path=str(folder / "rows.jsonl"))
+    with pytest.raises(DataError, match="must be an existing file") as one:
+        load_task(config)
+    assert "Did you mean" not in str(one.value)
+
+
+def test_an_unknown_key_is_called_as_it_was_written():
+    tree = TINY | {"adapter": {"type": "svf", "target_modules": ["q_proj"]}}
+    with pytest.raises(ConfigError, match=r"unknown key 'adapter\.target_modules'"):
+        parse_recipe(tree, source="test")
 
 
 def test_a_file_that_is_a_recipe_of_another_command_is_called_that_and_not_read_key_by_key(

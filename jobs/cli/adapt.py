@@ -23,7 +23,14 @@ from jobs.cli.flags import (
 )
 from jobs.cli.options import Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
-from rlpeft.terminal import labelled, near_path, quiet_libraries, say, terminal_width
+from rlpeft.terminal import (
+    labelled,
+    near_path,
+    quiet_libraries,
+    say,
+    score_shown,
+    terminal_width,
+)
 from rlpeft.typed import program, this_command, without
 
 if TYPE_CHECKING:
@@ -67,13 +74,12 @@ def adapt(
     Without a recipe: rlpeft adapt --experts runs --model tiny --data rows.csv --reward exact
     """
     from jobs.cluster.travel import run_folder
-    from rlpeft.doctor.early import refuse_early
 
     changes = all_overrides(overrides, light=light)
     found = search_given(recipe, changes, model=model, data=data, reward=reward, experts=experts)
     check_push_option(push)
     folder = run_folder(out, found.name)
-    refuse_early(found, folder)
+    _refuse(found, folder)
     say_beginning(f"{found.name}: searching {searched(found)}.")
     if recipe is None:
         say_assumed_search(found)
@@ -88,6 +94,22 @@ def adapt(
         # More of them cannot be drawn where a file names the shots themselves.
         larger = "" if found.shots.path else _larger(summary, folder)
         print_summary(summary, as_json=as_json, larger=larger)
+
+
+def _refuse(recipe: AdaptRecipe, folder: Path) -> None:
+    """Refuse what files alone tell."""
+    from rlpeft.doctor.early import refuse_early
+    from rlpeft.doctor.own_rewards import refuse_absent
+    from rlpeft.experts.hub import on_hub
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.program.hub import experts_below
+
+    refuse_absent(reward.name for reward in recipe.rewards)
+    refuse_early(recipe, folder, method="adapt")
+    resolve_model(recipe.model.name)
+    for root in recipe.experts:
+        if not on_hub(root):
+            experts_below(Path(root).expanduser(), option="experts")
 
 
 def _larger(summary: Mapping[str, Any], folder: Path) -> str:
@@ -176,4 +198,6 @@ def _facts(summary: Mapping[str, Any], larger: str) -> Iterator[tuple[str, str]]
 
 
 def _fitness(found: Mapping[str, Any]) -> str:
-    return f"{found['accuracy']:.1%}" if "accuracy" in found else f"mean score {found['score']:.3f}"
+    if "accuracy" in found:
+        return f"{found['accuracy']:.1%}"
+    return f"mean score {score_shown(found['score'])}"

@@ -1,4 +1,4 @@
-"""What a command says first: libraries take a busy machine half a minute, and nobody knows why."""
+"""What a command says first; see `rlpeft.program.opening`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from rlpeft.terminal import near_path, say
 if TYPE_CHECKING:
     from rlpeft.recipe.run import Recipe
 
-LOADING = "Loading libraries."
-
 
 def say_training(recipe: Recipe, folder: Path, *, is_given: bool) -> None:
     """Say what is trained, and by which figure its expert will be chosen.
@@ -23,15 +21,9 @@ def say_training(recipe: Recipe, folder: Path, *, is_given: bool) -> None:
     """
     if not is_given:
         say_assumed(recipe, folder)
-    from rlpeft.recipe.reward import chosen_by
+    from rlpeft.program.opening import said_of_training
 
-    bounds = {reward.name: reward.correct_at for reward in recipe.rewards}
-    figure, steps = chosen_by(recipe.train.select, bounds), recipe.train.steps
-    say(
-        f"{recipe.name}: {steps} step{'s' * (steps > 1)}. The best in validation is kept as the "
-        f"expert and tested, the best by {figure}. {LOADING}",
-        err=True,
-    )
+    say(said_of_training(recipe), err=True)
 
 
 def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any] | None:
@@ -43,13 +35,16 @@ def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any]
         method: see `rlpeft.doctor.early.finished`.
     """
     from rlpeft.doctor.early import finished, refuse_early
+    from rlpeft.doctor.own_rewards import refuse_absent
     from rlpeft.models.folder import resolve_model
     from rlpeft.runs.fingerprint import REPORT_FILE
 
     resolve_model(recipe.model.name)
     summary = finished(recipe, folder, method)
     if summary is None:
-        refuse_early(recipe, folder)
+        if not recipe.resources.reward_gpus:  # else they may lie where the GPUs are
+            refuse_absent(reward.name for reward in recipe.rewards)
+        refuse_early(recipe, folder, method=method)
         return None
     where = near_path(str(folder))
     say("nothing ran: these are the figures of the finished run in", where, err=True)
@@ -58,9 +53,11 @@ def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any]
 
 def say_opening() -> None:
     """Say what comes between libraries and the first step, which takes a large model minutes."""
-    say("Opening model and engines; a new run is validated before its first step.", err=True)
+    say("Opening model and engines.", err=True)
 
 
 def say_beginning(text: str) -> None:
     """Say what will be done."""
+    from rlpeft.program.opening import LOADING
+
     say(f"{text} {LOADING}", err=True)

@@ -112,7 +112,7 @@ def run_shown(
     loss: LossConfig | None = None,
     below: Below | None = None,
 ) -> Iterator[RunDisplay]:
-    """Show a run as it goes: where it goes on from, its steps, and how to go on after Ctrl-C.
+    """Show a run as it goes: its steps, and how to go on after Ctrl-C.
 
     Args:
         folder: the run's.
@@ -121,8 +121,6 @@ def run_shown(
     done = steps_done(folder)
     in_groups = loss is None or loss.compares_groups
     display = RunDisplay(total_steps, unit=unit, done=done, in_groups=in_groups, below=below)
-    if 0 < done < total_steps:
-        display.say(f"continuing from {unit} {done} of", near_path(str(folder)))
     try:
         with display:
             yield display

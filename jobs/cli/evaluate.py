@@ -20,7 +20,7 @@ from rlpeft.once import require_once
 from rlpeft.terminal import near_path, quiet_libraries, say
 
 if TYPE_CHECKING:
-    from jobs.evaluation.asked import Samples
+    from jobs.exams import Samples
     from rlpeft.recipe.run import Recipe
 
 
@@ -91,7 +91,7 @@ def evaluate(
 
     Ctrl-C, then the same command with its --out, goes on.
     """
-    from jobs.recipes import read_recipe
+    from jobs.exams import Samples, exams_of, refuse_exams
 
     if seed is not None and not temperature:
         raise ConfigError(f"--seed is of draws, and greedy answers have none, got {seed}.")
@@ -99,14 +99,11 @@ def evaluate(
     is_one = plain and out is None and samples == 1 and not temperature and not ks
     if address is not None and not is_one:
         go_on_attended()
-    for given in recipes or ():  # before libraries are loaded
-        read_recipe(given)
-    say_beginning(f"Evaluating {', '.join(map(near_path, names))} beside the base model.")
-    from jobs.evaluation.asked import Samples
-
     experts = _folders(names)
     drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num, unseen)
-    exams = _exams(experts, recipes or [None], tasks or [None], overrides or ())
+    exams = exams_of(experts, recipes or [None], tasks or [None], overrides or ())
+    refuse_exams(experts, exams, drawn)
+    say_beginning(f"Evaluating {', '.join(map(near_path, names))} beside the base model.")
     if is_one and len(exams) == 1:
         _one(experts[0], exams[0], drawn, address, as_json)
     else:
@@ -122,28 +119,6 @@ def _folders(names: Sequence[str]) -> list[Path]:
     folders = [expert_folder(name) for name in names]
     require_once("evaluate must be given each expert", names, [each.resolve() for each in folders])
     return folders
-
-
-def _exams(
-    experts: Sequence[Path],
-    recipes: Sequence[str | None],
-    tasks: Sequence[str | None],
-    overrides: Sequence[str],
-) -> list[Recipe]:
-    """Every recipe that is named, or that of every expert's run, with every task that is named.
-
-    A recipe of several tasks is an exam for each.
-    """
-    from jobs.evaluate import recipe_for
-
-    whose = experts if None in recipes else experts[:1]
-    return [
-        alone
-        for folder in whose
-        for recipe in recipes
-        for task in tasks
-        for alone in recipe_for(folder, recipe, task, overrides).alone.values()
-    ]
 
 
 def _one(

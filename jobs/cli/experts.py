@@ -70,9 +70,13 @@ def show(
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Show an expert's card, and what it changes by kind of module."""
+    from rlpeft.experts.files import load_expert, read_card
+    from rlpeft.experts.hub import on_hub
+
+    if not on_hub(expert):  # which takes longer to ask than libraries do to load
+        read_card(Path(expert))
     say_beginning(f"Reading {near_path(expert)}.")
     from rlpeft.experts.change import changes, kind_stats, legend
-    from rlpeft.experts.files import load_expert
     from rlpeft.program.hub import expert_folder
 
     found = load_expert(expert_folder(expert))

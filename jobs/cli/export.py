@@ -41,12 +41,15 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
     """Write an expert for use elsewhere; it is read back and compared before it is there."""
-    say_beginning(f"Exporting {near_path(expert)} as {format}, and reading it back.")
-    from rlpeft.experts.export import export_expert
+    from rlpeft.experts.export_asked import require_asked
     from rlpeft.program.hub import expert_folder
 
-    quiet_libraries()
     folder = expert_folder(expert)
+    require_asked(folder, out, format=format, base_id=base_id, dtype=dtype, rank=rank, force=force)
+    say_beginning(f"Exporting {near_path(expert)} as {format}, and reading it back.")
+    from rlpeft.experts.export import export_expert
+
+    quiet_libraries()
     receipt = export_expert(
         folder,
         out,

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.beginning import say_beginning
-from jobs.cli.options import ENGINE, EXPERTS, Temperature, file_to_write, refuse_own_input
+from jobs.cli.options import (
+    ENGINE,
+    EXPERTS,
+    Temperature,
+    file_to_write,
+    folder_of_experts,
+    refuse_own_input,
+)
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_jsonl
 from rlpeft.terminal import note, printable, quiet_libraries, say
@@ -72,19 +79,19 @@ def generate(
 
     rlpeft generate "3714@=" --experts runs --strategy swap
     """
+    from jobs.prompts import read_prompts
+
     refuse_own_input(file, out)
     _require_one(prompt or (), file)
+    given = read_prompts(file) if file is not None else list[Prompt](prompt or ())
+    prompts = [_as_turn(one) for one in given] if chat else given
+    root = _require_strategy(strategy, folder_of_experts(experts, model))
     say_beginning(f"Answering with the base model and the experts of {experts}.")
     from jobs.generate import generate as answer
-    from jobs.generate import read_prompts
     from jobs.library import find_shelf, trained_length
-    from rlpeft.program.hub import expert_folder
     from rlpeft.recipe.run import RolloutConfig
 
     quiet_libraries()
-    given = read_prompts(file) if file is not None else list[Prompt](prompt or ())
-    prompts = [_as_turn(one) for one in given] if chat else given
-    root = expert_folder(experts)
     length = max_tokens or _told(trained_length(root, strategy))
     shelf = find_shelf(root, model=model, rollout=RolloutConfig(engine=engine, max_tokens=length))
     rows, passes = answer(
@@ -106,6 +113,15 @@ def _require_one(prompts: Sequence[str], file: Path | None) -> None:
         )
     if prompts and not prompts[0].strip():
         raise ConfigError(f"PROMPT must hold something to answer, got {prompts[0]!r}.")
+
+
+def _require_strategy(strategy: str, root: Path) -> Path:
+    from rlpeft.choose.names import require_strategy
+    from rlpeft.experts.card_parts import BASE
+    from rlpeft.experts.files import find_experts, read_card
+
+    require_strategy(strategy, (BASE, *(read_card(each).name for each in find_experts(root))))
+    return root
 
 
 def _told(trained: int | None) -> int:

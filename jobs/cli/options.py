@@ -91,6 +91,18 @@ def file_to_write(path: Path | None) -> Path | None:
     return path
 
 
+def folder_of_experts(experts: str, model: str | None) -> Path:
+    """The folder that `--experts` names; refuses one without any, and a `--model` that is none."""
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.program.hub import expert_folder, experts_below
+
+    root = expert_folder(experts)
+    experts_below(root, option="--experts")
+    if model is not None:
+        resolve_model(model)
+    return root
+
+
 def refuse_own_input(file: Path | None, out: Path | None) -> None:
     """Refuse to write answers over what they answer.
 

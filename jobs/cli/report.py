@@ -76,3 +76,9 @@ def _check(
         raise ConfigError(f"--follow serves the page of one run, got {len(runs)} runs.")
     if follow and (out is not None or as_json):
         raise ConfigError("--follow serves a page and writes none: leave --out and --json out.")
+    from rlpeft.report.asked import require_runs
+    from rlpeft.report.standing import require_run
+
+    if follow:
+        return require_run(runs[0])
+    require_runs(runs)

@@ -12,7 +12,7 @@ import typer
 
 from jobs.cli.beginning import say_beginning
 from jobs.cli.generate import Stop
-from jobs.cli.options import ENGINE, EXPERTS
+from jobs.cli.options import ENGINE, EXPERTS, folder_of_experts
 from rlpeft.terminal import quiet_libraries
 
 Length = int | None
@@ -64,16 +64,16 @@ def serve(
     curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
     'Content-Type: application/json'
     """
+    root = folder_of_experts(experts, model)
     say_beginning(f"Serving the base model and the experts of {experts} on {host}:{port}.")
     from jobs.library import find_shelf
     from jobs.serve import Lengths
     from jobs.serve import serve as run
-    from rlpeft.program.hub import expert_folder
     from rlpeft.recipe.run import RolloutConfig
 
     quiet_libraries()
     run(
-        find_shelf(expert_folder(experts), model=model, rollout=RolloutConfig(engine=engine)),
+        find_shelf(root, model=model, rollout=RolloutConfig(engine=engine)),
         host=host,
         port=port,
         api_key=api_key,

@@ -180,7 +180,7 @@ def _work(
     from jobs.cluster.travel import named_by
     from rlpeft.doctor.early import refuse_early
 
-    refuse_early(found, given["out"] or Path("runs") / name)
+    refuse_early(found, given["out"] or Path("runs") / name, method=words[0])
     return Work(words, name, _files([given["recipe"]]), tuple(named_by(found)), gpus)
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from jobs.cli.beginning import LOADING, say_opening
+from jobs.cli.beginning import say_opening
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line
 from rlpeft.errors import ConfigError
+from rlpeft.program.opening import LOADING
 from rlpeft.terminal import near_path, quiet_libraries, say
 from rlpeft.typed import this_command
 
@@ -71,7 +72,7 @@ def _ended_before(recipes: Mapping[str, Recipe], folder: Path) -> Summaries:
         if summary := finished(recipe, folder / name, "train"):
             ended[name] = summary | {"report": str(folder / name / REPORT_FILE)}
         else:
-            refuse_early(recipe, folder / name)
+            refuse_early(recipe, folder / name, method="train")
     return ended
 
 

@@ -13,24 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.evaluate import first_problems
-from rlpeft.build import Data, pinned, read_data
+from jobs.exams import Samples, asked_of, only_split
+from rlpeft.build import pinned, read_data
 from rlpeft.errors import ConfigError
+from rlpeft.experts.card_parts import BASE
 from rlpeft.experts.files import Expert, load_expert, read_card
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.merged import base_of
-from rlpeft.experts.mixture import BASE
 from rlpeft.models.base import BaseModel
-from rlpeft.program.expert_of_run import tell_of_runs
-from rlpeft.program.origin import tell_other_prompts
-from rlpeft.program.rows_of_run import may_be_trained_on, refuse_trained_on
+from rlpeft.program.expert_of_run import said_of_runs
+from rlpeft.program.origin import said_of_prompts
 from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.rollout.groups import rollout_seed
 from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import Scores
-from rlpeft.tasks.base import Split, Task
+from rlpeft.tasks.base import Task
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Sampling
 
@@ -44,43 +43,6 @@ MEASURED: Any = {
 
 SHARED = ("engine", "num_engines", "batch_size", "dtype", "canary_bound", "options")
 """Keys of `[rollout]` that decide the engine, which all exams share."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Which problems are answered, how often each, and how.
-
-    Attributes:
-        number: n, answers to each problem.
-        temperature: 0 is greedy.
-        ks: of pass@k.
-        seed: of every draw.
-        num: problems of each task; all of the split if absent.
-        unseen: ask those alone that no expert was trained on.
-
-    Raises:
-        ConfigError: a k above n; several greedy answers, which would all be the same.
-    """
-
-    number: int = 1
-    temperature: float = 0.0
-    ks: tuple[int, ...] = ()
-    seed: int = 0
-    split: Split = "test"
-    num: int | None = None
-    unseen: bool = False
-
-    def __post_init__(self) -> None:
-        if self.number > 1 and not self.temperature:
-            raise ConfigError(
-                f"--temperature must be above 0 for --samples {self.number}: greedy answers to one "
-                "problem are all the same. Add --temperature 1, the policy as it was trained."
-            )
-        if wrong := [k for k in self.ks if not 1 <= k <= self.number]:
-            raise ConfigError(
-                f"--k must be between 1 and the {self.number} --samples of a problem, got "
-                f"{wrong[0]}. Lower it, or draw more samples."
-            )
 
 
 @dataclass(frozen=True)
@@ -102,6 +64,7 @@ class Survey:
 
     Attributes:
         folders: of the experts, by their names.
+        notes: what is to be told once they answer.
     """
 
     base: BaseModel
@@ -109,6 +72,7 @@ class Survey:
     folders: Mapping[str, Path]
     exams: Sequence[Exam]
     samples: Samples
+    notes: Sequence[str] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -166,44 +130,29 @@ def open_survey(
     experts, places = _read_experts(folders, base)
     cards = {str(places[who]): expert.card for who, expert in experts.items()}
     full = [_filled_in(recipe, experts) for recipe in recipes]
-    tell_of_runs(folders, [reward.name for recipe in full for reward in recipe.rewards])
+    notes = said_of_runs(folders, [reward.name for recipe in full for reward in recipe.rewards])
     with ExitStack() as stack:
         exams: list[Exam] = []
         for at, (name, recipe) in enumerate(_named(_agreed(_distinct(full))).items()):
             recipe = pinned(recipe, base, (pins or Path()) / pin_name(at))
             if recipe.chat not in [exam.recipe.chat for exam in exams]:
-                tell_other_prompts(cards, base, recipe.chat)
+                notes += said_of_prompts(cards, base, recipe.chat)
             scorer = build_scorer(recipe.rewards, error_limit=recipe.train.error_limit)
             stack.enter_context(closing(scorer))
-            sections = [section for card in cards.values() for section in card.sections]
-            seen = any(may_be_trained_on(task_of(recipe), section) for section in sections)
-            only = None if seen else samples.split
+            only = only_split(recipe, [*cards.values()], samples.split)
             data = read_data(recipe, base, splits=(samples.split,), only=only)
-            exam = _exam(name, recipe, data, scorer, samples, folders)
-            path = task_of(recipe).path
-            refuse_trained_on(folders, exam.task, samples.split, exam.problems, path=path)
+            asked = asked_of(data.task, folders, samples, path=task_of(recipe).path)
+            notes += asked.notes
             data.check(scorer)
-            exams.append(exam)
-        yield Survey(base, experts, places, exams, samples)
+            sampling = replace(recipe.rollout.sampling, temperature=samples.temperature)
+            own = name, recipe, data.task, asked.problems, data.prompter, scorer, sampling
+            exams.append(Exam(*own))
+        yield Survey(base, experts, places, exams, samples, notes)
 
 
 def pin_name(at: int) -> str:
     """Where the recipe of an exam lies in the folder of an evaluation."""
     return f"recipe_{at:02d}.json"
-
-
-def _exam(
-    name: str,
-    recipe: Recipe,
-    data: Data,
-    scorer: Scores,
-    samples: Samples,
-    folders: Sequence[Path],
-) -> Exam:
-    sampling = replace(recipe.rollout.sampling, temperature=samples.temperature)
-    unseen_by = folders if samples.unseen else ()
-    problems = first_problems(data.task, samples.split, samples.num, unseen_by=unseen_by)
-    return Exam(name, recipe, data.task, problems, data.prompter, scorer, sampling)
 
 
 def _read_experts(

@@ -14,16 +14,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
-from jobs.evaluation.asked import Exam, Samples, Survey
+from jobs.evaluation.asked import Exam, Survey
 from jobs.evaluation.kept import AnswerRow
+from jobs.exams import Samples
 from rewards.errors import RewardError
 from rewards.registry import is_verifier
 from rewards.verdict import VerdictKind, count_kinds
 from rewards.votes import SameAnswer, compares_answers, leading, same_answer
 from rlpeft.errors import ConfigError
+from rlpeft.experts.card_parts import BASE
 from rlpeft.experts.clustered import (
     Estimate,
     corrected_level,
@@ -33,8 +36,7 @@ from rlpeft.experts.clustered import (
     share_estimate,
 )
 from rlpeft.experts.hub import known_as
-from rlpeft.experts.intervals import LEVEL
-from rlpeft.experts.mixture import BASE
+from rlpeft.experts.intervals import LEVEL, largest_score
 from rlpeft.types import Problem
 
 Cell = Mapping[str, Sequence[AnswerRow]]
@@ -129,12 +131,20 @@ class Answered:
         each = {problem: value(samples) for problem, samples in self.cells[name].items()}
         return {problem: found for problem, found in each.items() if found is not None}
 
+    @cached_property
+    def most(self) -> float | None:
+        """The largest value of a problem that there may be; see `largest_score`."""
+        if self.judged:
+            return 1.0
+        every = (self.by_problem(name, self.lead).values() for name in self.cells)
+        return largest_score(chain.from_iterable(every))
+
     def estimate(
         self, name: str, metric: str, values: Sequence[float], level: float = LEVEL
     ) -> Estimate:
         """The mean of a metric over problems."""
         if not self.judged:
-            return mean_estimate(values, level=level)
+            return mean_estimate(values, level=level, most=self.most)
         draws = len(values)  # a vote is one draw of its problem
         if not metric.startswith("maj@"):
             k = int(metric.partition("@")[2]) if metric.startswith("pass@") else 1
@@ -150,7 +160,7 @@ class Answered:
             self.estimate(who, self.lead, values, level)
             for who, values in ((name, ours_P), (BASE, theirs_P))
         )
-        return difference(ours_P, theirs_P, *sides, level=level)
+        return difference(ours_P, theirs_P, *sides, level=level, most=self.most)
 
 
 def figures(survey: Survey, rows: Iterable[AnswerRow]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from jobs.evaluation.asked import Exam, Survey
 from rlpeft.adapters.methods import METHODS, named
+from rlpeft.experts.card_parts import BASE
 from rlpeft.experts.files import Expert, adapter_of
-from rlpeft.experts.mixture import BASE, mixed_adapter
+from rlpeft.experts.mixture import mixed_adapter
 from rlpeft.recipe.run import AdapterConfig
 
 BATCH_ROWS = 256

@@ -20,7 +20,8 @@ from jobs.evaluation.plan import AnswerBatch, Lane, batches
 from rlpeft.adapter_state import AdapterState
 from rlpeft.build import build_canary
 from rlpeft.errors import EngineError
-from rlpeft.experts.mixture import BASE, ExpertSet, read_factors
+from rlpeft.experts.card_parts import BASE
+from rlpeft.experts.mixture import ExpertSet, read_factors
 from rlpeft.files import read_json, write_json, write_text
 from rlpeft.program.examiner import Examiner
 from rlpeft.program.folder import lone_run
@@ -31,6 +32,7 @@ from rlpeft.rollout.fleet import ExpertFleet
 from rlpeft.rollout.groups import roll_out
 from rlpeft.runs.fingerprint import FINGERPRINT_FILE, SUMMARY_FILE, check_fingerprint
 from rlpeft.scoring import score_groups
+from rlpeft.terminal import note_each
 from rlpeft.types import Group, ScoredGroup
 
 CHART_FILE = "evaluation.svg"
@@ -57,6 +59,7 @@ def evaluate_survey(
     """
     with gone_if_empty(out), lone_run(out):
         check_fingerprint(out, survey.fingerprint(), anew=not _holds_anything(out))
+        note_each(survey.notes)
         for at, exam in enumerate(survey.exams):
             write_text(out / pin_name(at), exam.recipe.model_dump_json(indent=2))
         answer(survey, out, address=address, on_batch=on_batch or _say_nothing)

@@ -13,7 +13,7 @@ from rlpeft.recipe.run import Recipe, Section, parse_recipe, read_tree, validate
 from rlpeft.recipe.study import StudyRecipe
 from rlpeft.recipe.together import SeveralExperts, parse_together
 from rlpeft.recipe.yaml import ENDINGS
-from rlpeft.suggest import did_you_mean, paths_beside
+from rlpeft.suggest import did_you_mean, path_meant
 
 PACKAGED = Path(__file__).parent
 ADAPT, STUDIES, TOGETHER = (PACKAGED / name for name in ("adapt", "studies", "together"))
@@ -40,9 +40,9 @@ def find_recipe(name: str, folder: Path = PACKAGED) -> Path:
     for other, verb in COMMANDS.items():
         if name in recipe_names(other):
             raise ConfigError(f"{name!r} is a recipe of another command. Run: rlpeft {verb} {name}")
+    meant = path_meant(Path(name), ".toml", *ENDINGS) or did_you_mean(name, names)
     raise ConfigError(
-        f"a recipe must be a TOML or YAML file or one of {', '.join(names)}, got {name!r}."
-        f"{did_you_mean(str(Path(name)), [*names, *paths_beside(Path(name), '.toml', *ENDINGS)])}"
+        f"a recipe must be a TOML or YAML file or one of {', '.join(names)}, got {name!r}.{meant}"
     )
 
 

@@ -19,18 +19,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from rewards.text.label import verify_label
+from rlpeft.choose.names import FEW_SHOT, FIRST_PASSES, require_strategy
 from rlpeft.errors import ExpertError
+from rlpeft.experts.card_parts import BASE
 from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.measures import Measure
-from rlpeft.experts.mixture import BASE, ExpertSet
+from rlpeft.experts.mixture import ExpertSet
 from rlpeft.rollout.fleet import Fleet
-from rlpeft.suggest import did_you_mean
 from rlpeft.tasks.kinds import OTHERS, ask_kind, label_of
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Problem, Prompt, Sampling
-
-FIRST_PASSES = ("prompt", "classifier")
-"""Strategies that ask before they answer."""
 
 FIRST_PASS = Sampling(max_tokens=24, temperature=0.0)
 
@@ -195,15 +193,10 @@ def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompte
     """
     if name in FIRST_PASSES:
         return Classify(make_question(name, experts), fleet, prompter)
-    if name == "few-shot":
+    if name == FEW_SHOT:
         mixed = _only(experts, name, "mixture (`rlpeft adapt`)", lambda c: c.mixture is not None)
         return Fixed(mixed, "found for this task by rlpeft adapt")
-    if name not in experts.names:
-        raise ExpertError(
-            "--strategy must be prompt, classifier, few-shot or one of the experts "
-            f"{', '.join(experts.names)}, got {name!r}."
-            f"{did_you_mean(name, (*FIRST_PASSES, 'few-shot', *experts.names))}"
-        )
+    require_strategy(name, experts.names)
     return Fixed(name)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rlpeft.choose.strategies import Choice, Strategy
-from rlpeft.experts.mixture import BASE
+from rlpeft.experts.card_parts import BASE
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.rollout.groups import rollout_seed
 from rlpeft.tokens.requests import Prompter

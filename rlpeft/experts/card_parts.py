@@ -10,6 +10,9 @@ from pydantic_core import PydanticCustomError
 from rlpeft.experts.measures import Measure, PairedDifference
 from rlpeft.recipe.adapter import Section
 
+BASE = "base"
+"""Name of the base model among experts."""
+
 SHOWN = ("name", "path", "type")
 """Keys of a recipe's sections by which lists and pages call them."""
 

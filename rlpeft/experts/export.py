@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -28,6 +28,7 @@ from rlpeft.adapters.method import Method, Mixing
 from rlpeft.adapters.methods import labels, named
 from rlpeft.adapters.tied import untie_adapted
 from rlpeft.errors import ExpertError
+from rlpeft.experts.export_asked import RECEIPT_FILE, TRAITS, Format, Traits, require_asked
 from rlpeft.experts.export_config import own_config
 from rlpeft.experts.export_lora import told, write_lora
 from rlpeft.experts.export_source import Source, attach, open_source
@@ -38,7 +39,6 @@ from rlpeft.experts.files import (
     ExpertCard,
     adapter_of,
     other_prompts,
-    read_card,
 )
 from rlpeft.experts.hub import fetched_from, is_hub_id
 from rlpeft.experts.merged import refuse_merged
@@ -50,9 +50,7 @@ from rlpeft.models.probe import logprobs, probe_rows
 from rlpeft.models.tokenizer import load_tokenizer, read_whole_tokenizer
 from rlpeft.models.tokenizer_digest import tokenizer_parts
 
-Format = Literal["peft", "merged", "z", "lora"]
-
-RECEIPT_FILE, Z_FILE = "export.json", "z.safetensors"
+Z_FILE = "z.safetensors"
 
 ROUNDING = 1e-3
 """Log-prob difference that is always accepted: fp32 merging and other orders of summation."""
@@ -129,34 +127,19 @@ def export_expert(
         ExpertError: `out` exists, the base is another one, the method does not have this format,
             or what was written differs from the expert. `out` is then as it was.
     """
-    form = FORMATS[format]
-    if base_id is not None and (not form.names_base or not is_hub_id(base_id)):
-        raise ExpertError(
-            f"--base-id must be owner/name, of a base on a hub, and goes with --format peft or "
-            f"lora; got {base_id!r} with --format {format}."
-        )
-    if dtype is not None and not form.is_whole:
-        raise ExpertError(f"--dtype is of merged weights, --format {format} has none. Remove it.")
-    if (rank is not None) != form.has_rank or (rank is not None and not _is_rank(rank)):
-        raise ExpertError(
-            "--rank must be a whole number, or a share above 0 and below 1, and goes with --format "
-            f"lora, which needs it; got {rank} with --format {format}."
-        )
-    if form.names_base:
-        refuse_merged(folder, read_card(folder), "exported as a PEFT folder")
+    card = require_asked(
+        folder, out, format=format, base_id=base_id, dtype=dtype, rank=rank, force=force
+    )
+    if TRAITS[format].names_base:
+        refuse_merged(folder, card, "exported as a PEFT folder")
     source = replace(open_source(folder, base, base_id, dtype), rank=rank or 0)
-    if form.has_rank:
+    if TRAITS[format].has_rank:
         _require_lora(source.expert.card)
-    check_target(out, force=force)
     with replacing_folder(out) as partial:
         receipt = write_and_compare(source, partial, format, str(out))
         receipt = replace(receipt, source=fetched_from(folder))
         (partial / RECEIPT_FILE).write_text(json.dumps(asdict(receipt), indent=2))
     return receipt
-
-
-def _is_rank(rank: float) -> bool:
-    return 0 < rank < 1 or (rank >= 1 and float(rank).is_integer())
 
 
 def _require_lora(card: ExpertCard) -> None:
@@ -169,32 +152,13 @@ def _require_lora(card: ExpertCard) -> None:
         )
 
 
-def check_target(out: Path, *, force: bool) -> None:
-    """Refuse to overwrite, unless asked to and only what an export wrote.
-
-    Raises:
-        ExpertError: `out` is in the way.
-    """
-    if not out.exists():
-        return
-    if not force:
-        raise ExpertError(
-            f"--out must not exist yet, {str(out)!r} does. Choose another, or add --force."
-        )
-    if not (out / RECEIPT_FILE).is_file():
-        raise ExpertError(
-            f"--force replaces earlier exports only, and {str(out)!r} has no {RECEIPT_FILE}. "
-            "Remove it by hand, or choose another --out."
-        )
-
-
 def write_and_compare(source: Source, partial: Path, format: Format, out: str) -> Receipt:
     """Write one format into `partial`, read it back and compare.
 
     Raises:
         ExpertError: the difference is too large.
     """
-    form = FORMATS[format]
+    form, traits = FORMATS[format], TRAITS[format]
     policy = source.policy()
     own_config(source.expert, policy)  # refused in any format
     probe = probe_rows(policy.get_base_model().config)
@@ -205,7 +169,7 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
     lost = told(errors) if errors else ""
     del policy  # two models of fp32 weights need not be in memory at once
     gap = largest_gap(logprobs(form.read(source, partial), probe), expected)
-    share = LARGEST_SHARE if form.is_whole or form.has_rank else 0.0  # else it is a mistake
+    share = LARGEST_SHARE if traits.is_whole or traits.has_rank else 0.0  # else it is a mistake
     if not gap <= max(ROUNDING, share * effect):
         raise ExpertError(
             f"the export, read back, must be nearer to the expert than to its base: its log-probs "
@@ -224,20 +188,20 @@ def write_and_compare(source: Source, partial: Path, format: Format, out: str) -
         gap=gap,
         effect=effect,
         num_tokens=sum(len(row) - 1 for row in probe),
-        dtype=source.dtype if form.is_whole else None,
-        note="; ".join(([lost] if lost else []) + _notes(source, form, partial)),
+        dtype=source.dtype if traits.is_whole else None,
+        note="; ".join(([lost] if lost else []) + _notes(source, traits, partial)),
         errors=errors,
     )
 
 
-def _notes(source: Source, form: ExportForm, folder: Path) -> list[str]:
+def _notes(source: Source, traits: Traits, folder: Path) -> list[str]:
     card = source.expert.card
     notes: list[str] = []
-    if form.names_base and not is_hub_id(source.base_id):
+    if traits.names_base and not is_hub_id(source.base_id):
         notes.append(UNKNOWN_BASE)
-    if form.is_whole and source.attention != "sdpa":
+    if traits.is_whole and source.attention != "sdpa":
         notes.append(f"load it with attn_implementation={source.attention!r}, as its base wants")
-    if form.is_whole and _is_tied(source.base_path) and not _is_tied(folder):
+    if traits.is_whole and _is_tied(source.base_path) and not _is_tied(folder):
         notes.append(UNTIED)
     if card.tokenizer:  # cards from before this are common, and nothing is known to be wrong
         notes += other_prompts(card.name, card, tokenizer_parts(source.base_path))
@@ -323,17 +287,11 @@ class ExportForm:
         write: fills a folder; gives what a LoRA leaves out of each module.
         read: what was written, on a base model afresh.
         advice: how to mend an export that is another policy.
-        is_whole: whether it is a whole model, which rounding may change.
-        names_base: whether it names a base model that others must find.
-        has_rank: whether it is an approximation of a rank.
     """
 
     write: Callable[[Source, PeftModel, Path], dict[str, float] | None]
     read: Callable[[Source, Path], Any]
     advice: str
-    is_whole: bool = False
-    names_base: bool = False
-    has_rank: bool = False
 
 
 FORMATS: dict[Format, ExportForm] = {
@@ -341,13 +299,11 @@ FORMATS: dict[Format, ExportForm] = {
         write_peft,
         read_peft,
         f"{CONFIG_FILE} says something else than the card: restore it, or train again.",
-        names_base=True,
     ),
     "merged": ExportForm(
         write_merged,
         read_merged,
         "Weights rounded too coarsely need --dtype float32, or --format peft.",
-        is_whole=True,
     ),
     "z": ExportForm(
         write_z,
@@ -358,8 +314,6 @@ FORMATS: dict[Format, ExportForm] = {
         write_as_lora,
         read_peft,
         "Raise --rank, or take --format merged, which leaves nothing out.",
-        names_base=True,
-        has_rank=True,
     ),
 }
 

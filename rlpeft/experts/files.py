@@ -5,7 +5,8 @@
       adapter_model.safetensors  the trained vectors
       card.json                  this module's record
 
-Only JSON and safetensors are read. Loading against another base model is refused.
+Only JSON and safetensors are read. Loading against another base model is refused. Cards are read,
+and folders found, without torch: what they tell is told before libraries are loaded.
 """
 
 from __future__ import annotations
@@ -16,14 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import not_
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import ExpertError
 from rlpeft.experts.card_parts import CardSection, Mixture, Parent, TaskCard, Transfer
 from rlpeft.experts.measures import Count, Measure, PairedDifference
@@ -35,13 +32,18 @@ from rlpeft.recipe.run import AdapterConfig, Name, Section
 from rlpeft.regular import require_regular
 from rlpeft.runs.fingerprint import FINGERPRINT_FILE
 
+if TYPE_CHECKING:
+    import torch
+
+    from rlpeft.adapter_state import AdapterState
+
 EXPERT_FOLDER = "expert"
 """Where the folder of a run keeps its expert."""
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 CARD_FILE = "card.json"
 
-FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+FLOATS = ("float32", "float64", "bfloat16", "float16")
 """What adapter tensors may be: others would be cast, and cut, by whoever loads them."""
 
 UNORDERED = frozenset({"layers_to_transform", "feedforward_modules"})
@@ -142,6 +144,8 @@ class Expert:
 
     def state(self, version: int = 0, factors: Mapping[str, str] | None = None) -> AdapterState:
         """The policy update that loads it into an engine."""
+        from rlpeft.adapter_state import AdapterState
+
         return AdapterState(self.config, self.tensors, version, factors or {})
 
 
@@ -152,6 +156,8 @@ def save_expert(folder: Path, state: AdapterState, card: ExpertCard) -> None:
         ExpertError: something else than an expert is there.
         FileError: it cannot be written.
     """
+    from safetensors.torch import save_file
+
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD_FILE).is_file():
         raise ExpertError(
             f"an expert replaces nothing but an older one, {str(folder)!r} holds something else. "
@@ -175,6 +181,11 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
         ExpertError: no expert there, a damaged file, numbers that are none, a card that
             contradicts the config or the tensors, or another base model.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from rlpeft.adapter_state import tensors_digest
+
     card = read_card(folder)
     try:
         config = read_json(folder / CONFIG_FILE, ExpertError)
@@ -205,10 +216,11 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
 
 def _check_numbers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in sorted(tensors.items()):
-        if tensor.dtype not in FLOATS:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype not in FLOATS:
             raise ExpertError(
                 f"expert {str(folder)!r} must hold float16, bfloat16, float32 or float64, {name!r} "
-                f"is {str(tensor.dtype).removeprefix('torch.')}. Restore it, or train it again."
+                f"is {dtype}. Restore it, or train it again."
             )
         if not tensor.isfinite().all():
             raise ExpertError(

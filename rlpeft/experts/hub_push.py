@@ -126,7 +126,8 @@ def _write(
     folder: Path, place: Path, repository: str, base: str | None, base_id: str | None
 ) -> list[str]:
     """Write what is pushed, proven; gives what its author should know."""
-    from rlpeft.experts.export import RECEIPT_FILE, write_and_compare
+    from rlpeft.experts.export import write_and_compare
+    from rlpeft.experts.export_asked import RECEIPT_FILE
     from rlpeft.experts.export_source import open_source
     from rlpeft.experts.merged import refuse_merged
     from rlpeft.experts.model_card import README_FILE, Beside, model_card

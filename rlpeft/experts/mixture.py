@@ -30,7 +30,7 @@ from rlpeft.adapters.methods import (
     peft_type_of,
 )
 from rlpeft.errors import ExpertError
-from rlpeft.experts.card_parts import Mixture
+from rlpeft.experts.card_parts import BASE, Mixture
 from rlpeft.experts.files import (
     Expert,
     ExpertCard,
@@ -40,9 +40,6 @@ from rlpeft.experts.files import (
 )
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import AdapterConfig
-
-BASE = "base"
-"""Name of the base model among experts."""
 
 DIRECT = {"parametrisation": "direct"}
 """What a mixture is, whatever its experts were trained as: of their multipliers, not of logits."""

@@ -9,10 +9,13 @@ oldest first; the best expert and the newest checkpoints lie elsewhere and are n
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rlpeft.adapter_state import AdapterState
 from rlpeft.experts.files import STEPS_FOLDER, ExpertCard, save_expert
 from rlpeft.files import remove
+
+if TYPE_CHECKING:
+    from rlpeft.adapter_state import AdapterState
 
 
 def step_folder(run: Path, step: int) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rlpeft.experts.files import EXPERT_FOLDER, read_card
@@ -13,34 +13,33 @@ from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.fingerprint import FINGERPRINT_FILE, REWARD_CODE, SUMMARY_FILE
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.runs.reward_code import reward_code
-from rlpeft.terminal import note
 
 
-def tell_of_runs(folders: Sequence[Path], rewards: Iterable[str]) -> None:
-    """Say, on the error stream, what figures of these experts do not say themselves.
+def said_of_runs(folders: Sequence[Path], rewards: Iterable[str]) -> list[str]:
+    """What figures of these experts do not say themselves, to be told once they are measured.
 
     Args:
         folders: of the experts; of one without the folder of its run nothing is known.
         rewards: names of those that judge now.
     """
     now = reward_code(dict.fromkeys(rewards))
-    for folder in folders:
-        _tell_other_code(folder, now)
-        _tell_unfinished(folder)
+    return [
+        line for folder in folders for line in (*_other_code(folder, now), *_unfinished(folder))
+    ]
 
 
-def _tell_other_code(folder: Path, now: dict[str, str]) -> None:
+def _other_code(folder: Path, now: dict[str, str]) -> Iterator[str]:
     then = (read_json_if_there(run_of(folder) / FINGERPRINT_FILE) or {}).get(REWARD_CODE, {})
     changed = [name for name, digest in now.items() if then.get(name, digest) != digest]
     if changed:
-        note(
+        yield (
             f"the code of reward {' and '.join(map(repr, changed))} differs from that of the "
             f"training of {known_as(folder)!r}: figures are by today's, those on its card by the "
             "former."
         )
 
 
-def _tell_unfinished(folder: Path) -> None:
+def _unfinished(folder: Path) -> Iterator[str]:
     run = run_of(folder)
     train = (read_json_if_there(run / RECIPE_FILE) or {}).get("train")
     if folder.name != EXPERT_FOLDER or train is None or not (done := list_checkpoints(run)):
@@ -48,7 +47,7 @@ def _tell_unfinished(folder: Path) -> None:
     summary, step = read_json_if_there(run / SUMMARY_FILE), int(done[-1].name[5:])
     # Summaries of before version 0.2 do not say of how many steps they are.
     if summary is None or summary.get("steps", train["steps"]) != train["steps"]:
-        note(
+        yield (
             f"the run of {known_as(folder)!r} is unfinished (step {step} of {train['steps']}): "
             f"this is its best so far, of step {read_card(folder).step}."
         )

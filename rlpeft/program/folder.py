@@ -19,7 +19,7 @@ from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.driver import LOCK_FILE, take
 from rlpeft.runs.fingerprint import SUMMARY_FILE, check_fingerprint, refuse_strangers
 from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_metrics
-from rlpeft.terminal import note
+from rlpeft.terminal import near_path, note, say
 
 EXPERT_FOLDER = "expert"
 WRITTEN = ("checkpoints", COMPLETIONS_FOLDER, STEPS_FOLDER)
@@ -44,7 +44,7 @@ def lone_run(out: Path) -> Iterator[None]:
         if not take(lock):
             raise CheckpointError(
                 f"run {str(out)!r} must have one driver, another one is at work in it. Wait for "
-                "it, stop it, or choose another --out."
+                "it, stop it, or choose another folder."
             )
         for folder in (out, *(out / name for name in WRITTEN)):
             sweep(folder)
@@ -65,16 +65,30 @@ def start_or_continue(out: Path, found: Mapping[str, Any]) -> None:
         )
 
 
-def say_other_ranks(out: Path, learners: int) -> None:
-    """Say what changes where a run goes on with another number of learner ranks."""
+def say_continuing(out: Path, total: int, *, unit: str = "step") -> None:
+    """Say from where a run goes on: once nothing can refuse it any more.
+
+    Args:
+        total: how many steps it shall have; one that has them does not go on.
+        unit: what one is called.
+    """
+    folders = list_checkpoints(out)
+    done = int(folders[-1].name.rpartition("_")[2]) if folders else 0
+    if 0 < done < total:
+        say(f"continuing from {unit} {done} of", near_path(str(out)), err=True)
+
+
+def said_of_ranks(out: Path, learners: int) -> list[str]:
+    """What changes where a run goes on with another number of learner ranks; else nothing."""
     stored = read_json_if_there(out / RECIPE_FILE) or {}
     before = stored.get("resources", {}).get("learners", 1)
-    if before != learners and list_checkpoints(out):
-        note(
-            f"run {str(out)!r} had resources.learners = {before} and goes on with {learners}: "
-            "gradients of other micro-batches are summed in another order, which changes them by "
-            "rounding; MoSLoRA's balance is of other micro-batches."
-        )
+    if before == learners or not list_checkpoints(out):
+        return []
+    return [
+        f"run {str(out)!r} had resources.learners = {before} and goes on with {learners}: "
+        "gradients of other micro-batches are summed in another order, which changes them by "
+        "rounding; MoSLoRA's balance is of other micro-batches."
+    ]
 
 
 def refuse_lost_checkpoints(out: Path) -> None:
@@ -86,7 +100,7 @@ def refuse_lost_checkpoints(out: Path) -> None:
     if not list_checkpoints(out) and has_results(out):
         raise CheckpointError(
             f"run {str(out)!r} has results and must have a checkpoint to continue from, it has "
-            "none; a new run there would overwrite its expert. Choose another --out, or remove "
+            "none; a new run there would overwrite its expert. Choose another folder, or remove "
             "that folder."
         )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft import PeftConfig
-
+from rlpeft.doctor.early import refuse_early
 from rlpeft.errors import ConfigError
 from rlpeft.experts.files import read_card
 from rlpeft.experts.measures import Measure, PairedDifference
+from rlpeft.models.folder import resolve_model
 from rlpeft.program.given import (
     Dataset,
     GivenReward,
@@ -19,16 +19,20 @@ from rlpeft.program.given import (
     keep_rows,
     rewards_given,
 )
-from rlpeft.program.parts import HERE, Venue
-from rlpeft.program.run import Summary, run
+from rlpeft.program.opening import said_of_training
 from rlpeft.recipe.run import Recipe, parse_recipe
 from rlpeft.recipe.scorer import Functions
-from rlpeft.report.page import write_report
 from rlpeft.runs.figures import figures
 from rlpeft.runs.reward_code import can_be_imported, source_of
 from rlpeft.tasks.rows import divided
-from rlpeft.terminal import note, quiet_libraries, say
-from rlpeft.training.loop import OnStep, Progress
+from rlpeft.terminal import note_each, quiet_libraries, say
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from rlpeft.program.parts import Venue
+    from rlpeft.program.run import Summary
+    from rlpeft.training.loop import OnStep, Progress
 
 SOURCE = "rlpeft.train"
 """Where a recipe comes from that is made of objects, for errors."""
@@ -59,7 +63,7 @@ def train(
     *,
     out: str | Path,
     adapter: str | Mapping[str, Any] | PeftConfig = "svf",
-    venue: Venue = HERE,
+    venue: Venue | None = None,
     on_step: OnStep | None = None,
     **sections: Any,
 ) -> TrainedExpert:
@@ -78,7 +82,7 @@ def train(
             function runs in this process and cannot be killed; what is named runs in workers.
         out: the run's folder, whose name is the expert's, unless `name` is given.
         adapter: a method's name, a PEFT config, or an `[adapter]` section.
-        venue: where learner and engines live; `jobs.train` has a cluster's.
+        venue: where learner and engines live, this process if absent; `jobs.train` has a cluster's.
         on_step: told after each step what it brought; absent: a line a step on the error stream.
         sections: others of a recipe (`rlpeft recipe`), as mappings: `task`, `rollout`, `train` …
 
@@ -92,13 +96,28 @@ def train(
     # Checked before rows are written: a path that is none stands for them.
     shown = str(dataset) if isinstance(dataset, str | Path) else "dataset"
     recipe = _recipe(tree, {"path": shown})
-    _refuse_and_tell(functions, recipe, venue)
+    _refuse(functions, recipe, venue)
     if not isinstance(dataset, str | Path):
         shown = str(keep_rows(dataset, out, recipe.name))
-    recipe = _recipe(tree, {"path": shown, **_sizes(shown, sections.get("task", {}))})
+    sizes = _sizes(shown, sections.get("task", {}))
+    recipe = _recipe(tree, {"path": shown, **sizes})
+    resolve_model(recipe.model.name)
+    refuse_early(recipe, out, method="train", functions=functions)
+    say(said_of_training(recipe), err=True)
+    note_each([*_said_of_sizes(sizes), *_said_of_functions(functions)])
+    return _trained(recipe, out, venue, functions, on_step or _line_of(recipe))
+
+
+def _trained(
+    recipe: Recipe, out: Path, venue: Venue | None, functions: Functions, on_step: OnStep
+) -> TrainedExpert:
+    from rlpeft.program.parts import HERE  # what follows loads torch
+    from rlpeft.program.run import run
+    from rlpeft.report.page import write_report
+
     quiet_libraries()
-    tell = on_step or _line_of(recipe)
-    summary = run(recipe, out, venue=replace(venue, functions=functions), on_step=tell)
+    where = replace(venue or HERE, functions=functions)
+    summary = run(recipe, out, venue=where, on_step=on_step)
     write_report(out)
     return _came_to(summary)
 
@@ -146,37 +165,45 @@ def _recipe(tree: Mapping[str, Any], rows: Mapping[str, Any]) -> Recipe:
 
 
 def _sizes(path: str, task: Mapping[str, Any]) -> dict[str, int]:
-    """How a small file is divided, where nothing else is said, which is told."""
-    sizes = {k: n for k, n in divided(Path(path).expanduser()).items() if k not in task}
-    if sizes:
-        said = ", ".join(f"{name!r}: {number}" for name, number in sizes.items())
-        note(f"rows are divided by task={{{said}}}; give others where these will not do.")
-    return sizes
+    """How a small file is divided, where nothing else is said."""
+    return {k: n for k, n in divided(Path(path).expanduser()).items() if k not in task}
 
 
-def _refuse_and_tell(functions: Functions, recipe: Recipe, venue: Venue) -> None:
-    """Refuse what is not to be had there; say what else is not so of a function of this process.
+def _said_of_sizes(sizes: Mapping[str, int]) -> list[str]:
+    said = ", ".join(f"{name!r}: {number}" for name, number in sizes.items())
+    line = f"rows are divided by task={{{said}}}; give others where these will not do."
+    return [line] if sizes else []
+
+
+def _refuse(functions: Functions, recipe: Recipe, venue: Venue | None) -> None:
+    """Refuse what is not to be had there.
 
     Raises:
         ConfigError: rewards shall run in actors, which have no such functions, or engines ahead of
             a learner in the same process.
     """
-    if venue is HERE:
+    if venue is None:
         recipe.rollout.require_apart()
-    if not functions:
-        return
-    names = " and ".join(functions)
-    if venue.has_reward_actors and recipe.resources.reward_workers:
+    actors = venue is not None and venue.has_reward_actors and recipe.resources.reward_workers
+    if functions and actors:
+        names = " and ".join(functions)
         raise ConfigError(
             f"resources.reward_workers must be 0 for functions of this process, {names}. Write "
             "them into a file and name them 'module:function'."
         )
-    note(
-        f"reward {names} runs in this process and cannot be killed; named as 'module:function' it "
-        "runs in workers that can, within its timeout_s."
-    )
+
+
+def _said_of_functions(functions: Functions) -> list[str]:
+    """What is not so of a function of this process."""
+    if not functions:
+        return []
+    said = [
+        f"reward {' and '.join(functions)} runs in this process and cannot be killed; named as "
+        "'module:function' it runs in workers that can, within its timeout_s."
+    ]
     if unread := [k for k, own in functions.items() if not (can_be_imported(k) or source_of(own))]:
-        note(
+        said.append(
             f"the lines of {' and '.join(unread)} are kept nowhere: a run that goes on under "
             "others of that name cannot be told from this."
         )
+    return said

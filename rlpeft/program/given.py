@@ -8,11 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft import PeftConfig
-
-from rlpeft.adapters.methods import METHODS, RENAMED, method_of
 from rlpeft.errors import CheckpointError, ConfigError, DataError
 from rlpeft.files import read_text, replacing_folder
 from rlpeft.program.folder import has_results, lone_run
@@ -22,6 +19,9 @@ from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.fingerprint import ROWS_FOLDER
 from rlpeft.tasks.base import Split
 from rlpeft.tasks.folder import FILE_SPLITS
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 GivenRows = Iterable[Mapping[str, Any]]
 """Such as a list, or a `datasets.Dataset`."""
@@ -63,7 +63,7 @@ def keep_rows(dataset: GivenRows | Mapping[str, GivenRows], out: Path, name: str
             if list_checkpoints(out) or has_results(out):
                 raise CheckpointError(
                     f"run {str(out)!r} must go on with the rows that it began with, in "
-                    f"{str(folder)!r}, and was given others. Choose another out."
+                    f"{str(folder)!r}, and was given others. Choose another folder."
                 )
             with replacing_folder(folder) as partial:
                 for file, text in files.items():
@@ -166,6 +166,10 @@ def adapter_given(given: str | Mapping[str, Any] | PeftConfig) -> dict[str, Any]
 
 
 def _section(config: PeftConfig) -> dict[str, Any]:
+    from peft import PeftConfig  # which takes seconds, as the table of methods does
+
+    from rlpeft.adapters.methods import METHODS, RENAMED, method_of
+
     called, method = type(config).__name__, None
     if isinstance(config, PeftConfig):
         method = method_of({field.name: getattr(config, field.name) for field in fields(config)})

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlpeft.errors import ExpertError
+from rlpeft.experts.files import find_experts, lacking
 from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.terminal import note
+from rlpeft.terminal import note_each
 
 
 def expert_folder(name: str) -> Path:
@@ -18,9 +20,27 @@ def expert_folder(name: str) -> Path:
     Args, raises: see `rlpeft.experts.hub.resolve_expert`.
     """
     folder, notes = resolve_expert(name)
-    for line in notes:
-        note(line)
+    note_each(notes)
     return folder
+
+
+def experts_below(root: Path, *, option: str) -> list[Path]:
+    """The folders of all experts at or below one.
+
+    Args:
+        option: by which it is named, for errors.
+
+    Raises:
+        ExpertError: there is none.
+    """
+    if found := find_experts(root):
+        return found
+    near = next(iter(lacking(root).items()), None)
+    lacks = "" if near is None else f" {str(near[0])!r} lacks {near[1]}: restore it."
+    raise ExpertError(
+        f"{option} must name a folder with experts, there is none at or below {str(root)!r}."
+        f"{lacks} Train one: rlpeft train quickstart"
+    )
 
 
 def pinned_experts(recipe: AdaptRecipe, stored: Path) -> AdaptRecipe:

@@ -12,10 +12,9 @@ from rlpeft.experts.hub import known_as
 from rlpeft.experts.merged import merged_base, read_parent, require_merged_once
 from rlpeft.experts.start import read_start
 from rlpeft.models.base import BaseModel
-from rlpeft.program.folder import say_other_ranks
+from rlpeft.program.folder import said_of_ranks
 from rlpeft.program.hub import expert_folder, pinned_names
 from rlpeft.recipe.run import ChatConfig, Recipe
-from rlpeft.terminal import note
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,14 @@ class Origin:
         base: with the experts of `merged` in its weights.
         start: the expert that training goes on from, if not with a fresh adapter.
         folders: of these experts.
+        notes: what is to be told once the run goes on.
     """
 
     base: BaseModel
     merged: Sequence[Expert]
     start: Expert | None
     folders: Sequence[Path]
+    notes: Sequence[str] = ()
 
 
 def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
@@ -43,8 +44,7 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
     Raises:
         ModelError, ExpertError, HubError: model or expert is not there, or they do not go together.
     """
-    say_other_ranks(stored.parent, recipe.resources.learners)
-    model = recipe.model
+    model, notes = recipe.model, said_of_ranks(stored.parent, recipe.resources.learners)
     pins = pinned_names(stored, start=model.start, merge=model.merge)
     recipe = recipe.model_copy(update={"model": model.model_copy(update=pins)})
     plain = BaseModel.open(model.name)
@@ -56,26 +56,19 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
     recipe, start = pinned(recipe, base, stored), None
     if recipe.model.start is not None:
         folders.append(expert_folder(recipe.model.start))
-        start = _start(folders[-1], recipe, base)
-    return recipe, Origin(base, merged, start, folders)
+        start = read_start(folders[-1], recipe, base)
+        notes += said_of_prompts({known_as(folders[-1]): start.card}, base, recipe.chat)
+    return recipe, Origin(base, merged, start, folders, notes)
 
 
-def _start(folder: Path, recipe: Recipe, base: BaseModel) -> Expert:
-    expert = read_start(folder, recipe, base)
-    tell_other_prompts({known_as(folder): expert.card}, base, recipe.chat)
-    return expert
-
-
-def tell_other_prompts(
+def said_of_prompts(
     cards: Mapping[str, ExpertCard], base: BaseModel, chat: ChatConfig | None = None
-) -> None:
-    """Name, on the error stream, the experts that read other prompts than in their training.
+) -> list[str]:
+    """Which experts read other prompts than in their training, to be told once they are used.
 
     Args:
         chat: the section under which they are used, where that is not their own.
     """
     now = base.tokenizer_parts
     used = None if chat is None else chat.model_dump(mode="json", exclude_defaults=True)
-    for name, card in cards.items():
-        for line in other_prompts(name, card, now, used):
-            note(line)
+    return [line for name, card in cards.items() for line in other_prompts(name, card, now, used)]

@@ -68,7 +68,7 @@ def tell_rows(source: str, task: Task) -> None:
 
 
 def unseen(folders: Sequence[Path], problems: Sequence[Problem], split: Split) -> Sequence[Problem]:
-    """The problems that none of some experts was trained on; says how many others there are.
+    """The problems that none of some experts was trained on.
 
     Args:
         folders: of the experts; of one without the folder of its run that cannot be told.
@@ -83,9 +83,14 @@ def unseen(folders: Sequence[Path], problems: Sequence[Problem], split: Split) -
             f"all {len(problems)} {split} problems were in the training of an expert, and none is "
             "left to ask. Name other rows, by task.path."
         )
-    if gone := len(problems) - len(kept):
-        note(f"{gone} of the {len(problems)} {split} problems were trained on and are not asked.")
     return kept
+
+
+def said_of_unseen(problems: Sequence[Problem], kept: Sequence[Problem], split: Split) -> list[str]:
+    """How many problems are passed over; nothing where all are asked."""
+    gone = len(problems) - len(kept)
+    said = f"{gone} of the {len(problems)} {split} problems were trained on and are not asked."
+    return [said] if gone else []
 
 
 def keep_trained_on(
@@ -114,11 +119,11 @@ def refuse_trained_on(
     *,
     path: str | None,
     ways: Sequence[Way] = ("kept", "unseen"),
-) -> None:
-    """Refuse to measure experts on problems that they were trained on.
+) -> list[str]:
+    """Refuse to measure experts on problems that they were trained on; gives what is to be told.
 
-    Of an expert without the folder of its run that cannot be told, which is said. Who asks for the
-    train split asks for such problems.
+    Of an expert without the folder of its run that cannot be told, which is to be said. Who asks
+    for the train split asks for such problems.
 
     Args:
         folders: of the experts.
@@ -130,29 +135,31 @@ def refuse_trained_on(
         DataError: more than a few of them were trained on.
     """
     if split == "train":
-        return
+        return []
     marks = [(problem, marks_of(problem)) for problem in problems]
-    untold, unfolded = list[str](), list[str]()
+    untold, unfolded, notes = list[str](), list[str](), list[str]()
     digest = cache(task.fingerprint)
     for folder in folders:
         trained = read_trained(run_of(folder))
         if trained is not None:
             untold += trained.untold
             unfolded += [] if trained.folded else [known_as(folder)]
-            _judge(folder, trained, path or task.name, split, marks, has_rows=bool(path), ways=ways)
+            own = folder, trained, path or task.name, split, marks
+            notes += _judge(*own, has_rows=bool(path), ways=ways)
         elif not _divided_as_then(folder, digest):
             untold.append(known_as(folder))
     if untold:
-        note(
+        notes.append(
             f"whether {split} problems were trained on cannot be told of "
             f"{', '.join(dict.fromkeys(untold))}: there is no folder of its run that keeps this."
         )
     if unfolded:
-        note(
+        notes.append(
             f"{TRAINED_FILE} of {', '.join(unfolded)} is from before texts were compared as they "
             "are seen: a row written there with full-width or invisible signs is known again in "
             "that very form alone."
         )
+    return notes
 
 
 def _judge(
@@ -164,8 +171,9 @@ def _judge(
     *,
     has_rows: bool,
     ways: Sequence[Way],
-) -> None:
-    """Refuse or tell what one expert has seen of the problems, by their marks."""
+) -> list[str]:
+    """Refuse what one expert has seen of the problems, by their marks, or give it to be told."""
+    notes = []
     name, number = known_as(folder), len(marks)
     counted = partial(_counted, number=number, split=split, source=source, has_rows=has_rows)
     seen = [problem for problem, found in marks if found & trained.marks]
@@ -177,27 +185,29 @@ def _judge(
                 f"{said}: what it is worth on others cannot be told by them. Name rows that it has "
                 f"not seen, by task.path{''.join(_way(way, folder) for way in ways)}."
             )
-        note(f"{said}: its accuracy may be off by {len(seen) / number:.2%}.")
+        notes.append(f"{said}: its accuracy may be off by {len(seen) / number:.2%}.")
     if chosen and split == "test":
-        note(
+        notes.append(
             f"{counted(chosen)} are those that the step of {name!r} was "
             "chosen by, on which it does somewhat better than on others."
         )
+    return notes
 
 
-def tell_trained_shots(folders: Sequence[Path], shots: Sequence[Problem]) -> None:
-    """Say how many shots the experts were trained on: a search is then misled, its test is not."""
+def said_of_shots(folders: Sequence[Path], shots: Sequence[Problem]) -> list[str]:
+    """How many shots the experts were trained on: a search is then misled, its test is not."""
     known = {known_as(folder): read_trained(run_of(folder)) for folder in folders}
     seen = [
         {name for name, found in known.items() if found and marks_of(shot) & found.marks}
         for shot in shots
     ]
-    if any(seen):
-        note(
-            f"{sum(map(bool, seen))} of the {len(shots)} shots were in the training of "
-            f"{' and '.join(sorted(set[str]().union(*seen)))}, which may do better on them than on "
-            "others."
-        )
+    if not any(seen):
+        return []
+    return [
+        f"{sum(map(bool, seen))} of the {len(shots)} shots were in the training of "
+        f"{' and '.join(sorted(set[str]().union(*seen)))}, which may do better on them than on "
+        "others."
+    ]
 
 
 def _divided_as_then(folder: Path, digest: Callable[[], str]) -> bool:
@@ -221,7 +231,9 @@ def _counted(
 def _way(way: Way, folder: Path) -> str:
     """A way as the errors offer it."""
     if way == "unseen":
-        return "; or ask those alone that no expert has seen: --unseen, of evaluate and adapt"
+        return (
+            "; or ask those alone that no expert has seen: rlpeft evaluate and adapt take --unseen"
+        )
     return f"; or {_kept_as(folder)} as in its training: they are then divided as they were"
 
 

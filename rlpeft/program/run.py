@@ -7,7 +7,7 @@ continues from its newest checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
@@ -19,8 +19,14 @@ from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
 from rlpeft.files import read_json, write_json
+from rlpeft.program.cut_off import cut_off_told
 from rlpeft.program.examiner import Examiner, Measured, labels_of, parts_of
-from rlpeft.program.folder import lone_run, refuse_lost_checkpoints, start_or_continue
+from rlpeft.program.folder import (
+    lone_run,
+    refuse_lost_checkpoints,
+    say_continuing,
+    start_or_continue,
+)
 from rlpeft.program.origin import Origin, open_origin
 from rlpeft.program.parts import HERE, Parts, Venue, loaded_scorer
 from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_rows
@@ -34,7 +40,7 @@ from rlpeft.runs.signal import mean_teaching
 from rlpeft.runs.trackers import require_trackers
 from rlpeft.tasks.base import SPLITS
 from rlpeft.tasks.decks import problems_of, told_shared
-from rlpeft.terminal import note, say
+from rlpeft.terminal import note, note_each, say
 from rlpeft.training.loop import OnStep, Progress, Run, train
 
 Loop = Callable[[Run, OnStep], None]
@@ -63,11 +69,12 @@ def run(
     """
     recipe, origin = _opened(recipe, out)
     base, start, data = origin.base, origin.start, read_decks(recipe, origin.base)
-    _tell_and_refuse(data, origin)
+    notes = [*origin.notes, *_refused(data, origin)]
     with loaded_scorer(recipe, venue, check=data.check) as scorer, lone_run(out):
         found = fingerprint(recipe, base, data.decks, start, functions=venue.functions)
         start_or_continue(out, {"method": method, **found})
         refuse_lost_checkpoints(out)
+        _tell(notes, data)
         tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (
             venue.open(recipe, base, scorer) as parts,
@@ -98,12 +105,22 @@ def _opened(recipe: Recipe, out: Path) -> tuple[Recipe, Origin]:
     return open_origin(recipe, out / RECIPE_FILE)
 
 
-def _tell_and_refuse(data: RunData, origin: Origin) -> None:
-    """Say which rows weigh more; refuse tests that experts training goes back to have seen."""
+def _refused(data: RunData, origin: Origin) -> list[str]:
+    """Refuse tests that experts have seen that training goes back to; gives what is to be told."""
+    notes = []
+    for own in data.by_label.values():
+        tested, path = own.task.split("test"), own.path
+        notes += refuse_trained_on(
+            origin.folders, own.task, "test", tested, path=path, ways=["kept"]
+        )
+    return notes
+
+
+def _tell(notes: Sequence[str], data: RunData) -> None:
+    """Say, of a run that goes on, what its figures do not say; also which rows weigh more."""
+    note_each(notes)
     for own in data.by_label.values():
         tell_rows(own.source, own.task)
-        tested = own.task.split("test")
-        refuse_trained_on(origin.folders, own.task, "test", tested, path=own.path, ways=["kept"])
     if shared := told_shared(data.decks):
         note(f"{shared}.")
 
@@ -112,11 +129,20 @@ def _trained_and_tested(
     this: Run, parts: Parts, origin: Origin, loop: Loop, on_step: OnStep | None
 ) -> Summary:
     bare = _begin(this, origin)
+    _say_beginning(this)
+    max_tokens = this.recipe.rollout.max_tokens
+    with cut_off_told(on_step or _say_nothing, max_tokens=max_tokens) as told:
+        loop(this, told)
+    return final_test(this, parts, bare, origin.start)
+
+
+def _say_beginning(this: Run) -> None:
+    """Say what comes before the next step: a validation, or nothing where the run goes on."""
     if not list_checkpoints(this.folder):
         asked = len(problems_of(this.decks, "validation"))
         say(f"Validating what training begins with, on {asked:,} problems.", err=True)
-    loop(this, on_step or _say_nothing)
-    return final_test(this, parts, bare, origin.start)
+    else:
+        say_continuing(this.folder, this.recipe.train.steps)
 
 
 def _begin(this: Run, origin: Origin) -> Proof:

@@ -30,9 +30,13 @@ def keys_beside(schema: type[BaseModel], place: Sequence[str | int]) -> list[str
     return sorted({name for each in found for name in each.model_fields})
 
 
-def elsewhere(schema: type[BaseModel], key: str) -> str:
-    """A sentence to add to an error: in which sections there is a key of this very name."""
-    places = sorted(set(_places(schema, key)))
+def elsewhere(schema: type[BaseModel], key: str, *, here: str) -> str:
+    """A sentence to add to an error: in which other sections there is a key of this very name.
+
+    Args:
+        here: where it was written; a section of another kind may have it there.
+    """
+    places = sorted({*_places(schema, key)} - {here})
     return f" There is {' and '.join(map(repr, places))}." if places else ""
 
 

@@ -30,9 +30,12 @@ def in_words(item: Any, schema: type[Section], tree: Any) -> str:
         schema: of the recipe.
         tree: the recipe as it was read.
     """
-    where = ".".join(_called(item["loc"], tree)) or "recipe"
+    called = _called(item["loc"], tree)
+    where = ".".join(called) or "recipe"
     if item["type"] == "extra_forbidden":
-        return f"unknown key {where!r}. Remove it or correct its spelling.{_meant(item, schema)}"
+        meant = _meant(item, called, schema)
+        kind = _of_kind(item, tree)
+        return f"unknown key {where!r}{kind}. Remove it or correct its spelling.{meant}"
     if item["type"] == "missing":
         section = ".".join(str(p) for p in item["loc"] if not isinstance(p, int))
         section = section.removesuffix(".name")
@@ -51,9 +54,14 @@ def in_words(item: Any, schema: type[Section], tree: Any) -> str:
 
 
 def _called(place: Sequence[str | int], tree: Any) -> list[str]:
-    """The parts of a place as `--set` takes them: a table of a list by what it alone is called."""
+    """The parts of a place as `--set` takes them: a table of a list by what it alone is called.
+
+    Of a section of several kinds pydantic names the kind, which nobody has written.
+    """
     parts, at = list[str](), tree
-    for part in place:
+    for number, part in enumerate(place, 1):
+        if isinstance(at, dict) and part not in at and 1 < number < len(place):
+            continue
         name = str(part)
         if isinstance(at, list) and isinstance(part, int) and part < len(at):
             names = table_names(at)
@@ -66,13 +74,22 @@ def _called(place: Sequence[str | int], tree: Any) -> list[str]:
     return parts
 
 
-def _meant(item: Any, schema: type[Section]) -> str:
+def _of_kind(item: Any, tree: Any) -> str:
+    """Of which kind a section is that has no such key, where there are several."""
+    place: Sequence[str | int] = item["loc"]
+    at = tree.get(place[0])
+    if len(place) < 3 or not isinstance(at, dict) or place[1] in at:
+        return ""
+    return f" of {place[0]}.type = {place[1]!r}"
+
+
+def _meant(item: Any, called: Sequence[str], schema: type[Section]) -> str:
     """What an unknown key may have been meant to be."""
-    *sections, key = map(str, item["loc"])
+    *sections, key = called
     known = keys_beside(schema, item["loc"])
     if near := did_you_mean(key, known):
         return near
-    there = elsewhere(schema, key)
+    there = elsewhere(schema, key, here=".".join(called))
     if there and not sections:
         return there
     options = f" Options of its own go under {'.'.join(sections)}.options." * ("options" in known)

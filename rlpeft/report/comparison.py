@@ -14,21 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from rewards.verdict import VerdictKind
-from rlpeft.errors import ConfigError
 from rlpeft.experts.clustered import corrected_level
 from rlpeft.experts.files import Expert
 from rlpeft.experts.measures import Measure, PairedDifference, paired
 from rlpeft.files import read_json_if_there, write_text
-from rlpeft.once import require_once
 from rlpeft.recipe.run import DEFAULT_REWARDS
+from rlpeft.report.asked import require_runs
 from rlpeft.report.charts import PALETTE, StepRows, overlay_chart
 from rlpeft.report.page import facts, page_environment, read_run
 from rlpeft.report.run_charts import Chart
 from rlpeft.runs.fingerprint import FINGERPRINT_FILE, REWARD_CODE
 from rlpeft.runs.records import TEST_FILE, read_completions
-
-MOST_RUNS = len(PALETTE)
-"""Runs whose colours can be told apart."""
 
 CURVES = {
     "loss": ("Loss of supervision", "Mean over the completion tokens of a step, in nats."),
@@ -109,12 +105,7 @@ def write_comparison(folders: Sequence[Path], path: Path) -> dict[str, Any]:
 def read_runs(folders: Sequence[Path]) -> list[RunRecords]:
     """The records of each; see `write_comparison`."""
     places = [folder.resolve() for folder in folders]
-    require_once("a comparison must name each run", folders, places)
-    if len(folders) > MOST_RUNS:
-        raise ConfigError(
-            f"at most {MOST_RUNS} runs are compared on a page, whose colours can be told apart, "
-            f"got {len(folders)}. Name fewer."
-        )
+    require_runs(folders)
     return [_read(folder, label) for folder, label in zip(folders, labels(places), strict=True)]
 
 

@@ -25,7 +25,7 @@ from rlpeft.report.charts import VERDICT_COLOURS, StepRows
 from rlpeft.report.run_charts import answer_charts, change_of, learning_charts, trust_charts
 from rlpeft.report.tokens import legend
 from rlpeft.runs.fingerprint import REPORT_FILE, SUMMARY_FILE
-from rlpeft.runs.records import RECIPE_FILE, read_metrics
+from rlpeft.runs.records import RECIPE_FILE, require_metrics
 from rlpeft.tokens.pieces import LEGEND
 
 TEMPLATES = Path(__file__).parent
@@ -55,12 +55,7 @@ def read_run(folder: Path) -> Records:
     Raises:
         DataError: it has no metrics, or damaged records.
     """
-    rows = read_metrics(folder)
-    if not rows:
-        raise DataError(
-            f"a report needs a run folder with metrics.jsonl, {str(folder)!r} has none or an "
-            "empty one. Name the folder that `rlpeft train` wrote."
-        )
+    rows = require_metrics(folder)
     expert = load_expert(folder / EXPERT_FOLDER) if _has_expert(folder) else None
     return rows, expert, _read_json(folder / RECIPE_FILE), _read_json(folder / SUMMARY_FILE)
 

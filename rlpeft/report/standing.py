@@ -10,14 +10,17 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from rlpeft.errors import DataError
 from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER
 from rlpeft.files import read_json_if_there
-from rlpeft.report.charts import StepRows
 from rlpeft.runs.driver import LOCK_FILE, has_driver
 from rlpeft.runs.fingerprint import FINGERPRINT_FILE, SUMMARY_FILE
 from rlpeft.runs.records import METRICS_FILE, RECIPE_FILE, read_metrics
+
+if TYPE_CHECKING:
+    from rlpeft.report.charts import StepRows
 
 RECENT = 20
 """Steps by which the length of the next is told."""

@@ -5,7 +5,8 @@
       state.json          the tree itself, with a name where a tensor was, and a digest of it all
     run/fingerprint.json  what the run was started with: it marks the folder as a run's
 
-One is small (an adapter, its moments and a few numbers), so there is one for every step.
+One is small (an adapter, its moments and a few numbers), so there is one for every step. Which
+there are is told without torch.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
-from rlpeft.adapter_state import tensors_digest
 from rlpeft.errors import CheckpointError
 from rlpeft.files import read_json, remove, replacing_folder
+
+if TYPE_CHECKING:
+    import torch
 
 TENSOR_KEY = "__tensor__"
 PAIRS_KEY = "__pairs__"
@@ -35,6 +34,8 @@ def save_checkpoint(run: Path, step: int, tree: Mapping[str, Any], *, keep: int)
     Args:
         tree: nested dicts, lists and plain values with tensors among them.
     """
+    from safetensors.torch import save_file
+
     folder = run / "checkpoints" / f"step_{step:08d}"
     tensors: dict[str, torch.Tensor] = {}
     plain = _detach(tree, tensors, "")
@@ -59,6 +60,11 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         CheckpointError: the newest one is damaged. It is not passed over: a silent step back
             would repeat work whose results are already recorded.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from rlpeft.adapter_state import tensors_digest
+
     folders = list_checkpoints(run)
     if not folders:
         return None
@@ -81,6 +87,8 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
 
 def _digest(step: int, plain: Any, tensors: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 of all that a checkpoint says (hex)."""
+    from rlpeft.adapter_state import tensors_digest
+
     digest = hashlib.sha256(json.dumps([step, plain]).encode())
     digest.update(tensors_digest(tensors).encode())
     return digest.hexdigest()
@@ -94,6 +102,8 @@ def _damaged(path: Path, cause: str) -> str:
 
 
 def _detach(value: Any, tensors: dict[str, torch.Tensor], path: str) -> Any:
+    import torch
+
     if isinstance(value, torch.Tensor):
         tensors[path] = value.detach().cpu().contiguous().clone()
         return {TENSOR_KEY: path}

@@ -27,6 +27,9 @@ RECORD_FILE = "search.json"
 ROWS_FOLDER = "given_rows"
 """Rows that a run was given as objects, which `rlpeft.train` writes before the run begins."""
 
+MEND = "Restore it, or start anew in another folder."
+"""Of a set-up that has changed, or of its damaged file."""
+
 SHOWN = 3
 """Names of a stranger's files that an error quotes."""
 
@@ -45,8 +48,8 @@ def refuse_strangers(out: Path) -> None:
     if found:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise CheckpointError(
-            f"--out must be a new or empty folder, or that of a run (with {FINGERPRINT_FILE}); "
-            f"{str(out)!r} holds {', '.join(found[:SHOWN])}{more}. Choose another --out."
+            f"a run's folder must be new or empty, or hold a run (with {FINGERPRINT_FILE}); "
+            f"{str(out)!r} holds {', '.join(found[:SHOWN])}{more}. Choose another folder."
         )
 
 
@@ -90,28 +93,42 @@ def check_fingerprint(
     if anew or not path.exists():
         write_json(path, fingerprint, sort_keys=True)
         return []
-    mend = "Restore it, or start anew with another --out."
-    stored = read_json(path, CheckpointError, mend=mend)
+    stored = read_json(path, CheckpointError, mend=MEND)
     # Runs of before version 0.2 do not say by which method they train, nor by which tokenizer, nor
     # which code judges them.
     since = ("method", TOKENIZER, REWARD_CODE)
     former = {name: fingerprint.get(name) for name in since if name in fingerprint}
     unknown = [name for name in since[1:] if name in former and name not in stored]
     stored = former | stored
-    if (method := fingerprint.get("method")) != stored.get("method"):
+    refuse_other(run, stored, fingerprint)
+    return unknown
+
+
+def refuse_other(
+    run: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], *, which: str = ""
+) -> None:
+    """Refuse to continue a run under another set-up.
+
+    Args:
+        stored, asked: fingerprints, or the same parts of both.
+        which: of problems that have changed, what is known of them.
+
+    Raises:
+        CheckpointError: they differ; the message names every difference.
+    """
+    if (method := asked.get("method")) != stored.get("method"):
         raise CheckpointError(
             f"run {str(run)!r} was started by `rlpeft {stored['method']}`, this is `rlpeft "
-            f"{method}`. Choose another --out."
+            f"{method}`. Choose another folder."
         )
     differences = [
-        _difference(key, before, now)
-        for key, before, now in _differences(stored, json.loads(json.dumps(fingerprint)))
+        _difference(key, before, now, which)
+        for key, before, now in _differences(stored, json.loads(json.dumps(asked)))
     ]
     if differences:
         raise CheckpointError(
-            f"run {str(run)!r} was started with another set-up: {'; '.join(differences)}. {mend}"
+            f"run {str(run)!r} was started with another set-up: {'; '.join(differences)}. {MEND}"
         )
-    return unknown
 
 
 def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
@@ -128,10 +145,13 @@ def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, A
     return [] if same else [(key, before, now)]
 
 
-def _difference(key: str, before: Any, now: Any) -> str:
+def _difference(key: str, before: Any, now: Any, which: str) -> str:
     """One difference for a person, to whom digests tell nothing."""
     if key.startswith(f"{REWARD_CODE}."):
         return f"the file with the code of reward {key.partition('.')[2]!r} has changed"
-    if key == DATA or key.endswith(f".{DATA}"):
-        return "the problems have changed: rows, prompts, or how they are divided"
+    if key.startswith(f"{DATA}.") or key == DATA or key.endswith(f".{DATA}"):
+        task = key.removeprefix(f"{DATA}.") if key.startswith(f"{DATA}.") else ""
+        of_task = f" of task {task!r}" if task else ""
+        told = f" ({which})" if which else ""
+        return f"the problems{of_task} have changed{told}: rows, prompts, or how they are divided"
     return f"{key} was {before!r}, is {now!r}"

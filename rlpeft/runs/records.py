@@ -204,6 +204,20 @@ def read_completions(path: Path) -> list[dict[str, Any]]:
         ) from error
 
 
+def require_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, of which there must be a step's.
+
+    Raises:
+        DataError: it has none, or damaged ones.
+    """
+    if rows := read_metrics(folder):
+        return rows
+    raise DataError(
+        f"a report needs a run folder with metrics.jsonl, {str(folder)!r} has none or an empty "
+        "one. Name the folder that `rlpeft train` wrote."
+    )
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The metrics of a run, a dict each step; a last line that was cut off is left out.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rewards.golds import GoldRule, gold_in, is_missing
@@ -60,19 +61,39 @@ def require_judgeable(
 
     Raises:
         ConfigError: prompts hold the column of a gold answer.
-        DataError: a column that a reward needs is missing, or a gold answer is blank, or has a type
-            that it does not take.
+        DataError: a split has no problem, a column that a reward needs is missing, or a gold answer
+            is blank, or has a type that it does not take; all of these at once.
     """
     refuse_golds(task.made_of, [rule.column for rule in rules])
-    every = [(split, problem) for split in splits for problem in task.split(split)]
-    for split, problem in every:
+    there, faults = list[tuple[Split, Problem]](), list[str]()
+    for split in splits:
+        try:
+            there += [(split, problem) for problem in task.split(split)]
+        except DataError as error:  # told with what is wrong with the others
+            faults.append(str(error))
+    problems = [problem for _, problem in there]
+    for check in (
+        partial(_require_columns, task, there, columns),
+        partial(require_golds, problems, rules, columns, source=task.called),
+    ):
+        try:
+            check()
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        raise DataError(" ".join(faults))
+
+
+def _require_columns(
+    task: Task, problems: Sequence[tuple[Split, Problem]], columns: frozenset[str]
+) -> None:
+    for split, problem in problems:
         if missing := columns - problem.columns.keys() - {COLUMN}:
             called = problem_called(problem.id, task.called)
             raise DataError(
                 f"task {task.called!r} must have the columns {sorted(missing)} that a reward "
                 f"needs, {split} problem {called!r} has {sorted(problem.columns)}."
             )
-    require_golds([problem for _, problem in every], rules, columns, source=task.called)
 
 
 def refuse_golds(made_of: Sequence[str], columns: Iterable[str]) -> None:

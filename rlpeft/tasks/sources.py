@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import DataError
-from rlpeft.suggest import did_you_mean, paths_beside
+from rlpeft.suggest import path_meant
 from rlpeft.tasks.base import SPLITS, Split
 from rlpeft.tasks.folder import FILE_SPLITS, Tables, read_folder
 from rlpeft.tasks.formats import ENDINGS, read_rows
@@ -54,7 +54,7 @@ def read_tables(
         raise DataError(
             f"task.path must be an existing file, folder or Hub id, got {path!r}, looked for in "
             f"{str(Path.cwd())!r}. Relative paths count from where the command is typed."
-            f"{did_you_mean(path, paths_beside(local))}"
+            f"{path_meant(local)}"
         )
     return _read_hub(path, config, splits or {})
 

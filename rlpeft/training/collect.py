@@ -6,7 +6,6 @@ the same completions: everything is a function of `train.seed`, the step and the
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
@@ -23,10 +22,6 @@ from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import carries_signal
 from rlpeft.training.packing import Sample
 from rlpeft.types import AdvantagedGroup, Problem, Request, Sampling, ScoredGroup, ScoredGroups
-
-MOST_TRUNCATED = 0.5
-"""Share of truncated completions above which a step warns."""
-
 
 OF_ALL_TASKS = frozenset({"resampled_groups", "sample/staleness_max"})
 """Metrics of a step that are no one task's."""
@@ -95,7 +90,7 @@ class GroupSource:
         )
 
     def require_usable(self, groups: Sequence[ScoredGroup], *, step: int, version: int) -> None:
-        """Refuse groups that would teach something else than they should; warn of cut ones.
+        """Refuse groups that would teach something else than they should.
 
         Args:
             version: of the adapter that every completion must come from.
@@ -107,7 +102,6 @@ class GroupSource:
         _refuse_stale(groups, version)
         what = "a step's completions"
         require_scorable(groups, limit=self.train.unscorable_limit, step=step, what=what)
-        _warn_of_truncation(groups, self.sampling.max_tokens)
 
 
 def training_requests(
@@ -137,18 +131,6 @@ def _refuse_stale(groups: Sequence[ScoredGroup], version: int) -> None:
                     f"completions of {scored.group.problem.id!r} must come from adapter version "
                     f"{version}, they come from {completion.version}."
                 )
-
-
-def _warn_of_truncation(groups: Sequence[ScoredGroup], max_tokens: int) -> None:
-    truncated = [c.truncated for scored in groups for c in scored.group.completions]
-    if sum(truncated) > MOST_TRUNCATED * len(truncated):
-        # No figure in the text: Python shows equal warnings of one place once.
-        warnings.warn(
-            "more than half of the completions of a step were cut off at rollout.max_tokens = "
-            f"{max_tokens} or at the model's context: they earn no reward and teach the policy "
-            "little. Raise rollout.max_tokens; `rlpeft doctor` shows how long completions are.",
-            stacklevel=4,
-        )
 
 
 def _dull_groups(scored: ScoredGroups) -> list[int]:

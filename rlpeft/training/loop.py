@@ -316,7 +316,7 @@ def require_best(run: Run, progress: Progress) -> None:
     except ExpertError as error:
         found = str(error)
     again = step_folder(run.folder, progress.best_step)
-    mend = f"Put {str(again)!r} in its place" if again.is_dir() else "Start anew with another --out"
+    mend = f"Put {str(again)!r} in its place" if again.is_dir() else "Start anew in another folder"
     raise CheckpointError(
         f"{str(run.best_folder)!r} must be the best expert of its run so far, of step "
         f"{progress.best_step}, got: {found} {mend}."

@@ -26,15 +26,16 @@ def rows(tmp_path):
 
 def test_rows_that_no_run_could_use_are_refused(quick, rows, tmp_path):
     with pytest.raises(DataError, match=r"row 1 \(train\): a gold answer must be there"):
-        refuse_early(quick(task=rows), tmp_path / "run")
+        refuse_early(quick(task=rows), tmp_path / "run", method="train")
+    recipe = quick(task=rows | {"path": "./absent.jsonl"})
     with pytest.raises(DataError, match="must be an existing file"):
-        refuse_early(quick(task=rows | {"path": "./absent.jsonl"}), tmp_path / "run")
+        refuse_early(recipe, tmp_path / "run", method="train")
 
 
 def test_a_strangers_folder_is_refused(quick, tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(CheckpointError, match=r"holds thesis\.tex"):
-        refuse_early(quick(), tmp_path)
+        refuse_early(quick(), tmp_path, method="train")
 
 
 def test_what_takes_long_to_read_is_left_to_the_run(rows, monkeypatch):
@@ -83,6 +84,47 @@ def test_a_run_that_has_ended_answers_by_its_summary_as_long_as_nothing_differs(
     assert finished(quick(train={"steps": 1, "seed": 5}), out, "train") is None
     (out / REPORT_FILE).unlink()
     assert finished(recipe, out, "train") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"train": {"seed": 5}}, r"train\.seed was 0, is 5"),
+        (
+            {"adapter": {"parametrisation": "sigmoid_renorm"}},
+            r"adapter\.parametrisation was 'direct'",
+        ),
+        ({"rollout": {"max_tokens": 7}}, r"rollout\.max_tokens was [0-9]+, is 7"),
+        ({"reward": [{"name": "exact", "weight": 2.0}]}, "reward was"),
+        ({"learner": {"lr": 0.5}}, r"learner\.lr was"),
+    ],
+)
+def test_a_run_that_goes_on_under_another_set_up_is_refused(ended, quick, changes, told):
+    recipe, out, _ = ended
+    for same in (recipe, quick(train={"steps": 9}), quick(resources={"learner_cpus": 2})):
+        refuse_early(same, out, method="train")
+    with pytest.raises(CheckpointError, match=rf"was started with another set-up: .*{told}"):
+        refuse_early(quick(**changes), out, method="train")
+    with pytest.raises(CheckpointError, match="was started by `rlpeft train`"):
+        refuse_early(recipe, out, method="sft")
+
+
+def test_of_problems_that_have_changed_it_is_said_which(quick, tmp_path):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "run"
+
+    def rows(first):
+        lines = [{"prompt": f"{n}@=", "answer": "1"} for n in (first, *range(2, 12))]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        task = {"name": "jsonl", "path": str(path), **SIZES}
+        return quick(task=task, reward=[{"name": "exact"}], train={"steps": 1})
+
+    run(rows(1), out)
+    refuse_early(rows(1), out, method="train")
+    told = (
+        r"the problems have changed \(1 of the 7 that are drawn now were not there, such as row 1"
+    )
+    with pytest.raises(CheckpointError, match=told):
+        refuse_early(rows(77), out, method="train")
 
 
 @pytest.mark.slow

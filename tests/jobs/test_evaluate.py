@@ -4,8 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.evaluate import evaluate_expert, recipe_for
-from jobs.evaluation.asked import Samples, open_survey
+from jobs.evaluate import evaluate_expert
+from jobs.evaluation.asked import open_survey
+from jobs.exams import Samples, recipe_for
 from rlpeft.build import build_card
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.files import write_json
@@ -105,7 +106,9 @@ def test_the_unseen_of_rows_are_asked_where_others_were_trained_on(trained, caps
     expert, rows = trained
     path = f"task.path={rows('more.jsonl', range(10, 26))}"
     recipe = recipe_for(expert, None, None, [path])
-    with pytest.raises(DataError, match="or ask those alone that no expert has seen: --unseen"):
+    with pytest.raises(
+        DataError, match="or ask those alone that no expert has seen: rlpeft evaluate"
+    ):
         evaluate_expert(expert, recipe)
     found = evaluate_expert(expert, recipe, unseen=True)
     assert found["accuracy"]["total"] == 11  # 5 of 10 rows were trained on
@@ -125,8 +128,24 @@ def test_a_judge_that_changed_since_the_training_is_told_of_one_and_of_several(
     evaluate_expert(trained[0], recipe, num=1)
     told = "the code of reward 'judge_since:judge' differs from that of the training"
     assert told in " ".join(capsys.readouterr().err.split())
-    with open_survey([trained[0]], [recipe], Samples()):
-        assert told in " ".join(capsys.readouterr().err.split())
+    with open_survey([trained[0]], [recipe], Samples()) as survey:
+        assert told in " ".join(survey.notes)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_nothing_is_told_of_an_evaluation_that_is_refused(trained, several, monkeypatch, capsys):
+    """Neither "figures are by today's code" nor how many problems are asked: none is."""
+    expert, rows = trained
+    monkeypatch.chdir(expert.parent)
+    (expert.parent / "judge_of_none.py").write_text("def judge(completions, **_):\n    return []\n")
+    write_json(expert.parent / "fingerprint.json", {"reward_code": {"judge_of_none:judge": "0"}})
+    path = f"task.path={rows('seen.jsonl', range(10, 26))}"
+    judge = "reward=[{name = 'judge_of_none:judge'}]"
+    recipe = recipe_for(expert, None, None, [path, "task.num_test=12", judge])
+    survey = open_survey([expert], [recipe], Samples())
+    with pytest.raises(DataError, match="were in the training"):
+        survey.__enter__() if several else evaluate_expert(expert, recipe)
+    assert capsys.readouterr().err == ""
 
 
 def test_where_all_was_trained_on_nothing_unseen_is_left(trained, tmp_path):

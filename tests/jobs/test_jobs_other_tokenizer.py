@@ -119,11 +119,11 @@ def test_evaluating_says_that_the_template_is_another(trained, retemplated, caps
     assert any("what differs: chat template" in note for note in notes(capsys))
 
 
-def test_a_search_says_that_the_template_is_another(trained, retemplated, adapt_recipe, capsys):
+def test_a_search_says_that_the_template_is_another(trained, retemplated, adapt_recipe):
     root, recipe = trained
     retemplated()
-    read_inputs(adapt_recipe(experts=[str(root)], model={"name": recipe.model.name}))
-    assert any("what differs: chat template" in note for note in notes(capsys))
+    found = read_inputs(adapt_recipe(experts=[str(root)], model={"name": recipe.model.name}))
+    assert any("what differs: chat template" in note for note in found.notes)
 
 
 def test_an_export_says_that_the_template_is_another(trained, retemplated, tmp_path):

@@ -40,6 +40,7 @@ FLOORS = {
     "jobs": 11,  # the parts that the rooms and roots below share
     "jobs.recipes": 11,
     "jobs.cluster": 12,
+    "jobs.exams": 12,
     "jobs.evaluate": 13,
     "jobs.adapt": 14,
     "jobs.evaluation": 14,

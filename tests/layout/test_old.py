@@ -12,7 +12,8 @@ import pytest
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from jobs.evaluate import evaluate_expert, recipe_for
+from jobs.evaluate import evaluate_expert
+from jobs.exams import recipe_for
 from rlpeft.experts.files import load_expert
 from rlpeft.program.run import run
 from rlpeft.recipe.run import load_recipe

@@ -3,7 +3,7 @@
 import pytest
 
 from rlpeft.files import write_json
-from rlpeft.program.expert_of_run import tell_of_runs
+from rlpeft.program.expert_of_run import said_of_runs
 from rlpeft.runs.checkpoint import save_checkpoint
 from rlpeft.runs.reward_code import reward_code
 
@@ -18,13 +18,12 @@ def judge(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("changed", [True, False])
 def test_a_reward_whose_code_is_not_that_of_the_training_is_named(
-    judge, changed, make_expert, tmp_path, capsys
+    judge, changed, make_expert, tmp_path
 ):
     folder = make_expert("e", {}, folder=tmp_path / "run" / "expert")
     code = {judge: "0" * 64} if changed else reward_code([judge])
     write_json(tmp_path / "run" / "fingerprint.json", {"reward_code": code})
-    tell_of_runs([folder], [judge, "exact"])
-    said = " ".join(capsys.readouterr().err.split())
+    said = " ".join(said_of_runs([folder], [judge, "exact"]))
     told = f"the code of reward {judge!r} differs from that of the training of"
     assert (told in said) == changed
 
@@ -37,7 +36,7 @@ OLD = {}
     ("summary", "ended"), [({"steps": 24}, True), (OLD, True), ({"steps": 9}, False), (None, False)]
 )
 def test_the_best_expert_of_a_run_that_was_cut_off_is_told_as_that(
-    summary, ended, make_expert, tmp_path, capsys
+    summary, ended, make_expert, tmp_path
 ):
     run = tmp_path / "run"
     folder = make_expert("e", {}, folder=run / "expert", step=6)
@@ -45,6 +44,5 @@ def test_the_best_expert_of_a_run_that_was_cut_off_is_told_as_that(
     save_checkpoint(run, 9, {}, keep=2)
     if summary is not None:
         write_json(run / "summary.json", summary)
-    tell_of_runs([folder], ["exact"])
-    said = " ".join(capsys.readouterr().err.split())
+    said = " ".join(said_of_runs([folder], ["exact"]))
     assert ("is unfinished (step 9 of 24): this is its best so far, of step 6." in said) != ended

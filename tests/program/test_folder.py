@@ -8,7 +8,7 @@ import pytest
 from jobs.sft import run as sft_run
 from rlpeft.errors import CheckpointError, FileError
 from rlpeft.files import PARTIAL
-from rlpeft.program.folder import lone_run
+from rlpeft.program.folder import lone_run, say_continuing
 from rlpeft.program.run import run
 from rlpeft.runs.records import OWN_METRICS, OWN_PREFIXES, read_metrics
 
@@ -121,3 +121,19 @@ def test_all_metrics_of_a_run_have_names_that_rewards_cannot_take(finished):
 def test_an_impossible_folder_is_one_line(quick, tmp_path, make, cause):
     with pytest.raises(FileError, match=cause):
         run(quick(), make(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("steps", "total", "told"), [((), 9, ""), ((3, 4), 9, "4"), ((9,), 9, "")])
+def test_a_run_that_goes_on_says_from_where(steps, total, told, tmp_path, capsys):
+    for step in steps:
+        (tmp_path / "checkpoints" / f"step_{step:08d}").mkdir(parents=True)
+    say_continuing(tmp_path, total)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == (f"continuing from step {told} of {tmp_path}" if told else "")
+
+
+def test_nothing_is_said_of_going_on_where_that_is_refused(copy, quick, capsys):
+    out, _ = copy
+    with pytest.raises(CheckpointError, match="another set-up"):
+        run(quick(train={"steps": 3}, learner={"lr": 0.5}), out)
+    assert capsys.readouterr().err == ""

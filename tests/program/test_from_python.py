@@ -120,6 +120,8 @@ def test_what_a_function_gives_up_and_how_rows_are_divided_is_said(tmp_path, cap
 def test_each_step_is_a_line_unless_somebody_is_told_of_it(told, tmp_path, capsys):
     train(tmp_path, on_step=(lambda *_: None) if told else None)
     said = capsys.readouterr().err
+    first = f"{tmp_path.name}: 2 steps. The best in validation is kept as the expert"
+    assert " ".join(said.split()).startswith(first)
     assert "Testing the expert, and its base model, on 8 problems." in said
     assert [f"step {n}/2  " in said for n in range(3)] == [not told] * 3
 

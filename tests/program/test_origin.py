@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from jobs.evaluate import evaluate_expert, recipe_for
-from jobs.evaluation.asked import Samples, open_survey
+from jobs.evaluate import evaluate_expert
+from jobs.evaluation.asked import open_survey
+from jobs.exams import Samples, recipe_for
 from jobs.library import find_shelf, read_experts
 from rlpeft.doctor.examine import examine
 from rlpeft.errors import CheckpointError, ConfigError, ExpertError

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from jobs.adapt import read_inputs
-from jobs.evaluate import evaluate_expert, recipe_for
-from jobs.evaluation.asked import Samples, open_survey
+from jobs.evaluate import evaluate_expert
+from jobs.evaluation.asked import open_survey
+from jobs.exams import Samples, recipe_for
 from rlpeft.build import build_card
 from rlpeft.errors import DataError
 from rlpeft.experts.files import read_card
@@ -86,16 +87,16 @@ def test_the_same_rows_under_another_name_are_known_again(trained, tmp_path, oth
         evaluate_expert(run / "expert", recipe.model_copy(update={"task": task}))
 
 
-def test_marks_from_before_texts_were_folded_are_compared_and_said(trained, capsys):
+def test_marks_from_before_texts_were_folded_are_compared_and_said(trained):
     run, recipe = trained
     kept = json.loads((run / "trained_on.json").read_text())
     assert kept.pop("folded")
     task = load_task(recipe.task)
-    refuse_trained_on([run / "expert"], task, "test", task.split("test"), path=recipe.task.path)
-    assert "as they are seen" not in told(capsys)
+    asked = [run / "expert"], task, "test", task.split("test")
+    assert not refuse_trained_on(*asked, path=recipe.task.path)
     write_json(run / "trained_on.json", kept)
-    refuse_trained_on([run / "expert"], task, "test", task.split("test"), path=recipe.task.path)
-    assert f"trained_on.json of {run / 'expert'} is from before" in told(capsys)
+    said = " ".join(refuse_trained_on(*asked, path=recipe.task.path))
+    assert f"trained_on.json of {run / 'expert'} is from before" in said
     with pytest.raises(DataError, match="were in the training"):
         evaluate_expert(
             run / "expert", recipe_for(run / "expert", None, None, ["task.options.seed=1"])
@@ -115,26 +116,27 @@ def test_rows_of_another_name_are_tested_whole(trained):
     assert found["accuracy"]["total"] == 6
 
 
-def test_a_few_rows_in_common_as_public_sets_have_are_told_and_not_refused(trained, capsys):
+def test_a_few_rows_in_common_as_public_sets_have_are_told_and_not_refused(trained):
     run, recipe = trained
     row = next(p for p in load_task(recipe.task).split("train"))
     write_rows(run.parent / "new.jsonl", [int(row.answer[::-1]), *range(100, 200)])
     changes = [f"task.path={run.parent / 'new.jsonl'}", "task.num_test=200"]
     task = load_task(recipe_for(run / "expert", None, None, changes).task, only="test")
-    refuse_trained_on([run / "expert"], task, "test", task.split("test"), path=recipe.task.path)
-    assert "1 of the 101 test problems" in (said := told(capsys))
+    asked = [run / "expert"], task, "test", task.split("test")
+    said = " ".join(refuse_trained_on(*asked, path=recipe.task.path))
+    assert "1 of the 101 test problems" in said
     assert "may be off by 0.99%" in said
 
 
-def test_problems_that_an_expert_was_chosen_by_are_told(trained, capsys):
+def test_problems_that_an_expert_was_chosen_by_are_told(trained):
     run, recipe = trained
     task = load_task(recipe.task)
     chosen_by = task.split("validation")
-    refuse_trained_on([run / "expert"], task, "test", chosen_by, path=recipe.task.path)
-    assert "4 of the 4 test problems of" in (said := told(capsys))
+    experts, path = [run / "expert"], recipe.task.path
+    said = " ".join(refuse_trained_on(experts, task, "test", chosen_by, path=path))
+    assert "4 of the 4 test problems of" in said
     assert f"those that the step of '{run / 'expert'}' was chosen by" in said
-    refuse_trained_on([run / "expert"], task, "validation", chosen_by, path=recipe.task.path)
-    assert not told(capsys)
+    assert not refuse_trained_on(experts, task, "validation", chosen_by, path=path)
 
 
 def test_a_generated_task_that_is_dealt_anew_is_refused(
@@ -170,11 +172,11 @@ def test_a_search_is_not_judged_by_rows_that_its_experts_were_trained_on(trained
         read_inputs(searched)
 
 
-def test_shots_that_experts_were_trained_on_are_told(trained, adapt_recipe, capsys):
+def test_shots_that_experts_were_trained_on_are_told(trained, adapt_recipe):
     run, recipe = trained
     task = recipe.task.model_dump(exclude_defaults=True)
-    read_inputs(adapt_recipe(experts=[str(run / "expert")], task=task))
-    assert f"shots were in the training of {run / 'expert'}" in told(capsys)
+    found = read_inputs(adapt_recipe(experts=[str(run / "expert")], task=task))
+    assert f"shots were in the training of {run / 'expert'}" in " ".join(found.notes)
 
 
 def test_what_a_start_was_trained_on_is_of_the_training_that_goes_on_from_it(trained, tmp_path):

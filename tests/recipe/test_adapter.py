@@ -33,7 +33,10 @@ def adapter(**section):
         ({"type": "moslora", "rank": 3}, r"rank must exceed the number of adapter\.spaces \(3\)"),
         ({"type": "moslora", "curvature": 4.0}, r"between 0\.001 and 4\.0.*got 4\.0"),
         ({"type": "moslora", "balance_coef": -1}, r"balance_coef.*greater than or equal to 0"),
-        ({"type": "moslora", "variant": "boost"}, r"unknown key 'adapter\.moslora\.variant'"),
+        (
+            {"type": "moslora", "variant": "boost"},
+            r"unknown key 'adapter\.variant' of adapter\.type = 'moslora'",
+        ),
         ({"targets": "("}, r"one regular expression.*got '\(': missing \)"),
         ({"targets": "a{99999999999999999999}"}, r"one regular expression.*too large"),
         ({"targets": "(" * 6000 + ")" * 6000}, r"12000 characters, the most are 10000"),

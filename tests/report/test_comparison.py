@@ -8,8 +8,8 @@ import torch
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.experts.measures import Accuracy, PairedDifference, difference_of
+from rlpeft.report.asked import MOST_RUNS
 from rlpeft.report.comparison import (
-    MOST_RUNS,
     against,
     curves,
     differing,

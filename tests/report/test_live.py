@@ -170,12 +170,15 @@ def test_the_command_says_its_address_and_ends_with_one_line(run):
         # Shells have what they start in the background ignore it, and so all that starts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    loading, first, second = (child.stdout.readline() for _ in range(3))
-    assert loading.endswith("Loading libraries.\n")
-    address = first.rpartition(" ")[2].strip()
-    assert "reward" in fetch(address)[0].lower()
-    child.send_signal(signal.SIGINT)
-    rest = child.communicate(timeout=60)[0]
+    try:
+        loading, first, second = (child.stdout.readline() for _ in range(3))
+        assert loading.endswith("Loading libraries.\n")
+        address = first.rpartition(" ")[2].strip()
+        assert "reward" in fetch(address)[0].lower()
+        child.send_signal(signal.SIGINT)
+        rest = child.communicate(timeout=60)[0]
+    finally:
+        child.kill()
     assert second.startswith("stopped, step 1 of 9")
     assert rest == "stopped: the page is gone, the run is not touched\n"
     assert child.returncode == 0

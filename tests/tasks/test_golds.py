@@ -15,7 +15,7 @@ from rlpeft.recipe.run import ChatConfig, RolloutConfig, TaskConfig
 from rlpeft.scoring import score_groups
 from rlpeft.tasks.base import SPLITS
 from rlpeft.tasks.catalogue import load_task
-from rlpeft.tasks.golds import gold_of, require_golds
+from rlpeft.tasks.golds import gold_of, require_golds, require_judgeable
 from rlpeft.types import Completion, FinishReason, Group, Problem
 
 COUNTS = {"num_validation": 1, "num_test": 1}
@@ -187,3 +187,17 @@ def test_faults_in_several_files_are_named_by_their_splits():
     ]
     with pytest.raises(DataError, match=r"row 1 \(train\) and row 1 \(test\): "):
         require_golds(rows, [GoldRule("exact", "answer", TEXT)], source="r")
+
+
+def test_all_that_is_wrong_with_rows_is_told_at_once(tmp_path):
+    """Five rows alike, of which tests leave none to train on, and which have no answer each."""
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": "q", "answer": gold} for gold in ("1", "", "1", "1", "")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_task(TaskConfig(name="jsonl", path=str(path), num_validation=1, num_test=3))
+    with pytest.raises(DataError) as wrong:
+        require_judgeable(task, SPLITS, [GoldRule("exact", "answer", TEXT)], frozenset({"level"}))
+    assert "every prompt of the 1 train problems stands in a later split too" in str(wrong.value)
+    assert "every prompt of the 1 validation problems" in str(wrong.value)
+    assert "must have the columns ['level']" in str(wrong.value)
+    assert "a gold answer must be there for reward 'exact'" in str(wrong.value)

@@ -5,9 +5,23 @@ import sys
 
 import pytest
 
-from jobs.cli.beginning import LOADING, say_training
+from jobs.cli.beginning import say_training
+from rlpeft.program.opening import LOADING
+from rlpeft.program.run import run
+from rlpeft.recipe.run import parse_recipe
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\nfrom jobs.cli import app; app()"
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The folder of a run that has ended."""
+    folder = tmp_path_factory.mktemp("ended") / "run"
+    sizes = {"num_validation": 4, "num_test": 4}
+    tree = {"name": "a", "model": {"name": "tiny"}, "task": {"name": "tiny/swap", **sizes}}
+    steps = {"steps": 1, "prompts_per_step": 2, "group_size": 2, "report_to": []}
+    run(parse_recipe(tree | {"train": steps}, source="test"), folder)
+    return folder
 
 
 @pytest.mark.slow
@@ -17,17 +31,18 @@ WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\nfrom jobs.cli import a
         ("train", "quickstart", "--local"),
         ("sft", "quickstart"),
         ("doctor", "quickstart"),
-        ("adapt", "tiny-mix"),
-        ("evaluate", "runs"),
-        ("generate", "3714@="),
-        ("serve",),
-        ("report", "runs"),
-        ("export", "runs", "--out", "exported"),
-        ("experts", "show", "runs"),
+        ("adapt", "tiny-mix", "--set", "experts=['run']"),
+        ("evaluate", "run/expert"),
+        ("generate", "3714@=", "--experts", "run"),
+        ("serve", "--experts", "run"),
+        ("report", "run"),
+        ("export", "run/expert", "--out", "exported"),
+        ("experts", "show", "run/expert"),
     ],
     ids=lambda words: words[0],
 )
-def test_what_is_begun_is_said_before_libraries_are_loaded(words, tmp_path):
+def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended, tmp_path):
+    (tmp_path / "run").symlink_to(ended)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *words],
         capture_output=True,
@@ -38,6 +53,42 @@ def test_what_is_begun_is_said_before_libraries_are_loaded(words, tmp_path):
     assert " ".join(said.split()).endswith(LOADING)
     assert "torch" in failed
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("evaluate", "absent"), "an expert is a folder with card.json"),
+        (("evaluate", "run/expert", "--num", "9"), "--num must be at most the 4 test problems"),
+        (("evaluate", "run/expert", "--samples", "2"), "--temperature must be above 0"),
+        (("evaluate", "run/expert", "--set", "ltrain.steps=1"), "unknown key 'ltrain'"),
+        (("evaluate", "run/expert", "--set", "model.name=tinny"), "model.name must be an existing"),
+        (("evaluate", "run/expert", "--split", "validation", "--num", "5"), "--num must be at"),
+        (("experts", "show", "absent"), "an expert is a folder with card.json"),
+        (("serve", "--experts", "absent"), "--experts must name a folder"),
+        (("report", "absent"), "a report needs a run folder with metrics.jsonl"),
+        (("report", "absent", "--follow"), "a run must have been started in 'absent'"),
+        (("report", "run", "run"), "a comparison must name each run once"),
+        (("export", "absent", "--out", "out"), "an expert is a folder with card.json"),
+        (("export", "run/expert", "--out", "run"), "--out must not exist yet"),
+        (("export", "run/expert", "--out", "out", "--rank", "4"), "--rank must be"),
+        (("adapt", "tiny-mix", "--set", "experts=['absent']"), "experts must name a folder"),
+        (("generate", "37@=", "--experts", "absent"), "--experts must name a folder"),
+        (("generate", "37@=", "--experts", "run", "--strategy", "b"), "--strategy must be prompt"),
+        (("generate", "--file", "absent", "--experts", "run"), "--file must be a JSONL file"),
+        (("train", "quickstart", "--set", "reward=[{name='mine:f'}]"), "got no module 'mine'"),
+        (("train", "quickstart", "--set", "reward=[{name='mathh'}]"), "must be a built-in"),
+    ],
+    ids=lambda words: " ".join(words)[:40] if isinstance(words, tuple) else "",
+)
+def test_what_files_tell_is_told_before_libraries_are_loaded(words, told, ended, tmp_path):
+    (tmp_path / "run").symlink_to(ended)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stderr.startswith(f"error: {told}") or f" {told}" in done.stderr
+    assert "Loading libraries" not in done.stderr
+    assert done.returncode == 1
 
 
 def test_a_run_says_by_what_its_expert_is_chosen(quick, tmp_path, capsys):

@@ -103,7 +103,7 @@ def test_a_card_that_says_nothing_is_one_line(tmp_path):
 def test_a_run_into_a_folder_of_something_else_is_one_line(tmp_path):
     (tmp_path / "card.json").write_text(json.dumps({}))
     line = one_line("train", "quickstart", "--local", "--out", tmp_path)
-    assert "must be a new or empty folder" in line
+    assert "must be new or empty" in line
 
 
 @pytest.mark.vllm

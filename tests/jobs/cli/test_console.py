@@ -168,15 +168,6 @@ def checkpoint(folder, step):
     (folder / "checkpoints" / f"step_{step:06d}").mkdir(parents=True)
 
 
-def test_a_run_that_goes_on_says_from_where(tmp_path, capsys):
-    checkpoint(tmp_path, 20)
-    checkpoint(tmp_path, 40)
-    with run_shown(tmp_path, 60) as display:
-        display.step(SimpleNamespace(step=41), {})
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.startswith(f"continuing from step 40 of {tmp_path}")
-
-
 def test_a_new_run_continues_nothing(tmp_path, capsys):
     with run_shown(tmp_path, 60) as display:
         display.step(SimpleNamespace(step=0), {})

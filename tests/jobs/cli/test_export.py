@@ -59,9 +59,8 @@ def test_export_says_what_merged_weights_are_rounded_to_and_what_that_costs(expe
 def test_a_folder_in_the_way_is_one_line_and_exit_code_one(expert, tmp_path):
     result = invoke("export", expert, "--out", tmp_path)
     assert result.exit_code == 1
-    error = result.stderr.partition("libraries.\n")[2]
-    assert error.count("\n") == 1
-    assert "--force" in error
+    assert result.stderr.count("\n") == 1
+    assert "--force" in result.stderr
 
 
 def test_merging_a_geometric_expert_is_refused_with_the_reason_and_a_way_out(make_expert, tmp_path):
@@ -96,6 +95,4 @@ def test_report_says_where_the_page_is(tmp_path):
 def test_report_of_no_run_is_one_line_and_exit_code_one(tmp_path):
     result = invoke("report", tmp_path)
     assert result.exit_code == 1
-    assert result.stderr.partition("libraries.\n")[2].startswith(
-        "error: a report needs a run folder"
-    )
+    assert result.stderr.startswith("error: a report needs a run folder")

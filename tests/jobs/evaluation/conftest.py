@@ -8,7 +8,8 @@ import pytest
 @pytest.fixture
 def asked(quick, tiny_experts):
     """Opens a survey of both experts on two tasks; closed at the end of the test."""
-    from jobs.evaluation.asked import Samples, open_survey
+    from jobs.evaluation.asked import open_survey
+    from jobs.exams import Samples
 
     with ExitStack() as stack:
 

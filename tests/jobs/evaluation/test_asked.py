@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.evaluation.asked import Samples
+from jobs.exams import Samples
 from rlpeft.errors import ConfigError
 
 

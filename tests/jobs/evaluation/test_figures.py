@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs.evaluation.asked import Samples
 from jobs.evaluation.figures import Answered, asked_again
+from jobs.exams import Samples
 from rewards.errors import RewardError
 from rlpeft.errors import ConfigError
 from rlpeft.types import Problem

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.evaluate import evaluate_expert
-from jobs.evaluation.asked import Samples
 from jobs.evaluation.run import evaluate_survey
+from jobs.exams import Samples
 from rlpeft.build import build_card, build_state
 from rlpeft.errors import CheckpointError, RlpeftError
 

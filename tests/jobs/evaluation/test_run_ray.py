@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.evaluation.asked import Samples
 from jobs.evaluation.run import evaluate_survey
+from jobs.exams import Samples
 
 
 @pytest.mark.ray

@@ -1,0 +1,38 @@
+"""Completions that a limit cuts off teach little: told once a run, and counted at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rlpeft.terminal import note
+from rlpeft.training.loop import OnStep, Progress
+
+MOST_CUT_OFF = 0.5
+"""Share of the completions of a step above which it is told."""
+
+
+@contextmanager
+def cut_off_told(on_step: OnStep, *, max_tokens: int) -> Iterator[OnStep]:
+    """What is told after each step, which looks at that first.
+
+    Args:
+        max_tokens: `rollout.max_tokens`.
+    """
+    of_steps: list[bool] = []
+
+    def told(progress: Progress, metrics: Mapping[str, float]) -> None:
+        is_cut = metrics.get("completions/clipped_ratio", 0.0) > MOST_CUT_OFF
+        if is_cut and not any(of_steps):
+            note(
+                f"more than half of the completions of step {progress.step} were cut off at "
+                f"rollout.max_tokens = {max_tokens} or at the model's context: they earn no "
+                "reward and teach the policy little. Raise rollout.max_tokens; `rlpeft doctor` "
+                "shows how long completions are."
+            )
+        of_steps.append(is_cut)
+        on_step(progress, metrics)
+
+    yield told
+    if (cut := sum(of_steps)) > 1:
+        note(f"in {cut} of {len(of_steps)} steps more than half of the completions were cut off.")

@@ -1,0 +1,26 @@
+"""Completions that are cut off: told once, and counted."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from rlpeft.program.cut_off import cut_off_told
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ([0.4, 0.5], []),
+        ([0.4, 0.6], ["of step 2 were cut off at rollout.max_tokens = 8"]),
+        ([1.0, 0.9, 0.1], ["of step 1 were cut off", "in 2 of 3 steps more than half"]),
+    ],
+)
+def test_completions_that_are_cut_off_are_told_once_and_counted_at_the_end(shares, told, capsys):
+    seen = []
+    with cut_off_told(lambda progress, _: seen.append(progress.step), max_tokens=8) as on_step:
+        for step, share in enumerate(shares, 1):
+            on_step(SimpleNamespace(step=step), {"completions/clipped_ratio": share})
+    notes = " ".join(capsys.readouterr().err.split()).split("note: ")[1:]
+    assert len(notes) == len(told)
+    assert all(part in note for part, note in zip(told, notes, strict=True))
+    assert seen == [*range(1, len(shares) + 1)]
