@@ -11,6 +11,7 @@ from rlpeft.experts.files import Expert, ExpertCard, other_prompts
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.merged import merged_base, read_parent, require_merged_once
 from rlpeft.experts.start import read_start
+from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.program.folder import said_of_ranks
 from rlpeft.program.hub import expert_folder, pinned_names
@@ -50,7 +51,7 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
     plain = BaseModel.open(model.name)
     folders = [expert_folder(name) for name in recipe.model.merge]
     merged = [read_parent(folder, plain) for folder in folders]
-    if not stored.is_file():  # a run of before goes on as it began
+    if read_json_if_there(stored) is None:  # a run of before goes on as it began
         require_merged_once(recipe.model.merge, merged)
     base = merged_base(plain, merged, dtype=model.dtype)
     recipe, start = pinned(recipe, base, stored), None
