@@ -69,8 +69,9 @@ class Quantity:
 @dataclass(frozen=True, slots=True)
 class Group:
     """Items in brackets "()", "[]", "(]", "[)", "{}", in ":" (a ratio), "clock" (a time
-    of day, or a ratio that looks so), "+" (the parts of one quantity: 2 hours 30 minutes), "date",
-    "cases" (of "piece"s: a value and its condition), or bare: "," (a plain list), "or", "and"."""
+    of day, or a ratio that looks so), "time" (no ratio: 3:04, 30:00), "+" (the parts of one
+    quantity: 2 hours 30 minutes), "date", "cases" (of "piece"s: a value and its condition), or
+    bare: "," (a plain list), "or", "and"."""
 
     brackets: str
     items: tuple[Node, ...]

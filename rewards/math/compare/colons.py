@@ -10,7 +10,7 @@ from rewards.math.limits import Undefined
 from rewards.math.nodes import Group, Node, Number, Quantity, Text
 from rewards.math.policy import MathPolicy
 
-_COLONS = (":", "clock")
+_TIMES = ("clock", "time")
 _HALF_DAY = 12 * 3600
 # "3 pm" is read as picometres: no clock shows them.
 _HALVES = {"am": 0, "pm": _HALF_DAY, "picometer": _HALF_DAY, "o'clock": None}
@@ -42,7 +42,7 @@ def _time(node: Node) -> tuple[int, bool] | None:
     match node:
         case Text(word) if word in _NAMED:
             return _NAMED[word], True
-        case Group("clock", items):
+        case Group("clock" | "time", items):
             *larger, last = items
             unit = last.unit if isinstance(last, Quantity) else ()
             parts = (*larger, last.value if isinstance(last, Quantity) else last)
@@ -72,19 +72,24 @@ def _seconds(parts: list[int], half: int | None) -> tuple[int, bool] | None:
 def same_ratio(gold: Node, answer: Node, policy: MathPolicy) -> bool | None:
     """Whether two ratios of numbers are proportional; `None` where they are no such.
 
-    An answer that is not in lowest terms is left undone, as a fraction is.
+    Times are compared part for part. An answer that is not in lowest terms is left undone, as a
+    fraction is, and so is one that takes gold's 10:20, which may be a time, for 1:2.
     """
     if not (isinstance(gold, Group) and isinstance(answer, Group)):
         return None
     kinds = (gold.brackets, answer.brackets)
-    if not set(kinds) <= set(_COLONS) or kinds == ("clock", "clock"):
+    if not set(kinds) <= {":", *_TIMES}:
         return None
     golds, answers = _terms(gold), _terms(answer)
     if golds is None or answers is None:
         return None
+    if "time" in kinds or ":" not in kinds:
+        return ":" not in kinds and golds == answers
     if _scaled(golds) != _scaled(answers):
         return False
-    return policy.unreduced_fractions or _is_reduced(answers) or not _is_reduced(golds)
+    if policy.unreduced_fractions or golds == answers:
+        return True
+    return "clock" not in kinds and (_is_reduced(answers) or not _is_reduced(golds))
 
 
 def _terms(ratio: Group) -> tuple[Fraction, ...] | None:
@@ -97,10 +102,12 @@ def _terms(ratio: Group) -> tuple[Fraction, ...] | None:
 
 
 def _scaled(terms: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
-    first = next(filter(None, terms), Fraction(1))
-    return tuple(term / first for term in terms)
+    """One spelling of proportional terms; beside a lone one, 0:75, all are zero and say nothing."""
+    others = [term for term in terms if term]
+    return tuple(term / others[0] for term in terms) if len(others) > 1 else terms
 
 
 def _is_reduced(terms: tuple[Fraction, ...]) -> bool:
     whole = all(term.denominator == 1 for term in terms)
-    return whole and math.gcd(*(term.numerator for term in terms)) == 1
+    coprime = math.gcd(*(term.numerator for term in terms)) == 1
+    return whole and coprime and any(term > 0 for term in terms)

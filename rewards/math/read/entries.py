@@ -51,6 +51,7 @@ from rewards.math.vocabulary.words import leading_number, ordinal, time_in_words
 
 _MAX_UNIONS = 32
 _CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])(?: : [0-5][0-9]){1,2}(?: [^\W\d][^:]*)?")
+_TIME = re.compile(r"[0-9]+(?: : [0-9]{2})?? : 0[0-9](?: : [0-9]{2})?(?: [^\W\d][^:]*)?")  # 3:04
 _SIGNED = word_set("number frac sqrt currency")
 _ABOUT = word_set("about approximately approx roughly around nearly exactly")
 _PHRASES: dict[str, Node] = {
@@ -143,7 +144,9 @@ def _ratio(cursor: Cursor) -> Node:
     if len(parts) == 1:
         return parts[0]
     signs = " ".join(token.text for token in cursor.tokens[start : cursor.position])
-    return Group("clock" if _CLOCK.fullmatch(signs) else ":", tuple(parts))
+    kinds = {"time": _TIME, "clock": _CLOCK}
+    kind = next((kind for kind, written in kinds.items() if written.fullmatch(signs)), ":")
+    return Group(kind, tuple(parts))
 
 
 def _to(cursor: Cursor) -> Token | None:
