@@ -14,6 +14,8 @@ import typer
 
 from jobs.cli.options import AsJson
 from jobs.cli.submit import DASHBOARD, DashboardAddress
+from rlpeft.errors import RlpeftError
+from rlpeft.files import plain_errors
 from rlpeft.terminal import note, printable, say
 from rlpeft.typed import program
 
@@ -49,7 +51,7 @@ def logs(
     if as_json:
         typer.echo(json.dumps({"id": job, "log": "".join(pieces)}))
     for piece in pieces:
-        typer.echo(piece, nl=False)
+        typer.echo(printable(piece), nl=False)
     sys.stdout.flush()
     if follow and (found := ask(job, address=address))["status"] != "SUCCEEDED":
         say(f"job {job} ended as {found['status']}: {found['message']}", err=True)
@@ -82,8 +84,9 @@ def list_jobs(address: DashboardAddress = DASHBOARD, as_json: AsJson = False) ->
     if not found:
         say("no job was submitted to this cluster.", err=True)
     for each in found:
-        since = datetime.fromtimestamp(each["ended"] or each["began"] or 0)
-        state = f"{each['status']:<9} since {since:%Y-%m-%d %H:%M}"
+        since = each["ended"] or each["began"]  # neither, of one that waits
+        when = f" since {datetime.fromtimestamp(since):%Y-%m-%d %H:%M}" if since else ""
+        state = f"{each['status']:<9}{when}"
         typer.echo(printable(f"{each['id']}  {state}  {each.get('command', each['entrypoint'])}"))
         for line in filter(None, (each.get("out"), each["standing"])):
             typer.echo(printable(f"  {line}"))
@@ -94,10 +97,14 @@ def _standing(job: Mapping[str, Any]) -> str:
     from rlpeft.report.standing import standing
     from rlpeft.runs.records import METRICS_FILE
 
-    folder = Path(job.get("out", ""))
-    if job["status"] != "RUNNING" or not (folder / METRICS_FILE).is_file():
+    if job["status"] != "RUNNING" or not job.get("out"):
         return ""
-    return standing(folder).line
+    folder = Path(job["out"])
+    try:
+        with plain_errors(folder):
+            return standing(folder).line if (folder / METRICS_FILE).is_file() else ""
+    except RlpeftError as error:  # of this run alone: the others are listed
+        return str(error)
 
 
 app.command()(status)

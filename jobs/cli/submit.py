@@ -129,6 +129,11 @@ def work_of(context: typer.Context, words: Sequence[str], out: Path | None) -> W
     """
     beside = cast(typer.Context, context.parent)
     group = cast(TyperGroup, beside.command)
+    if words[0] in group.commands and words[0] not in WORKS:
+        raise ConfigError(
+            f"what is submitted must be one of {', '.join(WORKS)}, or a recipe to train, got "
+            f"the command {words[0]!r}, which runs where it is given: {program()} {words[0]}"
+        )
     typed = words if words[0] in WORKS else ["train", *words]
     name, command, rest = group.resolve_command(beside, [*typed])
     given = cast(Any, command).make_context(name, [*rest], parent=beside).params

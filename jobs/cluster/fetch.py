@@ -60,7 +60,7 @@ def fetch_run(job: str, *, address: str, to: Path | None = None) -> FetchedRun:
         FileError: the folder is not there, holds more than files, or has no room here.
     """
     known = status(job, address=address)
-    if "out" not in known:
+    if not known.get("out"):
         raise ConfigError(f"a job must keep a run folder, {job!r} keeps none: it was sent without.")
     if known["status"] not in ENDED:
         raise ClusterError(

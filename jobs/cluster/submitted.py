@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ray.job_submission import JobDetails
 
 from jobs.cluster.dashboard import asking
-from rlpeft.errors import ClusterError
+from rlpeft.errors import ClusterError, ConfigError
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 """States, in Ray's words, that no job leaves."""
+
+KEPT = ("command", "recipe", "out")
+"""What `jobs.cluster.submit` leaves beside a job; any job can write more, and other things."""
+
+ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\]+")
+"""An id stands in a URL as it is."""
 
 SECRET = 6
 """Characters of a variable's value from which on it is kept off the screen; shorter ones are
@@ -34,12 +41,18 @@ def status(job: str, *, address: str) -> dict[str, Any]:
         and the node of its driver; of a job of ours also its command, recipe and run folder.
 
     Raises:
+        ConfigError: that is no id.
         ClusterError: the cluster does not know it.
     """
     return _known(_details(job, address))
 
 
 def _details(job: str, address: str) -> JobDetails:
+    if not ID.fullmatch(job):
+        raise ConfigError(
+            "the id of a job must be what `rlpeft submit` gave back, such as "
+            f"raysubmit_8Xs3kq2Lw9PzT4ab, got {job!r:.80}. List them: rlpeft jobs list"
+        )
     with asking(address) as client:
         try:
             return client.get_job_info(job)
@@ -53,6 +66,7 @@ def _details(job: str, address: str) -> JobDetails:
 
 
 def _known(details: JobDetails) -> dict[str, Any]:
+    said = details.metadata or {}
     return {
         "id": details.submission_id,
         "status": str(details.status.value),
@@ -62,7 +76,7 @@ def _known(details: JobDetails) -> dict[str, Any]:
         "began": _seconds(details.start_time),
         "ended": _seconds(details.end_time),
         "node": details.driver_node_id,
-        **(details.metadata or {}),
+        **{key: said[key] for key in KEPT if isinstance(said.get(key), str)},
     }
 
 

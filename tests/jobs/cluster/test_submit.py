@@ -265,3 +265,8 @@ def test_two_recipes_of_one_name_need_their_folders(tmp_path, recipe, make_exper
     other.write_text(RECIPE.format(steps=3))
     words = ["ORG/NAME", "--recipe", recipe(3), "--recipe", other, "--address", NOBODY]
     assert "must have names of their own" in refused("submit", "evaluate", *words)
+
+
+def test_a_command_that_cannot_be_submitted_is_told_with_those_that_can():
+    line = refused("submit", "generate", "3=", "--address", NOBODY)
+    assert "must be one of train, sft, adapt, evaluate, or a recipe to train" in line
