@@ -145,6 +145,7 @@ class RunDisplay:
     Args:
         total_steps: `train.steps`.
         unit: what one step is called.
+        whose: the name of the run, where the steps of several are shown.
         done: steps that the run took before.
         in_groups: `loss.compares_groups`.
         below: as often as a log gets a line.
@@ -156,6 +157,7 @@ class RunDisplay:
         total_steps: int,
         *,
         unit: str = "step",
+        whose: str = "",
         done: int = 0,
         in_groups: bool = True,
         below: Below | None = None,
@@ -163,6 +165,7 @@ class RunDisplay:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total_steps, self.unit = total_steps, unit
+        self._called = f"{whose}: {unit}" if whose else unit
         self.console, self._below = console or Screen(stderr=True), below
         self._done, self._clock, self._rate = done, clock, Rate(clock)
         self._best: Validation | None = None
@@ -176,7 +179,7 @@ class RunDisplay:
         if self.console.is_terminal:
             bar = [BarColumn(bar_width=BAR_WIDTH)] if self.console.width >= WIDE else []
             self._bar = ProgressBar(
-                TextColumn(self.unit),
+                TextColumn(self._called),
                 MofNCompleteColumn(),
                 *bar,
                 TextColumn("{task.fields[figures]}", markup=False),
@@ -207,9 +210,9 @@ class RunDisplay:
         self._done, self._stepped_at = progress.step, self._clock()
         paced = pace(self._rate.at(progress.step), self.total_steps - progress.step, self.unit)
         self.has_stepped = True
-        place = f"{self.unit} {progress.step}/{self.total_steps}"
+        place = f"{self._called} {progress.step}/{self.total_steps}"
         # As wide as the last step's, to which the terminal's column is padded.
-        widest = f"{self.unit} {self.total_steps}/{self.total_steps}"
+        widest = f"{self._called} {self.total_steps}/{self.total_steps}"
         room = self.console.width - len(widest) - len(GAP)
         is_due = self._is_due(progress.step, metrics)
         if self._bar is not None:
@@ -244,7 +247,7 @@ class RunDisplay:
                 self._bar.update(self._task, figures=line)
         elif now - max(self._printed_at, self._stepped_at) >= WITHIN_A_STEP_S:
             self._printed_at = now
-            self.say(GAP.join((f"{self.unit} {self._done + 1}/{self.total_steps}", line)))
+            self.say(GAP.join((f"{self._called} {self._done + 1}/{self.total_steps}", line)))
 
     def _say_below(self, place: str, found: RenderableType | None) -> None:
         if found is None:

@@ -106,7 +106,7 @@ def _shown(recipes: Mapping[str, Recipe], folder: Path) -> OnStepOf:
     lines = {
         name: RunDisplay(
             recipe.train.steps,
-            unit=f"{name}: step",
+            whose=name,
             done=steps_done(folder / name),
             in_groups=recipe.loss.compares_groups,
         )

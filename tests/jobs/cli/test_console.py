@@ -104,6 +104,16 @@ def test_the_rate_of_a_continued_run_counts_its_own_steps_only():
     assert lines[-1].endswith("1.5 s/step  0:15 left")
 
 
+def test_the_pace_of_one_among_several_is_of_steps():
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, width=80)
+    with RunDisplay(4, whose="swap", console=console, clock=clock) as display:
+        for step in (1, 2):
+            clock.now += 2
+            display.step(SimpleNamespace(step=step), {"reward": 0.5})
+    assert out.getvalue().splitlines()[-1] == "swap: step 2/4  reward 0.500  2.0 s/step  0:04 left"
+
+
 def test_a_terminal_shows_the_same_figures():
     out = io.StringIO()
     console = Console(file=out, width=120, force_terminal=True)
