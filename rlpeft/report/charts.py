@@ -185,9 +185,8 @@ def overlay_chart(
         for colour, (steps, values) in zip(PALETTE, every, strict=False):
             noisy = len(values) > 25
             marker = "" if noisy else "o"
-            axes.plot(
-                steps, smooth(values) if noisy else values, marker, ls="-", color=colour, ms=3
-            )
+            shown = smooth(values) if noisy else values
+            axes.plot(steps, shown, color=colour, marker=marker, markersize=3)
         axes.set_xlabel("step")
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -171,6 +171,11 @@ def test_curves_are_of_what_some_run_has(record):
     assert [chart.title for chart in curves(runs)] == ["Reward", "Time of a step"]
 
 
+def test_long_runs_are_drawn_as_lines_without_a_warning(record):
+    runs = read_runs([record("a", steps=30), record("b", steps=30)])
+    assert [chart.title for chart in curves(runs)] == ["Reward", "Time of a step"]
+
+
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
     places = [tmp_path / "x" / "run", tmp_path / "y" / "run", tmp_path / "z"]
     assert labels(places) == ["x/run", "y/run", "z"]
