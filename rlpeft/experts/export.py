@@ -42,7 +42,7 @@ from rlpeft.experts.files import (
 )
 from rlpeft.experts.hub import fetched_from, is_hub_id
 from rlpeft.experts.merged import refuse_merged
-from rlpeft.experts.model_card import README_FILE, model_card
+from rlpeft.experts.model_card import README_FILE, Beside, model_card
 from rlpeft.files import replacing_folder
 from rlpeft.models.gap import largest_gap
 from rlpeft.models.load import load_base_model, load_config
@@ -219,9 +219,9 @@ def write_peft(source: Source, policy: PeftModel, folder: Path) -> None:
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True))
     save_file(dict(source.expert.tensors), folder / TENSOR_FILE, metadata={"format": "pt"})
     _write_card(source, folder)
-    (folder / README_FILE).write_text(
-        model_card(source.expert.card, source.base_id, source.attention), encoding="utf-8"
-    )
+    beside = Beside(curve=source.curve)
+    text = model_card(source.expert.card, source.base_id, source.attention, beside)
+    (folder / README_FILE).write_text(text, encoding="utf-8")
 
 
 def read_peft(source: Source, folder: Path) -> Any:

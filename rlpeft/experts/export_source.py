@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from rlpeft.errors import ExpertError, ModelError
 from rlpeft.experts.files import Expert, adapter_of, load_expert
 from rlpeft.experts.hub import is_hub_id
 from rlpeft.experts.merged import base_of
+from rlpeft.experts.steps import run_of
 from rlpeft.models.load import exact_attention, load_base_model, load_config
 from rlpeft.recipe.run import AdapterConfig, ModelConfig
+from rlpeft.runs.records import read_metrics
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Source:
         dtype: that merged weights are written in.
         base_id: what a PEFT folder calls the base; others find it by that name, or by none.
         rank: of a LoRA; see `rlpeft.experts.export_lora.write_lora`.
+        curve: metrics of the run in whose folder the expert lies, one row a step; else empty.
     """
 
     expert: Expert
@@ -33,6 +37,7 @@ class Source:
     dtype: str
     base_id: str
     rank: float = 0
+    curve: Sequence[Mapping[str, Any]] = ()
 
     @property
     def attention(self) -> str:
@@ -68,6 +73,7 @@ def open_source(
     Raises:
         ExpertError: no expert there, its files contradict each other, or the base model is
             another one.
+        DataError: metrics of its run cannot be read.
     """
     card = load_expert(folder).card
     name = base or card.base_model
@@ -76,7 +82,8 @@ def open_source(
     config = json.loads((path / "config.json").read_text())
     stored = config.get("dtype") or config.get("torch_dtype") or "float32"
     named = base_id or (name if is_hub_id(name) else str(path.resolve()))
-    return Source(expert, path, dtype or str(stored), named)
+    curve = read_metrics(run_of(folder))
+    return Source(expert, path, dtype or str(stored), named, curve=curve)
 
 
 def attach(base: Any, adapter: AdapterConfig, tensors: Any) -> PeftModel:

@@ -146,7 +146,7 @@ def _write(
         licence = base_licence(named, source.base_path)
     except HubError as error:  # its card then says that the licence is not known
         notes.append(str(error))
-    beside = Beside(repository, licence, _curve(folder))
+    beside = Beside(repository, licence, source.curve)
     text = model_card(card, named, source.attention, beside)
     write_text(place / README_FILE, text)
     if paths := sorted(set(_paths(card.model_dump(mode="json")))):
@@ -179,14 +179,6 @@ def base_licence(base: str, path: Path) -> str | None:
             about = HfApi().model_info(base).card_data
         found = None if about is None else about.get("license")
     return found if isinstance(found, str) and _LICENCE.fullmatch(found) else None
-
-
-def _curve(folder: Path) -> list[dict[str, Any]]:
-    """The metrics of the run whose expert this is, if it lies in its folder."""
-    from rlpeft.runs.records import METRICS_FILE, read_metrics
-
-    run = folder.parent
-    return read_metrics(run) if (run / METRICS_FILE).is_file() else []
 
 
 def _paths(value: Any) -> Iterator[str]:

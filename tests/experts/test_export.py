@@ -18,6 +18,7 @@ from rlpeft.experts.change import changes
 from rlpeft.experts.export import export_expert
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.model_card import model_card
+from rlpeft.files import write_jsonl
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import load_base_model
@@ -272,6 +273,14 @@ def test_a_config_that_means_another_update_is_refused(trained, tmp_path):
     folder = broken(trained("lora")[0], tmp_path / "broken", config={"lora_alpha": 40.0})
     with pytest.raises(ExpertError, match=r"must be of lora_alpha 32.0, as its card says"):
         export_expert(folder, tmp_path / "out", format="peft")
+
+
+def test_the_curve_of_its_run_is_in_the_readme_of_a_peft_export(trained, tmp_path):
+    folder, _ = trained("svf")
+    row = {"step": 4, "reward": 0.25, "eval_accuracy": 0.5, "eval_accuracy_low": 0.375}
+    write_jsonl(folder.parent / "metrics.jsonl", [row])
+    export_expert(folder, tmp_path / "out", format="peft")
+    assert "| 4 | 0.500 | 0.375 | - | 0.250 |" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.slow
