@@ -70,9 +70,10 @@ Temperature = Annotated[
 def no_url(path: Path | None) -> Path | None:
     """Refuse an `--out` in an object store, which has no renames; a Typer callback."""
     if path is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # `//` is one in a path
+        typed = str(path).replace(":/", "://", 1)
         raise ConfigError(
             f"--out must be on a file system, where what is written takes its place whole, got the "
-            f"URL {str(path)!r}. Name a folder and copy it at the end; from a cluster: rlpeft fetch"
+            f"URL {typed!r}. Name a folder and copy it at the end; from a cluster: rlpeft fetch"
         )
     return path
 

@@ -64,9 +64,11 @@ def require_asked(
     if dtype is not None and not traits.is_whole:
         raise ExpertError(f"--dtype is of merged weights, --format {format} has none. Remove it.")
     if (rank is not None) != traits.has_rank or (rank is not None and not _is_rank(rank)):
+        got = "none" if rank is None else f"{rank:g}"
+        mend = "Add --rank 16, or another." if traits.has_rank else "Leave it out."
         raise ExpertError(
             "--rank must be a whole number, or a share above 0 and below 1, and goes with --format "
-            f"lora, which needs it; got {rank} with --format {format}."
+            f"lora, which needs it; got {got} with --format {format}. {mend}"
         )
     card = read_card(folder)
     check_target(out, force=force)

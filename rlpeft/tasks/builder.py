@@ -47,6 +47,16 @@ class TaskBuilder:
     reads_path: bool = True
 
 
+MEANT = {
+    "gold": "answer",
+    "label": "answer",
+    "target": "answer",
+    "question": "prompt",
+    "input": "prompt",
+}
+"""What others call a column -> the option that names it here."""
+
+
 def read_options(options: Mapping[str, Any], schema: type[AnyOptions], *, task: str) -> AnyOptions:
     """`task.options` as the section of its task.
 
@@ -58,8 +68,10 @@ def read_options(options: Mapping[str, Any], schema: type[AnyOptions], *, task: 
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        near = did_you_mean(where, schema.model_fields)
+        meant = MEANT.get(where)
+        known = schema.model_fields
+        near = f" Did you mean {meant!r}?" if meant in known else did_you_mean(where, known)
         raise ConfigError(
             f"task.options.{where} of {task!r}: {first['msg']}, got {first['input']!r}. "
-            f"Options are: {', '.join(schema.model_fields)}.{near}"
+            f"Options are: {', '.join(known)}.{near}"
         ) from error

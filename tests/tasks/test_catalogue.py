@@ -416,6 +416,8 @@ def test_an_unknown_task_is_refused_with_the_known_ones():
 def test_an_option_the_task_does_not_take_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"task.options.shots of 'jsonl': .*Options are: prompt"):
         load(write(tmp_path / "a.jsonl", ROWS), shots=3)
+    with pytest.raises(ConfigError, match=r"got 'rev'. .* Did you mean 'answer'\?"):
+        load(write(tmp_path / "a.jsonl", ROWS), gold="rev")
     with pytest.raises(ConfigError, match=r"task.options.system needs task.options.chat = true"):
         load(write(tmp_path / "a.jsonl", ROWS), system="Be brief.")
 

@@ -72,6 +72,7 @@ def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended, tmp_pat
         (("export", "absent", "--out", "out"), "an expert is a folder with card.json"),
         (("export", "run/expert", "--out", "run"), "--out must not exist yet"),
         (("export", "run/expert", "--out", "out", "--rank", "4"), "--rank must be"),
+        (("export", "run/expert", "--out", "o", "--format", "lora"), "lora. Add --rank 16, or"),
         (("adapt", "tiny-mix", "--set", "experts=['absent']"), "experts must name a folder"),
         (("generate", "37@=", "--experts", "absent"), "--experts must name a folder"),
         (("generate", "37@=", "--experts", "run", "--strategy", "b"), "--strategy must be prompt"),

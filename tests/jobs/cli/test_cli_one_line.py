@@ -63,6 +63,7 @@ def test_an_object_store_is_no_place_for_a_run(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = one_line(*command.split(), "quickstart", "--out", "s3://bucket/run")
     assert "--out must be on a file system" in line
+    assert "got the URL 's3://bucket/run'" in line
     assert [*tmp_path.iterdir()] == []
 
 
