@@ -24,7 +24,8 @@ _LEAD = re.compile(
 # What denies the label that follows it, up to three words later; "no", up to two.
 _DENIAL = re.compile(
     r"(?:\b(?:not|isn['’]t|wasn['’]t|aren['’]t|doesn['’]t|don['’]t|never|neither|nor|hardly|"
-    r"rather than|instead of|far from|anything but|cannot be|can['’]t be|by no means|without|"
+    r"no way|fail(?:s|ed|ing)? to|rather than|instead of|far from|anything but|cannot be|"
+    r"can['’]t be|by no means|without|"
     r"lack(?:s|ing|ed)?|rul(?:e|es|ed|ing) out|exclud(?:e|es|ed|ing)|absence of|free of|zero|"
     r"nicht|keine?|ohne|pas|sans|aucune?|no es|sin|ningun[ao]?|ningún|non è|senza|não é|sem|не|без|"
     r"нет)\b(?:\s\w+){0,3}?|\bno(?:\s(?!it\b|this\b|that\b|is\b)\w+){0,2}|"

@@ -180,7 +180,7 @@ AFFIRMED = re.compile(
 """Negations that deny nothing of a key."""
 
 NEGATED = re.compile(
-    r"(?i)\b(?:not|never|neither|nor|cannot|can't|hardly|unlikely|doubt|deny|except|excluding|"
+    r"(?i)\b(?:not|no\sway|never|neither|nor|cannot|can't|hardly|unlikely|doubt|deny|except|excluding|"
     r"avoid|than|instead\sof|without|rule\sout|eliminate|exclude|reject|nicht|kein|keine|weder|"
     r"pas|jamais|non|no\ses|no\sé|não|нет|не|bukan|tidak|không|phải\skhông)\b|n['’]t\b|"
     r"不|非|并非|別|别|没|沒|ではな|でない|아닌|아니|ليست|ليس|नहीं"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from rewards.completion.boxes import Span, final_run, find_boxes
 from rewards.completion.regions import after_thinking, answer_block
+from rewards.math.find.negations import is_denied
 from rewards.math.find.phrases import (
     bare_answer,
     bare_words,
@@ -87,6 +88,9 @@ def _from_boxes(
         return Extraction((), "the last box is never closed")
     if not spans[-1].text.strip():
         return Extraction((), "the last box is empty")
+    spans = [span for span in spans if not is_denied(text, span.start, at_once=True)]
+    if not spans:
+        return Extraction((), "what is boxed is denied")
     run = final_run(text, spans)
     earlier = {span.text.strip() for span in spans[: len(spans) - len(run)]}
     if len(earlier) >= max_distinct:

@@ -10,6 +10,7 @@ import re
 
 from rewards.completion.boxes import Span
 from rewards.math.find.answer_words import COMMA_DECIMAL, EXPLICIT, NO_STATEMENT, STATING
+from rewards.math.find.negations import DENYING, is_denied
 from rewards.math.limits import PHRASE_WINDOW, Unreadable
 from rewards.math.nodes import Group, Node, Quantity, Symbol, Text, walk
 from rewards.math.read.answer import read
@@ -24,9 +25,12 @@ _HEDGE = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|either|alternatively)\b|\band\b[^.\n]{0,20}[0-9]",
     re.IGNORECASE,
 )
-_NEGATION = re.compile(r"(?:not|never|unknown|unclear|n't|nicht|pas|не)\b|不|没", re.IGNORECASE)
+_NEGATION = re.compile(
+    r"(?:not|no\slonger|never|unknown|unclear|n't|nicht|pas|не)\b|不|没", re.IGNORECASE
+)
 _INSTEAD = re.compile(
-    r"not\s[^.\n]{1,60}?,?\s(?:but(?:\srather)?|rather|it(?:'s|\sis))\s", re.IGNORECASE
+    r"(?:not|no\slonger)\s[^.\n]{1,60}?,?\s(?:but(?:\srather)?|rather|it(?:'s|\sis))\s",
+    re.IGNORECASE,
 )
 # What takes an answer back, up to the value that takes its place.
 _TAKEN_BACK = re.compile(
@@ -75,7 +79,7 @@ def find_phrases(text: str, *, explicit: bool = False) -> list[Span]:
     for match in list(EXPLICIT.finditer(text, offset))[-_MAX_PHRASES:]:
         foreign = match["foreign"] or ""
         value = _value_at(text, match.end(), foreign=bool(foreign))
-        if value is None:
+        if value is None or is_denied(text, match.start()):
             continue
         end, written = value
         written = _CALCULATION.sub("", written)
@@ -111,7 +115,7 @@ def bare_words(text: str) -> str | None:
 def stated_value(text: str) -> str | None:
     """The value a last sentence states: "Therefore the probability equals 2/3."."""
     sentence = _last_sentence(text)
-    if not sentence or NO_STATEMENT.search(sentence):
+    if not sentence or NO_STATEMENT.search(sentence) or DENYING.search(sentence):
         return None
     reversed_statement = _IS_THE_ANSWER.search(sentence)
     if reversed_statement:

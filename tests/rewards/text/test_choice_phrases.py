@@ -445,6 +445,8 @@ The answer is not B.
 The answer cannot be B.
 The answer can't be B
 I don't think the answer is B.
+There is no way it is B.
+There is no way that the answer is B.
 I would not choose B.
 I'd never pick B.
 Anything but B

@@ -128,6 +128,8 @@ def test_a_label_is_read_as_a_careful_reader_does(kind, completion, label):
     [
         ("tone", "The review is not positive."),
         ("tone", "It isn't negative."),
+        ("tone", "It fails to be positive."),
+        ("tone", "There is no way it is positive."),
         ("tone", "neither positive nor negative"),
         ("tone", "not a very positive review"),
         ("tone", "The label could be positive or negative."),
