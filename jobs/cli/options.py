@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from rlpeft.errors import ConfigError
 from rlpeft.files import check_place
 from rlpeft.recipe.engines import ENGINES
+from rlpeft.regular import refuse_url
 
 RecipeName = Annotated[
     str, typer.Argument(help="A TOML or YAML file, or the name of a packaged recipe.")
@@ -68,13 +68,9 @@ Temperature = Annotated[
 
 
 def no_url(path: Path | None) -> Path | None:
-    """Refuse an `--out` in an object store, which has no renames; a Typer callback."""
-    if path is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # `//` is one in a path
-        typed = str(path).replace(":/", "://", 1)
-        raise ConfigError(
-            f"--out must be on a file system, where what is written takes its place whole, got the "
-            f"URL {typed!r}. Name a folder and copy it at the end; from a cluster: rlpeft fetch"
-        )
+    """Refuse an `--out` in an object store; a Typer callback."""
+    if path is not None:
+        refuse_url(path)
     return path
 
 

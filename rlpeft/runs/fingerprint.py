@@ -12,6 +12,7 @@ from typing import Any
 
 from rlpeft.errors import CheckpointError
 from rlpeft.files import PARTIAL, REPLACED, plain_errors, read_json, write_json
+from rlpeft.regular import refuse_url
 from rlpeft.runs.driver import LOCK_FILE
 
 FINGERPRINT_FILE, SUMMARY_FILE = "fingerprint.json", "summary.json"
@@ -35,11 +36,13 @@ SHOWN = 3
 
 
 def refuse_strangers(out: Path) -> None:
-    """Refuse a folder that holds something and is not marked as a run's.
+    """Refuse a URL, and a folder that holds something and is not marked as a run's.
 
     Raises:
+        ConfigError: it is a URL.
         CheckpointError: it names some of what is there.
     """
+    refuse_url(out)
     with plain_errors(out):
         if not out.is_dir() or (out / FINGERPRINT_FILE).is_file():
             return
@@ -54,14 +57,16 @@ def refuse_strangers(out: Path) -> None:
 
 
 def refuse_other_than(names: Collection[str], out: Path) -> None:
-    """Refuse a folder, for the runs of several experts, that is something else's.
+    """Refuse a URL, and a folder, for the runs of several experts, that is something else's.
 
     Args:
         names: of the experts.
 
     Raises:
+        ConfigError: it is a URL.
         CheckpointError: it says what is there.
     """
+    refuse_url(out)
     with plain_errors(out):
         if not out.is_dir() or any((out / name / FINGERPRINT_FILE).is_file() for name in names):
             return

@@ -143,6 +143,15 @@ def test_a_mistake_is_told_as_of_a_recipe_before_anything_is_written(tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("dataset", [ROWS, "rows.jsonl"])
+def test_an_object_store_is_no_place_for_a_run(tmp_path, monkeypatch, dataset):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    with pytest.raises(ConfigError, match="must lie on a file system"):
+        train("s3://bucket/run", dataset)
+    assert not (tmp_path / "s3:").exists()
+
+
 def test_a_prompt_completes_what_the_package_offers():
     assert {"train", "open_trainee"} <= {*dir(rlpeft)}
     with pytest.raises(AttributeError, match="no attribute 'teach'"):

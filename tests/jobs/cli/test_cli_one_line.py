@@ -62,7 +62,7 @@ def test_an_impossible_out_is_refused_before_anything_else(path, command, tmp_pa
 def test_an_object_store_is_no_place_for_a_run(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = one_line(*command.split(), "quickstart", "--out", "s3://bucket/run")
-    assert "--out must be on a file system" in line
+    assert "must lie on a file system" in line
     assert "got the URL 's3://bucket/run'" in line
     assert [*tmp_path.iterdir()] == []
 
