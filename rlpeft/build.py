@@ -35,8 +35,10 @@ from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task, counts
 from rlpeft.tasks.catalogue import load_task
+from rlpeft.tasks.contradictions import said_of_contradictions
 from rlpeft.tasks.decks import Deck, decks_of, fingerprints, require_apart, require_drawn
 from rlpeft.tasks.golds import require_judgeable, row_of
+from rlpeft.terminal import note
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
@@ -162,7 +164,7 @@ class Data:
     path: str | None
 
     def check(self, rewards: Needs) -> None:
-        """Find what would stop a run later, before any model is loaded.
+        """Find what would stop a run later, before any model is loaded; say which golds contradict.
 
         Raises:
             ConfigError: prompts hold the column of a gold answer.
@@ -171,10 +173,13 @@ class Data:
                 that a reward needs is missing, or a gold answer is blank, or has a type that it
                 does not take.
         """
-        require_judgeable(self.task, self.splits, rewards.gold_rules, rewards.required_columns)
+        rules, columns = rewards.gold_rules, rewards.required_columns
+        require_judgeable(self.task, self.splits, rules, columns)
         for split in self.splits:
             for problem in self.task.split(split):
                 self._require_fits(problem, split)
+        if said := said_of_contradictions(self.task, self.splits, rules, columns):
+            note(f"of {self.source!r} {said}: no answer is right for both.")
 
     def _require_fits(self, problem: Problem, split: Split) -> None:
         try:

@@ -12,6 +12,7 @@ from rlpeft.doctor.row import Check, fail, ok, warn
 from rlpeft.doctor.trial import Judge, Trial, Tried
 from rlpeft.scoring import Needs, Scores, score_groups
 from rlpeft.tasks.base import SPLITS, Task
+from rlpeft.tasks.contradictions import said_of_contradictions
 from rlpeft.tasks.golds import gold_of, require_golds
 from rlpeft.terminal import score_shown
 from rlpeft.types import Completion, FinishReason, Group, Problem
@@ -46,7 +47,8 @@ def check_reward(problems: Sequence[Problem], scorer: Scores) -> Iterator[Check]
 
 
 def check_golds(task: Task, scorer: Needs, source: str) -> Iterator[Check]:
-    """Refuse gold answers as a run would; a row of the table only where one is refused.
+    """Refuse gold answers as a run would, and warn of those that contradict each other; a row of
+    the table only where there are such.
 
     Raises:
         DataError: a blank one, or one of a type that its reward does not take.
@@ -54,7 +56,13 @@ def check_golds(task: Task, scorer: Needs, source: str) -> Iterator[Check]:
     rules, columns = scorer.gold_rules, scorer.required_columns
     every = [problem for split in SPLITS for problem in task.split(split)]
     require_golds(every, rules, columns, source=source)
-    yield from ()
+    if said := said_of_contradictions(task, SPLITS, rules, columns):
+        yield warn(
+            "gold answers",
+            said,
+            "No answer is right for both: remove the row that is wrong, or have the prompt hold "
+            "the column that tells them apart.",
+        )
 
 
 def said(problem: Problem) -> str:
