@@ -13,7 +13,7 @@ from rewards.math.policy import MathPolicy
 _TIMES = ("clock", "time")
 _HALF_DAY = 12 * 3600
 # "3 pm" is read as picometres: no clock shows them.
-_HALVES = {"am": 0, "pm": _HALF_DAY, "picometer": _HALF_DAY, "o'clock": None}
+_HALVES = {"am": 0, "pm": _HALF_DAY, "picometer": _HALF_DAY}
 _NAMED = {"noon": _HALF_DAY, "midday": _HALF_DAY, "midnight": 0}
 
 
@@ -51,22 +51,31 @@ def _time(node: Node) -> tuple[int, bool] | None:
         case _:
             return None
     name = unit[0][0] if unit else "o'clock"
-    if name not in _HALVES or (unit and unit[0][1] != 1):
+    if unit and unit[0][1] != 1:
         return None
     numbers = [part.value for part in parts if isinstance(part, Number)]
     if len(numbers) != len(parts) or any(number.denominator != 1 for number in numbers):
         return None
-    return _seconds([int(number) for number in numbers], _HALVES[name])
+    hour, *smaller = (int(number) for number in numbers)
+    if name == "o'clock":
+        return _seconds(hour, smaller), False
+    half = _half(hour, smaller, name)
+    if half is None or not 1 <= hour <= 12:
+        return None
+    return _seconds(hour % 12, smaller) + half, True
 
 
-def _seconds(parts: list[int], half: int | None) -> tuple[int, bool] | None:
-    hour, *smaller = parts
-    if half is not None:
-        if not 1 <= hour <= 12:
-            return None
-        hour %= 12
-    seconds = sum(part * size for part, size in zip((hour, *smaller), (3600, 60, 1), strict=False))
-    return seconds + (half or 0), half is not None
+def _seconds(hour: int, smaller: list[int]) -> int:
+    return sum(part * size for part, size in zip((hour, *smaller), (3600, 60, 1), strict=False))
+
+
+def _half(hour: int, smaller: list[int], name: str) -> int | None:
+    """When the half of the day that is said begins: 2 at night is early, noon is 12:00 alone."""
+    if name == "night":
+        return _HALF_DAY if 6 <= hour < 12 else 0
+    if name in _NAMED and (hour, any(smaller)) != (12, False):
+        return None
+    return {**_HALVES, **_NAMED}.get(name)
 
 
 def same_ratio(gold: Node, answer: Node, policy: MathPolicy) -> bool | None:

@@ -46,8 +46,9 @@ from rewards.math.vocabulary.commands import OF_SEVERAL
 from rewards.math.vocabulary.han import han_number
 from rewards.math.vocabulary.languages import can_follow_number
 from rewards.math.vocabulary.multipliers import multiplier
+from rewards.math.vocabulary.times import time_in_words
 from rewards.math.vocabulary.units import ORDINAL, canonical_unit, is_currency
-from rewards.math.vocabulary.words import leading_number, ordinal, time_in_words, word_set
+from rewards.math.vocabulary.words import leading_number, ordinal, word_set
 
 _MAX_UNIONS = 32
 _CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-4])(?: : [0-5][0-9]){1,2}(?: [^\W\d][^:]*)?")
@@ -244,10 +245,8 @@ def _in_words(cursor: Cursor) -> Node | None:
     if place := ordinal(words):
         cursor.position += len(words)
         return Quantity(Number(Fraction(place)), ORDINAL)
-    if said := time_in_words(words):
-        hour, minute, used = said
-        cursor.position += used
-        return Group("clock", (Number(Fraction(hour)), Number(Fraction(minute))))
+    if time := _time_in_words(cursor, words):
+        return time
     if words and (number := leading_number(words)):
         cursor.position += number[1]
         return quantity(cursor, Number(number[0]), None)
@@ -263,6 +262,19 @@ def _in_words(cursor: Cursor) -> Node | None:
     if words and (len(words) > 1 or len(words[0]) > 1 or article(cursor)):
         return _text(cursor)
     return None
+
+
+def _time_in_words(cursor: Cursor, words: list[str]) -> Node | None:
+    """The time of "half past three", and of "half past 8 in the evening"."""
+    behind = cursor.ahead(len(words))
+    said = time_in_words([*words, behind.text] if behind.kind == "number" else words)
+    if said is None:
+        return None
+    hour, minute, used = said
+    cursor.position += used
+    return Group(
+        "clock", (Number(Fraction(hour)), quantity(cursor, Number(Fraction(minute)), None))
+    )
 
 
 def _text(cursor: Cursor) -> Node:

@@ -27,6 +27,7 @@ from rewards.math.vocabulary.nouns import (
     is_singular,
     singular,
 )
+from rewards.math.vocabulary.times import half_of_day
 from rewards.math.vocabulary.units import ORDINAL, Unit, canonical_unit, combine, conversion
 from rewards.math.vocabulary.words import NUMBER_WORDS, word_set
 
@@ -70,6 +71,9 @@ def _single(cursor: Cursor, value: Node, currency: str | None) -> Node:
         value = Apply("percent", (value,))
     if sign := cursor.take("currency"):
         unit += _unit_of(sign.text)
+    if not unit and (half := half_of_day(cursor.words(4))):
+        cursor.position += half[1]
+        return Quantity(value, ((half[0], 1),))
     unit += _units(cursor, value)
     if not unit:
         return value

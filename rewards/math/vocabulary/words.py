@@ -91,20 +91,6 @@ def leading_number(words: Sequence[str]) -> tuple[Fraction, int] | None:
     return Fraction(sign * total), end
 
 
-def time_in_words(words: Sequence[str]) -> tuple[int, int, int] | None:
-    """Hour and minute of "half past three" and "a quarter to five", and how many words they take.
-
-    "ten to five" is a ratio to one reader and a time to another: it is read as neither.
-    """
-    start = int(words[:1] == ["a"])
-    part = {"half": 30, "quarter": 15}.get(words[start], 0) if len(words) > start + 2 else 0
-    sign = {"past": 1, "to": -1}.get(words[start + 1], 0) if part else 0
-    hour = _SMALL.get(words[start + 2], 0) if sign else 0
-    if not 1 <= hour <= 12 or (part == 30 and sign < 0):
-        return None
-    return (hour, part, start + 3) if sign > 0 else ((hour + 10) % 12 + 1, 60 - part, start + 3)
-
-
 def ordinal(words: Sequence[str]) -> int | None:
     """The place that "third" or "twenty first" names, `None` if the words say anything else."""
     if len(words) == 1:
