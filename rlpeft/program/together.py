@@ -28,6 +28,7 @@ from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import Scorers
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.terminal import note
+from rlpeft.tokens.specials import controls
 from rlpeft.training.loop import Progress
 from rlpeft.training.protocol import Learner
 from rlpeft.training.shared import SharedLearner, SharedPolicy
@@ -110,6 +111,8 @@ def run_together(
         RlpeftError, RewardError: an expert cannot be trained: before anything is loaded, if that
             can be told; else when the others have ended.
     """
+    # A template that never ends is ended here alone: other threads get no signals.
+    controls(BaseModel.open(next(iter(recipes.values())).model.name).tokenizer)
     turns = Turns()
     members = {name: Member(name, turns, on_step) for name in recipes}
     with ThreadPoolExecutor(len(members), "expert") as threads, ExitStack() as opened:

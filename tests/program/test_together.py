@@ -1,12 +1,15 @@
 """Experts that are trained together end as their lone runs, bit for bit."""
 
+import shutil
 from contextlib import contextmanager
 
 import pytest
 
-from rlpeft.errors import EngineError, RlpeftError
+from rlpeft.errors import EngineError, ModelError, RlpeftError
+from rlpeft.models.folder import resolve_model
 from rlpeft.program.run import run
 from rlpeft.program.together import run_together
+from rlpeft.tokens import specials
 
 pytestmark = pytest.mark.slow
 
@@ -117,3 +120,14 @@ def test_what_they_share_and_cannot_have_ends_all(experts, tmp_path):
 
     with pytest.raises(EngineError, match="there is no engine"):
         run_together(experts(), tmp_path, open_shared=open_shared)
+
+
+def test_a_template_that_never_ends_stops_all_before_a_thread_waits_for_it(
+    experts, tmp_path, monkeypatch
+):
+    model = shutil.copytree(resolve_model("tiny"), tmp_path / "model")
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    (model / "chat_template.jinja").write_text(loop)
+    monkeypatch.setattr(specials, "TEMPLATE_S", 0.3)
+    with pytest.raises(ModelError, match="chat template must end"):
+        run_together(experts(model={"name": str(model)}), tmp_path / "out")
