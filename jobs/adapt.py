@@ -17,7 +17,7 @@ from jobs.library import keep_of_base
 from rlpeft.adapters.methods import mixed_section
 from rlpeft.build import build_engine, library_versions, read_data
 from rlpeft.evaluate import evaluate
-from rlpeft.experts.files import read_card
+from rlpeft.experts.files import EXPERT_FOLDER, read_card
 from rlpeft.experts.hub import on_hub
 from rlpeft.experts.measures import Measure, PairedDifference, difference_of
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
@@ -25,7 +25,7 @@ from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
 from rlpeft.once import require_once
 from rlpeft.program.expert_of_run import said_of_runs
-from rlpeft.program.folder import EXPERT_FOLDER, lone_run, say_continuing, start_or_continue
+from rlpeft.program.folder import lone_run, say_continuing, start_or_continue
 from rlpeft.program.hub import expert_folder, experts_below, pinned_experts
 from rlpeft.program.origin import said_of_prompts
 from rlpeft.program.rows_of_run import (
@@ -196,7 +196,8 @@ def run(
         start_or_continue(out, inputs.fingerprint())
         if (out / SUMMARY_FILE).is_file():
             mend = "Delete it: the mixtures are then judged again."
-            return read_json(out / SUMMARY_FILE, mend=mend)
+            kept = read_json(out / SUMMARY_FILE, mend=mend)
+            return kept | {"expert": str(out / EXPERT_FOLDER)}  # it may be a copy by now
         _begin(inputs, out)
         with (
             closing(build_scorer(recipe.rewards)) as scorer,

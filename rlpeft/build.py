@@ -20,7 +20,6 @@ from rlpeft.errors import DataError, ModelError
 from rlpeft.experts.card_parts import TaskCard
 from rlpeft.experts.files import Expert, ExpertCard
 from rlpeft.experts.start import parent_of
-from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import own_device
 from rlpeft.models.load import require_embedded
@@ -31,6 +30,7 @@ from rlpeft.recipe.scorer import Functions
 from rlpeft.recipe.set_up import set_up
 from rlpeft.recipe.task import problem_called
 from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
+from rlpeft.runs.records import read_kept_recipe
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task, counts
@@ -131,8 +131,8 @@ def pinned(recipe: Recipe, base: BaseModel, stored: Path) -> Recipe:
     """
     from rlpeft.adapters.methods import named
 
-    known = read_json_if_there(stored)
-    if known is not None:
+    known = read_kept_recipe(stored)
+    if known:
         former = named(recipe.adapter.type).former
         kept = {k: known.get("adapter", {}).get(k, v) for k, v in former.items()}
         fields = type(recipe.adapter).model_fields
@@ -141,7 +141,7 @@ def pinned(recipe: Recipe, base: BaseModel, stored: Path) -> Recipe:
     template = str(base.tokenizer.chat_template)
     if recipe.chat.date is not None or "strftime_now" not in template:
         return recipe
-    said = (known or {}).get("chat", {}).get("date")
+    said = known.get("chat", {}).get("date")
     today = date.today() if said is None else date.fromisoformat(said)
     return recipe.model_copy(update={"chat": recipe.chat.model_copy(update={"date": today})})
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli.flags import say_assumed
-from rlpeft.terminal import near_path, say
+from rlpeft.terminal import near_path, note, say
 
 if TYPE_CHECKING:
     from rlpeft.recipe.run import Recipe
@@ -46,9 +47,16 @@ def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any]
             refuse_absent(reward.name for reward in recipe.rewards)
         refuse_early(recipe, folder, method=method)
         return None
-    where = near_path(str(folder))
-    say("nothing ran: these are the figures of the finished run in", where, err=True)
+    say_ended(summary, recipe, folder)
     return summary | {"report": str(folder / REPORT_FILE)}
+
+
+def say_ended(summary: Mapping[str, Any], recipe: Recipe, folder: Path) -> None:
+    """Say whose figures follow, where nothing runs."""
+    where, steps = near_path(str(folder)), summary["steps"]
+    say("nothing ran: these are the figures of the finished run in", where, err=True)
+    if steps != recipe.train.steps:
+        note(f"they are of {steps} steps, {recipe.train.steps} were asked for: no step is undone.")
 
 
 def say_opening() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from jobs.cli.beginning import say_opening
+from jobs.cli.beginning import say_ended, say_opening
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line
 from rlpeft.errors import ConfigError
@@ -53,8 +53,7 @@ def train_together(
     if left and not local:
         go_on_attended()
     for name in ended:
-        where = near_path(str(folder / name))
-        say("nothing ran: these are the figures of the finished run in", where, err=True)
+        say_ended(ended[name], found.recipes[name], folder / name)
     trained = _trained(found.name, left, folder, address, local=local) if left else {}
     _print({name: (ended | trained)[name] for name in found.recipes}, folder, as_json=as_json)
 

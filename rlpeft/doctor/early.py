@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rewards.plugins import is_built_in
+from rlpeft.experts.files import EXPERT_FOLDER
+from rlpeft.experts.summary import read_summary
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.reward import RewardConfig
@@ -29,7 +31,7 @@ from rlpeft.runs.fingerprint import (
     refuse_other,
     refuse_strangers,
 )
-from rlpeft.runs.records import RECIPE_FILE
+from rlpeft.runs.records import RECIPE_FILE, read_kept_recipe
 from rlpeft.runs.reward_code import reward_code
 from rlpeft.runs.trained_on import marks_of, read_trained, text_of
 from rlpeft.tasks.base import SPLITS, Split, Task
@@ -94,7 +96,7 @@ def _as_begun(recipe: Recipe, out: Path) -> dict[str, Any]:
 
     See `rlpeft.build.pinned`, which knows more of adapters: what is at its default may be kept.
     """
-    kept = read_json_if_there(out / RECIPE_FILE) or {}
+    kept = read_kept_recipe(out / RECIPE_FILE)
     day = recipe.chat.date or kept.get("chat", {}).get("date")
     chat = ChatConfig(**{**dict(recipe.chat), "date": day})
     recipe = recipe.model_copy(update={"chat": chat})
@@ -132,13 +134,13 @@ def finished(recipe: Recipe, out: Path, method: str) -> dict[str, Any] | None:
     Args:
         method: what trains, as `rlpeft.program.run.run` takes it.
     """
-    summary = read_json_if_there(out / SUMMARY_FILE) or {}
-    expert = Path(summary.get("expert", ""))
-    is_whole = expert.is_dir() and (out / REPORT_FILE).is_file()
-    is_own = expert.parent.resolve() == out.resolve()  # and not of the run that this is a copy of
-    if summary.get("steps") != recipe.train.steps or not (is_whole and is_own):
+    summary = read_summary(out)
+    is_whole = (out / EXPERT_FOLDER).is_dir() and (out / REPORT_FILE).is_file()
+    if summary is None or not is_whole or (summary.get("steps") or 0) < recipe.train.steps:
         return None
-    kept, asked = read_json_if_there(out / RECIPE_FILE) or {}, recipe.model_dump(mode="json")
+    kept, asked = read_kept_recipe(out / RECIPE_FILE), recipe.model_dump(mode="json")
+    if recipe.learner.schedule == "constant":  # then fewer steps than it has begin alike
+        asked["train"]["steps"] = summary["steps"]
     asked["chat"]["date"] = asked["chat"]["date"] or kept.get("chat", {}).get("date")
     known = read_json_if_there(out / FINGERPRINT_FILE) or {}
     sections = {label: task_of(own) for label, own in recipe.alone.items()}

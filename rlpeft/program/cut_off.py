@@ -22,7 +22,8 @@ def cut_off_told(on_step: OnStep, *, max_tokens: int) -> Iterator[OnStep]:
     of_steps: list[bool] = []
 
     def told(progress: Progress, metrics: Mapping[str, float]) -> None:
-        is_cut = metrics.get("completions/clipped_ratio", 0.0) > MOST_CUT_OFF
+        share = metrics.get("completions/clipped_ratio")
+        is_cut = share is not None and share > MOST_CUT_OFF
         if is_cut and not any(of_steps):
             note(
                 f"more than half of the completions of step {progress.step} were cut off at "
@@ -30,7 +31,8 @@ def cut_off_told(on_step: OnStep, *, max_tokens: int) -> Iterator[OnStep]:
                 "reward and teach the policy little. Raise rollout.max_tokens; `rlpeft doctor` "
                 "shows how long completions are."
             )
-        of_steps.append(is_cut)
+        if share is not None:  # a validation before the first step is none
+            of_steps.append(is_cut)
         on_step(progress, metrics)
 
     yield told

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import CheckpointError
-from rlpeft.experts.files import CARD_FILE, STEPS_FOLDER, read_card
+from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER, STEPS_FOLDER, read_card
 from rlpeft.files import (
     make_folder,
     plain_errors,
-    read_json_if_there,
     sweep,
 )
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.driver import LOCK_FILE, take
 from rlpeft.runs.fingerprint import SUMMARY_FILE, check_fingerprint, refuse_strangers
-from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_metrics
+from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_kept_recipe, read_metrics
 from rlpeft.terminal import near_path, note, say
 
-EXPERT_FOLDER = "expert"
 WRITTEN = ("checkpoints", COMPLETIONS_FOLDER, STEPS_FOLDER)
 """Folders of a run in which files are replaced."""
 
@@ -80,7 +78,7 @@ def say_continuing(out: Path, total: int, *, unit: str = "step") -> None:
 
 def said_of_ranks(out: Path, learners: int) -> list[str]:
     """What changes where a run goes on with another number of learner ranks; else nothing."""
-    stored = read_json_if_there(out / RECIPE_FILE) or {}
+    stored = read_kept_recipe(out / RECIPE_FILE)
     before = stored.get("resources", {}).get("learners", 1)
     if before == learners or not list_checkpoints(out):
         return []

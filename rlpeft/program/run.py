@@ -18,7 +18,8 @@ from rlpeft.build import RunData, build_canary, build_card, fingerprint, read_de
 from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
-from rlpeft.files import read_json, write_json
+from rlpeft.experts.summary import read_summary
+from rlpeft.files import write_json
 from rlpeft.program.cut_off import cut_off_told
 from rlpeft.program.examiner import Examiner, Measured, labels_of, parts_of
 from rlpeft.program.folder import (
@@ -190,10 +191,10 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     Raises:
         ExpertError: the best expert is damaged; `steps` holds it again.
     """
-    expert, path = load_expert(this.best_folder), this.folder / SUMMARY_FILE
+    expert, before = load_expert(this.best_folder), read_summary(this.folder)
     card = expert.card
-    if card.test is not None and path.is_file():
-        return read_json(path, mend="Delete it: the test is then run again.")
+    if card.test is not None and before is not None:
+        return before
     problems, bound = problems_of(this.decks, "test"), this.recipe.rollout.canary_bound
     _say_testing(len(problems), start)
     labels = labels_of(this.recipe)
@@ -227,7 +228,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "sync_bytes": proof.state.num_bytes,
         **_of_steps(this),
     }
-    write_json(path, summary)
+    write_json(this.folder / SUMMARY_FILE, summary)
     return summary
 
 

@@ -88,7 +88,10 @@ def chosen_by(select: str | None, correct_at: Mapping[str, float | None]) -> str
         figure = score if select == SELECT_SCORE else f"mean of {select}"
         return f"{figure} (train.select)"
     if bounds := [bound for bound in correct_at.values() if bound is not None]:
-        return f"{accuracy}; correct is a score from {bounds[0]:g} on)"
+        return (
+            f"{accuracy}; correct is a score from {bounds[0]:g} on; train.select = "
+            f"'{SELECT_SCORE}' takes the {score} instead)"
+        )
     if select or any(is_verifier(name) or runs_programs(name) for name in correct_at):
         return f"{accuracy})"
     return f"{accuracy}) where the reward answers True or False, else by {score}"

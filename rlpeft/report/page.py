@@ -18,13 +18,14 @@ from rewards.verdict import VerdictKind
 from rlpeft.errors import DataError
 from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER, Expert, ExpertCard, load_expert
 from rlpeft.experts.measures import ITSELF, shown_difference
+from rlpeft.experts.summary import read_summary
 from rlpeft.files import read_json, write_text
 from rlpeft.recipe.task import task_called
 from rlpeft.report.answers import examples, visible
 from rlpeft.report.charts import VERDICT_COLOURS, StepRows
 from rlpeft.report.run_charts import answer_charts, change_of, learning_charts, trust_charts
 from rlpeft.report.tokens import legend
-from rlpeft.runs.fingerprint import REPORT_FILE, SUMMARY_FILE
+from rlpeft.runs.fingerprint import REPORT_FILE
 from rlpeft.runs.records import RECIPE_FILE, require_metrics
 from rlpeft.tokens.pieces import LEGEND
 
@@ -57,7 +58,7 @@ def read_run(folder: Path) -> Records:
     """
     rows = require_metrics(folder)
     expert = load_expert(folder / EXPERT_FOLDER) if _has_expert(folder) else None
-    return rows, expert, _read_json(folder / RECIPE_FILE), _read_json(folder / SUMMARY_FILE)
+    return rows, expert, _read_json(folder / RECIPE_FILE), read_summary(folder) or {}
 
 
 def _has_expert(folder: Path) -> bool:

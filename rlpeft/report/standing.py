@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from rlpeft.errors import DataError
 from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER
-from rlpeft.files import read_json_if_there
 from rlpeft.runs.driver import LOCK_FILE, has_driver
 from rlpeft.runs.fingerprint import FINGERPRINT_FILE, SUMMARY_FILE
-from rlpeft.runs.records import METRICS_FILE, RECIPE_FILE, read_metrics
+from rlpeft.runs.records import METRICS_FILE, RECIPE_FILE, read_kept_recipe, read_metrics
 
 if TYPE_CHECKING:
     from rlpeft.report.charts import StepRows
@@ -55,7 +54,7 @@ def require_run(folder: Path) -> None:
         DataError: the folder has nothing that a run of training leaves, or is a search's.
     """
     marks = (METRICS_FILE, FINGERPRINT_FILE, LOCK_FILE)
-    is_search = "search" in (read_json_if_there(folder / RECIPE_FILE) or {})
+    is_search = "search" in read_kept_recipe(folder / RECIPE_FILE)
     if is_search or not any((folder / name).is_file() for name in marks):
         raise DataError(
             f"a run must have been started in {str(folder)!r}, there is none. Name the folder that "
@@ -83,7 +82,7 @@ def standing(folder: Path, now: float | None = None) -> RunState:
         DataError, FileError: records are damaged.
     """
     rows, is_driven = _rows(folder, moved(folder)), has_driver(folder)
-    total = (read_json_if_there(folder / RECIPE_FILE) or {}).get("train", {}).get("steps")
+    total = read_kept_recipe(folder / RECIPE_FILE).get("train", {}).get("steps")
     place = f"step {rows[-1]['step']:,}" if rows else "before its first step"
     place += f" of {total:,}" if rows and isinstance(total, int) else ""
     if not is_driven and (folder / SUMMARY_FILE).is_file():

@@ -22,8 +22,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlpeft.errors import DataError
-from rlpeft.files import append, read_text, reason, replacing, write_json, write_jsonl
+from rlpeft.errors import DataError, FileError
+from rlpeft.files import (
+    append,
+    read_json_if_there,
+    read_text,
+    reason,
+    replacing,
+    write_json,
+    write_jsonl,
+)
 from rlpeft.runs.reporting import MOST_ROWS, Reporting
 from rlpeft.runs.specimen import TOKENS, specimens
 from rlpeft.types import AdvantagedGroup, Problem, ScoredGroup
@@ -216,6 +224,22 @@ def require_metrics(folder: Path) -> list[dict[str, Any]]:
         f"a report needs a run folder with metrics.jsonl, {str(folder)!r} has none or an empty "
         "one. Name the folder that `rlpeft train` wrote."
     )
+
+
+def read_kept_recipe(path: Path) -> dict[str, Any]:
+    """A recipe as a run or search keeps it in `RECIPE_FILE`; empty where there is none.
+
+    Raises:
+        FileError: it is damaged.
+    """
+    mend = "Restore it, or choose another folder."
+    kept = read_json_if_there(path, mend=mend) or {}
+    for name in ("adapter", "chat", "resources", "train"):
+        if not isinstance(kept.get(name, {}), dict):
+            raise FileError(
+                f"{str(path)!r} must be a recipe, its {name} is {kept[name]!r:.60}. {mend}"
+            )
+    return kept
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from rlpeft.errors import CheckpointError, DataError
 from rlpeft.program.run import run
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.runs.fingerprint import REPORT_FILE, SUMMARY_FILE
+from rlpeft.runs.records import RECIPE_FILE
 
 SIZES = {"num_validation": 2, "num_test": 2}
 
@@ -140,3 +141,14 @@ def test_a_summary_from_before_an_extension_is_no_end_of_it(ended):
     recipe, out, summary = ended
     (out / SUMMARY_FILE).write_text(json.dumps(summary | {"steps": 0}))
     assert finished(recipe, out, "train") is None
+
+
+@pytest.mark.slow
+def test_a_run_of_more_steps_than_are_asked_for_has_ended(ended, quick):
+    recipe, out, summary = ended
+    (out / SUMMARY_FILE).write_text(json.dumps(summary | {"steps": 3}))
+    kept = quick(train={"steps": 3}).model_dump(mode="json")
+    (out / RECIPE_FILE).write_text(json.dumps(kept))
+    assert finished(recipe, out, "train")["steps"] == 3
+    cosine = quick(train={"steps": 1}, learner={"schedule": "cosine"})
+    assert finished(cosine, out, "train") is None, "its steps are others"

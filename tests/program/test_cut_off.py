@@ -13,13 +13,15 @@ from rlpeft.program.cut_off import cut_off_told
         ([0.4, 0.5], []),
         ([0.4, 0.6], ["of step 2 were cut off at rollout.max_tokens = 8"]),
         ([1.0, 0.9, 0.1], ["of step 1 were cut off", "in 2 of 3 steps more than half"]),
+        ([None, 1.0, 1.0], ["of step 2 were cut off", "in 2 of 2 steps more than half"]),
     ],
 )
 def test_completions_that_are_cut_off_are_told_once_and_counted_at_the_end(shares, told, capsys):
     seen = []
     with cut_off_told(lambda progress, _: seen.append(progress.step), max_tokens=8) as on_step:
         for step, share in enumerate(shares, 1):
-            on_step(SimpleNamespace(step=step), {"completions/clipped_ratio": share})
+            generated = {} if share is None else {"completions/clipped_ratio": share}
+            on_step(SimpleNamespace(step=step), generated)
     notes = " ".join(capsys.readouterr().err.split()).split("note: ")[1:]
     assert len(notes) == len(told)
     assert all(part in note for part, note in zip(told, notes, strict=True))

@@ -80,14 +80,31 @@ def test_supervised_training_does_not_continue_a_run_of_reinforcement(copy, quic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "\udcff"}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "\udcff"}', "[" * 100_000, "{}"])
 def test_a_damaged_summary_is_named_with_its_mend(copy, text):
     folder, recipe = copy
     (folder / "summary.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(FileError, match=r"summary\.json.*must"):
+    with pytest.raises((FileError, CheckpointError), match=r"summary\.json.*must"):
         run(recipe, folder)
     (folder / "summary.json").unlink()
     assert run(recipe, folder)["best_step"] >= 0
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_finished_run_names_its_own_expert(copy):
+    folder, recipe = copy
+    elsewhere = json.loads((folder / "summary.json").read_text())["expert"]
+    assert run(recipe, folder)["expert"] == str(folder / "expert") != elsewhere
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["adapter", "chat", "resources", "train"])
+def test_a_damaged_recipe_is_named_with_its_section(copy, section):
+    folder, recipe = copy
+    kept = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps(kept | {section: 3}))
+    with pytest.raises(FileError, match=rf"recipe\.json' must be a recipe, its {section} is 3"):
+        run(recipe, folder)
 
 
 @pytest.mark.slow
