@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from rlpeft.errors import CheckpointError
 from rlpeft.experts.files import EXPERT_FOLDER
 from rlpeft.experts.measures import Measure, PairedDifference
 from rlpeft.files import read_json_if_there
 from rlpeft.runs.fingerprint import SUMMARY_FILE
-
-Figure = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Tested(BaseModel):
@@ -38,10 +36,10 @@ class _Summary(_Tested):
     digest: str
     export_format: str = ""
     tasks: dict[str, _Tested] = {}
-    teaching_groups: Figure | None = None
+    teaching_groups: FiniteFloat | None = None
     trainable_parameters: int
     sync_bytes: int
-    sync_ms: Figure | None = None
+    sync_ms: FiniteFloat | None = None
     modules: dict[str, int] | None = None
     left_out: dict[str, int] | None = None
 

@@ -248,14 +248,11 @@ def stacked_chart(
     return figure
 
 
-TIMED = ("step_time", "perf/rollout_s", "perf/learner_s")
-
-
 def time_chart(rows: StepRows) -> Figure | None:
     """Seconds that the learner waits for groups and learns, and what is left of each step."""
-    parts = []
+    timed, parts = ("step_time", "perf/rollout_s", "perf/learner_s"), []
     for row in rows:
-        if all(row.get(name) is not None for name in TIMED):
+        if all(row.get(name) is not None for name in timed):
             waited = row.get("perf/learner_idle_s", row["perf/rollout_s"])  # all of it, in turn
             rest = row["step_time"] - waited - row["perf/learner_s"]
             parts.append({**row, "waited": waited, "rest": rest})
