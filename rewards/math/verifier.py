@@ -17,7 +17,7 @@ from rewards.math.compare.statements import settle
 from rewards.math.evaluate.symbolic import NoVerdict, SymbolicReader
 from rewards.math.find.extract import Extraction, extract
 from rewards.math.limits import MAX_CHARS, UnknownNotation, Unreadable, renew_budget
-from rewards.math.nodes import Text
+from rewards.math.nodes import Node, Text
 from rewards.math.policy import STRICT, MathPolicy, Policy, as_policy
 from rewards.math.read.answer import Answer, read
 from rewards.verdict import Verdict, VerdictKind
@@ -178,4 +178,11 @@ def _matches(expected: Answer, answer: Answer, policy: MathPolicy) -> bool:
         return equivalent(expected.option_value, answer.node, policy)
     if answer.option_value is not None and equivalent(expected.node, answer.option_value, policy):
         return True
-    return equivalent(expected.node, answer.node, policy)
+    return equivalent(_value(expected, policy), _value(answer, policy), policy)
+
+
+def _value(answer: Answer, policy: MathPolicy) -> Node:
+    """What an answer says; "5/2 (2.5)" says 5/2 twice, while 2 (3) is a product."""
+    if answer.again is not None and equivalent(*answer.again, policy):
+        return answer.again[0]
+    return answer.node

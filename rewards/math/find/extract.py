@@ -19,6 +19,7 @@ from rewards.math.find.phrases import (
     find_phrases,
     stated_value,
     taken_back,
+    without_denied,
 )
 from rewards.math.limits import MAX_SEARCHED
 from rewards.math.read.normalise import single_backslashes
@@ -102,7 +103,7 @@ def _from_boxes(
 
 
 def _joined(run: list[Span]) -> Extraction:
-    values = [span.text.strip() for span in run]
+    values = [without_denied(span.text.strip()) for span in run]
     if len(set(values)) == 1:  # one value, said twice
         del values[1:]
     return Extraction((", ".join(values),), comma_decimal=run[-1].comma_decimal)

@@ -29,7 +29,7 @@ _NEGATION = re.compile(
     r"(?:not|no\slonger|never|unknown|unclear|n't|nicht|pas|не)\b|不|没", re.IGNORECASE
 )
 _INSTEAD = re.compile(
-    r"(?:not|no\slonger)\s[^.\n]{1,60}?,?\s(?:but(?:\srather)?|rather|it(?:'s|\sis))\s",
+    r"(?:not(?!\s(?:only|just|merely|simply)\b)|no\slonger)\s[^.\n]{1,60}?,?\s(?:but(?:\srather)?|rather|it(?:'s|\sis))\s",
     re.IGNORECASE,
 )
 # What takes an answer back, up to the value that takes its place.
@@ -90,6 +90,12 @@ def find_phrases(text: str, *, explicit: bool = False) -> list[Span]:
     markers = [span for span in spans if text.startswith("####", span.start)]
     readable = [span for span in markers or spans if _readable(span.text)]
     return readable or ([] if explicit else (markers or spans))
+
+
+def without_denied(claim: str) -> str:
+    """The 13 of "not 12 but 13"."""
+    instead = _INSTEAD.match(claim)
+    return claim[instead.end() :] if instead else claim
 
 
 def bare_answer(text: str) -> str | None:

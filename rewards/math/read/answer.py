@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from rewards.math.limits import OverLimit, Unreadable
-from rewards.math.nodes import Node, Symbol, Text
+from rewards.math.nodes import Group, Node, Symbol, Text
 from rewards.math.read.entries import entries
 from rewards.math.read.formulae import formula
 from rewards.math.read.normalise import single_backslashes, unwrapped
@@ -37,6 +37,8 @@ class Answer:
     """The option an answer like "(B)" or "E: the fourth statement" names."""
     option_value: Node | None = None
     """What stands behind the option's letter: the 12 of "(B) 12"."""
+    again: tuple[Node, Node] | None = None
+    """What stands before and in the brackets of "5/2 (2.5)", if it may be one value said twice."""
     formula: str | None = None
     """One spelling of it, if it is a chemical formula."""
 
@@ -75,14 +77,17 @@ def _read_tokens(text: str) -> Answer:
         raise Unreadable("empty")
     key = key_of(tokens)
     letter = option_letter(tokens)
+    again = _said_again(tokens)
     try:
-        return Answer(entries(tokens), key, letter, _option_value(tokens, letter))
+        return Answer(entries(tokens), key, letter, _option_value(tokens, letter), again)
     except RecursionError:
         raise OverLimit("nested too deeply") from None
     except Unreadable:
-        if letter is None:
+        if letter is not None:
+            return Answer(Symbol(letter), letter, letter)
+        if again is None:
             raise
-        return Answer(Symbol(letter), letter, letter)
+        return Answer(Group("or", again), key, again=again)
 
 
 def _option_value(tokens: Sequence[Token], letter: str | None) -> Node | None:
@@ -90,10 +95,32 @@ def _option_value(tokens: Sequence[Token], letter: str | None) -> Node | None:
     closing = next((i for i, token in enumerate(tokens[:4]) if token.text in (")", ":")), None)
     if letter is None or closing is None or closing + 1 >= len(tokens):
         return None
+    return _entries_or_none(tokens[closing + 1 :])
+
+
+def _entries_or_none(tokens: Sequence[Token]) -> Node | None:
     try:
-        return entries(tokens[closing + 1 :])
+        return entries(tokens)
     except (Unreadable, RecursionError):
         return None
+
+
+def _said_again(tokens: Sequence[Token]) -> tuple[Node, Node] | None:
+    """The two values of "5/2 (2.5)" and "5/2 (or 2.5)", which are spelled in two ways.
+
+    Without the space before its bracket it is a product, and so is 2 (2).
+    """
+    opening = next((i for i in range(len(tokens) - 1, 0, -1) if tokens[i].text == "("), 0)
+    if not (opening and tokens[opening].gap and tokens[-1].text == ")"):
+        return None
+    before, inside = tokens[:opening], tokens[opening + 1 : -1]
+    inside = _trimmed(inside[1:] if inside and inside[0].text == "or" else inside)
+    if not inside or key_of(before) == key_of(inside):
+        return None
+    first, second = _entries_or_none(before), _entries_or_none(inside)
+    if first is None or second is None or Text in (type(first), type(second)):
+        return None
+    return first, second
 
 
 def key_of(tokens: Sequence[Token]) -> str:

@@ -14,6 +14,8 @@ from rewards.math.vocabulary.words import leading_number
 
 MAX_WORDS = 12
 _MAX_MULTIPLIERS = 4
+_PART_WORDS = 4
+_DOZEN = 12
 _POWERS = {"squared": 2, "cubed": 3}
 _APPLIED = {"factorial": "factorial", "squared": "pow", "cubed": "pow"}
 
@@ -48,7 +50,7 @@ def _times(cursor: Cursor, value: Node, is_money: bool) -> Node | None:
     if run:
         return _run_scaled(cursor, value, *run)
     if factor := multiplier(token.text, tight=not token.gap):
-        return _scaled(cursor, value, factor)
+        return _and_a_part_of_it(cursor, _scaled(cursor, value, factor), factor)
     if words[0] in _APPLIED:
         cursor.position += 1
         exponent = (Number(Fraction(_POWERS[words[0]])),) if words[0] in _POWERS else ()
@@ -67,6 +69,21 @@ def _scaled(cursor: Cursor, value: Node, factor: Fraction) -> Node:
     if isinstance(value, Number):
         return Number(value.value * factor)
     return Apply("mul", (value, Number(factor)))
+
+
+def _and_a_part_of_it(cursor: Cursor, value: Node, factor: Fraction) -> Node:
+    """The 18 of "a dozen and a half"; what else has a half behind it leaves open of what."""
+    found = leading_number(_behind_and(cursor))
+    if not found or found[0].denominator == 1 or not isinstance(value, Number):
+        return value
+    if factor != _DOZEN:
+        raise Unreadable("a part of one, or of what stands before it")
+    cursor.position += 1 + found[1]
+    return Number(value.value + found[0] * factor)
+
+
+def _behind_and(cursor: Cursor) -> list[str]:
+    return cursor.words(_PART_WORDS, start=1) if cursor.at("join", "and") else []
 
 
 def _run_scaled(cursor: Cursor, value: Node, factor: Fraction, rest: str) -> Node:
@@ -99,13 +116,11 @@ def _share(cursor: Cursor, value: Node, words: list[str]) -> Node | None:
 
 def _and_part(cursor: Cursor, value: Node) -> Node | None:
     """The fraction of "5 and a half"."""
-    cursor.position += 1
-    found = leading_number(cursor.words(4))
+    found = leading_number(_behind_and(cursor))
     if found and found[0].denominator > 1 and isinstance(value, Number):
-        cursor.position += found[1]
+        cursor.position += 1 + found[1]
         mixed = Apply("mixed", (Number(abs(value.value)), Number(found[0])))
         return negated(mixed) if value.value < 0 else mixed  # minus two and a half
-    cursor.position -= 1
     return None
 
 

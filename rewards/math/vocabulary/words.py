@@ -30,6 +30,7 @@ _TENS = {
         word_list("twenty thirty forty fifty sixty seventy eighty ninety"), start=2
     )
 }
+_MAX_DECIMALS = 8
 SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 PARTS = {
     word: value
@@ -88,7 +89,21 @@ def leading_number(words: Sequence[str]) -> tuple[Fraction, int] | None:
         return None
     if end < len(words) and words[end] in PARTS:
         return Fraction(sign * total, PARTS[words[end]]), end + 1
-    return Fraction(sign * total), end
+    decimals, end = _decimals(words, end)
+    return sign * (total + decimals), end
+
+
+def _decimals(words: Sequence[str], end: int) -> tuple[Fraction, int]:
+    """The one fourth of "three point two five", digit by digit, and where it ends."""
+    digits = ""
+    if words[end : end + 1] == ["point"]:
+        for word in words[end + 1 : end + 1 + _MAX_DECIMALS]:
+            if _SMALL.get(word, 10) > 9:
+                break
+            digits += str(_SMALL[word])
+    if not digits:
+        return Fraction(0), end
+    return Fraction(int(digits), 10 ** len(digits)), end + 1 + len(digits)
 
 
 def ordinal(words: Sequence[str]) -> int | None:

@@ -59,6 +59,7 @@ def test_a_check_behind_a_box_takes_nothing_back(after):
     [
         ("The answer is not 12, it is 13.", "13"),
         ("The answer is not 12 but 13.", "13"),
+        ("\\boxed{not 12 but 13}", "13"),
         ("The answer is no longer 12; it is 13.", "13"),
         ("答案不是12，而是13。", "13"),
         ("The answer is \\boxed{5}, not \\boxed{6}.", "5"),
@@ -99,6 +100,8 @@ def test_an_answer_in_a_sentence_or_an_object_is_found(completion, gold):
         ("The answer is \\boxed{5}, not \\boxed{6}.", "6"),
         ("答案不是12，而是13。", "12"),
         ("The answer is no longer 12; it is 13.", "12"),
+        ("\\boxed{not 12 but 13}", "12"),
+        ("\\boxed{not only 12 but 13}", "13"),
         ("So she walked **5** km to school.", "5 m"),
         ("Therefore, she sold **72** clips, not **70**.", "72"),
         ("Is it **72**?", "72"),
