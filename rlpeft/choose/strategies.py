@@ -144,9 +144,11 @@ def _ranked(label: str, cards: Mapping[str, ExpertCard]) -> list[str]:
             f"{name!r} on {section.get('path') or section['name']!r}"
             for name, section in sections.items()
         )
+        of_rows = any(section.get("path") for section in sections.values())
+        why = " Rows of your own have no kind of their own to be asked for." if of_rows else ""
         raise ExpertError(
-            f"the kind {label!r} must stand for one task, it stands for several: {tasks}. Leave "
-            "all but one out, or name one: --strategy NAME."
+            f"the kind {label!r} must stand for one task, it stands for several: {tasks}.{why} "
+            "Leave all but one out, or have one answer everything: --strategy NAME."
         )
 
     def order(name: str) -> tuple[float, str]:

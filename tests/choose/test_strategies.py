@@ -43,6 +43,14 @@ def experts(make_expert):
     return make
 
 
+def test_experts_of_two_files_are_told_that_no_kind_tells_them_apart(make_expert):
+    paths = {"a": "one.jsonl", "b": "two.jsonl"}
+    cards = {name: {"task": {"name": "jsonl", "path": path}} for name, path in paths.items()}
+    experts = ExpertSet.read([make_expert(name, Z, **card) for name, card in cards.items()])
+    with pytest.raises(ExpertError, match=r"'b' on 'two.jsonl'\. Rows of your own have no kind"):
+        kinds_of(experts)
+
+
 def test_an_expert_of_several_tasks_answers_for_each_by_its_worth_there(make_expert):
     def found(correct, name=None):
         validation = {"validation": Accuracy.of(correct, 10)}
