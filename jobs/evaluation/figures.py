@@ -110,7 +110,7 @@ class Answered:
                 raise ConfigError(
                     f"--k asks for pass@{ks[0]}, which no reward of {self.exam.name!r} gives: "
                     "they give numbers and no verdicts. Leave it out, or say from which score an "
-                    "answer is correct: reward.correct_at."
+                    f"answer is correct, such as --set reward.{self._unjudged}.correct_at=1"
                 )
             return {self.lead: _mean_score}
         found: dict[str, Value] = {self.lead: _share_correct}
@@ -119,6 +119,12 @@ class Answered:
         if number > 1:
             found[f"maj@{number}"] = partial(_majority, same=self._same, letters=not self.voter)
         return found
+
+    @property
+    def _unjudged(self) -> int:
+        """The place of a reward that may be given a bound, as `--set` takes it."""
+        rewards = enumerate(self.exam.recipe.rewards)
+        return next((at for at, reward in rewards if reward.correct_at is None), 0)
 
     @cached_property
     def _same(self) -> SameAnswer:

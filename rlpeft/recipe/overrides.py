@@ -40,9 +40,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override!r}: {section!r} is a value, not a section.")
     if isinstance(found, list):
         place = ".".join(sections)
-        known = " or ".join(f"{place}.{name}.{leaf}" for name in table_names(found))
+        names = table_names(found)
+        known = " or ".join(
+            f"{place}.{_named(names, at)}.{leaf}={text.strip()}" for at, _ in enumerate(names)
+        )
         raise ConfigError(
-            f"--set {override!r}: {place!r} is a list. Name one of its tables: {known}."
+            f"--set {override!r}: {place!r} is a list. Name one of its tables: {known}"
         )
     found[leaf] = _toml_value(text.strip())
 
@@ -59,6 +62,12 @@ def _entry(entries: list[Any], name: str, place: str) -> Any:
         f"--set must name a table of {place!r} by its place, from 0, or by what it alone is "
         f"called, of {', '.join(names)}, got {name!r}."
     )
+
+
+def _named(names: list[str], at: int) -> str:
+    """What names one table in an override: the place where a name is none alone, or has dots."""
+    name = names[at]
+    return name if name and "." not in name and names.count(name) == 1 else str(at)
 
 
 def table_names(entries: list[Any]) -> list[str]:

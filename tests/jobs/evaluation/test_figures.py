@@ -76,7 +76,8 @@ def test_scores_alone_give_a_mean_and_no_pass(answered):
     found = answered(2, given)
     assert found.values.keys() == {"avg@2"}
     assert found.estimate("base", "avg@2", [0.5, 2.5]).value == 1.5
-    with pytest.raises(ConfigError, match=r"pass@2, which no reward of 'exam' gives"):
+    said = r"pass@2, which no reward of 'exam' gives.* --set reward\.0\.correct_at=1$"
+    with pytest.raises(ConfigError, match=said):
         _ = answered(2, given, ks=(2,)).values
 
 
