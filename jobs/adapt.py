@@ -132,7 +132,7 @@ def read_inputs(recipe: AdaptRecipe, *, unseen: bool = False) -> Inputs:
     tested = every = data.task.split("test")
     if unseen:
         tested = unseen_problems(folders, every, "test")
-        notes += said_of_unseen(every, tested, "test")
+        notes += said_of_unseen(data.task.called, every, tested, "test")
     path = recipe.task.path
     notes += refuse_trained_on(folders, data.task, "test", tested, path=path, ways=["unseen"])
     with closing(build_scorer(recipe.rewards)) as scorer:

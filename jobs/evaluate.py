@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs.cluster.parts import on_ray
-from jobs.exams import Samples, asked_of, only_split
-from rlpeft.build import build_canary, read_data
+from jobs.exams import Samples, asked_of, check_judged, only_split
+from rlpeft.build import Data, build_canary, read_data
 from rlpeft.experts.files import ExpertCard, adapter_of, load_expert, read_card
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.measures import Accuracy, difference_of
@@ -18,6 +19,7 @@ from rlpeft.program.expert_of_run import said_of_runs
 from rlpeft.program.origin import said_of_prompts
 from rlpeft.program.parts import HERE, loaded_scorer
 from rlpeft.recipe.run import Recipe, task_of
+from rlpeft.scoring import LoadedScores
 from rlpeft.tasks.base import Split
 from rlpeft.terminal import note_each
 
@@ -52,17 +54,17 @@ def evaluate_expert(
         *said_of_runs([folder], [reward.name for reward in recipe.rewards]),
     ]
     recipe = _of_expert(recipe, expert.card)
-    only = only_split(recipe, [expert.card], split)
-    data = read_data(recipe, base, splits=(split,), only=only)
+    data = read_data(recipe, base, splits=(split,), only=only_split(recipe, [expert.card], split))
+    check = partial(_check, recipe, data)
     samples = Samples(split=split, num=num, unseen=unseen)
     asked = asked_of(data.task, [folder], samples, path=task_of(recipe).path)
     venue = HERE if address is None else on_ray(address)
     with (
-        loaded_scorer(recipe, venue, check=lambda scores: data.check(scores.of(""))) as scorer,
+        loaded_scorer(recipe, venue, check=check) as scorer,
         venue.open(recipe, base, scorer) as parts,
     ):
         if scorer is None:
-            data.check(parts.scorer.of(""))
+            check(parts.scorer)
         note_each([*notes, *asked.notes])
         canary, bound = build_canary(data.task, data.prompter, split), recipe.rollout.canary_bound
         sampling, labels = recipe.rollout.sampling, labels_of(recipe)
@@ -72,6 +74,10 @@ def evaluate_expert(
     card = expert.card
     whose = {"expert": known_as(folder), "digest": card.digest, "equals_base": card.equals_base}
     return whose | {"split": split} | _of_exam(recipe, base) | _compared(found, bare)
+
+
+def _check(recipe: Recipe, data: Data, scores: LoadedScores) -> None:
+    check_judged(recipe, data, scores.of(""))
 
 
 def _of_exam(recipe: Recipe, base: BaseModel) -> dict[str, Any]:

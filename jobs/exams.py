@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.recipes import find_recipe, read_adapt_recipe, read_recipe
 from rlpeft.doctor.early import read_soon
@@ -27,6 +28,10 @@ from rlpeft.recipe.run import Recipe, StartConfig, TrainingRollout, read_tree, t
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.tasks.base import Split, Task, repeats
 from rlpeft.types import Problem
+
+if TYPE_CHECKING:
+    from rlpeft.build import Data
+    from rlpeft.scoring import Needs
 
 DECIDED = {
     "adapter": "the adapter is the expert's own",
@@ -117,6 +122,17 @@ def refuse_exams(experts: Sequence[Path], exams: Sequence[Recipe], samples: Samp
         task = read_soon(section, recipe.rewards, (split,), only=only)
         if task is not None:
             asked_of(task, experts, samples, path=section.path)
+
+
+def check_judged(recipe: Recipe, data: Data, rewards: Needs) -> None:
+    """See `Data.check`; an error says whose rewards they are that cannot judge these problems."""
+    try:
+        data.check(rewards)
+    except DataError as error:
+        names = ", ".join(reward.name for reward in recipe.rewards)
+        raise DataError(
+            f"{error} The rewards are those of the recipe {recipe.name!r}: {names}."
+        ) from error
 
 
 def only_split(recipe: Recipe, cards: Sequence[ExpertCard], split: Split) -> Split | None:
@@ -234,7 +250,7 @@ def asked_of(
         )
     problems = kept[:num]
     seen = refuse_trained_on(experts, task, split, problems, path=path)
-    notes = said_of_unseen(every, kept, split)
+    notes = said_of_unseen(task.called, every, kept, split)
     if num is None and (more := task.unasked.get(split)):
         notes.append(
             f"task.num_{split} asks {len(every)} of the {len(every) + more} {split} problems of "
@@ -242,7 +258,8 @@ def asked_of(
         )
     if again := repeats(problems):
         notes.append(
-            f"{again} of the {len(problems)} {split} problems repeat the prompt and the gold of "
-            "another; intervals take each for a problem of its own and are too narrow."
+            f"{again} of the {len(problems)} {split} problems of {task.called!r} repeat the prompt "
+            "and the gold of another; intervals take each for a problem of its own and are too "
+            "narrow."
         )
     return AskedProblems(problems, [*notes, *seen])

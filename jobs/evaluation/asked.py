@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.exams import Samples, asked_of, only_split
+from jobs.exams import Samples, asked_of, check_judged, only_split
 from rlpeft.build import pinned, read_data
 from rlpeft.errors import ConfigError
 from rlpeft.experts.card_parts import BASE
@@ -143,7 +143,7 @@ def open_survey(
             data = read_data(recipe, base, splits=(samples.split,), only=only)
             asked = asked_of(data.task, folders, samples, path=task_of(recipe).path)
             notes += asked.notes
-            data.check(scorer)
+            check_judged(recipe, data, scorer)
             sampling = replace(recipe.rollout.sampling, temperature=samples.temperature)
             own = name, recipe, data.task, asked.problems, data.prompter, scorer, sampling
             exams.append(Exam(*own))

@@ -86,11 +86,13 @@ def unseen(folders: Sequence[Path], problems: Sequence[Problem], split: Split) -
     return kept
 
 
-def said_of_unseen(problems: Sequence[Problem], kept: Sequence[Problem], split: Split) -> list[str]:
+def said_of_unseen(
+    source: str, problems: Sequence[Problem], kept: Sequence[Problem], split: Split
+) -> list[str]:
     """How many problems are passed over; nothing where all are asked."""
     gone = len(problems) - len(kept)
-    said = f"{gone} of the {len(problems)} {split} problems were trained on and are not asked."
-    return [said] if gone else []
+    counted = f"{gone} of the {len(problems)} {split} problems of {source!r}"
+    return [f"{counted} were trained on and are not asked."] if gone else []
 
 
 def keep_trained_on(

@@ -92,7 +92,8 @@ def _require_columns(
             called = problem_called(problem.id, task.called)
             raise DataError(
                 f"task {task.called!r} must have the columns {sorted(missing)} that a reward "
-                f"needs, {split} problem {called!r} has {sorted(problem.columns)}."
+                f"needs, {split} problem {called!r} has {sorted(problem.columns)}. Name rows that "
+                "have them, or another reward, such as --set 'reward=[{ name = \"exact\" }]'."
             )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -121,7 +122,10 @@ def test_test_problems_that_an_expert_was_trained_on_are_passed_over(
     assert "or ask those alone that no expert has seen: rlpeft evaluate" in str(refused.value)
     whole, unseen = read_inputs(adapt_recipe()), read_inputs(recipe, unseen=True)
     assert len(unseen.tested) == len(whole.tested) - 5
-    assert any("5 of the 20 test problems were trained on" in note for note in unseen.notes)
+    assert any(
+        re.search(r"5 of the 20 test problems of '.*' were trained on", note)
+        for note in unseen.notes
+    )
     assert "unseen" in unseen.fingerprint()
     assert "unseen" not in whole.fingerprint()
 

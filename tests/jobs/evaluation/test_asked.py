@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.exams import Samples
-from rlpeft.errors import ConfigError
+from rlpeft.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ def test_exams_of_one_task_are_told_apart_by_their_recipes(asked, quick):
     longer = quick(name="b", rollout={"max_tokens": 7})
     survey = asked(recipes=[quick(name="a"), longer])
     assert [exam.name for exam in survey.exams] == ["tiny/swap (a)", "tiny/swap (b)"]
+
+
+def test_problems_that_rewards_cannot_judge_are_told_with_the_recipe_of_these(asked, quick):
+    of_words = quick(name="own", reward=[{"name": "exact", "options": {"gold": "rev"}}])
+    with pytest.raises(DataError, match=r"columns \['rev'\].*--set 'reward=.*'own': exact\.$"):
+        asked(recipes=[of_words])
 
 
 def test_recipes_that_need_different_engines_are_refused(asked, quick):
