@@ -113,10 +113,20 @@ def refuse_exams(experts: Sequence[Path], exams: Sequence[Recipe], samples: Samp
     Raises:
         RlpeftError, RewardError: experts, recipes, rows or rewards cannot do it.
     """
-    cards = [read_card(folder) for folder in experts]
     for recipe in exams:
         resolve_model(recipe.model.name)
         refuse_absent(reward.name for reward in recipe.rewards)
+    refuse_asked(experts, exams, samples)
+
+
+def refuse_asked(experts: Sequence[Path], exams: Sequence[Recipe], samples: Samples) -> None:
+    """Refuse what experts and rows alone tell, wherever models and the user's rewards lie.
+
+    Raises:
+        RlpeftError, RewardError: these problems cannot be asked, or built-in rewards not judge.
+    """
+    cards = [read_card(folder) for folder in experts]
+    for recipe in exams:
         section, split = task_of(recipe), samples.split
         only = only_split(recipe, cards, split)
         task = read_soon(section, recipe.rewards, (split,), only=only)

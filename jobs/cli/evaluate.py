@@ -91,16 +91,16 @@ def evaluate(
 
     Ctrl-C, then the same command with its --out, goes on.
     """
-    from jobs.exams import Samples, exams_of, refuse_exams
+    from jobs.exams import exams_of, refuse_exams
 
-    if seed is not None and not temperature:
-        raise ConfigError(f"--seed is of draws, and greedy answers have none, got {seed}.")
+    drawn = samples_given(
+        split, num=num, unseen=unseen, samples=samples, temperature=temperature, ks=ks, seed=seed
+    )
     plain = len(names) == 1 and max(len(recipes or ()), len(tasks or ())) <= 1
     is_one = plain and out is None and samples == 1 and not temperature and not ks
     if address is not None and not is_one:
         go_on_attended()
     experts = _folders(names)
-    drawn = Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num, unseen)
     exams = exams_of(experts, recipes or [None], tasks or [None], overrides or ())
     refuse_exams(experts, exams, drawn)
     say_beginning(f"Evaluating {', '.join(map(near_path, names))} beside the base model.")
@@ -110,6 +110,28 @@ def evaluate(
         if address is not None and is_one:  # of a recipe that turns out to have several tasks
             go_on_attended()
         _several(experts, exams, drawn, out, address, as_json)
+
+
+def samples_given(
+    split: SplitName,
+    *,
+    num: int | None,
+    unseen: bool,
+    samples: int,
+    temperature: float,
+    ks: Sequence[int] | None,
+    seed: int | None,
+) -> Samples:
+    """Which problems are answered, and how, by the command's options.
+
+    Raises:
+        ConfigError: they do not go together.
+    """
+    from jobs.exams import Samples
+
+    if seed is not None and not temperature:
+        raise ConfigError(f"--seed is of draws, and greedy answers have none, got {seed}.")
+    return Samples(samples, temperature, tuple(ks or ()), seed or 0, split.value, num, unseen)
 
 
 def _folders(names: Sequence[str]) -> list[Path]:

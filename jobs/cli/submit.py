@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
+from jobs.cli.evaluate import SplitName, samples_given
 from jobs.cli.flags import recipe_given, search_given
 from jobs.cli.options import AsJson, no_url
 from jobs.cli.push import check_push_option
 from rlpeft.errors import ConfigError
-from rlpeft.terminal import say
+from rlpeft.terminal import note, say
 from rlpeft.typed import program
 
 if TYPE_CHECKING:
@@ -97,13 +98,16 @@ def submit(
     from jobs.cluster.environment import environment_of
     from jobs.cluster.submit import submit as send
 
+    environment = environment_of(runtime_env, packages or (), variables or ())
+    if "--push" in work.words and "HF_TOKEN" not in environment.get("env_vars", {}):
+        note("--push wants a token where the job runs; yours goes along by", "--env HF_TOKEN")
     job, folder = send(
         work,
         address=address,
         out=out,
         retries=retries,
         working_dir=working_dir,
-        environment=environment_of(runtime_env, packages or (), variables or ()),
+        environment=environment,
     )
     if as_json:
         typer.echo(json.dumps({"id": job, "out": None if folder is None else str(folder)}))
@@ -140,7 +144,14 @@ def work_of(context: typer.Context, words: Sequence[str], out: Path | None) -> W
     if given.get("local"):
         raise ConfigError("--local runs without Ray, and a job on its cluster: leave it out.")
     check_push_option(given.get("push"))
-    return WORKS[str(name)](given | {"out": out}, (str(name), *rest))
+    return WORKS[str(name)](given | {"out": out}, (str(name), *_apart(rest)))
+
+
+def _apart(words: Sequence[str]) -> Iterator[str]:
+    """`--option=value` as the two words that it stands for: a job is told of recipes by words."""
+    for word in words:
+        option, given, value = word.partition("=")
+        yield from (option, value) if given and option.startswith("--") else (word,)
 
 
 def _run(given: Mapping[str, Any], words: Words) -> Work:
@@ -164,12 +175,15 @@ def _sft(given: Mapping[str, Any], words: Words) -> Work:
 def _search(given: Mapping[str, Any], words: Words) -> Work:
     """Of `adapt`, whose engine is in its own process."""
     from jobs.cli.adapt import all_overrides
+    from rlpeft.program.hub import experts_below
 
     found = search_given(
         given["recipe"],
         all_overrides(given["overrides"], light=given["light"]),
         **{name: given[name] for name in ("model", "data", "reward", "experts")},
     )
+    for root in _experts_here(found.experts):
+        experts_below(root.expanduser(), option="experts")
     return _work(found, found.name, given, words, gpus=found.resources.engine_gpus)
 
 
@@ -184,22 +198,73 @@ def _work(
     from jobs.cluster.submit import Work
     from jobs.cluster.travel import named_by
     from rlpeft.doctor.early import refuse_early
+    from rlpeft.models.folder import FETCHABLE, resolve_model
 
-    refuse_early(found, given["out"] or Path("runs") / name, method=words[0])
+    model, folder = found.model.name, given["out"] or Path("runs") / name
+    if model not in FETCHABLE and not _is_elsewhere(model):
+        resolve_model(model)
+    refuse_early(found, folder, method=words[0])
+    if _has_ended(found, folder, words[0]):
+        note("a job that finds this run computes nothing, it has ended:", str(folder))
     return Work(words, name, _files([given["recipe"]]), tuple(named_by(found)), gpus)
+
+
+def _has_ended(found: Recipe | AdaptRecipe, folder: Path, method: str) -> bool:
+    from rlpeft.doctor.early import finished
+    from rlpeft.recipe.adapt import AdaptRecipe
+    from rlpeft.runs.fingerprint import SUMMARY_FILE
+
+    if isinstance(found, AdaptRecipe):
+        return (folder / SUMMARY_FILE).is_file()
+    return finished(found, folder, method) is not None
 
 
 def _evaluation(given: Mapping[str, Any], words: Words) -> Work:
     """Of `evaluate`, whose engines are actors of the cluster."""
     from jobs.cluster.submit import Work
-    from jobs.cluster.travel import is_relative, named_by
+    from jobs.cluster.travel import is_relative_expert, named_by
+    from jobs.exams import exams_of, refuse_asked
     from jobs.recipes import read_recipe
+    from rlpeft.experts.files import read_card
 
-    recipes = given["recipes"] or ()
-    found = [read_recipe(recipe, given["overrides"] or ()) for recipe in recipes]
-    named = [(f"expert {name!r}", name) for name in given["names"] if is_relative(name)]
+    drawn = samples_given(SplitName(given["split"]), **{each: given[each] for each in DRAWN})
+    recipes, overrides = given["recipes"] or (), given["overrides"] or ()
+    here = _experts_here(given["names"])
+    if len(here) == len(given["names"]):
+        exams = exams_of(here, recipes or [None], given["tasks"] or [None], overrides)
+        refuse_asked(here, exams, drawn)
+    else:
+        for folder in here:
+            read_card(folder)
+    found = [read_recipe(recipe, overrides) for recipe in recipes]
+    named = [(f"expert {name!r}", name) for name in given["names"] if is_relative_expert(name)]
     named += [each for recipe in found for each in named_by(recipe)]
     return Work((*words, "--address", "auto"), None, _files(recipes), tuple(named))
+
+
+DRAWN = ("num", "unseen", "samples", "temperature", "ks", "seed")
+"""Options of `evaluate` that say, beside the split, which problems are answered, and how."""
+
+
+def _experts_here(names: Iterable[str]) -> list[Path]:
+    """Folders of experts that are here, or would have to be.
+
+    Raises:
+        HubError: an id is a mistyped path.
+    """
+    from rlpeft.experts.hub import refuse_mistyped
+
+    for name in names:
+        refuse_mistyped(name)
+    return [Path(name) for name in names if not _is_elsewhere(name)]
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether the job alone can find this: an id of the Hub, or an absolute path not here."""
+    from rlpeft.experts.hub import on_hub
+
+    path = Path(name).expanduser()
+    return on_hub(name) or (path.is_absolute() and not path.exists())
 
 
 WORKS: Mapping[str, Callable[[Mapping[str, Any], Words], Work]] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ConfigError
+from rlpeft.experts.hub import on_hub
 from rlpeft.models.folder import PACKAGED
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.reward import RewardConfig
@@ -58,7 +59,7 @@ def named_by(recipe: Recipe | AdaptRecipe) -> Iterator[tuple[str, str]]:
 def _named_by_run(recipe: Recipe) -> Iterator[tuple[str, str]]:
     origins = [("start", recipe.model.start), *(("merge", name) for name in recipe.model.merge)]
     for key, expert in origins:
-        if expert is not None and is_relative(expert):
+        if expert is not None and is_relative_expert(expert):
             yield f"model.{key} = {expert!r}", expert
     for label, own in recipe.alone.items():
         called = f"task.{label}" if label else "task"
@@ -67,7 +68,7 @@ def _named_by_run(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def _named_by_search(recipe: AdaptRecipe) -> Iterator[tuple[str, str]]:
     yield from _task_paths(recipe.task.model_dump(mode="json"), "task")
-    for expert in filter(is_relative, recipe.experts):
+    for expert in filter(is_relative_expert, recipe.experts):
         yield f"experts = {expert!r}", expert
     if (shots := recipe.shots.path) is not None and (is_relative(shots) or _looks_local(shots)):
         yield f"shots.path = {shots!r}", shots
@@ -90,6 +91,11 @@ def _task_paths(task: dict[str, Any], name: str) -> Iterator[tuple[str, str]]:
         for number, inner in enumerate(task.get("options", {}).get(option, ())):
             if isinstance(inner, dict):
                 yield from _task_paths(inner, f"{name}.options.{option}.{number}")
+
+
+def is_relative_expert(name: str) -> bool:
+    """Whether this is a relative path, here or not, rather than an id of the Hub."""
+    return not Path(name).expanduser().is_absolute() and not on_hub(name)
 
 
 def is_relative(path: str) -> bool:

@@ -56,13 +56,23 @@ def resolve_expert(name: str) -> tuple[Path, list[str]]:
     if local.exists():
         note = f"{name!r} is the folder here, not the Hub's repository of that name."
         return local, [note] if (local / CARD_FILE).is_file() else []
+    refuse_mistyped(name)
     repository, revision = found
-    if revision is None and local.parent.is_dir():
+    return _from_hub(repository, revision or "main")
+
+
+def refuse_mistyped(name: str) -> None:
+    """Refuse an id that is a path rather: what it would lie below is a folder here.
+
+    Raises:
+        HubError: it is one.
+    """
+    local = Path(name)
+    if on_hub(name) and "@" not in name and local.parent.is_dir():
         raise HubError(
             f"there is no expert {name!r}: it lies below the folder {str(local.parent)!r}, so the "
             f"Hub was not asked. Correct the path; {name}@main asks the Hub."
         )
-    return _from_hub(repository, revision or "main")
 
 
 def split_id(name: str) -> tuple[str, str | None] | None:

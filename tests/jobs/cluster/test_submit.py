@@ -17,6 +17,7 @@ from jobs.cluster.submit import _when_ready
 from jobs.recipes import read_recipe
 from rlpeft.experts.files import read_card
 from rlpeft.program.run import run
+from rlpeft.report.page import write_report
 from rlpeft.runs.records import read_metrics
 
 NOBODY = "http://127.0.0.1:9"
@@ -237,19 +238,81 @@ def test_a_recipe_alone_is_trained(work):
     )
     found = work("submit", "quickstart", "--set=train.steps=3")
     assert (found.words, found.name) == (
-        ("train", "quickstart", "--set=train.steps=3"),
+        ("train", "quickstart", "--set", "train.steps=3"),
         "quickstart",
     )
 
 
 def test_an_evaluation_answers_in_actors_and_keeps_no_folder_of_its_own(
-    work, tmp_path, monkeypatch
+    work, tiny_experts, monkeypatch
+):
+    monkeypatch.chdir(tiny_experts)
+    found = work("submit", "evaluate", "up", "ORG/NAME", "--num", "5", "--address", NOBODY)
+    assert found.words == ("evaluate", "up", "ORG/NAME", "--num", "5", "--address", "auto")
+    assert (found.name, found.named) == (None, (("expert 'up'", "up"),))
+
+
+def test_a_recipe_is_found_by_its_option_however_that_is_written(work, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "r.toml").write_text(RECIPE.format(steps=3))
+    words = ["submit", "evaluate", "/elsewhere/expert"]
+    found = work(*words, "--recipe=sub/r.toml")
+    assert found == work(*words, "--recipe", "sub/r.toml")
+    assert "sub/r.toml" in found.words
+    assert found.recipes == ("sub/r.toml",)
+
+
+@pytest.mark.parametrize("words", [[], ["ORG/NAME"]])
+@pytest.mark.parametrize("name", ["none/at/all", "runs/nope"])
+def test_an_expert_that_is_not_here_is_refused_unless_the_job_may_find_it(
+    work, tmp_path, monkeypatch, name, words
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    found = work("submit", "evaluate", "runs", "ORG/NAME", "--num", "5", "--address", NOBODY)
-    assert found.words == ("evaluate", "runs", "ORG/NAME", "--num", "5", "--address", "auto")
-    assert (found.name, found.named) == (None, (("expert 'runs'", "runs"),))
+    assert name in refused("submit", "evaluate", name, *words, "--address", NOBODY)
+    assert work("submit", "evaluate", "/there/expert", *words).named == ()
+
+
+def test_what_an_evaluation_refuses_early_is_refused_before_it_is_sent(tiny_experts, recipe):
+    words = ["submit", "evaluate", tiny_experts / "up", "--address", NOBODY]
+    assert "lie in the folder of its run" in refused(*words)
+    words += ["--recipe", recipe(3)]
+    assert "--num must be at most the 8 test problems" in refused(*words, "--num", 9)
+    assert "greedy answers" in refused(*words, "--samples", 2)
+    assert "must answer at" in refused(*words)
+
+
+def test_a_search_without_its_experts_is_refused_before_it_is_sent(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = refused("submit", "adapt", "tiny-mix", "--address", NOBODY)
+    assert "none at or below 'runs/swap/expert'" in line
+
+
+def test_a_base_that_is_not_here_is_refused_unless_the_job_may_find_it(work, recipe):
+    line = refused("submit", recipe(3), "--set", "model.name=no/such/base", "--address", NOBODY)
+    assert "model.name must be an existing folder" in line
+    for name in ("/there/base", "owner/base", "smollm2-135m"):
+        assert work("submit", recipe(3), "--set", f"model.name={name}").name == "job"
+
+
+def test_a_run_that_has_ended_is_told_before_it_is_sent(make_quick, tmp_path):
+    run(make_quick(train={"steps": 1}), tmp_path / "run")
+    write_report(tmp_path / "run")
+    stored = tmp_path / "run" / "recipe.json"
+    words = ["submit", stored, "--out", tmp_path / "run", "--address", NOBODY]
+    told = CliRunner().invoke(app, [str(word) for word in words]).stderr
+    assert "computes nothing, it has ended" in told
+
+
+def test_a_push_whose_token_stays_here_is_told_before_it_is_sent(hub, recipe):
+    hub.login("hf_writer")
+    words = ["submit", recipe(3), "--push=org/expert", "--address", NOBODY]
+    told = CliRunner().invoke(app, words).stderr
+    assert "yours goes along by --env HF_TOKEN" in " ".join(told.split())
+    told = CliRunner().invoke(app, [*words, "--env", "HF_TOKEN=x"]).stderr
+    assert "goes along" not in told
+    assert "must answer at" in told
 
 
 def test_supervised_training_reserves_the_gpus_of_all_its_learners(work):

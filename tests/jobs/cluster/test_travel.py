@@ -40,7 +40,10 @@ RELATIVE = [
 ]
 
 
-@pytest.mark.parametrize("sections", RELATIVE)
+NOT_HERE = [{"model": {"name": "tiny", "start": "not/here/expert"}}]
+
+
+@pytest.mark.parametrize("sections", RELATIVE + NOT_HERE)
 def test_a_relative_path_that_does_not_travel_is_refused(here, sections):
     recipe = parse_recipe(TINY | sections, source="test")
     with pytest.raises(ConfigError, match=r"is relative: a job.*--working-dir \."):
