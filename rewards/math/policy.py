@@ -39,6 +39,8 @@ class MathPolicy:
     """2x+1 matches y=2x+1."""
     degrees_as_radians: bool = False
     """pi/3 matches 60 degrees."""
+    ratio_as_fraction: bool = False
+    """3/2 and 1.5 match 3:2."""
     convert_units: bool = False
     """1.2 km matches 1200 m."""
     symbolic: bool = False
@@ -68,6 +70,7 @@ LENIENT = MathPolicy(
     base_optional=True,
     right_side=True,
     degrees_as_radians=True,
+    ratio_as_fraction=True,
     convert_units=True,
     symbolic=True,
     max_distinct_boxes=64,

@@ -85,7 +85,7 @@ def same_ratio(gold: Node, answer: Node, policy: MathPolicy) -> bool | None:
     fraction is, and so is one that takes gold's 10:20, which may be a time, for 1:2.
     """
     if not (isinstance(gold, Group) and isinstance(answer, Group)):
-        return None
+        return (policy.ratio_as_fraction and _is_its_fraction(gold, answer)) or None
     kinds = (gold.brackets, answer.brackets)
     if not set(kinds) <= {":", *_TIMES}:
         return None
@@ -99,6 +99,14 @@ def same_ratio(gold: Node, answer: Node, policy: MathPolicy) -> bool | None:
     if policy.unreduced_fractions or golds == answers:
         return True
     return "clock" not in kinds and (_is_reduced(answers) or not _is_reduced(golds))
+
+
+def _is_its_fraction(one: Node, other: Node) -> bool:
+    ratio, fraction = (one, other) if isinstance(one, Group) else (other, one)
+    if not (isinstance(ratio, Group) and ratio.brackets == ":" and len(ratio.items) == 2):
+        return False
+    terms, values = _terms(ratio), _terms(Group(":", (fraction,)))
+    return terms is not None and values is not None and terms[0] == values[0] * terms[1] != 0
 
 
 def _terms(ratio: Group) -> tuple[Fraction, ...] | None:

@@ -41,7 +41,7 @@ from rewards.math.read.quantities import quantity
 from rewards.math.read.scaling import MAX_WORDS
 from rewards.math.read.systems import system
 from rewards.math.read.tokens import Token
-from rewards.math.read.written import date, numeral
+from rewards.math.read.written import date, numeral, time
 from rewards.math.vocabulary.commands import OF_SEVERAL
 from rewards.math.vocabulary.han import han_number
 from rewards.math.vocabulary.languages import can_follow_number
@@ -195,6 +195,8 @@ def _special(cursor: Cursor) -> Node | None:
         return Constant("...")
     if written := cursor.take("date"):
         return date(written.text)
+    if written := cursor.take("time"):
+        return time(written.text)
     if written := cursor.take("numeral"):
         return numeral(written.text)
     if cursor.token.text.casefold() in _ABOUT and cursor.ahead().kind in ("number", "currency"):
@@ -245,8 +247,8 @@ def _in_words(cursor: Cursor) -> Node | None:
     if place := ordinal(words):
         cursor.position += len(words)
         return Quantity(Number(Fraction(place)), ORDINAL)
-    if time := _time_in_words(cursor, words):
-        return time
+    if said := _time_in_words(cursor, words):
+        return said
     if words and (number := leading_number(words)):
         cursor.position += number[1]
         return quantity(cursor, Number(number[0]), None)

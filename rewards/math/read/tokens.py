@@ -18,7 +18,7 @@ from rewards.math.limits import (
     Unreadable,
 )
 from rewards.math.read.normalise import DECIMAL_COMMA, THOUSANDS, normalise
-from rewards.math.read.written import written_date, written_numeral
+from rewards.math.read.written import WRITTEN
 from rewards.math.vocabulary.commands import (
     COMMANDS,
     DROPPED,
@@ -104,7 +104,7 @@ class _Tokenizer:
         self.braces: list[str] = []  # "group" (a token); "text", "font", "roman" vanish
         self.brackets = 0
         signs = max(self.text.count("-"), self.text.count("/"))
-        self.may_be_written = signs > 1 or "_" in self.text
+        self.may_be_written = signs > 1 or any(sign in self.text for sign in "_分半")
         # In "(1,000, 2,000)" only the commas without a space can belong to a number.
         self.spaced_commas = bool(re.search(r"[,;]\s", self.text))
 
@@ -142,10 +142,10 @@ class _Tokenizer:
             self._symbol()
 
     def _written(self) -> bool:
-        """A date or a numeral that is a whole item."""
+        """A date, a time or a numeral that is a whole item."""
         if self.tokens and self.tokens[-1].kind not in _ITEM_STARTS:
             return False
-        for kind, found in (("date", written_date), ("numeral", written_numeral)):
+        for kind, found in WRITTEN.items():
             if match := found(self.text, self.position):
                 self._add(kind, match[0])
                 self.position = match[1]

@@ -1,4 +1,4 @@
-"""What digits write and no arithmetic is meant by: dates, and numerals with letters in them.
+"""What digits write and no arithmetic is meant by: dates, times, numerals with letters in them.
 
 2020-01-02 is no subtraction, 01/02/2020 no quotient and ABC_{16} no product. Either stands as a
 whole item; inside a longer expression the signs are arithmetic.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from rewards.math.nodes import Based, Group, Number
+from rewards.math.nodes import Based, Group, Number, Quantity
 
 _ITEM_ENDS = r"(?=\s{0,4}(?:\.?\s{0,4}\Z|[,;)}\]=]|\\[)}\]]|and\b|or\b))"
 _DATE = re.compile(
@@ -20,6 +20,11 @@ _NUMERAL = re.compile(
     r"(?P<open>\(|\\(?:text|texttt|textbf|mathrm|mathtt|mathbf|mathit)\s?\{)?"
     r"(?P<digits>[0-9A-Z]{1,64}|[0-9a-z]{1,64})(?(open)[)}])\s?_\s?"
     rf"(?:\{{\s?(?P<braced>[0-9]{{1,2}})\s?\}}|(?P<base>[0-9]{{1,2}})){_ITEM_ENDS}"
+)
+_HALVES = dict.fromkeys(("上午", "早上", "凌晨", "午前"), "am") | {"下午": "pm", "午後": "pm"}
+_TIME = re.compile(
+    rf"(?P<half>{'|'.join(_HALVES)})?\s?(?P<hour>[0-9]{{1,2}})\s?[点點時]\s?"
+    rf"(?:(?P<minute>[0-5]?[0-9])\s?分|半){_ITEM_ENDS}"
 )
 _COEFFICIENT = re.compile(r"[0-9]*[a-z]")  # 2a_{16} is twice a term of a sequence
 
@@ -60,6 +65,30 @@ def date(text: str) -> Group:
     return Group("date", tuple(Number(Fraction(part)) for part in re.split("[-/]", text)))
 
 
+def written_time(text: str, start: int) -> tuple[str, int] | None:
+    """One spelling of the time of day that starts there, and its end.
+
+    >>> written_time("下午3点30分", 0)
+    ('3:30 pm', 7)
+    """
+    match = _TIME.match(text, start)
+    if not match:
+        return None
+    hour, minute = int(match["hour"]), int(match["minute"] or 30)
+    half = _HALVES.get(match["half"] or "", "")
+    if hour > (12 if half else 24) and not (half == "pm" and hour < 24):
+        return None
+    half = half if hour <= 12 else ""  # 下午15点 has said it already
+    return f"{hour}:{minute:02} {half}".rstrip(), match.end()
+
+
+def time(text: str) -> Group:
+    """A time of day in the spelling of `written_time`."""
+    clock, _, half = text.partition(" ")
+    hour, minute = (Number(Fraction(part)) for part in clock.split(":"))
+    return Group("clock", (hour, Quantity(minute, ((half, 1),)) if half else minute))
+
+
 def written_numeral(text: str, start: int) -> tuple[str, int] | None:
     """The digits and the base, "A1_16", of a numeral that holds letters or has brackets.
 
@@ -83,3 +112,7 @@ def numeral(text: str) -> Based:
     """A numeral in the spelling of `written_numeral`."""
     digits, _, base = text.partition("_")
     return Based(digits, int(base))
+
+
+WRITTEN = {"date": written_date, "time": written_time, "numeral": written_numeral}
+"""The tokens that are a whole item, by their kind."""

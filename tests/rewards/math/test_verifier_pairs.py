@@ -222,6 +222,8 @@ def test_different_answers_are_not_correct(topic):
         ("base_optional", "204_5", "204"),
         ("right_side", "y=2x+1", "2x+1"),
         ("degrees_as_radians", r"60^\circ", r"\frac\pi3"),
+        ("ratio_as_fraction", "3:2", r"\frac{3}{2}"),
+        ("ratio_as_fraction", "1.5", "3:2"),
         ("convert_units", r"1200\text{ m}", r"1.2\text{ km}"),
     ],
 )
