@@ -296,6 +296,7 @@ def build_card(
     from rlpeft.adapters.policy import peft_config
     from rlpeft.adapters.targets import adapted, kind_counts, left_out
 
+    tasks = _tasks_of(recipe)
     names = adapted(base.skeleton, peft_config(recipe.adapter, base.skeleton))
     return ExpertCard(
         name=recipe.name,
@@ -305,7 +306,7 @@ def build_card(
         adapter=recipe.adapter.model_dump(),
         modules=kind_counts(names),
         left_out=left_out(base.skeleton, names),
-        **_tasks_of(recipe),
+        **tasks,
         problems=dict(problems or {}),
         chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
         rewards=tuple(reward.name for reward in recipe.rewards),

@@ -21,6 +21,7 @@ from jobs.bench.rows import BenchRow
 from jobs.bench.users import COMMAND
 from jobs.recipes import find_recipe, read_together
 from rlpeft.errors import ConfigError, EngineError
+from rlpeft.files import write_text
 
 MOST_TIME = {1: 0.85, 2: 0.7}
 """By cores."""
@@ -76,7 +77,7 @@ def sides(name: str, settings: Sequence[str], root: Path, *, cores: int) -> tupl
         alone = []
         for own, recipe in found.recipes.items():
             path = root / f"{own}.json"
-            path.write_text(recipe.model_dump_json())
+            write_text(path, recipe.model_dump_json())
             alone.append(_train(str(path), *place, "--out", str(root / own)))
     summaries = dict(zip(found.recipes, (each.summaries for each in alone), strict=True))
     seconds, peak = sum(each.seconds for each in alone), sum(each.peak for each in alone)

@@ -23,8 +23,11 @@ def say_training(recipe: Recipe, folder: Path, *, is_given: bool) -> None:
     if not is_given:
         say_assumed(recipe, folder)
     from rlpeft.program.opening import said_of_training
+    from rlpeft.recipe.reward import chosen_by
 
-    say(said_of_training(recipe), err=True)
+    bounds = {reward.name: reward.correct_at for reward in recipe.rewards}
+    figure = chosen_by(recipe.train.select, bounds)
+    say(said_of_training(recipe.name, recipe.train.steps, figure), err=True)
 
 
 def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any] | None:

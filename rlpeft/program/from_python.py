@@ -20,6 +20,7 @@ from rlpeft.program.given import (
     rewards_given,
 )
 from rlpeft.program.opening import said_of_training
+from rlpeft.recipe.reward import chosen_by
 from rlpeft.recipe.run import Recipe, parse_recipe
 from rlpeft.recipe.scorer import Functions
 from rlpeft.runs.figures import figures
@@ -103,9 +104,14 @@ def train(
     recipe = _recipe(tree, {"path": shown, **sizes})
     resolve_model(recipe.model.name)
     refuse_early(recipe, out, method="train", functions=functions)
-    say(said_of_training(recipe), err=True)
+    _say_training(recipe)
     note_each([*_said_of_sizes(sizes), *_said_of_functions(functions)])
     return _trained(recipe, out, venue, functions, on_step or _line_of(recipe))
+
+
+def _say_training(recipe: Recipe) -> None:
+    figure = chosen_by(recipe.train.select, {own.name: own.correct_at for own in recipe.rewards})
+    say(said_of_training(recipe.name, recipe.train.steps, figure), err=True)
 
 
 def _trained(

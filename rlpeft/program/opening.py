@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from rlpeft.recipe.reward import chosen_by
-from rlpeft.recipe.run import Recipe
-
 LOADING = "Loading libraries."
 
 
-def said_of_training(recipe: Recipe) -> str:
-    """What is trained, and by which figure its expert will be chosen."""
-    bounds = {reward.name: reward.correct_at for reward in recipe.rewards}
-    figure, steps = chosen_by(recipe.train.select, bounds), recipe.train.steps
+def said_of_training(name: str, steps: int, figure: str) -> str:
+    """What is trained, and by which figure its expert will be chosen.
+
+    Args:
+        figure: see `rlpeft.recipe.reward.chosen_by`.
+    """
     return (
-        f"{recipe.name}: {steps} step{'s' * (steps > 1)}. The best in validation is kept as the "
+        f"{name}: {steps} step{'s' * (steps > 1)}. The best in validation is kept as the "
         f"expert and tested, the best by {figure}. {LOADING}"
     )

@@ -73,8 +73,8 @@ def run(
     notes = [*origin.notes, *_refused(data, origin)]
     with loaded_scorer(recipe, venue, check=data.check) as scorer, lone_run(out):
         found = fingerprint(recipe, base, data.decks, start, functions=venue.functions)
-        start_or_continue(out, {"method": method, **found})
-        refuse_lost_checkpoints(out)
+        _require_own(out, {"method": method, **found})
+        card = build_card(recipe, base, start, origin.merged, data.counts)
         _tell(notes, data)
         tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (
@@ -94,7 +94,7 @@ def run(
                 prompter=data.first.prompter,
                 sampling=recipe.rollout.sampling,
                 recorder=recorder,
-                card=build_card(recipe, base, start, origin.merged, data.counts),
+                card=card,
                 canary=build_canary(data.first.task, data.first.prompter),
             )
             return _trained_and_tested(this, parts, origin, loop or reinforce, on_step)
@@ -104,6 +104,12 @@ def _opened(recipe: Recipe, out: Path) -> tuple[Recipe, Origin]:
     """See `open_origin`; what the recipe needs beside it is there."""
     require_trackers(recipe.train.report_to)
     return open_origin(recipe, out / RECIPE_FILE)
+
+
+def _require_own(out: Path, found: Mapping[str, Any]) -> None:
+    """Refuse the folder of a run of something else, and of one that cannot go on."""
+    start_or_continue(out, found)
+    refuse_lost_checkpoints(out)
 
 
 def _refused(data: RunData, origin: Origin) -> list[str]:

@@ -250,7 +250,7 @@ def test_its_options_are_listed_and_its_mistakes_are_told(quick):
     assert table.options[-1].doc == "Weight of its mean square in the loss."
     recipe = quick(adapter={"type": "toy", "decay": 2})
     assert parse_recipe(json.loads(recipe.model_dump_json()), source="a") == recipe
-    with pytest.raises(ConfigError, match=r"unknown key 'adapter\.toy\.dcay'.*Did you mean"):
+    with pytest.raises(ConfigError, match=r"'adapter\.dcay' of .*'toy'.*Did you mean 'decay'"):
         quick(adapter={"type": "toy", "dcay": 2})
 
 

@@ -64,7 +64,7 @@ def test_an_algorithm_from_outside_is_listed_and_its_mistakes_are_told(halving):
     assert table.options[-1].doc == "What the std is divided by."
     tree = {"name": "a", "experts": ["runs"], "model": {"name": "tiny"}}
     tree |= {"task": {"name": "tiny/mix"}, "search": {"type": "halving", "shrnk": 2}}
-    with pytest.raises(ConfigError, match=r"'search\.halving\.shrnk'.*Did you mean 'shrink'"):
+    with pytest.raises(ConfigError, match=r"'search\.shrnk' of .*'halving'.*Did you mean 'shrink'"):
         validated(AdaptRecipe, tree, source="a")
 
 

@@ -110,7 +110,7 @@ def test_a_search_that_cannot_be_says_why(client, adapt_recipe, tmp_path):
     id = client.submit(adapt_recipe(experts=[str(tmp_path)]))["id"]
     client.wait(id)
     assert client.status(id)["state"] == "failed"
-    with pytest.raises(ClusterError, match="failed: experts must name folders with experts"):
+    with pytest.raises(ClusterError, match="failed: experts must name a folder with experts"):
         client.result(id)
 
 
