@@ -11,6 +11,7 @@ ENDLESS = "(.*.*)*!"
 NAMES = [f"model.layers.{n}.self_attn.q_proj" for n in range(40)]
 
 
+@pytest.mark.slow
 def test_an_expression_that_takes_too_long_to_match_is_refused():
     with pytest.raises(ConfigError, match=r"adapter\.targets must be an expression that matches"):
         check_pattern(ENDLESS, NAMES)

@@ -87,6 +87,7 @@ def test_a_run_that_has_ended_answers_by_its_summary_as_long_as_nothing_differs(
     assert finished(recipe, out, "train") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

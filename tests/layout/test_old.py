@@ -29,6 +29,7 @@ def folder(tmp_path):
     return shutil.copytree(OLD / "run", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_old_run_is_continued_from_its_checkpoint_to_the_same_end(folder):
     recipe = load_recipe(folder / "recipe.json", ("train.steps=4",))
 

@@ -57,6 +57,7 @@ def counting(tmp_path, monkeypatch):
     del sys.modules["counting"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_an_engine_from_outside(counting, quick, tmp_path):
     recipe = quick(rollout={"engine": "counting", "options": {"speed": 2}}, train={"steps": 2})
     summary = run(recipe, tmp_path / "run")

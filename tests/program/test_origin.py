@@ -76,6 +76,7 @@ def test_an_adapter_goes_on_from_an_expert_at_a_kl_of_nothing(onward, begun, tmp
     assert card.step == (0 if card.equals_start else 1)
 
 
+@pytest.mark.slow
 def test_the_kl_to_the_base_begins_where_the_doctor_says(onward, tmp_path):
     recipe = onward(loss={"kl_coef": 0.1}, train=ONE_STEP)
     run(recipe, tmp_path)

@@ -48,6 +48,7 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_as_one_that_was_not(
     assert parts["digest"] == whole["digest"]
 
 
+@pytest.mark.slow
 def test_each_step_keeps_one_rollout_token_by_token(quick, tmp_path):
     recipe = quick(train={"steps": 2})
     run(recipe, tmp_path)

@@ -85,6 +85,7 @@ def test_the_page_is_asked_for_again_when_the_run_has_moved(run):
     assert f'"{page.stamp()}"' in page.page()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["", "state", "wrong/", "{token}", "{token}/metrics.jsonl", "../"])
 def test_nothing_else_is_served(run, path):
     with serving(run) as door:

@@ -29,6 +29,7 @@ def test_labels_are_balanced_in_every_split():
         assert counts == {"swap": size // 3, "sort": size // 3, "others": size // 3}
 
 
+@pytest.mark.slow
 def test_every_question_comes_from_a_training_split_and_stands_once():
     task = kind()
     training = {

@@ -41,6 +41,7 @@ def refuse():
     raise EngineError("vLLM must start.")
 
 
+@pytest.mark.slow
 def test_rows_come_from_a_process_within_a_process(tmp_path):
     log = tmp_path / "log"
     assert [r.figure for r in apart(partial(nested, log), log=log)] == ["one", "two"]

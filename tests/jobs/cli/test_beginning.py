@@ -55,6 +55,7 @@ def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended, tmp_pat
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -26,6 +26,7 @@ def study(*arguments):
     return CliRunner().invoke(app, ["study", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_study_is_run_told_and_shown_again(tmp_path):
     (tmp_path / "small.toml").write_text(STUDY)
     ran = study("run", tmp_path / "small.toml", "--out", tmp_path / "out")

@@ -25,6 +25,7 @@ def ended(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.slow
 def test_a_head_that_is_gone_ends_its_driver_with_one_line():
     done = ended(HEAD.format(then="time.sleep(1.5); print('alive', flush=True); head.close()"))
     assert done.returncode == TRY_AGAIN

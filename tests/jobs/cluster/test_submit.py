@@ -296,6 +296,7 @@ def test_a_base_that_is_not_here_is_refused_unless_the_job_may_find_it(work, rec
         assert work("submit", recipe(3), "--set", f"model.name={name}").name == "job"
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_is_told_before_it_is_sent(make_quick, tmp_path):
     run(make_quick(train={"steps": 1}), tmp_path / "run")
     write_report(tmp_path / "run")

@@ -30,6 +30,7 @@ def cut_off_after(done):
     return on_batch
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_was_cut_off_ends_as_one_that_was_not(asked, tmp_path):
     whole = evaluate_survey(asked(), tmp_path / "whole")
     with pytest.raises(CutOff):

@@ -60,6 +60,7 @@ def eventually(condition, seconds=120.0):
     return condition()
 
 
+@pytest.mark.slow
 def test_a_reward_that_sleeps_is_stopped_and_its_line_is_told(module, score):
     line = failure(score, SLEEPS, module, "slow", timeout_s=1.5)
     assert "'slow' must score a batch of 2 within reward.timeout_s = 1.5 s" in line

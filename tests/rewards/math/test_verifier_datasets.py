@@ -17,6 +17,7 @@ def read_rows(shared_path, name):
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gsm8k_train", "gsm8k_test"])
 def test_worked_solutions_of_gsm8k_reach_their_answers(shared_path, name):
     solutions = [row["answer"] for row in read_rows(shared_path, name)]

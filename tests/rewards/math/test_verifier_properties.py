@@ -96,6 +96,7 @@ def test_equality_is_symmetric(left, right):
     assert one_way.score == other_way.score
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.integers(-(10**9), 10**9), st.integers(-(10**9), 10**9))
 def test_integers_are_equal_exactly_when_they_are_the_same(left, right):

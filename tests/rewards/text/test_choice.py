@@ -140,6 +140,7 @@ def test_a_choice_matches_its_own_key_and_no_other(key, form):
     assert matched == [key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", ["Answer: ", "\\boxed{", "A, ", "(", "answer is ", "so A ", "A\n"]
 )
