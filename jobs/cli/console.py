@@ -21,7 +21,7 @@ from rich.progress import Progress as ProgressBar
 
 from jobs.cli.screen import Screen
 from rlpeft.recipe.run import LossConfig
-from rlpeft.runs.checkpoint import list_checkpoints
+from rlpeft.runs.checkpoint import steps_done
 from rlpeft.runs.figures import Validation, figures, validation
 from rlpeft.runs.signal import nothing_to_learn, teaching
 from rlpeft.terminal import ended_with, near_path
@@ -131,12 +131,6 @@ def run_shown(
         display.say(
             "nothing ran: these are the figures of the finished run in", near_path(str(folder))
         )
-
-
-def steps_done(folder: Path) -> int:
-    """Steps after which the run of a folder goes on."""
-    folders = list_checkpoints(folder)
-    return int(folders[-1].name.rpartition("_")[2]) if folders else 0
 
 
 class RunDisplay:

@@ -100,7 +100,8 @@ def _trained(
 
 def _shown(recipes: Mapping[str, Recipe], folder: Path) -> OnStepOf:
     """Shows each expert's steps in lines of its own."""
-    from jobs.cli.console import RunDisplay, steps_done
+    from jobs.cli.console import RunDisplay
+    from rlpeft.runs.checkpoint import steps_done
 
     lines = {
         name: RunDisplay(

@@ -9,7 +9,7 @@ from rlpeft.experts.files import EXPERT_FOLDER, read_card
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json_if_there
-from rlpeft.runs.checkpoint import list_checkpoints
+from rlpeft.runs.checkpoint import list_checkpoints, steps_done
 from rlpeft.runs.fingerprint import FINGERPRINT_FILE, REWARD_CODE, SUMMARY_FILE
 from rlpeft.runs.records import RECIPE_FILE, read_kept_recipe
 from rlpeft.runs.reward_code import reward_code
@@ -42,9 +42,9 @@ def _other_code(folder: Path, now: dict[str, str]) -> Iterator[str]:
 def _unfinished(folder: Path) -> Iterator[str]:
     run = run_of(folder)
     train = read_kept_recipe(run / RECIPE_FILE).get("train", {})
-    if folder.name != EXPERT_FOLDER or "steps" not in train or not (done := list_checkpoints(run)):
+    if folder.name != EXPERT_FOLDER or "steps" not in train or not list_checkpoints(run):
         return
-    summary, step = read_json_if_there(run / SUMMARY_FILE), int(done[-1].name[5:])
+    summary, step = read_json_if_there(run / SUMMARY_FILE), steps_done(run)
     # Summaries of before version 0.2 do not say of how many steps they are.
     if summary is None or summary.get("steps", train["steps"]) != train["steps"]:
         yield (

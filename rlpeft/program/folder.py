@@ -14,7 +14,7 @@ from rlpeft.files import (
     plain_errors,
     sweep,
 )
-from rlpeft.runs.checkpoint import list_checkpoints
+from rlpeft.runs.checkpoint import list_checkpoints, steps_done
 from rlpeft.runs.driver import LOCK_FILE, take
 from rlpeft.runs.fingerprint import SUMMARY_FILE, check_fingerprint, refuse_strangers
 from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_kept_recipe, read_metrics
@@ -70,9 +70,7 @@ def say_continuing(out: Path, total: int, *, unit: str = "step") -> None:
         total: how many steps it shall have; one that has them does not go on.
         unit: what one is called.
     """
-    folders = list_checkpoints(out)
-    done = int(folders[-1].name.rpartition("_")[2]) if folders else 0
-    if 0 < done < total:
+    if 0 < (done := steps_done(out)) < total:
         say(f"continuing from {unit} {done} of", near_path(str(out)), err=True)
 
 

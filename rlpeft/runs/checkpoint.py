@@ -53,6 +53,12 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("step_*"))
 
 
+def steps_done(run: Path) -> int:
+    """The step of the newest checkpoint, from which a run goes on; 0 where there is none."""
+    folders = list_checkpoints(run)
+    return int(folders[-1].name.rpartition("_")[2]) if folders else 0
+
+
 def load_checkpoint(run: Path) -> dict[str, Any] | None:
     """The newest checkpoint's tree, or `None` if the run has none.
 
