@@ -14,7 +14,6 @@ from typing import Any
 from rewards.plugins import is_built_in
 from rlpeft.experts.files import EXPERT_FOLDER
 from rlpeft.experts.summary import read_summary
-from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.reward import RewardConfig
 from rlpeft.recipe.run import ChatConfig, Recipe, task_of
@@ -24,10 +23,10 @@ from rlpeft.recipe.task import TaskConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.fingerprint import (
     DATA,
-    FINGERPRINT_FILE,
     REPORT_FILE,
     REWARD_CODE,
     SUMMARY_FILE,
+    read_fingerprint,
     refuse_other,
     refuse_strangers,
 )
@@ -82,9 +81,9 @@ def refuse_early(
 
 def _refuse_other(out: Path, asked: Mapping[str, Any], decks: Sequence[Deck] = ()) -> None:
     """See `rlpeft.runs.fingerprint.check_fingerprint`: what of it can be told without the model."""
-    known = read_json_if_there(out / FINGERPRINT_FILE) or {}
     if not list_checkpoints(out) and not (out / SUMMARY_FILE).is_file():
         return  # nothing is lost if it is begun anew
+    known = read_fingerprint(out)
     recipe = {k: v for k, v in known.get("recipe", {}).items() if k in asked["recipe"]}
     stored = {name: known[name] for name in asked if name in known} | {"recipe": recipe}
     which = _others(out, decks) if stored.get(DATA) != asked.get(DATA) else ""
@@ -101,7 +100,7 @@ def _as_begun(recipe: Recipe, out: Path) -> dict[str, Any]:
     chat = ChatConfig(**{**dict(recipe.chat), "date": day})
     recipe = recipe.model_copy(update={"chat": chat})
     tree, fields = set_up(recipe), type(recipe.adapter).model_fields
-    begun = (read_json_if_there(out / FINGERPRINT_FILE) or {}).get("recipe", {}).get("adapter", {})
+    begun = read_fingerprint(out).get("recipe", {}).get("adapter", {})
     if begun.get("type") == recipe.adapter.type:
         said = {
             option: value
@@ -142,7 +141,7 @@ def finished(recipe: Recipe, out: Path, method: str) -> dict[str, Any] | None:
     if recipe.learner.schedule == "constant":  # then fewer steps than it has begin alike
         asked["train"]["steps"] = summary["steps"]
     asked["chat"]["date"] = asked["chat"]["date"] or kept.get("chat", {}).get("date")
-    known = read_json_if_there(out / FINGERPRINT_FILE) or {}
+    known = read_fingerprint(out)
     sections = {label: task_of(own) for label, own in recipe.alone.items()}
     soon = all(map(is_read_soon, sections.values()))
     if kept != asked or known.get("method") != method or not soon:

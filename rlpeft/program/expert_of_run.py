@@ -10,7 +10,7 @@ from rlpeft.experts.hub import known_as
 from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json_if_there
 from rlpeft.runs.checkpoint import list_checkpoints, steps_done
-from rlpeft.runs.fingerprint import FINGERPRINT_FILE, REWARD_CODE, SUMMARY_FILE
+from rlpeft.runs.fingerprint import REWARD_CODE, SUMMARY_FILE, read_fingerprint
 from rlpeft.runs.records import RECIPE_FILE, read_kept_recipe
 from rlpeft.runs.reward_code import reward_code
 
@@ -29,7 +29,7 @@ def said_of_runs(folders: Sequence[Path], rewards: Iterable[str]) -> list[str]:
 
 
 def _other_code(folder: Path, now: dict[str, str]) -> Iterator[str]:
-    then = (read_json_if_there(run_of(folder) / FINGERPRINT_FILE) or {}).get(REWARD_CODE, {})
+    then = read_fingerprint(run_of(folder)).get(REWARD_CODE, {})
     changed = [name for name, digest in now.items() if then.get(name, digest) != digest]
     if changed:
         yield (

@@ -16,9 +16,8 @@ from rlpeft.errors import DataError
 from rlpeft.experts.files import read_card
 from rlpeft.experts.hub import known_as
 from rlpeft.experts.steps import run_of
-from rlpeft.files import read_json_if_there
 from rlpeft.recipe.run import TaskConfig
-from rlpeft.runs.fingerprint import FINGERPRINT_FILE
+from rlpeft.runs.fingerprint import read_fingerprint
 from rlpeft.runs.trained_on import (
     TRAINED_FILE,
     Trained,
@@ -214,8 +213,7 @@ def said_of_shots(folders: Sequence[Path], shots: Sequence[Problem]) -> list[str
 
 def _divided_as_then(folder: Path, digest: Callable[[], str]) -> bool:
     """Whether this is the very task of a run that did not keep what it trains on."""
-    stored = read_json_if_there(run_of(folder) / FINGERPRINT_FILE) or {}
-    data = stored.get("data")  # of several tasks, by their labels
+    data = read_fingerprint(run_of(folder)).get("data")  # of several tasks, by their labels
     return data is not None and digest() in (data.values() if isinstance(data, dict) else [data])
 
 

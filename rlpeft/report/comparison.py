@@ -17,13 +17,13 @@ from rewards.verdict import VerdictKind
 from rlpeft.experts.clustered import corrected_level
 from rlpeft.experts.files import Expert
 from rlpeft.experts.measures import Measure, PairedDifference, paired
-from rlpeft.files import read_json_if_there, write_text
+from rlpeft.files import write_text
 from rlpeft.recipe.run import DEFAULT_REWARDS
 from rlpeft.report.asked import require_runs
 from rlpeft.report.charts import PALETTE, StepRows, overlay_chart
 from rlpeft.report.page import facts, page_environment, read_run
 from rlpeft.report.run_charts import Chart
-from rlpeft.runs.fingerprint import FINGERPRINT_FILE, REWARD_CODE
+from rlpeft.runs.fingerprint import REWARD_CODE, read_fingerprint
 from rlpeft.runs.records import TEST_FILE, read_completions
 
 CURVES = {
@@ -114,7 +114,7 @@ def _read(folder: Path, label: str) -> RunRecords:
     path = folder / TEST_FILE
     tested = read_completions(path) if path.exists() else []
     answers = [row for row in tested if row["policy"] == "expert"]
-    code = (read_json_if_there(folder / FINGERPRINT_FILE) or {}).get(REWARD_CODE, {})
+    code = read_fingerprint(folder).get(REWARD_CODE, {})
     return RunRecords(label, folder, rows, expert, recipe, code, summary, answers)
 
 

@@ -6,6 +6,7 @@ Nothing here needs torch: who has named a wrong folder is told before libraries 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,29 @@ def refuse_other_than(names: Collection[str], out: Path) -> None:
         )
 
 
+def read_fingerprint(run: Path) -> dict[str, Any]:
+    """What the run in this folder was started with; empty where there is no run.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = run / FINGERPRINT_FILE
+    if not os.path.isfile(path):  # not `Path.is_file`, which raises of a path that is too long
+        return {}
+    stored = read_json(path, CheckpointError, mend=MEND)
+    recipe = stored.get("recipe", {})
+    parts = {"recipe": recipe, REWARD_CODE: stored.get(REWARD_CODE, {})}
+    if isinstance(recipe, dict):
+        parts["recipe.adapter"] = recipe.get("adapter", {})
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise CheckpointError(
+                f"{str(path)!r} must hold what its run was started with, its {name} is "
+                f"{part!r:.60}. {MEND}"
+            )
+    return stored
+
+
 def check_fingerprint(
     run: Path, fingerprint: Mapping[str, Any], *, anew: bool = False
 ) -> list[str]:
@@ -98,7 +122,7 @@ def check_fingerprint(
     if anew or not path.exists():
         write_json(path, fingerprint, sort_keys=True)
         return []
-    stored = read_json(path, CheckpointError, mend=MEND)
+    stored = read_fingerprint(run)
     # Runs of before version 0.2 do not say by which method they train, nor by which tokenizer, nor
     # which code judges them.
     since = ("method", TOKENIZER, REWARD_CODE)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from jobs.sft import run as sft_run
+from rlpeft.doctor.early import refuse_early
 from rlpeft.errors import CheckpointError, FileError
 from rlpeft.files import PARTIAL
 from rlpeft.program.folder import lone_run, say_continuing
@@ -104,6 +105,24 @@ def test_a_damaged_recipe_is_named_with_its_section(copy, section):
     kept = json.loads((folder / "recipe.json").read_text())
     (folder / "recipe.json").write_text(json.dumps(kept | {section: 3}))
     with pytest.raises(FileError, match=rf"recipe\.json' must be a recipe, its {section} is 3"):
+        run(recipe, folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("recipe", {"recipe": 3}),
+        ("recipe.adapter", {"recipe": {"adapter": 3}}),
+        ("reward_code", {"reward_code": [1]}),
+    ],
+)
+def test_a_damaged_fingerprint_is_named_with_its_part(copy, part, changed):
+    folder, recipe = copy
+    kept = json.loads((folder / "fingerprint.json").read_text())
+    (folder / "fingerprint.json").write_text(json.dumps(kept | changed))
+    with pytest.raises(CheckpointError, match=rf"fingerprint\.json' .*, its {part} is "):
+        refuse_early(recipe, folder, method="train")
+    with pytest.raises(CheckpointError, match=rf"fingerprint\.json' .*, its {part} is "):
         run(recipe, folder)
 
 
