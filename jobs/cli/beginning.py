@@ -31,7 +31,15 @@ def say_training(recipe: Recipe, folder: Path, *, is_given: bool) -> None:
 
 
 def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any] | None:
-    """The summary of a run that is there and has ended, which is said; `None` of any other.
+    """See `ended`; a run that has ended is told of."""
+    summary = ended(recipe, folder, method=method)
+    if summary is not None:
+        say_ended(summary, recipe, folder)
+    return summary
+
+
+def ended(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any] | None:
+    """The summary of a run that is there and has ended; `None` of any other.
 
     Refuses what would stop it, as far as that is known before libraries are loaded.
 
@@ -50,7 +58,6 @@ def ended_before(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any]
             refuse_absent(reward.name for reward in recipe.rewards)
         refuse_early(recipe, folder, method=method)
         return None
-    say_ended(summary, recipe, folder)
     return summary | {"report": str(folder / REPORT_FILE)}
 
 

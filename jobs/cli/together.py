@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from jobs.cli.beginning import say_ended, say_opening
+from jobs.cli.beginning import ended, say_ended, say_opening
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line
 from rlpeft.errors import ConfigError
@@ -48,31 +48,23 @@ def train_together(
     from jobs.cluster.travel import run_folder
 
     folder = run_folder(out, found.name)
-    ended = _ended_before(found.recipes, folder)
-    left = {name: own for name, own in found.recipes.items() if name not in ended}
+    before = _ended_before(found.recipes, folder)
+    left = {name: own for name, own in found.recipes.items() if name not in before}
     if left and not local:
         go_on_attended()
-    for name in ended:
-        say_ended(ended[name], found.recipes[name], folder / name)
+    for name in before:
+        say_ended(before[name], found.recipes[name], folder / name)
     trained = _trained(found.name, left, folder, address, local=local) if left else {}
-    _print({name: (ended | trained)[name] for name in found.recipes}, folder, as_json=as_json)
+    _print({name: (before | trained)[name] for name in found.recipes}, folder, as_json=as_json)
 
 
 def _ended_before(recipes: Mapping[str, Recipe], folder: Path) -> Summaries:
     """The summaries of those that are finished; of the others, what would stop them is refused."""
-    from rlpeft.doctor.early import finished, refuse_early
-    from rlpeft.models.folder import resolve_model
-    from rlpeft.runs.fingerprint import REPORT_FILE, refuse_other_than
+    from rlpeft.runs.fingerprint import refuse_other_than
 
     refuse_other_than(recipes, folder)
-    ended = Summaries()
-    for name, recipe in recipes.items():
-        resolve_model(recipe.model.name)
-        if summary := finished(recipe, folder / name, "train"):
-            ended[name] = summary | {"report": str(folder / name / REPORT_FILE)}
-        else:
-            refuse_early(recipe, folder / name, method="train")
-    return ended
+    found = {name: ended(own, folder / name, method="train") for name, own in recipes.items()}
+    return {name: summary for name, summary in found.items() if summary is not None}
 
 
 def _trained(

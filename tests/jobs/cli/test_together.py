@@ -86,3 +86,13 @@ def test_doctor_looks_at_each_and_counts_memory_once(recipe):
     names = [check["name"] for check in json.loads(result.stdout)["checks"]]
     assert [name for name in names if name.startswith("memory")] == ["memory (all)"]
     assert {"base model (swap)", "base model (sort)"} <= {*names}
+
+
+def test_a_reward_of_ones_own_that_is_not_there_is_told_before_libraries_are_loaded(
+    recipe, tmp_path
+):
+    lacking = {"name": "lost", "task": {"name": "tiny/swap"}, "reward": [{"name": "nowhere:judge"}]}
+    recipe.write_text(json.dumps({**TREE, "expert": [*TREE["expert"], lacking]}))
+    found = train(recipe, "--out", tmp_path / "out")
+    assert "no module 'nowhere'" in found.stderr
+    assert "Loading" not in found.stderr
