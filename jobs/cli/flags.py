@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlpeft.errors import ConfigError
-from rlpeft.terminal import near_path, note, say
+from rlpeft.terminal import near_path, note, note_each, say
 from rlpeft.typed import typeable
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def together_given(
             f"{' and '.join(own)} cannot be given with a recipe of several [[expert]], each of "
             "which has its own. Set that of one: --set expert.NAME.task.path=…"
         )
+    note_each(found.notes if found else ())
     return found
 
 

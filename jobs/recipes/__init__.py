@@ -59,7 +59,9 @@ def read_together(name: str, overrides: Sequence[str] = ()) -> SeveralExperts | 
     """Find and read a recipe of several `[[expert]]`; `None` of one without."""
     path = find_recipe(name)
     tree = read_tree(path, tuple(overrides))
-    return parse_together(tree, source=str(path)) if "expert" in tree else None
+    if "expert" not in tree:
+        return None
+    return parse_together(tree, source=str(path), overrides=overrides)
 
 
 def read_adapt_recipe(name: str, overrides: Sequence[str] = ()) -> AdaptRecipe:

@@ -7,7 +7,7 @@ make the recipe of its lone run. The string under each field is its documentatio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -62,10 +62,12 @@ class SeveralExperts:
     Attributes:
         name: of the folder that holds their runs.
         recipes: of each expert's lone run, by its name.
+        notes: what was asked of all and does not hold for each.
     """
 
     name: str
     recipes: Mapping[str, Recipe]
+    notes: Sequence[str] = ()
 
 
 OWN: Any = {
@@ -88,8 +90,13 @@ ONE_A_PROCESS = frozenset({"wandb", "trackio", "mlflow"})
 """Trackers that know one run of a process at a time."""
 
 
-def parse_together(tree: Mapping[str, Any], *, source: str) -> SeveralExperts:
+def parse_together(
+    tree: Mapping[str, Any], *, source: str, overrides: Sequence[str] = ()
+) -> SeveralExperts:
     """Validate a recipe with `[[expert]]`, given as a plain tree.
+
+    Args:
+        overrides: that are in the tree already, as `section.key=value`.
 
     Raises:
         ConfigError: an expert's recipe is wrong, two have one name, they differ in what they
@@ -112,7 +119,31 @@ def parse_together(tree: Mapping[str, Any], *, source: str) -> SeveralExperts:
         _refuse_trackers(recipe, source)
     given = {key: value for key, value in common.items() if key == "name"}
     named = validated(_Named, given, source=source)
-    return SeveralExperts(named.name, {recipe.name: recipe for recipe in found})
+    notes = [line for override in overrides if (line := _said_of(override, experts))]
+    return SeveralExperts(named.name, {recipe.name: recipe for recipe in found}, notes)
+
+
+def _said_of(override: str, experts: Sequence[Mapping[str, Any]]) -> str:
+    """For which experts an override of all does not hold, since they say it themselves."""
+    key = override.partition("=")[0].strip()
+    own = [str(expert["name"]) for expert in experts if _says(expert, key)]
+    if key == "name" or not own:
+        return ""
+    return (
+        f"--set {key} does not hold for {', '.join(own)}, whose [[expert]] sets its own; change "
+        f"that by --set expert.{own[0]}.{key}=…"
+    )
+
+
+def _says(section: Any, key: str) -> bool:
+    """Whether a section holds a key, or a list in which it is: lists are not laid over lists."""
+    for part in key.split("."):
+        if not isinstance(section, Mapping):
+            return True
+        if part not in section:
+            return False
+        section = section[part]
+    return True
 
 
 class _Named(Section):

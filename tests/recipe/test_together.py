@@ -91,3 +91,21 @@ def test_a_recipe_of_one_expert_is_none_of_several():
 def test_other_commands_are_told_to_name_the_recipe_of_one():
     with pytest.raises(ConfigError, match=r"several \[\[expert\]\].*recipe.json"):
         read_recipe("tiny-four")
+
+
+@pytest.mark.parametrize(
+    ("override", "whose"),
+    [
+        ("train.steps=6", ["kind"]),
+        ("reward.0.weight=2", ["ends", "kind"]),
+        ("rollout.max_tokens=9", ["ends", "kind"]),
+        ("learner.lr=0.5", []),
+        ("expert.kind.train.steps=6", []),
+        ("name=mine", []),
+    ],
+)
+def test_what_is_set_for_all_and_does_not_hold_for_each_is_told(override, whose):
+    notes = read_together("tiny-four", [override]).notes
+    key = override.partition("=")[0]
+    told = f"--set {key} does not hold for {', '.join(whose)}, whose [[expert]] sets its own"
+    assert [told in note for note in notes] == [True] * bool(whose)
