@@ -22,7 +22,7 @@ from rlpeft.rollout.vllm.calls import watch_call
 from rlpeft.rollout.vllm.internals import core_processes, wake_callers_at_death
 from rlpeft.rollout.vllm.log import VllmLog
 from rlpeft.rollout.vllm.start import environment
-from rlpeft.rollout.vllm.watch import is_alive
+from rlpeft.rollout.vllm.watch import await_exit_codes, is_alive
 
 SHUTDOWN_S = 20.0
 """vLLM gives its core 5 s, then kills it with all that it shares, and warns of both."""
@@ -109,8 +109,7 @@ class Core:
 
     def _obituary(self) -> str:
         self._died = True
-        for process in self._cores:
-            process.join(DEATH_S)  # before psutil, which would take the exit code away
+        await_exit_codes(self._cores, DEATH_S)  # before psutil, which would take them away
         psutil.wait_procs(self.processes, timeout=DEATH_S)
         cause = self.log.first_error() or self._exit() or "it said nothing"
         return (

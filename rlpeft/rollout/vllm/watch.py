@@ -1,4 +1,4 @@
-"""End a vLLM worker whose owner is gone.
+"""Who of vLLM's processes still lives, and the end of a worker whose owner is gone.
 
 vLLM's core process survives the death of the process that started it and keeps its memory. Its
 worker ends the core when it exits, so the worker watches the owner.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 
 import psutil
 
@@ -34,3 +36,16 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def await_exit_codes(processes: Sequence[BaseProcess], timeout_s: float) -> None:
+    """Wait until ended children say how they ended, `timeout_s` at most.
+
+    `join` alone returns without it where another thread, as vLLM's monitor does, has just taken
+    the code from the kernel and not yet written it down.
+    """
+    deadline = time.monotonic() + timeout_s
+    while any(process.exitcode is None for process in processes):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
