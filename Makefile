@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 LOCK = requirements-cpu.lock
+GPU_VENV ?= .venv-gpu
+GPU_LOCK = jobs/examples/requirements-gpu.lock
 QUANTISED = $(VENV)/quantised
 TORCH = $(shell grep '^torch==' $(LOCK))
 # Two tests at a time: engines need 2 to 4 GiB each. `make test WORKERS=` runs one after the other.
@@ -17,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 MARKERS = 's/^    "\([a-z]*\): \(.*\)",/\1\t\2/p'
 
-.PHONY: help venv quickstart test test-fast faults gpu-check lint format bench clean
+.PHONY: help venv venv-gpu quickstart test test-fast faults gpu-check lint format bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +41,14 @@ $(VENV)/.ready: $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+venv-gpu: $(GPU_VENV)/.ready ## Build the pinned CUDA environment in .venv-gpu (x86_64, Python 3.11 or 3.12)
+
+$(GPU_VENV)/.ready: $(GPU_LOCK) pyproject.toml
+	$(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet --no-deps -r $(GPU_LOCK)
+	$(GPU_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
 quickstart: venv ## Train an expert on the built-in tiny model, in a minute
 	$(BIN)/rlpeft train quickstart --out runs/quickstart
 	@echo "To type rlpeft alone, in this shell and every new one: source $(VENV)/bin/activate"
@@ -54,7 +64,7 @@ test-fast: venv ## Run what needs neither vLLM nor Ray and takes no second a tes
 faults: venv ## Try every kill, crash point, mutation and attack (an hour)
 	$(BIN)/python -m pytest tests/faults
 
-# In the active environment, which must have torch and vLLM for CUDA: the pinned one is for CPUs.
+# In the active environment, which must have torch and vLLM for CUDA, as `make venv-gpu` builds one.
 gpu-check: export HF_HUB_OFFLINE = 0
 gpu-check: ## Check what needs a GPU, in the active environment (8 minutes; PYTHON=... for another)
 	$(PYTHON) -c "import torch; assert torch.cuda.is_available(), 'torch sees no GPU'"

