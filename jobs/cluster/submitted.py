@@ -21,6 +21,9 @@ KEPT = ("command", "recipe", "out")
 ID = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\]+")
 """An id stands in a URL as it is."""
 
+LATEST_MS = 253_402_214_400_000
+"""The last day that a calendar has, of the year 9999; a job may have begun later, as it says."""
+
 SECRET = 6
 """Characters of a variable's value from which on it is kept off the screen; shorter ones are
 numbers and switches, which other words hold by chance."""
@@ -89,7 +92,10 @@ def _without_secrets(text: str, runtime_env: Mapping[str, Any]) -> str:
 
 
 def _seconds(milliseconds: int | None) -> float | None:
-    return None if not milliseconds else milliseconds / 1000
+    """A time since the epoch; none where no calendar has it."""
+    if milliseconds is None or not 0 < milliseconds <= LATEST_MS:
+        return None
+    return milliseconds / 1000
 
 
 def logs(job: str, *, address: str, follow: bool) -> Iterator[str]:

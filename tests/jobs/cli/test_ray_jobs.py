@@ -33,6 +33,7 @@ JOBS = [
     job("none", {"command": "evaluate a", "out": ""}),
     job("long", {"out": "/" + "a" * 5000}, status="RUNNING"),
     job("waits", {}, status="PENDING", began=None),
+    job("later", {}, began=10**400),
 ]
 
 
@@ -87,9 +88,13 @@ def test_a_job_says_nothing_of_itself_that_ray_says(asked):
 def test_one_run_folder_that_cannot_be_read_is_told_in_its_own_row(asked):
     lines = asked("jobs", "list").splitlines()
     assert [line.split()[0] for line in lines if line[0] != " "] == [
-        *("waits", "honest", "forged", "none", "long")
+        *("waits", "honest", "forged", "none", "long", "later")
     ]
-    assert "cannot be used: file name too long" in lines[-1]
+    assert "cannot be used: file name too long" in lines[-2]
+
+
+def test_a_job_whose_time_no_calendar_has_is_listed_without_one(asked):
+    assert asked("jobs", "list").splitlines()[-1].split() == ["later", "SUCCEEDED", "python", "x"]
 
 
 def test_a_job_that_waits_is_listed_without_a_time(asked):
