@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlpeft.errors import CheckpointError
+from rlpeft.errors import CheckpointError, ConfigError
 from rlpeft.files import PARTIAL, REPLACED, plain_errors, read_json, write_json
 from rlpeft.regular import refuse_url
 from rlpeft.runs.driver import LOCK_FILE
@@ -64,10 +64,15 @@ def refuse_other_than(names: Collection[str], out: Path) -> None:
         names: of the experts.
 
     Raises:
-        ConfigError: it is a URL.
+        ConfigError: it is a URL, or an expert is called as what marks a folder as a run's.
         CheckpointError: it says what is there.
     """
     refuse_url(out)
+    if marks := sorted({FINGERPRINT_FILE, SUMMARY_FILE, REPORT_FILE, RECORD_FILE} & {*names}):
+        raise ConfigError(
+            f"the name of an [[expert]] must be no file's of a run, {marks[0]!r} is one: its "
+            "folder would lie where that file is looked for. Give it another name."
+        )
     with plain_errors(out):
         if not out.is_dir() or any((out / name / FINGERPRINT_FILE).is_file() for name in names):
             return

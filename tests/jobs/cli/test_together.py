@@ -80,6 +80,14 @@ def test_a_folder_of_something_else_is_refused(recipe, tmp_path, file, said):
     assert said in result.stderr
 
 
+def test_an_expert_is_not_called_as_a_file_of_a_run(recipe, tmp_path):
+    named = {"name": "fingerprint.json", "task": {"name": "tiny/swap", **SIZES}}
+    recipe.write_text(json.dumps({**TREE, "expert": [*TREE["expert"], named]}))
+    result = train(recipe, "--out", tmp_path / "out")
+    assert "must be no file's of a run, 'fingerprint.json' is one" in result.stderr
+    assert "Loading" not in result.stderr
+
+
 @pytest.mark.slow
 def test_doctor_looks_at_each_and_counts_memory_once(recipe):
     result = CliRunner().invoke(app, ["doctor", str(recipe), "--json"])
