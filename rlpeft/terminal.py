@@ -11,7 +11,9 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 UNLIMITED = 10_000
 """Columns that fold nothing."""
@@ -39,6 +41,20 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((PIPED, 24)).columns
 
 
+_OF: ContextVar[str] = ContextVar("_OF", default="")
+"""What sentences of this thread begin with."""
+
+
+@contextmanager
+def telling_of(name: str) -> Iterator[None]:
+    """Have each sentence of this thread begin with a name: others tell of theirs beside it."""
+    before = _OF.set(f"{name}: ")
+    try:
+        yield
+    finally:
+        _OF.reset(before)
+
+
 def say(text: str, whole: str = "", *, err: bool = False) -> None:
     """Print a sentence in lines of the terminal's width.
 
@@ -46,7 +62,7 @@ def say(text: str, whole: str = "", *, err: bool = False) -> None:
         whole: a command or path to end it with, never broken.
         err: on the error stream, beside what a command is asked for.
     """
-    lines = ended_with(text, whole, width=terminal_width())
+    lines = ended_with(f"{_OF.get()}{text}", whole, width=terminal_width())
     print(lines, file=sys.stderr if err else sys.stdout, flush=True)
 
 

@@ -1,8 +1,10 @@
 """What is printed fits its place: sentences are broken, paths and commands never."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from rlpeft.terminal import note, printable, say, terminal_width
+from rlpeft.terminal import note, printable, say, telling_of, terminal_width
 
 COMMAND = "rlpeft export runs/quickstart/expert --format merged --out somewhere/quickstart-merged"
 
@@ -29,6 +31,17 @@ def test_what_is_copied_has_a_line_of_its_own_where_there_is_no_room(monkeypatch
 def test_notes_go_to_the_error_stream(capsys):
     note("so it is")
     assert capsys.readouterr() == ("", "note: so it is\n")
+
+
+def test_sentences_of_one_among_several_begin_with_its_name(capsys):
+    with ThreadPoolExecutor(1) as threads, telling_of("swap"):
+        say("Testing.")
+        note("so it is")
+        threads.submit(say, "of nobody").result()
+    say("all are done")
+    told = capsys.readouterr()
+    assert told.out == "swap: Testing.\nof nobody\nall are done\n"
+    assert told.err == "swap: note: so it is\n"
 
 
 def test_nothing_that_a_terminal_would_obey_is_printed(capsys):

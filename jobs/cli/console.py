@@ -159,7 +159,8 @@ class RunDisplay:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total_steps, self.unit = total_steps, unit
-        self._called = f"{whose}: {unit}" if whose else unit
+        self._whose = f"{whose}: " if whose else ""
+        self._called = f"{self._whose}{unit}"
         self.console, self._below = console or Screen(stderr=True), below
         self._done, self._clock, self._rate = done, clock, Rate(clock)
         self._best: Validation | None = None
@@ -227,7 +228,7 @@ class RunDisplay:
         self._taught.append(share)
         is_last = step == self.total_steps
         if not any(self._taught) and (is_last or len(self._taught) == FIRST_STEPS):
-            self.say(nothing_to_learn(metrics, len(self._taught)))
+            self.say(f"{self._whose}{nothing_to_learn(metrics, len(self._taught))}")
 
     def groups(self, done: int, total: int) -> None:
         """Show how far the rollout of the next step is, unless the step is done in no time."""

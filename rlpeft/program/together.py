@@ -27,7 +27,7 @@ from rlpeft.program.turns import Stopped, Turns
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import Scorers
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
-from rlpeft.terminal import note
+from rlpeft.terminal import note, telling_of
 from rlpeft.tokens.specials import controls
 from rlpeft.training.loop import Progress
 from rlpeft.training.protocol import Learner
@@ -148,7 +148,7 @@ class Member:
         """The expert's lone run, in the thread that calls this."""
         venue = Venue(self.parts, has_reward_actors=False)
         try:
-            with self.turns.taken():
+            with self.turns.taken(), telling_of(self.name):
                 return run(recipe, folder, venue=venue, on_step=self.stepped)
         except BaseException as error:
             if not self.arrived.done():
