@@ -137,6 +137,7 @@ def read_inputs(recipe: AdaptRecipe, *, unseen: bool = False) -> Inputs:
     notes += refuse_trained_on(folders, data.task, "test", tested, path=path, ways=["unseen"])
     with closing(build_scorer(recipe.rewards)) as scorer:
         data.check(scorer)
+        notes += data.notes(scorer)
         shots = load_shots(recipe, data.task)
         if recipe.shots.path:  # rows of a file of their own
             rules, columns = scorer.gold_rules, scorer.required_columns

@@ -65,7 +65,7 @@ def evaluate_expert(
     ):
         if scorer is None:
             check(parts.scorer)
-        note_each([*notes, *asked.notes])
+        note_each([*notes, *asked.notes, *data.notes(parts.scorer.of(""))])
         canary, bound = build_canary(data.task, data.prompter, split), recipe.rollout.canary_bound
         sampling, labels = recipe.rollout.sampling, labels_of(recipe)
         examiner = Examiner(parts, data.prompter, sampling, canary, bound, labels)

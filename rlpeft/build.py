@@ -38,7 +38,6 @@ from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.contradictions import said_of_contradictions
 from rlpeft.tasks.decks import Deck, decks_of, fingerprints, require_apart, require_drawn
 from rlpeft.tasks.golds import require_judgeable, row_of
-from rlpeft.terminal import note
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
@@ -164,7 +163,7 @@ class Data:
     path: str | None
 
     def check(self, rewards: Needs) -> None:
-        """Find what would stop a run later, before any model is loaded; say which golds contradict.
+        """Find what would stop a run later, before any model is loaded.
 
         Raises:
             ConfigError: prompts hold the column of a gold answer.
@@ -178,8 +177,12 @@ class Data:
         for split in self.splits:
             for problem in self.task.split(split):
                 self._require_fits(problem, split)
-        if said := said_of_contradictions(self.task, self.splits, rules, columns):
-            note(f"of {self.source!r} {said}: no answer is right for both.")
+
+    def notes(self, rewards: Needs) -> list[str]:
+        """What is to be told of problems that can be asked, once nothing refuses the run."""
+        rules, columns = rewards.gold_rules, rewards.required_columns
+        said = said_of_contradictions(self.task, self.splits, rules, columns)
+        return [f"of {self.source!r} {said}: no answer is right for both."] if said else []
 
     def _require_fits(self, problem: Problem, split: Split) -> None:
         try:
@@ -248,6 +251,12 @@ class RunData:
         """See `Data.check`; each task by its own rewards."""
         for label, data in self.by_label.items():
             data.check(scores.of(label))
+
+    def notes(self, scores: LoadedScores) -> list[str]:
+        """See `Data.notes`."""
+        return [
+            line for label, data in self.by_label.items() for line in data.notes(scores.of(label))
+        ]
 
 
 def read_decks(recipe: Recipe, base: BaseModel) -> RunData:

@@ -144,6 +144,7 @@ def open_survey(
             asked = asked_of(data.task, folders, samples, path=task_of(recipe).path)
             notes += asked.notes
             check_judged(recipe, data, scorer)
+            notes += data.notes(scorer)
             sampling = replace(recipe.rollout.sampling, temperature=samples.temperature)
             own = name, recipe, data.task, asked.problems, data.prompter, scorer, sampling
             exams.append(Exam(*own))

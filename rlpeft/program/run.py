@@ -39,6 +39,7 @@ from rlpeft.runs.fingerprint import SUMMARY_FILE
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
 from rlpeft.runs.signal import mean_teaching
 from rlpeft.runs.trackers import require_trackers
+from rlpeft.scoring import LoadedScores
 from rlpeft.tasks.base import SPLITS
 from rlpeft.tasks.decks import problems_of, told_shared
 from rlpeft.terminal import note, note_each, say
@@ -82,8 +83,7 @@ def run(
             closing(RunRecorder(out, tree, report_to=to, tokenizer=base.tokenizer)) as recorder,
             _pictured(recorder),
         ):
-            if scorer is None:
-                data.check(parts.scorer)
+            _look_at_golds(data, parts.scorer, are_checked=scorer is not None)
             this = Run(
                 recipe=recipe,
                 folder=out,
@@ -130,6 +130,13 @@ def _tell(notes: Sequence[str], data: RunData) -> None:
         tell_rows(own.source, own.task)
     if shared := told_shared(data.decks):
         note(f"{shared}.")
+
+
+def _look_at_golds(data: RunData, scores: LoadedScores, *, are_checked: bool) -> None:
+    """Check them by rewards that are only now there, and tell of those that contradict."""
+    if not are_checked:
+        data.check(scores)
+    note_each(data.notes(scores))
 
 
 def _trained_and_tested(

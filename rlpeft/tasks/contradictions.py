@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rewards.golds import GoldRule, gold_in, is_missing
-from rewards.registry import runs_programs
+from rewards.registry import REWARDS, runs_programs
+from rewards.verify import verify
 from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.golds import COLUMN, gold_of, row_of
 from rlpeft.types import Problem
 
 Wanted = tuple[Problem, str]
 """A problem, and the answer that is right for it."""
+
+Differ = Callable[[str, str], bool]
+"""Whether no answer is right by both of two gold answers."""
+
+MOST_COMPARED = 1000
+"""Pairs of different texts that a reward is asked about, which takes up to a tenth of a second
+each; beyond them texts that differ count for different answers."""
 
 
 def contradictions(
@@ -34,12 +42,37 @@ def contradictions(
     }
     found: dict[str, tuple[Wanted, Wanted]] = {}
     for column in sorted(read - tests):
-        found |= _of_column(problems, column)
+        judges = {rule.reward for rule in rules if rule.column == column}
+        found |= _of_column(problems, column, _differ(judges))
     return [*found.values()]
 
 
+def _differ(rewards: Iterable[str]) -> Differ:
+    """By rewards that compare answers: 1/2 and 0.5 are one to `math`, and two to `exact`."""
+    judges = [name for name in rewards if name in REWARDS and REWARDS[name].compares_answers]
+    known: dict[tuple[str, str], bool] = {}
+
+    def differ(one: str, other: str) -> bool:
+        if one == other:
+            return False
+        if (pair := (one, other)) not in known:
+            if not judges or len(known) == MOST_COMPARED:
+                return True
+            known[pair] = not all(_is_right(name, one, other) for name in judges)
+        return known[pair]
+
+    return differ
+
+
+def _is_right(reward: str, one: str, other: str) -> bool:
+    """Whether one of two gold answers is a right answer where the other is gold."""
+    form = REWARDS[reward].form
+    pairs = ((one, other), (other, one))
+    return any(verify(form.format(said), gold, kind=reward).score == 1 for said, gold in pairs)
+
+
 def _of_column(
-    problems: Sequence[Problem], column: str
+    problems: Sequence[Problem], column: str, differ: Differ
 ) -> Iterator[tuple[str, tuple[Wanted, Wanted]]]:
     """By the id of the later one."""
     first: dict[str, Wanted] = {}
@@ -49,7 +82,7 @@ def _of_column(
             continue
         this = problem, str(gold)
         before = first.setdefault(repr(problem.prompt), this)
-        if before[1] != this[1]:
+        if differ(before[1], this[1]):
             yield problem.id, (before, this)
 
 

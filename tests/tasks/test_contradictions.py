@@ -40,11 +40,18 @@ def test_a_prompt_with_two_gold_answers_is_found_however_a_reward_reads_them(rul
         (("", "5136"), [EXACT], {"answer"}),
         (("5136", "6315"), [], {"other"}),
         (("assert f(1)", "assert f(2)"), [GoldRule("code", "answer", TEXT)], {"answer"}),
+        (("1/2", "0.5", "50%"), [GoldRule("math", "answer", TEXT)], {"answer"}),
+        (("Spam", "spam"), [GoldRule("label", "answer", TEXT)], {"answer"}),
     ],
-    ids=["equal", "lists of right answers", "blank", "a reward without golds", "tests"],
+    ids=["equal", "lists", "blank", "a reward without golds", "tests", "values", "labels"],
 )
 def test_what_rules_no_answer_out_contradicts_nothing(golds, rules, columns):
     assert contradictions(asked(*golds), rules, columns) == []
+
+
+def test_two_forms_of_a_value_are_two_answers_where_one_of_the_rewards_compares_letters():
+    rules = [GoldRule("math", "answer", TEXT), EXACT]
+    assert len(contradictions(asked("1/2", "0.5"), rules, {"answer"})) == 1
 
 
 def test_the_count_of_each_split_and_the_first_rows_are_said():
@@ -60,9 +67,12 @@ def test_runs_and_the_doctor_say_so(tiny, capsys):
     task = ProblemSet("rows", one | {"train": tuple(asked("5136", "6315"))})
     rewards = Needed(frozenset({"rev"}), [])
     prompter = build_prompter(tiny, ChatConfig(), RolloutConfig())
-    Data(tiny, task, prompter, ["train"], "rows.csv", "rows.csv").check(rewards)
+    data = Data(tiny, task, prompter, ["train"], "rows.csv", "rows.csv")
+    data.check(rewards)
+    assert capsys.readouterr().err == "", "something may refuse the run yet"
     said = "1 train problems ask what another asks and want another answer: row 1 and row 2"
-    assert f"of 'rows.csv' {said}" in " ".join(capsys.readouterr().err.split())
+    [told] = data.notes(rewards)
+    assert told.startswith(f"of 'rows.csv' {said}")
     (row,) = check_golds(task, Needed(frozenset(), [EXACT]), "rows.csv")
     assert row.status == "warn"
     assert row.found.startswith(said)
