@@ -18,6 +18,7 @@ from rewards.math.compare.statements import (
     BARE,
     EQUALITIES,
     are_unknowns,
+    as_choices,
     assignments,
     elements,
     in_order,
@@ -72,6 +73,7 @@ class _Comparison:
 
     def same(self, gold: Node, answer: Node) -> bool:
         spend(_PAIRING_COST)
+        gold, answer = as_choices(gold, answer), as_choices(answer, gold)
         gold_label, gold = settle(gold)
         answer_label, answer = settle(answer)
         if gold_label is None and not is_residue(answer):

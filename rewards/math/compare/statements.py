@@ -72,6 +72,17 @@ def settle(node: Node) -> tuple[Node | None, Node]:
     return label, value
 
 
+def as_choices(node: Node, other: Node) -> Node:
+    """C(5, 2) as the number of choices, where the other side is a number; else it is a point."""
+    match node, other:
+        case (
+            Relation((Symbol("C"), Group("()", (Number(above), Number(below)))), ("=",)),
+            Number(),
+        ) if above.denominator == below.denominator == 1 and 0 <= below <= above:
+            return Apply("binom", (Number(above), Number(below)))
+    return node
+
+
 def _bare(node: Node) -> Node:
     """`node` without its units."""
     match node:

@@ -11,6 +11,7 @@ import unicodedata
 
 from rewards.math.limits import MAX_CHARS, OverLimit, Unreadable
 from rewards.math.vocabulary.commands import COMMANDS, DROPPED, FONT_COMMANDS, TEXT_COMMANDS
+from rewards.math.vocabulary.han import with_plain_parts
 
 # Private-use characters stand for separators that are certain; the input may not contain any.
 THOUSANDS = "\ue000"
@@ -169,7 +170,7 @@ def _plain_unicode(text: str) -> str:
     text = _SUBSCRIPT_RUN.sub(lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
     text = _VULGAR.sub(_vulgar_fraction, text)
     text = unicodedata.normalize("NFKC", text).translate(_TRANSLATION)
-    text = "".join(map(_plain_digit, text))
+    text = with_plain_parts("".join(map(_plain_digit, text)))
     text = _OVERLINED.sub(lambda m: "\\overline{" + m.group()[::2] + "}", text)
     for char in text:
         if unicodedata.category(char) in ("Cf", "Co", "Cs", "Cn", "Cc") and char not in "\t\n\r":

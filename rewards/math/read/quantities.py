@@ -27,7 +27,7 @@ from rewards.math.vocabulary.nouns import (
     is_singular,
     singular,
 )
-from rewards.math.vocabulary.times import half_of_day
+from rewards.math.vocabulary.times import agrees, half_of_day
 from rewards.math.vocabulary.units import ORDINAL, Unit, canonical_unit, combine, conversion
 from rewards.math.vocabulary.words import NUMBER_WORDS, word_set
 
@@ -35,6 +35,7 @@ _MAX_PARTS = 4
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "cubed": 3, "squared": 2}
 _PER = word_set("per a an each every")
 _REMARK_WORDS = 3
+_HALVES = {"am": "am", "pm": "pm", "picometer": "pm"}
 
 
 def quantity(cursor: Cursor, value: Node, currency: str | None) -> Node:
@@ -134,6 +135,7 @@ def _units(cursor: Cursor, value: Node) -> list[tuple[str, int]]:
             power *= _exponent(cursor)
             parts += [(name, sign * power * direction) for name, sign in unit]
             power = 1
+            _pass_half_said_again(cursor, parts[-1][0])
         elif step:
             cursor.position -= 1
             return parts + _counted(cursor, value, direction, bool(parts))
@@ -142,6 +144,15 @@ def _units(cursor: Cursor, value: Node) -> list[tuple[str, int]]:
                 raise Unreadable("half a unit")
             return parts
     raise Unreadable("a unit of too many words")
+
+
+def _pass_half_said_again(cursor: Cursor, unit: str) -> None:
+    """Pass over the evening of "6:45 PM in the evening"; no time is PM and in the morning."""
+    named = _HALVES.get(unit)
+    half = half_of_day(cursor.words(4)) if named else None
+    if named and half and not agrees(named, half[0]):
+        raise Unreadable("a time in both halves of the day")
+    cursor.position += half[1] if half else 0
 
 
 def _known(word: str) -> Unit | None:

@@ -22,6 +22,8 @@ _NUMBER = re.compile(
 )
 _PART = re.compile(rf"分[之の](?P<above>[{_SIGNS}]{{1,64}})")
 _HALF = re.compile("一?半")
+# 三个半圆 are three.
+_AND_HALF = re.compile(r"[个個箇]半(?=\W|$|小[时時]|[钟鐘]头|鐘頭|星期|月|世[纪紀])")
 _BY_DIGIT = re.compile("[〇零一二三四五六七八九]{3,32}|[一二三四五六七八九][〇零]")
 _GROUPED = re.compile(f"([^{''.join(_GROUPS)}]*)([{''.join(_GROUPS)}]?)")
 
@@ -30,6 +32,13 @@ _GROUPED = re.compile(f"([^{''.join(_GROUPS)}]*)([{''.join(_GROUPS)}]?)")
 _OTHER_SIGNS = str.maketrans(
     "壹壱贰弐叁参肆伍陆柒捌玖拾佰仟" + "일이삼사오육칠팔구영공십백천만억",
     "一一二二三三四五六七八九十百千" + "一二三四五六七八九零零十百千万亿",
+)
+_IN_DIGITS = re.compile(
+    r"(?<![0-9.,^_/])(?P<whole>[0-9]{1,64})\s?"
+    rf"(?:(?:分[之の]|분의)\s?(?P<above>[0-9]{{1,64}})(?![0-9.,])|{_AND_HALF.pattern})"
+)
+_KOREAN_PARTS = re.compile(
+    r"(?P<below>[일이삼사오육칠팔구십백천]{1,64})분의\s?(?P<above>[일이삼사오육칠팔구십백천]{1,64})"
 )
 _KOREAN = re.compile("[일이삼사오육칠팔구]*[십백천]")  # the digits are words of other kinds, too
 
@@ -54,12 +63,31 @@ def han_number(word: str) -> tuple[Fraction, str] | None:
     if match["decimals"]:
         digits = "".join(str(_DIGITS[digit]) for digit in match["decimals"])
         value += Fraction(int(digits), 10 ** len(digits))
+    elif half := _AND_HALF.match(rest):
+        value, rest = value + Fraction(1, 2), rest[half.end() :]
     elif part := _PART.match(rest):
         above = _whole(part["above"])
         if above is None or not value:
             return None
         value, rest = above / value, rest[part.end() :]
     return (-value if match["sign"] else value), written[len(word) - len(rest) :]
+
+
+def with_plain_parts(text: str) -> str:
+    """A text in which 3분의 2 and 10分の3 are fractions, 2个半 is 2.5 and 삼분의 이 is 三分之二.
+
+    >>> with_plain_parts("3분의 2"), with_plain_parts("2个半")
+    ('\\\\frac{2}{3}', '2.5')
+    """
+    text = _KOREAN_PARTS.sub(
+        lambda found: f"{found['below']}分之{found['above']}".translate(_OTHER_SIGNS), text
+    )
+    return _IN_DIGITS.sub(_plain_part, text)
+
+
+def _plain_part(found: re.Match[str]) -> str:
+    whole, above = found["whole"], found["above"]
+    return f"\\frac{{{above}}}{{{whole}}}" if above else f"{whole}.5"
 
 
 def _whole(signs: str) -> int | None:

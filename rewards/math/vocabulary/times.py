@@ -16,6 +16,7 @@ _HALVES = {
     ("midday",): "noon",
     ("midnight",): "midnight",
 }
+_ONE_HALF = ({"pm", "night"}, {"am", "night"}, {"pm", "noon"}, {"am", "midnight"})
 
 
 def half_of_day(words: Sequence[str]) -> tuple[str, int] | None:
@@ -30,6 +31,15 @@ def half_of_day(words: Sequence[str]) -> tuple[str, int] | None:
         if tuple(words[start:end]) == said:
             return name, end
     return None
+
+
+def agrees(half: str, other: str) -> bool:
+    """Whether two names of the half of the day can be said of one time: 10 PM at night.
+
+    >>> agrees("pm", "am")
+    False
+    """
+    return half == other or any({half, other} <= one for one in _ONE_HALF)
 
 
 def time_in_words(words: Sequence[str]) -> tuple[int, int, int] | None:
