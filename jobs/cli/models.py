@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,8 @@ import typer
 
 from jobs.cli.check_model import check
 from jobs.cli.options import folder_to_write
-from rlpeft.typed import typeable
+from rlpeft.terminal import say
+from rlpeft.typed import program, typeable
 
 app = typer.Typer(help="Base models known by name.", no_args_is_help=True)
 
@@ -41,6 +43,7 @@ def fetch(
 def list_models(as_json: Annotated[bool, AS_JSON] = False) -> None:
     """List base models that have a name, and where their folders are."""
     from rlpeft.models.folder import named_models
+    from rlpeft.models.merged import merged_sizes
 
     rows = [
         {"name": name, "path": str(path), "ready": path.is_dir()}
@@ -53,6 +56,29 @@ def list_models(as_json: Annotated[bool, AS_JSON] = False) -> None:
         missing = typeable(f"not here; run: rlpeft models fetch {row['name']}")
         state = row["path"] if row["ready"] else missing
         typer.echo(f"{row['name']:<14} {state}")
+    if kept := merged_sizes():
+        say(f"beside them {_amount(kept)}; to remove:", f"{program()} models clear-merged")
+
+
+@app.command("clear-merged")
+def clear(as_json: Annotated[bool, AS_JSON] = False) -> None:
+    """Remove the bases with experts merged into them that `model.merge` keeps in the user's cache.
+
+    Each takes as much as its base, and is made again when it is needed. Not while a run with
+    `model.merge` goes on.
+    """
+    from rlpeft.models.merged import clear_merged
+
+    found = clear_merged()
+    if as_json:
+        typer.echo(json.dumps({"removed": len(found), "bytes": sum(found.values())}))
+    else:
+        say(f"removed {_amount(found)}." if found else "no merged base is kept.")
+
+
+def _amount(found: Mapping[Path, int]) -> str:
+    number = f"{len(found)} merged base{'s' * (len(found) > 1)}"
+    return f"{number}, {sum(found.values()) / 1e6:,.1f} MB"
 
 
 @app.command("make-tiny")

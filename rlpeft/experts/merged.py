@@ -10,12 +10,9 @@ Experts of one base add up: W + Σ_k (W_k - W).
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,9 +35,9 @@ from rlpeft.experts.files import (
     save_expert,
 )
 from rlpeft.experts.steps import run_of
-from rlpeft.files import make_folder, replacing_folder
+from rlpeft.files import replacing_folder
 from rlpeft.models.base import BaseModel
-from rlpeft.models.folder import models_home
+from rlpeft.models.merged import alone, merged_home
 from rlpeft.models.weight_files import INDEX_FILE
 from rlpeft.once import require_once
 from rlpeft.recipe.rollout import ModelConfig
@@ -72,9 +69,9 @@ def merged_base(base: BaseModel, parents: Sequence[Expert], *, dtype: str) -> Ba
     if not parents:
         return base
     made = merged_digest(base, parents)
-    folder = models_home().parent / "merged" / f"{made}-{dtype}"
+    folder = merged_home() / f"{made}-{dtype}"
     if not folder.is_dir():
-        with _alone(folder.parent):
+        with alone():
             if not folder.is_dir():
                 with replacing_folder(folder) as place:
                     _write(base, parents, dtype, place)
@@ -215,15 +212,3 @@ def _with(base: BaseModel, expert: Expert) -> Any:
     load_tensors(policy, expert.tensors)
     untie_adapted(policy.get_base_model())
     return policy.merge_and_unload(safe_merge=True)
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Only one process of this machine merges at a time."""
-    make_folder(home)
-    folder = os.open(home, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
