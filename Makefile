@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 MARKERS = 's/^    "\([a-z]*\): \(.*\)",/\1\t\2/p'
 
-.PHONY: help venv venv-gpu quickstart test test-fast faults gpu-check lint format bench clean
+.PHONY: help venv venv-gpu quickstart test test-fast faults gpu-check lint format docs bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -86,8 +86,13 @@ format: venv ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The variable: what its theme says of a next version of mkdocs is nothing that a reader can mend.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: venv ## Build the documentation as a site, in site/ (open site/index.html)
+	$(BIN)/python -m mkdocs build --quiet --config-file jobs/site/mkdocs.yml
+
 bench: venv ## Print the table of measured figures
 	$(BIN)/rlpeft bench
 
 clean: ## Remove caches and runs, keep the environment
-	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	rm -rf runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis build

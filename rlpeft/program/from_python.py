@@ -45,7 +45,8 @@ class TrainedExpert:
 
     Attributes:
         expert: the folder of the best expert by validation.
-        test, base_test: what it and its base model are worth on the same test problems.
+        test: what it is worth.
+        base_test: what its base model is worth, on the same test problems.
         against_base: the difference, paired by problem.
         summary: what `summary.json` of the run's folder holds.
     """

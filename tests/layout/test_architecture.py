@@ -53,6 +53,7 @@ FLOORS = {
     "jobs.models": 15,
     "jobs.studies": 15,
     "jobs.cli": 16,
+    "jobs.site": 17,
 }
 
 # The same within rewards, whose package is the door to all of them.
@@ -92,7 +93,7 @@ REWARDS = {
 PLACES = {
     "ray": ("jobs.cluster", "jobs.cem", "jobs.studies", "jobs.bench"),
     "vllm": ("rlpeft.rollout.vllm", "rlpeft.serve", "jobs.bench"),
-    "typer": ("jobs.cli",),
+    "typer": ("jobs.cli", "jobs.site"),
 }
 
 # The code sandbox runs programs and tests, in confined processes of their own.

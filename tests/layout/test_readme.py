@@ -36,7 +36,10 @@ MAIN = ROOT / "README.md"
 BESIDE = sorted(path for room in ROOMS for path in (ROOT / room).rglob("README.md"))
 AFTER = ROOT / "jobs/README.md"
 """Its commands take what those of the main page leave."""
-PAGES = [MAIN, ROOT / "CHANGELOG.md", *BESIDE]
+SITE = sorted((ROOT / "jobs/site/pages").glob("*.md"))
+"""Pages of the site alone; where their links lead is seen when it is built (tests/jobs/site)."""
+READMES = [MAIN, ROOT / "CHANGELOG.md", *BESIDE]
+PAGES = [*READMES, *SITE]
 
 pytestmark = pytest.mark.apart
 
@@ -122,7 +125,9 @@ def test_the_commands_of_the_main_page_and_of_the_next_run_in_order(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page in BESIDE if page != AFTER and blocks(page, "bash")], ids=named
+    "page",
+    [page for page in (*BESIDE, *SITE) if page != AFTER and blocks(page, "bash")],
+    ids=named,
 )
 def test_the_commands_of_a_page_run_where_the_files_of_the_main_page_are(folder, page):
     run_all(page, folder)
@@ -237,7 +242,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
+@pytest.mark.parametrize("page", READMES, ids=named)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text()):
         path, _, anchor = link.partition("#")
@@ -246,9 +251,10 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
-def test_the_changelog_begins_with_this_version():
+def test_the_changelog_and_the_citation_are_of_this_version():
     [newest, *_] = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
-    assert newest == __version__
+    [cited] = re.findall(r"version = \{(.*)\}", (SITE[0].parent / "contributing.md").read_text())
+    assert newest == cited == __version__
 
 
 def test_every_page_is_linked():
@@ -257,7 +263,7 @@ def test_every_page_is_linked():
         for page in PAGES
         for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text())
     }
-    assert {*BESIDE} <= linked
+    assert {*BESIDE, *SITE} <= linked | {SITE[0].parent / "index.md"}
 
 
 # --- the main page -------------------------------------------------------------------------------
