@@ -14,4 +14,4 @@ def test_an_example_is_code_up_to_the_next_blank_line():
 
 
 def test_an_example_within_a_fence_stays_as_it_is():
-    assert html("```python\n>>> 1\n1\n```").count("<pre>") == 1
+    assert "pycon" not in html("```python\n>>> 1\n1\n```")
