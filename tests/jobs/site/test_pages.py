@@ -86,6 +86,7 @@ def constants():
                 yield node.value
 
 
+@pytest.mark.slow
 def test_messages_on_the_page_of_faults_are_those_of_the_code():
     rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / PAGES / "faults.md").read_text(), flags=re.M)
     quoted = [words for row in rows for words in re.findall(r"`([^`]+)`", row) if " " in words]
