@@ -1,4 +1,4 @@
-"""Examples of docstrings as code: lines that begin with `>>>`, up to the next blank line."""
+"""FencedExamples of docstrings as code: lines that begin with `>>>`, up to the next blank line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEFORE_FENCES = 30
 """Priority: that of the extension which reads fences is 25."""
 
 
-class Examples(Preprocessor):
+class FencedExamples(Preprocessor):
     """Puts a fence around each example."""
 
     def run(self, lines: list[str]) -> list[str]:
@@ -32,11 +32,11 @@ def _fenced(found: re.Match[str]) -> str:
 
 
 class Doctests(Extension):
-    """Examples of docstrings."""
+    """FencedExamples of docstrings."""
 
     def extendMarkdown(self, md: Markdown) -> None:
         """Read examples before fences and quotes."""
-        md.preprocessors.register(Examples(md), "doctests", BEFORE_FENCES)
+        md.preprocessors.register(FencedExamples(md), "doctests", BEFORE_FENCES)
 
 
 def makeExtension(**options: Any) -> Doctests:

@@ -13,7 +13,7 @@ from markdown.inlinepatterns import InlineProcessor
 INLINE = r"(?<![\\$\w])\$(?![\s$])([^$\n]*[^\s$\\])\$(?![\w$])"
 
 
-class Inline(InlineProcessor):
+class InlineFormula(InlineProcessor):
     """A formula within a line."""
 
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:
@@ -26,7 +26,7 @@ class Formulae(Extension):
 
     def extendMarkdown(self, md: Markdown) -> None:
         """Read formulae before emphasis, after code."""
-        md.inlinePatterns.register(Inline(INLINE, md), "formula", 185)
+        md.inlinePatterns.register(InlineFormula(INLINE, md), "formula", 185)
 
 
 def makeExtension(**options: Any) -> Formulae:

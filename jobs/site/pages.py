@@ -14,7 +14,7 @@ from pathlib import Path
 from jobs.site.reference import commands_page, notebook_page, options_page
 from jobs.site.sections import (
     TAKEN_IN,
-    Section,
+    Passage,
     headings,
     relinked,
     sections_of,
@@ -34,7 +34,7 @@ Places = Mapping[tuple[str, str], str]
 """File of the repository and anchor in it -> where on the site that is."""
 
 
-def readmes() -> dict[str, list[Section]]:
+def readmes() -> dict[str, list[Passage]]:
     """The sections of each README and of the list of changes, by file."""
     found = [Path("README.md"), Path("CHANGELOG.md")]
     found += [path.relative_to(ROOT) for name in ROOMS for path in (ROOT / name).rglob("README.md")]
@@ -69,7 +69,7 @@ def site_pages() -> dict[str, str | Path]:
     return found
 
 
-def _places(known: Mapping[str, list[Section]], own: Mapping[str, tuple[str, str]]) -> Places:
+def _places(known: Mapping[str, list[Passage]], own: Mapping[str, tuple[str, str]]) -> Places:
     places: dict[tuple[str, str], str] = {}
     for address, (file, text) in own.items():
         places[file, ""] = address
@@ -83,7 +83,7 @@ def _places(known: Mapping[str, list[Section]], own: Mapping[str, tuple[str, str
     return places
 
 
-def _chosen(known: Mapping[str, list[Section]], file: str, anchor: str) -> list[Section]:
+def _chosen(known: Mapping[str, list[Passage]], file: str, anchor: str) -> list[Passage]:
     found = [own for own in known.get(file, ()) if not anchor or own.anchor == anchor]
     if not found:
         raise ValueError(f"a page takes in {file}#{anchor}, which is no section of a README.")
@@ -93,7 +93,7 @@ def _chosen(known: Mapping[str, list[Section]], file: str, anchor: str) -> list[
 def _assembled(
     file: str,
     text: str,
-    known: Mapping[str, list[Section]],
+    known: Mapping[str, list[Passage]],
     places: Places,
     shown: dict[str, str | Path],
 ) -> str:

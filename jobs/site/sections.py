@@ -14,7 +14,7 @@ TAKEN_IN = re.compile(r"^\[[^\]\n]*\]\(([^)\s]*\.md)(?:#([^)\s]*))?\)$", flags=r
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Passage:
     """A heading of the first or second level and all that stands below it.
 
     Attributes:
@@ -49,7 +49,7 @@ def headings(text: str) -> list[str]:
     return [anchor_of(found[2]) for part in parts for found in HEADING.finditer(part)]
 
 
-def sections_of(file: str, text: str) -> list[Section]:
+def sections_of(file: str, text: str) -> list[Passage]:
     """The sections of a README, in order; the first is its title with what follows it."""
     found: list[list[str]] = []
     for part, is_text in outside_code(text):
@@ -60,7 +60,7 @@ def sections_of(file: str, text: str) -> list[Section]:
             else:
                 found[-1].append(piece)
     texts = ["".join(pieces).rstrip() + "\n" for pieces in found]
-    return [Section(file, headings(own)[0], own) for own in texts]
+    return [Passage(file, headings(own)[0], own) for own in texts]
 
 
 def target_of(file: str, link: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-from jobs.site.sections import Section, headings, relinked, sections_of, taken_in, target_of
+from jobs.site.sections import Passage, headings, relinked, sections_of, taken_in, target_of
 
 PAGE = """# A page
 
@@ -20,7 +20,7 @@ It begins.
 
 def test_a_readme_is_parted_at_headings_outside_of_code():
     first, one, two = sections_of("room/README.md", PAGE)
-    assert first == Section("room/README.md", "a-page", "# A page\n\nIt begins.\n")
+    assert first == Passage("room/README.md", "a-page", "# A page\n\nIt begins.\n")
     assert headings(one.text) == ["one", "within"]
     assert "## no heading" in one.text
     assert two.text == "## Two\n"
