@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
-from queue import SimpleQueue
+from itertools import count
+from queue import PriorityQueue, SimpleQueue
 from statistics import fmean
 from typing import Any
 
@@ -88,7 +89,7 @@ class RayFleet(PolicyFleet, ExpertFleet):
 
     def __init__(self, engines: Sequence[RemoteEngine], *, rows_a_call: int) -> None:
         self.engines, self.rows_a_call = engines, rows_a_call
-        self._parts: SimpleQueue[Part | None] = SimpleQueue()
+        self._order, self._parts = count(), PriorityQueue[tuple[int, Part | None]]()
         self._open: set[Answer] = set()
         self._policy: Published | None = None
         self._built: list[Future[None]] = [Future() for _ in engines]
@@ -153,7 +154,7 @@ class RayFleet(PolicyFleet, ExpertFleet):
 
     def put(self, part: Part) -> None:
         """Leave a part to whichever engine is free first."""
-        self._parts.put(part)
+        self._parts.put((next(self._order), part))
 
     def close(self) -> None:
         """End all engines and their child processes. May be called twice."""
@@ -164,11 +165,12 @@ class RayFleet(PolicyFleet, ExpertFleet):
             engine.kill()
         threads, self._threads = self._threads, []
         for _ in threads:
-            self._parts.put(None)
+            self._parts.put((next(self._order), None))
         for thread in threads:
             thread.join()
         while not self._parts.empty():
-            if (part := self._parts.get()) is not None:
+            _, part = self._parts.get()
+            if part is not None:
                 part.fail(ClusterError("the engines have been closed."))
 
     def _each(self, method: str, argument: Any) -> list[Any]:
@@ -187,23 +189,25 @@ class RayFleet(PolicyFleet, ExpertFleet):
             broken = _unready(engine)
             if not built.done():
                 built.set_exception(broken) if broken else built.set_result(None)
-            if (part := self._parts.get()) is None:
+            order, part = self._parts.get()
+            if part is None:
                 return
             with idle.ended():
                 if broken is None:
-                    self._run(engine, part)
+                    self._run(engine, order, part)
                 else:
                     part.fail(broken)
 
-    def _run(self, engine: RemoteEngine, part: Part) -> None:
+    def _run(self, engine: RemoteEngine, order: int, part: Part) -> None:
         try:
             with engine.lock:
                 try:
                     _answer(engine, part)
                 except ActorLostError as error:
                     engine.start_anew(error)
-                    if part.lacking:
-                        self.put(part)  # whole: what is computed together stays together
+                    if part.lacking:  # before all asked for later, which a step ahead may be
+                        # whole: what is computed together stays together
+                        self._parts.put((order, part))
         except Exception as error:  # it belongs to whoever asked
             part.fail(error)
 

@@ -19,6 +19,7 @@ from jobs.cluster.travel import check_relative
 from rlpeft.errors import ConfigError
 from rlpeft.files import check_place
 from rlpeft.shadow import hiding
+from rlpeft.terminal import note
 
 NO_AGENT, AGENT_PATIENCE_S = "No available agent", 30.0
 """What Ray says until the process that starts jobs is there, and how long it may take."""
@@ -95,13 +96,16 @@ def _when_ready(
     send: Callable[..., str], *, patience_s: float = AGENT_PATIENCE_S, **job: Any
 ) -> str:
     """Send a job; a cluster that has just been started has a dashboard before it takes jobs."""
-    deadline = time.monotonic() + patience_s
+    deadline, told = time.monotonic() + patience_s, False
     while True:
         try:
             return send(**job)
         except RuntimeError as error:
             if NO_AGENT not in str(error) or time.monotonic() > deadline:
                 raise
+        if not told:
+            note(f"the cluster takes no jobs yet: asking it for up to {patience_s:.0f} s")
+        told = True
         time.sleep(1)
 
 

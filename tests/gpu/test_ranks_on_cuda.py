@@ -12,11 +12,13 @@ from rlpeft.runs.records import read_metrics
 pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+@pytest.mark.parametrize("parallel", ["replicate", "shard"])
 @pytest.mark.parametrize("command", [("train", "--local"), ("sft",)], ids=lambda each: each[0])
-def test_two_ranks_train_on_a_gpu_each(tmp_path, command):
+def test_two_ranks_train_on_a_gpu_each(tmp_path, command, parallel):
     if torch.cuda.device_count() < 2:
         pytest.skip("there are fewer than two CUDA devices")
-    options = ("resources.learners=2", "resources.learner_gpus=1", "train.steps=3")
+    ranks = ("resources.learners=2", "resources.learner_gpus=1", f"learner.parallel={parallel}")
+    options = (*ranks, "train.steps=3")
     done = subprocess.run(
         [
             *(sys.executable, "-c", "from jobs.cli import main; main()"),

@@ -385,6 +385,16 @@ def test_an_engine_that_dies_too_often_tells_its_own_cause(fleet_of, tmp_path):
 
 
 @pytest.mark.ray
+def test_what_a_lost_engine_owes_comes_before_what_was_asked_for_later(fleet_of, tmp_path):
+    fleet = fleet_of(builder(tmp_path, fate=killed))
+    fleet.sync(proof())
+    first, later = fleet.submit(REQUESTS[:1], SAMPLING), fleet.submit(REQUESTS[1:2], SAMPLING)
+    for answer in (*later, *first):
+        answer.result()
+    assert (tmp_path / "asked").read_text().split() == ["r/0", "r/0", "r/1"]
+
+
+@pytest.mark.ray
 def test_a_sync_that_cannot_be_proven_stops_the_run(fleet_of):
     def build():
         from rlpeft.rollout.fake import FakeEngine, Faults

@@ -144,7 +144,7 @@ def test_an_address_of_another_form_is_answered_with_those_there_are(recipe, add
 
 
 @pytest.mark.slow
-def test_a_cluster_that_does_not_take_jobs_yet_is_asked_again():
+def test_a_cluster_that_does_not_take_jobs_yet_is_asked_again(capsys):
     answers = [RuntimeError("500: No available agent to submit job"), "job-1"]
 
     def send(**job):
@@ -154,6 +154,7 @@ def test_a_cluster_that_does_not_take_jobs_yet_is_asked_again():
         return answer
 
     assert _when_ready(send, entrypoint="x") == "job-1"
+    assert capsys.readouterr().err.count("the cluster takes no jobs yet") == 1
     answers[:] = [RuntimeError("500: No available agent to submit job")]
     with pytest.raises(RuntimeError, match="No available agent"):
         _when_ready(send, patience_s=-1, entrypoint="x")
