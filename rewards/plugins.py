@@ -245,8 +245,11 @@ def _find(name: str) -> Callable[..., Any]:
     return import_path(name)
 
 
-def import_path(path: str) -> Callable[..., Any]:
+def import_path(path: str, what: str = "reward", kind: str = "function") -> Callable[..., Any]:
     """Import `package.module:function` (or with a last dot); the working folder is searched too.
+
+    Args:
+        what, kind: what is looked for, for errors.
 
     Raises:
         RewardError: the module or the function is not there.
@@ -254,8 +257,8 @@ def import_path(path: str) -> Callable[..., Any]:
     module_name, _, attribute = path.rpartition(":") if ":" in path else path.rpartition(".")
     if module_name == "__main__":
         raise RewardError(
-            f"reward {path!r} was a function of a Python session or script, which is over. Write "
-            "it into a file, and name it 'module:function'."
+            f"{what} {path!r} was a {kind} of a Python session or script, which is over. Write "
+            f"it into a file, and name it 'module:{kind}'."
         )
     # A recipe names functions in the folder it is run from; last, so that it shadows nothing.
     if os.getcwd() not in sys.path:
@@ -265,11 +268,11 @@ def import_path(path: str) -> Callable[..., Any]:
         found = getattr(module, attribute)
     except (Exception, SystemExit) as error:  # a module can raise anything when it is imported
         raise RewardError(
-            f"reward {path!r} must name an importable function, got "
+            f"{what} {path!r} must name an importable {kind}, got "
             f"{_why_not(error, module_name, attribute)}"
         ) from error
     if not callable(found):
-        raise RewardError(f"reward {path!r} must name a function, got {type(found).__name__}.")
+        raise RewardError(f"{what} {path!r} must name a {kind}, got {type(found).__name__}.")
     return found
 
 

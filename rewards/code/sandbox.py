@@ -11,14 +11,14 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rewards.code.bridge.wire import Channel, WireError
-from rewards.code.script import script_outcome
+from rewards.code.script import printed_by, script_outcome
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = (
@@ -83,11 +83,24 @@ class Sandbox:
 
     def run(self, job: Job) -> Outcome:
         """Run one job; waits for a free worker. Never raises for what the program does."""
+        return self._lent(
+            lambda worker: worker.run_scripts(job) if job.scripts else worker.run(job)
+        )
+
+    def run_script(self, job: Job) -> Outcome:
+        """Run a program that is tested by nothing.
+
+        Returns:
+            `printed`, with all that it printed as the detail; else as `run`.
+        """
+        return self._lent(lambda worker: Outcome(*printed_by(worker.run_script(job, ""))))
+
+    def _lent(self, do: Callable[[_Worker], Outcome]) -> Outcome:
         worker = self._idle.get()
         fit: _Worker | None = None
         try:
             worker = worker or self._start()
-            outcome = worker.run_scripts(job) if job.scripts else worker.run(job)
+            outcome = do(worker)
             fit = None if worker.ended else worker
             return outcome
         except WireError as error:
@@ -164,20 +177,21 @@ class _Worker:
     def run_scripts(self, job: Job) -> Outcome:
         """Run the program on one input after the other; what it has to print stays here."""
         for number, (given, wanted) in enumerate(job.scripts, start=1):
-            self._send_limits(job)
-            self._channel.send({"source": job.source, "preamble": job.preamble, "text": given})
-            result = self._receive(job.wall_s + _GRACE_S)
-            outcome, detail = script_outcome(result, wanted)
+            outcome, detail = script_outcome(self.run_script(job, given), wanted)
             if outcome != "passed":
                 where = f"input {number} of {len(job.scripts)}"
                 return Outcome(outcome, f"{where}: {detail}"[:500])
         return Outcome("passed", f"{len(job.scripts)} of {len(job.scripts)} inputs passed")
 
-    def _send_limits(self, job: Job) -> None:
-        self._channel.send(
-            {"cpu_s": job.cpu_s, "wall_s": job.wall_s, "memory_mb": job.memory_mb}
-            | {"is_script": bool(job.scripts)}
-        )
+    def run_script(self, job: Job, given: str) -> dict[str, Any]:
+        """Run the program on one input."""
+        self._send_limits(job, is_script=True)
+        self._channel.send({"source": job.source, "preamble": job.preamble, "text": given})
+        return self._receive(job.wall_s + _GRACE_S)
+
+    def _send_limits(self, job: Job, *, is_script: bool = False) -> None:
+        limits = {"cpu_s": job.cpu_s, "wall_s": job.wall_s, "memory_mb": job.memory_mb}
+        self._channel.send({**limits, "is_script": is_script})
 
     def close(self) -> None:
         """Kill it, and with it the processes of a job that may still run."""

@@ -85,15 +85,22 @@ def _feed(data: bytes) -> None:
 
 def script_outcome(result: dict[str, Any], wanted: str) -> tuple[str, str]:
     """Return the outcome of one run, and a line about it."""
+    outcome, printed = printed_by(result)
+    if outcome != "printed":
+        return outcome, printed
+    if not same_output(printed, wanted):
+        return "failed", f"printed {printed[:150]!r} instead of {wanted[:150]!r}"
+    return "passed", ""
+
+
+def printed_by(result: dict[str, Any]) -> tuple[str, str]:
+    """Return `printed` and what a program printed, or how it failed and a line about it."""
     if result["outcome"] != "ran":
         return result["outcome"], result["detail"]
-    printed, mark, raised = result["detail"].rpartition(_RAISED)
+    _, mark, raised = result["detail"].rpartition(_RAISED)
     status = result["status"]
     if mark and status in (_SYNTAX_STATUS, _RAISED_STATUS):
         return ("syntax" if status == _SYNTAX_STATUS else "failed"), f"the program raised {raised}"
     if status:
         return "failed", f"the program ended with status {status}"
-    printed = result["detail"]
-    if not same_output(printed, wanted):
-        return "failed", f"printed {printed[:150]!r} instead of {wanted[:150]!r}"
-    return "passed", ""
+    return "printed", result["detail"]

@@ -1,4 +1,4 @@
-"""A child of `rewards.hosted.process`: its pipes, its deadlines, and what it printed last."""
+"""A child that runs the user's code: its pipes, its deadlines, and what it printed last."""
 
 from __future__ import annotations
 
@@ -43,13 +43,17 @@ def encoded(request: Any) -> bytes:
 
 
 class Child:
-    """One process, its pipes, and the end of what it printed."""
+    """One process, its pipes, and the end of what it printed.
 
-    def __init__(self) -> None:
+    Args:
+        module: what it runs, with the descriptor for its replies as argument.
+    """
+
+    def __init__(self, module: str) -> None:
         self._owner = os.getpid()
         replies, theirs = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rewards.hosted.host", str(theirs)],
+            [sys.executable, "-P", "-m", module, str(theirs)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -111,7 +111,7 @@ class RewardProcess:
         self._child = None
 
     def _start(self) -> list[Hosted]:
-        self._child = child = Child()
+        self._child = child = Child("rewards.hosted.host")
         try:
             child.send(encoded(self._specs), time.monotonic() + self._warmup_timeout_s)
             reply = child.receive(time.monotonic() + self._warmup_timeout_s)

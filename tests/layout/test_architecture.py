@@ -86,6 +86,7 @@ REWARDS = {
     "rewards.signatures": 7,
     "rewards.plugins": 8,
     "rewards.hosted": 9,
+    "rewards.environments": 10,
     "rewards.scorer": 10,
 }
 

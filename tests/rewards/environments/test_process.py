@@ -1,0 +1,148 @@
+"""Environments of a user's own, which may do anything, in a process of their own."""
+
+import pytest
+
+from rewards import RewardError
+from rewards.environments.base import Step
+from rewards.environments.process import Environments, EnvironmentSpec
+from rewards.verdict import VerdictKind
+
+HEAD = """
+import asyncio, os, sys, time
+class E:
+    def __init__(self, **options): self.options = options
+    def reset(self, row, seed): self.row = row; self.turns = 0; return row.get("opening")
+"""
+
+
+@pytest.fixture
+def opened(module):
+    """A maker of processes with one environment; they end with the test."""
+    made = []
+
+    def make(step, head=HEAD, timeout_s=60.0, memory_mb=None, **options):
+        body = "\n".join(f"        {line}" for line in step.splitlines())
+        kind = "async def" if "await" in step else "def"
+        name = f"{module(f'{head}\n    {kind} step(self, text):\n{body}\n')}:E"
+        found = Environments(EnvironmentSpec(name, options, timeout_s, 120.0, memory_mb))
+        made.append(found)
+        return found
+
+    yield make
+    for process in made:
+        process.close()
+
+
+def test_each_conversation_has_an_environment_of_its_own(opened):
+    process = opened("self.turns += 1\nreturn f'{self.row[\"n\"]}/{self.turns}/{text}'")
+    assert process.reset({"a": ({"n": 1, "opening": "go"}, 0), "b": ({"n": 2}, 0)}) == {
+        "a": "go",
+        "b": "",
+    }
+    process.step({"a": "x"})
+    found = process.step({"b": "y", "a": "z"})
+    assert found == {"b": Step("2/1/y"), "a": Step("1/2/z")}
+
+
+def test_a_reward_of_true_says_that_it_ended_well(opened):
+    process = opened("return 'end', text == 'yes', True")
+    process.reset({"a": ({}, 0), "b": ({}, 0)})
+    found = process.step({"a": "yes", "b": "no"})
+    assert found == {"a": Step("end", 1.0, True, True), "b": Step("end", 0.0, True, False)}
+
+
+def test_async_calls_wait_for_each_other_and_none_is_lost_with_one_that_is_late(opened):
+    process = opened(
+        "await asyncio.sleep(60 if text == 'late' else 0)\nreturn 'well'", timeout_s=1.0
+    )
+    process.reset({"a": ({}, 0), "b": ({}, 0)})
+    found = process.step({"a": "late", "b": "soon"})
+    assert found["b"] == Step("well")
+    assert found["a"].kind is VerdictKind.TIMEOUT
+
+
+def test_a_call_that_hangs_is_stopped_and_the_others_go_on(opened):
+    process = opened("time.sleep(60 if text == 'late' else 0)\nreturn 'well'", timeout_s=1.0)
+    process.reset({"a": ({}, 0), "b": ({}, 0)})
+    found = process.step({"a": "late", "b": "soon"})
+    assert found["b"] == Step("well")
+    assert found["a"].kind is VerdictKind.TIMEOUT
+    assert "must answer within environment.timeout_s = 1 s (it was at " in found["a"].reason
+    assert "in step)" in found["a"].reason
+
+
+def test_one_that_cannot_be_interrupted_is_killed_with_its_process(opened):
+    step = (
+        "while text == 'late':\n    try: time.sleep(60)\n    except BaseException: pass\n"
+        "return 'well'"
+    )
+    process = opened(step, timeout_s=0.5)
+    process.reset({"a": ({}, 0), "b": ({}, 0)})
+    found = process.step({"a": "late", "b": "soon"})
+    assert found["a"].kind is VerdictKind.TIMEOUT
+    assert found["b"].kind is VerdictKind.ERROR
+    assert "was lost with another conversation's" in found["b"].reason
+    process.reset({"c": ({}, 0)})
+    assert process.step({"c": "soon"}) == {"c": Step("well")}
+
+
+def test_one_that_ends_its_process_is_named_with_what_it_printed(opened):
+    process = opened("print('so long', flush=True)\nos._exit(3)")
+    process.reset({"a": ({}, 0)})
+    (failed,) = process.step({"a": "x"}).values()
+    assert failed.kind is VerdictKind.ERROR
+    assert failed.reason.endswith(
+        "must stay alive, it ended with exit code 3 (os._exit?). It printed: 'so long'."
+    )
+    (lost,) = process.step({"a": "x"}).values()
+    assert "its process was lost" in lost.reason
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("return 3", "step must return text or (observation, reward, done), got int 3"),
+        ("return 'a' * 200_000", "step must return at most 100000 characters, got 200000"),
+        ("return 'a\\x1bb'", "step must return plain text, its character 1 is '\\x1b'"),
+        ("return 'a', float('nan'), True", "step must give a finite number as its reward"),
+        ("return 'a', 0.0, 'no'", "step must say by True or False whether it is done"),
+        ("raise KeyError('tool')", "raised KeyError: 'tool'"),
+        ("sys.exit(2)", "raised SystemExit: 2"),
+    ],
+)
+def test_nonsense_is_a_failure_of_its_conversation(opened, step, said):
+    process = opened(step)
+    process.reset({"a": ({}, 0)})
+    (failed,) = process.step({"a": "x"}).values()
+    assert failed.kind is VerdictKind.ERROR
+    assert said in failed.reason
+
+
+def test_one_that_raises_in_reset_fails_alone(opened):
+    head = HEAD.replace("self.row = row;", "self.row = row['known'];")
+    process = opened("return text", head=head)
+    found = process.reset({"a": ({"known": {}}, 0), "b": ({}, 0)})
+    assert found["a"] == ""
+    assert "raised KeyError: 'known'" in found["b"].reason
+
+
+def test_memory_is_limited(opened):
+    process = opened("return str(len(bytearray(2**31)))", memory_mb=1024)
+    process.reset({"a": ({}, 0)})
+    (failed,) = process.step({"a": "x"}).values()
+    assert "raised MemoryError" in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("calculater", {}, "must be one of calculator, python, retry, or 'module:Class', got "),
+        ("nowhere:Desk", {}, "must name an importable class, got no module 'nowhere'"),
+        ("calculator", {"opens": 1}, "must be made of its options \\(open, close, "),
+        ("rewards.verdict:Verdict", {"score": 1, "kind": "wrong"}, "Verdict has no reset and no "),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_line(name, options, said):
+    with pytest.raises(RewardError, match=said) as caught:
+        Environments(EnvironmentSpec(name, options, 10.0, 120.0, None))
+    assert len(str(caught.value).splitlines()) == 1
