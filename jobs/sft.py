@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlpeft.build import build_prompter, read_decks
+from rlpeft.errors import ConfigError
 from rlpeft.models.base import BaseModel
 from rlpeft.models.load import require_embedded
 from rlpeft.program.run import Summary
@@ -24,6 +25,11 @@ def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
     Args, returns and raises: see `rlpeft.program.run.run`; a row without its completion is a
     `DataError` before any model is loaded.
     """
+    if recipe.environment is not None:
+        raise ConfigError(
+            f"a recipe of rlpeft sft must have no [environment], got {recipe.environment.name!r}: "
+            "rows teach one answer, and no conversation. Take the section out, or use rlpeft train."
+        )
     base = BaseModel.open(recipe.model.name)
     problems = problems_of(read_decks(recipe, base).decks, "train")
     prompter = build_prompter(base, recipe.chat, recipe.rollout)

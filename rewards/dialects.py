@@ -20,7 +20,7 @@ Call = dict[str, Any]
 Golds = Sequence[Any]
 """The gold answers, one a completion; none for a dialect without any."""
 
-NAMED_ONLY = frozenset({"truncated", "prompt_ends"})
+NAMED_ONLY = frozenset({"truncated", "prompt_ends", "outcomes"})
 """Offered by us and by no other trainer, so a `**kwargs` never receives it."""
 
 
@@ -39,6 +39,9 @@ class Rollouts:
         prompt_ends: the end of each prompt as the model read it, special tokens included; none if
             unknown.
         task: whose problems all of them answer, in a recipe of several.
+        outcomes: what an environment made of each: its reward, `rewards.reading.Judged` where it
+            says what is correct, or the `Verdict` of its failure; none without an environment.
+            Rewards of this process are given it.
     """
 
     prompts: Sequence[Any]
@@ -50,6 +53,7 @@ class Rollouts:
     trainer_state: object = None
     prompt_ends: Sequence[str] = ()
     task: str = ""
+    outcomes: Sequence[Any] = ()
 
     @property
     def conversational(self) -> bool:
@@ -116,6 +120,7 @@ def _trl(rollouts: Rollouts, log: Log, golds: Golds) -> list[Call]:
         "truncated": list(rollouts.truncated),
         "prompt_ends": list(rollouts.prompt_ends) or [""] * len(completions),
         "trainer_state": rollouts.trainer_state,
+        "outcomes": list(rollouts.outcomes),
         "log_extra": log.log_extra,
         "log_metric": log.log_metric,
     }
@@ -347,7 +352,7 @@ DIALECTS = (
             "TRL",
             sign,
             "prompts completions completion_ids truncated prompt_ends trainer_state "
-            "log_extra log_metric",
+            "outcomes log_extra log_metric",
             None,
             calls=_trl,
             read=_read_batch,

@@ -50,6 +50,9 @@ class BuiltIn:
     compares_answers: bool = False
 
 
+FROM_ENVIRONMENT = "environment"
+"""The reward that an environment itself gives."""
+
 REWARDS: dict[str, BuiltIn] = {
     "math": BuiltIn(
         "rewards.math.verifier:verify_math",
@@ -103,6 +106,7 @@ REWARDS: dict[str, BuiltIn] = {
     "get_repetition_penalty_reward": BuiltIn(reward="rewards.text.shaping:repetition_penalty"),
     "length": BuiltIn(reward="rewards.text.shaping:length_reward"),
     "regex_format": BuiltIn(reward="rewards.text.formats:regex_format_reward"),
+    FROM_ENVIRONMENT: BuiltIn(reward="rewards.environments.reward:environment_reward"),
 }
 
 

@@ -139,6 +139,7 @@ class Scorer:
             name: reward.score(rollouts, log) if isinstance(reward, Reward) else next(remaining)
             for name, reward in self._rewards.items()
         }
+        by_reward = {name: with_failures(each, rollouts) for name, each in by_reward.items()}
         check_failures(by_reward, rollouts, limit=self._error_limit)
         rows = enumerate(zip(*by_reward.values(), strict=True))
         verdicts = [combine(parts, self._weights, row=row) for row, parts in rows]
@@ -162,6 +163,7 @@ class Scorer:
             "completion_ids": len(rollouts.completion_ids),
             "truncated": len(rollouts.truncated),
             "prompt_ends": len(rollouts.prompt_ends) or num_rows,
+            "outcomes": len(rollouts.outcomes) or num_rows,
         } | {f"column {name!r}": len(values) for name, values in rollouts.columns.items()}
         for name, length in lengths.items():
             if length != num_rows:
@@ -224,6 +226,16 @@ def combine(verdicts: Sequence[Verdict], weights: Sequence[float], *, row: int =
     judged = [v for v, _ in scored if v.kind is not VerdictKind.GRADED]
     first = judged[0] if judged else scored[0][0]
     return Verdict(total, first.kind, first.reason, first.extracted)
+
+
+def with_failures(verdicts: Sequence[Verdict], rollouts: Rollouts) -> list[Verdict]:
+    """The verdicts, but for conversations whose environment failed: what they came to is no answer.
+
+    It is that failure, whatever a reward makes of the words so far.
+    """
+    given = rollouts.outcomes or [None] * len(verdicts)
+    pairs = zip(verdicts, given, strict=True)
+    return [outcome if isinstance(outcome, Verdict) else verdict for verdict, outcome in pairs]
 
 
 def check_failures(

@@ -15,6 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from rewards.environments.process import Environments
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import DataError, ModelError
 from rlpeft.experts.card_parts import TaskCard
@@ -25,9 +26,10 @@ from rlpeft.models.device import own_device
 from rlpeft.models.load import require_embedded
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
+from rlpeft.recipe.environment import EnvironmentConfig
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.recipe.scorer import Functions
-from rlpeft.recipe.set_up import set_up
+from rlpeft.recipe.set_up import EXECUTION_ONLY, code_names, set_up
 from rlpeft.recipe.task import problem_called
 from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.records import read_kept_recipe
@@ -46,6 +48,7 @@ from rlpeft.types import Problem
 if TYPE_CHECKING:
     from peft import PeftModel
 
+    from rlpeft.rollout.conversation import Conversations
     from rlpeft.training.learner import LocalLearner
 
 CANARY_SEQUENCES, CANARY_TOKENS = 4, 32
@@ -112,6 +115,21 @@ def build_prompter(base: BaseModel, chat: ChatConfig, rollout: RolloutConfig) ->
     form = chat_form(chat)
     require_read(base.tokenizer, form)
     return Prompter(base.tokenizer, max_tokens=rollout.max_prompt_tokens, form=form)
+
+
+def build_conversations(
+    recipe: Recipe, config: EnvironmentConfig, base: BaseModel
+) -> Conversations:
+    """How problems are answered in several turns; its environments have a process of their own.
+
+    Raises:
+        RewardError: the environment cannot be loaded.
+    """
+    from rlpeft.rollout.conversation import Conversations
+
+    prompter = build_prompter(base, recipe.chat, recipe.rollout)
+    environments = Environments(config.spec)
+    return Conversations(environments, prompter, config, context=base.context_length)
 
 
 def chat_form(config: ChatConfig) -> ChatForm:
@@ -319,6 +337,7 @@ def build_card(
         problems=dict(problems or {}),
         chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
         rewards=tuple(reward.name for reward in recipe.rewards),
+        environment=_environment_of(recipe),
         seed=recipe.train.seed,
         step=0,
         digest="",
@@ -327,6 +346,12 @@ def build_card(
         merged=tuple(map(parent_of, merged, recipe.model.merge)),
         start=parent_of(start, str(recipe.model.start)) if start else None,
     )
+
+
+def _environment_of(recipe: Recipe) -> dict[str, Any]:
+    """What a card says of the environment: what decides conversations, and not where they run."""
+    section = recipe.environment
+    return {} if section is None else section.model_dump(exclude=EXECUTION_ONLY["environment"])
 
 
 def _tasks_of(recipe: Recipe) -> dict[str, Any]:
@@ -359,7 +384,7 @@ def fingerprint(
     for option, value in named(recipe.adapter.type).former.items():
         if tree["adapter"][option] == value:  # as in runs from before there was a choice
             del tree["adapter"][option]
-    code = reward_code((reward.name for reward in recipe.rewards), functions)
+    code = reward_code(code_names(recipe), functions)
     return {
         "recipe": tree,
         "data": fingerprints(decks),

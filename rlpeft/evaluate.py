@@ -9,6 +9,7 @@ from rewards.verdict import Verdict
 from rlpeft.errors import ConfigError
 from rlpeft.experts.measures import Accuracy, Measure, confusion_of, measure_of
 from rlpeft.recipe.reward import SELECT_ACCURACY, SELECT_REWARD, SELECT_SCORE
+from rlpeft.rollout.conversation import Conversations
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.rollout.groups import ask_scored, rollout_seed
 from rlpeft.scoring import Scores, by_task, require_a_score
@@ -26,6 +27,7 @@ def evaluate(
     step: int = 0,
     expert: str | None = None,
     labels: Sequence[str] = (),
+    conversations: Conversations | None = None,
 ) -> tuple[Measure, tuple[ScoredGroup, ...]]:
     """Answer every problem once and measure the answers.
 
@@ -33,12 +35,21 @@ def evaluate(
         sampling: greedy (temperature 0) unless an experiment says otherwise.
         step: passed to rewards and into error messages.
         labels: the closed set of answers, if there is one; counts who was taken for whom.
+        conversations: how problems are answered in several turns; absent: in one.
 
     Raises:
         RewardError: no answer at all could be scored, or none of one of its tasks.
     """
     requests = [prompter.request(p, [rollout_seed(0, p.id, 0)], expert=expert) for p in problems]
-    scored = ask_scored(problems, requests, fleet, scorer, sampling=sampling, step=step)()
+    scored = ask_scored(
+        problems,
+        requests,
+        fleet,
+        scorer,
+        sampling=sampling,
+        step=step,
+        conversations=conversations,
+    )()
     for own in (scored.groups, *by_task(scored.groups).values()):
         require_a_score(own, step=step)
     found = measure_of(scored.verdicts)

@@ -245,18 +245,20 @@ def _flat(groups: Sequence[Group], step: int, names: Iterable[str]) -> Rollouts:
     columns = {name: [problem.columns.get(name) for problem, _ in pairs] for name in names}
     columns[COLUMN] = [gold_of(problem) for problem, _ in pairs]
     return Rollouts(
-        prompts=[_plain_prompt(problem) for problem, _ in pairs],
+        prompts=[plain_prompt(problem) for problem, _ in pairs],
         completions=[completion.text for _, completion in pairs],
-        completion_ids=[list(completion.token_ids) for _, completion in pairs],
+        completion_ids=[list(completion.answer_ids) for _, completion in pairs],
         truncated=[completion.truncated for _, completion in pairs],
         prompt_ends=[completion.prompt_end for _, completion in pairs],
         columns=columns,
         step=step,
         task=groups[0].problem.task,
+        outcomes=[done.conversation.outcome for _, done in pairs if done.conversation],
     )
 
 
-def _plain_prompt(problem: Problem) -> Any:
+def plain_prompt(problem: Problem) -> Any:
+    """A prompt in JSON's own types: text, or chat turns."""
     if isinstance(problem.prompt, str):
         return problem.prompt
     return [dict(turn) for turn in problem.prompt]

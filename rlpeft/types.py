@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # The adapters work where a user's rewards.py hides ours.
+    from rewards.reading import Judged
     from rewards.verdict import Verdict
 
 
@@ -113,18 +114,54 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Utterance:
+    """A stretch of a conversation.
+
+    Attributes:
+        text: what was said, without special tokens.
+        num_tokens: of the completion's; those around an environment's text included.
+        is_own: whether the policy wrote it, and not its environment.
+    """
+
+    text: str
+    num_tokens: int
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """How a completion came about in which an environment had its say.
+
+    Attributes:
+        turns: in their order; the last is the policy's.
+        outcome: the environment's rewards, added up, `Judged` where it says whether all ended
+            well; the `Verdict` of one that failed.
+        is_done: whether the environment ended it, and no limit.
+    """
+
+    turns: tuple[Utterance, ...]
+    outcome: float | Judged | Verdict
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What one request produced under one seed.
 
+    Of a conversation it has the tokens of all turns as the model read them, and the text of the
+    last one, which is the answer.
+
     Attributes:
         token_ids: sampled ids, the end-of-sequence token included if it was sampled.
-        logprobs: fp32 log-prob of each token under the distribution it was drawn from.
+        logprobs: fp32 log-prob of each token under the distribution it was drawn from; 0 of tokens
+            that were not drawn.
         text: what the ids add to the prompt's text, without special tokens.
         finish_reason: `LENGTH` for the token limit and for the context limit alike.
         version: version of the adapter state it was sampled with.
         digest: digest of that state.
         prompt_end: the end of what it continues, special tokens included: what the template or
             a prefill has opened.
+        conversation: with an environment; `None`: the policy wrote all of it.
     """
 
     token_ids: tuple[int, ...]
@@ -134,11 +171,27 @@ class Completion:
     version: int
     digest: str
     prompt_end: str = ""
+    conversation: Conversation | None = None
 
     @property
     def truncated(self) -> bool:
         """Whether a limit, not the policy, ended it."""
         return self.finish_reason is FinishReason.LENGTH
+
+    @property
+    def own(self) -> tuple[bool, ...]:
+        """Of each token whether the policy wrote it."""
+        if self.conversation is None:
+            return (True,) * len(self.token_ids)
+        turns = self.conversation.turns
+        return tuple(turn.is_own for turn in turns for _ in range(turn.num_tokens))
+
+    @property
+    def answer_ids(self) -> tuple[int, ...]:
+        """The tokens of the last turn, whose text is `text`."""
+        if self.conversation is None:
+            return self.token_ids
+        return self.token_ids[len(self.token_ids) - self.conversation.turns[-1].num_tokens :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from rlpeft.models.base import BaseModel
-from rlpeft.program.parts import Parts, Venue, scorer_here
+from rlpeft.program.parts import Parts, Venue, conversations_here, scorer_here
 from rlpeft.program.together import Shared, with_room
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import Scorers, build_scorers
@@ -39,7 +39,11 @@ def ray_parts(
 
     bundles = bundles_of(recipe.resources, recipe.rollout.num_engines)
     timeout_s = recipe.resources.placement_timeout_s
-    with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
+    with (
+        conversations_here(recipe, base) as conversations,
+        connected(address),
+        reserved(bundles, timeout_s=timeout_s) as group,
+    ):
         learner = remote_learner(recipe, base, group)
         with (
             closing(_fleet(recipe, base, group, learner)) as fleet,
@@ -47,7 +51,7 @@ def ray_parts(
         ):
             learner.ready()
             fleet.ready()
-            yield Parts(cast(Learner, learner), fleet, scores)
+            yield Parts(cast(Learner, learner), fleet, scores, conversations)
 
 
 @contextmanager

@@ -147,4 +147,5 @@ def cut(rollouts: Rollouts, rows: slice) -> Rollouts:
         truncated=rollouts.truncated[rows],
         columns={name: values[rows] for name, values in rollouts.columns.items()},
         prompt_ends=rollouts.prompt_ends[rows],
+        outcomes=rollouts.outcomes[rows],
     )

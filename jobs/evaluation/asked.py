@@ -23,8 +23,11 @@ from rlpeft.experts.merged import base_of
 from rlpeft.models.base import BaseModel
 from rlpeft.program.expert_of_run import said_of_runs
 from rlpeft.program.origin import said_of_prompts
+from rlpeft.program.parts import conversations_here
 from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.recipe.scorer import build_scorer
+from rlpeft.recipe.set_up import code_names
+from rlpeft.rollout.conversation import Conversations
 from rlpeft.rollout.groups import rollout_seed
 from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.reward_code import reward_code
@@ -37,6 +40,7 @@ MEASURED: Any = {
     "task": True,
     "chat": True,
     "reward": True,
+    "environment": True,
     "rollout": {"max_tokens", "max_prompt_tokens", "stop"},
 }
 """Parts of a recipe that make an exam: two that agree in them are one."""
@@ -56,6 +60,7 @@ class Exam:
     prompter: Prompter
     scorer: Scores
     sampling: Sampling
+    conversations: Conversations | None
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,7 @@ class Survey:
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change under an evaluation that goes on: all that decides an answer."""
-        rewards = [reward.name for exam in self.exams for reward in exam.recipe.rewards]
-        code = reward_code(rewards)
+        code = reward_code(name for exam in self.exams for name in code_names(exam.recipe))
         shared = self.exams[0].recipe
         return {
             **({REWARD_CODE: code} if code else {}),
@@ -99,7 +103,7 @@ class Survey:
             # With its size and number: answers are rounded by the company they are computed in.
             "rollout": shared.rollout.model_dump(mode="json", include=set(SHARED)),
             "exams": {
-                exam.name: exam.recipe.model_dump(mode="json", include=MEASURED)
+                exam.name: _measured(exam.recipe)
                 | {"data": exam.task.fingerprint(), "problems": len(exam.problems)}
                 for exam in self.exams
             },
@@ -146,7 +150,8 @@ def open_survey(
             check_judged(recipe, data, scorer)
             notes += data.notes(scorer)
             sampling = replace(recipe.rollout.sampling, temperature=samples.temperature)
-            own = name, recipe, data.task, asked.problems, data.prompter, scorer, sampling
+            held = stack.enter_context(conversations_here(recipe, base))
+            own = name, recipe, data.task, asked.problems, data.prompter, scorer, sampling, held
             exams.append(Exam(*own))
         yield Survey(base, experts, places, exams, samples, notes)
 
@@ -172,7 +177,14 @@ def _read_experts(
 
 
 def _key(recipe: Recipe) -> str:
-    return json.dumps(recipe.model_dump(mode="json", include=MEASURED), sort_keys=True)
+    return json.dumps(_measured(recipe), sort_keys=True)
+
+
+def _measured(recipe: Recipe) -> dict[str, Any]:
+    """What makes an exam of a recipe; as evaluations have it from before there were environments
+    where it has none."""
+    tree = recipe.model_dump(mode="json", include=MEASURED)
+    return {name: part for name, part in tree.items() if (name, part) != ("environment", None)}
 
 
 def _distinct(recipes: Sequence[Recipe]) -> list[Recipe]:

@@ -19,7 +19,7 @@ from jobs.evaluation.asked import Survey
 from jobs.evaluation.plan import AnswerBatch
 from rlpeft.errors import CheckpointError
 from rlpeft.files import remove, replacing
-from rlpeft.runs.records import COMPLETIONS_FOLDER, prompt_text
+from rlpeft.runs.records import COMPLETIONS_FOLDER, prompt_text, said
 from rlpeft.types import ScoredGroup
 
 SCHEMA = pa.schema(
@@ -126,7 +126,7 @@ def _row(exam: str, name: str, scored: ScoredGroup, member: int, seed: int) -> d
         "sample": member,
         "seed": seed,
         "prompt": _plain(prompt_text(problem)),
-        "completion": _plain(done.text),
+        "completion": _plain(said(done)),
         "reward": verdict.score,
         "rewards": [(_plain(n), each[member].score) for n, each in scored.by_reward.items()],
         "verdict": verdict.kind.value,
@@ -134,7 +134,7 @@ def _row(exam: str, name: str, scored: ScoredGroup, member: int, seed: int) -> d
         "extracted": None if verdict.extracted is None else _plain(verdict.extracted),
         "answer": _plain(problem.answer),
         "finish_reason": done.finish_reason.value,
-        "num_tokens": len(done.token_ids),
+        "num_tokens": sum(done.own),
         "digest": done.digest,
     }
 

@@ -123,7 +123,8 @@ def _engine_recipe(survey: Survey, lane: Lane) -> Recipe:
         rollout = rollout.for_experts(len(lane.names))
     resources = recipes[0].resources.model_copy(update={"reward_workers": 0})
     changes = {"adapter": lane.adapter, "rollout": rollout, "resources": resources}
-    return recipes[0].model_copy(update=changes)
+    # Each exam has an environment of its own.
+    return recipes[0].model_copy(update=changes | {"environment": None})
 
 
 class Seat:
@@ -150,7 +151,10 @@ class Seat:
             )
             for name, problem in asked
         ]
-        drawn = roll_out([p for _, p in asked], requests, self.parts.fleet, exam.sampling)
+        problems_asked = [problem for _, problem in asked]
+        drawn = roll_out(
+            problems_asked, requests, self.parts.fleet, exam.sampling, exam.conversations
+        )
         self._require_own([name for name, _ in asked], drawn)
         scored = score_groups(drawn, exam.scorer, step=0).groups
         size = len(problems)

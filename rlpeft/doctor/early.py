@@ -18,7 +18,7 @@ from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.reward import RewardConfig
 from rlpeft.recipe.run import ChatConfig, Recipe, task_of
 from rlpeft.recipe.scorer import Functions, build_scorer
-from rlpeft.recipe.set_up import search_set_up, set_up
+from rlpeft.recipe.set_up import code_names, search_set_up, set_up
 from rlpeft.recipe.task import TaskConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.fingerprint import (
@@ -59,7 +59,7 @@ def refuse_early(
         RewardError: a built-in reward does not exist, or not with these options.
     """
     refuse_strangers(out)
-    code = {REWARD_CODE: reward_code((reward.name for reward in recipe.rewards), functions)}
+    code = {REWARD_CODE: reward_code(code_names(recipe), functions)}
     if isinstance(recipe, AdaptRecipe):
         task = read_soon(recipe.task, recipe.rewards, (recipe.shots.split, "test"))
         tree = search_set_up(recipe)
@@ -148,7 +148,7 @@ def finished(recipe: Recipe, out: Path, method: str) -> dict[str, Any] | None:
         return None
     tasks = {label: load_task(section) for label, section in sections.items()}
     rows = fingerprints(decks_of(tasks, recipe.weights, recipe.limits))
-    code = reward_code([reward.name for reward in recipe.rewards])
+    code = reward_code(code_names(recipe))
     same = known.get(DATA) == rows and known.get(REWARD_CODE, {}) == code
     return summary if same else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -61,6 +61,7 @@ from rlpeft.recipe.run import (
     task_of,
 )
 from rlpeft.recipe.scorer import Scorers, build_scorer
+from rlpeft.rollout.conversation import Conversations
 from rlpeft.rollout.engine import RolloutEngine
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.scoring import Scores, TaskScores, by_task
@@ -243,16 +244,25 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     )
     if engine is None or scorer is None:
         return
+    held = yield from opened("environment", lambda: _conversations(recipe, found.base))
+    if held is None and recipe.environment is not None:
+        engine.close()
+        return
     fleet = LocalFleet(engine)
     most = len(problems_of(decks, "train"))
     wanted = min(found.look.num_prompts, most) if found.look else 0
     short = _short(recipe, wanted)
     sampling = short.rollout.sampling
-    roll_out = GroupSource(decks, fleet, scorer, short.train, sampling, prompter).collect
-    with closing(fleet):
+    roll_out = GroupSource(decks, fleet, scorer, short.train, sampling, prompter, held).collect
+    with closing(fleet), nullcontext() if held is None else closing(held):
         synced = _sync_checks(recipe, fleet, learner, canary)
         rolled_out = _rollout_checks(short, learner, roll_out, found.look)
         yield from guarded("engine and weight sync", chain(synced, rolled_out))
+
+
+def _conversations(recipe: Recipe, base: BaseModel) -> Conversations | None:
+    section = recipe.environment
+    return None if section is None else build.build_conversations(recipe, section, base)
 
 
 def opened(name: str, make: Callable[[], Any]) -> Generator[Check, None, Any]:

@@ -152,7 +152,7 @@ def _answers(recipe: Recipe, seen: Evidence | None) -> Mapping[str, tuple[Sequen
 
 
 def _training(recipe: Recipe, done: Completion, verdict: Verdict) -> str:
-    count = f"{len(done.token_ids):,} sampled tokens, judged {verdict.kind}"
+    count = f"{sum(done.own):,} sampled tokens, judged {verdict.kind}"
     if not is_trained(done, recipe.loss.mask_truncated):
         return f"{count}; cut off by a limit, and left out of the loss (loss.mask_truncated)"
     if done.truncated:

@@ -85,6 +85,8 @@ class ExpertCard(Section):
     """The recipe's `[chat]` section, where it says anything."""
     rewards: tuple[str, ...]
     """Names of the rewards it was trained with."""
+    environment: dict[str, Any] = Field({}, exclude_if=not_)
+    """The recipe's `[environment]` section, of an expert that answers in several turns."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)]
     """`train.seed` of the run."""
     step: Count

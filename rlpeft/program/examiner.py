@@ -55,6 +55,7 @@ class Examiner:
             sampling=self.sampling.greedy,
             step=proof.state.version,
             labels=self.labels,
+            conversations=self.parts.conversations,
         )
 
 

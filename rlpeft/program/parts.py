@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rlpeft.build import build_engine, build_learner
+from rlpeft.build import build_conversations, build_engine, build_learner
 from rlpeft.doctor.memory import learner_bytes
 from rlpeft.errors import ConfigError
 from rlpeft.models.base import BaseModel
@@ -18,6 +18,7 @@ from rlpeft.program.threads import num_threads
 from rlpeft.recipe.reward import rewards_twice
 from rlpeft.recipe.run import EngineSpec, Recipe
 from rlpeft.recipe.scorer import Functions, Scorers, build_scorers
+from rlpeft.rollout.conversation import Conversations
 from rlpeft.rollout.fleet import LocalFleet, PolicyFleet
 from rlpeft.scoring import LoadedScores
 from rlpeft.terminal import note
@@ -37,6 +38,7 @@ class Parts:
     learner: Learner
     fleet: PolicyFleet
     scorer: LoadedScores
+    conversations: Conversations | None = None
 
 
 OpenParts = Callable[[Recipe, BaseModel, Scorers | None], AbstractContextManager[Parts]]
@@ -86,7 +88,11 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorers | None = None) 
     Only ranks of the learner beyond the first have processes of their own. On a GPU where there is
     one: learner and engine share it.
     """
-    with own_threads(recipe), scorer_here(recipe, scorer) as here:
+    with (
+        own_threads(recipe),
+        scorer_here(recipe, scorer) as here,
+        conversations_here(recipe, base) as conversations,
+    ):
         learner = build_learner(recipe, base)
         spec = beside(recipe, learner) if learner.device.type == "cuda" else recipe.engine
         alone = recipe.resources.learners == 1
@@ -94,7 +100,7 @@ def local_parts(recipe: Recipe, base: BaseModel, scorer: Scorers | None = None) 
             nullcontext(learner) if alone else _with_ranks(recipe, base, learner) as shared,
             closing(LocalFleet(build_engine(spec, base))) as fleet,
         ):
-            yield Parts(shared, fleet, here)
+            yield Parts(shared, fleet, here, conversations)
 
 
 @contextmanager
@@ -138,6 +144,20 @@ def beside(recipe: Recipe, learner: LocalLearner) -> EngineSpec:
         )
     note(f"learner and engine share {name}, of which the engine may take {share:.0%}")
     return recipe.engine.with_gpu_share(share)
+
+
+@contextmanager
+def conversations_here(recipe: Recipe, base: BaseModel) -> Iterator[Conversations | None]:
+    """The recipe's environment, in a process of its own; `None` where it has none.
+
+    Raises:
+        RewardError: it cannot be loaded.
+    """
+    if recipe.environment is None:
+        yield None
+        return
+    with closing(build_conversations(recipe, recipe.environment, base)) as conversations:
+        yield conversations
 
 
 def scorer_here(recipe: Recipe, scorer: Scorers | None) -> AbstractContextManager[Scorers]:

@@ -96,6 +96,7 @@ def run(
                 recorder=recorder,
                 card=card,
                 canary=build_canary(data.first.task, data.first.prompter),
+                conversations=parts.conversations,
             )
             return _trained_and_tested(this, parts, origin, loop or reinforce, on_step)
 

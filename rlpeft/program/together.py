@@ -20,7 +20,7 @@ from typing import cast
 from rlpeft.build import build_engine, build_learner, learner_of
 from rlpeft.errors import ModelError
 from rlpeft.models.base import BaseModel
-from rlpeft.program.parts import Parts, Venue, beside, own_threads
+from rlpeft.program.parts import Parts, Venue, beside, conversations_here, own_threads
 from rlpeft.program.run import Summary, run
 from rlpeft.program.seat import FleetSeat, LearnerSeat
 from rlpeft.program.turns import Stopped, Turns
@@ -166,7 +166,9 @@ class Member:
             shared = self.given.result()
         aside = self.turns.passed if shared.are_elsewhere else nullcontext
         learner = LearnerSeat(shared.learner, self.name, aside)
-        yield Parts(cast(Learner, learner), FleetSeat(shared.fleet, aside), scorer)
+        with conversations_here(recipe, base) as conversations:
+            fleet = FleetSeat(shared.fleet, aside)
+            yield Parts(cast(Learner, learner), fleet, scorer, conversations)
 
     def stepped(self, progress: Progress, metrics: Mapping[str, float]) -> None:
         """Tell of a step, then it is another one's turn."""

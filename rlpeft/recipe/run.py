@@ -25,6 +25,8 @@ from rlpeft.recipe.adapter import LoraFamilyAdapter as LoraFamilyAdapter
 from rlpeft.recipe.adapter import MoSLoraAdapter as MoSLoraAdapter
 from rlpeft.recipe.adapter import Section as Section
 from rlpeft.recipe.adapter import SvfAdapter as SvfAdapter
+from rlpeft.recipe.environment import EnvironmentConfig as EnvironmentConfig
+from rlpeft.recipe.environment import require_environment
 from rlpeft.recipe.mistakes import MISSING, in_words
 from rlpeft.recipe.mix import MixedTask, OneOrSeveral, require_mixable
 from rlpeft.recipe.overrides import with_overrides as with_overrides
@@ -208,6 +210,8 @@ class Recipe(Section):
     chat: ChatConfig = ChatConfig()
     adapter: AdapterConfig = SvfAdapter()
     rollout: TrainingRollout = TrainingRollout()
+    environment: EnvironmentConfig | None = None
+    """What answers the policy between its turns; absent: a completion is one turn."""
     reward: tuple[RewardConfig, ...] | None = None
     """`math` alone if absent; rows of your own must name theirs. Each `[[task]]` has its own."""
     loss: LossConfig = LossConfig()
@@ -318,6 +322,8 @@ class Recipe(Section):
                 )
         rewards = [[reward.name for reward in own.rewards] for own in self.alone.values()]
         require_selectable(self.train.select, rewards)
+        names = [reward.name for reward in self.rewards]
+        require_environment(self.environment, names, self.rollout.max_lag)
         return self
 
 

@@ -13,6 +13,7 @@ EXECUTION_ONLY: Any = {
     "learner": {"parallel"},
     "train": {"report_to", "keep_checkpoints", "keep_bytes", "unscorable_limit"},
     "reward": {"__all__": {"timeout_s", "warmup_timeout_s"}},
+    "environment": {"timeout_s", "warmup_timeout_s", "memory_mb"},
     "rollout": {"num_engines", "batch_size"},
 }
 """Parts of a recipe that may change under a checkpoint: they decide where, not what."""
@@ -49,7 +50,16 @@ def set_up(recipe: Recipe) -> dict[str, Any]:
     tree["rollout"] |= UNTRUNCATED  # as in runs from when these were options
     if recipe.chat == ChatConfig():  # as in runs from before there was such a section
         del tree["chat"]
+    if recipe.environment is None:  # as in runs from before there were any
+        del tree["environment"]
     return tree
+
+
+def code_names(recipe: Recipe | AdaptRecipe) -> list[str]:
+    """Names of what may be code of the user's: rewards, and the environment."""
+    names = [reward.name for reward in recipe.rewards]
+    section = recipe.environment if isinstance(recipe, Recipe) else None
+    return names if section is None else [*names, section.name]
 
 
 def search_set_up(recipe: AdaptRecipe) -> dict[str, Any]:

@@ -74,6 +74,7 @@ OWN: Any = {
     "name": True,
     "task": True,
     "chat": True,
+    "environment": True,  # the same for all, and none of what they share
     "reward": True,
     "loss": True,
     "train": True,

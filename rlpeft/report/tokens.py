@@ -77,7 +77,7 @@ def token_view(rows: Iterable[Mapping[str, Any]]) -> TokenView | None:
         row,
         _middle_left_out(_tokens(found["prompt"], "prompt")),
         _middle_left_out(sampled),
-        _training(row, trained, len(sampled)),
+        _training(row, trained, sum(p is not None for p in found["logprobs"])),
         _ending(row, sampled, is_cut=is_cut),
         is_cut,
     )
@@ -107,7 +107,8 @@ def _is_recorded(found: Any) -> bool:
         return False
     sampled: Any = found.get("sampled")
     logprobs: Any = found.get("logprobs")
-    if not (_is_part(found.get("prompt")) and _is_part(sampled) and _are(float, logprobs)):
+    numbers: Any = float | None  # none of what an environment said
+    if not (_is_part(found.get("prompt")) and _is_part(sampled) and _are(numbers, logprobs)):
         return False
     return len(logprobs) == len(sampled["ids"])
 
@@ -120,7 +121,7 @@ def _is_part(part: Any) -> bool:
     return _are(int, ids) and _are(str, texts) and len(ids) == len(texts)
 
 
-def _are(kind: type, values: Any) -> bool:
+def _are(kind: Any, values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
@@ -134,6 +135,8 @@ def _token(id: int, text: str, logprob: float | None, role: str) -> Token:
     flat = text.replace("\n", "")
     kinds = ["prompt" if logprob is None else f"p{_place(logprob)}"]
     kinds += ["control"] if text.startswith(CONTROL_OPEN) else []
+    if logprob is None and role != "prompt":
+        role = "said by the environment, not trained"
     kinds += ["idle"] if role.endswith("not trained") else []
     hint = f"{flat or '(no text)'}   id {id}"
     if logprob is not None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.scoring import Scores, ScoresParts, columns_by_task, score_as_they_come, score_groups
 from rlpeft.types import Group, Problem, Request, Sampling, ScoredGroups
+
+if TYPE_CHECKING:
+    from rlpeft.rollout.conversation import Conversations
 
 TellGroups = Callable[[int, int], object]
 """Is told how many groups are done, and of how many."""
@@ -24,9 +28,19 @@ def rollout_seed(seed: int, request: str, member: int) -> int:
 
 
 def roll_out(
-    problems: Sequence[Problem], requests: Sequence[Request], fleet: Fleet, sampling: Sampling
+    problems: Sequence[Problem],
+    requests: Sequence[Request],
+    fleet: Fleet,
+    sampling: Sampling,
+    conversations: Conversations | None = None,
 ) -> list[Group]:
-    """The completions of each problem, one for every seed of its request."""
+    """The completions of each problem, one for every seed of its request.
+
+    Args:
+        conversations: how they are answered in several turns; absent: in one.
+    """
+    if conversations is not None:
+        return conversations.hold(problems, requests, fleet, sampling)
     answers = fleet.rollout(requests, sampling)
     return [
         Group(problem, request.prompt_ids, tuple(completions))
@@ -43,11 +57,15 @@ def ask_scored(
     sampling: Sampling,
     step: int,
     tell: TellGroups = unheard,
+    conversations: Conversations | None = None,
 ) -> Callable[[], ScoredGroups]:
     """Ask for the completions of each problem; what comes waits for them, and has them scored.
 
     Rewards in workers score what has ended while the rest is still being generated; those of this
-    process see the whole batch at once.
+    process see the whole batch at once, and so do all of conversations.
+
+    Args:
+        conversations: see `roll_out`.
 
     Returns:
         What gives them in the order of the problems.
@@ -56,6 +74,14 @@ def ask_scored(
         EngineError: an engine refuses a request.
         RewardError: see `rewards.scorer.Scorer.score`.
     """
+    if conversations is not None:
+
+        def held() -> ScoredGroups:
+            groups = roll_out(problems, requests, fleet, sampling, conversations)
+            tell(len(groups), len(groups))
+            return score_groups(groups, scorer, step=step)
+
+        return held
     stream = fleet.stream(requests, sampling)
 
     def come() -> Iterator[dict[int, Group]]:

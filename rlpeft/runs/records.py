@@ -34,7 +34,7 @@ from rlpeft.files import (
 )
 from rlpeft.runs.reporting import MOST_ROWS, Reporting
 from rlpeft.runs.specimen import TOKENS, specimens
-from rlpeft.types import AdvantagedGroup, Problem, ScoredGroup
+from rlpeft.types import AdvantagedGroup, Completion, Problem, ScoredGroup
 
 METRICS_FILE, RECIPE_FILE, COMPLETIONS_FOLDER = "metrics.jsonl", "recipe.json", "completions"
 TEST_FILE = "test.parquet"
@@ -147,14 +147,14 @@ def _answers(groups: Sequence[ScoredGroup]) -> dict[str, list[Any]]:
         "problem": [problem.id for problem in problems],
         **({"task": [problem.task for problem in problems]} if problems[0].task else {}),
         "prompt": [prompt_text(problem) for problem in problems],
-        "completion": [done.text for done in completions],
+        "completion": [said(done) for done in completions],
         "reward": [verdict.score for verdict in verdicts],
         "verdict": [verdict.kind.value for verdict in verdicts],
         "reason": [verdict.reason for verdict in verdicts],
         "extracted": [verdict.extracted for verdict in verdicts],
         "answer": [problem.answer for problem in problems],
         "finish_reason": [done.finish_reason.value for done in completions],
-        "num_tokens": [len(done.token_ids) for done in completions],
+        "num_tokens": [sum(done.own) for done in completions],
         "version": [done.version for done in completions],
     }
 
@@ -184,6 +184,16 @@ def prompt_text(problem: Problem) -> str:
     if isinstance(problem.prompt, str):
         return problem.prompt
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in problem.prompt)
+
+
+def said(completion: Completion) -> str:
+    """A completion for a person to read; turns of a conversation as `policy: text`."""
+    if completion.conversation is None:
+        return completion.text
+    turns = completion.conversation.turns
+    return "\n\n".join(
+        f"{'policy' if turn.is_own else 'environment'}: {turn.text}" for turn in turns
+    )
 
 
 def completions_path(folder: Path, step: int) -> Path:
@@ -302,6 +312,7 @@ OWN_METRICS = frozenset(
 OWN_PREFIXES = (
     "completions/",
     "curvature/",
+    "environment/",
     "eval_",
     "extra/",
     "gain/",

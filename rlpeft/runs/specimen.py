@@ -24,7 +24,8 @@ TOKENS = pa.struct(
     ]
 )
 """Ids and texts (`rlpeft.tokens.pieces`) of a prompt and of what was sampled after it; log-probs of
-the latter under the distribution it was drawn from; whether it was in the loss."""
+the latter under the distribution it was drawn from, null of what an environment said; whether it
+was in the loss."""
 
 
 def specimens(groups: Sequence[AdvantagedGroup], tokenizer: Any) -> list[dict[str, Any] | None]:
@@ -41,7 +42,7 @@ def specimens(groups: Sequence[AdvantagedGroup], tokenizer: Any) -> list[dict[st
     tokens = {
         "prompt": _part(tokenizer, group.prompt_ids),
         "sampled": _part(tokenizer, done.token_ids),
-        "logprobs": list(done.logprobs),
+        "logprobs": [p if own else None for p, own in zip(done.logprobs, done.own, strict=True)],
         "trained": trained,
     }
     return [tokens if row == chosen else None for row in range(len(members))]

@@ -25,7 +25,7 @@ TOOL_ROLES = ("tool", "function", "ipython")
 THOUGHT_END = "</think>"
 """Templates drop what earlier turns of the assistant thought; what follows must be there."""
 
-REPLY = "REPLY-MARK"
+REPLY, SAID = "REPLY-MARK", "SAID-MARK"
 
 Turn = dict[str, Any]
 
@@ -83,6 +83,7 @@ class Talk:
     def __init__(self, tokenizer: Any, form: ChatForm | None = None) -> None:
         self.tokenizer, self.form = tokenizer, form or ChatForm()
         self._bridges: dict[tuple[str, ...], str] = {}
+        self._around: dict[tuple[str, ...], tuple[str, str]] = {}
 
     def prompt(self, turns: Sequence[Any]) -> str:
         """The prompt that these turns make.
@@ -140,6 +141,41 @@ class Talk:
         if REPLY not in text:
             raise _lost(reply)
         return text.rpartition(REPLY)[2]
+
+    def around(self, turns: Sequence[Any], role: str) -> tuple[str, str]:
+        """What the template writes around a turn by `role` that follows an answer to these turns.
+
+        Before it stands what ends the answer, and behind it what asks for the next one.
+
+        Raises:
+            DataError: with more turns behind it the template writes the earlier ones otherwise, so
+                that a conversation which goes on is none that it would write; or as `prompt`.
+        """
+        given = self.form.fold(turns)
+        if given and _role(given[-1]) == "assistant":
+            given.pop()
+        roles = (*map(_role, given), role)
+        if roles not in self._around:
+            self._around[roles] = self._find_around(given, role)
+        return self._around[roles]
+
+    def _find_around(self, given: list[Turn], role: str) -> tuple[str, str]:
+        marked, _ = _with_marks(given)
+        reply, said = {"role": "assistant", "content": REPLY}, {"role": role, "content": SAID}
+        asked = self._render(marked, asks=True) + self._bridge(given)
+        ended = self._render([*marked, reply], asks=False)
+        whole = self._render([*marked, reply, said], asks=True)
+        if SAID not in whole:
+            raise _lost(said)
+        if not whole.startswith(ended) or not whole.startswith(asked + REPLY):
+            raise DataError(
+                "the model's chat template must write turns as it wrote them before others "
+                f"followed, for a conversation with an environment; it does not before one by the "
+                f"{role}. Mend chat_template.jinja, set environment.role, or give plain-text "
+                "prompts."
+            )
+        before, _, after = whole[len(asked + REPLY) :].partition(SAID)
+        return before, after
 
     def _bridge(self, turns: list[Turn]) -> str:
         roles = tuple(_role(turn) for turn in turns)

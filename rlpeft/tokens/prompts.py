@@ -12,7 +12,7 @@ from typing import Any
 
 from rlpeft.errors import DataError, ModelError
 from rlpeft.tokens.chat import Talk
-from rlpeft.tokens.specials import controls, encode_guarded, guard, require_unicode, short
+from rlpeft.tokens.specials import controls, encode_guarded, guard, require_unicode, short, unguard
 from rlpeft.types import Prompt
 
 
@@ -177,6 +177,18 @@ def continuation_ids(
         f"{short(text[-60:], 60)}, none of its tokens do. Let prompt or completion end and begin "
         "elsewhere."
     )
+
+
+def appended_ids(tokenizer: Any, before: Sequence[int], said: str) -> list[int]:
+    """Token ids of guarded text behind tokens that stand as they are.
+
+    Args:
+        before: what it follows, or the end of that.
+    """
+    wanted = _decode(tokenizer, before) + unguard(said)
+    found = list(_after_anchors(tokenizer, said, special_tokens=False))
+    fits = (ids for ids in found if _decode(tokenizer, [*before, *ids]) == wanted)
+    return next(fits, found[0])
 
 
 ANCHORS = ("", "\n", "1", ".")

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 
-from rewards.verdict import count_kinds
+from rewards.verdict import Verdict, count_kinds
 from rlpeft.errors import EngineError
 from rlpeft.recipe.run import TrainConfig
+from rlpeft.rollout.conversation import Conversations
 from rlpeft.rollout.fleet import Fleet
 from rlpeft.rollout.groups import TellGroups, ask_scored, rollout_seed, unheard
 from rlpeft.runs.records import recorded_metrics
@@ -21,7 +22,15 @@ from rlpeft.tasks.decks import Deck, draw
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import carries_signal
 from rlpeft.training.packing import Sample
-from rlpeft.types import AdvantagedGroup, Problem, Request, Sampling, ScoredGroup, ScoredGroups
+from rlpeft.types import (
+    AdvantagedGroup,
+    Completion,
+    Problem,
+    Request,
+    Sampling,
+    ScoredGroup,
+    ScoredGroups,
+)
 
 OF_ALL_TASKS = frozenset({"resampled_groups", "sample/staleness_max"})
 """Metrics of a step that are no one task's."""
@@ -48,6 +57,7 @@ class GroupSource:
 
     Attributes:
         decks: what training problems are drawn from.
+        conversations: how they are answered in several turns; absent: in one.
     """
 
     decks: Sequence[Deck]
@@ -56,6 +66,7 @@ class GroupSource:
     train: TrainConfig
     sampling: Sampling
     prompter: Prompter
+    conversations: Conversations | None = None
 
     def collect(self, *, cursor: int, step: int, tell: TellGroups = unheard) -> Evidence:
         """Roll out and score one batch; replace groups without signal within the budget.
@@ -86,7 +97,14 @@ class GroupSource:
             self.decks, cursor, count, train=self.train, prompter=self.prompter, step=step
         )
         return ask_scored(
-            drawn, requests, self.fleet, self.scorer, sampling=self.sampling, step=step, tell=tell
+            drawn,
+            requests,
+            self.fleet,
+            self.scorer,
+            sampling=self.sampling,
+            step=step,
+            tell=tell,
+            conversations=self.conversations,
         )
 
     def require_usable(self, groups: Sequence[ScoredGroup], *, step: int, version: int) -> None:
@@ -161,7 +179,13 @@ def _replaced(scored: ScoredGroups, lost: Sequence[int], extra: ScoredGroups) ->
 def to_samples(groups: Sequence[AdvantagedGroup]) -> list[Sample]:
     """Completions with their advantages, for the learner; what is not trained is left out."""
     return [
-        Sample(scored.group.prompt_ids, done.token_ids, done.logprobs, advantage)
+        Sample(
+            scored.group.prompt_ids,
+            done.token_ids,
+            done.logprobs,
+            advantage,
+            done.own if done.conversation else (),
+        )
         for scored in groups
         for done, advantage, trained in zip(
             scored.group.completions, scored.advantages, scored.trained, strict=True
@@ -174,8 +198,8 @@ def rollout_metrics(seen: Evidence, version: int) -> dict[str, float]:
     """What the completions of a step were like, under TRL's names where TRL has one."""
     groups = seen.scored.groups
     completions = [completion for scored in groups for completion in scored.group.completions]
-    lengths = [len(completion.token_ids) for completion in completions]
-    ended = [len(c.token_ids) for c in completions if not c.truncated]
+    lengths = [sum(completion.own) for completion in completions]
+    ended = [sum(c.own) for c in completions if not c.truncated]
     scored_PG = [[r for r in scored.rewards if r is not None] for scored in groups]
     rewards = [r for scored in scored_PG for r in scored]
     kinds = count_kinds(verdict.kind for verdict in seen.scored.verdicts)
@@ -192,7 +216,23 @@ def rollout_metrics(seen: Evidence, version: int) -> dict[str, float]:
         "num_tokens": float(sum(lengths)),
         "sample/staleness_max": float(max(version - c.version for c in completions)),
         **{f"verdicts/{kind}": float(count) for kind, count in kinds.items()},
+        **_conversation_metrics(completions),
         **_reward_metrics(seen.scored),
+    }
+
+
+def _conversation_metrics(completions: Sequence[Completion]) -> dict[str, float]:
+    """How conversations with an environment went; nothing where there is none."""
+    held = [done for done in completions if done.conversation is not None]
+    found = [done.conversation for done in completions if done.conversation is not None]
+    if not found:
+        return {}
+    failed = sum(isinstance(each.outcome, Verdict) for each in found)
+    return {
+        "environment/turns": fmean(sum(turn.is_own for turn in each.turns) for each in found),
+        "environment/tokens": fmean(len(done.token_ids) - sum(done.own) for done in held),
+        "environment/unfinished": 1 - sum(each.is_done for each in found) / len(found),
+        "environment/failed": float(failed),
     }
 
 

@@ -32,6 +32,7 @@ from rlpeft.experts.files import ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import Measure
 from rlpeft.experts.steps import keep_step, step_folder
 from rlpeft.recipe.run import Recipe
+from rlpeft.rollout.conversation import Conversations
 from rlpeft.rollout.fleet import PolicyFleet
 from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof, Proven
@@ -102,6 +103,7 @@ class Run:
     recorder: Recorder
     card: ExpertCard
     canary: Sequence[Sequence[int]]
+    conversations: Conversations | None = None
 
     @property
     def best_folder(self) -> Path:
@@ -118,6 +120,7 @@ class Run:
             train=self.recipe.train,
             sampling=self.sampling,
             prompter=self.prompter,
+            conversations=self.conversations,
         )
 
     def epochs(self, cursor: int) -> dict[str, float]:
@@ -216,6 +219,7 @@ def validate(run: Run, progress: Progress, synced: Proven) -> tuple[Progress, di
         prompter=run.prompter,
         sampling=run.sampling.greedy,
         step=progress.step,
+        conversations=run.conversations,
     )
     limit, what = run.recipe.train.unscorable_limit, "the validation completions"
     require_scorable(groups, limit=limit, step=progress.step, what=what)

@@ -12,7 +12,7 @@ Masks never come from token values: with pad == EOS a value-based mask would hid
 that teaches the policy to stop. The loss weights are fixed over *all* micro-batches before the
 first backward, so that accumulation equals one large batch.
 
-T token of a micro-batch, N completion token of it, in the same order.
+T token of a micro-batch, N completion token of it that the policy wrote, in the same order.
 """
 
 from __future__ import annotations
@@ -36,12 +36,22 @@ class Sample:
         prompt_ids, completion_ids: exactly the ids the engine saw and sampled.
         logprobs: the engine's sampling log-prob of each completion token.
         advantage: of the whole completion.
+        own: of each completion token whether the policy wrote it; the others are read and not
+            learned from. Empty: all of them.
     """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     advantage: float
+    own: tuple[bool, ...] = ()
+
+    @property
+    def places(self) -> Sequence[int]:
+        """Indices of the completion tokens that are learned from."""
+        if not self.own:
+            return range(len(self.completion_ids))
+        return [place for place, is_own in enumerate(self.own) if is_own]
 
 
 class Extent(NamedTuple):
@@ -162,7 +172,7 @@ def pack(
         One at a time: where they are is decided before the first.
     """
     token_budget = even_budget(samples, token_budget, hand.of)
-    num_tokens = sum(len(sample.completion_ids) for sample in samples)
+    num_tokens = sum(len(sample.places) for sample in samples)
     # Eq. 2 of Transformer² is a mean over completions of the sum over their tokens: `sequence`. A
     # mean over tokens weighs long completions no less per token (DAPO, arXiv 2503.14476, §3.3).
     # Where it is 0 there is no row to divide.
@@ -248,10 +258,11 @@ def _join(rows: Sequence[PackedRow], *, weight: float, share: float) -> MicroBat
         for sample in row.samples:
             start, count = len(tokens), len(sample.completion_ids)
             # The last prompt token predicts the first token of every completion.
-            sources += [prompt + size - 1, *range(start, start + count - 1)]
+            before = [prompt + size - 1, *range(start, start + count - 1)]
+            sources += [before[at] for at in sample.places]
             tokens += sample.completion_ids
     samples = [sample for row in rows for sample in row.samples]
-    advantages = [s.advantage for s in samples for _ in s.completion_ids]
+    learned = [(sample, at) for sample in samples for at in sample.places]
     sizes = [(len(r.prompt_ids), [len(s.completion_ids) for s in r.samples]) for r in rows]
     groups = Groups.of(sizes)
     return MicroBatch(
@@ -259,9 +270,9 @@ def _join(rows: Sequence[PackedRow], *, weight: float, share: float) -> MicroBat
         groups.position_T,
         groups,
         torch.tensor(sources),
-        torch.tensor([token for sample in samples for token in sample.completion_ids]),
-        torch.tensor([p for sample in samples for p in sample.logprobs], dtype=torch.float32),
-        torch.tensor(advantages, dtype=torch.float32),
+        torch.tensor([sample.completion_ids[at] for sample, at in learned]),
+        torch.tensor([sample.logprobs[at] for sample, at in learned], dtype=torch.float32),
+        torch.tensor([sample.advantage for sample, _ in learned], dtype=torch.float32),
         torch.full((len(sources),), weight),
         share,
     )

@@ -184,3 +184,16 @@ def test_a_step_that_fits_one_micro_batch_is_dealt_to_every_rank():
 def test_the_dearest_micro_batches_are_dealt_first():
     rows = [PackedRow((1,), (Sample((1,), (2,) * n, (0.0,) * n, 1.0),)) for n in (9, 5, 5, 4, 1)]
     assert dealt([[row] for row in rows], Hand(0, 2, 10**6)) == [[0, 3], [1, 2, 4]]
+
+
+def test_what_another_has_said_is_read_and_not_learned_from():
+    own = (True, False, False, True)
+    talk = Sample((1, 2), (3, 4, 5, 6), (-1.0, 0.0, 0.0, -2.0), 0.5, own)
+    plain = Sample((1, 2), (3, 4), (-1.0, -3.0), 1.0)
+    (batch,) = pack([talk, plain], token_budget=100, normalise="token")
+    assert batch.tokens_T.tolist() == [1, 2, 3, 4, 5, 6, 3, 4]
+    assert batch.targets_N.tolist() == [3, 6, 3, 4]
+    assert batch.sources_N.tolist() == [1, 4, 1, 6]
+    assert batch.logprobs_N.tolist() == [-1.0, -2.0, -1.0, -3.0]
+    assert batch.advantages_N.tolist() == [0.5, 0.5, 1.0, 1.0]
+    assert batch.weights_N.tolist() == [0.25] * 4

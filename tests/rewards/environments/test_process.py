@@ -23,7 +23,7 @@ def opened(module):
     def make(step, head=HEAD, timeout_s=60.0, memory_mb=None, **options):
         body = "\n".join(f"        {line}" for line in step.splitlines())
         kind = "async def" if "await" in step else "def"
-        name = f"{module(f'{head}\n    {kind} step(self, text):\n{body}\n')}:E"
+        name = module(f"{head}\n    {kind} step(self, text):\n{body}\n") + ":E"
         found = Environments(EnvironmentSpec(name, options, timeout_s, 120.0, memory_mb))
         made.append(found)
         return found
@@ -136,7 +136,7 @@ def test_memory_is_limited(opened):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("calculater", {}, "must be one of calculator, python, retry, or 'module:Class', got "),
+        ("calculatr", {}, "must be one of calculator, python, retry, or 'module:Class', got "),
         ("nowhere:Desk", {}, "must name an importable class, got no module 'nowhere'"),
         ("calculator", {"opens": 1}, "must be made of its options \\(open, close, "),
         ("rewards.verdict:Verdict", {"score": 1, "kind": "wrong"}, "Verdict has no reset and no "),
