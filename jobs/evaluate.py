@@ -16,7 +16,7 @@ from rlpeft.experts.merged import base_of
 from rlpeft.models.base import BaseModel
 from rlpeft.program.examiner import Examiner, Measured, labels_of
 from rlpeft.program.expert_of_run import said_of_runs
-from rlpeft.program.origin import said_of_prompts
+from rlpeft.program.origin import said_of_environments, said_of_prompts
 from rlpeft.program.parts import HERE, loaded_scorer
 from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.scoring import LoadedScores
@@ -49,14 +49,15 @@ def evaluate_expert(
     """
     base = base_of(folder, read_card(folder), recipe.model)
     expert = load_expert(folder, base_digest=base.digest)
+    cards = {known_as(folder): expert.card}
     notes = [
-        *said_of_prompts({known_as(folder): expert.card}, base, recipe.chat),
+        *said_of_prompts(cards, base, recipe.chat),
+        *said_of_environments(cards, recipe.environment),
         *said_of_runs([folder], [reward.name for reward in recipe.rewards]),
     ]
     recipe = _of_expert(recipe, expert.card)
     data = read_data(recipe, base, splits=(split,), only=only_split(recipe, [expert.card], split))
-    check = partial(_check, recipe, data)
-    samples = Samples(split=split, num=num, unseen=unseen)
+    check, samples = partial(_check, recipe, data), Samples(split=split, num=num, unseen=unseen)
     asked = asked_of(data.task, [folder], samples, path=task_of(recipe).path)
     venue = HERE if address is None else on_ray(address)
     with (

@@ -24,7 +24,7 @@ from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.program.hub import experts_below
-from rlpeft.program.origin import said_of_prompts
+from rlpeft.program.origin import said_of_environments, said_of_prompts
 from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.runs.records import RECIPE_FILE
@@ -66,7 +66,7 @@ def read_experts(shelf: Shelf) -> ExpertSet:
     factors = read_factors(folders[0], shelf.base, shelf.spec.model.dtype)
     experts = ExpertSet.read(folders, base_digest=shelf.base.digest, factors=factors)
     cards = dict(zip(experts.names[1:], experts.cards, strict=True))
-    note_each(said_of_prompts(cards, shelf.base))
+    note_each([*said_of_prompts(cards, shelf.base), *said_of_environments(cards)])
     return experts
 
 

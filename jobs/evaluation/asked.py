@@ -22,7 +22,7 @@ from rlpeft.experts.hub import known_as
 from rlpeft.experts.merged import base_of
 from rlpeft.models.base import BaseModel
 from rlpeft.program.expert_of_run import said_of_runs
-from rlpeft.program.origin import said_of_prompts
+from rlpeft.program.origin import said_of_environments, said_of_prompts
 from rlpeft.program.parts import conversations_here
 from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.recipe.scorer import build_scorer
@@ -139,6 +139,7 @@ def open_survey(
         exams: list[Exam] = []
         for at, (name, recipe) in enumerate(_named(_agreed(_distinct(full))).items()):
             recipe = pinned(recipe, base, (pins or Path()) / pin_name(at))
+            notes += said_of_environments(cards, recipe.environment)
             if recipe.chat not in [exam.recipe.chat for exam in exams]:
                 notes += said_of_prompts(cards, base, recipe.chat)
             scorer = build_scorer(recipe.rewards, error_limit=recipe.train.error_limit)

@@ -15,6 +15,7 @@ from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.program.folder import said_of_ranks
 from rlpeft.program.hub import expert_folder, pinned_names
+from rlpeft.recipe.environment import EnvironmentConfig
 from rlpeft.recipe.run import ChatConfig, Recipe
 
 
@@ -60,6 +61,24 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
         start = read_start(folders[-1], recipe, base)
         notes += said_of_prompts({known_as(folders[-1]): start.card}, base, recipe.chat)
     return recipe, Origin(base, merged, start, folders, notes)
+
+
+def said_of_environments(
+    cards: Mapping[str, ExpertCard], environment: EnvironmentConfig | None = None
+) -> list[str]:
+    """Which experts talked to another environment in their training than where they are used.
+
+    Args:
+        environment: where they are used; absent: none, and they answer in one turn.
+    """
+    used = None if environment is None else environment.name
+    met = {name: card.environment.get("name") for name, card in cards.items()}
+    now = "it answers here in one turn" if used is None else f"here it is {used!r}"
+    return [
+        f"expert {name!r} was trained with the environment {trained!r:.60}, {now}"
+        for name, trained in met.items()
+        if trained is not None and trained != used
+    ]
 
 
 def said_of_prompts(

@@ -11,10 +11,12 @@ from jobs.library import find_shelf, read_experts
 from rlpeft.doctor.examine import examine
 from rlpeft.errors import CheckpointError, ConfigError, ExpertError
 from rlpeft.experts.export import export_expert
-from rlpeft.experts.files import find_experts, load_expert, read_card
+from rlpeft.experts.files import ExpertCard, find_experts, load_expert, read_card
 from rlpeft.experts.steps import step_folder
 from rlpeft.experts.transfer import transfer
+from rlpeft.program.origin import said_of_environments
 from rlpeft.program.run import run
+from rlpeft.recipe.environment import EnvironmentConfig
 from rlpeft.recipe.run import RolloutConfig
 from rlpeft.runs.records import read_metrics
 
@@ -295,3 +297,15 @@ def test_vllm_trains_on_a_merged_base_from_a_start_as_transformers_do(
         assert abs(read_metrics(tmp_path / engine)[1]["kl"]) < 1e-6
     for which in ("base_test", "start_test"):
         assert found["vllm"][which] == found["hf"][which]
+
+
+def test_an_expert_that_talked_to_another_environment_is_named():
+    trained = {"tool": {"name": "calculator"}, "plain": {}}
+    cards = {name: ExpertCard.model_construct(environment=env) for name, env in trained.items()}
+    (line,) = said_of_environments(cards)
+    assert line == (
+        "expert 'tool' was trained with the environment 'calculator', it answers here in one turn"
+    )
+    assert said_of_environments(cards, EnvironmentConfig(name="calculator")) == []
+    (line,) = said_of_environments(cards, EnvironmentConfig(name="retry"))
+    assert line.endswith("'calculator', here it is 'retry'")
