@@ -49,10 +49,10 @@ def evaluate_expert(
     """
     base = base_of(folder, read_card(folder), recipe.model)
     expert = load_expert(folder, base_digest=base.digest)
-    cards = {known_as(folder): expert.card}
+    who = known_as(folder)
     notes = [
-        *said_of_prompts(cards, base, recipe.chat),
-        *said_of_environments(cards, recipe.environment),
+        *said_of_prompts({who: expert.card}, base, recipe.chat),
+        *said_of_environments({who: expert.card}, recipe.environment),
         *said_of_runs([folder], [reward.name for reward in recipe.rewards]),
     ]
     recipe = _of_expert(recipe, expert.card)
@@ -72,9 +72,12 @@ def evaluate_expert(
         examiner = Examiner(parts, data.prompter, sampling, canary, bound, labels)
         bare = examiner.measure(examiner.proof(), asked.problems)
         found = examiner.measure(examiner.load(expert), asked.problems)
-    card = expert.card
-    whose = {"expert": known_as(folder), "digest": card.digest, "equals_base": card.equals_base}
-    return whose | {"split": split} | _of_exam(recipe, base) | _compared(found, bare)
+    whose = {"expert": who} | _identity(expert.card) | {"split": split}
+    return whose | _of_exam(recipe, base) | _compared(found, bare)
+
+
+def _identity(card: ExpertCard) -> dict[str, Any]:
+    return {"digest": card.digest, "equals_base": card.equals_base}
 
 
 def _check(recipe: Recipe, data: Data, scores: LoadedScores) -> None:

@@ -29,7 +29,7 @@ from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.environment import EnvironmentConfig
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.recipe.scorer import Functions
-from rlpeft.recipe.set_up import EXECUTION_ONLY, code_names, set_up
+from rlpeft.recipe.set_up import code_names, environment_of, set_up
 from rlpeft.recipe.task import problem_called
 from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.records import read_kept_recipe
@@ -120,11 +120,7 @@ def build_prompter(base: BaseModel, chat: ChatConfig, rollout: RolloutConfig) ->
 def build_conversations(
     recipe: Recipe, config: EnvironmentConfig, base: BaseModel
 ) -> Conversations:
-    """How problems are answered in several turns; its environments have a process of their own.
-
-    Raises:
-        RewardError: the environment cannot be loaded.
-    """
+    """How problems are answered in several turns; raises what `Environments` does."""
     from rlpeft.rollout.conversation import Conversations
 
     prompter = build_prompter(base, recipe.chat, recipe.rollout)
@@ -337,7 +333,7 @@ def build_card(
         problems=dict(problems or {}),
         chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
         rewards=tuple(reward.name for reward in recipe.rewards),
-        environment=_environment_of(recipe),
+        environment=environment_of(recipe),
         seed=recipe.train.seed,
         step=0,
         digest="",
@@ -346,12 +342,6 @@ def build_card(
         merged=tuple(map(parent_of, merged, recipe.model.merge)),
         start=parent_of(start, str(recipe.model.start)) if start else None,
     )
-
-
-def _environment_of(recipe: Recipe) -> dict[str, Any]:
-    """What a card says of the environment: what decides conversations, and not where they run."""
-    section = recipe.environment
-    return {} if section is None else section.model_dump(exclude=EXECUTION_ONLY["environment"])
 
 
 def _tasks_of(recipe: Recipe) -> dict[str, Any]:

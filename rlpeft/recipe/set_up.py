@@ -55,6 +55,12 @@ def set_up(recipe: Recipe) -> dict[str, Any]:
     return tree
 
 
+def environment_of(recipe: Recipe) -> dict[str, Any]:
+    """What decides conversations, and not where they run; empty where there are none."""
+    section = recipe.environment
+    return {} if section is None else section.model_dump(exclude=EXECUTION_ONLY["environment"])
+
+
 def code_names(recipe: Recipe | AdaptRecipe) -> list[str]:
     """Names of what may be code of the user's: rewards, and the environment."""
     names = [reward.name for reward in recipe.rewards]

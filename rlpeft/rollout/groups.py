@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rlpeft.rollout.fleet import Fleet
@@ -75,13 +76,8 @@ def ask_scored(
         RewardError: see `rewards.scorer.Scorer.score`.
     """
     if conversations is not None:
-
-        def held() -> ScoredGroups:
-            groups = roll_out(problems, requests, fleet, sampling, conversations)
-            tell(len(groups), len(groups))
-            return score_groups(groups, scorer, step=step)
-
-        return held
+        hold = partial(roll_out, problems, requests, fleet, sampling, conversations)
+        return partial(_held_scored, hold, scorer, step, tell)
     stream = fleet.stream(requests, sampling)
 
     def come() -> Iterator[dict[int, Group]]:
@@ -101,3 +97,11 @@ def ask_scored(
         return score_groups([groups[at] for at in range(len(requests))], scorer, step=step)
 
     return scored
+
+
+def _held_scored(
+    hold: Callable[[], list[Group]], scorer: Scores, step: int, tell: TellGroups
+) -> ScoredGroups:
+    groups = hold()
+    tell(len(groups), len(groups))
+    return score_groups(groups, scorer, step=step)
