@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,8 @@ from rlpeft.tasks.decks import draw
 
 EXPERTS, TASKS = 4, ("tiny/swap", "tiny/sort", "tiny/ends")
 RECIPE, MIXED = "quickstart", "tiny-two"
+
+HELP_S = 0.5
 
 COMMAND = "import sys; sys.argv[0] = 'rlpeft'; from jobs.cli import main; main()"
 """As the entry point runs it, wherever this is installed."""
@@ -43,6 +46,7 @@ def rows(*, repeats: int = 3, num: int = 500) -> Iterator[BenchRow]:
     yield _row(seconds, _same(found), num)
     yield from onward()
     yield _shares()
+    yield _help(repeats=2 * repeats + 1)
 
 
 def _shares(number: int = 1000) -> BenchRow:
@@ -63,6 +67,31 @@ def _shares(number: int = 1000) -> BenchRow:
         "0.75 ± 0.014 by independent draws",
         "0.75 ± 0.01, exact on resume",
         abs(share - 3 / 4) <= 0.01 and parts == whole,
+    )
+
+
+def _help(*, repeats: int) -> BenchRow:
+    """What the first command of a visitor takes, beside the library that prints it alone."""
+
+    def started(code: str, *words: str) -> None:
+        command = [sys.executable, "-c", code, *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    sides = {
+        "help": partial(started, COMMAND, "--help"),
+        "typer": partial(started, "import typer, typer.main, typer.rich_utils"),
+    }
+    seconds = medians(interleave(sides, repeats=repeats))
+    ours, peer = seconds["help"], seconds["typer"]
+    return BenchRow(
+        "rlpeft --help, beside Python importing typer and rich",
+        ours,
+        peer,
+        ours / peer,
+        "s",
+        "1 x: what prints it",
+        f"<= {HELP_S} s, on a quiet machine",
+        ours <= HELP_S,
     )
 
 
