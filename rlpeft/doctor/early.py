@@ -19,6 +19,7 @@ from rlpeft.recipe.reward import RewardConfig
 from rlpeft.recipe.run import ChatConfig, Recipe, task_of
 from rlpeft.recipe.scorer import Functions, build_scorer
 from rlpeft.recipe.set_up import code_names, search_set_up, set_up
+from rlpeft.recipe.sft import sft_config
 from rlpeft.recipe.task import TaskConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.fingerprint import (
@@ -55,7 +56,8 @@ def refuse_early(
 
     Raises:
         CheckpointError: the folder is a stranger's, or its run was started with something else.
-        ConfigError, DataError: rows, or what built-in rewards read of them, would stop the run.
+        ConfigError, DataError: its batch, rows, or what built-in rewards read of them, would stop
+            the run.
         RewardError: a built-in reward does not exist, or not with these options.
     """
     refuse_strangers(out)
@@ -67,6 +69,8 @@ def refuse_early(
         asked = {"method": method, "recipe": tree, **code}
         _refuse_other(out, asked if task is None else asked | {DATA: task.fingerprint()})
         return
+    if method == "sft":
+        sft_config(recipe)
     tasks = {
         label: read_soon(
             task_of(own), [r for r in own.rewards if r.name not in (functions or ())], SPLITS

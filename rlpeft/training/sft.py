@@ -22,9 +22,10 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from rlpeft.errors import ConfigError, DataError, ModelError
+from rlpeft.errors import DataError, ModelError
 from rlpeft.models.load import context_length
-from rlpeft.recipe.run import Recipe, SftConfig, task_of
+from rlpeft.recipe.run import Recipe, task_of
+from rlpeft.recipe.sft import sft_config
 from rlpeft.recipe.templates import Template
 from rlpeft.runs.records import read_metrics
 from rlpeft.tasks.decks import draw
@@ -151,28 +152,6 @@ def _end(problem: Problem, prompter: Prompter) -> int:
             "sft could not teach answers to end. Add it to tokenizer_config.json."
         )
     return int(end)
-
-
-def sft_config(recipe: Recipe) -> SftConfig:
-    """The recipe's `[sft]`, or its defaults.
-
-    Raises:
-        ConfigError: its micro-batches do not make up a batch, or not an equal part of one for
-            each rank of the learner.
-    """
-    found, batch = recipe.sft or SftConfig(), recipe.train.prompts_per_step
-    if batch % found.micro_batch:
-        raise ConfigError(
-            f"sft.micro_batch must divide train.prompts_per_step = {batch}, got "
-            f"{found.micro_batch}."
-        )
-    if batch // found.micro_batch % (learners := recipe.resources.learners):
-        raise ConfigError(
-            f"sft.micro_batch must divide the part of each learner rank, "
-            f"train.prompts_per_step / resources.learners = {batch} / {learners}, got "
-            f"{found.micro_batch}."
-        )
-    return found
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rlpeft.doctor.early import finished, is_read_soon, refuse_early
-from rlpeft.errors import CheckpointError, DataError
+from rlpeft.errors import CheckpointError, ConfigError, DataError
 from rlpeft.program.run import run
 from rlpeft.recipe.run import TaskConfig
 from rlpeft.runs.fingerprint import REPORT_FILE, SUMMARY_FILE
@@ -31,6 +31,13 @@ def test_rows_that_no_run_could_use_are_refused(quick, rows, tmp_path):
     recipe = quick(task=rows | {"path": "./absent.jsonl"})
     with pytest.raises(DataError, match="must be an existing file"):
         refuse_early(recipe, tmp_path / "run", method="train")
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_of_a_supervised_run_alone(quick, tmp_path):
+    recipe = quick(train={"prompts_per_step": 12})
+    with pytest.raises(ConfigError, match=r"divide .* = 12, got 8.*sft\.micro_batch=4"):
+        refuse_early(recipe, tmp_path / "run", method="sft")
+    refuse_early(recipe, tmp_path / "run", method="train")
 
 
 def test_a_strangers_folder_is_refused(quick, tmp_path):

@@ -10,11 +10,12 @@ from rlpeft.experts.files import load_expert
 from rlpeft.experts.steps import step_folder
 from rlpeft.program.run import run as train_run
 from rlpeft.recipe.run import LearnerConfig, StartConfig
+from rlpeft.recipe.sft import sft_config
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.records import read_metrics
 from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.decks import Deck, draw
-from rlpeft.training.sft import sft_config, teach, training_rows
+from rlpeft.training.sft import teach, training_rows
 
 # TRL and accelerate warn about their own options and about a machine without CUDA.
 pytestmark = pytest.mark.filterwarnings("ignore")
