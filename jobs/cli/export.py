@@ -24,7 +24,7 @@ def export(
         Literal["peft", "merged", "z", "lora"],
         typer.Option(
             help="peft: a PEFT folder. merged: a transformers folder. z: multipliers by module. "
-            "lora: of an SVF or LoRA expert, a plain LoRA of --rank, which leaves something out."
+            "lora: a plain LoRA of --rank, which leaves something out; not of DoRA and IA3."
         ),
     ] = "merged",
     base: BaseName = None,

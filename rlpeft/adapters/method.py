@@ -142,6 +142,7 @@ class Method:
         is_mergeable: whether its update is a matrix.
         becomes_lora: whether a layer's `get_delta_weight` is its whole update, of which a LoRA of
             lower rank is made. DoRA's leaves out the magnitudes.
+        nears_lora: whether a LoRA is near it on given tokens (`rlpeft.adapters.lowrank.export`).
         is_transferable: whether its vectors, one number for each singular value of a weight, mean
             the same module by module on another base.
         runs_rows: whether each row of a batch may run an expert of its own; then its layers are
@@ -172,6 +173,7 @@ class Method:
     mixing: Mixing | None = None
     is_mergeable: bool = False
     becomes_lora: bool = False
+    nears_lora: bool = False
     is_transferable: bool = False
     runs_rows: bool = False
     slice: Slice | None = None

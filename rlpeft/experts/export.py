@@ -30,25 +30,26 @@ from rlpeft.adapters.tied import untie_adapted
 from rlpeft.errors import ExpertError
 from rlpeft.experts.export_asked import RECEIPT_FILE, TRAITS, Format, Traits, require_asked
 from rlpeft.experts.export_config import own_config
-from rlpeft.experts.export_lora import told, write_lora
+from rlpeft.experts.export_lora import require_near, told, write_lora, write_near_lora
 from rlpeft.experts.export_source import Source, attach, open_source
 from rlpeft.experts.files import (
     CARD_FILE,
     CONFIG_FILE,
     TENSOR_FILE,
-    ExpertCard,
     adapter_of,
     other_prompts,
 )
 from rlpeft.experts.hub import fetched_from, is_hub_id
 from rlpeft.experts.merged import refuse_merged
 from rlpeft.experts.model_card import README_FILE, Beside, model_card
+from rlpeft.experts.steps import run_of
 from rlpeft.files import replacing_folder
 from rlpeft.models.gap import largest_gap
 from rlpeft.models.load import load_base_model, load_config
 from rlpeft.models.probe import logprobs, probe_rows
 from rlpeft.models.tokenizer import load_tokenizer, read_whole_tokenizer
 from rlpeft.models.tokenizer_digest import tokenizer_parts
+from rlpeft.runs.records import specimen_rows
 
 Z_FILE = "z.safetensors"
 
@@ -134,7 +135,7 @@ def export_expert(
         refuse_merged(folder, card, "exported as a PEFT folder")
     source = replace(open_source(folder, base, base_id, dtype), rank=rank or 0)
     if TRAITS[format].has_rank:
-        _require_lora(source.expert.card)
+        source = _for_lora(source, run_of(folder))
     with replacing_folder(out) as partial:
         receipt = write_and_compare(source, partial, format, str(out))
         receipt = replace(receipt, source=fetched_from(folder))
@@ -142,14 +143,21 @@ def export_expert(
     return receipt
 
 
-def _require_lora(card: ExpertCard) -> None:
+def _for_lora(source: Source, run: Path) -> Source:
+    """What becomes a LoRA, with the rows that one is fitted to where it needs them."""
+    card = source.expert.card
     method = named(adapter_of(card).type)
-    if not method.becomes_lora:
+    if method.nears_lora:
+        source = replace(source, rows=specimen_rows(run))
+        require_near(source.rank, source.rows, method.label)
+    elif not method.becomes_lora:
         forms = "peft or merged" if method.is_mergeable else "peft"
         raise ExpertError(
-            f"--format lora takes an {labels(lambda m: m.becomes_lora)} expert, {card.name!r} is "
+            f"--format lora takes an {labels(lambda m: m.becomes_lora or m.nears_lora)} expert, "
+            f"{card.name!r} is "
             f"of {method.label}, of which no LoRA of any rank is made. Take --format {forms}."
         )
+    return source
 
 
 def write_and_compare(source: Source, partial: Path, format: Format, out: str) -> Receipt:
@@ -248,7 +256,12 @@ def read_merged(source: Source, folder: Path) -> Any:
 
 def write_as_lora(source: Source, policy: PeftModel, folder: Path) -> dict[str, float]:
     """A LoRA of the source's rank; gives what it leaves out of each module."""
-    errors = write_lora(policy, folder, rank=source.rank, base_id=source.base_id)
+    method = named(adapter_of(source.expert.card).type)
+    rank, base_id = source.rank, source.base_id
+    if method.nears_lora:
+        errors = write_near_lora(policy, folder, rank=rank, base_id=base_id, rows=source.rows)
+    else:
+        errors = write_lora(policy, folder, rank=rank, base_id=base_id)
     _write_card(source, folder)
     return errors
 
@@ -313,7 +326,7 @@ FORMATS: dict[Format, ExportForm] = {
     "lora": ExportForm(
         write_as_lora,
         read_peft,
-        "Raise --rank, or take --format merged, which leaves nothing out.",
+        "Raise --rank, or take --format merged or peft, which leaves nothing out.",
     ),
 }
 

@@ -3,11 +3,16 @@
 The update W' - W of a module is a matrix, of SVF one of full rank: a LoRA is its best approximation
 of lower rank (C. Eckart and G. Young, Psychometrika 1, 1936), by PEFT's own conversion. What that
 leaves out is measured, module by module and on log-probs.
+
+The update of a geometric expert depends on the token: a LoRA is near it on the tokens that the run
+recorded, which no other tokens have to follow.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 
 from rlpeft.adapter_state import PEFT_PREFIX
+from rlpeft.adapters.lowrank.export import export_approx
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import TENSOR_FILE
 
@@ -51,6 +57,37 @@ def write_lora(policy: PeftModel, folder: Path, *, rank: float, base_id: str) ->
     return {
         name.removeprefix(PEFT_PREFIX): _error(layer, kept, name) for name, layer in layers.items()
     }
+
+
+def require_near(rank: float, rows: Sequence[Sequence[int]], label: str) -> None:
+    """Refuse a LoRA near a geometric expert that nothing could be fitted to.
+
+    Raises:
+        ExpertError: no tokens, or a share in the place of a rank.
+    """
+    if not rows:
+        raise ExpertError(
+            f"--format lora of a {label} expert is fitted to the answers of its training: it must "
+            "lie in the folder of its run by rlpeft train, beside completions. Take --format peft."
+        )
+    if rank < 1:
+        raise ExpertError(
+            f"--rank must be a whole number for a {label} expert, got {rank:g}: no share of an "
+            "update that depends on the token is the rank's."
+        )
+
+
+def write_near_lora(
+    policy: PeftModel, folder: Path, *, rank: float, base_id: str, rows: Sequence[Sequence[int]]
+) -> dict[str, float]:
+    """The same of a geometric expert, on these rows of token ids; see `export_approx`.
+
+    Raises:
+        ModelError: the expert is of a lower rank, or is bent in time ("boost").
+    """
+    policy.peft_config["default"].base_model_name_or_path = base_id
+    batches = [{"input_ids": torch.tensor([list(row)])} for row in rows]
+    return export_approx(policy, batches, folder, max_error=math.inf, rank=int(rank))
 
 
 def _require_convertible(module: str, layer: Any, rank: float) -> None:

@@ -30,6 +30,7 @@ class Source:
         base_id: what a PEFT folder calls the base; others find it by that name, or by none.
         rank: of a LoRA; see `rlpeft.experts.export_lora.write_lora`.
         curve: metrics of the run in whose folder the expert lies, one row a step; else empty.
+        rows: token ids of prompts with their answers, on which a LoRA shall be near it.
     """
 
     expert: Expert
@@ -38,6 +39,7 @@ class Source:
     base_id: str
     rank: float = 0
     curve: Sequence[Mapping[str, Any]] = ()
+    rows: Sequence[Sequence[int]] = ()
 
     @property
     def attention(self) -> str:

@@ -222,6 +222,21 @@ def read_completions(path: Path) -> list[dict[str, Any]]:
         ) from error
 
 
+def specimen_rows(folder: Path, most: int = 64) -> list[list[int]]:
+    """Token ids of the specimens of a run's last steps, each a prompt with its answer.
+
+    Raises:
+        DataError: a file of completions is damaged.
+    """
+    tokens = [
+        row[TOKENS_COLUMN]
+        for path in completions_steps(folder)[-most:]
+        for row in read_completions(path)
+        if row.get(TOKENS_COLUMN)
+    ]
+    return [found["prompt"]["ids"] + found["sampled"]["ids"] for found in tokens]
+
+
 def require_metrics(folder: Path) -> list[dict[str, Any]]:
     """The metrics of a run, of which there must be a step's.
 

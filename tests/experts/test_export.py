@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import PeftModel
@@ -13,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlpeft.adapter_state import tensors_digest
 from rlpeft.adapters.policy import adapter_state, attach_adapter
-from rlpeft.errors import ExpertError
+from rlpeft.errors import ExpertError, RlpeftError
 from rlpeft.experts.change import changes
 from rlpeft.experts.export import export_expert
 from rlpeft.experts.files import load_expert
@@ -23,6 +25,8 @@ from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import load_base_model
 from rlpeft.recipe.run import HypLoraAdapter, Ia3Adapter, LoraFamilyAdapter, SvfAdapter
+from rlpeft.runs.records import completions_path
+from rlpeft.runs.specimen import TOKENS
 
 TINY = resolve_model("tiny")
 IDS = torch.arange(3, 27).reshape(2, 12)
@@ -410,6 +414,42 @@ def test_a_lora_of_a_lora_is_the_expert(trained, tmp_path):
     assert max(receipt.errors.values()) < 1e-4
 
 
+@pytest.fixture
+def bent(trained, tmp_path):
+    """A geometric expert in the folder of a run that has recorded what was answered."""
+    run = tmp_path / "run"
+    shutil.copytree(trained("hyplora", scale=0.05)[0], run / "expert")
+    rows = [
+        {"prompt": {"ids": row[:5]}, "sampled": {"ids": row[5:]}, "trained": True}
+        for row in torch.arange(3, 75).reshape(6, 12).tolist()
+    ]
+    path = completions_path(run, 1)
+    path.parent.mkdir()
+    pq.write_table(pa.table({"tokens": pa.array([*rows, None], TOKENS)}), path)
+    return run / "expert"
+
+
+def test_a_geometric_expert_becomes_a_lora_near_it_on_the_answers_of_its_run(bent, tmp_path):
+    receipt = export_expert(bent, tmp_path / "out", format="lora", rank=2)
+    assert receipt.gap < 0.5 * receipt.effect
+    assert all(0 < error < 0.5 for error in receipt.errors.values())
+    assert "leaves out" in receipt.note
+    loaded = PeftModel.from_pretrained(load_base_model(TINY), tmp_path / "out").eval()
+    assert loaded.peft_config["default"].peft_type == "LORA"
+    with pytest.raises(ExpertError, match=r"leaves out .* Raise --rank"):
+        export_expert(bent, tmp_path / "less", format="lora", rank=1)
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"),
+    [(3, "must have at most its rank, 2 in"), (0.5, "must be a whole number for a")],
+)
+def test_a_rank_that_no_lora_near_a_geometric_expert_has_is_refused(bent, tmp_path, rank, said):
+    with pytest.raises(RlpeftError, match=said):
+        export_expert(bent, tmp_path / "out", format="lora", rank=rank)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_error_of_a_lora_is_that_of_the_directions_it_lacks(trained, tmp_path):
     """Of SVF they are known: W' - W = U diag((z - 1) s) Vᵀ."""
     folder, _ = trained("svf")
@@ -435,10 +475,14 @@ def test_the_error_of_a_lora_is_that_of_the_directions_it_lacks(trained, tmp_pat
         (
             "ia3",
             {"rank": 4},
-            r"an SVF, LoRA expert, 'ia3' is of IA3.* Take --format peft or merged",
+            r"an SVF, LoRA, HypLoRA, MoSLoRA expert, 'ia3' is of IA3.* Take --format peft or",
         ),
         ("dora", {"rank": 4}, "'dora' is of DoRA"),
-        ("hyplora", {"rank": 4}, r"is of HypLoRA.* Take --format peft\.$"),
+        (
+            "hyplora",
+            {"rank": 4},
+            r"HypLoRA expert is fitted to the answers.* --format peft\.$",
+        ),
         (
             "embedding",
             {"rank": 4},

@@ -35,5 +35,6 @@ HYPLORA = Method(
     trained_by=TRAINED_BY,
     zero="hyplora_B",
     auxiliary=AUXILIARY,
+    nears_lora=True,
     slice=SLICE,
 )

@@ -1,7 +1,8 @@
 """A plain LoRA near a geometric adapter, with the error that was measured, not assumed.
 
 The multiplier of each middle coordinate is replaced by one number, the least-squares best over
-calibration tokens. With curvature 0 the multiplier is one number, and the export is exact.
+calibration tokens. With curvature 0 the multiplier is one number, and the export is exact. A lower
+rank than the adapter's is cut from that (C. Eckart and G. Young, Psychometrika 1, 1936).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def export_approx(
     *,
     adapter_name: str = "default",
     max_error: float = 0.01,
+    rank: int | None = None,
 ) -> dict[str, float]:
     """Save a plain LoRA whose update is close to the adapter's on `batches`.
 
@@ -47,35 +49,72 @@ def export_approx(
         batches: calibration inputs, passed as `model(**batch)`; gone over twice.
         path: folder for PEFT's `adapter_config.json` and `adapter_model.safetensors`.
         max_error: largest relative L2 error of a module's update that is accepted.
+        rank: of every module; each adapter's own if absent.
 
     Returns:
         module name -> ‖Δ - Δ_lora‖ / ‖Δ‖ over the calibration tokens (root of summed squares).
 
     Raises:
-        ModelError: the adapter is no exportable one, or some module's error is above
-            `max_error`; nothing is written then.
+        ModelError: the adapter is no exportable one or of a lower rank, or some module's error is
+            above `max_error`; nothing is written then.
     """
+    layers = _layers(model, adapter_name, rank)
+    batches, sums = list(batches), {name: _Sums() for name in layers}
+
+    def add_fit(name: str, x: torch.Tensor, z: torch.Tensor, bent: torch.Tensor) -> None:
+        _add_fit(sums[name], z, bent)
+
+    _visit(model, batches, layers, adapter_name, add_fit)
+    factors = {name: _fit(entry) for name, entry in sums.items()}
+    ups = {name: layer.up(adapter_name).float() for name, layer in layers.items()}
+    loras = {
+        name: _lora(layer, adapter_name, factors[name], rank) for name, layer in layers.items()
+    }
+
+    def add_error(name: str, x: torch.Tensor, z: torch.Tensor, bent: torch.Tensor) -> None:
+        down, up = loras[name]
+        near = F.linear(z * factors[name], ups[name]) if rank is None else x @ down.T @ up.T
+        _add_error(sums[name], F.linear(bent, ups[name]), near)
+
+    _visit(model, batches, layers, adapter_name, add_error)
+    # An update that is 0 on all tokens is reproduced without error: 0 / 0 would be NaN.
+    errors = {n: float((s.error / s.total.clamp_min(1e-300)).sqrt()) for n, s in sums.items()}
+    _check_errors(errors, max_error)
+    _save(Path(path), model, loras, adapter_name)
+    return errors
+
+
+def _layers(model: PeftModel, adapter_name: str, rank: int | None) -> dict[str, LowRankLayer]:
+    """What is exported, by module."""
     layers = {
         layer.module_name: layer
         for layer in model.modules()
         if isinstance(layer, LowRankLayer) and adapter_name in layer.scaling
     }
     _check_exportable(layers, adapter_name)
-    batches = list(batches)
-    sums = {name: _Sums() for name in layers}
-    _visit(model, batches, layers, adapter_name, lambda name, *seen: _add_fit(sums[name], *seen))
-    factors = {name: _fit(entry) for name, entry in sums.items()}
-    ups = {name: layer.up(adapter_name).float() for name, layer in layers.items()}
+    _check_rank(layers, adapter_name, rank)
+    return layers
 
-    def add_error(name: str, z: torch.Tensor, bent: torch.Tensor) -> None:
-        _add_error(sums[name], F.linear(bent, ups[name]), F.linear(z * factors[name], ups[name]))
 
-    _visit(model, batches, layers, adapter_name, add_error)
-    # An update that is 0 on all tokens is reproduced without error: 0 / 0 would be NaN.
-    errors = {n: float((s.error / s.total.clamp_min(1e-300)).sqrt()) for n, s in sums.items()}
-    _check_errors(errors, max_error)
-    _save(Path(path), model, layers, factors, adapter_name)
-    return errors
+def _lora(
+    layer: LowRankLayer, adapter_name: str, factors_R: torch.Tensor, rank: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both matrices, [rank, N] and [M, rank], with scaling and multipliers in the latter."""
+    down_RN, up_MR = layer.down(adapter_name).float(), layer.up(adapter_name).float() * factors_R
+    if rank is None:
+        return down_RN, up_MR
+    basis_NR, triangle = torch.linalg.qr(down_RN.T)
+    left, sizes, right = torch.linalg.svd(up_MR @ triangle.T, full_matrices=False)
+    return right[:rank] @ basis_NR.T, left[:, :rank] * sizes[:rank]
+
+
+def _check_rank(layers: dict[str, LowRankLayer], adapter_name: str, rank: int | None) -> None:
+    for name, layer in layers.items():
+        if rank is not None and not 0 < rank <= (own := layer.down(adapter_name).shape[0]):
+            raise ModelError(
+                f"a LoRA near the adapter must have at most its rank, {own} in {name!r}, got "
+                f"{rank}. Lower it."
+            )
 
 
 def _check_errors(errors: dict[str, float], max_error: float) -> None:
@@ -109,14 +148,14 @@ def _visit(
     adapter_name: str,
     see: Any,
 ) -> None:
-    """Run the batches, calling see(module name, z [tokens, R], bent [tokens, R]) at each layer."""
+    """Run the batches, calling see(module, x [tokens, N], z [tokens, R], bent [tokens, R])."""
 
     def hook(layer: LowRankLayer, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         down = layer.down(adapter_name)
         x = args[0].to(down.dtype).reshape(-1, layer.in_features)
         z = F.linear(x, down)
         bent, _ = layer.bend(x, z, layer.build_terms(adapter_name), adapter_name)
-        see(layer.module_name, z.float(), bent.float())
+        see(layer.module_name, x.float(), z.float(), bent.float())
 
     was_training = model.training
     model.eval()
@@ -153,17 +192,15 @@ def _fit(sums: _Sums) -> torch.Tensor:
 def _save(
     path: Path,
     model: PeftModel,
-    layers: dict[str, LowRankLayer],
-    factors: dict[str, torch.Tensor],
+    loras: dict[str, tuple[torch.Tensor, torch.Tensor]],
     adapter_name: str,
 ) -> None:
     """Scaling and multipliers are folded into B, so alpha = r in every module."""
     tensors, ranks = {}, {}
-    for name, layer in layers.items():
-        down, up = layer.down(adapter_name).float(), layer.up(adapter_name).float()
+    for name, (down, up) in loras.items():
         key = f"{PEFT_PREFIX}{name}"
         tensors[f"{key}.lora_A.weight"] = down.contiguous().cpu()
-        tensors[f"{key}.lora_B.weight"] = (up * factors[name]).contiguous().cpu()
+        tensors[f"{key}.lora_B.weight"] = up.contiguous().cpu()
         ranks[name] = down.shape[0]
     largest = max(ranks.values())
     others = {name: rank for name, rank in ranks.items() if rank != largest}
@@ -172,7 +209,7 @@ def _save(
         lora_alpha=largest,
         rank_pattern=others,
         alpha_pattern=dict(others),
-        target_modules=sorted(layers),
+        target_modules=sorted(loras),
         task_type=model.peft_config[adapter_name].task_type,
         base_model_name_or_path=model.peft_config[adapter_name].base_model_name_or_path,
         inference_mode=True,

@@ -37,5 +37,6 @@ MOSLORA = Method(
     trained_by=TRAINED_BY,
     zero="moslora_B",
     auxiliary=AUXILIARY,
+    nears_lora=True,
     slice=SLICE,
 )
