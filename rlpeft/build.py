@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +40,7 @@ from rlpeft.tasks.catalogue import load_task
 from rlpeft.tasks.contradictions import said_of_contradictions
 from rlpeft.tasks.decks import Deck, decks_of, fingerprints, require_apart, require_drawn
 from rlpeft.tasks.golds import require_judgeable, row_of
+from rlpeft.tasks.stream import Stream
 from rlpeft.tokens.chat import ChatForm, require_read
 from rlpeft.tokens.requests import Prompter
 from rlpeft.tokens.specials import require_meant
@@ -177,7 +178,7 @@ class Data:
     path: str | None
 
     def check(self, rewards: Needs) -> None:
-        """Find what would stop a run later, before any model is loaded.
+        """Find what would stop a run later, before a model is loaded; in a stream as rows come.
 
         Raises:
             ConfigError: prompts hold the column of a gold answer.
@@ -191,6 +192,8 @@ class Data:
         for split in self.splits:
             for problem in self.task.split(split):
                 self._require_fits(problem, split)
+        if isinstance(stream := self.task, Stream):
+            stream.watch(lambda _, p: replace(self, task=stream.with_train(p)).check(rewards))
 
     def notes(self, rewards: Needs) -> list[str]:
         """What is to be told of problems that can be asked, once nothing refuses the run."""

@@ -33,6 +33,8 @@ def check_sizes(task: Task, source: str) -> Check:
 
 def _sized(task: Task, split: Split, size: int) -> str:
     """How many are asked, of how many where the source has more."""
+    if split == "train" and task.num_train is None:
+        return f"train rows that stream, {size} read first"
     more = task.unasked.get(split)
     return f"{size} of {size + more} {split}" if more else f"{size} {split}"
 

@@ -18,9 +18,10 @@ from rlpeft.runs.checkpoint import list_checkpoints, steps_done
 from rlpeft.runs.driver import LOCK_FILE, take
 from rlpeft.runs.fingerprint import SUMMARY_FILE, check_fingerprint, refuse_strangers
 from rlpeft.runs.records import COMPLETIONS_FOLDER, RECIPE_FILE, read_kept_recipe, read_metrics
+from rlpeft.runs.trained_on import TRAINED_FOLDER
 from rlpeft.terminal import near_path, note, say
 
-WRITTEN = ("checkpoints", COMPLETIONS_FOLDER, STEPS_FOLDER)
+WRITTEN = ("checkpoints", COMPLETIONS_FOLDER, STEPS_FOLDER, TRAINED_FOLDER)
 """Folders of a run in which files are replaced."""
 
 

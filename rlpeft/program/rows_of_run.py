@@ -22,13 +22,16 @@ from rlpeft.runs.trained_on import (
     TRAINED_FILE,
     Trained,
     keep_trained,
+    keep_trained_block,
     marks_of,
     read_trained,
     text_of,
     trained_on,
 )
 from rlpeft.tasks.base import SPLITS, Split, Task, repeats
+from rlpeft.tasks.decks import Deck
 from rlpeft.tasks.golds import row_of
+from rlpeft.tasks.stream import Stream
 from rlpeft.terminal import note
 from rlpeft.types import Problem
 
@@ -55,7 +58,13 @@ def may_be_trained_on(task: TaskConfig, trained: Mapping[str, Any]) -> bool:
 
 def tell_rows(source: str, task: Task) -> None:
     """Say which rows weigh more than others in a run, or nothing: repeated, and left out."""
-    again = {split: repeats(task.split(split)) for split in SPLITS}
+    if isinstance(task, Stream):
+        note(
+            f"rows of {source!r} stream, {task.size:,} at a time: its validation and test problems "
+            "are the first rows of their files, or else of the train rows, and none is trained on."
+        )
+    known = SPLITS if task.num_train is not None else SPLITS[1:]
+    again = {split: repeats(task.split(split)) for split in known}
     for counted, why in (
         (again, "repeat the prompt and the gold of another: each is a problem of its own"),
         (task.left_out, "are left out: their prompts stand in a later split too"),
@@ -110,6 +119,20 @@ def keep_trained_on(
     """
     known = {known_as(folder): read_trained(run_of(folder)) for folder in before}
     keep_trained(run, trained_on(problems, chosen_by, known))
+
+
+def keep_streamed(run: Path, decks: Sequence[Deck]) -> None:
+    """Write into the folder of a run what it reads to be trained on while it goes on.
+
+    The blocks that were read before it began are in `keep_trained_on`'s.
+    """
+
+    def keep(name: str, block: int, problems: Sequence[Problem]) -> None:
+        keep_trained_block(run, f"{name}{block:06d}", problems)
+
+    for deck in decks:
+        if isinstance(deck.task, Stream):
+            deck.task.watch(partial(keep, f"{deck.label}-" if deck.label else ""))
 
 
 def refuse_trained_on(

@@ -30,7 +30,12 @@ from rlpeft.program.folder import (
 )
 from rlpeft.program.origin import Origin, open_origin
 from rlpeft.program.parts import HERE, Parts, Venue, loaded_scorer
-from rlpeft.program.rows_of_run import keep_trained_on, refuse_trained_on, tell_rows
+from rlpeft.program.rows_of_run import (
+    keep_streamed,
+    keep_trained_on,
+    refuse_trained_on,
+    tell_rows,
+)
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
@@ -165,6 +170,7 @@ def _begin(this: Run, origin: Origin) -> Proof:
     keep_parents(this.folder, origin.merged)
     drawn, chosen_by = (problems_of(this.decks, split) for split in SPLITS[:2])
     keep_trained_on(this.folder, drawn, chosen_by, before=origin.folders)
+    keep_streamed(this.folder, this.decks)
     bare = this.proof()  # a fresh adapter changes nothing: this is the base model
     if origin.start is not None:
         this.learner.start_from(origin.start.state())

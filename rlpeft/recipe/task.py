@@ -86,6 +86,11 @@ class TaskConfig(Section):
     a Hub dataset id."""
     options: dict[str, Any] = {}
     """Passed to the task: columns, template, number of shots, seed …"""
+    # Of tasks that do not stream, cards and fingerprints are those of before there was a choice.
+    streaming: int | None = Field(default=None, ge=2, exclude_if=lambda size: size is None)
+    """Read rows of your own while training goes on, so many at a time, which are shuffled among
+    themselves: of a source that memory does not hold. Validation and test are the first rows of
+    their files, or else of the train rows. Absent: all rows are read at the start."""
     num_validation: Size = 256
     """Validation problems, used to choose the best expert; `"all"`: every validation row of a
     source that has such rows."""
@@ -105,6 +110,16 @@ class TaskConfig(Section):
                 f"task.{info.field_name} must be a whole number of at least 1, or 'all', got "
                 f"{size!r:.80}."
             ) from error
+
+    @field_validator("streaming", mode="before")
+    @classmethod
+    def _is_a_size(cls, size: Any) -> Any:
+        if isinstance(size, bool):  # which pydantic takes for a number
+            raise ValueError(
+                "task.streaming must be how many rows are read and shuffled at a time, such as "
+                f"10000, got {str(size).lower()}."
+            )
+        return size
 
     @property
     def source(self) -> str:

@@ -2,6 +2,7 @@
 
     run/trained_on.json   marks of every problem that the run may draw, of those that it chooses its
                           expert by, and of what experts that it goes back to had
+    run/trained_on/…      of the problems of each block of rows that was read while it went on
 
 A problem is known again by the text that a user gives the model, and, under another template, by
 the question that its row holds and the gold answer; by what is seen of these, whichever way Unicode
@@ -20,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import CheckpointError
-from rlpeft.files import read_json_if_there, write_json
+from rlpeft.files import read_json, read_json_if_there, write_json
 from rlpeft.types import Problem, Prompt
 
-TRAINED_FILE = "trained_on.json"
+TRAINED_FILE, TRAINED_FOLDER = "trained_on.json", "trained_on"
 
 MARK_BYTES = 8
 """Of a mark: that one of 1,000 problems is taken for one of a million happens once in 10^10."""
@@ -150,6 +151,35 @@ def keep_trained(run: Path, found: Trained) -> None:
         write_json(run / TRAINED_FILE, tree, indent=None)
 
 
+def keep_trained_block(run: Path, name: str, problems: Sequence[Problem]) -> None:
+    """Write the marks of problems that were read later, before any is drawn.
+
+    Args:
+        name: of the block, the same whenever it is read.
+    """
+    folder = run / TRAINED_FOLDER
+    folder.mkdir(exist_ok=True)
+    marks = sorted(frozenset().union(*map(_folded_marks, problems)))
+    write_json(folder / f"{name}.json", {"train": marks}, indent=None)
+
+
+def _read_blocks(run: Path) -> list[str]:
+    found = list[str]()
+    for path in sorted((run / TRAINED_FOLDER).glob("*.json")):
+        tree: Any = read_json(path, mend=MEND)
+        found += _texts(path, tree.get("train"))
+    return found
+
+
+def _texts(path: Path, each: Any) -> list[str]:
+    if not isinstance(each, list) or not all(isinstance(text, str) for text in each):
+        raise CheckpointError(
+            f"{str(path)!r} must hold the marks of problems and names of experts, it holds "
+            f"{each!r:.60}. {MEND}"
+        )
+    return each
+
+
 def read_trained(run: Path) -> Trained | None:
     """What the folder of a run tells; `None` where it does not.
 
@@ -160,15 +190,11 @@ def read_trained(run: Path) -> Trained | None:
     found = read_json_if_there(path, mend=MEND)
     if found is None:
         return None
-    lists: Any = [found.get(name) for name in ("train", "validation", "untold")]
+    marks, chosen, untold = (
+        _texts(path, found.get(name)) for name in ("train", "validation", "untold")
+    )
     folded = found.get("folded", False)  # absent in runs from before texts were folded
-    for each in lists:
-        if not isinstance(each, list) or not all(isinstance(text, str) for text in each):
-            raise CheckpointError(
-                f"{str(path)!r} must hold the marks of problems and names of experts, it holds "
-                f"{each!r:.60}. {MEND}"
-            )
     if not isinstance(folded, bool):
         raise CheckpointError(f"folded of {str(path)!r} must be true or false. {MEND}")
-    marks, chosen, untold = lists
-    return Trained(frozenset(marks), frozenset(chosen), tuple(untold), folded)
+    every = frozenset([*marks, *_read_blocks(run)])
+    return Trained(every, frozenset(chosen), tuple(untold), folded)

@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, Protocol, TypeVar, get_args
 
 from rlpeft.errors import DataError
@@ -20,6 +21,9 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 T = TypeVar("T")
+
+REMEMBERED = 64
+"""Orders of epochs, of which a step needs one or two for each of its tasks."""
 
 
 class Task(Protocol):
@@ -50,8 +54,24 @@ class Task(Protocol):
         """Problems that the source gives to a split beyond its `task.num_…`."""
         ...
 
+    @property
+    def num_train(self) -> int | None:
+        """Train problems; `None` where they stream, and are not counted."""
+        ...
+
     def split(self, split: Split) -> Sequence[Problem]:
-        """Problems of one split, in a fixed order; no prompt stands in two splits."""
+        """Problems of one split, in a fixed order; no prompt stands in two splits.
+
+        Of train problems that stream those that are read first.
+        """
+        ...
+
+    def draw(self, turn: int, seed: int) -> Problem:
+        """The training problem of one turn, in an endless sequence of shuffled epochs."""
+        ...
+
+    def epoch(self, turn: int) -> float:
+        """How often its train problems were drawn before a turn."""
         ...
 
     def fingerprint(self) -> str:
@@ -113,6 +133,21 @@ class ProblemSet:
             )
         return problems
 
+    @property
+    def num_train(self) -> int:
+        """How many train problems there are."""
+        return len(self.split("train"))
+
+    def draw(self, turn: int, seed: int) -> Problem:
+        """The training problem of one turn."""
+        problems = self.split("train")
+        epoch, index = divmod(turn, len(problems))
+        return problems[_order(len(problems), epoch, seed)[index]]
+
+    def epoch(self, turn: int) -> float:
+        """How often its train problems were drawn before a turn."""
+        return turn / self.num_train
+
     def _counted(self) -> str:
         counts = [
             f"{len(self.splits[split])} {split}" for split in SPLITS if self.splits.get(split)
@@ -124,15 +159,26 @@ class ProblemSet:
         digest = hashlib.sha256()
         for split in SPLITS:
             for problem in self.splits.get(split, ()):
-                digest.update(json.dumps([split, _plain(problem)], sort_keys=True).encode())
+                digest.update(json.dumps([split, plain(problem)], sort_keys=True).encode())
         return digest.hexdigest()
 
 
-def _plain(problem: Problem) -> list[object]:
+def prompt_key(problem: Problem) -> str:
+    """What tells whether two problems ask the same: SHA-256 (hex) of the prompt."""
+    return hashlib.sha256(json.dumps(problem.prompt, default=dict).encode()).hexdigest()
+
+
+def plain(problem: Problem) -> list[object]:
+    """All that a problem is, as JSON: what digests are of."""
     prompt = problem.prompt
     turns = prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt]
     columns = {key: repr(value) for key, value in problem.columns.items()}
     return [problem.id, turns, problem.answer, columns]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _order(size: int, epoch: int, seed: int) -> list[int]:
+    return random.Random(f"{seed}/{epoch}").sample(range(size), size)
 
 
 def repeats(problems: Sequence[Problem]) -> int:
@@ -146,9 +192,13 @@ def repeats(problems: Sequence[Problem]) -> int:
 
 def counts(tasks: Sequence[Task]) -> dict[str, int]:
     """How many problems of each split some tasks have, and, where there are any, of all splits how
-    many `repeat` the prompt and the gold of another and how many were `left out`."""
-    found: dict[str, int] = {split: sum(len(t.split(split)) for t in tasks) for split in SPLITS}
-    again = sum(repeats(task.split(split)) for task in tasks for split in SPLITS)
+    many `repeat` the prompt and the gold of another and how many were `left out`.
+
+    Train problems that stream are in no count.
+    """
+    known = [split for split in SPLITS if split != "train" or all(t.num_train for t in tasks)]
+    found: dict[str, int] = {split: sum(len(t.split(split)) for t in tasks) for split in known}
+    again = sum(repeats(task.split(split)) for task in tasks for split in known)
     gone = sum(sum(task.left_out.values()) for task in tasks)
     return found | {name: n for name, n in (("repeat", again), ("left out", gone)) if n}
 

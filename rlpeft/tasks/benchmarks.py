@@ -18,7 +18,15 @@ from rlpeft.tasks.base import ProblemSet, Split
 from rlpeft.tasks.builder import Asked, TaskBuilder
 from rlpeft.tasks.folder import Tables
 from rlpeft.tasks.jsonl import Row
-from rlpeft.tasks.rows import Item, RowReader, chat_prompt, column, instruction_prompt, row_task
+from rlpeft.tasks.rows import (
+    Item,
+    RowReader,
+    chat_prompt,
+    column,
+    instruction_prompt,
+    row_maker,
+    row_task,
+)
 from rlpeft.tasks.sources import read_tables
 
 LETTERS = "ABCDEFGHIJ"
@@ -214,11 +222,11 @@ def _build(asked: Asked, options: BenchmarkOptions) -> ProblemSet:
     tables = read_tables(path, stem=asked.name, lone=lone, config=benchmark.config)
     if benchmark.resplit and len(tables) == 1:
         tables = benchmark.resplit([row for rows in tables.values() for row in rows])
+    prompt = chat_prompt if options.chat else instruction_prompt
     return row_task(
         asked.name,
         tables,
-        benchmark.template,
-        prompt=chat_prompt if options.chat else instruction_prompt,
+        row_maker(asked.name, benchmark.template, prompt, source=path),
         counts=asked.counts,
         seed=options.seed,
         only=asked.only,

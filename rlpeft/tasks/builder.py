@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.run import Section
 from rlpeft.suggest import did_you_mean
-from rlpeft.tasks.base import ProblemSet, Split
+from rlpeft.tasks.base import Split, Task
 
 AnyOptions = TypeVar("AnyOptions", bound=Section)
 
@@ -24,12 +24,14 @@ class Asked:
         name, path: as in `task.name` and `task.path`.
         counts: problems of the splits whose size a recipe gives; of others all that are there.
         only: the one split that is needed, where not all are.
+        streaming: as in `task.streaming`.
     """
 
     name: str
     path: str | None
     counts: Mapping[Split, int]
     only: Split | None = None
+    streaming: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,13 @@ class TaskBuilder:
         options: the section that `task.options` is read as.
         build: makes the problems; the options are given as that section.
         reads_path: whether `task.path` names its rows; otherwise its problems are generated.
+        streams: whether it takes `task.streaming`.
     """
 
     options: type[Section]
-    build: Callable[[Asked, Any], ProblemSet]
+    build: Callable[[Asked, Any], Task]
     reads_path: bool = True
+    streams: bool = False
 
 
 MEANT = {

@@ -44,15 +44,15 @@ def load_task(config: TaskConfig, *, only: Split | None = None) -> Task:
         ConfigError, DataError: see `require_known`; or data that cannot fill its splits.
     """
     found, options, counts = require_known(config)
-    return found.build(Asked(config.name, config.path, counts, only), options)
+    return found.build(Asked(config.name, config.path, counts, only, config.streaming), options)
 
 
 def require_known(config: TaskConfig) -> tuple[TaskBuilder, Section, dict[Split, int]]:
     """What builds a task, its options and the sizes of its splits, without any data.
 
     Raises:
-        ConfigError: an option the task does not take, a path it would not read, or all of a split
-            whose problems are generated.
+        ConfigError: an option the task does not take, a path it would not read, rows that it would
+            not stream, or all of a split whose problems are generated.
         DataError: an unknown task.
     """
     name = _entry(config.name)
@@ -67,6 +67,12 @@ def require_known(config: TaskConfig) -> tuple[TaskBuilder, Section, dict[Split,
             f"generated, got {config.path!r}. Rows of your own take its place by --data PATH, or "
             "by task.name = 'jsonl', which reads every format, with task.num_validation and "
             "task.num_test that they have room for."
+        )
+    if config.streaming is not None and not found.streams:
+        raise ConfigError(
+            f"task.streaming is of rows of your own, task.name = 'jsonl' or 'hub' with task.path, "
+            f"got {config.streaming} with {config.name!r}. Remove it: those are all read at the "
+            "start."
         )
     options = read_options(config.options, found.options, task=config.name)
     return found, options, _counts(config, found)

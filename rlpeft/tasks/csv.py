@@ -28,17 +28,26 @@ def read_csv(path: Path) -> list[Row]:
     Raises:
         DataError: it cannot be read, is empty, or a row has not a value for each column.
     """
+    rows = [*csv_rows(path)]
+    if not rows:
+        raise DataError(f"{str(path)!r} must hold at least one row below the names of its columns.")
+    return rows
+
+
+def csv_rows(path: Path) -> Iterator[Row]:
+    """The rows, one at a time.
+
+    Raises:
+        DataError: as `read_csv`, but for a table without rows.
+    """
     try:
         require_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(_rows(file, path))
+            yield from _rows(file, path)
     except UnicodeDecodeError as error:
         raise DataError(undecodable(path, error)) from error
     except OSError as error:
         raise DataError(f"{str(path)!r} must be readable: {error.strerror}.") from error
-    if not rows:
-        raise DataError(f"{str(path)!r} must hold at least one row below the names of its columns.")
-    return rows
 
 
 def _rows(file: IO[str], path: Path) -> Iterator[Row]:

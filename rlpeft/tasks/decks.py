@@ -12,19 +12,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from math import floor
+from typing import Any
 
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import SPLITS, Split, Task
+from rlpeft.tasks.stream import Stream
 from rlpeft.types import Problem
 
 MOST_SHARED = 0.01
 """Share of a split's prompts that another task may train on: public sets repeat some of each other,
 and no figure moves by more than that."""
-
-REMEMBERED = 64
-"""Orders of epochs, of which a step needs one or two for each of its tasks."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,7 @@ class Deck:
 
     def draw(self, turn: int, seed: int) -> Problem:
         """The training problem of one turn, in an endless sequence of shuffled epochs."""
-        problems = self.task.split("train")
-        epoch, index = divmod(turn, len(problems))
-        return self._own(problems[_order(len(problems), epoch, seed)[index]])
+        return self._own(self.task.draw(turn, seed))
 
     def _own(self, problem: Problem) -> Problem:
         if not self.label:
@@ -74,12 +70,16 @@ def problems_of(decks: Sequence[Deck], split: Split) -> list[Problem]:
 def require_apart(decks: Sequence[Deck]) -> None:
     """Refuse several tasks of which one is measured by prompts that another one is trained on.
 
+    One that streams passes over the rows with such prompts instead.
+
     Raises:
         DataError: more than a few of its validation or test prompts are so.
     """
     if len(decks) == 1:  # no prompt stands in two splits of a task
         return
-    trained = {deck.label: {repr(p.prompt) for p in deck.task.split("train")} for deck in decks}
+    _keep_apart(decks)
+    known = [deck for deck in decks if deck.task.num_train is not None]
+    trained = {deck.label: {repr(p.prompt) for p in deck.task.split("train")} for deck in known}
     for deck in decks:
         others = set[str]().union(*(own for label, own in trained.items() if label != deck.label))
         for split in SPLITS[1:]:
@@ -148,7 +148,34 @@ def draw(decks: Sequence[Deck], cursor: int, count: int, seed: int) -> list[Prob
 def epochs(decks: Sequence[Deck], cursor: int, seed: int) -> dict[str, float]:
     """How often the problems of each deck were drawn, by label, after `cursor` draws in all."""
     turns = zip(decks, _turns(decks, cursor, seed), strict=True)
-    return {deck.label: turn / len(deck.task.split("train")) for deck, turn in turns}
+    return {deck.label: deck.task.epoch(turn) for deck, turn in turns}
+
+
+def _keep_apart(decks: Sequence[Deck]) -> None:
+    """Have no task that streams train on a prompt that another one is measured by."""
+    for deck in decks:
+        if isinstance(deck.task, Stream):
+            others = [other for other in decks if other is not deck]
+            deck.task.keep_out(p for other in others for p in _measured(other.task))
+
+
+def _measured(task: Task) -> list[Problem]:
+    return [problem for split in SPLITS[1:] for problem in task.split(split)]
+
+
+def stream_states(decks: Sequence[Deck], cursor: int, seed: int) -> dict[str, Any]:
+    """What was read of the decks that stream, by label, after `cursor` draws in all."""
+    turns = zip(decks, _turns(decks, cursor, seed), strict=True)
+    return {
+        deck.label: deck.task.state(turn) for deck, turn in turns if isinstance(deck.task, Stream)
+    }
+
+
+def resume_streams(decks: Sequence[Deck], states: Mapping[str, Any]) -> None:
+    """Have the decks that stream go on behind what was read: see `stream_states`."""
+    for deck in decks:
+        if isinstance(deck.task, Stream):
+            deck.task.resume(states[deck.label])
 
 
 def _turn(decks: Sequence[Deck], position: int, seed: int) -> tuple[int, int]:
@@ -176,11 +203,6 @@ def _turns(decks: Sequence[Deck], position: int, seed: int) -> list[int]:
 
 def _start(seed: int, at: int) -> Fraction:
     return Fraction(random.Random(f"{seed}/deck/{at}").random())
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _order(size: int, epoch: int, seed: int) -> list[int]:
-    return random.Random(f"{seed}/{epoch}").sample(range(size), size)
 
 
 def fingerprints(decks: Sequence[Deck]) -> str | dict[str, str]:

@@ -45,28 +45,38 @@ ALIKE = 0.76
 def read_folder(folder: Path, stem: str) -> Tables:
     """Read every split that a folder has a file of, or the parts of one.
 
+    Raises:
+        DataError: see `files_of_splits`; or a row of one of the files is wrong.
+    """
+    found = files_of_splits(folder, stem).items()
+    return {split: [row for file in files for row in read_rows(file)] for split, files in found}
+
+
+def files_of_splits(folder: Path, stem: str) -> dict[Split, list[Path]]:
+    """The file of every split that a folder has, or the parts of it in their order.
+
     Args:
         stem: see `rlpeft.tasks.sources.read_tables`.
 
     Raises:
         DataError: files of no split, of one split twice, or parts that do not make a whole.
     """
-    tables: Tables = {}
+    found: dict[Split, list[Path]] = {}
     is_shared, stem = bool(stem), stem or _stem_of(folder)
     for split in SPLITS:
         names = [f"{prefix}{alias}" for prefix in ("", f"{stem}_") for alias in FILE_SPLITS[split]]
         if files := _files_of(folder, names, split):
-            tables[split] = [row for file in files for row in read_rows(file)]
+            found[split] = files
         elif not is_shared:
             _refuse_misspelt(folder, names, f"{stem}_{split}" if stem else split)
-    if not tables.keys() & {"train", "test"}:
+    if not found.keys() & {"train", "test"}:
         own = f" (or {stem}_train.jsonl, {stem}_test.jsonl)" if stem else ""
         raise DataError(
             f"{str(folder)!r} must hold train.jsonl or test.jsonl{own}, or the same as .csv or "
             f".parquet; it holds {_listed(folder)}. Name its files so, or give task.path one of "
             "them."
         )
-    return tables
+    return found
 
 
 def _files_of(folder: Path, names: Sequence[str], split: Split) -> list[Path]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
-from rlpeft.tasks.csv import read_csv
-from rlpeft.tasks.jsonl import Row, read_jsonl
-from rlpeft.tasks.parquet import read_parquet
+from rlpeft.tasks.csv import csv_rows, read_csv
+from rlpeft.tasks.jsonl import Row, numbered_rows, read_jsonl
+from rlpeft.tasks.parquet import parquet_rows, read_parquet
 
 READERS: dict[str, Callable[[Path], list[Row]]] = {
     ".jsonl": read_jsonl,
@@ -30,6 +31,23 @@ def read_rows(path: Path, *, any_text: bool = False) -> list[Row]:
     Raises:
         DataError: it cannot be read, is empty, or a row of it is wrong: names file and row.
     """
-    ending = next((known for known in READERS if path.name.casefold().endswith(known)), ".jsonl")
-    read = READERS[ending]
+    read = READERS[_ending(path)]
     return read_jsonl(path, any_text=any_text) if read is read_jsonl else read(path)
+
+
+def rows_after(path: Path, skip: int) -> Iterator[Row]:
+    """The rows behind the first `skip`, one at a time; none of a file that has no more.
+
+    Raises:
+        DataError: as `read_rows`, when it comes to the row.
+    """
+    read = READERS[_ending(path)]
+    if read is read_parquet:
+        return parquet_rows(path, skip=skip)
+    if read is read_csv:
+        return islice(csv_rows(path), skip, None)
+    return (row for _, row in numbered_rows(path, skip=skip))
+
+
+def _ending(path: Path) -> str:
+    return next((known for known in READERS if path.name.casefold().endswith(known)), ".jsonl")

@@ -48,8 +48,13 @@ def read_jsonl(path: Path, *, any_text: bool = False) -> list[Row]:
     return rows
 
 
-def numbered_rows(path: Path, *, any_text: bool = False) -> Iterator[tuple[int, Row]]:
+def numbered_rows(
+    path: Path, *, any_text: bool = False, skip: int = 0
+) -> Iterator[tuple[int, Row]]:
     """The rows with the numbers of their lines; see `read_jsonl`.
+
+    Args:
+        skip: rows at the beginning that are passed over unread.
 
     Raises:
         DataError: as `read_jsonl`, but for an empty file.
@@ -60,7 +65,9 @@ def numbered_rows(path: Path, *, any_text: bool = False) -> Iterator[tuple[int, 
             # Lines end in \n, \r\n or \r, never in what else Unicode calls a separator of lines.
             for number, line in enumerate(lines, start=1):
                 text = line.removeprefix(MARK)
-                if text.strip():
+                if text.strip() and skip:
+                    skip -= 1
+                elif text.strip():
                     row = _parse(text, path, number)
                     if not any_text and SURROGATE.search(text):
                         _require_unicode(row, f"{str(path)!r} line {number}")

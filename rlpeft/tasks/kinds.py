@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.run import Section, TaskConfig
@@ -39,6 +39,17 @@ class KindOptions(Section):
     """Train problems, over all labels."""
     seed: int = 0
     """Decides which questions are drawn, and their order."""
+
+    @field_validator("tasks", "others")
+    @classmethod
+    def _are_read(cls, tasks: tuple[TaskConfig, ...]) -> tuple[TaskConfig, ...]:
+        for task in tasks:
+            if task.streaming is not None:
+                raise ValueError(
+                    f"tasks to tell apart must be read whole, {task.source!r} streams. Remove its "
+                    "streaming"
+                )
+        return tasks
 
 
 def ask_kind(prompt: Prompt, labels: Sequence[str], task: str | None = None) -> Prompt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Literal
@@ -10,13 +11,24 @@ from rlpeft.errors import ConfigError, DataError
 from rlpeft.recipe.columns import has_column
 from rlpeft.recipe.run import Section
 from rlpeft.recipe.templates import Template
-from rlpeft.tasks.base import ProblemSet, Split
+from rlpeft.tasks.base import Split, Task
 from rlpeft.tasks.builder import Asked, TaskBuilder
 from rlpeft.tasks.forms import Columns, columns_in, gold_at
 from rlpeft.tasks.golds import gold_parts, refuse_gold
 from rlpeft.tasks.jsonl import Row
-from rlpeft.tasks.rows import Item, as_prompt, bare_prompt, chat_prompt, column, row_task
-from rlpeft.tasks.sources import read_tables
+from rlpeft.tasks.rows import (
+    Item,
+    RowProblem,
+    as_prompt,
+    bare_prompt,
+    chat_prompt,
+    column,
+    row_maker,
+    row_task,
+)
+from rlpeft.tasks.sources import read_tables, stream_tables
+from rlpeft.tasks.stream import RowSource
+from rlpeft.tasks.streamed import stream_task
 from rlpeft.types import Prompt
 
 TEMPLATE = "task.options.template"
@@ -56,7 +68,7 @@ class RowOptions(Section):
     """Decides which rows become validation and test where the source has no such split."""
 
 
-def build_rows(asked: Asked, options: RowOptions) -> ProblemSet:
+def build_rows(asked: Asked, options: RowOptions) -> Task:
     """Problems of the user's own rows.
 
     Raises:
@@ -70,27 +82,54 @@ def build_rows(asked: Asked, options: RowOptions) -> ProblemSet:
             "task.options.system needs task.options.chat = true. For plain text write it into "
             "task.options.template."
         )
-    tables = read_tables(
-        asked.path, lone=asked.only or "train", config=options.config, splits=options.splits
+    lone = asked.only or "train"
+    if asked.streaming is not None:
+        config, splits = options.config, options.splits
+        sources = stream_tables(asked.path, lone=lone, config=config, splits=splits)
+        return _streamed(asked, asked.streaming, sources, options)
+    tables = read_tables(asked.path, lone=lone, config=options.config, splits=options.splits)
+    problem, made_of = _reading(asked, next(chain(*tables.values()), {}), options)
+    task = row_task(
+        asked.name,
+        tables,
+        problem,
+        counts=asked.counts,
+        seed=options.seed,
+        only=asked.only,
+        source=asked.path,
     )
-    columns = columns_in(next(chain(*tables.values()), {}), options.prompt, options.answer)
+    return replace(task, made_of=made_of)
+
+
+def _streamed(
+    asked: Asked, size: int, sources: Mapping[Split, RowSource], options: RowOptions
+) -> Task:
+    """The task of rows that are read a block at a time."""
+    first = next(iter(sources.values())).blocks(None, 1)
+    problem, made_of = _reading(asked, next(first, ([{}], None))[0][0], options)
+    return stream_task(asked, size, sources, problem, made_of=made_of)
+
+
+def _reading(asked: Asked, first: Row, options: RowOptions) -> tuple[RowProblem, Sequence[str]]:
+    """What makes problems of rows such as the first, and the columns that prompts are made of.
+
+    Raises:
+        ConfigError: a prompt holds the gold answer.
+    """
+    columns = columns_in(first, options.prompt, options.answer)
     template = None if options.template is None else Template.parse(options.template, TEMPLATE)
     made_of = (columns.prompt,) if template is None else template.columns
     if options.answer_in_prompt:
         made_of = ()
     refuse_gold(made_of, columns.answer)
-    task = row_task(
+    problem = row_maker(
         asked.name,
-        tables,
         lambda row: _row_item(row, columns, options, template),
-        prompt=chat_prompt if options.chat else bare_prompt,
-        counts=asked.counts,
-        seed=options.seed,
-        only=asked.only,
+        chat_prompt if options.chat else bare_prompt,
         special_tokens=options.special_tokens,
-        source=asked.path,
+        source=asked.path or "",
     )
-    return replace(task, made_of=made_of)
+    return problem, made_of
 
 
 def _row_item(row: Row, columns: Columns, options: RowOptions, template: Template | None) -> Item:
@@ -135,4 +174,4 @@ def _without_answer(user: Prompt, options: RowOptions) -> tuple[Prompt, str | No
     return turns[:-1], said
 
 
-ROWS = TaskBuilder(RowOptions, build_rows)
+ROWS = TaskBuilder(RowOptions, build_rows, streams=True)

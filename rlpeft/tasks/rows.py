@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from rlpeft.errors import DataError
 from rlpeft.recipe.columns import has_column, value_at
 from rlpeft.recipe.task import TaskConfig
-from rlpeft.tasks.base import SPLITS, ProblemSet, Split, carve
+from rlpeft.tasks.base import SPLITS, ProblemSet, Split, carve, prompt_key
 from rlpeft.tasks.folder import Tables
 from rlpeft.tasks.formats import read_rows
 from rlpeft.tasks.jsonl import Row
@@ -97,6 +96,9 @@ OTHER_NAMES = {
 
 RowReader = Callable[[Row], Item]
 
+RowProblem = Callable[[Split, int, Row], Problem]
+"""Makes a problem of the split of a row, its index there and the row."""
+
 CARVED: tuple[Split, ...] = ("validation", "test")
 """Splits that are drawn from another where the source lacks them."""
 
@@ -142,13 +144,11 @@ def column(row: Row, *names: str, option: str = "") -> Any:
 def row_task(
     name: str,
     tables: Tables,
-    template: RowReader,
+    problem: RowProblem,
     *,
-    prompt: Callable[[Item], Prompt],
     counts: Mapping[Split, int],
     seed: int,
     only: Split | None = None,
-    special_tokens: bool = False,
     source: str = "",
 ) -> ProblemSet:
     """Make a task of rows.
@@ -159,9 +159,9 @@ def row_task(
     stands in a later split are left out: published splits do overlap.
 
     Args:
+        problem: see `row_maker`.
         counts: `validation` and `test` problems; of a split that is not there, all its rows.
         only: the one split that is needed; where the source has it, nothing is carved from it.
-        special_tokens: see `rlpeft.types.Problem`.
         source: where the rows came from, for errors.
 
     Raises:
@@ -171,53 +171,55 @@ def row_task(
     if only is not None and only in tables:
         tables, wanted = {only: tables[only]}, tuple({only} & set(CARVED))
     problems = {
-        split: [
-            _problem(name, split, index, template, prompt, row=row, source=source)
-            for index, row in enumerate(rows)
-        ]
+        split: [problem(split, index, row) for index, row in enumerate(rows)]
         for split, rows in tables.items()
     }
-    if special_tokens:
-        problems = {
-            split: [replace(problem, special_tokens=True) for problem in found]
-            for split, found in problems.items()
-        }
     chosen = _choose(source or name, problems, {split: counts.get(split) for split in wanted}, seed)
-    kept = _apart(chosen)
+    kept = apart(chosen)
     left_out = {split: len(chosen.get(split, [])) - len(kept[split]) for split in kept}
     asked = {problem.id for own in chosen.values() for problem in own}
     unasked = {split: sum(p.id not in asked for p in own) for split, own in problems.items()}
     return ProblemSet(name, kept, left_out, unasked=unasked, source=source)
 
 
-def _apart(problems: Mapping[Split, list[Problem]]) -> dict[Split, tuple[Problem, ...]]:
+def apart(problems: Mapping[Split, Sequence[Problem]]) -> dict[Split, tuple[Problem, ...]]:
     """The problems of each split whose prompt stands in no later one."""
     seen: set[str] = set()
     kept: dict[Split, tuple[Problem, ...]] = {}
     for split in reversed(SPLITS):
-        kept[split] = tuple(p for p in problems.get(split, []) if _key(p) not in seen)
-        seen.update(_key(problem) for problem in kept[split])
+        kept[split] = tuple(p for p in problems.get(split, []) if prompt_key(p) not in seen)
+        seen.update(prompt_key(problem) for problem in kept[split])
     return kept
 
 
-def _problem(
+def row_maker(
     name: str,
-    split: Split,
-    index: int,
     template: RowReader,
     prompt: Callable[[Item], Prompt],
     *,
-    row: Row,
-    source: str,
-) -> Problem:
-    try:
-        item = template(row)
-    except DataError as error:
-        called = source or name
-        raise DataError(f"task {called!r}, {split} row {index + 1}: {error}.") from error
-    columns = {key: value for key, value in row.items() if key != "answer"}
-    columns.update(item.columns or {})
-    return Problem(f"{name}/{split}/{index}", prompt(item), item.answer, columns)
+    special_tokens: bool = False,
+    source: str = "",
+) -> RowProblem:
+    """What makes the problems of a task; it raises `DataError` of a row it cannot read.
+
+    Args:
+        template, prompt: make an item of a row, and a prompt of an item.
+        special_tokens: see `rlpeft.types.Problem`.
+        source: where the rows came from, for errors.
+    """
+
+    def problem(split: Split, index: int, row: Row) -> Problem:
+        try:
+            item = template(row)
+        except DataError as error:
+            called = source or name
+            raise DataError(f"task {called!r}, {split} row {index + 1}: {error}.") from error
+        columns = {key: value for key, value in row.items() if key != "answer"}
+        columns.update(item.columns or {})
+        id = f"{name}/{split}/{index}"
+        return Problem(id, prompt(item), item.answer, columns, special_tokens=special_tokens)
+
+    return problem
 
 
 def _choose(
@@ -295,7 +297,3 @@ def divided(path: Path, sizes: Callable[[int], tuple[int, int]] = fitting) -> di
     if not path.is_file() or (number := len(read_rows(path))) > sum(defaults):
         return {}
     return dict(zip(names, sizes(number), strict=True))
-
-
-def _key(problem: Problem) -> str:
-    return hashlib.sha256(json.dumps(problem.prompt, default=dict).encode()).hexdigest()

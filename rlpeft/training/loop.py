@@ -38,7 +38,7 @@ from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof, Proven
 from rlpeft.runs.checkpoint import load_checkpoint, save_checkpoint
 from rlpeft.scoring import Scores, by_task, require_scorable
-from rlpeft.tasks.decks import Deck, epochs, problems_of
+from rlpeft.tasks.decks import Deck, epochs, problems_of, resume_streams, stream_states
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
 from rlpeft.training.ahead import Ahead, InTurn, RolloutOrder
@@ -124,11 +124,15 @@ class Run:
         )
 
     def epochs(self, cursor: int) -> dict[str, float]:
-        """How often training problems were drawn, of all tasks and of each of several."""
+        """How often training problems were drawn, of all tasks and of each of several.
+
+        Where one streams, the least of all tasks stands for all.
+        """
         found = epochs(self.decks, cursor, self.recipe.train.seed)
-        sizes = [len(deck.task.split("train")) for deck in self.decks]
+        sizes = [deck.task.num_train for deck in self.decks]
+        known = [size for size in sizes if size is not None]
         return {
-            "epoch": cursor / sum(sizes),
+            "epoch": cursor / sum(known) if known == sizes else min(found.values()),
             **{f"tasks/{label}/epoch": value for label, value in found.items() if label},
         }
 
@@ -267,6 +271,8 @@ def save(run: Run, progress: Progress, earlier: Sequence[Proof] = ()) -> None:
     card = run.card.model_copy(update={"step": progress.step, "digest": state.digest})
     keep_step(run.folder, state, card, keep_bytes=train.keep_bytes)
     tree: dict[str, Any] = {"progress": asdict(progress), "learner": run.learner.state_dict()}
+    if streams := stream_states(run.decks, progress.cursor, train.seed):
+        tree["streams"] = streams
     if earlier:
         tree["earlier"] = [
             {"version": p.state.version, "tensors": p.state.tensors, "expected": p.expected}
@@ -281,6 +287,7 @@ def resume(run: Run) -> Progress:
     if tree is None:
         return Progress()
     run.learner.load_state_dict(tree["learner"])
+    resume_streams(run.decks, tree.get("streams", {}))
     found = dict(tree["progress"])
     if "best_correct" in found:  # as checkpoints named it when every reward was judged
         found["best_points"] = found.pop("best_correct")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import torch
 from datasets import Dataset
@@ -63,7 +63,10 @@ def teach(run: Run, on_step: OnStep) -> None:
         on_step(progress, metrics)
     if not finished(run, progress):
         learner = own_learner(run)
-        rows = _remaining_rows(run, progress, context_length(learner.policy.config))
+        rows: Sequence[TokenRow] = Remaining(run, progress, context_length(learner.policy.config))
+        is_lead = isinstance(run.learner, Lead)
+        if is_lead or all(deck.task.num_train is not None for deck in run.decks):
+            rows = rows[:]  # other ranks are sent theirs; a row that is too long stops the run now
         lessons = Lessons(run.recipe, str(run.folder), run.prompter.tokenizer, rows, progress.step)
         if isinstance(run.learner, Lead):
             run.learner.tell(teach_along, lessons)
@@ -170,8 +173,10 @@ class Lessons:
     rows: Sequence[TokenRow]
     done: int
 
-    def part(self, ranks: Ranks) -> list[TokenRow]:
+    def part(self, ranks: Ranks) -> Sequence[TokenRow]:
         """The rows of one rank: in every step it takes micro-batches in turn with the others."""
+        if ranks.size == 1:
+            return self.rows
         size = sft_config(self.recipe).micro_batch
         batches = [self.rows[at : at + size] for at in range(0, len(self.rows), size)]
         return [row for batch in batches[ranks.world_rank :: ranks.size] for row in batch]
@@ -181,15 +186,18 @@ class Teacher(SFTTrainer):
     """`SFTTrainer` on a learner: rows in our order, and what the adapter's method adds."""
 
     def __init__(self, learner: LocalLearner, lessons: Lessons, each_step: EachStep) -> None:
-        self.learner = learner
+        self.learner, rows = learner, lessons.part(learner.ranks)
+        is_read = isinstance(rows, list)
         super().__init__(
             learner.policy,
             args=_arguments(lessons, is_on_cpu=learner.device.type == "cpu"),
-            train_dataset=Dataset.from_list(lessons.part(learner.ranks)),
+            train_dataset=Dataset.from_list([*(rows if is_read else rows[:1])]),
             processing_class=lessons.tokenizer,
             optimizers=(learner.optimizer, learner.schedule),
             callbacks=[each_step],
         )
+        if not is_read:
+            self.train_dataset = rows  # TRL insists on a table of all, transformers does not
         self.remove_callback(PrinterCallback)  # standard output is the user's
 
     def get_batch_samples(self, *args: Any) -> Any:
@@ -308,8 +316,27 @@ def _arguments(lessons: Lessons, *, is_on_cpu: bool) -> SFTConfig:
     return found
 
 
-def _remaining_rows(run: Run, progress: Progress, context: int) -> list[TokenRow]:
-    recipe = run.recipe
-    count = (recipe.train.steps - progress.step) * recipe.train.prompts_per_step
-    problems = draw(run.decks, progress.cursor, count, recipe.train.seed)
-    return training_rows(recipe, problems, run.prompter, context=context)
+class Remaining(Sequence[TokenRow]):
+    """The rows of all steps after `progress`, each drawn when it is asked for."""
+
+    def __init__(self, run: Run, progress: Progress, context: int) -> None:
+        self.run, self.context, self.begin = run, context, progress.cursor
+        train = run.recipe.train
+        self._size = (train.steps - progress.step) * train.prompts_per_step
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, at: int) -> TokenRow: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[TokenRow]: ...
+
+    def __getitem__(self, at: int | slice) -> TokenRow | list[TokenRow]:
+        asked = range(self._size)[at]
+        places = asked if isinstance(asked, range) else range(asked, asked + 1)
+        run, first = self.run, self.begin + places.start
+        problems = draw(run.decks, first, len(places), run.recipe.train.seed)
+        rows = training_rows(run.recipe, problems, run.prompter, context=self.context)
+        return rows if isinstance(at, slice) else rows[0]

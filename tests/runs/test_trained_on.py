@@ -5,8 +5,15 @@ import unicodedata
 
 import pytest
 
-from rlpeft.errors import RlpeftError
-from rlpeft.runs.trained_on import Trained, keep_trained, marks_of, read_trained, trained_on
+from rlpeft.errors import CheckpointError, RlpeftError
+from rlpeft.runs.trained_on import (
+    Trained,
+    keep_trained,
+    keep_trained_block,
+    marks_of,
+    read_trained,
+    trained_on,
+)
 from rlpeft.tasks.tiny import tiny_task
 from rlpeft.types import Problem
 
@@ -120,4 +127,16 @@ def test_what_is_kept_is_read_again_with_what_came_before(tmp_path):
 def test_a_damaged_file_says_what_it_is_and_what_goes_on_without_it(tmp_path, text):
     (tmp_path / "trained_on.json").write_text(text)
     with pytest.raises(RlpeftError, match=r"keeps marks of the problems.* or remove it, and"):
+        read_trained(tmp_path)
+
+
+def test_what_is_read_later_is_known_again_beside_what_was_there_at_the_start(tmp_path):
+    early, late, other = (Problem(f"{n}", f"{n}71@=", f"{n}") for n in range(3))
+    keep_trained(tmp_path, trained_on([early], [], {}))
+    for _ in range(2):  # as after a kill
+        keep_trained_block(tmp_path, "rows-000001", [late])
+    found = read_trained(tmp_path).marks
+    assert [bool(marks_of(p) & found) for p in (early, late, other)] == [True, True, False]
+    (tmp_path / "trained_on" / "rows-000001.json").write_text('{"train": 7}')
+    with pytest.raises(CheckpointError, match=r"rows-000001\.json.* must hold the marks"):
         read_trained(tmp_path)
