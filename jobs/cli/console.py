@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import ParamSpec, Protocol, Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
@@ -26,6 +26,8 @@ from rlpeft.runs.figures import Validation, figures, validation
 from rlpeft.runs.signal import nothing_to_learn, teaching
 from rlpeft.terminal import ended_with, near_path
 from rlpeft.typed import this_command
+
+Told = ParamSpec("Told")
 
 RATE_WINDOW = 20
 """Steps over which the rate is taken."""
@@ -131,6 +133,16 @@ def run_shown(
         display.say(
             "nothing ran: these are the figures of the finished run in", near_path(str(folder))
         )
+
+
+def after(step: Callable[Told, None], then: Callable[[], None]) -> Callable[Told, None]:
+    """What is told after each step, and what follows then."""
+
+    def told(*args: Told.args, **kwargs: Told.kwargs) -> None:
+        step(*args, **kwargs)
+        then()
+
+    return told
 
 
 class RunDisplay:

@@ -59,6 +59,17 @@ def greedy_or_sampled(temperature: float) -> float:
     return temperature
 
 
+MirrorUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--mirror",
+        metavar="URL",
+        help="Keep the run there too, after each step (s3://, gs://, file:// …, as fsspec knows); "
+        "where the run folder is gone it is brought back from there.",
+    ),
+]
+
+
 Temperature = Annotated[
     float,
     typer.Option(

@@ -10,8 +10,9 @@ import typer
 
 from jobs.cli.beginning import ended_before, say_opening, say_training
 from jobs.cli.flags import DataFlag, ModelFlag, RecipeOrNone, RewardFlag, recipe_given
-from jobs.cli.options import Overrides, Push, folder_to_write
+from jobs.cli.options import MirrorUrl, Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
+from jobs.cluster.mirror import Keep, mirroring
 from rlpeft.terminal import quiet_libraries
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def sft(
             help="Run folder; an unfinished run in it continues. Default: runs/NAME-sft.",
         ),
     ] = None,
+    mirror: MirrorUrl = None,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -48,10 +50,11 @@ def sft(
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     check_push_option(push)
     folder = run_folder(out, f"{found.name}-sft")
-    summary = ended_before(found, folder, method="sft")
-    if summary is None:
-        say_training(found, folder, is_given=recipe is not None)
-        summary = _trained(found, folder)
+    with mirroring(mirror, folder) as keep:
+        summary = ended_before(found, folder, method="sft")
+        if summary is None:
+            say_training(found, folder, is_given=recipe is not None)
+            summary = _trained(found, folder, keep)
     from jobs.cli.closing import print_closing
 
     with pushing(summary, push):
@@ -61,14 +64,14 @@ def sft(
             print_closing(summary)
 
 
-def _trained(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def _trained(recipe: Recipe, folder: Path, keep: Keep) -> dict[str, Any]:
     """Train where a person sees how far it is; write its page."""
-    from jobs.cli.console import run_shown
+    from jobs.cli.console import after, run_shown
     from jobs.sft import run
     from rlpeft.report.page import write_report
 
     quiet_libraries()
     say_opening()
     with run_shown(folder, recipe.train.steps) as display:
-        summary = run(recipe, folder, on_step=display.step)
+        summary = run(recipe, folder, on_step=after(display.step, keep))
     return summary | {"report": str(write_report(folder))}

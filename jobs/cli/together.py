@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Summaries = dict[str, dict[str, Any]]
 
 
-def refuse_flags(*, show: int, push: str | None) -> None:
+def refuse_flags(*, show: int, push: str | None, mirror: str | None) -> None:
     """Refuse what is of one expert.
 
     Raises:
@@ -34,6 +34,8 @@ def refuse_flags(*, show: int, push: str | None) -> None:
     """
     if show:
         raise ConfigError("--show is for a recipe of one expert; reports show answers of each.")
+    if mirror is not None:
+        raise ConfigError("--mirror is for a recipe of one expert. Copy the folders at the end.")
     if push is not None:
         raise ConfigError(
             "--push is for a recipe of one expert. Push each when it is trained: rlpeft push "

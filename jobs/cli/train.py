@@ -19,11 +19,12 @@ from jobs.cli.flags import (
     recipe_given,
     together_given,
 )
-from jobs.cli.options import Overrides, Push, folder_to_write
+from jobs.cli.options import MirrorUrl, Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
 from jobs.cli.warned import tell_as_notes
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line, exit_code, in_one_line
+from jobs.cluster.mirror import Keep, mirroring
 from rlpeft.errors import ConfigError
 from rlpeft.terminal import quiet_libraries
 
@@ -56,6 +57,7 @@ def train(
     address: Cluster = None,
     local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
     show: Show = 0,
+    mirror: MirrorUrl = None,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -73,7 +75,7 @@ def train(
     if several is not None:
         from jobs.cli.together import refuse_flags, train_together
 
-        refuse_flags(show=show, push=push)
+        refuse_flags(show=show, push=push, mirror=mirror)
         train_together(several, out, address=address, local=local, as_json=as_json)
         return
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
@@ -81,12 +83,13 @@ def train(
         found.rollout.require_apart()
     check_push_option(push)
     folder = run_folder(out, found.name)
-    summary = ended_before(found, folder, method="train")
-    if summary is None:
-        if not local:
-            go_on_attended()
-        say_training(found, folder, is_given=recipe is not None)
-        summary = _trained(found, folder, address=address, local=local, show=show)
+    with mirroring(mirror, folder) as keep:
+        summary = ended_before(found, folder, method="train")
+        if summary is None:
+            if not local:
+                go_on_attended()
+            say_training(found, folder, is_given=recipe is not None)
+            summary = _trained(found, folder, address=address, local=local, show=show, keep=keep)
     from jobs.cli.closing import print_closing
 
     with pushing(summary, push):
@@ -97,7 +100,7 @@ def train(
 
 
 def _trained(
-    recipe: Recipe, folder: Path, *, address: str | None, local: bool, show: int
+    recipe: Recipe, folder: Path, *, address: str | None, local: bool, show: int, keep: Keep
 ) -> dict[str, Any]:
     """Train where a person sees how far it is, and so many answers of a step; write its page."""
     from rlpeft.report.page import write_report
@@ -105,15 +108,15 @@ def _trained(
     quiet_libraries()
     end_in_one_line()
     say_opening()
-    summary = _shown(recipe, folder, address=address, local=local, show=show)
+    summary = _shown(recipe, folder, address=address, local=local, show=show, keep=keep)
     return summary | {"report": str(write_report(folder))}
 
 
 def _shown(
-    recipe: Recipe, folder: Path, *, address: str | None, local: bool, show: int
+    recipe: Recipe, folder: Path, *, address: str | None, local: bool, show: int, keep: Keep
 ) -> dict[str, Any]:
     from jobs.cli.answers import answers_shown
-    from jobs.cli.console import run_shown
+    from jobs.cli.console import after, run_shown
     from jobs.cluster.parts import on_ray
     from rlpeft.program.parts import HERE
     from rlpeft.program.run import reinforce, run
@@ -122,7 +125,7 @@ def _shown(
     with run_shown(folder, recipe.train.steps, loss=recipe.loss, below=below) as display:
         loop = partial(reinforce, tell=display.groups)
         venue = HERE if local else on_ray(address)
-        return run(recipe, folder, venue=venue, on_step=display.step, loop=loop)
+        return run(recipe, folder, venue=venue, on_step=after(display.step, keep), loop=loop)
 
 
 def main() -> None:

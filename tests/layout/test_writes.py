@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # `rewards` imports nothing of ours, and writes nothing but to its workers.
 EXCEPTIONS = {
     "rlpeft/files.py": "the one place",
-    "jobs/cluster/fetch.py": "writes into the folder that replacing_folder gave it",
+    "jobs/cluster/run_files.py": "writes into the folder that replacing_folder gave it",
     "rlpeft/experts/export.py": "writes into the folder that replacing_folder gave it",
     "rlpeft/experts/export_lora.py": "writes into the folder that replacing_folder gave it",
     "rlpeft/model_checks/stage.py": "a model in a temporary folder, gone with its engine",

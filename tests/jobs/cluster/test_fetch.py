@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.cluster import fetch
-from jobs.cluster.fetch import RunFile, read_part, refuse_hostile, run_files, write_file
+from jobs.cluster import run_files as carried
+from jobs.cluster.run_files import RunFile, read_part, refuse_hostile, run_files, write_file
 from rlpeft.errors import ClusterError, FileError
 from rlpeft.program.folder import lone_run
 from rlpeft.runs.driver import LOCK_FILE
@@ -17,7 +17,7 @@ from rlpeft.runs.driver import LOCK_FILE
 @pytest.fixture
 def there(tmp_path, monkeypatch):
     """A run's folder with a file of three parts, and what a killed process left."""
-    monkeypatch.setattr(fetch, "PART", 4)
+    monkeypatch.setattr(carried, "PART", 4)
     folder = tmp_path / "there"
     for name, content in {"a/b.bin": b"0123456789", "empty": b"", ".partial.x": b"half"}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def test_files_come_in_parts_and_are_what_they_were(there, tmp_path):
 def test_a_file_that_is_not_what_was_listed_is_refused(tmp_path, content):
     file = RunFile("x", 10, hashlib.sha256(b"0123456789").hexdigest())
     with pytest.raises(ClusterError, match="'x' did not"):
-        write_file(tmp_path, file, lambda at: content[at : at + fetch.PART])
+        write_file(tmp_path, file, lambda at: content[at : at + carried.PART])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_name_that_is_no_plain_path_is_refused(name):
 def test_two_files_of_one_name_are_refused_and_too_many(monkeypatch):
     with pytest.raises(ClusterError, match="each its own"):
         refuse_hostile([RunFile("a", 1, "")] * 2, "run")
-    monkeypatch.setattr(fetch, "MOST_FILES", 1)
+    monkeypatch.setattr(carried, "MOST_FILES", 1)
     with pytest.raises(ClusterError, match="at most 1 files"):
         refuse_hostile([RunFile("a", 1, ""), RunFile("b", 1, "")], "run")
 
