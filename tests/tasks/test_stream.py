@@ -142,9 +142,8 @@ def test_rows_with_a_prompt_of_a_measured_problem_are_left_out(tmp_path):
     again = [ROWS[0], ROWS[5], {"q": "9@", "answer": "7"}]
     path = written(tmp_path, ".jsonl", [*ROWS[:20], *again, *ROWS[20:]])
     task = opened(path)
-    other = ProblemSet(
-        "other", {"test": (Problem("o", "9@="),), "validation": (Problem("v", "v"),)}
-    )
+    own = {"train": "t", "validation": "v", "test": "9@="}
+    other = ProblemSet("other", {split: (Problem(split, p),) for split, p in own.items()})
     require_apart([Deck(task, "rows"), Deck(other, "other")])
     drawn = {task.draw(turn, seed=0).prompt for turn in range(len(ROWS) + 3)}
     assert drawn == {f"{n}@=" for n in range(HELD, len(ROWS)) if n != 9}
