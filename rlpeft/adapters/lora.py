@@ -80,6 +80,7 @@ _SLICE = Slice(
         "arrow_config",
         "kasa_config",
     ),
+    is_guest=True,
 )
 
 LORA = Method(

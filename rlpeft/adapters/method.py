@@ -33,12 +33,15 @@ class Slice:
             `spectral` where it can run around the weight in singular coordinates.
         compiled: forms that are known to follow their values where vLLM compiles the layers.
         unsupported: options of the PEFT config that cannot run there.
+        is_guest: whether it changes what comes out of a product alone, neither what goes in nor the
+            bias: then some tokens may run it in a layer that others share.
     """
 
     make: str
     forms: frozenset[str] = frozenset()
     compiled: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
+    is_guest: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,3 +180,8 @@ class Method:
     is_transferable: bool = False
     runs_rows: bool = False
     slice: Slice | None = None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether experts of it, by request, share a batch with those of other methods in vLLM."""
+        return self.runs_rows or (self.slice is not None and self.slice.is_guest)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from rlpeft.rollout.vllm.guests import Guests, Tokens
 from rlpeft.rollout.vllm.matmul import Pack, Product, plain
 from rlpeft.rollout.vllm.slice_adapters import FactoredSlice, Form, SliceAdapter
 
@@ -43,6 +44,7 @@ class AdaptedLinear:
         # Written in place when factors arrive.
         self.held = weight.clone() if form == "spectral" else weight
         self._digests: list[str | None] = []
+        self._guests: list[Guests] = []
         self._pack(pack)
 
     def _pack(self, pack: Pack) -> None:
@@ -57,6 +59,11 @@ class AdaptedLinear:
                 self._own[k] = pack(self.held[self.spans[k]])
         if None in self._own:
             self._whole = pack(self.held)
+
+    def take_guests(self, tokens: Tokens) -> list[Guests]:
+        """Let tokens run adapters of their own; those of each slice, none at first."""
+        self._guests = [Guests(tokens) for _ in self.spans]
+        return self._guests
 
     def adapter(self, name: str) -> SliceAdapter:
         """The adapter on the slice that was module `name`."""
@@ -105,6 +112,12 @@ class AdaptedLinear:
         return y if bias is None else y + self._bias(bias)
 
     def _slice(self, k: int, x: torch.Tensor, whole_TM: torch.Tensor | None) -> torch.Tensor:
+        y_TM = self._adapted(k, x, whole_TM)
+        if self._guests:
+            self._guests[k].apply(x, y_TM)
+        return y_TM
+
+    def _adapted(self, k: int, x: torch.Tensor, whole_TM: torch.Tensor | None) -> torch.Tensor:
         """Slice k of the output, given x times the whole weight where a slice wants that."""
         adapter, own = self.adapters[k], self._own[k]
         if own is not None:  # a bent input (SVF with M > N) needs a product of its own

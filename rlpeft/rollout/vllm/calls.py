@@ -45,6 +45,17 @@ def experts_call(experts: Mapping[str, AdapterState], ids: Sequence[int]) -> Cal
     )
 
 
+def add_expert_call(lora_id: int, state: AdapterState) -> Call:
+    """Hold one expert more, of any method, under this LoRA id; the answer has its `digest`."""
+    config = json.dumps(dict(state.config), default=sorted)  # a PEFT config holds sets
+    return Call("rlpeft_add_expert", (lora_id, config, payload(state)))
+
+
+def drop_expert_call(lora_id: int) -> Call:
+    """Forget an expert that no request, waiting or running, names any more."""
+    return Call("rlpeft_drop_expert", (lora_id,))
+
+
 def watch_call() -> Call:
     """Have the workers end when this process is gone."""
     return Call("rlpeft_watch", (os.getpid(),))

@@ -141,7 +141,8 @@ class VllmEngine:
             self._experts = {}
             return {}
         started = time.perf_counter()
-        loras = self._loras = self._loras or EmptyLoras(next(iter(_first(experts).tensors)))
+        module = next(iter(_first(experts).tensors)).rpartition(".")[0]
+        loras = self._loras = self._loras or EmptyLoras(module)
         ids = loras.new_ids(len(experts))
         call = experts_call(experts, ids)
         with self._core.alive() as llm:

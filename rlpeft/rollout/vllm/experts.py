@@ -21,18 +21,17 @@ class EmptyLoras:
     """LoRA requests that change nothing themselves: their routing is what experts need of vLLM.
 
     Args:
-        tensor: name of any tensor of the experts; vLLM wants a LoRA to be on a module it knows.
-            `start.expert_arguments` lets none act there.
+        module: any that the experts act in, as PEFT names it; vLLM wants a LoRA to be on a module
+            it knows. `start.expert_arguments` lets none act there.
 
     Attributes:
         folder: of the one LoRA that all of them name.
     """
 
-    def __init__(self, tensor: str) -> None:
+    def __init__(self, module: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rlpeft-lora-")
         self._ids = itertools.count(1)
         self.folder = Path(self._folder.name)
-        module = tensor.rpartition(".")[0]
         zeros = {f"{module}.lora_{side}.weight": torch.zeros(1, 1) for side in "AB"}
         save_file(zeros, self.folder / "adapter_model.safetensors")
         config = {

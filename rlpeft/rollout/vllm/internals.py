@@ -6,7 +6,8 @@ prefix)` being asked once for each linear layer and returning a `LinearMethodBas
 `output_partition_sizes`; `process_weights_after_loading` running before the first forward pass;
 the synchronous client's `outputs_queue` and `utility_results`; the LoRA manager's
 `activate_adapter`, `lora_index_to_id` and `punica_wrapper_mapping`, the wrapper's
-`_token_lora_indices` (slot of each token of a step, -1 for none), and its worker's manager reading
+`_token_lora_indices` (slot of each token of a step, -1 for none) being written by its
+`update_metadata` alone, and its worker's manager reading
 a LoRA by `_load_adapter`.
 """
 
@@ -36,9 +37,10 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm import METHOD
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
+from rlpeft.rollout.vllm.guests import Tokens
 from rlpeft.rollout.vllm.matmul import Plain, Product
 from rlpeft.rollout.vllm.peft_config import is_target, make_slice, read_config, slice_names
-from rlpeft.rollout.vllm.slice_adapters import Form, TokenRows
+from rlpeft.rollout.vllm.slice_adapters import Form
 
 SUPPORTED = ((0, 31), (0, 34))
 """First version that should work, and first one that was not looked at."""
@@ -69,18 +71,19 @@ class AdapterQuantization(QuantizationConfig):
     """Says, for each layer of the model, whether the adapter runs in it.
 
     Args:
-        adapter: a PEFT config as a plain dict.
+        adapter: a PEFT config as a plain dict; `None` for none.
         form: see `AdaptedLinear`.
+        takes_guests: whether experts may act in every linear layer.
     """
 
-    def __init__(self, adapter: Mapping[str, Any], form: Form) -> None:
+    def __init__(self, adapter: Mapping[str, Any] | None, form: Form, takes_guests: bool) -> None:
         super().__init__()
-        self.adapter, self.form = dict(adapter), form
+        self.adapter, self.form, self.takes_guests = adapter, form, takes_guests
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdapterQuantization:
         """From the `quantization_config` that the engine puts into the model's config."""
-        return cls(config["adapter"], config["form"])
+        return cls(config["adapter"], config["form"], config["takes_guests"])
 
     @classmethod
     def get_name(cls) -> str:
@@ -102,11 +105,14 @@ class AdapterQuantization(QuantizationConfig):
         """Ours for a layer with a target slice; vLLM's own for any other."""
         if not isinstance(layer, LinearBase):
             return None
-        config = read_config(self.adapter)
         names = slice_names(prefix, self.packed_modules_mapping)
-        if not any(is_target(config, name) for name in names):
-            return UnquantizedLinearMethod()
-        return AdaptedLinearMethod(self, names)
+        if self.takes_guests or any(self.acts_in(name) for name in names):
+            return AdaptedLinearMethod(self, names)
+        return UnquantizedLinearMethod()
+
+    def acts_in(self, name: str) -> bool:
+        """Whether the adapter acts in the module of this name."""
+        return self.adapter is not None and is_target(read_config(self.adapter), name)
 
 
 @register_weight_loader_v2_supported_method
@@ -134,12 +140,11 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
 
     def process_weights_after_loading(self, layer: torch.nn.Module) -> None:
         """Attach the adapter. vLLM's own step would pack the weight and drop it."""
-        config = read_config(self.config.adapter)
         weight: torch.Tensor = layer.weight.data  # type: ignore[assignment]
         rows, form = torch.split(weight, self.sizes), self.config.form
         adapters = [
-            make_slice(config, name, rows_MN, pack=pack, form=form)
-            if is_target(config, name)
+            make_slice(read_config(self.config.adapter), name, rows_MN, pack=pack, form=form)
+            if self.config.adapter is not None and self.config.acts_in(name)
             else None
             for name, rows_MN in zip(self.names, rows, strict=True)
         ]
@@ -203,7 +208,7 @@ def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:
     return [layer for layer in layers if layer is not None]
 
 
-def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int, TokenRows]:
+def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int, Tokens]:
     """Take part in vLLM's own LoRA routing.
 
     Args:
@@ -211,7 +216,7 @@ def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int,
         on_slot: called with the id of a LoRA and its slot, each time one enters a slot.
 
     Returns:
-        The number of slots, and which row of slots each token of a step runs.
+        The number of slots, and which of them each token of a step runs.
 
     Raises:
         EngineError: the engine was started without.
@@ -221,8 +226,8 @@ def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int,
         raise EngineError("the engine must be started with max_experts > 0 to take experts.")
     manager = found._adapter_manager
     (wrapper,) = manager.punica_wrapper_mapping.values()
-    slots_T = wrapper._token_lora_indices.fill_(-1)
-    activate = manager.activate_adapter
+    tokens = Tokens(wrapper._token_lora_indices.fill_(-1))
+    activate, update = manager.activate_adapter, wrapper.update_metadata
 
     def activate_adapter(lora_id: int) -> bool:
         is_new = bool(activate(lora_id))
@@ -230,9 +235,13 @@ def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int,
             on_slot(lora_id, manager.lora_index_to_id.index(lora_id))
         return is_new
 
-    manager.activate_adapter = activate_adapter
+    def update_metadata(*args: Any, **options: Any) -> None:
+        tokens.renew()
+        update(*args, **options)
+
+    manager.activate_adapter, wrapper.update_metadata = activate_adapter, update_metadata
     _read_loras_once(found)
-    return manager.lora_slots, lambda num_tokens: slots_T[:num_tokens] + 1
+    return manager.lora_slots, tokens
 
 
 def _read_loras_once(manager: Any) -> None:

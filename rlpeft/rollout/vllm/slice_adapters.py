@@ -97,8 +97,8 @@ class ServesExperts(Protocol):
         """Let each token run the expert of its own slot."""
         ...
 
-    def set_expert(self, slot: int, tensor: torch.Tensor) -> None:
-        """Put what an expert has trained into a slot, in place."""
+    def set_expert(self, slot: int, tensor: torch.Tensor | None) -> None:
+        """Put what an expert has trained into a slot, in place; nothing: the base."""
         ...
 
 
@@ -154,8 +154,11 @@ class SvfSlice:
         self.scale_R = self.scales_SR[0]  # one buffer: a refresh writes the first row
         self.token_rows = token_rows
 
-    def set_expert(self, slot: int, tensor: torch.Tensor) -> None:
-        """Put an expert's trained vector into a slot, in place."""
+    def set_expert(self, slot: int, tensor: torch.Tensor | None) -> None:
+        """Put an expert's trained vector into a slot, in place; without one, z = 1."""
+        if tensor is None:
+            self.scales_SR[slot + 1] = 1 - self.offset
+            return
         z_R = multiplier(
             tensor.to(self.scale_R.device), self.singular_values_R, self.parametrisation
         )

@@ -16,7 +16,15 @@ pytest.importorskip("vllm")
 
 from rlpeft import serve
 from rlpeft.rollout import vllm
-from rlpeft.rollout.vllm.calls import BASE_DIGEST, answer, experts_call, load_call, watch_call
+from rlpeft.rollout.vllm.calls import (
+    BASE_DIGEST,
+    add_expert_call,
+    answer,
+    drop_expert_call,
+    experts_call,
+    load_call,
+    watch_call,
+)
 from rlpeft.rollout.vllm.worker import AdapterWorker
 
 STATE = AdapterState({"peft_type": "SVF"}, {"q.svf_z": torch.ones(3)}, 1, {"q": "0123"})
@@ -25,6 +33,7 @@ METHODS = {name for name in vars(AdapterWorker) if name.startswith("rlpeft_")}
 
 def test_a_worker_has_every_method_that_is_asked_for_and_takes_what_is_sent() -> None:
     calls = [load_call(STATE, {}), experts_call({"a": STATE}, [1]), watch_call(), BASE_DIGEST]
+    calls += [add_expert_call(1, STATE), drop_expert_call(1)]
     assert {call.method for call in calls} == METHODS
     for call in calls:
         inspect.signature(getattr(AdapterWorker, call.method)).bind(None, *call.args)

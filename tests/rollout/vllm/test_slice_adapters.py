@@ -90,7 +90,7 @@ def fused_bias(policy: nn.Module) -> torch.Tensor:
 
 def send(policy: nn.Module, layer: AdaptedLinear, **changed: torch.Tensor) -> str:
     pytest.importorskip("vllm")
-    from rlpeft.rollout.vllm.worker import load_values
+    from rlpeft.rollout.vllm.values import load_values
 
     values = get_peft_model_state_dict(policy, save_embedding_layers=False)
     digests = {
@@ -272,7 +272,7 @@ def test_a_bad_value_is_refused_and_nothing_is_written(
 
 def test_a_layer_without_values_is_named() -> None:
     pytest.importorskip("vllm")
-    from rlpeft.rollout.vllm.worker import load_values
+    from rlpeft.rollout.vllm.values import load_values
 
     policy = random_policy(CONFIGS["svf"])
     values = get_peft_model_state_dict(policy, save_embedding_layers=False)
@@ -283,7 +283,7 @@ def test_a_layer_without_values_is_named() -> None:
 
 def test_factors_are_never_computed_by_the_engine() -> None:
     pytest.importorskip("vllm")
-    from rlpeft.rollout.vllm.worker import load_values
+    from rlpeft.rollout.vllm.values import load_values
 
     policy = random_policy(CONFIGS["svf"])
     payload = save(get_peft_model_state_dict(policy, save_embedding_layers=False))
@@ -296,7 +296,7 @@ def test_factors_are_never_computed_by_the_engine() -> None:
 
 def test_a_cache_with_factors_of_another_decomposition_is_no_cache_of_these() -> None:
     pytest.importorskip("vllm")
-    from rlpeft.rollout.vllm.worker import load_values
+    from rlpeft.rollout.vllm.values import load_values
 
     policy = random_policy(CONFIGS["svf"])
     payload = save(get_peft_model_state_dict(policy, save_embedding_layers=False))
@@ -310,7 +310,7 @@ def test_a_cache_with_factors_of_another_decomposition_is_no_cache_of_these() ->
 
 def test_a_payload_that_is_no_safetensors_is_refused() -> None:
     pytest.importorskip("vllm")
-    from rlpeft.rollout.vllm.worker import load_values
+    from rlpeft.rollout.vllm.values import load_values
 
     with pytest.raises(EngineError, match="safetensors"):
         load_values([], b"\x80\x04not a payload", {})

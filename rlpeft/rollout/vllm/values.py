@@ -1,0 +1,130 @@
+"""Adapter values that arrive in a vLLM worker: checked, written in place, and their digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from rlpeft.adapter_state import tensor_name, tensors_digest
+from rlpeft.adapters.svf.factors import Factors, load_factors
+from rlpeft.errors import EngineError
+from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
+from rlpeft.rollout.vllm.slice_adapters import FactoredSlice, SliceAdapter
+
+
+def load_values(layers: Sequence[AdaptedLinear], payload: bytes, factors: Mapping[str, str]) -> str:
+    """Write values in place, all or none, and give back the digest of what is held afterwards.
+
+    Raises:
+        EngineError: a tensor has no place, a place gets no tensor, a shape or dtype differs, a
+            value is not finite, or factors are missing. Nothing has been written.
+    """
+    values, places = parse(payload), tensor_places(layers)
+    check_names(values, places)
+    for name, value in values.items():
+        check_value(name, value, places[name])
+    check_finite(values)
+    found = find_factors(layers, factors)
+    for adapter, taken in found:
+        adapter.take_factors(taken)
+    for name, value in values.items():
+        places[name].copy_(value)
+    for layer in layers:
+        layer.refresh()
+    return tensors_digest(places)
+
+
+def parse(payload: bytes) -> dict[str, torch.Tensor]:
+    try:
+        return load(payload)
+    except SafetensorError as error:
+        raise EngineError(f"adapter payload must be safetensors, got {error}.") from error
+
+
+def adapters(layers: Sequence[AdaptedLinear]) -> Iterator[tuple[str, SliceAdapter]]:
+    """Module name and adapter of every adapted slice."""
+    for layer in layers:
+        for name, adapter in zip(layer.names, layer.adapters, strict=True):
+            if adapter is not None:
+                yield name, adapter
+
+
+def tensor_places(layers: Sequence[AdaptedLinear]) -> dict[str, torch.Tensor]:
+    """The adapters' own tensors under PEFT's names."""
+    return {
+        tensor_name(name, suffix): tensor
+        for name, adapter in adapters(layers)
+        for suffix, tensor in adapter.tensors.items()
+    }
+
+
+def check_names(values: Mapping[str, Any], places: Mapping[str, Any]) -> None:
+    homeless, unfilled = sorted(set(values) - set(places)), sorted(set(places) - set(values))
+    if homeless:
+        raise EngineError(
+            f"every adapter tensor must have a place in vLLM's model, {len(homeless)} have none: "
+            f"{', '.join(homeless[:3])}. vLLM may not implement this module as a linear layer: "
+            "remove it from the targets or use rollout.engine = 'hf'."
+        )
+    if unfilled:
+        raise EngineError(
+            f"every adapted layer of the engine must get its values, {len(unfilled)} got none: "
+            f"{', '.join(unfilled[:3])}. Build engine and policy from the same adapter config."
+        )
+
+
+def check_value(name: str, value: torch.Tensor, place: torch.Tensor) -> None:
+    if value.shape != place.shape or value.dtype != place.dtype:
+        raise EngineError(
+            f"adapter tensor {name!r} must be {place.dtype} of shape {tuple(place.shape)}, got "
+            f"{value.dtype} of shape {tuple(value.shape)}. Is the engine's base another model?"
+        )
+
+
+def check_finite(values: Mapping[str, torch.Tensor]) -> None:
+    # One look at all of them: a look at each of 210 costs 2 ms a sync.
+    flat = [value.flatten() for value in values.values()]
+    if not flat or torch.isfinite(torch.cat(flat)).all():
+        return
+    for name, value in values.items():
+        if not torch.isfinite(value).all():
+            raise EngineError(f"adapter tensor {name!r} must be finite, got NaN or infinity.")
+
+
+def find_factors(
+    layers: Sequence[AdaptedLinear], factors: Mapping[str, str]
+) -> list[tuple[FactoredSlice, Factors]]:
+    """The cached factors of every slice that needs them and does not hold the named ones yet."""
+    found: list[tuple[FactoredSlice, Factors]] = []
+    for name, adapter in adapters(layers):
+        if isinstance(adapter, FactoredSlice):
+            digest = factors.get(name, adapter.digest)
+            if digest is None:
+                raise EngineError(
+                    f"adapter state must name the factors of {name!r}, it does not. Send the "
+                    "state of a policy (rlpeft.adapters.policy.adapter_state)."
+                )
+            if digest != adapter.digest:
+                found.append((adapter, _cached(name, digest, adapter)))
+    return found
+
+
+def _cached(name: str, digest: str, adapter: FactoredSlice) -> Factors:
+    factors = load_factors(digest)
+    if factors is None:
+        raise EngineError(
+            f"factors of {name!r} (sha256 {digest}) must be in this machine's cache, they are "
+            "not. The engine never computes its own: within a Ray cluster they come from a node "
+            "that has them, else copy the trainer's cache of factors here."
+        )
+    if factors.basis.shape != adapter.basis_RR.shape:
+        raise EngineError(
+            f"factors of {name!r} must be {tuple(adapter.basis_RR.shape)}, the cached ones "
+            f"(sha256 {digest}) are {tuple(factors.basis.shape)}: trainer and engine run "
+            "different base models."
+        )
+    return factors
