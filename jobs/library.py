@@ -14,6 +14,7 @@ from rlpeft.build import build_engine, build_prompter
 from rlpeft.errors import ExpertError
 from rlpeft.experts.card_parts import BASE
 from rlpeft.experts.files import (
+    ExpertCard,
     find_experts,
     of_base,
     read_card,
@@ -65,7 +66,7 @@ def read_experts(shelf: Shelf) -> ExpertSet:
     folders = keep_of_base(find_experts(shelf.root), shelf.base.digest)
     factors = read_factors(folders[0], shelf.base, shelf.spec.model.dtype)
     experts = ExpertSet.read(folders, base_digest=shelf.base.digest, factors=factors)
-    cards = dict(zip(experts.names[1:], experts.cards, strict=True))
+    cards = experts.named_cards
     note_each([*said_of_prompts(cards, shelf.base), *said_of_environments(cards)])
     return experts
 
@@ -124,7 +125,7 @@ def _chat_of(folders: Sequence[Path]) -> dict[str, Any]:
         ExpertError: they were trained under several: no prompt would be right for all.
     """
     cards = [read_card(folder) for folder in folders]
-    forms = {json.dumps(c.chat | {"date": None}, sort_keys=True): c.name for c in cards}
+    forms = {chat_form_of(card): card.name for card in cards}
     if len(forms) > 1:
         raise ExpertError(
             "experts that answer together must have one [chat] section, those of "
@@ -132,6 +133,11 @@ def _chat_of(folders: Sequence[Path]) -> dict[str, Any]:
         )
     dates = [card.chat["date"] for card in cards if card.chat.get("date")]
     return cards[0].chat | ({"date": max(dates)} if dates else {})
+
+
+def chat_form_of(card: ExpertCard) -> str:
+    """The `[chat]` section on a card but for its date, as a text that can be compared."""
+    return json.dumps(card.chat | {"date": None}, sort_keys=True)
 
 
 def _base_of(folders: Sequence[Path]) -> str:
@@ -156,8 +162,7 @@ def stops_of(experts: ExpertSet, stop: Sequence[str] | None) -> dict[str, tuple[
     """
     if stop is not None:
         return dict.fromkeys(experts.names, tuple(text for text in stop if text))
-    cards = zip(experts.names[1:], experts.cards, strict=True)
-    return {BASE: (), **{name: card.stop for name, card in cards}}
+    return {BASE: (), **{name: card.stop for name, card in experts.named_cards.items()}}
 
 
 @contextmanager

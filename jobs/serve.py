@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from jobs.library import Shelf, read_experts, stops_of
+from jobs.library import Shelf
 from rlpeft.build import build_engine, chat_form
 from rlpeft.choose.strategies import Question, make_question
 from rlpeft.errors import ConfigError
 from rlpeft.experts.card_parts import BASE
-from rlpeft.experts.mixture import ExpertSet
+from rlpeft.experts.files import ExpertCard
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.rollout.vllm.build import needs_vllm
 from rlpeft.tokens.chat import Talk
@@ -21,8 +23,8 @@ from rlpeft.tokens.prompts import decode_prompt, encode_prompt
 MOST = 1024
 """Tokens of a prompt, and of an answer, unless told otherwise."""
 
-RESERVED = (BASE, "auto")
-"""Models that every server has."""
+SLOTS = 8
+"""Experts in one batch, if no more are there when the server starts."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,10 @@ class TokenQuestion:
         prompt = decode_prompt(self.talk.tokenizer, prompt_ids, self.talk)
         return encode_prompt(self.talk.tokenizer, self.question.ask(prompt), talk=self.talk)
 
-    def read(self, answer: str) -> str | None:
-        """The expert that an answer means; `None` for the base model."""
-        chosen = self.question.read(answer).expert
-        return None if chosen == BASE else chosen
+    def read(self, answer: str) -> tuple[str | None, str]:
+        """The expert that an answer means, `None` for the base model; and why."""
+        chosen = self.question.read(answer)
+        return None if chosen.expert == BASE else chosen.expert, chosen.why
 
 
 @dataclass(frozen=True)
@@ -79,37 +81,56 @@ def serve(
     api_key: str | None,
     auto: str | None,
     lengths: Lengths,
+    slots: int | None = None,
     stop: Sequence[str] | None = None,
+    load_from: Sequence[Path] = (),
+    load_hub: bool = False,
 ) -> None:
     """Serve the experts of a shelf until interrupted.
 
     Args:
         auto: first pass of the model `auto`: `prompt` or `classifier`; `None`: no such model.
-        stop: see `jobs.library.stops_of`; for requests that give none.
+        slots: experts in one batch, at most; if absent, as many as there are, and at least 8.
+        stop: for requests that give none, in the place of what cards say; an empty string stands
+            for none.
+        load_from: folders below which requests may name experts to load, `load_hub`: or ids.
 
     Raises:
-        RlpeftError: the address is another's, no experts, ones that do not go together or not
-            with `auto`, no vLLM, or more tokens asked for than the model can attend to.
+        RlpeftError: loading without a key, the address is another's, no experts, ones that do not
+            go together or not with `auto`, no vLLM, or more tokens asked for than the model can
+            attend to.
     """
     with needs_vllm("rlpeft serve"):
-        from rlpeft.serve.ends import Ends
+        from jobs.intake import Intake
         from rlpeft.serve.server import Listen, Served, run
     check_address(host, port)
+    may_load = bool(load_from) or load_hub
+    if may_load and api_key is None:
+        raise ConfigError(
+            "--load-from and --load-hub need --api-key: without one, whoever reaches the port "
+            "could change what is served."
+        )
     base = shelf.base
     room = lengths.within(base.context_length)
-    experts = read_experts(shelf)
-    _check_names(experts)
-    question = None if auto is None else make_question(auto, experts)
+    intake, experts = Intake.begin(shelf, stop)
     form = chat_form(shelf.chat)
+    talk = Talk(base.tokenizer, form)
+
+    def make_first_pass(cards: Mapping[str, ExpertCard]) -> TokenQuestion | None:
+        return None if auto is None else TokenQuestion(make_question(auto, cards), talk)
+
+    make_first_pass({name: expert.card for name, expert in experts.items()})  # before long work
     served = Served(
         base.path,
-        experts.state(BASE),
-        experts.states(),
-        None if question is None else TokenQuestion(question, Talk(base.tokenizer, form)),
+        intake.start,
+        experts,
+        make_first_pass,
         max_model_len=room,
+        slots=slots or max(SLOTS, len(experts)),
         dtype=shelf.spec.dtype,
-        ends=Ends(stops_of(experts, stop)),
         form=form,
+        stop=intake.stop_of(None),
+        read=partial(intake.fetch, roots=load_from, from_hub=load_hub) if may_load else None,
     )
     run(served, Listen(host, port, api_key), _hf_engine(shelf, served))
 
@@ -139,13 +160,4 @@ def _hf_engine(shelf: Shelf, served: Any) -> Any:
         return None
     engine = build_engine(shelf.spec, shelf.base)
     engine.load_adapter(served.base)
-    engine.load_experts(served.experts)
     return engine
-
-
-def _check_names(experts: ExpertSet) -> None:
-    for name in experts.names[1:]:
-        if name in RESERVED:
-            raise ConfigError(
-                f"{name!r} is a model that every server has; give that expert another name."
-            )

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -36,6 +37,22 @@ CHOICE = typer.Option(
 )
 
 
+SLOTS = (
+    "Experts in one batch, at most; of more, the one asked least recently makes room. "
+    "Default: all that are there at the start, and at least 8."
+)
+
+LOAD_FROM = typer.Option(
+    exists=True,
+    file_okay=False,
+    metavar="DIR",
+    help="Folder below which POST /v1/load_lora_adapter may name experts, several if given several "
+    "times. Needs a key.",
+)
+
+LOAD_HUB = "Let it name experts by their ids on the Hub. Needs a key."
+
+
 def serve(
     experts: Annotated[str, typer.Option(help=EXPERTS, metavar="DIR")] = "runs",
     auto: Annotated[Auto, CHOICE] = Auto.PROMPT,
@@ -52,12 +69,16 @@ def serve(
     max_tokens: Annotated[
         Length, typer.Option(min=1, help="Room for an answer; see --max-prompt-tokens.")
     ] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help=SLOTS)] = None,
     stop: Stop = None,
+    load_from: Annotated[list[Path] | None, LOAD_FROM] = None,
+    load_hub: Annotated[bool, typer.Option("--load-hub", help=LOAD_HUB)] = False,
 ) -> None:
     """Serve base and experts by the OpenAI protocol, many experts in one batch.
 
-    A request's `model` is `base`, the name of an expert (a mixture is one too), or `auto`: two
-    passes, choosing the expert first; the header `x-rlpeft-expert` tells which one answered.
+    A request's `model` is `base`, the name of an expert of any method but IA3 (a mixture is one
+    too), or `auto`: two passes, choosing the expert first; the header `x-rlpeft-expert` tells which
+    one answered. POST /v1/load_lora_adapter and /v1/unload_lora_adapter change what is served.
     Answers end at the stop strings that the expert was trained with, unless the request has its
     own. Lengths are 1024 each unless given, or what the model has. Needs vLLM, with either engine.
 
@@ -79,7 +100,10 @@ def serve(
         api_key=api_key,
         auto=None if auto is Auto.OFF else auto.value,
         lengths=Lengths(max_prompt_tokens, max_tokens),
+        slots=slots,
         stop=stop,
+        load_from=load_from or (),
+        load_hub=load_hub,
     )
     leave()
 

@@ -116,7 +116,7 @@ class Classify:
         return [self.question.read(group[0].text) for group in groups]
 
 
-def kinds_of(experts: ExpertSet) -> dict[str, list[str]]:
+def kinds_of(experts: Mapping[str, ExpertCard]) -> dict[str, list[str]]:
     """Label -> experts: the last part of the name of each expert's task (`tiny/swap`: swap).
 
     One that was trained on several tasks answers for each of them.
@@ -128,7 +128,7 @@ def kinds_of(experts: ExpertSet) -> dict[str, list[str]]:
         ExpertError: one label stands for different tasks, or none has a kind.
     """
     kinds: dict[str, dict[str, ExpertCard]] = {}
-    for name, card in zip(experts.names[1:], experts.cards, strict=True):
+    for name, card in experts.items():
         if card.mixture is None and not _is_classifier(card):
             for section in card.sections:
                 kinds.setdefault(label_of(str(section["name"])), {})[name] = card
@@ -169,8 +169,8 @@ def _section(label: str, card: ExpertCard) -> Mapping[str, Any]:
     return next(own for own in card.sections if label_of(str(own["name"])) == label)
 
 
-def make_question(name: str, experts: ExpertSet) -> Question:
-    """The question of one of `FIRST_PASSES`.
+def make_question(name: str, experts: Mapping[str, ExpertCard]) -> Question:
+    """The question of one of `FIRST_PASSES`, of experts by name.
 
     Raises:
         ExpertError: the experts have not what it needs.
@@ -183,7 +183,7 @@ def make_question(name: str, experts: ExpertSet) -> Question:
     if name == "prompt":
         return Question(kinds, passed_over=others)
     asked = _only(experts, name, "classifier (task `kind` or `tiny/kind`)", _is_classifier)
-    card = experts.cards[experts.names.index(asked) - 1]
+    card = experts[asked]
     return Question(kinds, asked, str(card.task["name"]), others, card.stop)
 
 
@@ -194,9 +194,11 @@ def make_strategy(name: str, experts: ExpertSet, fleet: Fleet, prompter: Prompte
         ExpertError: no such strategy or expert, or the experts have not what it needs.
     """
     if name in FIRST_PASSES:
-        return Classify(make_question(name, experts), fleet, prompter)
+        return Classify(make_question(name, experts.named_cards), fleet, prompter)
     if name == FEW_SHOT:
-        mixed = _only(experts, name, "mixture (`rlpeft adapt`)", lambda c: c.mixture is not None)
+        mixed = _only(
+            experts.named_cards, name, "mixture (`rlpeft adapt`)", lambda c: c.mixture is not None
+        )
         return Fixed(mixed, "found for this task by rlpeft adapt")
     require_strategy(name, experts.names)
     return Fixed(name)
@@ -206,9 +208,9 @@ def _is_classifier(card: ExpertCard) -> bool:
     return label_of(str(card.task["name"])) == "kind"
 
 
-def _only(experts: ExpertSet, strategy: str, what: str, fits: object) -> str:
+def _only(experts: Mapping[str, ExpertCard], strategy: str, what: str, fits: object) -> str:
     assert callable(fits)
-    found = [n for n, c in zip(experts.names[1:], experts.cards, strict=True) if fits(c)]
+    found = [name for name, card in experts.items() if fits(card)]
     if len(found) != 1:
         raise ExpertError(
             f"--strategy {strategy} needs exactly one {what} among the experts, got "

@@ -57,7 +57,12 @@ def resolve_expert(name: str) -> tuple[Path, list[str]]:
         note = f"{name!r} is the folder here, not the Hub's repository of that name."
         return local, [note] if (local / CARD_FILE).is_file() else []
     refuse_mistyped(name)
-    repository, revision = found
+    return from_the_hub(name)
+
+
+def from_the_hub(name: str) -> tuple[Path, list[str]]:
+    """As `resolve_expert`, of an id that means the Hub whatever lies here."""
+    repository, _, revision = name.partition("@")
     return _from_hub(repository, revision or "main")
 
 

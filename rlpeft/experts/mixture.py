@@ -127,6 +127,11 @@ class ExpertSet:
         return len(self.names)
 
     @property
+    def named_cards(self) -> dict[str, ExpertCard]:
+        """Name -> card, the base left out."""
+        return dict(zip(self.names[1:], self.cards, strict=True))
+
+    @property
     def num_matrices(self) -> int:
         """M."""
         return len(self.vectors)

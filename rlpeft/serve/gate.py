@@ -28,7 +28,10 @@ ROUTES = frozenset(
     {("GET", "/health"), ("GET", "/metrics"), ("GET", "/v1/models")}
     | {("POST", path) for path in ASKING}
 )
-"""All that the server answers."""
+"""What every server answers."""
+
+LOAD, UNLOAD = CHANGING = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
+"""vLLM's names for what loads and removes an expert; open where the server was told from where."""
 
 WITHOUT_KEY = "/health"
 
@@ -64,15 +67,23 @@ class Gate:
     """Around the server's application; see `around`.
 
     Args:
-        models: names that requests may give.
+        models: names that requests may give, at any time.
         vocabulary: how many token ids the model embeds.
         api_key: what clients must send; without one everybody enters.
+        change: (one of `CHANGING`, body) -> what it answers; without it those do not exist.
     """
 
     def __init__(
-        self, models: Sequence[str], vocabulary: int, *, api_key: str | None = None
+        self,
+        models: Callable[[], Sequence[str]],
+        vocabulary: int,
+        *,
+        api_key: str | None = None,
+        change: Callable[[str, bytes], Awaitable[str]] | None = None,
     ) -> None:
-        self.models, self.vocabulary, self.api_key = list(models), vocabulary, api_key
+        self._change = change
+        self._routes = ROUTES | {("POST", path) for path in (CHANGING if change else ())}
+        self.models, self.vocabulary, self.api_key = models, vocabulary, api_key
         self._inside, self._is_closing = 0, False
         self._empty = threading.Event()
         self._empty.set()
@@ -105,9 +116,13 @@ class Gate:
                 body = await read_body(receive)
                 self.check_request(scope["path"], body)
                 receive = _replay(body, receive)
+            elif scope["path"] in CHANGING and self._change is not None:
+                said = await self._change(scope["path"], await read_body(receive))
+                await _say(send, 200, b"text/plain; charset=utf-8", said.encode())
+                return
             await app(scope, receive, _with_expert(send, answered.get()))
         except Refused as refused:
-            await _answer(send, refused)
+            await _say(send, refused.status, b"application/json", refused.body)
         finally:
             answered.reset(token)
             self._inside -= 1
@@ -118,10 +133,10 @@ class Gate:
         path = scope["path"]
         if path != WITHOUT_KEY and not self._has_key(scope["headers"]):
             raise Refused(401, "AuthenticationError", "the key of this server must be sent.")
-        if (scope["method"], path) not in ROUTES:
-            known = ", ".join(sorted(f"{method} {path}" for method, path in ROUTES))
+        if (scope["method"], path) not in self._routes:
+            known = ", ".join(sorted(f"{method} {path}" for method, path in self._routes))
             raise Refused(404, "NotFoundError", f"this server answers {known} alone.")
-        if path in ASKING and self._is_closing:
+        if path in (*ASKING, *CHANGING) and self._is_closing:
             raise Refused(503, "ServiceUnavailableError", "this server is shutting down.")
 
     def _has_key(self, headers: Collection[tuple[bytes, bytes]]) -> bool:
@@ -156,10 +171,11 @@ class Gate:
             )
 
     def _check_model(self, tree: Mapping[str, Any]) -> None:
-        model, known = tree.get("model"), ", ".join(self.models)
+        model, models = tree.get("model"), self.models()
+        known = ", ".join(models)
         if not model:
             raise _bad(f"a request must name its model, one of: {known}.", "model")
-        if model not in self.models:
+        if model not in models:
             message = f"The model `{model}` does not exist. There are: {known}."
             raise Refused(404, "NotFoundError", message, "model")
         if model == AUTO and tree.get("use_beam_search"):
@@ -256,7 +272,7 @@ def _in_order(experts: Mapping[str, str]) -> list[str]:
     return names[:1] if len(set(names)) == 1 else names
 
 
-async def _answer(send: Send, refused: Refused) -> None:
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": refused.body})
+async def _say(send: Send, status: int, kind: bytes, body: bytes) -> None:
+    headers = [(b"content-type", kind)]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -27,10 +27,12 @@ from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 from vllm.v1.engine.input_processor import InputProcessor
 
+from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import RlpeftError
 from rlpeft.rollout.hf.decoding import Draft
 from rlpeft.rollout.hf.engine import HfEngine
 from rlpeft.serve.first_pass import TwoPassClient
+from rlpeft.serve.loaded import ServedExpert, Version
 from rlpeft.types import FinishReason, Request, Sampling
 
 GATHER_S = 0.01
@@ -116,7 +118,7 @@ class Reply:
 
 
 class HfClient(TwoPassClient):
-    """What vLLM's server asks of an engine, answered by an `HfEngine` that holds the experts."""
+    """What vLLM's server asks of an engine, answered by an `HfEngine` that holds the base."""
 
     is_running, is_stopped, errored = True, False, False
 
@@ -125,32 +127,30 @@ class HfClient(TwoPassClient):
         self.renderer = renderer_from_config(vllm_config)
         self.input_processor = InputProcessor(vllm_config, self.renderer)
         self.engine, self.vocabulary = engine, engine.vocabulary
+        self._states: dict[str, AdapterState] = {}
         self._waiting: list[Waiting] = []
         self._numbers = count()
         self._worker: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(1)
 
-    async def generate(
+    async def outputs(
         self,
         prompt: Any,
-        sampling_params: SamplingParams,
+        params: SamplingParams,
         request_id: str,
-        *,
-        lora_request: LoRARequest | None = None,
+        version: Version | None,
         **_: Any,
     ) -> AsyncGenerator[RequestOutput, None]:
         """An output for every token, or one when all are there, as the parameters ask."""
-        expert = await self.choose(prompt, request_id, lora_request)
         ids = list(extract_prompt_components(self.model_config, prompt).token_ids or ())
-        name = None if expert is None else expert.lora_name
-        sampling_params = self.ends.of(name, sampling_params)
+        name = None if version is None else version.request.lora_name
         # Clients name requests, and two of one name may share a batch: each has a number here.
         own_id = f"{request_id}#{next(self._numbers)}"
-        request = Request(own_id, tuple(ids), _seeds(sampling_params), name)
+        request = Request(own_id, tuple(ids), _seeds(params), name)
         tokenizer = self.renderer.tokenizer
-        replies = [Reply(k, ids, sampling_params, tokenizer) for k in range(sampling_params.n)]
-        kind = sampling_params.output_kind
-        waiting = Waiting(request, to_sampling(sampling_params))
+        replies = [Reply(k, ids, params, tokenizer) for k in range(params.n)]
+        kind = params.output_kind
+        waiting = Waiting(request, to_sampling(params))
         try:  # alone: in a batch it would fail with all others
             self.engine.check([request], waiting.sampling)
         except RlpeftError as error:
@@ -214,9 +214,21 @@ class HfClient(TwoPassClient):
         """What routes the server has."""
         return ("generate",)
 
-    async def add_lora(self, lora_request: LoRARequest) -> bool:
-        """The engine has the experts already."""
-        return True
+    async def hold(self, request: LoRARequest, expert: ServedExpert) -> str:
+        """See `rlpeft.serve.loaded.Holder`."""
+        states = {**self._states, request.lora_name: expert.state}
+        deliveries = await self._in_turn(partial(self.engine.load_experts, states))
+        self._states = states
+        return str(deliveries[request.lora_name].digest)
+
+    async def drop(self, request: LoRARequest) -> None:
+        """See `rlpeft.serve.loaded.Holder`."""
+        if self._states.pop(request.lora_name, None) is not None:
+            await self._in_turn(partial(self.engine.load_experts, dict(self._states)))
+
+    async def _in_turn(self, call: Callable[[], Any]) -> Any:
+        """Between two batches."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     async def abort(self, request_id: str | Iterable[str]) -> None:
         """A request leaves with the generator that waits for it."""

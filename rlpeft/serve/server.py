@@ -1,14 +1,14 @@
 """vLLM's own OpenAI server, with experts as its models.
 
 The protocol, its errors, streaming, metrics and keys are vLLM's code. To it, an expert is a LoRA
-module; `auto` is one more, and two passes happen behind the engine client, for each request.
+request; `auto` is one more, and two passes happen behind the engine client, for each request.
 """
 
 from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,10 @@ from typing import Any
 import uvloop
 from vllm import envs
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.engine.protocol import EngineClient
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.entrypoints.launchers.launcher import serve_http, setup_server
-from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import SamplingParams
@@ -29,23 +27,33 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from rlpeft.adapter_state import AdapterState
+from rlpeft.adapter_state import PEFT_PREFIX, AdapterState
 from rlpeft.errors import EngineError
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.rollout.ends import read_stops
 from rlpeft.rollout.hf.engine import HfEngine
 from rlpeft.rollout.vllm import register
-from rlpeft.rollout.vllm.calls import Call, answer, experts_call, load_call, watch_call
+from rlpeft.rollout.vllm.calls import (
+    Call,
+    add_expert_call,
+    answer,
+    drop_expert_call,
+    load_call,
+    watch_call,
+)
 from rlpeft.rollout.vllm.core import reason
 from rlpeft.rollout.vllm.experts import EmptyLoras
 from rlpeft.rollout.vllm.internals import check_version
-from rlpeft.rollout.vllm.peft_config import choose_form, read_config
+from rlpeft.rollout.vllm.peft_config import choose_form, is_target, read_config
 from rlpeft.rollout.vllm.start import expert_arguments, llm_arguments, plugin_arguments
 from rlpeft.serve.chat import Chats, keep_letters
-from rlpeft.serve.ends import Ends, ended, refuse_hidden
-from rlpeft.serve.first_pass import FirstPass, TwoPassClient
-from rlpeft.serve.gate import AUTO, BASE, MAX_SEQUENCES, ROUTES, Gate
+from rlpeft.serve.ends import ended, refuse_hidden
+from rlpeft.serve.first_pass import TwoPassClient
+from rlpeft.serve.gate import BASE, MAX_SEQUENCES, ROUTES, Gate
 from rlpeft.serve.hf_client import HfClient
+from rlpeft.serve.loaded import Loaded, MakeFirstPass, ServedExpert, Version
+from rlpeft.serve.loading import Loading, Read
+from rlpeft.serve.metrics import leave_out_combinations
 from rlpeft.tokens.chat import ChatForm
 from rlpeft.tokens.eos import eos_ids
 
@@ -59,28 +67,28 @@ class Served:
 
     Attributes:
         model_path: folder of the base model.
-        base: the adapter at its start, which is the base model.
-        experts: by the names that requests give as `model`.
-        first_pass: how `auto` chooses; without it there is no such model.
+        base: an adapter that changes nothing, of the method whose experts share its products;
+            `None` where no expert is of one.
+        experts: to begin with, by the names that requests give as `model`.
+        make_first_pass: how `auto` chooses among experts; without a choice there is no such model.
         max_model_len: tokens of prompt and answer together.
-        ends: stop strings by model.
+        slots: experts in one batch, at most; the least recently asked makes room for another.
         form: how chats become prompts, as they did in the experts' training.
         dtype: of the base weights.
+        stop: strings that end answers of the base model, where a request gives none.
+        read: an expert that is loaded while it runs; `None`: none may be.
     """
 
     model_path: Path
-    base: AdapterState
-    experts: Mapping[str, AdapterState]
-    first_pass: FirstPass | None
+    base: AdapterState | None
+    experts: Mapping[str, ServedExpert]
+    make_first_pass: MakeFirstPass
     max_model_len: int
+    slots: int
     dtype: str = "float32"
-    ends: Ends = field(default_factory=Ends)
     form: ChatForm = field(default_factory=ChatForm)
-
-    @property
-    def models(self) -> list[str]:
-        """Names that requests may give."""
-        return [BASE, *self.experts, *([AUTO] if self.first_pass else [])]
+    stop: tuple[str, ...] = ()
+    read: Read | None = None
 
 
 @dataclass(frozen=True)
@@ -102,18 +110,39 @@ class VllmClient(TwoPassClient, AsyncLLM):
         self.drain(timeout)
         super().shutdown(timeout)
 
-    async def generate(
-        self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
+    def outputs(
+        self,
+        prompt: Any,
+        params: SamplingParams,
+        request_id: str,
+        version: Version | None,
+        **options: Any,
     ) -> AsyncGenerator[RequestOutput, None]:
-        """See `AsyncLLM.generate`."""
-        given = options.pop("lora_request", None)
-        expert = await self.choose(prompt, request_id, given)
-        params = self.ends.of(None if expert is None else expert.lora_name, sampling_params)
+        """See `TwoPassClient.outputs`."""
         params = ended(params, self.renderer.tokenizer, self.eos_ids)
-        async for output in super().generate(
-            prompt, params, request_id, lora_request=expert, **options
-        ):
-            yield output
+        expert = None if version is None else version.request
+        # Not `super()`'s, which is ours and has called this.
+        return AsyncLLM.generate(self, prompt, params, request_id, lora_request=expert, **options)
+
+    async def begin(self, base: AdapterState | None) -> None:
+        """Have the workers hold the base model's adapter, and end with this process."""
+        watch = watch_call()
+        await self.collective_rpc(watch.method, args=watch.args)
+        if base is not None:
+            await self._said(load_call(base, base.factors))
+
+    async def hold(self, request: LoRARequest, expert: ServedExpert) -> str:
+        """See `rlpeft.serve.loaded.Holder`."""
+        check_stops(self.renderer.tokenizer, {request.lora_name: expert.stop})
+        said = await self._said(add_expert_call(request.lora_int_id, expert.state))
+        return str(said["digest"])
+
+    async def drop(self, request: LoRARequest) -> None:
+        """See `rlpeft.serve.loaded.Holder`."""
+        await self._said(drop_expert_call(request.lora_int_id))
+
+    async def _said(self, call: Call) -> dict[str, Any]:
+        return answer(await self.collective_rpc(call.method, args=call.args))
 
 
 def run(served: Served, listen: Listen, hf_engine: HfEngine | None = None) -> None:
@@ -130,7 +159,8 @@ def run(served: Served, listen: Listen, hf_engine: HfEngine | None = None) -> No
     check_version()
     check_environment()
     if hf_engine is None:
-        check_stops(served)
+        stops = {name: expert.stop for name, expert in served.experts.items()}
+        check_stops(load_tokenizer(served.model_path), {BASE: served.stop} | stops)
     register()
     os.environ["VLLM_MAX_N_SEQUENCES"] = str(MAX_SEQUENCES)  # vLLM has no other door
     uvloop.run(_run(served, listen, hf_engine))
@@ -145,18 +175,17 @@ def check_environment() -> None:
     if envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING:
         raise EngineError(
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING must not be set: clients could make the server open "
-            "any path. Unset it; experts are those of --experts."
+            "any path. Unset it; --load-from says from where experts may be loaded."
         )
 
 
-def check_stops(served: Served) -> None:
-    """Refuse stop strings of experts that would never end an answer.
+def check_stops(tokenizer: Any, stops: Mapping[str, Sequence[str]]) -> None:
+    """Refuse stop strings of models that would never end an answer.
 
     Raises:
         EngineError: names one.
     """
-    tokenizer = load_tokenizer(served.model_path)
-    for model, stop in served.ends.stops.items():
+    for model, stop in stops.items():
         try:
             refuse_hidden(tokenizer, read_stops(tokenizer, stop).strings)
         except EngineError as error:
@@ -167,22 +196,24 @@ def check_stops(served: Served) -> None:
 
 
 async def _run(served: Served, listen: Listen, hf_engine: HfEngine | None) -> None:
-    loras = EmptyLoras(next(iter(served.base.tensors)))
-    args = _arguments(served, listen, loras.folder)
+    loras = EmptyLoras(_module(served))
+    args = _arguments(served, listen)
     _, socket = setup_server(args, reuse_port=False)
     client: Any = None
     try:
         client = _client(served, hf_engine)
-        client.first_pass, client.ends = served.first_pass, served.ends
         keep_letters(client.renderer, Chats(load_tokenizer(served.model_path), served.form))
-        # vLLM numbers its LoRA modules in the order it is given them, from 1.
-        client.requests = {
-            name: LoRARequest(name, number, str(loras.folder))
-            for number, name in enumerate(served.experts, start=1)
-        }
+        loaded = Loaded(client, loras.folder, served.make_first_pass, {BASE: served.stop})
+        client.loaded = loaded
         if hf_engine is None:
-            await _load(client, served)
-        client.gate = Gate(served.models, client.vocabulary, api_key=listen.api_key)
+            await client.begin(served.base)
+        await loaded.load(served.experts)
+        client.gate = Gate(
+            lambda: loaded.models,
+            client.vocabulary,
+            api_key=listen.api_key,
+            change=Loading(loaded, served.read).change if served.read else None,
+        )
         shutdown = await _serve(client, socket, args)
         await shutdown
     finally:
@@ -200,6 +231,7 @@ async def _serve(client: Any, socket: Any, args: Namespace) -> Any:
     # Outermost, and by hand: vLLM has built its own stack already.
     app.middleware_stack = client.gate.around(app.middleware_stack or app.build_middleware_stack())
     await init_app_state(client, app.state, args, tasks)
+    app.state.openai_serving_models.lora_requests = client.loaded.requests
     return await serve_http(
         app,
         sock=socket,
@@ -209,6 +241,15 @@ async def _serve(client: Any, socket: Any, args: Namespace) -> Any:
         access_log=False,
         timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
     )
+
+
+def _module(served: Served) -> str:
+    """Any module that an expert acts in, as PEFT names it."""
+    state = next(iter(served.experts.values())).state
+    config, module = read_config(state.config), next(iter(state.tensors))
+    while module and not is_target(config, module.removeprefix(PEFT_PREFIX)):
+        module = module.rpartition(".")[0]
+    return module
 
 
 def close_routes(app: Any) -> None:
@@ -230,40 +271,25 @@ def _client(served: Served, hf_engine: HfEngine | None) -> Any:
         ) from error
     client.vocabulary = config.model_config.get_vocab_size()
     client.eos_ids = eos_ids(served.model_path, client.renderer.tokenizer)
+    leave_out_combinations(client)
     return client
 
 
-async def _load(client: Any, served: Served) -> None:
-    """Send base and experts to the workers, before vLLM is told of them as LoRA modules."""
-    await _said(client, watch_call())
-    answer(await _said(client, load_call(served.base, served.base.factors)))
-    # `auto` has a slot, which no request runs: it has become another model by then.
-    held = dict(served.experts) | ({AUTO: served.base} if served.first_pass else {})
-    replies = await _said(client, experts_call(held, range(1, len(held) + 1)))
-    for (name, state), digest in zip(held.items(), answer(replies)["digests"], strict=True):
-        if digest != state.digest:
-            raise EngineError(f"vLLM must hold expert {name!r} as sent, its digest differs.")
-
-
-async def _said(client: EngineClient, call: Call) -> list[str]:
-    """The workers' replies."""
-    replies: list[str] = await client.collective_rpc(call.method, args=call.args)
-    return replies
-
-
 def engine_arguments(served: Served) -> AsyncEngineArgs:
-    """The engine of the server: that of rollouts, with a slot for every model."""
-    form = choose_form(read_config(served.base.config), "auto", served.dtype)
-    arguments = llm_arguments(served.max_model_len) | plugin_arguments(
-        served.base.config, form=form
-    )
-    arguments |= expert_arguments(len(served.experts) + 1)
+    """The engine of the server: that of rollouts, with slots for experts of every kind."""
+    config, form = None, "factored"
+    if served.base is not None:
+        config = served.base.config
+        form = choose_form(read_config(config), "auto", served.dtype)
+    arguments = llm_arguments(served.max_model_len)
+    arguments |= plugin_arguments(config, form=form, takes_guests=True)
+    arguments |= expert_arguments(served.slots)
     arguments |= {"disable_log_stats": False, "dtype": served.dtype}
     arguments |= {"shutdown_timeout": DRAIN_S}
     return AsyncEngineArgs(model=str(served.model_path), **arguments)
 
 
-def _arguments(served: Served, listen: Listen, folder: Path) -> Namespace:
+def _arguments(served: Served, listen: Listen) -> Namespace:
     """What vLLM's server is told; what is not said here is vLLM's default."""
     parser = make_arg_parser(FlexibleArgumentParser())
     words = ["--model", str(served.model_path), "--served-model-name", BASE]
@@ -271,8 +297,6 @@ def _arguments(served: Served, listen: Listen, folder: Path) -> Namespace:
     words += ["--disable-uvicorn-access-log", "--disable-fastapi-docs"]
     args: Namespace = parser.parse_args(words)
     args.api_key = [listen.api_key] if listen.api_key else None
-    names = [name for name in served.models if name != BASE]
-    args.lora_modules = [LoRAModulePath(name=name, path=str(folder)) for name in names]
     args.enable_lora = True
     validate_parsed_serve_args(args)
     return args

@@ -48,7 +48,7 @@ def test_experts_of_two_files_are_told_that_no_kind_tells_them_apart(make_expert
     cards = {name: {"task": {"name": "jsonl", "path": path}} for name, path in paths.items()}
     experts = ExpertSet.read([make_expert(name, Z, **card) for name, card in cards.items()])
     with pytest.raises(ExpertError, match=r"'b' on 'two.jsonl'\. Rows of your own have no kind"):
-        kinds_of(experts)
+        kinds_of(experts.named_cards)
 
 
 def test_an_expert_of_several_tasks_answers_for_each_by_its_worth_there(make_expert):
@@ -62,7 +62,7 @@ def test_an_expert_of_several_tasks_answers_for_each_by_its_worth_there(make_exp
         "two": {"task": {"name": "swap + ends"}, "tasks": parts, **found(5)},
     }
     experts = ExpertSet.read([make_expert(name, Z, **card) for name, card in cards.items()])
-    assert kinds_of(experts) == {"swap": ["two", "one"], "ends": ["two"]}
+    assert kinds_of(experts.named_cards) == {"swap": ["two", "one"], "ends": ["two"]}
 
 
 @pytest.fixture
@@ -160,13 +160,13 @@ def test_what_a_strategy_lacks_is_said_before_anything_is_asked(
 
 def test_mixtures_and_classifiers_have_no_kind_of_their_own(experts):
     found = experts(one="tiny/swap", mixed="tiny/mix", teller="tiny/kind")
-    assert kinds_of(found) == {"swap": ["one"]}
+    assert kinds_of(found.named_cards) == {"swap": ["one"]}
 
 
 def test_each_prompt_is_answered_by_its_own_expert_in_one_batch(experts, prompter):
     found = experts(swap="tiny/swap", sort="tiny/sort")
     fleet = fleet_of(["\\boxed{sort}", "\\boxed{others}", "\\boxed{swap}"], found)
-    strategy = Classify(make_question("prompt", found), fleet, prompter)
+    strategy = Classify(make_question("prompt", found.named_cards), fleet, prompter)
     problems = [Problem(str(k), f"{k}{k}@=") for k in range(1, 4)]
     result = two_pass(problems, strategy, fleet, prompter=prompter, sampling=Sampling(max_tokens=4))
     assert [c.text for c in result.completions] == ["by sort", "by None", "by swap"]
@@ -197,7 +197,7 @@ def test_of_two_experts_of_one_task_the_better_validated_answers_and_it_is_said(
         )
         for name, right in validated.items()
     ]
-    question = make_question("prompt", ExpertSet.read(folders))
+    question = make_question("prompt", ExpertSet.read(folders).named_cards)
     choice = question.read("\\boxed{swap}")
     assert choice.expert == "late"
     assert choice.why == ("the base model says 'swap'; late is preferred to later, early, untold")

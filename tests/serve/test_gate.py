@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlpeft.serve.gate import EXPERT_HEADER, MAX_BYTES, MAX_SEQUENCES, Gate, answered
+from rlpeft.serve.gate import CHANGING, EXPERT_HEADER, MAX_BYTES, MAX_SEQUENCES, Gate, answered
 
 KEY = "a key"
 MODELS = ["base", "swap", "auto"]
@@ -59,7 +59,7 @@ class Client:
 
 @pytest.fixture
 def client() -> Client:
-    return Client(Gate(MODELS, 280, api_key=KEY))
+    return Client(Gate(lambda: MODELS, 280, api_key=KEY))
 
 
 def error(body: bytes) -> str:
@@ -79,7 +79,7 @@ def test_nothing_but_health_is_answered_without_the_key(
 
 def test_health_needs_no_key_and_without_one_everybody_enters(client: Client) -> None:
     assert client("/health", method="GET", key=None)[0] == 200
-    assert Client(Gate(MODELS, 280))(ASK, RIGHT, key=None)[0] == 200
+    assert Client(Gate(lambda: MODELS, 280))(ASK, RIGHT, key=None)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,25 @@ def test_as_many_as_a_batch_holds_are_let_in(client: Client) -> None:
     assert client(ASK, RIGHT | {"prompt": ["a"] * MAX_SEQUENCES})[0] == 200
 
 
+def test_what_is_served_is_changed_behind_the_key_where_the_server_may_load() -> None:
+    told: list[tuple[str, bytes]] = []
+
+    async def change(path: str, body: bytes) -> str:
+        told.append((path, body))
+        return "Success: done."
+
+    client = Client(Gate(lambda: MODELS, 280, api_key=KEY, change=change))
+    for path in CHANGING:
+        assert client(path, b"{}", key=None)[0] == client(path, b"{}", key="another")[0] == 401
+        assert client(path, b"x" * (MAX_BYTES + 1))[0] == 413
+        assert not told
+        assert client(path, b"{}")[::2] == (200, b"Success: done.")
+        assert told.pop() == (path, b"{}")
+        assert Client(Gate(lambda: MODELS, 280, api_key=KEY))(path, b"{}")[0] == 404
+
+
 def test_who_is_inside_at_the_end_is_answered_and_nobody_comes_after() -> None:
-    gate = Gate(MODELS, 280)
+    gate = Gate(lambda: MODELS, 280)
     entered = threading.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:

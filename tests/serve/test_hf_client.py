@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +19,13 @@ from vllm.inputs import TokensPrompt
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from rlpeft.adapter_state import AdapterState
 from rlpeft.build import build_engine
 from rlpeft.models.base import BaseModel
 from rlpeft.models.folder import resolve_model
 from rlpeft.recipe.run import EngineSpec, ModelConfig, SvfAdapter
-from rlpeft.serve.ends import Ends
 from rlpeft.serve.hf_client import HfClient
+from rlpeft.serve.loaded import Loaded
 
 pytestmark = pytest.mark.vllm
 
@@ -41,6 +44,7 @@ def with_client(config: Any, use: Callable[[HfClient], Awaitable[None]], *, endl
         engine: Any = build_engine(spec, BaseModel.open("tiny"))
         engine.eos_ids = [] if endless else engine.eos_ids
         client = HfClient(config, engine)
+        client.loaded = Loaded(client, Path("lora"), lambda cards: None, {})
         try:
             await use(client)
         finally:
@@ -50,14 +54,15 @@ def with_client(config: Any, use: Callable[[HfClient], Awaitable[None]], *, endl
 
 
 def ask(
-    client: HfClient, name: str, *, text: str = "3714@=", **params: Any
+    client: HfClient, name: str, *, text: str = "3714@=", lora_request: Any = None, **params: Any
 ) -> AsyncGenerator[Any, None]:
     ids = client.renderer.tokenizer(text)["input_ids"]
     (prompt,) = client.renderer.render_cmpl(
         [parse_model_prompt(client.model_config, TokensPrompt(prompt_token_ids=ids))],
         client.renderer.default_cmpl_tok_params,
     )
-    return client.generate(prompt, SamplingParams(seed=7, **params), name)
+    sampling = SamplingParams(seed=7, **params)
+    return client.generate(prompt, sampling, name, lora_request=lora_request)
 
 
 def test_pieces_are_the_whole(config: Any) -> None:
@@ -83,7 +88,7 @@ def test_an_answer_ends_at_the_strings_of_its_model_unless_the_request_has_its_o
             return str(whole.outputs[0].text)
 
         whole = await answer("a", output_kind=WHOLE)
-        client.ends = Ends({"base": (whole[2],)})
+        client.loaded.stops["base"] = (whole[2],)
         assert await answer("b", output_kind=WHOLE) == whole[: whole.index(whole[2])]
         own = await answer("c", output_kind=WHOLE, stop=[whole[1]])
         assert own == whole[: whole.index(whole[1])]
@@ -155,3 +160,41 @@ def test_requests_to_which_clients_gave_one_name_get_answers_of_their_own(config
         assert await asyncio.wait_for(together, timeout=300) == apart
 
     with_client(config, use, endless=False)
+
+
+def test_an_expert_that_is_replaced_and_removed_answers_who_asked_it_before(
+    config: Any, tiny_start: Any, expert: Any
+) -> None:
+    async def use(client: HfClient) -> None:
+        def bent(share: float) -> Any:
+            tensors = {name: z * share for name, z in tiny_start.tensors.items()}
+            state = AdapterState(tiny_start.config, tensors, 0, tiny_start.factors)
+            return replace(expert(), state=state, stop=())
+
+        def asked(name: str) -> AsyncGenerator[Any, None]:
+            request = client.loaded.requests["a"]
+            options = {"max_tokens": 12, "temperature": 0.0, "output_kind": DELTA}
+            return ask(client, name, lora_request=request, **options)
+
+        async def text(outputs: AsyncGenerator[Any, None]) -> str:
+            return "".join([output.outputs[0].text async for output in outputs])
+
+        alone = []
+        for share in (1.4, 0.6):
+            await client.loaded.load({"a": bent(share)})
+            alone.append(await text(asked(f"alone {share}")))
+        assert alone[0] != alone[1]
+        await client.loaded.load({"a": bent(1.4)})
+        first = asked("first")
+        begun = (await anext(first)).outputs[0].text
+        await client.loaded.load({"a": bent(0.6)})
+        second = asked("second")
+        await anext(second)
+        client.loaded.unload("a")
+        assert begun + await text(first) == alone[0]
+        await second.aclose()  # and one leaves
+        while client._states:
+            await asyncio.sleep(0.001)
+        assert client.loaded.models == ["base"]
+
+    with_client(config, use, endless=True)
