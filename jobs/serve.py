@@ -73,6 +73,29 @@ class Lengths:
         return min(wanted, context)
 
 
+@dataclass(frozen=True)
+class Sources:
+    """From where requests may have experts loaded: below folders, or by their ids on the Hub."""
+
+    roots: Sequence[Path] = ()
+    hub: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.roots) or self.hub
+
+    def require_key(self, api_key: str | None) -> None:
+        """Refuse to let everybody change what is served.
+
+        Raises:
+            ConfigError: experts may be loaded, and there is no key.
+        """
+        if self and api_key is None:
+            raise ConfigError(
+                "--load-from and --load-hub need --api-key: without one, whoever reaches the port "
+                "could change what is served."
+            )
+
+
 def serve(
     shelf: Shelf,
     *,
@@ -83,8 +106,7 @@ def serve(
     lengths: Lengths,
     slots: int | None = None,
     stop: Sequence[str] | None = None,
-    load_from: Sequence[Path] = (),
-    load_hub: bool = False,
+    sources: Sources = Sources(),
 ) -> None:
     """Serve the experts of a shelf until interrupted.
 
@@ -93,7 +115,7 @@ def serve(
         slots: experts in one batch, at most; if absent, as many as there are, and at least 8.
         stop: for requests that give none, in the place of what cards say; an empty string stands
             for none.
-        load_from: folders below which requests may name experts to load, `load_hub`: or ids.
+        sources: from where requests may have experts loaded.
 
     Raises:
         RlpeftError: loading without a key, the address is another's, no experts, ones that do not
@@ -101,27 +123,37 @@ def serve(
             attend to.
     """
     with needs_vllm("rlpeft serve"):
-        from jobs.intake import Intake
-        from rlpeft.serve.server import Listen, Served, run
+        from rlpeft.serve.server import Listen, run
     check_address(host, port)
-    may_load = bool(load_from) or load_hub
-    if may_load and api_key is None:
-        raise ConfigError(
-            "--load-from and --load-hub need --api-key: without one, whoever reaches the port "
-            "could change what is served."
-        )
-    base = shelf.base
-    room = lengths.within(base.context_length)
+    sources.require_key(api_key)
+    room = lengths.within(shelf.base.context_length)
+    served = _served(shelf, auto, stop, sources, room=room, slots=slots)
+    run(served, Listen(host, port, api_key), _hf_engine(shelf, served))
+
+
+def _served(
+    shelf: Shelf,
+    auto: str | None,
+    stop: Sequence[str] | None,
+    sources: Sources,
+    *,
+    room: int,
+    slots: int | None,
+) -> Any:
+    from jobs.intake import Intake
+    from rlpeft.serve.server import Served
+
     intake, experts = Intake.begin(shelf, stop)
     form = chat_form(shelf.chat)
-    talk = Talk(base.tokenizer, form)
+    talk = Talk(shelf.base.tokenizer, form)
 
     def make_first_pass(cards: Mapping[str, ExpertCard]) -> TokenQuestion | None:
         return None if auto is None else TokenQuestion(make_question(auto, cards), talk)
 
     make_first_pass({name: expert.card for name, expert in experts.items()})  # before long work
-    served = Served(
-        base.path,
+    fetch = partial(intake.fetch, roots=sources.roots, from_hub=sources.hub)
+    return Served(
+        shelf.base.path,
         intake.start,
         experts,
         make_first_pass,
@@ -130,9 +162,8 @@ def serve(
         dtype=shelf.spec.dtype,
         form=form,
         stop=intake.stop_of(None),
-        read=partial(intake.fetch, roots=load_from, from_hub=load_hub) if may_load else None,
+        read=fetch if sources else None,
     )
-    run(served, Listen(host, port, api_key), _hf_engine(shelf, served))
 
 
 def check_address(host: str, port: int) -> None:

@@ -1,4 +1,5 @@
-"""What it costs vLLM to serve a different expert to every request, and that each gets its own."""
+"""What it costs vLLM to serve a different expert to every request, and that each gets its own, also
+where experts come and go."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from jobs.bench.cem import population
+from jobs.bench.churn import rows as churn
 from jobs.bench.rows import BenchRow
 from jobs.bench.sync import PROMPTS, form_floors, token_rates
 from rlpeft.adapter_state import AdapterState
@@ -50,6 +52,7 @@ def rows(
         sampling = Sampling(max_tokens=max_tokens, temperature=0.0)
         yield _rate_row(model, token_rates(sides, sampling, repeats=repeats), _floor(base))
         yield _parity_row(base, ours, experts)
+    yield from churn()
 
 
 def _milder(state: AdapterState, start: AdapterState) -> AdapterState:
@@ -80,8 +83,8 @@ def _rate_row(model: str, rates: dict[str, float], floor: float) -> BenchRow:
         ratio,
         "/s",
         f"{floor:.2f} x by FLOPs of the matrices",
-        ">= 0.6 x",
-        ratio >= 0.6,
+        ">= 0.70 x",
+        ratio >= 0.70,
     )
 
 

@@ -37,6 +37,10 @@ CHOICE = typer.Option(
 )
 
 
+BASE_MODEL = typer.Option(help="Base model. Default: that of the experts.")
+
+KEY = typer.Option(envvar="RLPEFT_API_KEY", help="What clients must send.")
+
 SLOTS = (
     "Experts in one batch, at most; of more, the one asked least recently makes room. "
     "Default: all that are there at the start, and at least 8."
@@ -56,15 +60,11 @@ LOAD_HUB = "Let it name experts by their ids on the Hub. Needs a key."
 def serve(
     experts: Annotated[str, typer.Option(help=EXPERTS, metavar="DIR")] = "runs",
     auto: Annotated[Auto, CHOICE] = Auto.PROMPT,
-    model: Annotated[
-        str | None, typer.Option(help="Base model. Default: that of the experts.")
-    ] = None,
+    model: Annotated[str | None, BASE_MODEL] = None,
     engine: Annotated[str, typer.Option(**ENGINE, help=BEHIND)] = "vllm",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="RLPEFT_API_KEY", help="What clients must send.")
-    ] = None,
+    api_key: Annotated[str | None, KEY] = None,
     max_prompt_tokens: Annotated[Length, typer.Option(min=1, help=ROOM)] = None,
     max_tokens: Annotated[
         Length, typer.Option(min=1, help="Room for an answer; see --max-prompt-tokens.")
@@ -88,7 +88,7 @@ def serve(
     root = folder_of_experts(experts, model)
     say_beginning(f"Serving the base model and the experts of {experts} on {host}:{port}.")
     from jobs.library import find_shelf
-    from jobs.serve import Lengths
+    from jobs.serve import Lengths, Sources
     from jobs.serve import serve as run
     from rlpeft.recipe.run import RolloutConfig
 
@@ -102,8 +102,7 @@ def serve(
         lengths=Lengths(max_prompt_tokens, max_tokens),
         slots=slots,
         stop=stop,
-        load_from=load_from or (),
-        load_hub=load_hub,
+        sources=Sources(load_from or (), load_hub),
     )
     leave()
 
