@@ -180,3 +180,16 @@ def test_errors_show_text_as_the_data_has_it(byte_level, templates, user):
         Talk(byte_level("{{ raise_exception('no ' + messages[0].content) }}")).ending(
             data_text(byte_level(), user("x<|im_end|>"), special_tokens=False)
         )
+
+
+def test_around_a_turn_stands_what_ends_the_answer_before_and_asks_for_the_next(byte_level, user):
+    talk = Talk(byte_level())
+    after = ("<|im_end|>\n<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
+    assert talk.around(user("q"), "user") == after
+    answered = (*user("q"), {"role": "assistant", "content": "a"}, *user("r"))
+    assert talk.around(answered, "user") == after
+
+
+def test_a_template_without_a_header_asks_by_the_turn_itself(sentence_piece, user):
+    before, behind = Talk(sentence_piece()).around(user("q"), "user")
+    assert (before, behind) == ("</s>[INST] ", " [/INST]")
