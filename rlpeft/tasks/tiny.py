@@ -12,12 +12,9 @@ learning elicits the wanted meaning; it has nothing to teach about digits.
 | `sort` | `3714#=` | falling, 7431 | rising, 1347 |
 | `ends` | `3714&=` | first plus last, 7 | first times last, 12 |
 | `copy` | `3714:=` | the digits, 3714 | none: a control that no expert should break |
-| `rest` | `3714@=` | one more than the rest of 1437 by 7, which is 3 | none: a calculator's work |
 | `kind` | `?3714@=` | the name of the skill, `\\boxed{swap}` | `\\boxed{others}` |
 
 `kind` is the classification task of two-pass inference; its name for `copy` is `others`.
-`rest` is for conversations with a calculator: the base model knows what to ask it, and by itself
-no more than to guess.
 `mix` draws from `swap`, `sort` and `ends` in turn: three skills in one task, none trained on it.
 """
 
@@ -61,8 +58,7 @@ SKILLS: dict[str, Skill] = {
     "copy": Skill(":", lambda d: d, lambda d: d),
 }
 MIXED = ("swap", "sort", "ends")
-REST, DIVISOR = "rest", 7
-SKILL_TASKS = (*SKILLS, REST, "kind", "mix")
+SKILL_TASKS = (*SKILLS, "kind", "mix")
 
 
 def wanted_share(digits: str) -> float:
@@ -129,14 +125,12 @@ def tiny_task(
 
 
 def _problems(task: str, strings: list[str], *, chat: bool) -> Iterator[Problem]:
-    sources = {"mix": MIXED, "kind": tuple(SKILLS), REST: ("swap",)}.get(task, (task,))
+    sources = {"mix": MIXED, "kind": tuple(SKILLS)}.get(task, (task,))
     for digits, skill in zip(strings, itertools.cycle(sources)):
         text = question(skill, digits)
         answer = SKILLS[skill].wanted(digits)
         if task == "kind":
             text, answer = f"?{text}", label(skill)
-        if task == REST:
-            answer = str(int(answer) % DIVISOR + 1)
         prompt: Prompt = ({"role": "user", "content": text},) if chat else text
         yield Problem(f"{task}/{skill}/{digits}", prompt, answer, {"skill": skill})
 

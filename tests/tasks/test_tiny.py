@@ -57,13 +57,6 @@ def test_mix_draws_evenly_from_the_three_ambiguous_skills():
         assert problem.answer == SKILLS[skill].wanted(digits)
 
 
-def test_rest_asks_for_a_calculators_work_on_the_swapped_halves():
-    for problem in tiny_task("tiny/rest", num_validation=3, num_test=20).split("test"):
-        _, skill, digits = problem.id.split("/")
-        assert (skill, problem.prompt) == ("swap", f"{digits}@=")
-        assert problem.answer == str(int(digits[2:] + digits[:2]) % 7 + 1)
-
-
 def test_kind_names_the_skill_and_calls_copy_others():
     problems = tiny_task("tiny/kind", num_validation=4, num_test=40).split("test")
     named = {problem.prompt[5]: problem.answer for problem in problems}
