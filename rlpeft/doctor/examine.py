@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from rewards.errors import RewardError
-from rewards.registry import runs_programs
+from rewards.registry import FROM_ENVIRONMENT, runs_programs
 from rewards.scorer import Scorer
 from rlpeft import build
 from rlpeft.doctor.adapter import (
@@ -161,7 +161,10 @@ def _task_checks(
         yield warn("rewards", f"{twice} with equal options", mend)
     if scorer is not None and task is not None:
         yield from guarded("gold answers", check_golds(task, scorer, section.source))
-        yield from guarded("reward", check_reward(task.split("train"), scorer))
+        if any(reward.name == FROM_ENVIRONMENT for reward in recipe.rewards):
+            yield ok("reward", "the environment's own, of conversations: see reward signal")
+        else:
+            yield from guarded("reward", check_reward(task.split("train"), scorer))
         if any(runs_programs(reward.name) for reward in recipe.rewards):
             yield from guarded("modules", check_programs(task.split("train")))
     return task, scorer
