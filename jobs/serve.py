@@ -83,12 +83,15 @@ class Sources:
     def __bool__(self) -> bool:
         return bool(self.roots) or self.hub
 
-    def require_key(self, api_key: str | None) -> None:
-        """Refuse to let everybody change what is served.
+    def check(self, api_key: str | None) -> None:
+        """Refuse a folder that is none, and to let everybody change what is served.
 
         Raises:
-            ConfigError: experts may be loaded, and there is no key.
+            ConfigError: experts may be loaded, and there is no key; or says which folder.
         """
+        for root in self.roots:
+            if not root.is_dir():
+                raise ConfigError(f"--load-from must name a folder, {str(root)!r} is none.")
         if self and api_key is None:
             raise ConfigError(
                 "--load-from and --load-hub need --api-key: without one, whoever reaches the port "
@@ -125,7 +128,7 @@ def serve(
     with needs_vllm("rlpeft serve"):
         from rlpeft.serve.server import Listen, run
     check_address(host, port)
-    sources.require_key(api_key)
+    sources.check(api_key)
     room = lengths.within(shelf.base.context_length)
     served = _served(shelf, auto, stop, sources, room=room, slots=slots)
     run(served, Listen(host, port, api_key), _hf_engine(shelf, served))

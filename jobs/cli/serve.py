@@ -47,8 +47,6 @@ SLOTS = (
 )
 
 LOAD_FROM = typer.Option(
-    exists=True,
-    file_okay=False,
     metavar="DIR",
     help="Folder below which POST /v1/load_lora_adapter may name experts, several if given several "
     "times. Needs a key.",
