@@ -73,12 +73,15 @@ def settle(node: Node) -> tuple[Node | None, Node]:
 
 
 def as_choices(node: Node, other: Node) -> Node:
-    """C(5, 2) as the number of choices, where the other side is a number; else it is a point."""
+    """C(5, 2) as the number of choices, where the other side is a number; else it is a point.
+
+    C(5, 1) stays one: whoever is asked for a coordinate must not be paid for the point.
+    """
     match node, other:
         case (
             Relation((Symbol("C"), Group("()", (Number(above), Number(below)))), ("=",)),
             Number(),
-        ) if above.denominator == below.denominator == 1 and 0 <= below <= above:
+        ) if above.denominator == below.denominator == 1 and 1 < below < above - 1:
             return Apply("binom", (Number(above), Number(below)))
     return node
 
