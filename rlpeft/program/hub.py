@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import find_experts, lacking
+from rlpeft.experts.files import find_experts, lacking, read_card
 from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
+from rlpeft.recipe.rollout import StartConfig
+from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.terminal import note_each
 
 
@@ -22,6 +24,17 @@ def expert_folder(name: str) -> Path:
     folder, notes = resolve_expert(name)
     note_each(notes)
     return folder
+
+
+def refuse_absent_origin(model: StartConfig, run: Path) -> None:
+    """Refuse a start, or one to be merged, that is no expert; a run that goes on has its own.
+
+    Raises:
+        ExpertError, HubError: it is not there.
+    """
+    if not list_checkpoints(run):
+        for name in filter(None, (model.start, *model.merge)):
+            read_card(resolve_expert(name)[0])
 
 
 def experts_below(root: Path, *, option: str) -> list[Path]:

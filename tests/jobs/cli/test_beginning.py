@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-from jobs.cli.beginning import say_training
+from jobs.cli.beginning import ended, say_training
+from jobs.recipes import read_recipe
+from rlpeft.errors import ExpertError
+from rlpeft.program.hub import refuse_absent_origin
 from rlpeft.program.opening import LOADING
 from rlpeft.program.run import run
 from rlpeft.recipe.run import parse_recipe
@@ -14,7 +17,7 @@ WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\nfrom jobs.cli import a
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory):
+def ended_run(tmp_path_factory):
     """The folder of a run that has ended."""
     folder = tmp_path_factory.mktemp("ended") / "run"
     sizes = {"num_validation": 4, "num_test": 4}
@@ -41,8 +44,8 @@ def ended(tmp_path_factory):
     ],
     ids=lambda words: words[0],
 )
-def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended, tmp_path):
-    (tmp_path / "run").symlink_to(ended)
+def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended_run, tmp_path):
+    (tmp_path / "run").symlink_to(ended_run)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *words],
         capture_output=True,
@@ -83,8 +86,8 @@ def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended, tmp_pat
     ],
     ids=lambda words: " ".join(words)[:40] if isinstance(words, tuple) else "",
 )
-def test_what_files_tell_is_told_before_libraries_are_loaded(words, told, ended, tmp_path):
-    (tmp_path / "run").symlink_to(ended)
+def test_what_files_tell_is_told_before_libraries_are_loaded(words, told, ended_run, tmp_path):
+    (tmp_path / "run").symlink_to(ended_run)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, cwd=tmp_path
     )
@@ -98,3 +101,15 @@ def test_a_run_says_by_what_its_expert_is_chosen(quick, tmp_path, capsys):
     said = " ".join(capsys.readouterr().err.split())
     assert "1 step. The best in validation is kept as the expert" in said
     assert "the best by accuracy (share of correct answers)." in said
+
+
+@pytest.mark.parametrize("setting", ["model.start='absent'", "model.merge=['absent']"])
+def test_an_expert_that_is_not_there_is_told_before_libraries_are_loaded(setting, tmp_path):
+    with pytest.raises(ExpertError, match="an expert is a folder with card"):
+        ended(read_recipe("quickstart", [setting]), tmp_path / "run", method="train")
+
+
+def test_a_run_that_goes_on_needs_the_expert_that_it_began_with_no_more(tmp_path):
+    (tmp_path / "checkpoints/step_00000001").mkdir(parents=True)
+    (tmp_path / "checkpoints/step_00000001/state.json").touch()
+    refuse_absent_origin(read_recipe("quickstart", ["model.start='absent'"]).model, tmp_path)
