@@ -33,6 +33,6 @@ def refuse_url(path: Path) -> None:
         typed = str(path).replace(":/", "://", 1)
         raise ConfigError(
             "what is written must lie on a file system, where it takes its place whole, got the "
-            f"URL {typed!r}. Name a folder and copy it at the end, or have train and sft keep it "
-            "there: --mirror URL; from a cluster: rlpeft fetch"
+            f"URL {typed!r}. Name a folder and copy it at the end, or have train, sft and adapt "
+            "keep it there: --mirror URL; from a cluster: rlpeft fetch"
         )

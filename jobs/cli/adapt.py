@@ -21,8 +21,9 @@ from jobs.cli.flags import (
     say_assumed_search,
     search_given,
 )
-from jobs.cli.options import Overrides, Push, folder_to_write
+from jobs.cli.options import MirrorUrl, Overrides, Push, folder_to_write
 from jobs.cli.push import check_push_option, pushing
+from jobs.cluster.mirror import Keep, mirroring
 from rlpeft.terminal import (
     labelled,
     near_path,
@@ -60,6 +61,7 @@ def adapt(
     light: Light = False,
     out: SearchOut = None,
     unseen: Unseen = False,
+    mirror: MirrorUrl = None,
     push: Push = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -79,21 +81,27 @@ def adapt(
     found = search_given(recipe, changes, model=model, data=data, reward=reward, experts=experts)
     check_push_option(push)
     folder = run_folder(out, found.name)
-    _refuse(found, folder)
-    say_beginning(f"{found.name}: searching {searched(found)}.")
-    if recipe is None:
-        say_assumed_search(found)
-    from jobs.adapt import run
-    from jobs.cli.console import run_shown
-    from rlpeft.search.few_shot import total_iterations
-
-    quiet_libraries()
-    with run_shown(folder, total_iterations(found), unit="iteration") as display:
-        summary = run(found, folder, on_iteration=display.step, unseen=unseen)
+    with mirroring(mirror, folder) as keep:
+        _refuse(found, folder)
+        say_beginning(f"{found.name}: searching {searched(found)}.")
+        if recipe is None:
+            say_assumed_search(found)
+        summary = _searched(found, folder, keep, unseen=unseen)
     with pushing(summary, push):
         # More of them cannot be drawn where a file names the shots themselves.
         larger = "" if found.shots.path else _larger(summary, folder)
         print_summary(summary, as_json=as_json, larger=larger)
+
+
+def _searched(recipe: AdaptRecipe, folder: Path, keep: Keep, *, unseen: bool) -> dict[str, Any]:
+    """Search where a person sees how far it is."""
+    from jobs.adapt import run
+    from jobs.cli.console import after, run_shown
+    from rlpeft.search.few_shot import total_iterations
+
+    quiet_libraries()
+    with run_shown(folder, total_iterations(recipe), unit="iteration") as display:
+        return run(recipe, folder, on_iteration=after(display.step, keep), unseen=unseen)
 
 
 def _refuse(recipe: AdaptRecipe, folder: Path) -> None:
@@ -116,7 +124,8 @@ def _larger(summary: Mapping[str, Any], folder: Path) -> str:
     """The command that searches on twice as many shots."""
     number = 2 * summary["shots"]["number"]
     other = shlex.quote(f"{near_path(str(folder))}-{number}-shots")
-    return f"{this_command(without('--out', sys.argv))} --set shots.number={number} --out {other}"
+    anew = without("--mirror", without("--out", sys.argv))
+    return f"{this_command(anew)} --set shots.number={number} --out {other}"
 
 
 ARM_WORDS = {

@@ -32,10 +32,10 @@ def test_a_run_whose_folder_is_gone_goes_on_from_its_mirror(quick, tmp_path, dec
     assert len([*(tmp_path / "far" / "run" / "files").iterdir()]) > 10
 
 
-def test_a_mirror_that_cannot_be_is_refused_before_anything_is_loaded(quick, tmp_path):
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(quick().model_dump(mode="json")))
-    done = trained(recipe, tmp_path / "run", "--mirror", "far/run")
+@pytest.mark.parametrize("words", ["train quickstart --local", "sft quickstart", "adapt tiny-mix"])
+def test_a_mirror_that_cannot_be_is_refused_before_anything_is_loaded(tmp_path, words):
+    where = ["--out", str(tmp_path / "run"), "--mirror", "far/run"]
+    done = CliRunner().invoke(app, [*words.split(), *where])
     assert (done.exit_code, (tmp_path / "run").exists()) == (1, False)
     assert "--mirror must be a URL, such as s3://bucket/run" in " ".join(done.output.split())
 
