@@ -1,9 +1,12 @@
 """One Ray cluster for all tests of a session."""
 
 import os
+import socket
+import subprocess
 import sys
 import time
-from contextlib import suppress
+import urllib.request
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -45,6 +48,43 @@ def cluster():
         "dashboard": f"http://{context.dashboard_url}",
     }
     ray.shutdown()
+
+
+START_S = 300.0
+
+
+@pytest.fixture(scope="session")
+def serving():
+    """Runs `rlpeft serve` as a person does, with these options; its address, and its process."""
+
+    @contextmanager
+    def serve(*options, key="", log=None):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-c", "from jobs.cli import main; main()", "serve"]
+        command += [*map(str, options), "--port", str(port)]
+        env = os.environ | {"RLPEFT_API_KEY": key}
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        try:
+            wait_until_healthy(f"http://127.0.0.1:{port}", server)
+            yield f"http://127.0.0.1:{port}", server
+        finally:
+            server.terminate()
+            server.wait(60)
+
+    return serve
+
+
+def wait_until_healthy(url, server):
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the server ended"
+        with suppress(OSError):  # of which urllib's are
+            urllib.request.urlopen(f"{url}/health", timeout=60)
+            return
+        time.sleep(0.5)
+    raise AssertionError("the server did not become healthy")
 
 
 @pytest.fixture

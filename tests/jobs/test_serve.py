@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -46,7 +43,6 @@ OTHERS = {
     "moslora": MoSLoraAdapter(type="moslora", rank=6),
 }
 """Methods that share a batch with SVF's in vLLM alone."""
-START_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -139,42 +135,18 @@ def log(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Path:
 
 @pytest.fixture(scope="module")
 def server(
-    experts: Path, others: Any, engine: str, log: Path
+    experts: Path, others: Any, engine: str, log: Path, serving: Any
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from jobs.cli import main; main()", "serve"]
-    command += ["--experts", str(experts), "--auto", "classifier", "--port", str(port)]
-    command += ["--engine", engine]  # and the default lengths, which are four times the context
-    command += ["--slots", "3", "--load-from", str(others["lora"][0].parent)]
-    with log.open("wb") as stream:
-        environment = os.environ | {"RLPEFT_API_KEY": KEY}
-        server = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
-    try:
-        wait_until_healthy(f"http://127.0.0.1:{port}", server)
-        yield f"http://127.0.0.1:{port}", server
-    finally:
-        server.terminate()
-        server.wait(60)
+    """With the default lengths, which are four times the context."""
+    options = ["--experts", experts, "--auto", "classifier", "--engine", engine]
+    options += ["--slots", 3, "--load-from", others["lora"][0].parent]
+    with log.open("wb") as stream, serving(*options, key=KEY, log=stream) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def address(server: tuple[str, subprocess.Popen[bytes]]) -> str:
     return server[0]
-
-
-def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the server ended"
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=60)
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-        else:
-            return
-    raise AssertionError("the server did not become healthy")
 
 
 @pytest.fixture
