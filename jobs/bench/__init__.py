@@ -14,7 +14,7 @@ BENCHES = {
     "sync": 5,
     "rewards": 1,
     "cem": 2,
-    "serve": 4,
+    "serve": 5,
     "users": 11,
     "scale": 25,
 }
