@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXCEPTIONS = {
     "rlpeft/files.py": "the one place",
     "jobs/cluster/run_files.py": "writes into the folder that replacing_folder gave it",
+    "rlpeft/experts/below.py": "copies an expert into a temporary folder, gone once it is read",
     "rlpeft/experts/export.py": "writes into the folder that replacing_folder gave it",
     "rlpeft/experts/export_lora.py": "writes into the folder that replacing_folder gave it",
     "rlpeft/model_checks/stage.py": "a model in a temporary folder, gone with its engine",
