@@ -64,7 +64,7 @@ def train(
     """Train an expert by reinforcement learning, then test it against its base model.
 
     Without a recipe: rlpeft train --model tiny --data rows.jsonl --reward math. What is left open
-    is said; rlpeft new writes a recipe to start from. A recipe of several [[expert]] trains them
+    is said; rlpeft new writes a recipe to start from. A recipe of several experts trains them
     together, each in a folder of its own.
     """
     from jobs.cluster.travel import run_folder

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from typer.main import get_command
@@ -20,6 +21,13 @@ def test_every_command_and_every_option_has_a_line(commands):
             assert f"## {f'rlpeft {name} {member}'.strip()}\n" in commands
             for parameter in leaf.params:
                 assert parameter.opts[0].startswith("--") is False or parameter.opts[0] in commands
+
+
+def test_help_holds_nothing_that_a_terminal_takes_for_markup():
+    for name, command in get_command(app).commands.items():
+        for leaf in getattr(command, "commands", {"": command}).values():
+            told = [leaf.help or "", *(parameter.help or "" for parameter in leaf.params)]
+            assert not re.search(r"\[[a-z#/@]", "\n".join(told)), name
 
 
 def test_choices_of_an_option_are_shown_as_they_are_typed(commands):
