@@ -100,7 +100,8 @@ def _plain(text: str) -> str:
 
 
 def notebook_page(notebook: Path) -> str:
-    """A notebook as text and code, without what its cells print."""
+    """A notebook as text and code, without what its cells print, and where its file lies."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     texts = [("".join(cell["source"]), cell["cell_type"] == "code") for cell in cells]
-    return "\n\n".join(f"```python\n{text}\n```" if code else text for text, code in texts) + "\n"
+    shown = [f"```python\n{text}\n```" if code else text for text, code in texts]
+    return "\n\n".join([*shown, f"To run it: `jobs/notebooks/{notebook.name}`."]) + "\n"

@@ -48,4 +48,6 @@ def test_a_notebook_is_shown_as_text_and_code(tmp_path):
         {"cell_type": "code", "source": ["1 + 1"], "outputs": [{"text": "2"}]},
     ]
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells}))
-    assert notebook_page(tmp_path / "n.ipynb") == "# Look\nhere\n\n```python\n1 + 1\n```\n"
+    shown = notebook_page(tmp_path / "n.ipynb")
+    assert shown.startswith("# Look\nhere\n\n```python\n1 + 1\n```\n\n")
+    assert shown.endswith("jobs/notebooks/n.ipynb`.\n")
