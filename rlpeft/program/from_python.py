@@ -85,8 +85,7 @@ def train(
         out: the run's folder, whose name is the expert's, unless `name` is given.
         adapter: a method's name, a PEFT config, or an `[adapter]` section.
         venue: where learner and engines live, this process if absent; `jobs.train` has a cluster's.
-        on_step: told after each step what it brought, and before the first what the validation
-            did; absent: a line a step on the error stream.
+        on_step: told of the first validation and of each step; absent: a line on the error stream.
         sections: others of a recipe (`rlpeft recipe`), as mappings: `task`, `rollout`, `train` …
 
     Raises:
