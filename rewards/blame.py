@@ -37,9 +37,18 @@ def place_in_dump(text: str) -> str:
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """Type, message and place of an error, in one line."""
-    message = " ".join(str(error).split())[:limit]
     place = place_of(error)
-    return f"{type(error).__name__}: {message}" + (f" ({place})" if place else "")
+    told = message_of(error)[:limit]
+    return f"{type(error).__name__}: {told}" + (f" ({place})" if place else "")
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, in one line; of one that cannot say it, what came instead."""
+    try:
+        return " ".join(str(error).split())
+    except BaseException as other:
+        # Recovery: an error of a user's own has a `__str__` of their own.
+        return f"its message raised {type(other).__name__}"
 
 
 def _deepest(frames: list[tuple[str, int, str]]) -> str:

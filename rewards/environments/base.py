@@ -92,6 +92,7 @@ def read_step(value: Any) -> Step:
             f"{type(value).__name__} {value!r:.60}"
         )
     observation, reward, done, correct = Step(*value)
+    done, correct = number_of(done), number_of(correct)
     if not isinstance(done, bool) or not isinstance(correct, bool | None):
         raise Nonsense(f"step must say by True or False whether it is done, got {value!r:.80}")
     number = number_of(reward)
@@ -110,9 +111,10 @@ def _score(number: Any) -> float:
 def _text(value: Any, of: str) -> str:
     if not isinstance(value, str):
         raise Nonsense(f"{of} must return text, got {type(value).__name__} {value!r:.60}")
-    if len(value) > MOST_CHARACTERS:
-        raise Nonsense(f"{of} must return at most {MOST_CHARACTERS} characters, got {len(value)}")
-    for place, letter in enumerate(value):
+    text = str.__str__(value)  # a subclass may tell another length, and other letters
+    if len(text) > MOST_CHARACTERS:
+        raise Nonsense(f"{of} must return at most {MOST_CHARACTERS} characters, got {len(text)}")
+    for place, letter in enumerate(text):
         if unicodedata.category(letter) in ("Cc", "Cs") and letter not in BLANKS:
             raise Nonsense(f"{of} must return plain text, its character {place} is {letter!r}")
-    return value
+    return text

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rewards.blame import one_line, place_of
+from rewards.blame import message_of, one_line, place_of
 from rewards.environments.base import Nonsense, read_opening, read_step
 from rewards.environments.registry import maker
 from rewards.hosted.host import Channel
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
             table.answer(request)
     except BaseException as error:
         # Recovery: whatever a user's module raises, `SystemExit` too, is told in one line.
-        channel.send({"failed": " ".join(str(error).split()) or one_line(error)})
+        channel.send({"failed": message_of(error) or one_line(error)})
 
 
 class Table:
@@ -84,8 +84,10 @@ class Table:
 
     async def _awaited(self, name: str, read: Callable[[Any], Any], found: Awaitable[Any]) -> None:
         try:
-            reply = {"found": read(await asyncio.wait_for(found, self._timeout_s))}
-        except (Exception, SystemExit) as error:
+            # In this very task: `SystemExit` and `KeyboardInterrupt` of another end the loop.
+            async with asyncio.timeout(self._timeout_s):
+                reply = {"found": read(await found)}
+        except BaseException as error:
             # Recovery: as in `answer`.
             reply = _failure(error, self._timeout_s)
         self._send(name, reply)

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.environments.base import Step
+from rewards.environments.base import Nonsense, read_opening, read_step
 from rewards.errors import RewardError
-from rewards.hosted.child import Child, LostError, encoded
+from rewards.hosted.child import NO_REPLY, Child, LostError, encoded
 from rewards.hosted.wire import packed
 from rewards.verdict import Verdict, VerdictKind
 
@@ -122,15 +122,20 @@ class Environments:
         request = {"calls": list(calls), "forget": sorted(self._over)}
         self._over = set()
         child.forget_output()
-        awaited: set[str] = set()
+        asked, awaited = {call["name"]: call["do"] for call in calls}, set[str]()
         try:
             child.send(encoded(request), self._due())
             while len(found) < len(calls):
                 reply = child.receive(self._due())
+                name = str(reply.get("awaited", reply.get("of")))
+                if "failed" in reply and "of" not in reply:
+                    raise RewardError(f"it ended by {reply['failed']}")
+                if name not in asked or name in found:
+                    raise RewardError(NO_REPLY)
                 if "awaited" in reply:
-                    awaited.add(reply["awaited"])
+                    awaited.add(name)
                 else:
-                    found[reply["of"]] = self._read(reply)
+                    found[name] = self._read(reply, asked[name])
         except (LostError, RewardError, TimeoutError) as error:
             self._lose([c["name"] for c in calls if c["name"] not in found], awaited, error, found)
         except BaseException:
@@ -158,14 +163,17 @@ class Environments:
         self._open.clear()
         self._stop()
 
-    def _read(self, reply: Mapping[str, Any]) -> Any:
+    def _read(self, reply: Mapping[str, Any], do: str) -> Any:
         if "late" in reply:
             return self._failed(f"{reply['late']}.", VerdictKind.TIMEOUT)
         if "failed" in reply:
             assert self._child is not None
             return self._failed(f"{reply['failed']}.{self._child.quoted_tail()}")
-        value = reply["found"]
-        return value if isinstance(value, str) else Step(*value)
+        value: Any = reply.get("found")
+        try:  # its process may hold other code that writes to the pipe
+            return read_opening(value) if do == "reset" else read_step(tuple(value))
+        except (Nonsense, TypeError) as error:
+            raise RewardError(NO_REPLY) from error
 
     def _failed(self, how: str, kind: VerdictKind = VerdictKind.ERROR) -> Verdict:
         return Verdict(None, kind, f"environment {self.spec.name!r} {how}")

@@ -19,6 +19,9 @@ from rewards.errors import RewardError
 MOST_REPLY_BYTES = 2**28
 """A longer reply is not read: what rewards record beside scores is theirs to keep small."""
 
+NO_REPLY = "it wrote to the pipe of its replies what is none"
+"""How a process failed whose code found that pipe."""
+
 _TAIL = 4000
 _CLOSE_S = 3.0
 _DUMP_S = 2.0  # a busy machine takes its time
@@ -97,8 +100,8 @@ class Child:
             except OSError:
                 raise self._lost() from None
 
-    def receive(self, due: float) -> Any:
-        """Read the next reply; see `send` for the errors."""
+    def receive(self, due: float) -> dict[str, Any]:
+        """Read the next reply; see `send` for the errors, a `RewardError` for what is none, too."""
         while b"\n" not in self._buffer:
             # A fork of a reward's may hold the pipe open after the process itself is gone.
             gone = self.process.poll() is not None
@@ -115,7 +118,10 @@ class Child:
             if len(self._buffer) > MOST_REPLY_BYTES:
                 raise RewardError(f"they recorded more than {MOST_REPLY_BYTES >> 20} MiB in a step")
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
+        with contextlib.suppress(ValueError, RecursionError):
+            if isinstance(reply := json.loads(line), dict):
+                return reply
+        raise RewardError(NO_REPLY)
 
     def _lost(self) -> Exception:
         """How the process ended, as an error; one by its own will would come again."""

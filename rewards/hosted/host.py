@@ -28,7 +28,7 @@ from multiprocessing.reduction import ForkingPickler
 from types import SimpleNamespace
 from typing import Any, BinaryIO, NoReturn
 
-from rewards.blame import one_line
+from rewards.blame import message_of, one_line
 from rewards.dialects import Log, Rollouts
 from rewards.errors import RewardError
 from rewards.hosted.wire import packed, unpacked
@@ -200,7 +200,7 @@ def _recorded(value: Any) -> Any:
 
 def _told(error: BaseException) -> str:
     if isinstance(error, RewardError):
-        return " ".join(str(error).split())
+        return message_of(error)
     return one_line(error)
 
 

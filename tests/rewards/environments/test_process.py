@@ -118,6 +118,67 @@ def test_nonsense_is_a_failure_of_its_conversation(opened, step, said):
     assert said in failed.reason
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("sys.exit(3)", "raised SystemExit: 3"),
+        ("raise KeyboardInterrupt", "raised KeyboardInterrupt"),
+        ("raise GeneratorExit", "raised GeneratorExit"),
+        ("raise asyncio.CancelledError", "raised CancelledError"),
+        (
+            "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})",
+            "raised E: its message ",
+        ),
+    ],
+)
+def test_whatever_an_async_step_raises_fails_its_conversation_alone(opened, step, said):
+    process = opened(f"await asyncio.sleep(0)\nif text == 'x': {step}\nreturn 'well'")
+    process.reset({"a": ({}, 0), "b": ({}, 0)})
+    found = process.step({"a": "x", "b": "y"})
+    assert found["b"] == Step("well")
+    assert found["a"].kind is VerdictKind.ERROR
+    assert said in found["a"].reason
+    assert process.step({"b": "y"}) == {"b": Step("well")}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["not json", "5", '{"x": 1}', '{"of": "a", "found": ["", "much", true, true]}', '{"of": []}'],
+)
+def test_what_writes_to_the_pipe_of_replies_costs_its_process_and_no_run(opened, line):
+    reply = (line + "\n").encode()
+    process = opened(f"if text == 'x': os.write(int(sys.argv[1]), {reply!r})\nreturn 'well'")
+    process.reset({"a": ({}, 0), "b": ({}, 0)})
+    found = process.step({"a": "x", "b": "y"})
+    assert {each.kind for each in found.values()} == {VerdictKind.ERROR}
+    assert "it wrote to the pipe of its replies what is none" in found["a"].reason
+    process.reset({"c": ({}, 0)})
+    assert process.step({"c": "y"}) == {"c": Step("well")}
+
+
+def test_a_task_that_ends_the_loop_costs_its_process_and_no_run(opened):
+    end = "async def end(): sys.exit(4)\nasyncio.ensure_future(end())"
+    process = opened(f"{end}\nawait asyncio.sleep(1)\nreturn 'well'")
+    process.reset({"a": ({}, 0)})
+    (failed,) = process.step({"a": "x"}).values()
+    assert failed.kind is VerdictKind.ERROR
+    assert "must stay alive, it ended by 4" in failed.reason
+
+
+def test_truth_values_of_numpy_are_taken(opened):
+    head = HEAD.replace("import asyncio", "import numpy as np, asyncio")
+    process = opened("return 'end', 0.5, np.bool_(True), np.bool_(True)", head=head)
+    process.reset({"a": ({}, 0)})
+    assert process.step({"a": "x"}) == {"a": Step("end", 0.5, True, True)}
+
+
+def test_a_text_that_tells_another_length_is_measured(opened):
+    process = opened("return type('S', (str,), {'__len__': lambda self: 3})('q' * 200_000)")
+    process.reset({"a": ({}, 0)})
+    (failed,) = process.step({"a": "x"}).values()
+    assert "at most 100000 characters, got 200000" in failed.reason
+
+
 def test_one_that_raises_in_reset_fails_alone(opened):
     head = HEAD.replace("self.row = row;", "self.row = row['known'];")
     process = opened("return text", head=head)
