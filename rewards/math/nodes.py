@@ -79,7 +79,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A chain `terms[0] signs[0] terms[1] ...` with signs = ~ != < > <= >= in, ≡ ≅ ∥ ⊥."""
+    """A chain `terms[0] signs[0] terms[1] ...` with signs = ~ != < > <= >= in, ≡ ≅ ∥ ⊥,
+    and "at" of a point without a sign, A(1, 2)."""
 
     terms: tuple[Node, ...]
     signs: tuple[str, ...]

@@ -26,7 +26,7 @@ from rewards.math.read.names import is_corners, is_derivative, is_size, plain_na
 from rewards.math.vocabulary.units import Unit, conversion
 
 BARE = (",", "or", "and")
-EQUALITIES = frozenset("=~≡")
+EQUALITIES = frozenset(("=", "~", "≡", "at"))
 _UNKNOWNS = frozenset("xyz")
 
 
@@ -75,11 +75,12 @@ def settle(node: Node) -> tuple[Node | None, Node]:
 def as_choices(node: Node, other: Node) -> Node:
     """C(5, 2) as the number of choices, where the other side is a number; else it is a point.
 
-    C(5, 1) stays one: whoever is asked for a coordinate must not be paid for the point.
+    C(5, 1) stays one: whoever is asked for a coordinate must not be paid for the point. So does
+    C = (5, 2), which is no number in anyone's notation.
     """
     match node, other:
         case (
-            Relation((Symbol("C"), Group("()", (Number(above), Number(below)))), ("=",)),
+            Relation((Symbol("C"), Group("()", (Number(above), Number(below)))), ("at",)),
             Number(),
         ) if above.denominator == below.denominator == 1 and 1 < below < above - 1:
             return Apply("binom", (Number(above), Number(below)))
@@ -197,7 +198,7 @@ def elements(node: Node) -> tuple[Node, ...] | None:
 def _unfolded(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Relation):
         label, value = settle(node)
-        if label is None and node.signs == ("=",) and is_label(node.terms[0]):
+        if label is None and node.signs in (("=",), ("at",)) and is_label(node.terms[0]):
             label, value = node.terms  # "x = a ± b" is not settled: its value is a formula
         if label is None:
             return (node,)

@@ -54,7 +54,7 @@ def _is_same(one: Node, other: Node) -> bool:
 def _is_value(node: Node) -> bool:
     match node:
         case Relation(_, signs):
-            return signs == ("=",)
+            return signs in (("=",), ("at",))
         case Constant("R" | "Z" | "N" | "Q" | "C" | "empty"):
             return False
         case Apply("union" | "intersect" | "minus", _):

@@ -216,7 +216,7 @@ def _letters(cursor: Cursor, length: int) -> Node:
 
 
 def _point(cursor: Cursor) -> Node:
-    return Relation((Symbol(cursor.next().text), bracketed(cursor)), ("=",))
+    return Relation((Symbol(cursor.next().text), bracketed(cursor)), ("at",))
 
 
 def _row(cursor: Cursor, tokens: Sequence[Token]) -> Node:

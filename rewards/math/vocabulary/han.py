@@ -87,6 +87,8 @@ def with_plain_parts(text: str) -> str:
 
 def _plain_part(found: re.Match[str]) -> str:
     whole, above = found["whole"], found["above"]
+    if above and not int(whole):  # a fraction that has no value is paid to nobody
+        return found.group()
     return f"\\frac{{{above}}}{{{whole}}}" if above else f"{whole}.5"
 
 
