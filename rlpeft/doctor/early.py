@@ -69,8 +69,6 @@ def refuse_early(
         asked = {"method": method, "recipe": tree, **code}
         _refuse_other(out, asked if task is None else asked | {DATA: task.fingerprint()})
         return
-    if method == "sft":
-        sft_config(recipe)
     tasks = {
         label: read_soon(
             task_of(own), [r for r in own.rewards if r.name not in (functions or ())], SPLITS
@@ -81,6 +79,8 @@ def refuse_early(
     decks = decks_of(read, recipe.weights, recipe.limits) if len(read) == len(tasks) else ()
     asked = {"method": method, "recipe": _as_begun(recipe, out), **code}
     _refuse_other(out, asked | {DATA: fingerprints(decks)} if decks else asked, decks)
+    if method == "sft":
+        sft_config(recipe)
 
 
 def _refuse_other(out: Path, asked: Mapping[str, Any], decks: Sequence[Deck] = ()) -> None:
