@@ -24,6 +24,6 @@ def train(
 
     Args:
         address: of the cluster; absent: that of `RAY_ADDRESS`, one that runs here, or a new one.
-        model, dataset, reward, out, given: see `rlpeft.program.from_python.train`.
+        model, dataset, reward, out, given: see `rlpeft.train`.
     """
     return from_python.train(model, dataset, reward, out=out, venue=on_ray(address), **given)

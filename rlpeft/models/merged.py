@@ -22,23 +22,33 @@ def merged_home() -> Path:
 
 
 def merged_sizes() -> dict[Path, int]:
-    """The folder of each that is kept, those included that were cut off, and its bytes on disk."""
+    """The folder of each that is kept, those included that were cut off, and its bytes here.
+
+    A link that was put in a folder's place is one of them, and takes nothing here.
+    """
     folders = sorted(merged_home().glob("*")) if merged_home().is_dir() else []
     return {
-        folder: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        folder: 0 if folder.is_symlink() else _bytes_below(folder)
         for folder in folders
-        if folder.is_dir()
+        if folder.is_symlink() or folder.is_dir()
     }
 
 
+def _bytes_below(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def clear_merged() -> dict[Path, int]:
-    """Remove them all, once none is being made; gives what they were."""
+    """Remove them all, once none is being made; gives what they were. Links are not followed."""
     if not merged_home().is_dir():
         return {}
     with alone(), plain_errors(merged_home()):
         found = merged_sizes()
         for folder in found:
-            shutil.rmtree(folder)
+            if folder.is_symlink():
+                folder.unlink()
+            else:
+                shutil.rmtree(folder)
     return found
 
 

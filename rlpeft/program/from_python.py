@@ -89,7 +89,8 @@ def train(
         sections: others of a recipe (`rlpeft recipe`), as mappings: `task`, `rollout`, `train` …
 
     Raises:
-        RlpeftError, RewardError: see `rlpeft.program.run.run`.
+        RlpeftError: recipe, data, model, adapter or cluster cannot do it.
+        RewardError: a reward cannot be used, or fails too often.
     """
     out = Path(out)
     rewards, functions = rewards_given(reward)

@@ -44,11 +44,9 @@ def _task_may_be_each_ones(schema: dict[str, Any]) -> None:
 
 
 class ExpertsRecipe(Recipe):
-    """What a recipe of several experts may hold, for lists of options and for editors.
+    """A recipe of one expert, or of several that `[[expert]]` names; TOML, YAML or JSON."""
 
-    None is ever made: each expert's own recipe is what is validated and run.
-    """
-
+    # For lists of options and for editors alone: each expert's own recipe is validated and run.
     model_config = ConfigDict(json_schema_extra=_task_may_be_each_ones)
 
     expert: tuple[ExpertConfig, ...] = ()

@@ -24,3 +24,15 @@ def test_all_are_removed_and_told_with_their_sizes(home):
     assert sorted(found.values()) == [3, 4]
     assert clear_merged() == found
     assert merged_sizes() == {}
+
+
+def test_a_link_is_removed_and_what_it_leads_to_stays(home, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "model.safetensors").write_bytes(bytes(5))
+    home.mkdir(parents=True)
+    (home / "a-float32").symlink_to(elsewhere)
+    (home / "b-float32").symlink_to(tmp_path / "gone")
+    assert clear_merged() == {home / "a-float32": 0, home / "b-float32": 0}
+    assert list(home.iterdir()) == []
+    assert (elsewhere / "model.safetensors").is_file()

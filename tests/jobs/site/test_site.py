@@ -94,3 +94,10 @@ def test_formulae_need_no_program(built):
     assert page.count("<math ") > 30
     assert "$" not in re.sub(r"<(script|style).*?</\1>", "", page, flags=re.S)
     assert not Path(built / "assets/javascripts/mathjax.js").exists()
+
+
+def test_the_contents_of_the_api_tell_its_two_ways_to_train_apart(built):
+    page = (built / "api.html").read_text()
+    links = re.findall(r'#[\w.]+\.train" class="md-nav__link">(.*?)</a>', page, flags=re.S)
+    called = [re.sub(r"<[^>]*>|&nbsp;", "", link).strip() for link in links]
+    assert sorted({*called}) == ["jobs.train", "rlpeft.train"]
