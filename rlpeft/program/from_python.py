@@ -89,8 +89,7 @@ def train(
         sections: others of a recipe (`rlpeft recipe`), as mappings: `task`, `rollout`, `train` …
 
     Raises:
-        RlpeftError: recipe, data, model, adapter or cluster cannot do it.
-        RewardError: a reward cannot be used, or fails too often.
+        RlpeftError, RewardError: recipe, data, model, adapter, reward or cluster cannot do it.
     """
     out = Path(out)
     rewards, functions = rewards_given(reward)
