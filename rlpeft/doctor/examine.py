@@ -77,7 +77,7 @@ from rlpeft.tasks.decks import (
 )
 from rlpeft.tokens.requests import Prompter
 from rlpeft.training.advantage import with_advantages
-from rlpeft.training.collect import Evidence, GroupSource, rollout_metrics, to_samples
+from rlpeft.training.collect import Evidence, GroupSource, to_samples
 from rlpeft.training.learner import LocalLearner
 from rlpeft.types import ScoredGroups
 
@@ -338,7 +338,7 @@ def _parts(seen: Evidence) -> dict[str, Evidence]:
 
 def _answer_checks(recipe: Recipe, seen: Evidence) -> Generator[Check, None, None]:
     yield check_completions(recipe, seen)
-    yield check_signal(rollout_metrics(seen, 0))
+    yield check_signal(recipe, seen)
 
 
 def _short(recipe: Recipe, num_prompts: int) -> Recipe:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rlpeft.doctor.row import Check, fail, ok, spread, warn
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.proof import SyncReport
 from rlpeft.runs.signal import why_alike
-from rlpeft.training.collect import Evidence
+from rlpeft.training.collect import Evidence, rollout_metrics
+from rlpeft.types import Completion
 
 COMMON_CUT, HOPELESS_CUT = 0.1, 0.9
 """Shares of completions cut off above which to warn and to fail."""
@@ -31,8 +32,13 @@ def check_completions(recipe: Recipe, seen: Evidence) -> Check:
     every = [c for scored in seen.scored.groups for c in scored.group.completions]
     cut = sum(c.truncated for c in every) / len(every)
     lengths = [len(c.token_ids) for c in every]
-    found = f"{spread(lengths)} tokens; limit {recipe.rollout.max_tokens}, {cut:.0%} cut off"
-    advice = "Raise rollout.max_tokens, or check that the model's end-of-sequence tokens are known."
+    of_turn = recipe.environment and recipe.environment.max_turn_tokens
+    limit = f"limit {recipe.rollout.max_tokens}" + (f", {of_turn} a turn" if of_turn else "")
+    found = f"{spread(lengths)} tokens; {limit}, {cut:.0%} cut off"
+    advice = (
+        f"Raise {_cut_by(recipe, every)}, or check that the model's end-of-sequence tokens are "
+        "known."
+    )
     if cut > HOPELESS_CUT:
         return fail("completion lengths", found, advice)
     if cut > COMMON_CUT:
@@ -40,15 +46,25 @@ def check_completions(recipe: Recipe, seen: Evidence) -> Check:
     return ok("completion lengths", found)
 
 
-def check_signal(metrics: Mapping[str, float]) -> Check:
+def _cut_by(recipe: Recipe, completions: Sequence[Completion]) -> str:
+    """The key, or the two, of the limits at which completions were cut off."""
+    of_turn = recipe.environment and recipe.environment.max_turn_tokens
+    at_turn = {len(c.answer_ids) == of_turn for c in completions if c.truncated}
+    keys = {True: "environment.max_turn_tokens", False: "rollout.max_tokens"}
+    return " and ".join(key for by_turn, key in keys.items() if by_turn in at_turn)
+
+
+def check_signal(recipe: Recipe, seen: Evidence) -> Check:
     """Whether there is anything to learn from."""
+    metrics = rollout_metrics(seen, 0)
+    every = [c for scored in seen.scored.groups for c in scored.group.completions]
     found = (
         f"mean reward {metrics['reward']:.2f}; {metrics['frac_reward_zero_std']:.0%} of groups "
         "have all rewards equal"
     )
     if metrics["frac_reward_zero_std"] < 1:
         return ok("reward signal", found)
-    return warn("reward signal", found, why_alike(metrics))
+    return warn("reward signal", found, why_alike(metrics, _cut_by(recipe, every)))
 
 
 def check_gradient(metrics: Mapping[str, float]) -> Check:

@@ -13,12 +13,18 @@ MOST_CUT_OFF = 0.5
 
 
 @contextmanager
-def cut_off_told(on_step: OnStep, *, max_tokens: int) -> Iterator[OnStep]:
+def cut_off_told(
+    on_step: OnStep, *, max_tokens: int, max_turn_tokens: int | None = None
+) -> Iterator[OnStep]:
     """What is told after each step, which looks at that first.
 
     Args:
         max_tokens: `rollout.max_tokens`.
+        max_turn_tokens: `environment.max_turn_tokens`, where there is an environment that has it.
     """
+    limits = {"environment.max_turn_tokens": max_turn_tokens, "rollout.max_tokens": max_tokens}
+    given = {key: most for key, most in limits.items() if most is not None}
+    at = ", at ".join(f"{key} = {most}" for key, most in given.items())
     of_steps: list[bool] = []
 
     def told(progress: Progress, metrics: Mapping[str, float]) -> None:
@@ -27,8 +33,8 @@ def cut_off_told(on_step: OnStep, *, max_tokens: int) -> Iterator[OnStep]:
         if is_cut and not any(of_steps):
             note(
                 f"more than half of the completions of step {progress.step} were cut off at "
-                f"rollout.max_tokens = {max_tokens} or at the model's context: they earn no "
-                "reward and teach the policy little. Raise rollout.max_tokens; `rlpeft doctor` "
+                f"{at} or at the model's context: they earn no "
+                f"reward and teach the policy little. Raise {' or '.join(given)}; `rlpeft doctor` "
                 "shows how long completions are."
             )
         if share is not None:  # a validation before the first step is none

@@ -150,8 +150,10 @@ def _trained_and_tested(
 ) -> Summary:
     bare = _begin(this, origin)
     _say_beginning(this)
-    max_tokens = this.recipe.rollout.max_tokens
-    with cut_off_told(on_step or _say_nothing, max_tokens=max_tokens) as told:
+    environment, most = this.recipe.environment, this.recipe.rollout.max_tokens
+    most_of_turn = environment.max_turn_tokens if environment else None
+    on_step = on_step or _say_nothing
+    with cut_off_told(on_step, max_tokens=most, max_turn_tokens=most_of_turn) as told:
         loop(this, told)
     return final_test(this, parts, bare, origin.start)
 

@@ -17,10 +17,13 @@ WHY_ALIKE = {
     "correct": "Most answers are judged right. Look whether they are (rlpeft train --show 2): if "
     "not, mend the reward, which rlpeft reward check tries; if so, take harder problems.",
     "unparsable": "In most answers the reward finds none: say in the prompt how to write it.",
-    "truncated": "Most answers were cut off: raise rollout.max_tokens.",
+    "truncated": "Most answers were cut off: raise {limit}.",
     "graded": "Take a reward that tells good answers from bad ones; rlpeft reward check tries it.",
 }
 """By the verdict that most answers got."""
+
+LIMITS_OF_TURNS = "environment.max_turn_tokens, where a turn ends there, or rollout.max_tokens"
+"""What ends a conversation with an environment too early."""
 
 
 def teaching(metrics: Mapping[str, float], *, in_groups: bool) -> float | None:
@@ -58,7 +61,12 @@ def nothing_to_learn(metrics: Mapping[str, float], steps: int) -> str:
     )
 
 
-def why_alike(metrics: Mapping[str, float]) -> str:
-    """What to look at where all scores of a step are alike: at the judge before the problems."""
+def why_alike(metrics: Mapping[str, float], limit: str = "") -> str:
+    """What to look at where all scores of a step are alike: at the judge before the problems.
+
+    Args:
+        limit: the key of the recipe that cut answers off, if that is known.
+    """
+    limit = limit or (LIMITS_OF_TURNS if "environment/turns" in metrics else "rollout.max_tokens")
     counts = {kind: metrics.get(f"verdicts/{kind}", 0) for kind in WHY_ALIKE}
-    return WHY_ALIKE[max(counts, key=counts.__getitem__)]
+    return WHY_ALIKE[max(counts, key=counts.__getitem__)].format(limit=limit)

@@ -240,6 +240,15 @@ def test_completions_that_all_hit_the_limit_fail(rows, learner):
     assert "100% cut off" in found["completion lengths"].found
 
 
+def test_the_limit_of_a_turn_is_named_where_it_cuts(rows, learner):
+    world = {"name": "calculator", "max_turn_tokens": 2}
+    engine = fake(learner, finish=FinishReason.LENGTH)
+    found = rows(recipe(environment=world), engine=engine)
+    assert "limit 8, 2 a turn, 100% cut off" in found["completion lengths"].found
+    assert found["completion lengths"].advice.startswith("Raise environment.max_turn_tokens, or")
+    assert "raise environment.max_turn_tokens." in found["reward signal"].advice
+
+
 def test_rewards_that_are_all_equal_are_a_warning(rows):
     found = rows(recipe())
     assert found["reward signal"].status == "warn"

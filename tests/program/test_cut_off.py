@@ -26,3 +26,11 @@ def test_completions_that_are_cut_off_are_told_once_and_counted_at_the_end(share
     assert len(notes) == len(told)
     assert all(part in note for part, note in zip(told, notes, strict=True))
     assert seen == [*range(1, len(shares) + 1)]
+
+
+def test_the_limit_of_a_turn_is_named_too(capsys):
+    with cut_off_told(lambda *_: None, max_tokens=60, max_turn_tokens=8) as on_step:
+        on_step(SimpleNamespace(step=1), {"completions/clipped_ratio": 1.0})
+    said = " ".join(capsys.readouterr().err.split())
+    assert "at environment.max_turn_tokens = 8, at rollout.max_tokens = 60 or at" in said
+    assert "Raise environment.max_turn_tokens or rollout.max_tokens" in said
