@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from rlpeft.errors import ExpertError
@@ -60,22 +61,29 @@ def refuse_costly(name: str, expert: Expert) -> None:
     """Refuse a PEFT config that could keep who reads it busy for ever, or fill its memory.
 
     Raises:
-        ExpertError: it says by an expression where it acts, or a rank that its tensors have not.
+        ExpertError: it says by an expression where it acts, or a rank that its tensors have not, or
+            says either in another form than PEFT does.
     """
     config = expert.config
-    ranks, alphas = (config.get(f"{of}_pattern") or {} for of in ("rank", "alpha"))
+    patterns = {key: config.get(key) or {} for key in ("rank_pattern", "alpha_pattern")}
+    for key, pattern in patterns.items():
+        if not isinstance(pattern, dict):
+            raise ExpertError(
+                f"{key} of expert {name!r} must map modules to numbers, got {pattern!r:.40}. "
+                "Restore its adapter_config.json."
+            )
     said = [
         config.get(key) or () for key in ("target_modules", "exclude_modules", "layers_pattern")
     ]
-    listed = [isinstance(names, list | tuple | set) for names in said]
-    words = [*ranks, *alphas, *(name for names in said for name in names)]
-    if not all(listed) or not all(isinstance(w, str) and PLAIN.fullmatch(w) for w in words):
+    listed = [names for names in said if isinstance(names, list | tuple | set)]
+    words = [*chain(*patterns.values(), *listed)]
+    if listed != said or not all(isinstance(w, str) and PLAIN.fullmatch(w) for w in words):
         raise ExpertError(
             f"expert {name!r} must list the modules it acts in by their names to be loaded into a "
             "running server, its config has an expression. Serve it by --experts."
         )
     widest = max((size for tensor in expert.tensors.values() for size in tensor.shape), default=0)
-    for rank in (config.get("r") or 0, *ranks.values()):
+    for rank in (config.get("r") or 0, *patterns["rank_pattern"].values()):
         if not isinstance(rank, int) or rank > widest:
             raise ExpertError(
                 f"expert {name!r} must have the rank that its config says, {rank!r:.40}: no side "
@@ -88,7 +96,10 @@ def _open(root: Path, path: Path) -> int | None:
     root = root.absolute()
     if path.is_absolute() and not path.is_relative_to(root):
         return None
-    found = os.open(root, os.O_RDONLY | os.O_DIRECTORY)  # who started the server may name a link
+    try:  # who started the server may name a link
+        found = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # gone meanwhile; another root may have it
+        return None
     for part in (path.relative_to(root) if path.is_absolute() else path).parts:
         above = found
         try:
@@ -108,9 +119,10 @@ def _copy(folder: int, name: str, most: int, into: Path, path: str) -> None:
             f"the expert at {path!r} must have a file {name} that is no link, got: "
             f"{error.strerror}."
         ) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # `fdopen` of a folder fails and leaves it open
+        raise ExpertError(f"{name} of the expert at {path!r} must be a regular file.")
     with os.fdopen(descriptor, "rb") as source, (into / name).open("wb") as copy:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ExpertError(f"{name} of the expert at {path!r} must be a regular file.")
         left = most
         while part := source.read(min(left + 1, 1 << 20)):  # it may grow while it is read
             if (left := left - len(part)) < 0:

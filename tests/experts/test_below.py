@@ -67,6 +67,23 @@ def test_a_file_that_is_a_link_or_a_pipe_is_not_read(root: Path, into: Path) -> 
         copy_below([root], "runs/a", into)
 
 
+def test_a_file_that_is_a_folder_is_not_read_and_left_closed(root: Path, into: Path) -> None:
+    card = root / "runs" / "a" / "card.json"
+    card.unlink()
+    card.mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ExpertError, match="must be a regular file"):
+        copy_below([root], "runs/a", into)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_root_that_is_gone_holds_nothing_and_the_next_is_asked(root: Path, into: Path) -> None:
+    gone = root.parent / "gone"
+    copy_below([gone, root], "runs/a", into)
+    with pytest.raises(ExpertError, match="there is none"):
+        copy_below([gone], "runs/a", into)
+
+
 def test_a_file_that_is_too_large_is_given_up(root: Path, into: Path) -> None:
     card = root / "runs" / "a" / "card.json"
     os.truncate(card, LARGEST["card.json"] + 1)
@@ -81,6 +98,9 @@ def test_a_file_that_is_too_large_is_given_up(root: Path, into: Path) -> None:
         ({"target_modules": ["q_proj", "(a+)+$"]}, "has an expression"),
         ({"rank_pattern": {"(a+)+": 2}}, "has an expression"),
         ({"rank_pattern": {"q_proj": 1 << 40}}, "no side of its tensors"),
+        ({"rank_pattern": "q_proj"}, "rank_pattern of expert 'x' must map modules to numbers"),
+        ({"alpha_pattern": ["q_proj"]}, "alpha_pattern of expert 'x' must map"),
+        ({"target_modules": 5}, "has an expression"),
         ({"r": 1 << 40}, "no side of its tensors is longer than 8"),
     ],
 )
