@@ -19,10 +19,12 @@ from rlpeft.rollout.vllm.slice_adapters import ServesExperts, SliceAdapter
 from rlpeft.rollout.vllm.values import (
     adapters,
     check_finite,
+    check_growth,
     check_names,
     check_value,
     find_factors,
     parse,
+    probed_growths,
 )
 
 
@@ -102,12 +104,14 @@ class ExpertTable:
             check_value(name, value, places[name])
         check_finite(values)
         if not guests:
+            check_growth({name: self.slices[name].growth(value) for name, value in values.items()})
             self.held[lora_id] = Held(rows=values)
             return tensors_digest(values)
         for name, value in values.items():
             places[name].copy_(value)
         for guest in guests.values():
             guest.refresh()
+        check_growth(probed_growths(guests, self._weights()))
         self.held[lora_id] = Held(guests=guests)
         return tensors_digest(places)
 
@@ -127,16 +131,20 @@ class ExpertTable:
             raise EngineError(
                 f"experts that share a batch must be {able}, got {own.peft_type.value}."
             )
-        spans = {
-            name: layer.weight[span]
-            for layer in self.layers
-            for name, span in zip(layer.names, layer.spans, strict=True)
-        }
+        spans = self._weights()
         moved = {module for name in values if (module := _module(name, spans))}
         return {
             name: make_slice(own, name, weight_MN, pack=pack)
             for name, weight_MN in spans.items()
             if name in moved or is_target(own, name)
+        }
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """The frozen weight [M, N] of every module."""
+        return {
+            name: layer.weight[span]
+            for layer in self.layers
+            for name, span in zip(layer.names, layer.spans, strict=True)
         }
 
     def _enter(self, lora_id: int, slot: int) -> None:

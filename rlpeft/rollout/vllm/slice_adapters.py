@@ -101,6 +101,10 @@ class ServesExperts(Protocol):
         """Put what an expert has trained into a slot, in place; nothing: the base."""
         ...
 
+    def growth(self, tensor: torch.Tensor) -> float:
+        """How many times as large as the base's an expert makes the largest singular value."""
+        ...
+
 
 Form = Literal["factored", "spectral", "dense"]
 """How a layer runs its adapter: around the frozen weight; around the weight in singular
@@ -163,6 +167,14 @@ class SvfSlice:
             tensor.to(self.scale_R.device), self.singular_values_R, self.parametrisation
         )
         self.scales_SR[slot + 1] = z_R - self.offset
+
+    def growth(self, tensor: torch.Tensor) -> float:
+        """See `ServesExperts`; not finite where what was trained overflows."""
+        values_R = self.singular_values_R
+        z_R = multiplier(tensor.to(values_R.device), values_R, self.parametrisation)
+        # A weight of zeros stays one.
+        largest = values_R.max().clamp(min=torch.finfo(torch.float32).tiny)
+        return float((z_R * (values_R / largest)).abs().max())
 
     def take_factors(self, factors: Factors) -> None:
         """Use these factors from now on."""

@@ -137,6 +137,20 @@ def test_an_expert_that_does_not_fit_is_refused_and_not_held(layer: AdaptedLinea
     assert not table.held
 
 
+def test_an_expert_that_could_overflow_is_refused_and_not_held(layer: AdaptedLinear) -> None:
+    """Along one direction alone, too."""
+    table = ExpertTable([layer], Worker(2))
+    config, values = parts(drawn(LORA))
+    table.add(1, config, save(values))
+    for size in (1e4, 1e20, 3e38):
+        large = {name: torch.zeros_like(value) for name, value in values.items()}
+        for name, value in large.items():
+            value.view(-1)[0] = size if "lora_B" in name else 1.0
+        with pytest.raises(EngineError, match="no weight more than 100 times as large"):
+            table.add(2, config, save(large))
+    assert set(table.held) == {1}
+
+
 def test_what_changes_more_than_a_products_output_does_not_share_it(layer: AdaptedLinear) -> None:
     table = ExpertTable([layer], Worker(2))
     config, values = parts(drawn(IA3Config(target_modules=["q"], feedforward_modules=[])))

@@ -20,6 +20,7 @@ from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.peft_config import make_slice, read_config
 from rlpeft.rollout.vllm.slice_adapters import Form, SvfSlice
+from rlpeft.rollout.vllm.values import check_growth
 
 SIZES = {"q": 8, "k": 4, "up": 24}  # as wide as, narrower and wider than the input
 WIDTH = 8
@@ -235,6 +236,16 @@ def test_each_token_runs_the_expert_of_its_slot(form: Form) -> None:
         )
         send(policy, alone, **changed)
         torch.testing.assert_close(found[token], alone(x)[token], atol=1e-5, rtol=1e-5)
+
+
+def test_an_expert_of_singular_values_grows_by_what_they_are_among_the_largest() -> None:
+    adapter = SvfSlice(torch.eye(3), parametrisation="direct")
+    adapter.singular_values_R.copy_(torch.tensor([4.0, 2.0, 0.0]))
+    assert adapter.growth(torch.tensor([1.0, -6.0, 1e30])) == 3.0
+    check_growth({"q": adapter.growth(torch.tensor([100.0, 200.0, 1e30]))})
+    for size in (101.0, 3e38, torch.inf):
+        with pytest.raises(EngineError, match="'q' becomes"):
+            check_growth({"q": adapter.growth(torch.tensor([size, 1.0, 1.0]))})
 
 
 def test_the_digest_is_that_of_the_values_sent() -> None:
