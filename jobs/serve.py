@@ -6,10 +6,10 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from jobs.library import Shelf
+from jobs.sources import Sources
 from rlpeft.build import build_engine, chat_form
 from rlpeft.choose.strategies import Question, make_question
 from rlpeft.errors import ConfigError
@@ -73,32 +73,6 @@ class Lengths:
         return min(wanted, context)
 
 
-@dataclass(frozen=True)
-class Sources:
-    """From where requests may have experts loaded: below folders, or by their ids on the Hub."""
-
-    roots: Sequence[Path] = ()
-    hub: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.roots) or self.hub
-
-    def check(self, api_key: str | None) -> None:
-        """Refuse a folder that is none, and to let everybody change what is served.
-
-        Raises:
-            ConfigError: experts may be loaded, and there is no key; or says which folder.
-        """
-        for root in self.roots:
-            if not root.is_dir():
-                raise ConfigError(f"--load-from must name a folder, {str(root)!r} is none.")
-        if self and api_key is None:
-            raise ConfigError(
-                "--load-from and --load-hub need --api-key: without one, whoever reaches the port "
-                "could change what is served."
-            )
-
-
 def serve(
     shelf: Shelf,
     *,
@@ -109,7 +83,7 @@ def serve(
     lengths: Lengths,
     slots: int | None = None,
     stop: Sequence[str] | None = None,
-    sources: Sources = Sources(),
+    sources: Sources,
 ) -> None:
     """Serve the experts of a shelf until interrupted.
 

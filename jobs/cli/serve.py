@@ -14,6 +14,7 @@ import typer
 from jobs.cli.beginning import say_beginning
 from jobs.cli.generate import Stop
 from jobs.cli.options import ENGINE, EXPERTS, folder_of_experts
+from jobs.sources import Sources
 from rlpeft.terminal import quiet_libraries
 
 Length = int | None
@@ -83,10 +84,12 @@ def serve(
     curl localhost:8000/v1/completions -d '{"model": "swap", "prompt": "3714@="}' -H
     'Content-Type: application/json'
     """
+    sources = Sources(load_from or (), load_hub)
+    sources.check(api_key)
     root = folder_of_experts(experts, model)
     say_beginning(f"Serving the base model and the experts of {experts} on {host}:{port}.")
     from jobs.library import find_shelf
-    from jobs.serve import Lengths, Sources
+    from jobs.serve import Lengths
     from jobs.serve import serve as run
     from rlpeft.recipe.run import RolloutConfig
 
@@ -100,7 +103,7 @@ def serve(
         lengths=Lengths(max_prompt_tokens, max_tokens),
         slots=slots,
         stop=stop,
-        sources=Sources(load_from or (), load_hub),
+        sources=sources,
     )
     leave()
 

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import Expert
+from rlpeft.experts.files import EXPERT_FOLDER, Expert
 from rlpeft.experts.hub import LARGEST
 
 LONGEST_PATH = 4096
@@ -117,7 +117,7 @@ def _copy(folder: int, name: str, most: int, into: Path, path: str) -> None:
     except OSError as error:
         raise ExpertError(
             f"the expert at {path!r} must have a file {name} that is no link, got: "
-            f"{error.strerror}."
+            f"{error.strerror}.{_inside(folder, path)}"
         ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)  # `fdopen` of a folder fails and leaves it open
@@ -130,3 +130,12 @@ def _copy(folder: int, name: str, most: int, into: Path, path: str) -> None:
                     f"{name} of the expert at {path!r} must have at most {most} bytes."
                 )
             copy.write(part)
+
+
+def _inside(folder: int, path: str) -> str:
+    """A question to add to an error: the expert in a run's folder was meant."""
+    try:
+        os.close(os.open(EXPERT_FOLDER, _FOLDER, dir_fd=folder))
+    except OSError:  # absent, a file, a link
+        return ""
+    return f" Did you mean {str(Path(path, EXPERT_FOLDER))!r}?"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from hmac import compare_digest
 from typing import Any
+from urllib.parse import quote
 
 from rlpeft.errors import EngineError
 from rlpeft.rollout.engine import check_tokens
@@ -42,7 +43,10 @@ MAX_BYTES = 8 << 20
 """Of a request's body."""
 
 EXPERT_HEADER = b"x-rlpeft-expert"
-"""Tells which model answered, which `auto` chooses."""
+"""Tells which model answered, which `auto` chooses: names with commas between them."""
+
+PLAIN = " !\"#$&'()*+/:;<=>?@[\\]^`{|}"
+"""Of a name in a header, as it is; commas, % and what is not ASCII are percent-encoded UTF-8."""
 
 answered: ContextVar[dict[str, str]] = ContextVar("answered")
 """Of the HTTP request that is being answered: id of each engine request -> who answers it."""
@@ -131,20 +135,24 @@ class Gate:
 
     def _check_entry(self, scope: Scope) -> None:
         path = scope["path"]
-        if path != WITHOUT_KEY and not self._has_key(scope["headers"]):
-            raise Refused(401, "AuthenticationError", "the key of this server must be sent.")
+        if path != WITHOUT_KEY:
+            self._check_key(dict(scope["headers"]).get(b"authorization", b""))
         if (scope["method"], path) not in self._routes:
             known = ", ".join(sorted(f"{method} {path}" for method, path in self._routes))
             raise Refused(404, "NotFoundError", f"this server answers {known} alone.")
         if path in (*ASKING, *CHANGING) and self._is_closing:
             raise Refused(503, "ServiceUnavailableError", "this server is shutting down.")
 
-    def _has_key(self, headers: Collection[tuple[bytes, bytes]]) -> bool:
+    def _check_key(self, sent: bytes) -> None:
         if self.api_key is None:
-            return True
-        sent = dict(headers).get(b"authorization", b"")
+            return
         scheme, _, key = sent.partition(b" ")
-        return scheme.lower() == b"bearer" and compare_digest(key, self.api_key.encode())
+        if scheme.lower() != b"bearer" or not key:
+            said = "the key of this server must be sent, as header Authorization: Bearer KEY."
+            raise Refused(401, "AuthenticationError", said)
+        if not compare_digest(key, self.api_key.encode()):
+            said = "the key must be that of this server, another was sent."
+            raise Refused(401, "AuthenticationError", said)
 
     def check_request(self, path: str, body: bytes) -> None:
         """Refuse what the engine cannot do, or what would keep it from all others.
@@ -253,8 +261,8 @@ def _with_expert(send: Send, experts: Mapping[str, str]) -> Send:
         if held:
             start = held.pop()
             if experts:
-                names = ", ".join(_in_order(experts)).encode("utf-8", "replace")
-                start["headers"] = [*start.get("headers", ()), (EXPERT_HEADER, names)]
+                names = ", ".join(quote(name, PLAIN) for name in _in_order(experts))
+                start["headers"] = [*start.get("headers", ()), (EXPERT_HEADER, names.encode())]
             await send(start)
         await send(message)
 

@@ -6,6 +6,7 @@ request; `auto` is one more, and two passes happen behind the engine client, for
 
 from __future__ import annotations
 
+import asyncio
 import os
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
@@ -54,11 +55,15 @@ from rlpeft.serve.hf_client import HfClient
 from rlpeft.serve.loaded import Loaded, MakeFirstPass, ServedExpert, Version
 from rlpeft.serve.loading import Loading, Read
 from rlpeft.serve.metrics import leave_out_combinations
+from rlpeft.terminal import say
 from rlpeft.tokens.chat import ChatForm
 from rlpeft.tokens.eos import eos_ids
 
 DRAIN_S = 60
 """How long requests may go on after the server was told to end."""
+
+MOST_SHOWN = 20
+"""Models that are named when the server is ready; `/v1/models` lists all."""
 
 
 @dataclass(frozen=True)
@@ -232,15 +237,36 @@ async def _serve(client: Any, socket: Any, args: Namespace) -> Any:
     app.middleware_stack = client.gate.around(app.middleware_stack or app.build_middleware_stack())
     await init_app_state(client, app.state, args, tasks)
     app.state.openai_serving_models.lora_requests = client.loaded.requests
-    return await serve_http(
-        app,
-        sock=socket,
-        host=args.host,
-        port=args.port,
-        log_level=args.uvicorn_log_level,
-        access_log=False,
-        timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-    )
+    telling = asyncio.create_task(_say_ready(app.state, args, client.loaded))
+    try:
+        return await serve_http(
+            app,
+            sock=socket,
+            host=args.host,
+            port=args.port,
+            log_level=args.uvicorn_log_level,
+            access_log=False,
+            timeout_keep_alive=envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
+        )
+    finally:
+        telling.cancel()
+
+
+async def _say_ready(state: Any, args: Namespace, loaded: Loaded) -> None:
+    while not getattr(getattr(state, "server", None), "started", False):  # uvicorn calls nobody
+        await asyncio.sleep(0.05)
+    say(ready(args.host, args.port, loaded.models), err=True)
+
+
+def ready(host: str, port: int, models: Sequence[str]) -> str:
+    """What is said when requests are answered.
+
+    >>> ready("::1", 8000, ["base", "swap"])
+    'Ready on http://[::1]:8000. Models: base, swap.'
+    """
+    shown, more = ", ".join(models[:MOST_SHOWN]), len(models) - MOST_SHOWN
+    address = f"[{host}]" if ":" in host else host
+    return f"Ready on http://{address}:{port}. Models: {shown}{f' and {more} more' * (more > 0)}."
 
 
 def _module(served: Served) -> str:

@@ -84,6 +84,13 @@ def test_a_root_that_is_gone_holds_nothing_and_the_next_is_asked(root: Path, int
         copy_below([gone], "runs/a", into)
 
 
+def test_of_a_runs_folder_its_expert_was_meant(root: Path, into: Path) -> None:
+    (root / "runs" / "a").rename(root / "expert")
+    (root / "expert").rename(root / "runs" / "expert")
+    with pytest.raises(ExpertError, match=r"Did you mean 'runs/expert'\?"):
+        copy_below([root], "runs", into)
+
+
 def test_a_file_that_is_too_large_is_given_up(root: Path, into: Path) -> None:
     card = root / "runs" / "a" / "card.json"
     os.truncate(card, LARGEST["card.json"] + 1)

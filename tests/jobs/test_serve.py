@@ -452,6 +452,7 @@ def test_a_server_that_is_told_to_end_answers_who_is_waiting(  # keep it last
     said = log.read_text()
     assert "Application shutdown complete" in said
     assert "is answered by 'swap', for tiny-classifier says" in said
+    assert f"Ready on {server[0]}. Models: base," in " ".join(said.split())
     assert "nanobind" not in said
     # vLLM's own processes import it before they know of us.
     assert engine == "vllm" or "Triton is installed" not in said

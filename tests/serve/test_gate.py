@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -74,7 +75,9 @@ def error(body: bytes) -> str:
 def test_nothing_but_health_is_answered_without_the_key(
     client: Client, method: str, path: str, key: str | None
 ) -> None:
-    assert client(path, RIGHT, method=method, key=key)[0] == 401
+    status, _, body = client(path, RIGHT, method=method, key=key)
+    assert status == 401
+    assert ("another was sent" if key else "must be sent, as header") in error(body)
 
 
 def test_health_needs_no_key_and_without_one_everybody_enters(client: Client) -> None:
@@ -99,6 +102,20 @@ def test_health_needs_no_key_and_without_one_everybody_enters(client: Client) ->
 )
 def test_what_is_not_on_the_list_does_not_exist(client: Client, method: str, path: str) -> None:
     assert client(path, RIGHT, method=method)[0] == 404
+
+
+def test_names_that_a_header_cannot_hold_or_that_look_like_two_are_encoded(client: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for k, name in enumerate(("a, b", "日", "50%", "a b:c")):
+            answered.get()[f"cmpl-1-{k}"] = name
+        await send({"type": "http.response.body", "body": b""})
+
+    client.app = Gate(lambda: MODELS, 10, api_key=KEY).around(app)
+    _, headers, _ = asyncio.run(client.ask(ASK, RIGHT))
+    names = headers[EXPERT_HEADER].decode("ascii").split(", ")
+    assert names == ["a%2C b", "%E6%97%A5", "50%25", "a b:c"]
+    assert [unquote(name) for name in names] == ["a, b", "日", "50%", "a b:c"]
 
 
 def test_a_request_arrives_whole_and_its_answer_tells_the_experts(client: Client) -> None:

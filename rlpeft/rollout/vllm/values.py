@@ -113,7 +113,7 @@ def check_growth(growths: Mapping[str, float]) -> None:
         growths: module, or tensor of one -> how many times as large as the base it becomes.
 
     Raises:
-        EngineError: names the largest.
+        EngineError: names one.
     """
     wrong = {name: by for name, by in growths.items() if not by <= MOST_GROWTH}
     if wrong:
@@ -136,15 +136,17 @@ def probed_growths(
     Args:
         weights: [M, N] of every module in `guests`.
     """
-    base, bent = {}, {}
-    for name, guest in guests.items():
-        weight_MN = weights[name]
-        x = torch.randn(PROBES, weight_MN.shape[1]).to(weight_MN.device, weight_MN.dtype)
-        y = F.linear(x, weight_MN)
-        base[name] = float(y.float().norm(dim=1).max())
-        bent[name] = float(guest.apply(x, lambda _, y=y: y).double().norm(dim=1).max())
-    largest = max(base.values(), default=0.0) or 1.0
-    return {name: by / largest for name, by in bent.items()}
+    norms = {name: _norms(guest, weights[name]) for name, guest in guests.items()}
+    largest = max((base for base, _ in norms.values()), default=0.0) or 1.0
+    return {name: bent / largest for name, (_, bent) in norms.items()}
+
+
+def _norms(guest: SliceAdapter, weight_MN: torch.Tensor) -> tuple[float, float]:
+    """The largest norm of outputs without and with an adapter."""
+    x = torch.randn(PROBES, weight_MN.shape[1]).to(weight_MN.device, weight_MN.dtype)
+    y = F.linear(x, weight_MN)
+    bent = guest.apply(x, lambda _: y)
+    return float(y.float().norm(dim=1).max()), float(bent.double().norm(dim=1).max())
 
 
 def find_factors(

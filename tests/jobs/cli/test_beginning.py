@@ -70,6 +70,8 @@ def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended_run, tmp
         (("evaluate", "run/expert", "--split", "validation", "--num", "5"), "--num must be at"),
         (("experts", "show", "absent"), "an expert is a folder with card.json"),
         (("serve", "--experts", "absent"), "--experts must name a folder"),
+        (("serve", "--experts", "run", "--load-from", "run"), "--load-from and --load-hub need"),
+        (("serve", "--load-from", "absent", "--api-key", "k"), "--load-from must name a folder"),
         (("report", "absent"), "a report needs a run folder with metrics.jsonl"),
         (("report", "absent", "--follow"), "a run must have been started in 'absent'"),
         (("report", "run", "run"), "a comparison must name each run once"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.serve import Sources
+from jobs.sources import Sources
 from rlpeft.errors import ConfigError
 
 
