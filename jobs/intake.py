@@ -17,6 +17,7 @@ from rlpeft.experts.card_parts import BASE
 from rlpeft.experts.files import Expert, ExpertCard, find_experts, load_expert
 from rlpeft.experts.hub import fetched_from, from_the_hub, split_id
 from rlpeft.experts.mixture import ExpertSet, read_factors
+from rlpeft.experts.names import require_own_names
 from rlpeft.models.base import BaseModel
 from rlpeft.program.origin import said_of_environments, said_of_prompts
 from rlpeft.recipe.engines import ENGINES
@@ -59,6 +60,7 @@ class Intake:
             ExpertError: two have one name, or see `read`.
         """
         folders = keep_of_base(find_experts(shelf.root), shelf.base.digest)
+        require_own_names(folders)
         read = {folder: load_expert(folder, base_digest=shelf.base.digest) for folder in folders}
         rows = [at for at, e in read.items() if (m := method_of(e.config)) and m.runs_rows]
         intake = cls(
@@ -69,15 +71,8 @@ class Intake:
             read[rows[0]] if rows else None,
             read_factors(rows[0], shelf.base, shelf.spec.model.dtype) if rows else {},
         )
-        experts: dict[str, ServedExpert] = {}
-        for folder, expert in read.items():
-            if (name := expert.card.name) in experts:
-                raise ExpertError(
-                    f"experts must have different names, two are called {name!r}, the second in "
-                    f"{str(folder)!r}. Leave one out, or rename it on its card."
-                )
-            experts[name] = intake.take(name, expert, str(folder))
-        return intake, experts
+        named = [(expert.card.name, expert, str(folder)) for folder, expert in read.items()]
+        return intake, {name: intake.take(name, expert, origin) for name, expert, origin in named}
 
     @property
     def start(self) -> AdapterState | None:

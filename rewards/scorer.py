@@ -176,8 +176,9 @@ class Scorer:
             if missing:
                 raise RewardError(
                     f"reward {name!r} needs the columns {missing}, got {sorted(rollouts.columns)}. "
-                    "Rename the dataset's column, or set it in the reward's options "
-                    '(`gold = "..."` names the column of the gold answer).'
+                    "Rename the dataset's column; that of the right answer is named instead, by "
+                    "task.options.answer of a recipe, options.gold of a built-in reward, or "
+                    "--option gold=COLUMN of `rlpeft reward check`."
                 )
 
 

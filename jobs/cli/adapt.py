@@ -108,16 +108,20 @@ def _refuse(recipe: AdaptRecipe, folder: Path) -> None:
     """Refuse what files alone tell."""
     from rlpeft.doctor.early import refuse_early
     from rlpeft.doctor.own_rewards import refuse_absent
+    from rlpeft.experts.files import read_card
     from rlpeft.experts.hub import on_hub
+    from rlpeft.experts.names import require_own_names
     from rlpeft.models.folder import resolve_model
     from rlpeft.program.hub import experts_below
 
     refuse_absent(reward.name for reward in recipe.rewards)
     refuse_early(recipe, folder, method="adapt")
     resolve_model(recipe.model.name)
-    for root in recipe.experts:
-        if not on_hub(root):
-            experts_below(Path(root).expanduser(), option="experts")
+    here = [Path(root).expanduser() for root in recipe.experts if not on_hub(root)]
+    found = [folder for root in here for folder in experts_below(root, option="experts")]
+    # Where they are of several bases, only the search knows which are left out.
+    if len({read_card(folder).base_digest for folder in found}) == 1:
+        require_own_names({folder.resolve(): folder for folder in found}.values())
 
 
 def _larger(summary: Mapping[str, Any], folder: Path) -> str:

@@ -137,7 +137,8 @@ def dry_run(spec: RewardSpec, *, data: str, num_rows: int, task: str | None = No
         RewardError: the reward cannot be loaded, lacks a column, takes too long, or returns
             something else than one finite number or `None` per completion.
     """
-    split, prompts, rows = _read(data, task)
+    gold = spec.options.get("gold")
+    split, prompts, rows = _read(data, task, None if gold is None else str(gold))
     ids = [f"rows/{split}/{at}" for at in range(len(rows))]
     problems = [Problem(id, p, columns=r) for id, p, r in zip(ids, prompts, rows, strict=True)]
     return _dry_run(spec, problems, data, num_rows)
@@ -239,8 +240,12 @@ def _example(tried: Tried, gold: str) -> Example:
     return Example(tried.texts[0], gold, first.kind.value, first.score, first.reason)
 
 
-def _read(data: str, task: str | None) -> tuple[Split, list[Any], list[Row]]:
-    """The first split of `data`: its name, prompts, and rows as rewards get their columns."""
+def _read(data: str, task: str | None, gold: str | None) -> tuple[Split, list[Any], list[Row]]:
+    """The first split of `data`: its name, prompts, and rows as rewards get their columns.
+
+    Args:
+        gold: the column of right answers; absent: the first that is called like one.
+    """
     if task is not None and task not in BENCHMARKS:
         raise DataError(f"--task must be one of {', '.join(BENCHMARKS)}, got {task!r}.")
     config = BENCHMARKS[task].config if task else None
@@ -250,7 +255,7 @@ def _read(data: str, task: str | None) -> tuple[Split, list[Any], list[Row]]:
         rows = [row | dict(i.columns or {}) for row, i in zip(rows, items, strict=True)]
         rows = [row | {COLUMN: i.answer} for row, i in zip(rows, items, strict=True)]
         return split, [item.user for item in items], rows
-    gold = column_among(rows[0], ANSWERS)  # under our name, as a task's rewards get it
+    gold = gold or column_among(rows[0], ANSWERS)  # under our name, as a task's rewards get it
     rows = [{COLUMN: gold_at(row, gold), **row} if has_column(row, gold) else row for row in rows]
     name = next((name for name in _PROMPTS if name in rows[0]), "")
     return split, [row.get(name, "") for row in rows], rows

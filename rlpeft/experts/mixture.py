@@ -38,6 +38,7 @@ from rlpeft.experts.files import (
     load_expert,
     save_expert,
 )
+from rlpeft.experts.names import require_own_names
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import AdapterConfig
 
@@ -111,17 +112,9 @@ class ExpertSet:
         Raises:
             ExpertError: as `of`, an unreadable folder, or one for another base model.
         """
-        experts: dict[str, Expert] = {}
-        for folder in folders:
-            expert = load_expert(folder, base_digest=base_digest)
-            name = expert.card.name
-            if name in experts:
-                raise ExpertError(
-                    f"experts must have different names, two are called {name!r}, the second in "
-                    f"{str(folder)!r}. Leave one out, or rename it on its card."
-                )
-            experts[name] = expert
-        return cls.of(experts, factors)
+        require_own_names(folders)
+        experts = [load_expert(folder, base_digest=base_digest) for folder in folders]
+        return cls.of({expert.card.name: expert for expert in experts}, factors)
 
     def __len__(self) -> int:
         return len(self.names)

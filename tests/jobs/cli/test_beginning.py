@@ -1,5 +1,6 @@
 """What a command says before libraries are loaded."""
 
+import shutil
 import subprocess
 import sys
 
@@ -80,6 +81,7 @@ def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended_run, tmp
         (("export", "run/expert", "--out", "out", "--rank", "4"), "--rank must be"),
         (("export", "run/expert", "--out", "o", "--format", "lora"), "lora. Add --rank 16, or"),
         (("adapt", "tiny-mix", "--set", "experts=['absent']"), "experts must name a folder"),
+        (("adapt", "tiny-mix", "--set", "experts=['run','again']"), "experts must have different"),
         (("generate", "37@=", "--experts", "absent"), "--experts must name a folder"),
         (("generate", "37@=", "--experts", "run", "--strategy", "b"), "--strategy must be prompt"),
         (("generate", "--file", "absent", "--experts", "run"), "--file must be a JSONL file"),
@@ -90,6 +92,7 @@ def test_what_is_begun_is_said_before_libraries_are_loaded(words, ended_run, tmp
 )
 def test_what_files_tell_is_told_before_libraries_are_loaded(words, told, ended_run, tmp_path):
     (tmp_path / "run").symlink_to(ended_run)
+    shutil.copytree(ended_run / "expert", tmp_path / "again")
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, cwd=tmp_path
     )

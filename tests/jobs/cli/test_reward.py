@@ -300,6 +300,21 @@ def test_check_names_a_missing_column(problems, tmp_path, monkeypatch):
     assert "'reward' needs the columns ['level'], got ['answer', 'question']" in line
 
 
+def test_check_takes_right_answers_of_another_name_where_it_is_told(tmp_path, monkeypatch):
+    (tmp_path / "order_rewards.py").write_text(
+        "def order(completions, answer):\n"
+        "    return [c.strip() == a for c, a in zip(completions, answer)]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (rows := tmp_path / "zahlen.csv").write_text("frage,loesung\n1+1,2\n3+4,7\n")
+
+    line = mistake("check", "order_rewards:order", "--data", rows)
+    found = run("check", "order_rewards:order", "--data", rows, "--option", "gold=loesung")
+
+    assert "--option gold=COLUMN" in line
+    assert "right" in found.stdout
+
+
 def test_check_names_a_wrong_number_of_scores(problems, tmp_path, monkeypatch):
     (tmp_path / "short.py").write_text("def reward(completions): return [1.0]")
     monkeypatch.syspath_prepend(str(tmp_path))
