@@ -65,6 +65,7 @@ def serving():
         command = [sys.executable, "-c", "from jobs.cli import main; main()", "serve"]
         command += [*map(str, options), "--port", str(port)]
         env = os.environ | {"RLPEFT_API_KEY": key}
+        env.pop("VLLM_LOGGING_LEVEL", None)  # trl sets it in a process that imports it
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         try:
             wait_until_healthy(f"http://127.0.0.1:{port}", server)
