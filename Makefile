@@ -62,7 +62,7 @@ test-fast: venv ## Run what needs neither vLLM nor Ray and takes no second a tes
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m "not (vllm or ray or slow)"
 
 faults: venv ## Try every kill, crash point, mutation and attack (an hour)
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest tests/faults tests/jobs/cluster/test_learners_on_two_nodes.py
 
 # In the active environment, which must have torch and vLLM for CUDA, as `make venv-gpu` builds one.
 gpu-check: export HF_HUB_OFFLINE = 0

@@ -8,7 +8,7 @@ import pytest
 from jobs.cluster.driver_exit import TRY_AGAIN
 from rlpeft.runs.records import read_metrics
 
-STEPS = 6
+STEPS = 12
 
 RECIPE = f"""
 name = "nodes"
@@ -58,7 +58,8 @@ def other_node(cluster, tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
 def test_a_run_on_two_nodes_goes_on_from_its_checkpoint_when_one_dies(
     cluster, other_node, tmp_path, wait_for
 ):
@@ -82,13 +83,15 @@ def test_a_run_on_two_nodes_goes_on_from_its_checkpoint_when_one_dies(
     command = [sys.executable, "-m", "jobs.cli", "train", str(path), "--out", str(out)]
     command += ["--address", cluster["head"]]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as driver:
+        wait_for(lambda: len(nodes()) == 2)
         wait_for(lambda: len(read_metrics(out)) > 2)
-        assert len(nodes()) == 2
-        ray.util.remove_placement_group(taken)
         kill()
+        assert len(read_metrics(out)) < STEPS
+        ray.util.remove_placement_group(taken)
         _, said = driver.communicate(timeout=300)
-    assert driver.returncode == TRY_AGAIN, said
-    assert "error: rank " in said
-    subprocess.run(command, check=True, timeout=300)
+    if driver.returncode:  # a rank was there; engines alone are started anew on what is left
+        assert driver.returncode == TRY_AGAIN, said
+        assert "error: rank " in said
+        subprocess.run(command, check=True, timeout=300)
     rows = read_metrics(out)
     assert [row["step"] for row in rows] == list(range(STEPS + 1))
