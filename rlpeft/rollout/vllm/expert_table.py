@@ -18,10 +18,8 @@ from rlpeft.rollout.vllm.peft_config import is_target, make_slice, read_config, 
 from rlpeft.rollout.vllm.slice_adapters import ServesExperts, SliceAdapter
 from rlpeft.rollout.vllm.values import (
     adapters,
-    check_finite,
     check_growth,
-    check_names,
-    check_value,
+    check_values,
     find_factors,
     parse,
     probed_growths,
@@ -75,11 +73,8 @@ class ExpertTable:
         """Hold these experts, of the engine's own method, and no others; the digest of each as it
         is held."""
         values = parse(payload)
-        check_names(values, self.slices)
-        for name, value in values.items():
-            place = self.places[name]
-            check_value(name, value, place.expand(len(ids), *place.shape))
-        check_finite(values)
+        places = {n: place.expand(len(ids), *place.shape) for n, place in self.places.items()}
+        check_values(values, places)
         for adapter, taken in find_factors(self.layers, factors):
             adapter.take_factors(taken)
         for layer in self.layers:
@@ -99,10 +94,7 @@ class ExpertTable:
         places = self.places
         if guests:
             places = {tensor_name(m, s): t for m, g in guests.items() for s, t in g.tensors.items()}
-        check_names(values, places)
-        for name, value in values.items():
-            check_value(name, value, places[name])
-        check_finite(values)
+        check_values(values, places)
         if not guests:
             check_growth({name: self.slices[name].growth(value) for name, value in values.items()})
             self.held[lora_id] = Held(rows=values)

@@ -32,10 +32,7 @@ def load_values(layers: Sequence[AdaptedLinear], payload: bytes, factors: Mappin
             value is not finite, or factors are missing. Nothing has been written.
     """
     values, places = parse(payload), tensor_places(layers)
-    check_names(values, places)
-    for name, value in values.items():
-        check_value(name, value, places[name])
-    check_finite(values)
+    check_values(values, places)
     found = find_factors(layers, factors)
     for adapter, taken in found:
         adapter.take_factors(taken)
@@ -70,7 +67,15 @@ def tensor_places(layers: Sequence[AdaptedLinear]) -> dict[str, torch.Tensor]:
     }
 
 
-def check_names(values: Mapping[str, Any], places: Mapping[str, Any]) -> None:
+def check_values(values: Mapping[str, torch.Tensor], places: Mapping[str, torch.Tensor]) -> None:
+    """Refuse values that are not one finite tensor, of its shape and dtype, for each place."""
+    _check_names(values, places)
+    for name, value in values.items():
+        _check_value(name, value, places[name])
+    _check_finite(values)
+
+
+def _check_names(values: Mapping[str, Any], places: Mapping[str, Any]) -> None:
     homeless, unfilled = sorted(set(values) - set(places)), sorted(set(places) - set(values))
     if homeless:
         raise EngineError(
@@ -85,7 +90,7 @@ def check_names(values: Mapping[str, Any], places: Mapping[str, Any]) -> None:
         )
 
 
-def check_value(name: str, value: torch.Tensor, place: torch.Tensor) -> None:
+def _check_value(name: str, value: torch.Tensor, place: torch.Tensor) -> None:
     if value.shape != place.shape or value.dtype != place.dtype:
         raise EngineError(
             f"adapter tensor {name!r} must be {place.dtype} of shape {tuple(place.shape)}, got "
@@ -93,7 +98,7 @@ def check_value(name: str, value: torch.Tensor, place: torch.Tensor) -> None:
         )
 
 
-def check_finite(values: Mapping[str, torch.Tensor]) -> None:
+def _check_finite(values: Mapping[str, torch.Tensor]) -> None:
     # One look at all of them: a look at each of 210 costs 2 ms a sync.
     flat = [value.flatten() for value in values.values()]
     if not flat or torch.isfinite(torch.cat(flat)).all():
@@ -121,7 +126,7 @@ def check_growth(growths: Mapping[str, float]) -> None:
         raise EngineError(
             f"an expert must make no weight more than {MOST_GROWTH} times as large as its base's, "
             f"{name!r} becomes {by:.3g} times as large: what overflows would reach the answers of "
-            "other models. Restore it, or train it again with a lower optimizer.lr."
+            "other models. Restore it, or train it again with a lower learner.lr."
         )
 
 
