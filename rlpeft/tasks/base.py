@@ -142,7 +142,7 @@ class ProblemSet:
         """The training problem of one turn."""
         problems = self.split("train")
         epoch, index = divmod(turn, len(problems))
-        return problems[_order(len(problems), epoch, seed)[index]]
+        return problems[shuffled(len(problems), f"{seed}/{epoch}")[index]]
 
     def epoch(self, turn: int) -> float:
         """How often its train problems were drawn before a turn."""
@@ -177,8 +177,9 @@ def plain(problem: Problem) -> list[object]:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _order(size: int, epoch: int, seed: int) -> list[int]:
-    return random.Random(f"{seed}/{epoch}").sample(range(size), size)
+def shuffled(size: int, seed: str) -> list[int]:
+    """The numbers below `size` in the order of a seed."""
+    return random.Random(seed).sample(range(size), size)
 
 
 def repeats(problems: Sequence[Problem]) -> int:

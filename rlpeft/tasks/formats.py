@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from rlpeft.tasks.csv import csv_rows, read_csv
 from rlpeft.tasks.jsonl import Row, numbered_rows, read_jsonl
 from rlpeft.tasks.parquet import parquet_rows, read_parquet
 
-READERS: dict[str, Callable[[Path], list[Row]]] = {
-    ".jsonl": read_jsonl,
-    ".jsonl.gz": read_jsonl,
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".parquet": read_parquet,
-}
-"""What reads a file, by the ending of its name."""
 
-ENDINGS = (*READERS,)
+class FileFormat(NamedTuple):
+    """How a kind of file is read.
+
+    Attributes:
+        read: all of its rows.
+        after: the rows behind the first so many, one at a time.
+    """
+
+    read: Callable[[Path], list[Row]]
+    after: Callable[[Path, int], Iterator[Row]]
+
+
+JSONL = FileFormat(
+    read_jsonl, lambda path, skip: (row for _, row in numbered_rows(path, skip=skip))
+)
+CSV = FileFormat(read_csv, lambda path, skip: islice(csv_rows(path), skip, None))
+PARQUET = FileFormat(read_parquet, lambda path, skip: parquet_rows(path, skip=skip))
+
+FORMATS = {".jsonl": JSONL, ".jsonl.gz": JSONL, ".csv": CSV, ".tsv": CSV, ".parquet": PARQUET}
+"""How a file is read, by the ending of its name."""
+
+ENDINGS = (*FORMATS,)
 
 
 def read_rows(path: Path, *, any_text: bool = False) -> list[Row]:
@@ -31,8 +45,8 @@ def read_rows(path: Path, *, any_text: bool = False) -> list[Row]:
     Raises:
         DataError: it cannot be read, is empty, or a row of it is wrong: names file and row.
     """
-    read = READERS[_ending(path)]
-    return read_jsonl(path, any_text=any_text) if read is read_jsonl else read(path)
+    found = _format(path)
+    return read_jsonl(path, any_text=any_text) if found is JSONL else found.read(path)
 
 
 def rows_after(path: Path, skip: int) -> Iterator[Row]:
@@ -41,13 +55,9 @@ def rows_after(path: Path, skip: int) -> Iterator[Row]:
     Raises:
         DataError: as `read_rows`, when it comes to the row.
     """
-    read = READERS[_ending(path)]
-    if read is read_parquet:
-        return parquet_rows(path, skip=skip)
-    if read is read_csv:
-        return islice(csv_rows(path), skip, None)
-    return (row for _, row in numbered_rows(path, skip=skip))
+    return _format(path).after(path, skip)
 
 
-def _ending(path: Path) -> str:
-    return next((known for known in READERS if path.name.casefold().endswith(known)), ".jsonl")
+def _format(path: Path) -> FileFormat:
+    name = path.name.casefold()
+    return next((known for ending, known in FORMATS.items() if name.endswith(ending)), JSONL)

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import accumulate
 from threading import RLock
 from typing import Any, NamedTuple, Protocol
 
 from rlpeft.errors import DataError
-from rlpeft.tasks.base import REMEMBERED, SPLITS, ProblemSet, Split, plain, prompt_key
+from rlpeft.tasks.base import SPLITS, ProblemSet, Split, plain, prompt_key, shuffled
 from rlpeft.tasks.jsonl import Row
 from rlpeft.terminal import note
 from rlpeft.types import Problem
@@ -158,7 +156,7 @@ class Stream:
         with self._lock:
             epoch, block, index = self._find(turn)
             problems = self._problems_of(block)
-            return problems[_order(len(problems), f"{seed}/{epoch}/{block}")[index]]
+            return problems[shuffled(len(problems), f"{seed}/{epoch}/{block}")[index]]
 
     def epoch(self, turn: int) -> float:
         """How often all rows were drawn before a turn: a whole number, and 0 before they are
@@ -258,11 +256,6 @@ class Stream:
         made = [self._problem(index, row) for index, row in enumerate(rows, first)]
         problems = [problem for problem in made if prompt_key(problem) not in self._kept_out]
         return problems, Block(len(problems), _digest(problems), end)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _order(size: int, seed: str) -> list[int]:
-    return random.Random(seed).sample(range(size), size)
 
 
 def _digest(problems: Sequence[Problem]) -> str:
