@@ -16,7 +16,7 @@ from rlpeft.experts.merged import base_of
 from rlpeft.models.base import BaseModel
 from rlpeft.program.examiner import Examiner, Measured, labels_of
 from rlpeft.program.expert_of_run import said_of_runs
-from rlpeft.program.origin import said_of_environments, said_of_prompts
+from rlpeft.program.origin import said_of_use
 from rlpeft.program.parts import HERE, loaded_scorer
 from rlpeft.recipe.run import Recipe, task_of
 from rlpeft.scoring import LoadedScores
@@ -51,8 +51,7 @@ def evaluate_expert(
     expert = load_expert(folder, base_digest=base.digest)
     who = known_as(folder)
     notes = [
-        *said_of_prompts({who: expert.card}, base, recipe.chat),
-        *said_of_environments({who: expert.card}, recipe.environment),
+        *said_of_use({who: expert.card}, base, recipe.chat, recipe.environment),
         *said_of_runs([folder], [reward.name for reward in recipe.rewards]),
     ]
     recipe = _of_expert(recipe, expert.card)

@@ -8,18 +8,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
-from jobs.library import Shelf, chat_form_of, keep_of_base
+from jobs.library import Shelf, chat_form_of, keep_of_base, stop_of
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.methods import labels, method_of, peft_type_of
 from rlpeft.errors import ExpertError
 from rlpeft.experts.below import copy_below, refuse_costly
 from rlpeft.experts.card_parts import BASE
-from rlpeft.experts.files import Expert, ExpertCard, find_experts, load_expert
+from rlpeft.experts.files import Expert, find_experts, load_expert
 from rlpeft.experts.hub import fetched_from, from_the_hub, split_id
 from rlpeft.experts.mixture import ExpertSet, read_factors
 from rlpeft.experts.names import require_own_names
 from rlpeft.models.base import BaseModel
-from rlpeft.program.origin import said_of_environments, said_of_prompts
+from rlpeft.program.origin import said_of_use
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.serve.loaded import ServedExpert
 from rlpeft.terminal import note_each
@@ -35,7 +35,7 @@ class Intake:
     Attributes:
         engine: that answers.
         chat: what `jobs.library.chat_form_of` says of every expert's card.
-        stop: strings that end all answers, in the place of what cards say; `None`: as they say.
+        stop: see `jobs.library.stop_of`.
         shared: any expert of the method whose experts share their products, `None` without one.
         factors: of the modules that such experts move; see `AdapterState.factors`.
     """
@@ -43,7 +43,7 @@ class Intake:
     base: BaseModel
     engine: str
     chat: str
-    stop: tuple[str, ...] | None
+    stop: Sequence[str] | None
     shared: Expert | None
     factors: Mapping[str, str]
 
@@ -54,7 +54,7 @@ class Intake:
         """The experts at or below a shelf's folder, by their names, and what others must be.
 
         Args:
-            stop: for all of them; an empty string stands for none.
+            stop: see `jobs.library.stop_of`.
 
         Raises:
             ExpertError: two have one name, or see `read`.
@@ -67,12 +67,14 @@ class Intake:
             shelf.base,
             shelf.spec.rollout.engine,
             chat_form_of(next(iter(read.values())).card),
-            None if stop is None else tuple(text for text in stop if text),
+            stop,
             read[rows[0]] if rows else None,
             read_factors(rows[0], shelf.base, shelf.spec.model.dtype) if rows else {},
         )
-        named = [(expert.card.name, expert, str(folder)) for folder, expert in read.items()]
-        return intake, {name: intake.take(name, expert, origin) for name, expert, origin in named}
+        return intake, {
+            expert.card.name: intake.take(expert.card.name, expert, str(folder))
+            for folder, expert in read.items()
+        }
 
     @property
     def start(self) -> AdapterState | None:
@@ -115,18 +117,11 @@ class Intake:
                 f"experts of one server must have one [chat] section, that of {name!r} differs. "
                 "Serve it by itself."
             )
-        cards = {name: expert.card}
-        note_each([*said_of_prompts(cards, self.base), *said_of_environments(cards)])
+        note_each(said_of_use({name: expert.card}, self.base))
         state = expert.state()
         if (method := method_of(expert.config)) and method.runs_rows:
             state = self._shared_set({name: expert}).state(name)
-        return ServedExpert(state, expert.card, self.stop_of(expert.card), origin)
-
-    def stop_of(self, card: ExpertCard | None) -> tuple[str, ...]:
-        """What ends answers of an expert, or of the base model."""
-        if self.stop is not None:
-            return self.stop
-        return () if card is None else card.stop
+        return ServedExpert(state, expert.card, stop_of(expert.card, self.stop), origin)
 
     def _check_method(self, name: str, expert: Expert) -> None:
         method, engine = method_of(expert.config), ENGINES[self.engine]

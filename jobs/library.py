@@ -25,7 +25,7 @@ from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.program.hub import experts_below
-from rlpeft.program.origin import said_of_environments, said_of_prompts
+from rlpeft.program.origin import said_of_use
 from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.runs.records import RECIPE_FILE
@@ -66,8 +66,7 @@ def read_experts(shelf: Shelf) -> ExpertSet:
     folders = keep_of_base(find_experts(shelf.root), shelf.base.digest)
     factors = read_factors(folders[0], shelf.base, shelf.spec.model.dtype)
     experts = ExpertSet.read(folders, base_digest=shelf.base.digest, factors=factors)
-    cards = experts.named_cards
-    note_each([*said_of_prompts(cards, shelf.base), *said_of_environments(cards)])
+    note_each(said_of_use(experts.named_cards, shelf.base))
     return experts
 
 
@@ -154,15 +153,20 @@ def _base_of(folders: Sequence[Path]) -> str:
 
 
 def stops_of(experts: ExpertSet, stop: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    """What ends the answers of each expert, and of the base model.
+    """What ends the answers of each expert, and of the base model: see `stop_of`."""
+    cards = {BASE: None, **experts.named_cards}
+    return {name: stop_of(card, stop) for name, card in cards.items()}
+
+
+def stop_of(card: ExpertCard | None, stop: Sequence[str] | None) -> tuple[str, ...]:
+    """What ends the answers of an expert, or of the base model, which has no card.
 
     Args:
-        stop: for all of them, in the place of what their cards say; an empty string stands for
-            none.
+        stop: in the place of what the card says; an empty string stands for none.
     """
     if stop is not None:
-        return dict.fromkeys(experts.names, tuple(text for text in stop if text))
-    return {BASE: (), **{name: card.stop for name, card in experts.named_cards.items()}}
+        return tuple(text for text in stop if text)
+    return () if card is None else card.stop
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from jobs.library import Shelf
+from jobs.library import Shelf, stop_of
 from jobs.sources import Sources
 from rlpeft.build import build_engine, chat_form
 from rlpeft.choose.strategies import Question, make_question
@@ -138,7 +138,7 @@ def _served(
         slots=slots or max(SLOTS, len(experts)),
         dtype=shelf.spec.dtype,
         form=form,
-        stop=intake.stop_of(None),
+        stop=stop_of(None, stop),
         read=fetch if sources else None,
     )
 

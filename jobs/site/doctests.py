@@ -1,4 +1,4 @@
-"""FencedExamples of docstrings as code: lines that begin with `>>>`, up to the next blank line."""
+"""Examples of docstrings as code: lines that begin with `>>>`, up to the next blank line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _fenced(found: re.Match[str]) -> str:
 
 
 class Doctests(Extension):
-    """FencedExamples of docstrings."""
+    """Examples of docstrings."""
 
     def extendMarkdown(self, md: Markdown) -> None:
         """Read examples before fences and quotes."""

@@ -63,6 +63,16 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
     return recipe, Origin(base, merged, start, folders, notes)
 
 
+def said_of_use(
+    cards: Mapping[str, ExpertCard],
+    base: BaseModel,
+    chat: ChatConfig | None = None,
+    environment: EnvironmentConfig | None = None,
+) -> list[str]:
+    """Which experts are used otherwise than they were trained: see the two parts of it."""
+    return [*said_of_prompts(cards, base, chat), *said_of_environments(cards, environment)]
+
+
 def said_of_environments(
     cards: Mapping[str, ExpertCard], environment: EnvironmentConfig | None = None
 ) -> list[str]:
