@@ -57,7 +57,7 @@ def ended(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any] | None
     if summary is None:
         if not recipe.resources.reward_gpus:  # else they may lie where the GPUs are
             refuse_absent(reward.name for reward in recipe.rewards)
-        refuse_absent_origin(recipe.model, folder)
+        refuse_absent_origin(folder, start=recipe.model.start, merge=recipe.model.merge)
         refuse_early(recipe, folder, method=method)
         return None
     return summary | {"report": str(folder / REPORT_FILE)}

@@ -61,12 +61,12 @@ def refuse_early(
         RewardError: a built-in reward does not exist, or not with these options.
     """
     refuse_strangers(out)
-    code = {REWARD_CODE: reward_code(code_names(recipe), functions)}
     if isinstance(recipe, AdaptRecipe):
         task = read_soon(recipe.task, recipe.rewards, (recipe.shots.split, "test"))
         tree = search_set_up(recipe)
         del tree["experts"]  # those of the Hub lie there by their commits
-        asked = {"method": method, "recipe": tree, **code}
+        code = reward_code(code_names(recipe), functions)
+        asked = {"method": method, "recipe": tree, REWARD_CODE: code}
         _refuse_other(out, asked if task is None else asked | {DATA: task.fingerprint()})
         return
     tasks = {
@@ -77,7 +77,8 @@ def refuse_early(
     }
     read = {label: task for label, task in tasks.items() if task is not None}
     decks = decks_of(read, recipe.weights, recipe.limits) if len(read) == len(tasks) else ()
-    asked = {"method": method, "recipe": _as_begun(recipe, out), **code}
+    code = reward_code(code_names(recipe), functions)
+    asked = {"method": method, "recipe": _as_begun(recipe, out), REWARD_CODE: code}
     _refuse_other(out, asked | {DATA: fingerprints(decks)} if decks else asked, decks)
     if method == "sft":
         sft_config(recipe)

@@ -11,7 +11,6 @@ from rlpeft.experts.files import find_experts, lacking, read_card
 from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
 from rlpeft.files import read_json_if_there
 from rlpeft.recipe.adapt import AdaptRecipe
-from rlpeft.recipe.rollout import StartConfig
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.terminal import note_each
 
@@ -26,14 +25,17 @@ def expert_folder(name: str) -> Path:
     return folder
 
 
-def refuse_absent_origin(model: StartConfig, run: Path) -> None:
+def refuse_absent_origin(run: Path, *, start: str | None, merge: Sequence[str]) -> None:
     """Refuse a start, or one to be merged, that is no expert; a run that goes on has its own.
+
+    Args:
+        start, merge: `model.start` and `model.merge` of its recipe.
 
     Raises:
         ExpertError, HubError: it is not there.
     """
     if not list_checkpoints(run):
-        for name in filter(None, (model.start, *model.merge)):
+        for name in filter(None, (start, *merge)):
             read_card(resolve_expert(name)[0])
 
 

@@ -14,7 +14,7 @@ WALK = Path(__file__).parent / "walk.py"
 pytestmark = pytest.mark.slow
 
 FILES, CLIMBS = 27, 10
-"""At most; see `walk.py` for what they count, in one process. With Ray: 30 and 13. Before there
+"""At most; see `walk.py` for what they count, in one process. With Ray: 30 and 14. Before there
 were rooms: 18 and 16, without experts that a run stands on (`rlpeft/program/origin.py`), without
 several tasks (`rlpeft/recipe/mix.py`, `rlpeft/tasks/decks.py`), without what is refused before
 libraries are loaded (`rlpeft/doctor/early.py`, `rlpeft/recipe/set_up.py`) and without a check that

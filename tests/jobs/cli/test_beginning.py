@@ -117,4 +117,4 @@ def test_an_expert_that_is_not_there_is_told_before_libraries_are_loaded(setting
 def test_a_run_that_goes_on_needs_the_expert_that_it_began_with_no_more(tmp_path):
     (tmp_path / "checkpoints/step_00000001").mkdir(parents=True)
     (tmp_path / "checkpoints/step_00000001/state.json").touch()
-    refuse_absent_origin(read_recipe("quickstart", ["model.start='absent'"]).model, tmp_path)
+    refuse_absent_origin(tmp_path, start="absent", merge=())
