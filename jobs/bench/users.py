@@ -1,4 +1,4 @@
-"""What users ask for: many experts compared in one command, training that goes on, tasks mixed."""
+"""What users ask for: many experts compared at once, training that goes on, tools, mixed tasks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from jobs.bench.cem import population
 from jobs.bench.onward import rows as onward
 from jobs.bench.rows import BenchRow, interleave, medians
+from jobs.bench.tool import rows as tool
 from jobs.recipes import read_recipe
 from rlpeft.build import build_card, build_state, read_decks
 from rlpeft.experts.files import save_expert
@@ -45,6 +46,7 @@ def rows(*, repeats: int = 3, num: int = 500) -> Iterator[BenchRow]:
         seconds = medians(interleave({"together": together, "alone": alone}, repeats=repeats))
     yield _row(seconds, _same(found), num)
     yield from onward()
+    yield from tool()
     yield _shares()
     yield _help(repeats=2 * repeats + 1)
 

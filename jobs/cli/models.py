@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -81,19 +81,26 @@ def _amount(found: Mapping[Path, int]) -> str:
     return f"{number}, {sum(found.values()) / 1e6:,.1f} MB"
 
 
+TinyName = Literal["tiny", "tiny-tools"]
+
+
 @app.command("make-tiny")
 def make_tiny(
     out: Annotated[
         Path, typer.Option(callback=folder_to_write, help="Folder to write; it must not exist yet.")
     ],
+    name: Annotated[TinyName, typer.Option(help="Which of the two.")] = "tiny",
     steps: Annotated[int, typer.Option(help="Optimizer steps of 256 rows.")] = 800,
     seed: Annotated[int, typer.Option(help="Decides weights and corpus.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads; part of what decides the bytes.")] = 2,
 ) -> None:
-    """Train the tiny base model that ships with the package anew."""
+    """Train a tiny base model that ships with the package anew."""
+    from jobs.models.make_tiny import TINY
     from jobs.models.make_tiny import make_tiny as make
+    from jobs.models.make_tiny_tools import TINY_TOOLS
 
-    make(out, steps=steps, seed=seed, threads=threads)
+    making = {"tiny": TINY, "tiny-tools": TINY_TOOLS}[name]
+    make(out, making, name=name, steps=steps, seed=seed, threads=threads)
 
 
 app.command()(check)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,18 @@ CHAT_TEMPLATE = (
 )
 CHAT_SHARE = 0.25
 IGNORED = -100
+MOST_TOKENS = 16
+SAMPLED = {"do_sample": True, "top_k": 0, "temperature": 1.0}
+
+CorpusRow = list[tuple[list[int], bool]]
+"""A row of a corpus in parts: ids, and whether they carry loss."""
+
+DrawRow = Callable[[PreTrainedTokenizerFast, random.Random, list[str]], CorpusRow]
+"""Draws a row of the corpus, of digit strings that may be trained on."""
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE: any text has an encoding, a digit or a sign is one token, a label is one."""
+def make_tokenizer(words: Sequence[str] = WORDS) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: any text has an encoding, a digit or a sign is one token, a word is one."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
@@ -64,7 +73,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(WORDS, trainer)
+    tokenizer.train_from_iterator(words, trainer)
     bos = tokenizer.token_to_id("<bos>")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", bos)]
@@ -112,37 +121,48 @@ def corpus_row(rng: random.Random, strings: list[str]) -> tuple[str, str, bool]:
     return text, answer, rng.random() < CHAT_SHARE
 
 
-def corpus_batch(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, strings: list[str], size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw `size` rows as ids [B, T] and labels [B, T]; only answers and their EOS carry loss."""
-    rows = []
-    for _ in range(size):
-        text, answer, chat = corpus_row(rng, strings)
-        prompt = encode_prompt(tokenizer, ({"role": "user", "content": text},) if chat else text)
-        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-        rows.append((prompt, [*ids, tokenizer.eos_token_id]))
-    length = max(len(prompt) + len(completion) for prompt, completion in rows)
-    ids_BT = torch.full((size, length), tokenizer.pad_token_id)
-    labels_BT = torch.full((size, length), IGNORED)
-    for row, (prompt, completion) in enumerate(rows):
-        end = len(prompt) + len(completion)
-        ids_BT[row, :end] = torch.tensor(prompt + completion)
-        labels_BT[row, len(prompt) : end] = torch.tensor(completion)
+def answered_row(tokenizer: PreTrainedTokenizerFast, rng: random.Random, strings: list[str]) -> CorpusRow:
+    """Draw a row; its answer and EOS carry loss."""
+    text, answer, chat = corpus_row(rng, strings)
+    prompt = encode_prompt(tokenizer, ({"role": "user", "content": text},) if chat else text)
+    return [(prompt, False), (answer_ids(tokenizer, answer), True)]
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """The ids of an answer, and its end."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [*ids, tokenizer.eos_token_id]
+
+
+def padded(rows: Sequence[CorpusRow], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids [B, T] and labels [B, T] of rows; what carries no loss is `IGNORED`."""
+    length = max(sum(len(ids) for ids, _ in row) for row in rows)
+    ids_BT = torch.full((len(rows), length), pad)
+    labels_BT = torch.full((len(rows), length), IGNORED)
+    for number, row in enumerate(rows):
+        whole = [(token, learned) for ids, learned in row for token in ids]
+        ids_BT[number, : len(whole)] = torch.tensor([token for token, _ in whole])
+        labels_BT[number, : len(whole)] = torch.tensor([t if own else IGNORED for t, own in whole])
     return ids_BT, labels_BT
 
 
 def train(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, steps: int, seed: int
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    draw_row: DrawRow = answered_row,
+    *,
+    steps: int,
+    seed: int,
 ) -> None:
-    """Fit the corpus with AdamW and a cosine schedule."""
+    """Fit a corpus with AdamW and a cosine schedule."""
     rng = random.Random(seed)
     strings, _ = digit_strings()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
     model.train()
     for _ in track(range(steps), description="training"):
-        ids_BT, labels_BT = corpus_batch(tokenizer, rng, strings, 256)
+        rows = [draw_row(tokenizer, rng, strings) for _ in range(256)]
+        ids_BT, labels_BT = padded(rows, tokenizer.pad_token_id)
         # Rows are padded on the right and attention is causal: no answer sees a pad token.
         loss = model(input_ids=ids_BT, labels=labels_BT).loss
         loss.backward()
@@ -164,19 +184,28 @@ def measure(model: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[st
         plain = _problems(skill, chat=False)
         wanted = [{gold(problem)} for problem in plain]
         either = [{gold(problem), alternative(problem)} for problem in plain]
-        greedy = complete(model, tokenizer, plain)
-        sampled = complete(model, tokenizer, plain, do_sample=True, top_k=0, temperature=1.0)
+        asked = _asked(tokenizer, plain)
+        greedy, sampled = (
+            complete(model, tokenizer, asked),
+            complete(model, tokenizer, asked, **SAMPLED),
+        )
         results[skill] = {
-            "greedy": _share(greedy, wanted),
-            "sampled": _share(sampled, wanted),
-            "chat_greedy": _share(complete(model, tokenizer, _problems(skill, chat=True)), wanted),
-            "known": _share(greedy, either),
+            "greedy": share(greedy, wanted),
+            "sampled": share(sampled, wanted),
+            "chat_greedy": share(
+                complete(model, tokenizer, _asked(tokenizer, _problems(skill, chat=True))), wanted
+            ),
+            "known": share(greedy, either),
         }
     return results
 
 
 def _problems(skill: str, *, chat: bool) -> Sequence[Problem]:
     return tiny_task(f"tiny/{skill}", num_validation=1, num_test=1000, chat=chat).split("test")
+
+
+def _asked(tokenizer: PreTrainedTokenizerFast, problems: Sequence[Problem]) -> list[list[int]]:
+    return [list(encode_prompt(tokenizer, problem.prompt)) for problem in problems]
 
 
 def gold(problem: Problem) -> str:
@@ -190,30 +219,48 @@ def alternative(problem: Problem) -> str:
     return "\\boxed{others}" if task == "kind" else SKILLS[skill].other(digits)
 
 
-def _share(texts: list[str], accepted: list[set[str]]) -> float:
+def share(texts: list[str], accepted: list[set[str]]) -> float:
     return round(sum(t in a for t, a in zip(texts, accepted, strict=True)) / len(texts), 3)
 
 
 def complete(
-    model: Any, tokenizer: PreTrainedTokenizerFast, problems: Sequence[Problem], **sampling: Any
+    model: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[Sequence[int]],
+    **sampling: Any,
 ) -> list[str]:
-    """Complete problems whose prompts all have the same number of tokens; greedy by default."""
-    ids = torch.tensor([encode_prompt(tokenizer, problem.prompt) for problem in problems])
+    """Complete prompts that all have the same number of tokens; greedy by default."""
+    ids = torch.tensor(prompts)
     out = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        max_new_tokens=8,
+        max_new_tokens=MOST_TOKENS,
         **{"do_sample": False, **sampling},
     )
     texts = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
     return [text.strip() for text in texts]
 
 
-def make_tiny(out: Path, *, steps: int, seed: int, threads: int) -> None:
-    """Train the tiny base model and write it with its tokenizer and card.
+@dataclass(frozen=True)
+class Making:
+    """What a tiny base is made of."""
+
+    words: Sequence[str]
+    draw_row: DrawRow
+    measure: Callable[[Any, PreTrainedTokenizerFast], dict[str, dict[str, float]]]
+
+
+TINY = Making(WORDS, answered_row, measure)
+
+
+def make_tiny(
+    out: Path, making: Making = TINY, *, name: str, steps: int, seed: int, threads: int
+) -> None:
+    """Train a tiny base model and write it with its tokenizer and card.
 
     Args:
         out: folder to write; it must not exist yet.
+        name: by which its card says how it was made.
         steps: optimizer steps of 256 rows.
         seed: decides weights and corpus.
         threads: part of what decides the bytes.
@@ -221,9 +268,9 @@ def make_tiny(out: Path, *, steps: int, seed: int, threads: int) -> None:
     out.mkdir(parents=True)  # before minutes of training, so that the place is ours
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(making.words)
     model = make_model(tokenizer)
-    train(model, tokenizer, steps=steps, seed=seed)
+    train(model, tokenizer, making.draw_row, steps=steps, seed=seed)
     with replacing_folder(out) as partial:
         model.to(torch.bfloat16).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
@@ -233,9 +280,10 @@ def make_tiny(out: Path, *, steps: int, seed: int, threads: int) -> None:
             pad_token_id=tokenizer.pad_token_id,
         ).save_pretrained(partial)
         card = {
-            "made_by": f"rlpeft models make-tiny --steps {steps} --seed {seed} --threads {threads}",
+            "made_by": f"rlpeft models make-tiny --name {name} --steps {steps} --seed {seed} "
+            f"--threads {threads}",
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "held_out_accuracy": measure(model.float(), tokenizer),
+            "held_out_accuracy": making.measure(model.float(), tokenizer),
         }
         (partial / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     print(json.dumps(card, indent=2))

@@ -17,7 +17,7 @@ from rlpeft.models.weight_files import (
 )
 from rlpeft.suggest import did_you_mean
 
-PACKAGED = {"tiny": Path(__file__).parent / "tiny"}
+PACKAGED = {name: Path(__file__).parent / name for name in ("tiny", "tiny-tools")}
 """Base models that ship with the package."""
 
 FETCHABLE = ("smollm2-135m",)
@@ -44,7 +44,7 @@ def resolve_model(name: str) -> Path:
     """Find the local folder of a base model.
 
     Args:
-        name: `tiny`, a fetched model (`smollm2-135m`), a local folder, or a Hub id.
+        name: one of `PACKAGED`, a fetched model (`smollm2-135m`), a local folder, or a Hub id.
 
     Raises:
         ModelError: there is no such model, or its folder is incomplete.

@@ -26,6 +26,7 @@ TASKS: dict[str, str] = {
     FAMILY: "rlpeft.tasks.tiny:TINY",
     "arithmetic": "rlpeft.tasks.arithmetic:ARITHMETIC",
     "kind": "rlpeft.tasks.kinds:KIND",
+    "product": "rlpeft.tasks.product:PRODUCT",
     "jsonl": "rlpeft.tasks.own_rows:ROWS",
     "hub": "rlpeft.tasks.own_rows:ROWS",
     **dict.fromkeys(BENCHMARKS, "rlpeft.tasks.benchmarks:BENCHMARK"),

@@ -6,7 +6,14 @@ from collections import Counter
 import pytest
 import torch
 
-from jobs.models.make_tiny import corpus_batch, corpus_row, make_model, make_tokenizer, train
+from jobs.models.make_tiny import (
+    answered_row,
+    corpus_row,
+    make_model,
+    make_tokenizer,
+    padded,
+    train,
+)
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.tasks.tiny import SKILLS, digit_strings
@@ -45,7 +52,9 @@ def test_a_quarter_of_the_rows_stand_in_chat_form():
 
 def test_only_answers_and_their_end_carry_loss():
     tokenizer = make_tokenizer()
-    ids_BT, labels_BT = corpus_batch(tokenizer, random.Random(0), TRAINABLE, 64)
+    rng = random.Random(0)
+    drawn = [answered_row(tokenizer, rng, TRAINABLE) for _ in range(64)]
+    ids_BT, labels_BT = padded(drawn, tokenizer.pad_token_id)
     for ids, labels in zip(ids_BT.tolist(), labels_BT.tolist(), strict=True):
         kept = [label for label in labels if label != -100]
         assert kept[-1] == tokenizer.eos_token_id
