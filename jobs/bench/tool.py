@@ -32,16 +32,19 @@ def rows(*, seeds: Sequence[int] = SEEDS) -> Iterator[BenchRow]:
             alone = recipe.model_copy(update={"environment": None})
             for arm, own in {"with": recipe, "without": alone}.items():
                 found[arm].append(run(own, Path(folder) / f"{arm}-{seed}"))
-    yield _row(*(_accuracies(found[arm], which) for arm in found for which in ("base_test", "test")))
+    yield skill_row(
+        *(_accuracies(found[arm], which) for arm in found for which in ("base_test", "test"))
+    )
 
 
 def _accuracies(runs: Sequence[Mapping[str, Any]], which: str) -> list[float]:
     return [float(summary[which]["value"]) for summary in runs]
 
 
-def _row(
+def skill_row(
     before: Sequence[float], after: Sequence[float], alone: Sequence[float], taught: Sequence[float]
 ) -> BenchRow:
+    """The figure, of accuracies by seed: with the tool, then without it, before and after."""
     (low, _), ours, peer = interval(after), fmean(after), fmean(before)
     return BenchRow(
         f"accuracy in two turns with a calculator after RL against before, {RECIPE}, {len(after)} "

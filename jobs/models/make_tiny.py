@@ -121,7 +121,9 @@ def corpus_row(rng: random.Random, strings: list[str]) -> tuple[str, str, bool]:
     return text, answer, rng.random() < CHAT_SHARE
 
 
-def answered_row(tokenizer: PreTrainedTokenizerFast, rng: random.Random, strings: list[str]) -> CorpusRow:
+def answered_row(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, strings: list[str]
+) -> CorpusRow:
     """Draw a row; its answer and EOS carry loss."""
     text, answer, chat = corpus_row(rng, strings)
     prompt = encode_prompt(tokenizer, ({"role": "user", "content": text},) if chat else text)

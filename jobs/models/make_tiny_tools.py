@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from jobs.models.make_tiny import SAMPLED, Making, CorpusRow, answer_ids, complete, share
+from jobs.models.make_tiny import SAMPLED, CorpusRow, Making, answer_ids, complete, share
 from rewards.environments.calculator import Calculator
 from rlpeft.tasks.product import product, product_task, sum_of
 from rlpeft.tasks.tiny import wanted_share
