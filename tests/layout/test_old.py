@@ -35,9 +35,10 @@ def test_an_old_run_is_continued_from_its_checkpoint_to_the_same_end(folder):
 
     summary = run(recipe, folder)
 
-    # On another machine the last bits may differ.
+    # On another machine the last bits differ, and Adam divides small gradients by their own size:
+    # a tenth of a step of lr 1e-2 is allowed; a moment or an answer that is lost moves z by more.
     found = load_file(folder / "checkpoints" / "step_00000004" / "state.safetensors")
-    assert_close(found, load_file(OLD / "step_4.safetensors"), rtol=1e-4, atol=1e-5)
+    assert_close(found, load_file(OLD / "step_4.safetensors"), rtol=1e-3, atol=1e-5)
     wanted = [json.loads(line) for line in (OLD / "step_4.jsonl").read_text().splitlines()]
     rows = read_metrics(folder)
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
