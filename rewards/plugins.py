@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import sys
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -159,7 +160,7 @@ class Reward:
             return self.function(**{**accepted, **self.options})
         except RewardError:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, CancelledError) as error:
             # Recovery: a row's exception becomes an `error` verdict, a batch's a RewardError.
             return error
 

@@ -182,8 +182,9 @@ async def _settled(result: Any) -> Any:
         return await result
     except RewardError:
         raise
-    except (Exception, SystemExit) as error:
-        # Recovery: as in `Reward.start`, the exception stands where the result would.
+    except BaseException as error:
+        # Recovery: as in `Reward.start`, the exception stands where the result would. Here nobody
+        # presses Ctrl-C and nothing cancels: a `CancelledError`, too, is the reward's own.
         return error
 
 

@@ -193,6 +193,27 @@ def test_async_rows_are_awaited_together(module, score):
     assert [v.kind.value for v in batch.verdicts] == ["correct"] * 8
 
 
+@pytest.mark.parametrize(
+    ("keyword", "leave"),
+    [
+        ("async def", "raise asyncio.CancelledError"),
+        ("def", "raise asyncio.CancelledError"),
+        ("async def", "raise KeyboardInterrupt"),
+        ("async def", "raise GeneratorExit"),
+    ],
+)
+def test_a_row_fails_alone_whatever_it_raises(process, keyword, leave):
+    kept = process(
+        "import asyncio\n"
+        f"{keyword} r(completion, gold):\n"
+        f"    if completion == 'x': {leave}\n"
+        "    return True\n"
+    )
+    (verdicts,) = kept.score(rollouts("a", "x", "b", answer=["1"] * 3)).verdicts
+    assert [v.kind.value for v in verdicts] == ["correct", "error", "correct"]
+    assert leave.removeprefix("raise ").removeprefix("asyncio.") in verdicts[1].reason
+
+
 def test_a_process_killed_by_chance_does_the_batch_again(process, tmp_path):
     flag = tmp_path / "killed"
     kept = process(
