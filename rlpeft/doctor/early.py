@@ -14,6 +14,7 @@ from typing import Any
 from rewards.plugins import is_built_in
 from rlpeft.experts.files import EXPERT_FOLDER
 from rlpeft.experts.summary import read_summary
+from rlpeft.models.load import context_written
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.reward import RewardConfig
 from rlpeft.recipe.run import ChatConfig, Recipe, task_of
@@ -56,11 +57,12 @@ def refuse_early(
 
     Raises:
         CheckpointError: the folder is a stranger's, or its run was started with something else.
-        ConfigError, DataError: its batch, rows, or what built-in rewards read of them, would stop
-            the run.
+        ConfigError, DataError: its answers, batch, rows, or what built-in rewards read of them,
+            would stop the run.
         RewardError: a built-in reward does not exist, or not with these options.
     """
     refuse_strangers(out)
+    _refuse_no_room(recipe, out)
     if isinstance(recipe, AdaptRecipe):
         task = read_soon(recipe.task, recipe.rewards, (recipe.shots.split, "test"))
         tree = search_set_up(recipe)
@@ -82,6 +84,13 @@ def refuse_early(
     _refuse_other(out, asked | {DATA: fingerprints(decks)} if decks else asked, decks)
     if method == "sft":
         sft_config(recipe)
+
+
+def _refuse_no_room(recipe: Recipe | AdaptRecipe, out: Path) -> None:
+    """See `RolloutConfig.require_room`; a run that goes on began so, and stays as it is."""
+    context = context_written(recipe.model.name)
+    if context is not None and not list_checkpoints(out):
+        recipe.rollout.require_room(context)
 
 
 def _refuse_other(out: Path, asked: Mapping[str, Any], decks: Sequence[Deck] = ()) -> None:

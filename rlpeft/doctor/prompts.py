@@ -138,6 +138,10 @@ def check_prompts(recipe: Recipe, context: int, task: Task, prompter: Prompter) 
         share = sum(n > min(limit, context - 1) for n in lengths) / len(lengths)
         advice = "Raise rollout.max_prompt_tokens, drop those problems, or take a longer context."
         yield fail("prompt lengths", f"{found}; {share:.1%} too long", advice)
+    elif recipe.rollout.max_tokens >= context:
+        answers = f"answers may have {recipe.rollout.max_tokens}, more than it holds"
+        advice = f"Lower rollout.max_tokens to {context - longest}."
+        yield fail("prompt lengths", f"{found}; {answers}", advice)
     elif longest + recipe.rollout.max_tokens > context:
         advice = f"Lower rollout.max_tokens to {context - longest}."
         yield warn("prompt lengths", f"{found}; completions are cut at the context", advice)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ModelError
-from rlpeft.models.folder import check_model_folder
+from rlpeft.files import read_json
+from rlpeft.models.folder import check_model_folder, named_models
 from rlpeft.models.mechanisms import ATTENTION_CAP, check_window_is_read
 from rlpeft.models.weight_files import (
     check_finite,
@@ -139,6 +140,25 @@ def context_length(config: Any) -> int:
         f"the model's config must say how many tokens it can attend to ({CONTEXT_FIELDS[0]}), that "
         f"of model type {text.model_type!r} does not. Add {CONTEXT_FIELDS[0]} to its config.json."
     )
+
+
+def context_written(name: str) -> int | None:
+    """What the config of a model that lies here says of `context_length`; read in no time.
+
+    Args:
+        name: as of `rlpeft.models.folder.resolve_model`.
+
+    Returns:
+        `None` where nothing lies here, or says nothing: whoever opens the model is told more.
+    """
+    config = named_models().get(name, Path(name).expanduser()) / "config.json"
+    try:
+        found = read_json(config, ModelError) if config.is_file() else {}
+    except (ModelError, OSError):
+        return None
+    text = found.get("text_config", found)
+    values = [text.get(field) for field in CONTEXT_FIELDS] if isinstance(text, dict) else []
+    return next((v for v in values if isinstance(v, int) and v > 0), None)
 
 
 def require_embedded(ids: Iterable[int], rows: int, *, where: str) -> None:

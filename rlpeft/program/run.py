@@ -76,6 +76,8 @@ def run(
     """
     recipe, origin = _opened(recipe, out)
     base, start, data = origin.base, origin.start, read_decks(recipe, origin.base)
+    if not list_checkpoints(out):  # a run that goes on began so
+        recipe.rollout.require_room(base.context_length)
     notes = [*origin.notes, *_refused(data, origin)]
     with loaded_scorer(recipe, venue, check=data.check) as scorer, lone_run(out):
         found = fingerprint(recipe, base, data.decks, start, functions=venue.functions)

@@ -40,6 +40,18 @@ def test_a_batch_that_cannot_be_divided_is_refused_of_a_supervised_run_alone(qui
     refuse_early(recipe, tmp_path / "run", method="train")
 
 
+def test_answers_that_the_context_cannot_hold_are_refused_of_a_run_that_begins(
+    quick, tmp_path, monkeypatch
+):
+    recipe, largest = (quick(rollout={"max_tokens": most}) for most in (512, 511))
+    refuse_early(largest, tmp_path / "run", method="train")
+    with pytest.raises(ConfigError, match=r"below the model's context of 512 tokens.* got 512"):
+        refuse_early(recipe, tmp_path / "run", method="train")
+    monkeypatch.setattr("rlpeft.doctor.early.list_checkpoints", lambda out: [out])
+    with pytest.raises(CheckpointError, match="was started with another set-up"):  # comes after
+        refuse_early(recipe, tmp_path / "run", method="train")
+
+
 def test_a_strangers_folder_is_refused(quick, tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(CheckpointError, match=r"holds thesis\.tex"):

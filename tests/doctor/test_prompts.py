@@ -91,6 +91,11 @@ def test_completions_that_do_not_fit_the_context_are_a_warning(prompter):
     assert (check.status, check.advice) == ("warn", "Lower rollout.max_tokens to 2.")
 
 
+def test_answers_longer_than_the_context_fail(prompter):
+    check = lengths(prompter, 12, max_tokens=512)
+    assert (check.status, check.advice) == ("fail", "Lower rollout.max_tokens to 500.")
+
+
 def test_plain_prompts_leave_the_chat_template_unused(prompter):
     check = check_chat(prompter, Problem("p", "1"), eos_ids(TINY, prompter.tokenizer))
     assert (check.status, check.found) == (

@@ -22,6 +22,7 @@ from rlpeft.errors import ModelError
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import (
     context_length,
+    context_written,
     load_base_model,
     neutral_generation_config,
     require_embedded,
@@ -302,6 +303,26 @@ def test_a_context_is_found_by_any_of_its_names():
 def test_a_config_without_a_context_says_what_to_add():
     with pytest.raises(ModelError, match=r"how many tokens it can attend to.*'bloom' does not"):
         context_length(BloomConfig())
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ('{"max_position_embeddings": 33}', 33),
+        ('{"text_config": {"n_positions": 44}}', 44),
+        ('{"max_position_embeddings": "33", "text_config": 5}', None),
+        ("[]", None),
+        ("no json", None),
+    ],
+)
+def test_a_context_is_read_from_a_config_without_the_library(tmp_path, written, found):
+    (tmp_path / "config.json").write_text(written)
+    assert context_written(str(tmp_path)) == found
+
+
+def test_a_model_that_lies_here_under_its_name_says_its_context():
+    assert context_written("tiny") == context_length(AutoConfig.from_pretrained(TINY))
+    assert context_written("owner/elsewhere") is None
 
 
 @pytest.mark.parametrize(

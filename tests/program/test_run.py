@@ -211,3 +211,11 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match="pip install mlflow"):
         run(quick(train={"report_to": ["mlflow"]}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_answers_that_the_context_cannot_hold_are_refused_before_anything_is_written(
+    quick, tmp_path
+):
+    with pytest.raises(ConfigError, match=r"below the model's context of 512 tokens.* got 600"):
+        run(quick(rollout={"max_tokens": 600}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
