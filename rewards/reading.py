@@ -17,10 +17,15 @@ from rewards.verdict import Verdict, VerdictKind
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A score of which its function says whether the answer is correct."""
+    """A score of which its function says whether the answer is correct.
+
+    Attributes:
+        limit: of a run, which ended the answer before it was one: not correct, and not wrong.
+    """
 
     score: Any
     correct: bool
+    limit: str = ""
 
 
 LARGEST = 1e9
@@ -69,7 +74,10 @@ def to_verdict(
             "be scored."
         )
     _require_usable(score, name=name, step=step, row=row)
-    return Verdict(score, _kind_of(value, number, correct_at), f"{name} gave {score:g}")
+    kind, reason = _kind_of(value, number, correct_at), f"{name} gave {score:g}"
+    if isinstance(value, Judged) and value.limit and kind is VerdictKind.WRONG:
+        return Verdict(score, VerdictKind.TRUNCATED, f"{reason}, {value.limit} ended it")
+    return Verdict(score, kind, reason)
 
 
 def _require_usable(score: float, *, name: str, step: int, row: int) -> None:

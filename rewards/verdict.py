@@ -21,7 +21,7 @@ class VerdictKind(StrEnum):
     CORRECT = "correct"
     WRONG = "wrong"
     UNPARSABLE = "unparsable"  # the model's answer cannot be read: scored, as not correct
-    TRUNCATED = "truncated"  # cut off before a final answer: scored, as not correct
+    TRUNCATED = "truncated"  # a limit came before a final answer: scored, as not correct
     GRADED = "graded"  # a number from a reward that does not say what is correct
     TIMEOUT = "timeout"  # the verifier was killed at its deadline
     ERROR = "error"  # the verifier itself failed

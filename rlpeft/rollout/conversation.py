@@ -39,6 +39,9 @@ from rlpeft.types import (
     Utterance,
 )
 
+OF_ALL = "rollout.max_tokens or the context"
+"""The limit of a whole conversation."""
+
 CONTEXT_END = 32
 """Tokens before an environment's words that decide how these are written."""
 
@@ -55,6 +58,7 @@ class Exchange:
         last: the policy's last turn, as its engine gave it.
         failure: why the environment says nothing any more.
         is_done, is_cut, correct: how it ended.
+        ended_by: the limit that did, if the environment did not.
     """
 
     problem: Problem
@@ -70,6 +74,7 @@ class Exchange:
     is_done: bool = False
     is_cut: bool = False
     correct: bool | None = None
+    ended_by: str = ""
 
     @property
     def name(self) -> str:
@@ -92,9 +97,9 @@ class Exchange:
         """What the environment made of it; see `Conversation`."""
         if self.failure is not None:
             return self.failure
-        # One that no environment ended has not ended well.
-        correct = self.correct if self.is_done else False
-        return self.earned if correct is None else Judged(self.earned, correct)
+        if not self.is_done:
+            return Judged(self.earned, correct=False, limit=self.ended_by)
+        return self.earned if self.correct is None else Judged(self.earned, self.correct)
 
     @property
     def completion(self) -> Completion:
@@ -227,6 +232,9 @@ class Conversations:
             talk.last = done
             talk.say(done.text, done.token_ids, done.logprobs, own=True)
             talk.is_cut = done.truncated
+            if done.truncated:
+                is_full = len(talk.ids) >= talk.limit
+                talk.ended_by = OF_ALL if is_full else "environment.max_turn_tokens"
             talk.is_over = done.truncated or talk.failure is not None
 
     def _request(self, talk: Exchange) -> Request:
@@ -254,6 +262,8 @@ class Conversations:
             talk.is_over = step.done or talk.num_own == self.config.max_turns
             if not talk.is_over:
                 self._append(talk, step.observation)
+            elif not step.done:
+                talk.ended_by = f"environment.max_turns = {self.config.max_turns}"
 
     def _append(self, talk: Exchange, text: str) -> None:
         """Put an environment's words behind the policy's, if they leave room for an answer."""
@@ -262,6 +272,7 @@ class Conversations:
             talk.say(text, ids, [0.0] * len(ids), own=False)
         else:
             talk.is_cut = talk.is_over = True
+            talk.ended_by = OF_ALL
 
     def _said_ids(self, talk: Exchange, text: str) -> list[int]:
         tokenizer = self.prompter.tokenizer

@@ -134,18 +134,27 @@ def test_a_conversation_that_never_ends_is_ended_by_its_turns(held):
     (done,) = group.completions
     assert len(policy.requests) == 2
     assert (done.text, done.conversation.is_done, done.truncated) == ("b", False, False)
-    assert done.conversation.outcome == Judged(0.0, False)
+    assert done.conversation.outcome == Judged(0.0, False, limit="environment.max_turns = 2")
 
 
-def test_a_turn_that_is_cut_off_ends_it(held):
-    (done,) = held(told(), "a", cut=True)[0].completions
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        ({"max_turn_tokens": 1}, "environment.max_turn_tokens"),
+        ({"tokens": 1}, "rollout.max_tokens or the context"),
+    ],
+)
+def test_a_turn_that_is_cut_off_ends_it_and_its_limit_is_named(held, limits, named):
+    (done,) = held(told(), "a", cut=True, **limits)[0].completions
     assert (done.truncated, len(done.conversation.turns)) == (True, 1)
+    assert done.conversation.outcome == Judged(0.0, False, limit=named)
 
 
 def test_words_that_leave_no_room_for_an_answer_are_not_said(held):
     group, tokenizer, _ = held(told(Step("6" * 198), Step(done=True)), "a", "b")
     (done,) = group.completions
     assert done.truncated
+    assert done.conversation.outcome.limit == "rollout.max_tokens or the context"
     assert tokenizer.decode(done.token_ids) == "a<|endoftext|>"
 
 

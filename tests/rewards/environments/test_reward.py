@@ -29,6 +29,12 @@ def test_its_own_reward_is_the_score():
     assert failed == FAILED
 
 
+def test_one_that_a_limit_ended_is_told_by_that_limit_and_keeps_its_score():
+    (cut,) = scored([Judged(0.25, False, limit="environment.max_turns = 2")], answers=("7",))
+    assert (cut.score, cut.kind) == (0.25, VerdictKind.TRUNCATED)
+    assert cut.reason == "environment gave 0.25, environment.max_turns = 2 ended it"
+
+
 def test_a_conversation_that_failed_is_worth_nothing_whatever_its_answer():
     right, wrong, failed = scored([0.0, 0.0, FAILED], "exact", ("7", "8", "7"))
     assert [right.score, wrong.score, failed.score] == [1.0, 0.0, None]
