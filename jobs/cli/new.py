@@ -24,6 +24,7 @@ class TaskKind(StrEnum):
     CHOICE = "choice"
     CODE = "code"
     LABEL = "label"
+    ENVIRONMENT = "environment"
 
 
 def new(
@@ -32,7 +33,8 @@ def new(
         TaskKind,
         typer.Option(
             help="What answers are: judged by a function of your own, a number or formula, the "
-            "letter of a choice, a program, or one of a few labels."
+            "letter of a choice, a program, one of a few labels, or turns that an environment of "
+            "your own answers."
         ),
     ] = TaskKind.OWN,
     model: Annotated[
@@ -43,7 +45,7 @@ def new(
     ] = "tiny",
     as_json: AsJson = False,
 ) -> None:
-    """Write a folder to start from: a recipe, rows and, for your own kind, a reward.
+    """Write a folder to start from: a recipe, rows and, where they are yours, reward or turns.
 
     Everything in it works as it is: look it over by `rlpeft doctor`, train it, then put your rows
     in the place of ours. Each line of the recipe says what it does, and nothing that is there is
@@ -61,7 +63,7 @@ def new(
         typer.echo(json.dumps({"folder": str(name), "files": files, "next": commands}))
         return
     say(f"{name}: {', '.join(files)}")
-    if model == "tiny" and kind is not TaskKind.OWN:
+    if model == "tiny" and kind not in TINY_CAN:
         say(
             "The tiny model cannot solve these rows: with it you see that all fits together. Name "
             "one that half knows the answers by --model, or as model.name in recipe.toml."
@@ -70,6 +72,9 @@ def new(
     for command in commands:
         typer.echo(f"  {command}")
 
+
+TINY_CAN = (TaskKind.OWN, TaskKind.ENVIRONMENT)
+"""Kinds whose rows the tiny model half knows."""
 
 NEXT = ("doctor recipe.toml", "train recipe.toml --local")
 """What to do in the new folder."""

@@ -1,4 +1,4 @@
-"""A folder to start a task of one's own from: a recipe, rows and, where it needs one, a reward."""
+"""A folder to start a task of one's own from: a recipe, rows and, if need be, Python beside them."""
 
 from __future__ import annotations
 
