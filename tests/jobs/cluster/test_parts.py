@@ -32,6 +32,29 @@ def test_a_run_on_ray_whose_engine_is_killed_ends_as_one_in_a_single_process(
     assert engines() == []
 
 
+TURNS = {
+    "environment": {
+        "name": "calculator",
+        "options": {"open": "", "close": "", "calculates": "{} % 7 + 1", "reply": "{}&="},
+        "max_turns": 2,
+        "max_turn_tokens": 6,
+    },
+    "rollout": {"max_tokens": 20, "num_engines": 2},
+    "train": {"steps": 2},
+}
+
+
+def test_conversations_on_ray_are_those_of_a_single_process(cluster, quick, tmp_path, decided):
+    recipe = quick(**TURNS)
+    run(recipe, tmp_path / "ray", venue=on_ray())
+    run(recipe, tmp_path / "here")
+    there = decided(tmp_path / "ray")
+    assert there == decided(tmp_path / "here")
+    steps = there["metrics"][1:]
+    assert any(row["environment/turns"] > 1 for row in steps)
+    assert all(row["sampling/sampling_logp_difference/max"] < 1e-3 for row in steps)
+
+
 def test_a_run_on_ray_goes_on_from_experts_as_one_in_a_single_process(
     cluster, quick, tmp_path, decided
 ):

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,16 +17,21 @@ pytest.importorskip("vllm")
 import psutil
 from peft import PeftModel, get_peft_model
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from rewards.environments.base import Step
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters import SvfConfig
 from rlpeft.adapters.policy import adapter_state
 from rlpeft.errors import EngineError
 from rlpeft.models.gap import largest_gap
+from rlpeft.recipe.environment import EnvironmentConfig
+from rlpeft.rollout.conversation import Conversations
+from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.rollout.proof import Proof, Prover
 from rlpeft.rollout.vllm.engine import VllmEngine
-from rlpeft.types import Completion, FinishReason, Request, Sampling
+from rlpeft.tokens.requests import Prompter
+from rlpeft.types import Completion, FinishReason, Problem, Request, Sampling
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -231,6 +236,43 @@ def test_the_importance_ratio_of_an_unchanged_policy_is_one(
     engine.load_adapter(states(policy, scale=0.2))
     for completion in complete(engine, seeds=range(16), temperature=temperature):
         assert gap(policy, PROMPT, completion, temperature) <= BOUND
+
+
+class Answering:
+    """Environments that say the same to every turn."""
+
+    def reset(self, rows: Any) -> dict[str, str]:
+        return dict.fromkeys(rows, "")
+
+    def step(self, texts: Any) -> dict[str, Step]:
+        return dict.fromkeys(texts, Step("no. try 7"))
+
+    def forget(self, names: Any) -> None:
+        """Nothing is held."""
+
+
+def test_turns_of_a_conversation_have_the_log_probs_of_the_trainer(
+    engine: VllmEngine, policy: PeftModel, folder: Path
+) -> None:
+    prompter = Prompter(AutoTokenizer.from_pretrained(folder), max_tokens=20)
+    talks = Conversations(
+        cast(Any, Answering()),
+        prompter,
+        EnvironmentConfig(name="calculator", max_turns=3, max_turn_tokens=16),
+        context=CONTEXT,
+    )
+    fleet, problem = LocalFleet(engine), Problem("a", "abc=", "7")
+    state = states(policy, scale=0.2, seed=5)
+    fleet.sync(Proof(state, [PROMPT], [logprobs(policy, PROMPT)], bound=BOUND))
+    asked = prompter.request(problem, range(32))
+    (group,) = talks.hold([problem], [asked], fleet, Sampling(max_tokens=70))
+    assert max(len(done.conversation.turns) for done in group.completions) == 5
+    for done in group.completions:
+        assert (done.version, done.digest) == (5, state.digest)
+        scored = logprobs(policy, (*group.prompt_ids, *done.token_ids))
+        expected = scored[len(group.prompt_ids) - 1 :]
+        own = [log_p if mine else 0.0 for log_p, mine in zip(expected, done.own, strict=True)]
+        assert largest_gap([done.logprobs], [own]) <= BOUND
 
 
 def test_no_sampling_default_of_the_model_leaks_in(engine: VllmEngine, policy: PeftModel) -> None:
