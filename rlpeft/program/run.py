@@ -81,8 +81,8 @@ def run(
     notes = [*origin.notes, *_refused(data, origin)]
     with loaded_scorer(recipe, venue, check=data.check) as scorer, lone_run(out):
         found = fingerprint(recipe, base, data.decks, start, functions=venue.functions)
-        _require_own(out, {"method": method, **found})
         card = build_card(recipe, base, start, origin.merged, data.counts)
+        _require_own(out, {"method": method, **found})
         _tell(notes, data)
         tree, to = recipe.model_dump(mode="json"), recipe.train.report_to
         with (

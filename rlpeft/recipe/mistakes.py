@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlpeft.recipe.adapter import Section
@@ -18,6 +18,15 @@ MISSING = {
     "'module:function'.",
 }
 """What to write in the place of a section that has no default: a wrong guess would cost a run."""
+
+KINDS_ELSEWHERE = {
+    "qlora": " A quantised base is a model and no adapter: take adapter.type = 'lora', and as "
+    "model.name a folder whose config.json has a quantization_config, with rollout.engine = 'hf'.",
+}
+"""What to write for a `type` of other libraries that is ours under another key."""
+
+ASKED = "Input should be "
+"""How pydantic says what must hold."""
 
 LISTS = {"reward": "[{ name = 'math' }], or a section [[reward]] in double brackets"}
 """How lists of sections are written."""
@@ -40,7 +49,9 @@ def in_words(item: Any, schema: type[Section], tree: Any) -> str:
         section = ".".join(str(p) for p in item["loc"] if not isinstance(p, int))
         section = section.removesuffix(".name")
         return f"{where} must be given.{MISSING.get(section, '')}"
-    if item["type"] == "model_type":
+    if item["type"] == "union_tag_invalid":
+        return _of_no_kind(where, item["ctx"])
+    if item["type"] in ("model_type", "model_attributes_type"):
         return f"{where} must be a section of keys, got {item['input']!r:.200}."
     if item["type"] == "tuple_type":
         form = LISTS.get(where, "['a', 'b']")
@@ -50,7 +61,15 @@ def in_words(item: Any, schema: type[Section], tree: Any) -> str:
         # Of a table among several the message itself does not say which one it is.
         is_one = any(isinstance(part, int) for part in item["loc"])
         return f"{where}: {message}" if is_one else message
+    message = message.replace(ASKED, "must be ")
     return f"{where}: {message}, got {item['input']!r:.200}."
+
+
+def _of_no_kind(where: str, found: Mapping[str, str]) -> str:
+    """Of a section of several kinds whose `type` is none of them."""
+    kind, kinds = found["tag"], [name.strip(" '") for name in found["expected_tags"].split(",")]
+    meant = KINDS_ELSEWHERE.get(kind.casefold(), "") or did_you_mean(kind, kinds)
+    return f"{where}.type must be one of {', '.join(kinds)}, got {kind!r:.80}.{meant}"
 
 
 def _called(place: Sequence[str | int], tree: Any) -> list[str]:

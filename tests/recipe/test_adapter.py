@@ -37,6 +37,14 @@ def adapter(**section):
             {"type": "moslora", "variant": "boost"},
             r"unknown key 'adapter\.variant' of adapter\.type = 'moslora'",
         ),
+        ({"type": "lora", "rank": 0}, r"adapter\.rank: must be greater than or equal to 1, got 0"),
+        (
+            {"type": "qlora"},
+            r"adapter\.type must be one of svf, lora, .*, moslora, got 'qlora'\. .*"
+            r"adapter\.type = 'lora', .* quantization_config",
+        ),
+        ({"type": "loraa"}, r"one of svf, .*, got 'loraa'\. Did you mean 'lora'\?"),
+        ({"type": 5}, r"adapter\.type must be one of svf, .*, got '5'\."),
         ({"targets": "("}, r"one regular expression.*got '\(': missing \)"),
         ({"targets": "a{99999999999999999999}"}, r"one regular expression.*too large"),
         ({"targets": "(" * 6000 + ")" * 6000}, r"12000 characters, the most are 10000"),

@@ -97,6 +97,12 @@ class MoSLoraConfig(LowRankConfig):
             f"router={self.router!r}). Raise r, list fewer spaces, or take router='z'."
         )
 
+    def least_rank(self, in_features: int, out_features: int) -> int:
+        """The smallest r by which every expert of such a module has a rank of 1."""
+        num, unit = len(self.spaces), in_features + out_features
+        beside = router_size(self.router, in_features, num, num) + self.num_curvatures
+        return num + math.ceil(beside / unit)
+
     def expert_names(self) -> tuple[str, ...]:
         """Names for logs: the space, numbered where it repeats."""
         seen: dict[str, int] = {}

@@ -9,7 +9,9 @@ from rlpeft.adapters import MoSLoraConfig
 from rlpeft.adapters.geometry import gain
 from rlpeft.adapters.lowrank.functional import image_norm2
 from rlpeft.adapters.moslora import SPACES, MoSLoraLinear, Space
+from rlpeft.adapters.policy import peft_config
 from rlpeft.errors import ConfigError, ModelError
+from rlpeft.recipe.adapter import MoSLoraAdapter
 
 N, M = 24, 20
 PROMPT = torch.tensor([[5, 9, 12, 7, 33, 2], [8, 8, 41, 3, 59, 10]])
@@ -115,6 +117,25 @@ def test_experts_share_the_budget_of_a_lora(rank, router, expected, parameters):
     if parameters is not None:
         assert trained == parameters
     assert trained <= rank * 8192
+
+
+@pytest.mark.parametrize("router", ["linear", "mlp", "z"])
+@pytest.mark.parametrize("shape", [(128, 128), (512, 128), (64, 2048), (9, 1)])
+def test_the_least_rank_is_the_first_that_every_expert_has_a_part_of(router, shape):
+    inputs, outputs = shape
+    least = MoSLoraConfig(router=router).least_rank(inputs, outputs)
+    fits = {"in_features": inputs, "out_features": outputs}
+    assert MoSLoraConfig(r=least, router=router).expert_rank("layer", **fits) == 1
+    with pytest.raises(ConfigError, match="rank of at least 1"):
+        MoSLoraConfig(r=least - 1, router=router).expert_rank("layer", **fits)
+
+
+def test_a_recipes_rank_that_is_too_small_is_refused_by_the_models_skeleton(llama):
+    adapter = MoSLoraAdapter(type="moslora", rank=4)
+    with torch.device("meta"):
+        skeleton = llama()
+    with pytest.raises(ConfigError, match=r"adapter\.rank must be at least 6 for 3 .* got 4"):
+        peft_config(adapter, skeleton)
 
 
 def test_a_rank_too_small_for_the_experts_is_refused_by_module(llama):
