@@ -1,4 +1,4 @@
-"""A folder to start a task of one's own from: a recipe, rows and, if need be, Python beside them."""
+"""A folder to start a task of one's own from: a recipe, rows, and what Python these two need."""
 
 from __future__ import annotations
 
