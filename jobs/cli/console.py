@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as ProgressBar
 
 from jobs.cli.screen import Screen
+from rlpeft.experts.files import EXPERT_FOLDER
 from rlpeft.recipe.run import LossConfig
 from rlpeft.runs.checkpoint import steps_done
 from rlpeft.runs.figures import Validation, figures, validation
@@ -127,7 +128,15 @@ def run_shown(
         with display:
             yield display
     except KeyboardInterrupt:
-        display.say(f"stopped; to go on from the last {unit}:", this_command())
+        expert = folder / EXPERT_FOLDER
+        if steps_done(folder) >= total_steps and expert.is_dir():
+            done = (
+                f"stopped in the test; all {total_steps:,} {unit}s are done, their best is kept in"
+            )
+            display.say(done, near_path(str(expert)))
+            display.say("to test it, which trains no more:", this_command())
+        else:
+            display.say(f"stopped; to go on from the last {unit}:", this_command())
         raise SystemExit(INTERRUPTED) from None
     if not display.has_stepped:
         display.say(

@@ -214,6 +214,23 @@ def test_ctrl_c_is_answered_with_the_command_that_goes_on(tmp_path, capsys, monk
     assert "rlpeft train quickstart --set 'name=a b'\n" in capsys.readouterr().err
 
 
+def test_ctrl_c_in_the_test_says_what_is_kept_and_what_is_left_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["rlpeft", "train", "quickstart"])
+    checkpoint(tmp_path, 60)
+    (tmp_path / "expert").mkdir()
+
+    def interrupted():
+        with run_shown(tmp_path, 60):
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        interrupted()
+    assert caught.value.code == 130
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"all 60 steps are done, their best is kept in {tmp_path / 'expert'}" in said
+    assert said.endswith("to test it, which trains no more: rlpeft train quickstart")
+
+
 def test_fast_steps_are_counted_by_the_second():
     assert pace(4.0, 480) == "4.0 steps/s  2:00 left"
     assert pace(0.5, 20, "iteration") == "2.0 s/iteration  0:40 left"
