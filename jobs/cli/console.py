@@ -130,10 +130,10 @@ def run_shown(
     except KeyboardInterrupt:
         expert = folder / EXPERT_FOLDER
         if steps_done(folder) >= total_steps and expert.is_dir():
-            done = (
+            told = (
                 f"stopped in the test; all {total_steps:,} {unit}s are done, their best is kept in"
             )
-            display.say(done, near_path(str(expert)))
+            display.say(told, near_path(str(expert)))
             display.say("to test it, which trains no more:", this_command())
         else:
             display.say(f"stopped; to go on from the last {unit}:", this_command())

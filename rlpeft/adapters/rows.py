@@ -45,6 +45,10 @@ class RowLayer(Protocol):
         """[R] fp32: what the layer runs now; the base model's where no adapter is active."""
         ...
 
+    def growth(self, vector_R: torch.Tensor) -> float:
+        """How many times as large a vector makes the layer's weight; 1 is the base's."""
+        ...
+
     def vector_of(self, tensor_R: torch.Tensor, config: Mapping[str, Any]) -> torch.Tensor:
         """[R] fp32 from what an expert has trained under a PEFT config."""
         ...

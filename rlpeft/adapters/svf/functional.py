@@ -37,7 +37,7 @@ SMALLEST_DIVISOR = 0.05
 def multiplier(
     parameter_R: torch.Tensor, singular_values_R: torch.Tensor, parametrisation: str
 ) -> torch.Tensor:
-    """z [R] fp32 from the trained vector.
+    """z [..., R] fp32 from the trained vector, or vectors.
 
     `direct` (paper): the vector itself. `sigmoid_renorm` (reference code): m = sigmoid(p), scaled
     by c = Σ s / Σ s m so that the nuclear norm of W' is that of W.
@@ -48,7 +48,18 @@ def multiplier(
     # Departs from the reference in the dtype: in bf16 a step of 2e-3 leaves most of m as it was.
     # The divisor is 0 for a W of zeros alone, since a sigmoid is above 0.
     squashed_R = torch.sigmoid(parameter_R)
-    return squashed_R * (singular_values_R.sum() / (singular_values_R * squashed_R).sum())
+    kept = (singular_values_R * squashed_R).sum(-1, keepdim=True)
+    return squashed_R * (singular_values_R.sum() / kept)
+
+
+def growth(z_R: torch.Tensor, singular_values_R: torch.Tensor) -> float:
+    """How many times as large a multiplier z [..., R] makes the largest singular value, at most.
+
+    Not finite where z is not.
+    """
+    # A weight of zeros stays one.
+    largest = singular_values_R.max().clamp(min=torch.finfo(torch.float32).tiny)
+    return float((z_R * (singular_values_R / largest)).abs().max())
 
 
 def rotate(x: torch.Tensor, basis_RR: torch.Tensor, change: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from rlpeft.adapters.svf.factors import Factors, factorise
 from rlpeft.adapters.svf.functional import (
     dense_linear,
     dense_weight,
+    growth,
     multiplier,
     rotate,
     spectral_linear,
@@ -217,6 +218,10 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         """z [R] fp32 of the active adapters; ones if none is here."""
         z_R = self.multiplier()
         return torch.ones_like(self.svf_s) if z_R is None else z_R
+
+    def growth(self, vector_R: torch.Tensor) -> float:
+        """See `rlpeft.adapters.rows.RowLayer`; of the largest singular value."""
+        return growth(vector_R, self.svf_s)
 
     def vector_of(self, tensor_R: torch.Tensor, config: Mapping[str, Any]) -> torch.Tensor:
         """z [R] fp32 of an expert that was trained under a config."""

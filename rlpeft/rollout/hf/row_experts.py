@@ -21,6 +21,7 @@ from rlpeft.adapters.methods import labels, method_of_policy
 from rlpeft.adapters.rows import RowLayer, RowVectors
 from rlpeft.errors import EngineError
 from rlpeft.rollout.engine import Delivery
+from rlpeft.rollout.growth import check_growth
 
 
 class RowExperts:
@@ -30,7 +31,8 @@ class RowExperts:
         policy: what rows without an expert run.
 
     Raises:
-        EngineError: the policy's method cannot, or a state does not fit it.
+        EngineError: the policy's method cannot, or a state does not fit it, or makes a weight too
+            large.
     """
 
     def __init__(self, policy: PeftModel, experts: Mapping[str, AdapterState]) -> None:
@@ -80,8 +82,9 @@ class RowExperts:
         return dict(zip(sizes, held_S.split(list(sizes.values())), strict=True))
 
     def _vectors(self, held: Mapping[str, torch.Tensor], state: AdapterState) -> torch.Tensor:
-        each = [m.vector_of(held[name], state.config) for name, m in self.layers.items()]
-        return torch.cat(each)
+        each = {name: m.vector_of(held[name], state.config) for name, m in self.layers.items()}
+        check_growth({name: self.layers[name].growth(vector) for name, vector in each.items()})
+        return torch.cat([*each.values()])
 
     def _digest(self, held: Mapping[str, torch.Tensor]) -> str:
         return tensors_digest({tensor_name(name, self._suffix): v for name, v in held.items()})

@@ -11,14 +11,21 @@ import torch
 from rlpeft.adapter_state import PEFT_PREFIX, tensor_name, tensors_digest
 from rlpeft.adapters.methods import labels, method_of
 from rlpeft.errors import EngineError
+from rlpeft.rollout.growth import check_growth
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.guests import Guests
 from rlpeft.rollout.vllm.internals import follow_slots, pack
-from rlpeft.rollout.vllm.peft_config import is_target, make_slice, read_config, slice_of
+from rlpeft.rollout.vllm.peft_config import (
+    is_target,
+    make_slice,
+    read_config,
+    readable,
+    require_ranks,
+    slice_of,
+)
 from rlpeft.rollout.vllm.slice_adapters import ServesExperts, SliceAdapter
 from rlpeft.rollout.vllm.values import (
     adapters,
-    check_growth,
     check_values,
     find_factors,
     parse,
@@ -77,6 +84,7 @@ class ExpertTable:
         check_values(values, places)
         for adapter, taken in find_factors(self.layers, factors):
             adapter.take_factors(taken)
+        self._check_growth(values)
         for layer in self.layers:
             layer.refresh()
         rows = {i: {n: v[row] for n, v in values.items()} for row, i in enumerate(ids)}
@@ -96,7 +104,7 @@ class ExpertTable:
             places = {tensor_name(m, s): t for m, g in guests.items() for s, t in g.tensors.items()}
         check_values(values, places)
         if not guests:
-            check_growth({name: self.slices[name].growth(value) for name, value in values.items()})
+            self._check_growth(values)
             self.held[lora_id] = Held(rows=values)
             return tensors_digest(values)
         for name, value in values.items():
@@ -113,11 +121,20 @@ class ExpertTable:
             self.guests[module].leave(guest)
         self._worker.remove_lora(lora_id)
 
+    def _check_growth(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Of experts of the engine's own method: [R] a tensor, or [K, R] of several."""
+        check_growth({name: self.slices[name].growth(value) for name, value in values.items()})
+
     def _guests(
         self, config: Mapping[str, Any], values: Mapping[str, torch.Tensor]
     ) -> dict[str, SliceAdapter]:
-        """An adapter for every module that a config, or a tensor, is of."""
+        """An adapter for every module that a config, or a tensor, is of.
+
+        Raises:
+            EngineError: the config cannot run here, or has values that PEFT cannot read.
+        """
         own = read_config(config)
+        require_ranks(own, values)
         if not slice_of(config).is_guest:
             able = labels(lambda method: method.is_served)
             raise EngineError(
@@ -125,11 +142,12 @@ class ExpertTable:
             )
         spans = self._weights()
         moved = {module for name in values if (module := _module(name, spans))}
-        return {
-            name: make_slice(own, name, weight_MN, pack=pack)
-            for name, weight_MN in spans.items()
-            if name in moved or is_target(own, name)
-        }
+        with readable():
+            return {
+                name: make_slice(own, name, weight_MN, pack=pack)
+                for name, weight_MN in spans.items()
+                if name in moved or is_target(own, name)
+            }
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """The frozen weight [M, N] of every module."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pkgutil import resolve_name
 from typing import Any
 
@@ -12,7 +14,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 
 from rlpeft.adapters.method import Slice
 from rlpeft.adapters.methods import method_of, peft_type_of, peft_types
-from rlpeft.errors import EngineError
+from rlpeft.errors import EngineError, RlpeftError
 from rlpeft.rollout.vllm.matmul import Pack, plain
 from rlpeft.rollout.vllm.slice_adapters import Form, SliceAdapter
 
@@ -50,7 +52,43 @@ def read_config(config: Mapping[str, Any]) -> PeftConfig:
             "adapter config must name its target_modules for the vllm engine, got "
             f"{config.get('target_modules')!r}. Send the config of the attached policy."
         )
-    return PeftConfig.from_peft_type(**{**config, "peft_type": peft_type})
+    with readable():
+        return PeftConfig.from_peft_type(**{**config, "peft_type": peft_type})
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Around what reads a config that may be a stranger's: whatever its values do is told.
+
+    Raises:
+        EngineError: they are none that PEFT, or our slices, can use.
+    """
+    try:
+        yield
+    except RlpeftError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, re.error) as error:
+        raise EngineError(
+            f"an adapter's config must hold values that PEFT can use, {type(error).__name__}: "
+            f"{str(error)[:200]}. Mend its adapter_config.json."
+        ) from error
+
+
+def require_ranks(config: PeftConfig, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse ranks that no tensor has: what is built for them would fill the memory.
+
+    Raises:
+        EngineError: names one.
+    """
+    with readable():
+        ranks = {"r": getattr(config, "r", 1), **(getattr(config, "rank_pattern", None) or {})}
+    most = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    for name, rank in ranks.items():
+        if type(rank) is not int or not 1 <= rank <= most:
+            raise EngineError(
+                f"the rank {name!r} of an adapter's config must be a whole number from 1 to {most},"
+                f" the longest side of its tensors, got {rank!r:.80}. Mend its adapter_config.json."
+            )
 
 
 def slice_of(config: Mapping[str, Any]) -> Slice:

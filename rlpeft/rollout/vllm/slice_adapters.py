@@ -25,7 +25,7 @@ from peft.utils.other import get_pattern_key
 
 from rlpeft.adapters.lowrank.layer import LowRankLayer, merge_refusal
 from rlpeft.adapters.svf.factors import Factors
-from rlpeft.adapters.svf.functional import dense_weight, multiplier, spectral_weight
+from rlpeft.adapters.svf.functional import dense_weight, growth, multiplier, spectral_weight
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm.matmul import Pack, plain
 
@@ -102,7 +102,11 @@ class ServesExperts(Protocol):
         ...
 
     def growth(self, tensor: torch.Tensor) -> float:
-        """How many times as large as the base's an expert makes the largest singular value."""
+        """How many times as large as the base's an expert makes the largest singular value.
+
+        Args:
+            tensor: what it has trained, or what several have, one a row.
+        """
         ...
 
 
@@ -172,9 +176,7 @@ class SvfSlice:
         """See `ServesExperts`; not finite where what was trained overflows."""
         values_R = self.singular_values_R
         z_R = multiplier(tensor.to(values_R.device), values_R, self.parametrisation)
-        # A weight of zeros stays one.
-        largest = values_R.max().clamp(min=torch.finfo(torch.float32).tiny)
-        return float((z_R * (values_R / largest)).abs().max())
+        return growth(z_R, values_R)
 
     def take_factors(self, factors: Factors) -> None:
         """Use these factors from now on."""

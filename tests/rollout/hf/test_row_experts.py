@@ -149,3 +149,18 @@ def test_a_batch_leaves_no_row_behind_in_the_layers(llama):
     assert alone(engine, PROMPTS[0], (4,), GREEDY)[0].token_ids == expected[0].token_ids
     canary = [[1, 7, 9]]
     assert engine.logprobs(canary) == make(llama).logprobs(canary)
+
+
+def test_an_expert_that_makes_a_weight_too_large_is_refused(llama):
+    engine = make(llama)
+    engine.load_experts({"fine": bent_state(engine)})
+    tensors = {name: z.clone() for name, z in bent_state(engine).tensors.items()}
+    first = next(iter(tensors))
+    for size in (1e4, float("nan")):
+        tensors[first][0] = size  # the largest singular value's
+        state = AdapterState(
+            bent_state(engine).config, dict(tensors), 1, bent_state(engine).factors
+        )
+        with pytest.raises(EngineError, match="no weight more than 100 times as large"):
+            engine.load_experts({"large": state})
+    assert list(engine.load_experts({"fine": bent_state(engine)})) == ["fine"]

@@ -17,9 +17,11 @@ pytest.importorskip("vllm")
 
 from rlpeft.adapter_state import tensors_digest
 from rlpeft.adapters import HypLoraConfig
+from rlpeft.adapters.svf.factors import Factors
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.expert_table import ExpertTable
+from rlpeft.rollout.vllm.slice_adapters import SvfSlice
 
 pytestmark = pytest.mark.vllm
 
@@ -148,6 +150,43 @@ def test_an_expert_that_could_overflow_is_refused_and_not_held(layer: AdaptedLin
             value.view(-1)[0] = size if "lora_B" in name else 1.0
         with pytest.raises(EngineError, match="no weight more than 100 times as large"):
             table.add(2, config, save(large))
+    assert set(table.held) == {1}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"r": "3"}, "rank 'r' .* whole number from 1 to 8, .* got '3'"),
+        ({"r": 0}, "rank 'r' .* got 0"),
+        ({"r": 10**15}, "rank 'r' .* got 1000000000000000"),
+        ({"rank_pattern": {"q": 2.5}}, "rank 'q' .* got 2.5"),
+        ({"rank_pattern": 5}, "values that PEFT can use, TypeError"),
+        ({"lora_alpha": "x"}, "values that PEFT can use, TypeError"),
+        ({"target_modules": 5}, "values that PEFT can use, TypeError"),
+        ({"target_modules": "("}, "values that PEFT can use, .*unterminated"),
+        ({"layers_pattern": 5}, "values that PEFT can use, ValueError"),
+    ],
+)
+def test_a_config_of_other_values_is_refused(
+    layer: AdaptedLinear, change: dict[str, Any], said: str
+) -> None:
+    table = ExpertTable([layer], Worker(2))
+    config, values = parts(drawn(LORA))
+    with pytest.raises(EngineError, match=said):
+        table.add(1, config | change, save(values))
+    assert not table.held
+
+
+def test_experts_of_the_engines_own_method_could_overflow_as_little() -> None:
+    adapter = SvfSlice(torch.eye(3), parametrisation="direct")
+    adapter.take_factors(Factors(torch.eye(3), torch.ones(3), True, "d"))
+    layer = AdaptedLinear(torch.eye(3), names=["q"], sizes=[3], adapters=[adapter], form="factored")
+    table = ExpertTable([layer], Worker(2))
+    name = "base_model.model.q.svf_z"
+    z_KR = torch.tensor([[1.0, 2.0, 99.0], [-101.0, 1.0, 1.0]])
+    table.load(save({name: z_KR[:1]}), [1], {"q": "d"})
+    with pytest.raises(EngineError, match="no weight more than 100 times as large"):
+        table.load(save({name: z_KR}), [2, 3], {"q": "d"})
     assert set(table.held) == {1}
 
 

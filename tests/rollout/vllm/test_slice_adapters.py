@@ -17,10 +17,10 @@ from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.svf import SvfLinear
 from rlpeft.adapters.svf.factors import Factors, factorise, weight_digest
 from rlpeft.errors import EngineError
+from rlpeft.rollout.growth import check_growth
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.peft_config import make_slice, read_config
 from rlpeft.rollout.vllm.slice_adapters import Form, SvfSlice
-from rlpeft.rollout.vllm.values import check_growth
 
 SIZES = {"q": 8, "k": 4, "up": 24}  # as wide as, narrower and wider than the input
 WIDTH = 8
