@@ -59,20 +59,20 @@ class Table:
             self._held.pop(name, None)
         waiting: dict[str, Awaitable[Any]] = {}
         for call in request["calls"]:
-            name, read = call["name"], READ[call["do"]]
+            key, read = call["key"], READ[call["do"]]
             try:
                 with self._limited():
                     found = self._called(call)
                     if inspect.isawaitable(found):
-                        waiting[name] = self._awaited(name, read, found)
-                        self._channel.send({"awaited": name})
+                        waiting[key] = self._awaited(key, read, found)
+                        self._channel.send({"awaited": key})
                         continue
                     reply = read(found)
             except BaseException as error:
                 # Recovery: one conversation fails, the others go on.
-                self._send(name, _failure(error, self._timeout_s))
+                self._send(key, _failure(error, self._timeout_s))
             else:
-                self._send(name, {"found": reply})
+                self._send(key, {"found": reply})
         if waiting:
             self._loop.run_until_complete(_all(waiting.values()))
 
@@ -82,7 +82,7 @@ class Table:
             return self._held[call["name"]].reset(unpacked(call["row"]), call["seed"])
         return self._held[call["name"]].step(call["text"])
 
-    async def _awaited(self, name: str, read: Callable[[Any], Any], found: Awaitable[Any]) -> None:
+    async def _awaited(self, key: str, read: Callable[[Any], Any], found: Awaitable[Any]) -> None:
         try:
             # In this very task: `SystemExit` and `KeyboardInterrupt` of another end the loop.
             async with asyncio.timeout(self._timeout_s):
@@ -90,10 +90,10 @@ class Table:
         except BaseException as error:
             # Recovery: as in `answer`.
             reply = _failure(error, self._timeout_s)
-        self._send(name, reply)
+        self._send(key, reply)
 
-    def _send(self, name: str, reply: Mapping[str, Any]) -> None:
-        self._channel.send({"of": name, **reply})
+    def _send(self, key: str, reply: Mapping[str, Any]) -> None:
+        self._channel.send({"of": key, **reply})
 
     @contextmanager
     def _limited(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ is counted; only one that cannot even be loaded raises.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -119,23 +120,25 @@ class Environments:
             return {}
         child = self._child if self._child is not None and self._child.is_ours else self._start()
         found: Answers = {}
-        request = {"calls": list(calls), "forget": sorted(self._over)}
-        self._over = set()
         child.forget_output()
-        asked, awaited = {call["name"]: call["do"] for call in calls}, set[str]()
+        # A reply names its call by a word that no other call's environment was told.
+        asked, awaited = {secrets.token_hex(8): call for call in calls}, set[str]()
+        keyed = [{"key": key, **call} for key, call in asked.items()]
+        request = {"calls": keyed, "forget": sorted(self._over)}
+        self._over = set()
         try:
             child.send(encoded(request), self._due())
             while len(found) < len(calls):
                 reply = child.receive(self._due())
-                name = str(reply.get("awaited", reply.get("of")))
                 if "failed" in reply and "of" not in reply:
                     raise RewardError(f"it ended by {reply['failed']}")
-                if name not in asked or name in found:
+                call = asked.get(str(reply.get("awaited", reply.get("of"))))
+                if call is None or (name := call["name"]) in found:
                     raise RewardError(NO_REPLY)
                 if "awaited" in reply:
                     awaited.add(name)
                 else:
-                    found[name] = self._read(reply, asked[name])
+                    found[name] = self._read(reply, call["do"])
         except (LostError, RewardError, TimeoutError) as error:
             self._lose([c["name"] for c in calls if c["name"] not in found], awaited, error, found)
         except BaseException:

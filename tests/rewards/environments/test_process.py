@@ -141,6 +141,16 @@ def test_whatever_an_async_step_raises_fails_its_conversation_alone(opened, step
     assert process.step({"b": "y"}) == {"b": Step("well")}
 
 
+@pytest.mark.parametrize("first", ["", "await asyncio.sleep(0)\n"])
+def test_a_reply_that_one_conversation_writes_for_another_is_not_believed(opened, first):
+    forged = b'{"of": "b", "found": ["", 1.0, true, true]}\n'
+    write = f"if text == 'x': os.write(int(sys.argv[1]), {forged!r})\nreturn 'well'"
+    process = opened(first + write)
+    process.reset({"a": ({}, 0), "b": ({}, 0)})
+    found = process.step({"a": "x", "b": "y"})
+    assert {kind.kind for kind in found.values()} == {VerdictKind.ERROR}
+
+
 @pytest.mark.parametrize(
     "line",
     ["not json", "5", '{"x": 1}', '{"of": "a", "found": ["", "much", true, true]}', '{"of": []}'],
