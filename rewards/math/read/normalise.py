@@ -97,6 +97,12 @@ _SPACED_THOUSANDS = re.compile(
 )
 
 
+# _5C_2 and "5 choose 2"
+_CHOSEN = re.compile(
+    r"(?<![\w)}\]^])(?:\{\s?\})?_\{?([0-9]{1,6})\}?\s?C\s?_\{?([0-9]{1,6})\}?(?![\w^!])"
+    r"|(?<![\w.,)}\]^_])([0-9]{1,6}) {1,2}choose {1,2}([0-9]{1,6})(?![\w^!]|[.,][0-9])"
+)
+
 _WRAPPING = ("**", "__", "`", '"', "“”", "「」")
 
 
@@ -150,6 +156,7 @@ def normalise(text: str) -> str:
     if any(ord(char) < 32 and char not in "\t\n\r" for char in text):
         raise Unreadable("holds control characters")
     text = _SURE_GROUPS.sub(_grouped, text)
+    text = _CHOSEN.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
     text = _PRIMES.sub(lambda match: "'" * match.group().count("prime"), text)
     text = _RUPEES_ONLY.sub("", text)
     text = _INCHES.sub("''", text)

@@ -21,7 +21,12 @@ _NUMBER = re.compile(
     "(?:[点點](?P<decimals>[〇零一二三四五六七八九]{1,64}))?"
 )
 _PART = re.compile(rf"分[之の](?P<above>[{_SIGNS}]{{1,64}})")
+_MIXED = re.compile(rf"[又と](?P<below>[{_SIGNS}]{{1,64}})分[之の](?P<above>[{_SIGNS}]{{1,64}})")
+_TENTHS = re.compile("割(?:(?P<percent>[一二三四五六七八九])分)?")
 _HALF = re.compile("一?半")
+# 两年半 and 2時間半; 两月半 may be the middle of a month.
+_UNIT_AND_HALF = re.compile(r"(?P<unit>年|天|周|[个個箇]?小[时時]|時間)半(?=\W|$)")
+_MINUS = re.compile(rf"(?<![^\s=(,:\[{{])-(?=[{_SIGNS}])")
 # 三个半圆 are three.
 _AND_HALF = re.compile(r"[个個箇]半(?=\W|$|小[时時]|[钟鐘]头|鐘頭|星期|月|世[纪紀])")
 _BY_DIGIT = re.compile("[〇零一二三四五六七八九]{3,32}|[一二三四五六七八九][〇零]")
@@ -36,6 +41,11 @@ _OTHER_SIGNS = str.maketrans(
 _IN_DIGITS = re.compile(
     r"(?<![0-9.,^_/])(?P<whole>[0-9]{1,64})\s?"
     rf"(?:(?:分[之の]|분의)\s?(?P<above>[0-9]{{1,64}})(?![0-9.,])|{_AND_HALF.pattern})"
+)
+_OTHERS_IN_DIGITS = re.compile(
+    r"(?<![0-9.,^_/])(?P<whole>[0-9]{1,64})"
+    r"(?:[又と](?P<below>[0-9]{1,64})分[之の](?P<above>[0-9]{1,64})(?![0-9.,])"
+    rf"|割(?:(?P<percent>[0-9])分)?(?=\W|$|で)|{_UNIT_AND_HALF.pattern})"
 )
 _KOREAN_PARTS = re.compile(
     r"(?P<below>[일이삼사오육칠팔구십백천]{1,64})분의\s?(?P<above>[일이삼사오육칠팔구십백천]{1,64})"
@@ -59,10 +69,20 @@ def han_number(word: str) -> tuple[Fraction, str] | None:
     if match is None or whole is None:
         return None
     rest = word[match.end() :]
-    value = Fraction(whole)
+    value, unit = Fraction(whole), ""
     if match["decimals"]:
         digits = "".join(str(_DIGITS[digit]) for digit in match["decimals"])
         value += Fraction(int(digits), 10 ** len(digits))
+    elif half := _UNIT_AND_HALF.match(rest):
+        value, unit, rest = value + Fraction(1, 2), half["unit"], rest[half.end() :]
+    elif tenths := _TENTHS.match(rest):
+        percent = _DIGITS[tenths["percent"]] if tenths["percent"] else 0
+        value, rest = value / 10 + Fraction(percent, 100), rest[tenths.end() :]
+    elif mixed := _MIXED.match(rest):
+        part = _proper(_whole(mixed["above"]), _whole(mixed["below"]))
+        if part is None:
+            return None
+        value, rest = value + part, rest[mixed.end() :]
     elif half := _AND_HALF.match(rest):
         value, rest = value + Fraction(1, 2), rest[half.end() :]
     elif part := _PART.match(rest):
@@ -70,19 +90,41 @@ def han_number(word: str) -> tuple[Fraction, str] | None:
         if above is None or not value:
             return None
         value, rest = above / value, rest[part.end() :]
-    return (-value if match["sign"] else value), written[len(word) - len(rest) :]
+    return (-value if match["sign"] else value), unit + written[len(word) - len(rest) :]
 
 
 def with_plain_parts(text: str) -> str:
     """A text in which 3분의 2 and 10分の3 are fractions, 2个半 is 2.5 and 삼분의 이 is 三分之二.
 
+    So are 2又3分之1 and 3割; 2年半 is 2.5年, and -三 is 负三.
+
     >>> with_plain_parts("3분의 2"), with_plain_parts("2个半")
     ('\\\\frac{2}{3}', '2.5')
     """
+    text = _OTHERS_IN_DIGITS.sub(_plain_other, _MINUS.sub("负", text))
     text = _KOREAN_PARTS.sub(
         lambda found: f"{found['below']}分之{found['above']}".translate(_OTHER_SIGNS), text
     )
     return _IN_DIGITS.sub(_plain_part, text)
+
+
+def _plain_other(found: re.Match[str]) -> str:
+    whole = int(found["whole"])
+    if found["unit"]:
+        return f"{whole}.5{found['unit']}"
+    if found["below"]:
+        part = _proper(int(found["above"]), int(found["below"]))
+        if part is None:
+            return found.group()
+        value = whole + part
+    else:
+        value = Fraction(10 * whole + int(found["percent"] or 0), 100)
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def _proper(above: int | None, below: int | None) -> Fraction | None:
+    """A fraction below 1, as one beside a whole number is."""
+    return Fraction(above, below) if above and below and above < below else None
 
 
 def _plain_part(found: re.Match[str]) -> str:
