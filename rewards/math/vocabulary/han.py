@@ -79,10 +79,10 @@ def han_number(word: str) -> tuple[Fraction, str] | None:
         percent = _DIGITS[tenths["percent"]] if tenths["percent"] else 0
         value, rest = value / 10 + Fraction(percent, 100), rest[tenths.end() :]
     elif mixed := _MIXED.match(rest):
-        part = _proper(_whole(mixed["above"]), _whole(mixed["below"]))
-        if part is None:
+        beside = _proper(_whole(mixed["above"]), _whole(mixed["below"]))
+        if beside is None:
             return None
-        value, rest = value + part, rest[mixed.end() :]
+        value, rest = value + beside, rest[mixed.end() :]
     elif half := _AND_HALF.match(rest):
         value, rest = value + Fraction(1, 2), rest[half.end() :]
     elif part := _PART.match(rest):
