@@ -76,8 +76,6 @@ def run(
     """
     recipe, origin = _opened(recipe, out)
     base, start, data = origin.base, origin.start, read_decks(recipe, origin.base)
-    if not list_checkpoints(out):  # a run that goes on began so
-        recipe.rollout.require_room(base.context_length)
     notes = [*origin.notes, *_refused(data, origin)]
     with loaded_scorer(recipe, venue, check=data.check) as scorer, lone_run(out):
         found = fingerprint(recipe, base, data.decks, start, functions=venue.functions)
@@ -109,9 +107,12 @@ def run(
 
 
 def _opened(recipe: Recipe, out: Path) -> tuple[Recipe, Origin]:
-    """See `open_origin`; what the recipe needs beside it is there."""
+    """See `open_origin`; what the recipe needs beside it is there, and its answers have room."""
     require_trackers(recipe.train.report_to)
-    return open_origin(recipe, out / RECIPE_FILE)
+    recipe, origin = open_origin(recipe, out / RECIPE_FILE)
+    if not list_checkpoints(out):  # a run that goes on began so
+        recipe.rollout.require_room(origin.base.context_length)
+    return recipe, origin
 
 
 def _require_own(out: Path, found: Mapping[str, Any]) -> None:
