@@ -323,7 +323,12 @@ def _rollout_checks(
     for label, own in _parts(seen).items():
         yield from called(label, _answer_checks(recipe.alone[label], own))
     loss = recipe.loss
-    groups = with_advantages(seen.scored.groups, loss.advantage, mask_truncated=loss.mask_truncated)
+    groups = with_advantages(
+        seen.scored.groups,
+        loss.advantage,
+        mask_truncated=loss.mask_truncated,
+        wrong=loss.wrong,
+    )
     learnt = learner.forward_backward(to_samples(groups))
     yield check_gradient(learnt)
     if recipe.model.start is not None and "kl" in learnt:

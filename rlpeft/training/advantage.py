@@ -18,11 +18,12 @@ STD_FLOOR = 1e-4
 differ by rounding alone would become advantages of one without it, and equal ones 0 / 0."""
 
 
-def none(rewards_PG: Rewards) -> list[list[float]]:
-    """r itself, mapped from [0, 1] to [-1, 1] (Transformer², §3.2: r in {-1, +1}, no baseline)."""
+def none(rewards_PG: Rewards, wrong: float = -1.0) -> list[list[float]]:
+    """r itself, mapped from [0, 1] to [wrong, 1] (Transformer², §3.2: r in {-1, +1}, no baseline;
+    {-0.1, +1} in its runs on pictures)."""
     # Unscored is 0 and no -1: the paper has no such answers, and a fault of a verifier or of a gold
     # answer must not be learned from as if it were a wrong answer.
-    return [[0.0 if r is None else 2 * r - 1 for r in group] for group in rewards_PG]
+    return [[0.0 if r is None else r + wrong * (1 - r) for r in group] for group in rewards_PG]
 
 
 def batch_mean(rewards_PG: Rewards) -> list[list[float]]:
@@ -70,15 +71,18 @@ ADVANTAGES: dict[str, Callable[[Rewards], list[list[float]]]] = {
 
 
 def with_advantages(
-    groups: Sequence[ScoredGroup], kind: str, *, mask_truncated: bool
+    groups: Sequence[ScoredGroup], kind: str, *, mask_truncated: bool, wrong: float = -1.0
 ) -> list[AdvantagedGroup]:
     """Each group with the advantages of its members.
 
     Args:
         kind: of `ADVANTAGES`. All but `batch_mean` look at one group alone.
         mask_truncated: as in `loss.mask_truncated`.
+        wrong: as in `loss.wrong`, of `none`.
     """
-    advantages_PG = ADVANTAGES[kind]([scored.rewards for scored in groups])
+    rewards_PG = [scored.rewards for scored in groups]
+    # Any other takes a shift of all rewards away, and `loss` refuses it there.
+    advantages_PG = none(rewards_PG, wrong) if kind == "none" else ADVANTAGES[kind](rewards_PG)
     return [
         AdvantagedGroup(
             scored.group,

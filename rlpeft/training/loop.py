@@ -188,7 +188,12 @@ def train_step(
     taken = rollouts.take(step, progress.cursor)
     rolled_out, seen = time.perf_counter(), taken.evidence
     loss = run.recipe.loss
-    groups = with_advantages(seen.scored.groups, loss.advantage, mask_truncated=loss.mask_truncated)
+    groups = with_advantages(
+        seen.scored.groups,
+        loss.advantage,
+        mask_truncated=loss.mask_truncated,
+        wrong=loss.wrong,
+    )
     metrics = run.learner.step(to_samples(groups))
     learned = time.perf_counter()
     metrics |= rollout_metrics(seen, progress.step) | taken.proven.metrics()

@@ -113,6 +113,7 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path, override, read, exp
         ("[learner]\nlearning_rate = 1", "unknown key 'learner.learning_rate'"),
         ("[learner]\nlr = -1", "learner.lr: .*greater than 0.*got -1"),
         ("[train]\ngroup_size = 1", "group_size must be at least 2"),
+        ("[loss]\nwrong = -0.1", "loss.wrong must be absent where loss.advantage = 'rloo'"),
         ("[rollout]\ntop_p = 0.9", "top_p must be 1"),
         ('[rollout]\nstop = [""]', r"rollout.stop.0: .* at least 1 character"),
         ("[rollout]\ntemperature = inf", "rollout.temperature: .*finite"),

@@ -14,6 +14,10 @@ def test_none_maps_rewards_to_plus_and_minus_one():
     assert none([[1.0, 0.0, None]]) == [[1.0, -1.0, 0.0]]
 
 
+def test_none_gives_wrong_answers_what_is_asked_for():
+    assert none([[1.0, 0.0, 0.5, None]], wrong=-0.1) == [[1.0, -0.1, pytest.approx(0.45), 0.0]]
+
+
 def test_batch_mean_subtracts_the_mean_of_the_batch():
     assert batch_mean([[1.0, 0.0], [0.0, None]]) == [
         [pytest.approx(2 / 3), pytest.approx(-1 / 3)],

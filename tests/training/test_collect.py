@@ -119,6 +119,12 @@ def test_samples_carry_the_advantage_of_their_completion():
         assert sample.prompt_ids == (10 + n,)
 
 
+def test_what_a_wrong_answer_costs_reaches_every_member():
+    scored = seen(Rows(SCORES, ())).scored.groups
+    for group in with_advantages(scored, "none", mask_truncated=False, wrong=-0.1):
+        assert group.advantages == pytest.approx([1.1 * r - 0.1 for r in group.rewards])
+
+
 def test_masked_completions_are_no_samples():
     scored = seen(Rows(SCORES, ())).scored.groups
     samples = to_samples(with_advantages(scored, "rloo", mask_truncated=True))
