@@ -72,6 +72,24 @@ def run(
     say("report", near_path(str(folder / PAGE_FILE)))
 
 
+@app.command()
+def plan(study: Study) -> None:
+    """Say what a study would run, every recipe of it checked; nothing is loaded or begun."""
+    from jobs.recipes import read_study
+    from jobs.studies.cells import Cells, arms_of, settings_of
+
+    found = read_study(study)
+    Cells(found)
+    say(f"study {found.name}: {found.claim}")
+    runs, seeds = 0, len(found.seeds)
+    for arm in arms_of(found):
+        settings = len(settings_of(found, arm))
+        tuned = f"{settings} settings with seed {found.seeds[0]}, the best " * (settings > 1)
+        runs += seeds + settings - 1
+        say(f"{arm.name}: {tuned}with {seeds} seed{'s' * (seeds > 1)} in all")
+    say(f"{runs} runs of {found.recipe}")
+
+
 class _Told:
     """A line for each run as it ends, with the time left at the rate of those that were run."""
 

@@ -19,7 +19,7 @@ from jobs.recipes import ADAPT, find_recipe
 from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import Recipe, read_tree, validated, with_overrides
-from rlpeft.recipe.study import SEEDS, StudyRecipe
+from rlpeft.recipe.study import SEEDS, StudyRecipe, names_command
 from rlpeft.recipe.toml import toml_value
 
 Setting = Mapping[str, Any]
@@ -55,18 +55,21 @@ class StudyArm:
 
 @dataclass(frozen=True)
 class StudyCell:
-    """One run."""
+    """One run, by a command."""
 
     arm: StudyArm
     seed: int
     setting: Setting
+    by: str
     recipe: Recipe | AdaptRecipe
 
     @property
     def id(self) -> str:
         """Names its folder."""
         parts = (*self.arm.place.values(), *map(str, self.setting.values()), f"seed{self.seed}")
-        digest = hashlib.sha256(self.recipe.model_dump_json().encode()).hexdigest()
+        # One recipe is run by several commands: `train` is what goes without saying.
+        told = ("" if self.by == "train" else self.by) + self.recipe.model_dump_json()
+        digest = hashlib.sha256(told.encode()).hexdigest()
         # A tuned value may be a path; a folder's name has no place for it.
         name = "".join(
             sign if sign.isalnum() or sign in "._+=-" else "_" for sign in "-".join(parts)
@@ -144,10 +147,10 @@ class Cells:
         tree["name"] = self._study.name
         schema: Any = AdaptRecipe if self._study.by == "adapt" else Recipe
         recipe = validated(schema, tree, source=f"{self._path.name} of {arm.name}")
-        return StudyCell(arm, seed, setting, recipe)
+        return StudyCell(arm, seed, setting, self._study.command_of(arm.place), recipe)
 
     def _of(self, axis: str, level: str) -> Sequence[str]:
-        return self._study.axes[axis][level]
+        return [each for each in self._study.axes[axis][level] if not names_command(each)]
 
 
 def pairs_of(study: StudyRecipe) -> Iterator[tuple[StudyArm, StudyArm | str]]:

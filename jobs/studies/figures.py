@@ -166,11 +166,14 @@ def _arms_table(found: StudyFigures) -> str:
     tuned = list(dict.fromkeys(key for arm in found["arms"].values() for key in arm["setting"]))
     costs = [name for name in FACTS if any(arm[name] for arm in found["arms"].values())]
     shown = {"sync_bytes": "bytes a sync", "seconds": "s a run"}
-    head = [*axes, *tuned, f"test {measured}", "95 % interval", "by seed"]
+    falls = [FELL] if any(map(_fallen, found["arms"].values())) else []
+    head = [*axes, *tuned, f"test {measured}", "95 % interval", "by seed", *falls]
     rows = [[*head, *(shown.get(name, name) for name in costs)]]
     if found[BASE]:
         empty = ["-"] * (len(axes) - 1 + len(tuned))
-        rows.append([BASE, *empty, *_told(found, found[BASE]), "-", *("-" for _ in costs)])
+        rows.append(
+            [BASE, *empty, *_told(found, found[BASE]), "-", *("-" for _ in (*falls, *costs))]
+        )
     for arm in found["arms"].values():
         values = [_number(found, value) for value in arm["by_seed"].values()]
         rows.append(
@@ -179,10 +182,22 @@ def _arms_table(found: StudyFigures) -> str:
                 *(str(arm["setting"].get(key, "-")) for key in tuned),
                 *(_told(found, arm["test"]) if arm["test"] else ("failed", "-")),
                 ", ".join(values) + f" ({len(arm['failed'])} failed)" * bool(arm["failed"]),
+                *(f"{_fallen(arm)} of {len(arm['curves'])}" for _ in falls),
                 *(format(arm[name], FACTS[name]) if arm[name] else "-" for name in costs),
             ]
         )
     return markdown(rows)
+
+
+FELL = "ended below its start"
+"""Head of a column that is there where a run has: what is tested is the best of a run, and tells
+nothing of one that fell after it."""
+
+
+def _fallen(arm: Mapping[str, Any]) -> int:
+    """Runs whose last validation is below their first, before any step."""
+    curves = arm.get("curves", {}).values()  # not kept by studies of before
+    return sum(curve[-1][1] < curve[0][1] for curve in curves if len(curve) > 1)
 
 
 def _contrasts_table(found: StudyFigures) -> str:

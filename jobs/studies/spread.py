@@ -38,12 +38,12 @@ Files = dict[str, bytes]
 def run_on_ray(address: str | None) -> RunCells:
     """What runs cells on a cluster."""
 
-    def run_cells(by: str, cells: Sequence[StudyCell], folder: Path) -> Iterator[StudyCell]:
+    def run_cells(cells: Sequence[StudyCell], folder: Path) -> Iterator[StudyCell]:
         make_folder(folder)
         write_text(folder / MARK, mark := uuid.uuid4().hex)
         with connected(address):
             waiting = {
-                _task(cell).remote(by, cell.recipe, folder / cell.id, mark, os.getcwd()): cell
+                _task(cell).remote(cell.by, cell.recipe, folder / cell.id, mark, os.getcwd()): cell
                 for cell in cells
             }
             while waiting:

@@ -30,8 +30,8 @@ from rlpeft.runs.records import read_metrics
 
 CELLS = "cells"
 
-RunCells = Callable[[str, Sequence[StudyCell], Path], Iterable[StudyCell]]
-"""Runs cells by a command, each in its own folder below one, and gives each back as it ends."""
+RunCells = Callable[[Sequence[StudyCell], Path], Iterable[StudyCell]]
+"""Runs cells, each in its own folder below one, and gives each back as it ends."""
 
 OnCell = Callable[[int, int, StudyCell, Result], None]
 """Is told of each run as it ends: the how many-th it is, of how many, and what it brought."""
@@ -72,7 +72,7 @@ def run_study(
 
     def finish(wanted: Sequence[StudyCell]) -> None:
         new = [cell for cell in wanted if cell.id not in found]
-        for cell, result in _finished(study.by, new, out / CELLS, run_cells):
+        for cell, result in _finished(new, out / CELLS, run_cells):
             found[cell.id] = result
             if on_cell:
                 on_cell(len(found), total, cell, result)
@@ -92,7 +92,7 @@ def run_study(
 
 
 def _finished(
-    by: str, cells: Sequence[StudyCell], folder: Path, run_cells: RunCells
+    cells: Sequence[StudyCell], folder: Path, run_cells: RunCells
 ) -> Iterator[tuple[StudyCell, Result]]:
     """The results of cells, those first that are there; a run that failed is tried again."""
     missing = []
@@ -102,7 +102,7 @@ def _finished(
             yield cell, there
         else:
             missing.append(cell)
-    for cell in run_cells(by, missing, folder) if missing else ():
+    for cell in run_cells(missing, folder) if missing else ():
         yield cell, read_result(folder / cell.id)
 
 
@@ -133,10 +133,10 @@ def _best(
     return max(known, key=lambda each: each[1])[0]
 
 
-def run_here(by: str, cells: Sequence[StudyCell], folder: Path) -> Iterator[StudyCell]:
+def run_here(cells: Sequence[StudyCell], folder: Path) -> Iterator[StudyCell]:
     """Run cells in this process, one after the other."""
     for cell in cells:
-        run_cell(by, cell.recipe, folder / cell.id)
+        run_cell(cell.by, cell.recipe, folder / cell.id)
         yield cell
 
 

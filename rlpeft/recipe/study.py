@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 
@@ -54,6 +54,15 @@ def _leaves(tree: dict[str, Any], above: str = "") -> Iterator[str]:
             yield f"{above}{key}"
 
 
+BY = "by"
+"""The one change of an axis that is of no recipe."""
+
+
+def names_command(change: SetChange) -> bool:
+    """Whether a change of an axis is of the command, and not of its recipe."""
+    return keys_set(change) == {BY}
+
+
 class TuneConfig(Section):
     """A key that is chosen anew for each arm, by validation on the first seed alone."""
 
@@ -87,7 +96,7 @@ class StudyRecipe(Section):
     recipe: str
     """What every run begins with: a file, or the name of a packaged recipe."""
     by: Literal["train", "sft", "adapt"] = "train"
-    """The command that runs it."""
+    """The command that runs it. An axis may change `train` to `sft`, or back: `["by=sft"]`."""
     set: tuple[SetChange, ...] = ()
     """Changes of every run, as behind `--set`."""
     axes: Annotated[dict[Label, dict[Label, tuple[SetChange, ...]]], Field(min_length=1)]
@@ -113,6 +122,7 @@ class StudyRecipe(Section):
             self._require(tune.of)
             if len({repr(value) for value in tune.values}) < len(tune.values):
                 raise ValueError(f"values of tune.{tune.key} must differ, got {[*tune.values]}.")
+        self._require_commands()
         self._require_seeds_alone()
         self._require_set_once()
         for contrast in self.contrast:
@@ -127,6 +137,33 @@ class StudyRecipe(Section):
                     f"{contrast.of} against {contrast.against}."
                 )
         return self
+
+    def command_of(self, place: Mapping[str, str]) -> str:
+        """What runs the arms of a place: the study's command, or what lies on one of its axes.
+
+        >>> axes = {"by": {"rl": (), "gold": ("by=sft",)}}
+        >>> study = StudyRecipe(name="s", claim="RL is better.", recipe="quickstart", axes=axes)
+        >>> study.command_of({"by": "rl"}), study.command_of({"by": "gold"})
+        ('train', 'sft')
+        """
+        changes = (change for axis, level in place.items() for change in self.axes[axis][level])
+        found = [change for change in changes if names_command(change)]
+        return str(with_overrides({}, found)[BY]) if found else self.by
+
+    def _require_commands(self) -> None:
+        """Only two commands take one recipe, and what lies on an axis alone may name them."""
+        outside = [*filter(names_command, self.set), *(t.key for t in self.tune if t.key == BY)]
+        if outside:
+            raise ValueError("the command of all runs must be said once, by = … of the study.")
+        for axis, levels in self.axes.items():
+            for level, changes in levels.items():
+                here = any(map(names_command, changes))
+                named = self.command_of({axis: level})
+                if here and not {named, self.by} <= {"train", "sft"}:
+                    raise ValueError(
+                        f"axes.{axis}.{level} must have by=train or by=sft, in a study by one of "
+                        f"them, got by={named} in one by {self.by!r}."
+                    )
 
     def _changes(self) -> Iterator[tuple[str, Place, frozenset[str]]]:
         """What is changed in some arms: where the study says so, in which, and the keys."""

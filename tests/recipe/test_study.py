@@ -50,6 +50,14 @@ def test_a_claim_and_axes_are_enough():
         ({"by": "adapt", "axes": {"a": {"b": ["shots.seed=7"]}}}, "leave shots.seed"),
         ({"set": ["train.seed"]}, "must be section.key=value"),
         ({"tune": [{"key": "learner.lr", "values": [0.1, 0.1]}]}, "learner.lr must differ"),
+        ({"axes": {"a": {"b": ["by=adapt"]}}}, "axes.a.b must have by=train or by=sft"),
+        ({"by": "adapt", "axes": {"a": {"b": ["by=sft"]}}}, "got by=sft in one by 'adapt'"),
+        ({"set": ["by=sft"]}, "must be said once, by = … of the study"),
+        ({"tune": [{"key": "by", "values": ["sft", "train"]}]}, "must be said once"),
+        (
+            {"axes": {"a": {"b": ["by=sft"]}, "c": {"d": ["by=train"]}}},
+            "by must be set once.* in axes.a.b and in axes.c.d",
+        ),
         (
             {"tune": [{"key": "adapter.type", "values": ["svf", "lora"]}]},
             "adapter.type must be set once.* in axes.adapter.lora and in tune of adapter.type",

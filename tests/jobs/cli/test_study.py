@@ -83,6 +83,19 @@ def test_every_cell_of_a_packaged_one_is_a_recipe(name):
     Cells(read_study(name))
 
 
+def test_a_plan_counts_the_runs_of_each_arm():
+    planned = " ".join(study("plan", "tiny-adapters").output.split())
+    assert "lora: 6 settings with seed 0, the best with 3 seeds in all" in planned
+    assert planned.endswith("32 runs of quickstart")
+
+
+def test_a_plan_refuses_what_would_not_run(tmp_path):
+    (tmp_path / "small.toml").write_text(STUDY.replace("train.steps", "train.stepps"))
+    planned = study("plan", tmp_path / "small.toml")
+    assert planned.exit_code == 1
+    assert "stepps" in planned.output
+
+
 def test_a_recipe_of_another_command_is_told():
     result = study("run", "quickstart")
     assert result.exit_code == 1

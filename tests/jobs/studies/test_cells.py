@@ -73,6 +73,23 @@ def test_a_search_is_seeded_in_its_shots_as_well():
     assert (recipe.seed, recipe.shots.seed) == (5, 5)
 
 
+def test_an_axis_may_name_the_command_of_its_arms():
+    axes = {"objective": {"rl": [], "next_token": ["by=sft", "train.steps=3"]}}
+    one = study(axes=axes, set=[], tune=[], contrast=[])
+    rl, gold = (Cells(one).cell(arm, {}, 0) for arm in arms_of(one))
+    assert (rl.by, gold.by) == ("train", "sft")
+    assert gold.recipe.train.steps == 3
+
+
+def test_a_run_by_another_command_is_another_run():
+    by_one, by_other = (
+        Cells(study(by=by)).cell(StudyArm({"adapter": "svf", "kl": "0"}), {"learner.lr": 0.01}, 0)
+        for by in ("train", "sft")
+    )
+    assert by_one.recipe == by_other.recipe
+    assert by_one.id != by_other.id
+
+
 def test_a_tuned_path_names_no_folder_elsewhere():
     tuned = study(tune=[{"key": "model.name", "values": ["../../x/y", "tiny"]}])
     found = Cells(tuned).cell(

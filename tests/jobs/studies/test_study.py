@@ -41,7 +41,7 @@ class Runs:
     def __init__(self, fails=lambda cell: False):
         self.seen, self.fails = [], fails
 
-    def __call__(self, by, cells, folder):
+    def __call__(self, cells, folder):
         for cell in cells:
             own = folder / cell.id
             own.mkdir(parents=True, exist_ok=True)
@@ -132,6 +132,16 @@ def test_tables_tell_arms_costs_and_verdicts(tmp_path, answers):
     assert (
         "svf chose the most of learner.lr that was tried, 0.07: better may lie beyond" in told[-1]
     )
+
+
+def test_runs_that_fell_below_their_start_are_counted(tmp_path, answers):
+    done = run_study(study(**TUNED), tmp_path, run_cells=Runs())
+    assert "ended below its start" not in tables(figures(done))
+    fallen = {**done.results["svf"], 4: replace(done.results["svf"][4], curve=[(0, 0.3), (1, 0.2)])}
+    told = tables(figures(replace(done, results={**done.results, "svf": fallen}))).splitlines()
+    assert told[0].endswith("| by seed | ended below its start | parameters |")
+    assert told[3].endswith(" | 1 of 2 | 10 |")
+    assert told[4].endswith(" | 0 of 2 | 10 |")
 
 
 def test_a_run_that_fails_leaves_a_hole_and_is_tried_again(tmp_path, answers):
