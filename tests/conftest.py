@@ -161,6 +161,48 @@ def tiny_model():
 
 
 @pytest.fixture(scope="session")
+def tiny_vision(tmp_path_factory):
+    """Folder of a small random Idefics3 with the tokenizer of `tiny`, its processor included.
+
+    It sees pictures of 16 x 16 as four tokens each.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText, Idefics3Config
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+    from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
+
+    from rlpeft.models.folder import resolve_model
+    from rlpeft.models.tokenizer import load_tokenizer
+
+    folder = tmp_path_factory.mktemp("model") / "tiny-vision"
+    tokenizer = load_tokenizer(resolve_model("tiny"))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<global-img>"]})
+    sizes = {"size": {"longest_edge": 16}, "max_image_size": {"longest_edge": 16}}
+    eyes = Idefics3ImageProcessorPil(**sizes, do_image_splitting=False)
+    Idefics3Processor(eyes, tokenizer, image_seq_len=4).save_pretrained(folder)
+    names = [n for n in TINY_SIZES if n not in ("vocab_size", "max_position_embeddings")]
+    text = {name: TINY_SIZES[name] for name in names if not name.startswith(("n_", "init_std"))}
+    text |= {"model_type": "llama", "vocab_size": len(tokenizer), "max_position_embeddings": 256}
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 16,
+        "patch_size": 4,
+        "initializer_range": 0.3,
+    }
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = Idefics3Config(
+        text_config=text, vision_config=vision, scale_factor=2, image_token_id=image, pad_token_id=0
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def make_expert(tmp_path_factory):
     """A maker of expert folders from tensors under PEFT's names, SVF on `tiny` by default."""
 

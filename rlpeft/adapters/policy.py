@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.methods import method_of, named
 from rlpeft.adapters.patterns import check_pattern
-from rlpeft.adapters.targets import projections, target_modules
+from rlpeft.adapters.targets import in_language_model, projections, target_modules, towers
 from rlpeft.errors import ConfigError, ModelError
 from rlpeft.recipe.adapter import ATTENTION_AND_MLP, AdapterConfig
 
@@ -28,7 +28,7 @@ def peft_config(adapter: AdapterConfig, base: torch.nn.Module) -> PeftConfig:
         base: the model, or its skeleton: it says which modules the default targets are.
 
     Raises:
-        ModelError: the default targets cannot be found in it.
+        ModelError: the default targets cannot be found in it, or targets lie in a vision tower.
         ConfigError: the targets are an expression that takes too long to match.
     """
     targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
@@ -36,8 +36,12 @@ def peft_config(adapter: AdapterConfig, base: torch.nn.Module) -> PeftConfig:
         targets = target_modules(base, projections(base))
     elif isinstance(targets, str):
         check_pattern(targets, [name for name, _ in base.named_modules()])
-    where: dict[str, Any] = {"target_modules": targets, "task_type": "CAUSAL_LM"}
     layers = getattr(adapter, "layers", None)
+    if towers(base):
+        # PEFT knows no towers: of theirs it would adapt what has the same name or number.
+        targets = target_modules(base, in_language_model(base, targets, layers))
+        layers = None
+    where: dict[str, Any] = {"target_modules": targets, "task_type": "CAUSAL_LM"}
     if layers is not None:
         where["layers_to_transform"] = list(layers)
     return named(adapter.type).config(adapter, base, where)

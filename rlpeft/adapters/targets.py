@@ -3,6 +3,9 @@
 They are the linear layers inside the decoder's layers, fused ones (`qkv_proj`, `gate_up_proj`,
 `c_attn`) included, but for those that choose experts or scale a branch. Experts that are kept as
 one tensor of three axes are no linear layers: whoever takes these targets is told of them.
+
+Of a vision-language model the language model alone is adapted, whatever names its towers share
+with it.
 """
 
 from __future__ import annotations
@@ -110,11 +113,63 @@ def unmatched(targets: Collection[str] | str, names: Collection[str]) -> list[st
     """Targets of a recipe that none of the adapted modules is named by."""
     if isinstance(targets, str):
         return []
-    return sorted(t for t in targets if not any(f".{name}".endswith(f".{t}") for name in names))
+    return sorted(t for t in targets if not any(_is_named(name, [t]) for name in names))
+
+
+def towers(model: Any) -> dict[str, list[str]]:
+    """Full names of the linear layers beside the language model of a vision-language one.
+
+    Returns:
+        What they lie in, `vision_model` or `connector` say -> names; empty for a model of text.
+    """
+    found: dict[str, list[str]] = {}
+    if not hasattr(model, "get_decoder"):
+        return found
+    decoder = _name_of(model, model.get_decoder())
+    around = decoder.rpartition(".")[0]
+    if not around:
+        return found
+    for name, module in model.named_modules():
+        is_inside = name.startswith(f"{around}.") and not name.startswith(f"{decoder}.")
+        if is_inside and isinstance(module, nn.Linear | Conv1D):
+            part = name.removeprefix(f"{around}.").partition(".")[0]
+            found.setdefault(part, []).append(name)
+    return found
+
+
+def in_language_model(
+    model: nn.Module, targets: Sequence[str] | str, layers: Collection[int] | None
+) -> list[str]:
+    """Full names of the targets that lie in the language model, in the model's order.
+
+    Args:
+        model: one with towers.
+        targets: ends of names, of which the towers may have the same, or one regular expression.
+        layers: of the language model; all if absent.
+
+    Raises:
+        ModelError: the expression matches what lies in a tower, or nothing is left.
+    """
+    beside = {name for names in towers(model).values() for name in names}
+    names = [name for name in _linears(model) if _is_named(name, targets)]
+    if isinstance(targets, str) and (strays := [name for name in names if name in beside]):
+        raise ModelError(
+            f"adapter.targets must match modules of the language model alone, {targets!r:.80} "
+            f"matches {strays[0]!r} too ({len(strays)} beside it). Narrow the expression."
+        )
+    chosen = None if layers is None else tuple(f"{_layers(model)}.{layer}." for layer in layers)
+    kept = [n for n in names if n not in beside and (chosen is None or n.startswith(chosen))]
+    if not kept:
+        raise ModelError(
+            f"adapter.targets must match linear layers of the language model, none of "
+            f"{type(model).__name__} does. Its projections are named "
+            f"{', '.join(kind_counts(projections(model)))}."
+        )
+    return kept
 
 
 def left_out(model: nn.Module, adapted: Collection[str]) -> Counter[str]:
-    """What of the decoder layers' matrices is not adapted: kind -> how many.
+    """What of the matrices is not adapted: kind of the decoder layers, or tower -> how many.
 
     Args:
         model: before or after an adapter was put around its layers.
@@ -127,6 +182,9 @@ def left_out(model: nn.Module, adapted: Collection[str]) -> Counter[str]:
         for part, parameter in module.named_parameters(recurse=False):
             if parameter.ndim == 3:
                 kinds[".".join(f"{name}.{part}".split(".")[-2:])] += 1
+    for tower, names in towers(model).items():
+        if count := len(names) - len({*names} & {*adapted}):
+            kinds[tower] += count
     return kinds
 
 
@@ -136,12 +194,19 @@ def target_modules(model: nn.Module, names: Sequence[str]) -> list[str] | str:
     Returns:
         Ends of names, or one regular expression over full names.
     """
-    linears = {n for n, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    linears = set(_linears(model))
     for parts in (1, 2):
         ends = sorted({".".join(name.split(".")[-parts:]) for name in names})
-        if {n for n in linears if any(f".{n}".endswith(f".{end}") for end in ends)} == set(names):
+        if {name for name in linears if _is_named(name, ends)} == set(names):
             return ends
-    patterns = {re.sub(r"\\\.\d+(?=\\\.)", r"\\.\\d+", re.escape(name)) for name in names}
+    exact = [re.escape(name) for name in names]
+    of_any_layer = {re.sub(r"\\\.\d+(?=\\\.)", r"\\.\\d+", pattern) for pattern in exact}
+    found = _either(of_any_layer)
+    fits = {name for name in linears if _is_named(name, found)} == set(names)
+    return found if fits else _either(exact)
+
+
+def _either(patterns: Collection[str]) -> str:
     return "|".join(f"(?:{pattern})" for pattern in sorted(patterns))
 
 
@@ -186,6 +251,21 @@ def _layers(model: Any) -> str:
         f"adapter.targets must be named for {type(model).__name__}: it keeps no list of decoder "
         "layers."
     )
+
+
+def _linears(model: nn.Module) -> list[str]:
+    return [n for n, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+
+
+def _is_named(name: str, targets: Sequence[str] | str) -> bool:
+    """As PEFT reads `target_modules`."""
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(f".{name}".endswith(f".{target}") for target in targets)
+
+
+def _name_of(model: nn.Module, wanted: nn.Module) -> str:
+    return next((name for name, module in model.named_modules() if module is wanted), "")
 
 
 def _projects(name: str, module: nn.Module) -> bool:

@@ -44,6 +44,7 @@ from rlpeft.experts.merged import refuse_merged
 from rlpeft.experts.model_card import README_FILE, Beside, model_card
 from rlpeft.experts.steps import run_of
 from rlpeft.files import replacing_folder
+from rlpeft.models.folder import PROCESSOR_FILES
 from rlpeft.models.gap import largest_gap
 from rlpeft.models.load import load_base_model, load_config
 from rlpeft.models.probe import logprobs, probe_rows
@@ -207,8 +208,10 @@ def _notes(source: Source, traits: Traits, folder: Path) -> list[str]:
     notes: list[str] = []
     if traits.names_base and not is_hub_id(source.base_id):
         notes.append(UNKNOWN_BASE)
-    if traits.is_whole and source.attention != "sdpa":
-        notes.append(f"load it with attn_implementation={source.attention!r}, as its base wants")
+    if traits.is_whole and source.loading.attention != "sdpa":
+        notes.append(
+            f"load it with attn_implementation={source.loading.attention!r}, as its base wants"
+        )
     if traits.is_whole and _is_tied(source.base_path) and not _is_tied(folder):
         notes.append(UNTIED)
     if card.tokenizer:  # cards from before this are common, and nothing is known to be wrong
@@ -228,7 +231,7 @@ def write_peft(source: Source, policy: PeftModel, folder: Path) -> None:
     save_file(dict(source.expert.tensors), folder / TENSOR_FILE, metadata={"format": "pt"})
     _write_card(source, folder)
     beside = Beside(curve=source.curve)
-    text = model_card(source.expert.card, source.base_id, source.attention, beside)
+    text = model_card(source.expert.card, source.base_id, source.loading, beside)
     (folder / README_FILE).write_text(text, encoding="utf-8")
 
 
@@ -243,9 +246,9 @@ def write_merged(source: Source, policy: PeftModel, folder: Path) -> None:
     merged = policy.merge_and_unload(safe_merge=True)
     merged.to(getattr(torch, source.dtype)).save_pretrained(folder)
     read_whole_tokenizer(source.base_path).save_pretrained(folder)
-    defaults = source.base_path / "generation_config.json"
-    if defaults.is_file():
-        shutil.copy(defaults, folder)
+    for name in ("generation_config.json", *PROCESSOR_FILES):
+        if (beside := source.base_path / name).is_file():
+            shutil.copy(beside, folder)
 
 
 def read_merged(source: Source, folder: Path) -> Any:

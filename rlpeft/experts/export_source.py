@@ -15,8 +15,9 @@ from rlpeft.errors import ExpertError, ModelError
 from rlpeft.experts.files import Expert, adapter_of, load_expert
 from rlpeft.experts.hub import is_hub_id
 from rlpeft.experts.merged import base_of
+from rlpeft.experts.model_card_use import BaseCode
 from rlpeft.experts.steps import run_of
-from rlpeft.models.load import exact_attention, load_base_model, load_config
+from rlpeft.models.load import exact_attention, load_base_model, load_config, model_class
 from rlpeft.recipe.run import AdapterConfig, ModelConfig
 from rlpeft.runs.records import read_metrics
 
@@ -42,9 +43,10 @@ class Source:
     rows: Sequence[Sequence[int]] = ()
 
     @property
-    def attention(self) -> str:
-        """The implementation of attention that computes what the base's config says."""
-        return exact_attention(load_config(self.base_path))
+    def loading(self) -> BaseCode:
+        """How the base is loaded, to compute what its config says."""
+        config = load_config(self.base_path)
+        return BaseCode(exact_attention(config), model_class(config).__name__)
 
     def base(self) -> Any:
         """The base model, loaded afresh. Everything is compared in fp32."""

@@ -147,7 +147,7 @@ def _write(
     except HubError as error:  # its card then says that the licence is not known
         notes.append(str(error))
     beside = Beside(repository, licence, source.curve)
-    text = model_card(card, named, source.attention, beside)
+    text = model_card(card, named, source.loading, beside)
     write_text(place / README_FILE, text)
     if paths := sorted(set(_paths(card.model_dump(mode="json")))):
         notes.append(f"its {CARD_FILE} names {', '.join(map(repr, paths))} of this machine")

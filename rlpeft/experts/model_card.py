@@ -19,7 +19,7 @@ from rlpeft.adapters.methods import named
 from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.hub import is_hub_id
 from rlpeft.experts.measures import ITSELF
-from rlpeft.experts.model_card_use import how_to_load
+from rlpeft.experts.model_card_use import OF_TEXT, BaseCode, how_to_load
 from rlpeft.experts.ties import said_of_ties
 from rlpeft.models.folder import FETCHABLE, PACKAGED
 from rlpeft.recipe.task import task_called
@@ -50,13 +50,12 @@ class Beside:
 
 
 def model_card(
-    card: ExpertCard, base: str, attention: str = "sdpa", beside: Beside | None = None
+    card: ExpertCard, base: str, loading: BaseCode = OF_TEXT, beside: Beside | None = None
 ) -> str:
     """The text of the README.
 
     Args:
         base: the base model as the adapter's config names it.
-        attention: the implementation that computes what the base's config says.
         beside: nothing is known if absent.
     """
     beside = beside or Beside()
@@ -70,7 +69,7 @@ def model_card(
         f"## What it is worth\n\n{_worth(card)}",
         f"## Its training\n\n{_training(card, beside)}",
         f"## Where it comes from\n\n{_table(('', ''), _origin(card, base, label, beside))}",
-        f"## How to load it\n\n{how_to_load(card, base, attention, beside.where)}",
+        f"## How to load it\n\n{how_to_load(card, base, loading, beside.where)}",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import NamedTuple
 
 from rlpeft.adapters.methods import named
 from rlpeft.experts.files import ExpertCard
@@ -11,26 +12,52 @@ from rlpeft.experts.hub import is_hub_id
 from rlpeft.models.folder import FETCHABLE, PACKAGED
 
 
-def how_to_load(card: ExpertCard, base: str, attention: str, where: str) -> str:
+class BaseCode(NamedTuple):
+    """How transformers loads the base.
+
+    Attributes:
+        attention: the implementation that computes what the base's config says.
+        by: the class of its models.
+    """
+
+    attention: str = "sdpa"
+    by: str = "AutoModelForCausalLM"
+
+    def code(self, name: str) -> str:
+        """A call that loads a model.
+
+        Args:
+            name: an expression.
+        """
+        # transformers' own choice leaves a cap of attention scores out, and says nothing.
+        named_attention = f", attn_implementation={json.dumps(self.attention)}"
+        options = 'dtype="float32"' + ("" if self.attention == "sdpa" else named_attention)
+        return f"{self.by}.from_pretrained({name}, {options})"
+
+
+OF_TEXT = BaseCode()
+"""As most bases are."""
+
+
+def how_to_load(card: ExpertCard, base: str, loading: BaseCode, where: str) -> str:
     """Commands and code.
 
     Args:
         base: the base model as the adapter's config names it.
-        attention: the implementation that computes what the base's config says.
         where: the folder or the id that the adapter is loaded by.
     """
     here, name = shlex.quote(where), shlex.quote(card.name)
     merged = f"rlpeft export {here} --format merged --out merged"
     elsewhere = [
         ("vLLM, with the adapter merged into its base", "bash", [merged, "vllm serve merged"]),
-        ("Plain transformers, from the same folder", "python", _transformers(attention)),
+        ("Plain transformers, from the same folder", "python", _transformers(loading)),
     ]
     if not named(str(card.adapter.get("type"))).is_mergeable:
         serve = f"rlpeft serve --experts {here} --engine hf"
         elsewhere = [("An OpenAI server; this method cannot be merged", "bash", [serve])]
     ways = [
         ("rlpeft", "bash", [f'rlpeft generate "PROMPT" --experts {here} --strategy {name}']),
-        ("PEFT", "python", _peft(card, base, attention, where)),
+        ("PEFT", "python", _peft(card, base, loading, where)),
         *elsewhere,
     ]
     return "\n\n".join(
@@ -38,7 +65,7 @@ def how_to_load(card: ExpertCard, base: str, attention: str, where: str) -> str:
     )
 
 
-def _peft(card: ExpertCard, base: str, attention: str, where: str) -> list[str]:
+def _peft(card: ExpertCard, base: str, loading: BaseCode, where: str) -> list[str]:
     ours, method = [], named(str(card.adapter.get("type")))
     if method.is_ours:
         ours = [f"import rlpeft.adapters  # makes {method.label} known to PEFT"]
@@ -50,22 +77,16 @@ def _peft(card: ExpertCard, base: str, attention: str, where: str) -> list[str]:
         *ours,
         "from peft import PeftModel",
         *lookup,
-        "from transformers import AutoModelForCausalLM",
+        f"from transformers import {loading.by}",
         "",
-        f"base = AutoModelForCausalLM.from_pretrained({found}, {_options(attention)})",
+        f"base = {loading.code(found)}",
         f"model = PeftModel.from_pretrained(base, {json.dumps(where)})",
     ]
 
 
-def _transformers(attention: str) -> list[str]:
+def _transformers(loading: BaseCode) -> list[str]:
     return [
-        "from transformers import AutoModelForCausalLM",
+        f"from transformers import {loading.by}",
         "",
-        f'model = AutoModelForCausalLM.from_pretrained("merged", {_options(attention)})',
+        "model = " + loading.code('"merged"'),
     ]
-
-
-def _options(attention: str) -> str:
-    # transformers' own choice leaves a cap of attention scores out, and says nothing.
-    named_attention = f", attn_implementation={json.dumps(attention)}"
-    return 'dtype="float32"' + ("" if attention == "sdpa" else named_attention)

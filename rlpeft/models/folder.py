@@ -25,6 +25,9 @@ FETCHABLE = ("smollm2-135m",)
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+"""How a vision-language model reads pictures."""
+
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 

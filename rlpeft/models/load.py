@@ -30,6 +30,11 @@ CONTEXT_FIELDS = (
 )
 """Names that configs give to the tokens a model can attend to."""
 
+VISION_LANGUAGE = ("idefics3", "smolvlm")
+"""Model types with a vision tower that are loaded by `AutoModelForImageTextToText`.
+
+Those that transformers counts among causal language models (Gemma 3) need no entry."""
+
 
 def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
     """Load frozen base weights in evaluation mode, with a generation config of token ids alone.
@@ -39,18 +44,17 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
 
     Raises:
         ModelError: the folder is incomplete, its weights or its architecture do not fit its config,
-            or weights are not finite.
+            weights are not finite, or `model_class` does not know its family.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
 
     folder = check_model_folder(Path(path))
     config = load_config(folder)
     attention = exact_attention(config)
     check_formats(folder, config)
     try:
-        model, loaded = AutoModelForCausalLM.from_pretrained(
+        model, loaded = model_class(config).from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             attn_implementation=attention,
@@ -70,6 +74,31 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     return model.to(device).eval().requires_grad_(False)
 
 
+def model_class(config: Any) -> Any:
+    """The class of transformers that builds a base model from its config, and loads it.
+
+    Raises:
+        ModelError: a vision-language model of a family that is not known here.
+    """
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+    )
+
+    if config.model_type in VISION_LANGUAGE:
+        return AutoModelForImageTextToText
+    of_text = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    if not of_text and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise ModelError(
+            f"a base model with a vision tower must be of a type that is known here "
+            f"({', '.join(VISION_LANGUAGE)}), got {config.model_type!r}. Take one of these, or a "
+            "language model."
+        )
+    return AutoModelForCausalLM
+
+
 def exact_attention(config: Any) -> str:
     """An attention of transformers that computes what the config says."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as classes
@@ -85,11 +114,10 @@ def exact_attention(config: Any) -> str:
 def model_skeleton(path: Path | str) -> Any:
     """A model's modules with their shapes, and no weights."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     config = load_config(path)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return model_class(config).from_config(config, trust_remote_code=False)
 
 
 def load_config(path: Path | str) -> Any:

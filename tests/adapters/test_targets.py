@@ -4,13 +4,21 @@ import pytest
 import torch
 from peft import get_peft_model
 from torch import nn
-from transformers import AutoModelForCausalLM, Gemma3Config
+from transformers import Gemma3Config, Idefics3Config
 
 from rlpeft.adapters import HypLoraConfig, MoSLoraConfig, SvfConfig
 from rlpeft.adapters.policy import adapted_modules, attach_adapter, peft_config
 from rlpeft.adapters.svf import SvfLinear
-from rlpeft.adapters.targets import adapted, kind_counts, left_out, unmatched
+from rlpeft.adapters.targets import (
+    adapted,
+    kind_counts,
+    left_out,
+    projections,
+    towers,
+    unmatched,
+)
 from rlpeft.errors import ModelError
+from rlpeft.models.load import model_class
 from rlpeft.recipe.run import Ia3Adapter, LoraFamilyAdapter, SvfAdapter
 
 ATTENTION = {"q_proj": 2, "k_proj": 2, "v_proj": 2, "o_proj": 2}
@@ -76,22 +84,89 @@ def test_lora_leaves_dense_layers_out_where_peft_reads_their_names_as_experts(ti
     assert left_out(policy.get_base_model(), adapted_modules(policy)) == MLP | ONE_FUSED
 
 
-def test_the_vision_tower_is_not_adapted(tiny_model):
-    text = {**tiny_model("gemma3_text").config.to_dict(), "vocab_size": 60}
-    vision = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 8,
-        "patch_size": 4,
-    }
-    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
-    with torch.random.fork_rng(), torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(config)
-    names = adapted(base, peft_config(SvfAdapter(), base))
-    assert kind_counts(names) == ATTENTION | MLP
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 4,
+}
+TOWER = {"q_proj": 2, "k_proj": 2, "v_proj": 2, "out_proj": 2, "fc1": 2, "fc2": 2}
+SEEING = pytest.mark.parametrize("kind", ["gemma3", "idefics3"])
+
+
+@pytest.fixture
+def seeing(tiny_model):
+    """A maker of vision-language models whose towers have layers of the same names and numbers."""
+
+    def make(kind):
+        with torch.device("meta"):
+            if kind == "gemma3":
+                text = {**tiny_model("gemma3_text").config.to_dict(), "vocab_size": 60}
+                config = Gemma3Config(text_config=text, vision_config=VISION, mm_tokens_per_image=4)
+            else:
+                text = {**tiny_model("llama").config.to_dict(), "vocab_size": 60}
+                config = Idefics3Config(
+                    text_config=text, vision_config=VISION, image_token_id=50, pad_token_id=0
+                )
+            return model_class(config).from_config(config)
+
+    return make
+
+
+LANGUAGE_ALONE = [
+    (SvfAdapter(), ATTENTION | MLP),
+    (SvfAdapter(targets=("q_proj", "v_proj")), {"q_proj": 2, "v_proj": 2}),
+    (SvfAdapter(targets=("gate_proj", "v_proj"), layers=(1,)), {"gate_proj": 1, "v_proj": 1}),
+    (SvfAdapter(layers=(0,)), dict.fromkeys(ATTENTION | MLP, 1)),
+    (Ia3Adapter(type="ia3"), {"k_proj": 2, "v_proj": 2, "down_proj": 2}),
+    (LoraFamilyAdapter(type="lora"), ATTENTION | MLP),
+]
+
+
+@SEEING
+@pytest.mark.parametrize(("adapter", "moved"), LANGUAGE_ALONE)
+def test_of_a_vision_language_model_the_language_model_alone_is_adapted(
+    kind, adapter, moved, seeing
+):
+    base = seeing(kind)
+    names = adapted(base, peft_config(adapter, base))
+    assert kind_counts(names) == moved
     assert all("vision" not in name for name in names)
+
+
+def test_layers_are_those_of_the_language_model(seeing):
+    base = seeing("idefics3")
+    names = adapted(base, peft_config(SvfAdapter(layers=(1,)), base))
+    assert {name.rpartition(".layers.")[0] for name in names} == {"model.text_model"}
+    assert all(".layers.1." in name for name in names)
+
+
+def test_the_layers_of_towers_are_counted_among_what_is_left_out(seeing):
+    gemma, idefics = seeing("gemma3"), seeing("idefics3")
+    tower = sum(TOWER.values())
+    assert left_out(gemma, projections(gemma)) == {"vision_tower": tower + 3}  # it pools, too
+    assert left_out(idefics, projections(idefics)) == {"vision_model": tower, "connector": 1}
+
+
+def test_a_model_of_text_has_no_towers(tiny_model):
+    assert towers(tiny_model("opt")) == towers(tiny_model("llama")) == {}
+
+
+@SEEING
+def test_an_expression_that_reaches_into_a_tower_is_refused(kind, seeing):
+    base = seeing(kind)
+    with pytest.raises(
+        ModelError, match=r"of the language model alone, '\.\*q_proj' matches 'model"
+    ):
+        peft_config(SvfAdapter(targets=r".*q_proj"), base)
+
+
+def test_names_of_a_tower_alone_are_refused(seeing):
+    base = seeing("idefics3")
+    with pytest.raises(ModelError, match=r"none of Idefics3.* does.*named q_proj, k_proj"):
+        peft_config(SvfAdapter(targets=("fc1", "out_proj")), base)
 
 
 def test_names_that_no_module_has_are_told(tiny_model):
@@ -101,8 +176,6 @@ def test_names_that_no_module_has_are_told(tiny_model):
 
 
 def test_a_model_without_decoder_layers_asks_for_names():
-    from rlpeft.adapters.targets import projections
-
     class Bare(torch.nn.Module):
         def get_decoder(self):
             return self

@@ -19,11 +19,13 @@ from transformers import (
 )
 
 from rlpeft.errors import ModelError
+from rlpeft.models.base import BaseModel
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.load import (
     context_length,
     context_written,
     load_base_model,
+    model_class,
     neutral_generation_config,
     require_embedded,
 )
@@ -293,6 +295,21 @@ def test_the_context_of_a_vision_language_model_is_that_of_its_language_model():
     config.text_config.max_position_embeddings = 77
     assert not hasattr(config, "max_position_embeddings")
     assert context_length(config) == 77
+
+
+def test_a_vision_language_model_is_loaded_frozen_and_answers_text(tiny_vision):
+    base = BaseModel.open(str(tiny_vision))
+    model = base.model()
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert [name for name, _ in model.named_parameters()] == [
+        name for name, _ in base.skeleton.named_parameters()
+    ]
+    assert model(input_ids=torch.tensor([[1, 5, 7]])).logits.shape == (1, 3, base.num_embeddings)
+
+
+def test_a_vision_language_model_of_another_family_is_refused():
+    with pytest.raises(ModelError, match=r"known here \(idefics3, smolvlm\), got 'llava'"):
+        model_class(AutoConfig.for_model("llava"))
 
 
 def test_a_context_is_found_by_any_of_its_names():
