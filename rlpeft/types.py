@@ -26,6 +26,21 @@ Prompt = str | tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A picture that a prompt shows: a file that every process of a run can read.
+
+    Attributes:
+        path: of a PNG, JPEG or WebP file.
+        digest: SHA-256 (hex) of its bytes; a file that has changed since is not read.
+        size: width and height, in pixels.
+    """
+
+    path: str
+    digest: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing to solve.
 
@@ -40,6 +55,7 @@ class Problem:
         special_tokens: names of control tokens in the prompt are those tokens, not letters.
         task: label of its task in a recipe of several, whose rewards judge it.
         max_tokens: new tokens of an answer at most, where its task has a limit of its own.
+        images: what the prompt shows, before its text or that of its first turn by the user.
     """
 
     id: str
@@ -49,6 +65,13 @@ class Problem:
     special_tokens: bool = False
     task: str = ""
     max_tokens: int | None = None
+    images: tuple[ImageFile, ...] = ()
+
+    @property
+    def asked(self) -> object:
+        """What tells whether two problems ask the same: the prompt, and what images hold."""
+        digests = [image.digest for image in self.images]
+        return (self.prompt, digests) if digests else self.prompt
 
 
 MOST_STOPS = 32
@@ -100,6 +123,7 @@ class Request:
         seeds: one per completion; the same seed, prompt and policy give the same completion.
         expert: name of a loaded adapter for this request, `None` for the engine's current policy.
         max_tokens: new tokens at most, where they are fewer than those of the sampling.
+        images: those whose tokens stand in the prompt, in their order.
     """
 
     id: str
@@ -107,6 +131,7 @@ class Request:
     seeds: tuple[int, ...]
     expert: str | None = None
     max_tokens: int | None = None
+    images: tuple[ImageFile, ...] = ()
 
     def limit(self, sampling: Sampling) -> int:
         """New tokens of each completion, at most."""

@@ -203,6 +203,21 @@ def tiny_vision(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def make_image(tmp_path_factory):
+    """A maker of PNG files with noise of a seed in them."""
+    import numpy as np
+    from PIL import Image
+
+    def make(seed, *, size=(20, 12), folder=None, name=None):
+        path = (folder or tmp_path_factory.mktemp("images")) / (name or f"{seed}.png")
+        pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_expert(tmp_path_factory):
     """A maker of expert folders from tensors under PEFT's names, SVF on `tiny` by default."""
 

@@ -19,6 +19,8 @@ from rlpeft.tokens.eos import eos_ids
 if TYPE_CHECKING:
     import torch
 
+    from rlpeft.models.sight import ImageProcessor
+
 
 @dataclass(frozen=True)
 class BaseModel:
@@ -55,6 +57,15 @@ class BaseModel:
     def tokenizer(self) -> Any:
         """Its fast tokenizer."""
         return load_tokenizer(self.path)
+
+    @cached_property
+    def processor(self) -> ImageProcessor | None:
+        """How it sees; `None` where it cannot be shown images."""
+        if not load.sees(self.config, self.path):
+            return None
+        from rlpeft.models.sight import ImageProcessor  # which loads torch
+
+        return ImageProcessor.load(self.path)
 
     @property
     def tokenizer_parts(self) -> dict[str, Any]:

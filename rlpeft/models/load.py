@@ -12,7 +12,7 @@ from typing import Any
 
 from rlpeft.errors import ModelError
 from rlpeft.files import read_json
-from rlpeft.models.folder import check_model_folder, named_models
+from rlpeft.models.folder import PROCESSOR_FILES, check_model_folder, named_models
 from rlpeft.models.mechanisms import ATTENTION_CAP, check_window_is_read
 from rlpeft.models.weight_files import (
     check_finite,
@@ -97,6 +97,12 @@ def model_class(config: Any) -> Any:
             "language model."
         )
     return AutoModelForCausalLM
+
+
+def sees(config: Any, folder: Path) -> bool:
+    """Whether a base model can be shown images: its family is known, and its processor is there."""
+    is_there = any((folder / name).is_file() for name in PROCESSOR_FILES)
+    return is_there and config.model_type in VISION_LANGUAGE
 
 
 def exact_attention(config: Any) -> str:

@@ -74,7 +74,7 @@ def build_learners(recipes: Mapping[str, Recipe], base: BaseModel) -> SharedPoli
         if recipe.train.seed not in begun:
             learner = build_learner(recipe, base, learner.policy.unload())
             begun[recipe.train.seed] = learner.values()
-    learners = {name: learner_of(recipe, learner.policy) for name, recipe in recipes.items()}
+    learners = {name: learner_of(recipe, learner.policy, base) for name, recipe in recipes.items()}
     return SharedPolicy(learners, {name: begun[own.train.seed] for name, own in recipes.items()})
 
 

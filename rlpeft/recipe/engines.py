@@ -21,6 +21,7 @@ class Engine:
             every place that gets free, and has empty ones at the end of a call alone.
         expert_slots: the option that says how many experts may share a batch; `None`: any number.
         needs_factors: whether experts must name the factors of the base model's weights.
+        sees_images: whether its requests may have images.
         gpu_share: the option that says its share of a GPU's memory; `None`: there is none.
         is_served: whether `rlpeft serve` runs it itself; the others answer in the place of vLLM.
         bare: import path of (folder of a base model, *, dtype, max_model_len) -> the engine without
@@ -33,13 +34,14 @@ class Engine:
     batches_a_call: int = 1
     expert_slots: str | None = None
     needs_factors: bool = False
+    sees_images: bool = False
     gpu_share: str | None = None
     is_served: bool = False
     bare: str = ""
 
 
 ENGINES = {
-    "hf": Engine("rlpeft.rollout.hf.build:build"),
+    "hf": Engine("rlpeft.rollout.hf.build:build", sees_images=True),
     "vllm": Engine(
         "rlpeft.rollout.vllm.build:build",
         takes_options=True,

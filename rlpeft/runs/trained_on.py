@@ -78,9 +78,10 @@ def _marks(problem: Problem, form: Callable[[str], str]) -> frozenset[str]:
     columns = [value for value in problem.columns.values() if isinstance(value, str)]
     texts = [form(_one_line(value)) for value in columns]
     question = max((text for text in texts if text in asked), key=len, default="")
-    found = {_mark([asked])}
+    seen = [image.digest for image in problem.images]
+    found = {_mark([asked, *seen])}
     if question and len(question) >= LEAST_SHARE * len(asked):
-        found.add(_mark([question, form(problem.answer)]))
+        found.add(_mark([question, form(problem.answer), *seen]))
     return frozenset(found)
 
 

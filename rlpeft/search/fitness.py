@@ -125,6 +125,7 @@ class Grader:
                 self.prompter.ids(problem),
                 (key.seed,),
                 key.digest,
+                images=problem.images,
             )
             for key, problem in part
         ]

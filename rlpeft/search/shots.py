@@ -71,4 +71,4 @@ def _problem(row: Row, name: str) -> Problem:
 
 
 def _key(problem: Problem) -> str:
-    return json.dumps(problem.prompt, default=dict)
+    return json.dumps(problem.asked, default=dict)

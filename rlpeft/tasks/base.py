@@ -164,8 +164,8 @@ class ProblemSet:
 
 
 def prompt_key(problem: Problem) -> str:
-    """What tells whether two problems ask the same: SHA-256 (hex) of the prompt."""
-    return hashlib.sha256(json.dumps(problem.prompt, default=dict).encode()).hexdigest()
+    """What tells whether two problems ask the same: SHA-256 (hex) of what is asked."""
+    return hashlib.sha256(json.dumps(problem.asked, default=dict).encode()).hexdigest()
 
 
 def plain(problem: Problem) -> list[object]:
@@ -173,7 +173,8 @@ def plain(problem: Problem) -> list[object]:
     prompt = problem.prompt
     turns = prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt]
     columns = {key: repr(value) for key, value in problem.columns.items()}
-    return [problem.id, turns, problem.answer, columns]
+    digests = [image.digest for image in problem.images]
+    return [problem.id, turns, problem.answer, columns, *([digests] if digests else [])]
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -188,7 +189,7 @@ def repeats(problems: Sequence[Problem]) -> int:
     >>> repeats([Problem(str(n), "3+4=", answer="7") for n in range(3)])
     2
     """
-    return len(problems) - len({(repr(problem.prompt), problem.answer) for problem in problems})
+    return len(problems) - len({(repr(problem.asked), problem.answer) for problem in problems})
 
 
 def counts(tasks: Sequence[Task]) -> dict[str, int]:

@@ -81,7 +81,7 @@ def _of_column(
         if is_missing(gold) or not isinstance(gold, str | int | float):
             continue
         this = problem, str(gold)
-        before = first.setdefault(repr(problem.prompt), this)
+        before = first.setdefault(repr(problem.asked), this)
         if differ(before[1], this[1]):
             yield problem.id, (before, this)
 

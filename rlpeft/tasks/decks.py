@@ -79,12 +79,12 @@ def require_apart(decks: Sequence[Deck]) -> None:
         return
     _keep_apart(decks)
     known = [deck for deck in decks if deck.task.num_train is not None]
-    trained = {deck.label: {repr(p.prompt) for p in deck.task.split("train")} for deck in known}
+    trained = {deck.label: {repr(p.asked) for p in deck.task.split("train")} for deck in known}
     for deck in decks:
         others = set[str]().union(*(own for label, own in trained.items() if label != deck.label))
         for split in SPLITS[1:]:
             problems = deck.task.split(split)
-            seen = [problem for problem in problems if repr(problem.prompt) in others]
+            seen = [problem for problem in problems if repr(problem.asked) in others]
             if len(seen) > MOST_SHARED * len(problems):
                 raise DataError(
                     f"{len(seen)} of the {len(problems)} {split} prompts of task {deck.label!r} "
@@ -127,7 +127,7 @@ def told_shared(decks: Sequence[Deck]) -> str:
     found = []
     for split in SPLITS[1:]:
         asked = Counter(
-            prompt for deck in decks for prompt in {repr(p.prompt) for p in deck.split(split)}
+            prompt for deck in decks for prompt in {repr(p.asked) for p in deck.split(split)}
         )
         if several := sum(count > 1 for count in asked.values()):
             found.append(f"{several} {split}")

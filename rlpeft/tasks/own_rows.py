@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Literal
 
 from rlpeft.errors import ConfigError, DataError
+from rlpeft.image_files import images_of
 from rlpeft.recipe.columns import has_column
 from rlpeft.recipe.run import Section
 from rlpeft.recipe.templates import Template
@@ -56,6 +58,9 @@ class RowOptions(Section):
     last_turn: Literal["prefill", "answer"] | None = None
     """What a last turn by the assistant is: `prefill`, how the model's answer begins, or `answer`,
     which is taken out of the prompt, and is the gold answer where the row has no column of one."""
+    image: str | None = None
+    """Column of the image that a prompt shows before its text, for a vision-language model: the
+    path of a PNG, JPEG or WebP file, or a list of some, relative to the file of rows."""
     special_tokens: bool = False
     """Take names of control tokens in prompts for those tokens (rows that bring their own chat
     template, fill-in-the-middle); otherwise they are letters."""
@@ -81,6 +86,11 @@ def build_rows(asked: Asked, options: RowOptions) -> Task:
         raise ConfigError(
             "task.options.system needs task.options.chat = true. For plain text write it into "
             "task.options.template."
+        )
+    if options.image is not None and not Path(asked.path).exists():
+        raise DataError(
+            f"task.options.image names files beside the rows of a local file or folder, task.path "
+            f"is {asked.path!r}. Download the dataset, and give its folder."
         )
     lone = asked.only or "train"
     if asked.streaming is not None:
@@ -124,7 +134,7 @@ def _reading(asked: Asked, first: Row, options: RowOptions) -> tuple[RowProblem,
     refuse_gold(made_of, columns.answer)
     problem = row_maker(
         asked.name,
-        lambda row: _row_item(row, columns, options, template),
+        lambda row: _shown(_row_item(row, columns, options, template), row, options, asked.path),
         chat_prompt if options.chat else bare_prompt,
         special_tokens=options.special_tokens,
         source=asked.path or "",
@@ -147,6 +157,15 @@ def _row_item(row: Row, columns: Columns, options: RowOptions, template: Templat
         column(row, columns.answer, option="task.options.answer")  # there, and not null
         answer, kept = gold_parts(gold_at(row, columns.answer))
     return Item(user=user, answer=answer, system=options.system, columns=kept)
+
+
+def _shown(item: Item, row: Row, options: RowOptions, path: str | None) -> Item:
+    """The item with the images that its row names."""
+    if options.image is None:
+        return item
+    here = Path(path or "").expanduser()
+    value = column(row, options.image, option="task.options.image")
+    return replace(item, images=images_of(value, here if here.is_dir() else here.parent))
 
 
 def _without_answer(user: Prompt, options: RowOptions) -> tuple[Prompt, str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rlpeft.tasks.base import SPLITS, ProblemSet, Split, carve, prompt_key
 from rlpeft.tasks.folder import Tables
 from rlpeft.tasks.formats import read_rows
 from rlpeft.tasks.jsonl import Row
-from rlpeft.types import Problem, Prompt
+from rlpeft.types import ImageFile, Problem, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Item:
         system: opening instruction.
         prefill: how the model's own turn begins; it is part of the prompt.
         columns: added to the row's own columns.
+        images: what the question shows.
     """
 
     user: Prompt
@@ -36,6 +37,7 @@ class Item:
     system: str = ""
     prefill: str = ""
     columns: Mapping[str, Any] | None = None
+    images: tuple[ImageFile, ...] = ()
 
 
 def as_prompt(value: object) -> Prompt:
@@ -217,7 +219,8 @@ def row_maker(
         columns = {key: value for key, value in row.items() if key != "answer"}
         columns.update(item.columns or {})
         id = f"{name}/{split}/{index}"
-        return Problem(id, prompt(item), item.answer, columns, special_tokens=special_tokens)
+        made = Problem(id, prompt(item), item.answer, columns, special_tokens=special_tokens)
+        return replace(made, images=item.images) if item.images else made
 
     return problem
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
@@ -78,10 +79,17 @@ def require_read(tokenizer: Any, form: ChatForm) -> None:
 
 
 class Talk:
-    """The template of a tokenizer under one form; kinds of talk are tried once each."""
+    """The template of a tokenizer under one form; kinds of talk are tried once each.
 
-    def __init__(self, tokenizer: Any, form: ChatForm | None = None) -> None:
+    Args:
+        image_token: of a model that sees: opens the text of a turn once for each image it shows.
+    """
+
+    def __init__(
+        self, tokenizer: Any, form: ChatForm | None = None, *, image_token: str = ""
+    ) -> None:
         self.tokenizer, self.form = tokenizer, form or ChatForm()
+        self.image_token = image_token
         self._bridges: dict[tuple[str, ...], str] = {}
         self._around: dict[tuple[str, ...], tuple[str, str]] = {}
 
@@ -214,7 +222,35 @@ class Talk:
             )
         return header
 
+    @cached_property
+    def _reads_parts(self) -> bool:
+        """Whether the template loses text that does not come in a list of parts, as Idefics3's."""
+        if not self.image_token or not self.tokenizer.chat_template:
+            return False
+        ways = (
+            {"role": "user", "content": SAID},
+            self._in_parts({"role": "user", "content": SAID}),
+        )
+        written = []
+        for turn in ways:
+            try:
+                written.append(SAID in render(self.tokenizer, [turn], add_generation_prompt=True))
+            except Exception:  # a template is a program; what it refuses is told when turns come
+                written.append(False)
+        return written == [False, True]
+
+    def _in_parts(self, turn: Turn) -> Turn:
+        text, parts = turn.get("content"), []
+        if not isinstance(text, str):
+            return turn
+        while text.startswith(self.image_token):
+            text = text.removeprefix(self.image_token)
+            parts.append({"type": "image"})
+        return {**turn, "content": [*parts, {"type": "text", "text": text}]}
+
     def _render(self, turns: Sequence[Turn], *, asks: bool) -> str:
+        if self._reads_parts:
+            turns = [self._in_parts(turn) for turn in turns]
         if not self.tokenizer.chat_template:
             raise ModelError(
                 "the task gives chat turns and the model's tokenizer has no chat template. Use a "

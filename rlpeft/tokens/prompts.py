@@ -69,13 +69,41 @@ def encode_prompt(
 
 
 def written_prompt(
-    tokenizer: Any, prompt: Prompt, *, special_tokens: bool = False, talk: Talk | None = None
+    tokenizer: Any,
+    prompt: Prompt,
+    *,
+    special_tokens: bool = False,
+    talk: Talk | None = None,
+    opening: str = "",
 ) -> str:
-    """The text of a prompt, data in it guarded (`tokens.specials`) unless `special_tokens`."""
+    """The text of a prompt, data in it guarded (`tokens.specials`) unless `special_tokens`.
+
+    Args:
+        opening: names of control tokens, before the text or that of the first turn by the user.
+
+    Raises:
+        DataError: there is an opening, and no turn by the user.
+    """
     if isinstance(prompt, str):
-        return str(data_text(tokenizer, prompt, special_tokens=special_tokens))
+        return opening + str(data_text(tokenizer, prompt, special_tokens=special_tokens))
     turns = data_text(tokenizer, list(prompt), special_tokens=special_tokens)
+    if opening:
+        turns = opened_by(turns, opening)
     return (talk or Talk(tokenizer)).prompt(turns)
+
+
+def opened_by(turns: Sequence[Mapping[str, Any]], opening: str) -> list[dict[str, Any]]:
+    """The turns with a text before that of the first one by the user.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = [dict(turn) for turn in turns]
+    first = next((turn for turn in found if turn.get("role") == "user"), None)
+    if first is None:
+        raise DataError("a prompt that shows images must have a turn by the user, it has none.")
+    first["content"] = opening + first["content"]
+    return found
 
 
 def data_text(tokenizer: Any, data: Any, *, special_tokens: bool) -> Any:

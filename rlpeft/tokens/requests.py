@@ -8,7 +8,8 @@ from typing import Any
 
 from rlpeft.errors import DataError
 from rlpeft.tokens.chat import ChatForm, Talk
-from rlpeft.tokens.prompts import encode_prompt, prefix_ids, written_prompt
+from rlpeft.tokens.images import Sight, with_images
+from rlpeft.tokens.prompts import prefix_ids, prompt_ids, written_prompt
 from rlpeft.types import Problem, Request
 
 
@@ -19,15 +20,22 @@ class Prompter:
         DataError: a prompt is longer than allowed; prompts are never cut.
     """
 
-    def __init__(self, tokenizer: Any, *, max_tokens: int, form: ChatForm | None = None) -> None:
-        self.tokenizer, self.max_tokens = tokenizer, max_tokens
-        self.talk = Talk(tokenizer, form)
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        max_tokens: int,
+        form: ChatForm | None = None,
+        sight: Sight | None = None,
+    ) -> None:
+        self.tokenizer, self.max_tokens, self.sight = tokenizer, max_tokens, sight
+        self.talk = Talk(tokenizer, form, image_token=sight.token if sight else "")
         self._ids: dict[str, tuple[int, ...]] = {}
 
     def afresh(self, *, max_tokens: int | None = None) -> Prompter:
         """One that remembers no problem: ids may stand for other problems."""
         limit = self.max_tokens if max_tokens is None else max_tokens
-        return Prompter(self.tokenizer, max_tokens=limit, form=self.talk.form)
+        return Prompter(self.tokenizer, max_tokens=limit, form=self.talk.form, sight=self.sight)
 
     @cached_property
     def _prefix(self) -> list[int]:
@@ -35,20 +43,30 @@ class Prompter:
 
     def encode(self, problem: Problem) -> list[int]:
         """Token ids of the problem's prompt, however long."""
-        return encode_prompt(
+        return prompt_ids(
             self.tokenizer,
             problem.prompt,
+            self.written(problem),
             special_tokens=problem.special_tokens,
-            talk=self.talk,
             prefix=self._prefix,
         )
 
     def written(self, problem: Problem) -> str:
         """Text of the problem's prompt, as `rlpeft.tokens.prompts` takes it."""
-        special = problem.special_tokens
-        return written_prompt(
-            self.tokenizer, problem.prompt, special_tokens=special, talk=self.talk
+        special, talk = problem.special_tokens, self.talk
+        if not problem.images:
+            return written_prompt(self.tokenizer, problem.prompt, special_tokens=special, talk=talk)
+        if self.sight is None:
+            raise DataError(
+                f"problem {problem.id!r} shows an image, which base model or engine cannot see. "
+                "Take an Idefics3 or SmolVLM whose folder holds its processor, and the hf engine, "
+                "or drop task.options.image."
+            )
+        marked = self.sight.token * len(problem.images)
+        written = written_prompt(
+            self.tokenizer, problem.prompt, special_tokens=special, talk=talk, opening=marked
         )
+        return with_images(written, self.sight, problem.images)
 
     def ids(self, problem: Problem) -> tuple[int, ...]:
         """Token ids of the problem's prompt."""
@@ -70,4 +88,5 @@ class Prompter:
         self, problem: Problem, seeds: Sequence[int], *, expert: str | None = None
     ) -> Request:
         """One request for this problem."""
-        return Request(problem.id, self.ids(problem), tuple(seeds), expert, problem.max_tokens)
+        ids, images = self.ids(problem), problem.images
+        return Request(problem.id, ids, tuple(seeds), expert, problem.max_tokens, images)

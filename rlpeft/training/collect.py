@@ -185,6 +185,7 @@ def to_samples(groups: Sequence[AdvantagedGroup]) -> list[Sample]:
             done.logprobs,
             advantage,
             done.own if done.conversation else (),
+            scored.group.problem.images,
         )
         for scored in groups
         for done, advantage, trained in zip(

@@ -20,6 +20,7 @@ from rlpeft.adapters.policy import sequence_logprobs
 from rlpeft.errors import ModelError
 from rlpeft.models.load import context_length
 from rlpeft.models.mechanisms import read_mechanisms
+from rlpeft.models.sight import ImageProcessor, embedded
 from rlpeft.training.group_attention import NAME, LayerGroups
 from rlpeft.training.packing import MicroBatch, Sample, pack
 
@@ -41,6 +42,7 @@ class GroupForward:
 
     Args:
         policy: a PEFT model; its attention function is replaced.
+        processor: how the base model sees, where batches have images.
 
     Attributes:
         mechanisms: what the base model does beside plain attention and a plain head.
@@ -50,8 +52,9 @@ class GroupForward:
         ModelError: the base model's config asks for something that cannot be expressed.
     """
 
-    def __init__(self, policy: PeftModel) -> None:
+    def __init__(self, policy: PeftModel, processor: ImageProcessor | None = None) -> None:
         base = policy.get_base_model()
+        self.processor = processor
         self.policy, self.mechanisms = policy, read_mechanisms(base.config)
         self.decoder, self.output_embeddings = base.get_decoder(), base.get_output_embeddings()
         if self.output_embeddings is None or self.decoder is base:
@@ -82,7 +85,7 @@ class GroupForward:
 
     def _hidden(self, batch: MicroBatch, groups: LayerGroups) -> torch.Tensor:
         output = self.decoder(
-            input_ids=batch.tokens_T[None],
+            **self._read(batch),
             position_ids=batch.positions_T[None],
             # A mask of four axes goes to the attention function as it is, and that has `groups`.
             attention_mask=batch.tokens_T.new_ones(1, 1, 1, 1, dtype=torch.bool),
@@ -90,6 +93,19 @@ class GroupForward:
             use_cache=False,
         )
         return output.last_hidden_state[0, batch.sources_N]
+
+    def _read(self, batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """What the decoder is given: ids, or their embeddings where some stand for images."""
+        ids_BT, shown = batch.tokens_T[None], batch.shown
+        if shown is None:
+            return {"input_ids": ids_BT}
+        if self.processor is None:
+            raise ModelError(
+                "samples must have no images, the learner's model sees none. Build the learner "
+                "with the base model's processor."
+            )
+        base, places = self.policy.get_base_model(), shown.prompts_T[None]
+        return {"inputs_embeds": embedded(base, self.processor, ids_BT, places, shown.images)}
 
     @torch.no_grad()
     def check(self) -> None:

@@ -25,6 +25,7 @@ from rlpeft.adapters.groups import parameter_groups
 from rlpeft.adapters.methods import method_of_policy
 from rlpeft.adapters.policy import adapter_state, load_tensors, sequence_logprobs
 from rlpeft.errors import CheckpointError, ModelError
+from rlpeft.models.sight import ImageProcessor
 from rlpeft.recipe.run import LearnerConfig, LossConfig
 from rlpeft.rollout.proof import Proof
 from rlpeft.training.forward import GroupForward
@@ -47,6 +48,7 @@ class LocalLearner:
         loss: the objective.
         total_steps: length of the run, for the schedule.
         temperature: the sampling temperature; log-probs are taken at it.
+        processor: how the base model sees, where samples have images.
 
     Raises:
         ModelError: the base model attends or makes its logits in a way that the learner cannot
@@ -61,12 +63,13 @@ class LocalLearner:
         *,
         total_steps: int,
         temperature: float,
+        processor: ImageProcessor | None = None,
     ) -> None:
         self.policy, self.config, self.loss = policy, config, loss
         method = method_of_policy(policy)
         self.method = None if method is None else method.auxiliary
         self.temperature = temperature
-        self.forward = GroupForward(policy)
+        self.forward = GroupForward(policy, processor)
         if any(p.requires_grad for p in self.forward.output_embeddings.parameters()):
             raise ModelError(
                 "the output head must be frozen: its gradient would need the logits of a whole "

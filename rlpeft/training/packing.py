@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from rlpeft.training.group_layout import Groups
+from rlpeft.types import ImageFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Sample:
         advantage: of the whole completion.
         own: of each completion token whether the policy wrote it; the others are read and not
             learned from. Empty: all of them.
+        images: those whose tokens stand in the prompt, in their order.
     """
 
     prompt_ids: tuple[int, ...]
@@ -45,6 +47,7 @@ class Sample:
     logprobs: tuple[float, ...]
     advantage: float
     own: tuple[bool, ...] = ()
+    images: tuple[ImageFile, ...] = ()
 
     @property
     def places(self) -> Sequence[int]:
@@ -111,6 +114,11 @@ class PackedRow:
     prompt_ids: tuple[int, ...]
     samples: tuple[Sample, ...]
 
+    @property
+    def images(self) -> tuple[ImageFile, ...]:
+        """What the prompt shows."""
+        return self.samples[0].images
+
     def __len__(self) -> int:
         return self.extent.tokens
 
@@ -119,6 +127,18 @@ class PackedRow:
         """How large it is."""
         prompt, lengths = len(self.prompt_ids), [len(s.completion_ids) for s in self.samples]
         return Extent(prompt + sum(lengths), 1, prompt, len(lengths), max(lengths))
+
+
+class Shown(NamedTuple):
+    """The images of a micro-batch.
+
+    Attributes:
+        images: in the order of rows and of their tokens.
+        prompts_T: bool, tokens of prompts that show some.
+    """
+
+    images: tuple[ImageFile, ...]
+    prompts_T: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +154,7 @@ class MicroBatch:
         advantages_N: fp32, of the completion each token belongs to.
         weights_N: fp32, share of each token in the loss of the whole step.
         share: of all tokens of the step.
+        shown: what its prompts show; `None`: nothing.
     """
 
     tokens_T: torch.Tensor
@@ -145,11 +166,13 @@ class MicroBatch:
     advantages_N: torch.Tensor
     weights_N: torch.Tensor
     share: float
+    shown: Shown | None = None
 
     def to(self, device: torch.device) -> MicroBatch:
         """The same rows on another device."""
-        moved = {name: getattr(self, name).to(device) for name in self.__slots__[:-1]}
-        return MicroBatch(**moved, share=self.share)
+        moved = {name: getattr(self, name).to(device) for name in self.__slots__[:-2]}
+        shown = self.shown and self.shown._replace(prompts_T=self.shown.prompts_T.to(device))
+        return MicroBatch(**moved, share=self.share, shown=shown)
 
 
 def pack(
@@ -231,11 +254,11 @@ def fill_batches(rows: Sequence[PackedRow], token_budget: int) -> list[list[Pack
 
 def fill_rows(samples: Sequence[Sample], token_budget: int) -> Iterator[PackedRow]:
     """Completions of one prompt, together as far as `token_budget` allows."""
-    by_prompt: dict[tuple[int, ...], list[Sample]] = {}
+    by_prompt: dict[tuple[tuple[int, ...], tuple[ImageFile, ...]], list[Sample]] = {}
     for sample in samples:
         if sample.completion_ids:
-            by_prompt.setdefault(sample.prompt_ids, []).append(sample)
-    for prompt_ids, members in by_prompt.items():
+            by_prompt.setdefault((sample.prompt_ids, sample.images), []).append(sample)
+    for (prompt_ids, _), members in by_prompt.items():
         row: list[Sample] = []
         alone = held = Extent(len(prompt_ids), 1, len(prompt_ids))
         for sample in members:
@@ -275,4 +298,16 @@ def _join(rows: Sequence[PackedRow], *, weight: float, share: float) -> MicroBat
         torch.tensor([sample.advantage for sample, _ in learned], dtype=torch.float32),
         torch.full((len(sources),), weight),
         share,
+        _shown(rows),
     )
+
+
+def _shown(rows: Sequence[PackedRow]) -> Shown | None:
+    images = tuple(image for row in rows for image in row.images)
+    if not images:
+        return None
+    seen: list[bool] = []
+    for row in rows:
+        size = len(row.prompt_ids)
+        seen += [bool(row.images)] * size + [False] * (len(row) - size)
+    return Shown(images, torch.tensor(seen))

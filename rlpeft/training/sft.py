@@ -101,10 +101,16 @@ def training_rows(
 
     Raises:
         ConfigError: `sft.completion` names a control token, and does not say what is meant.
-        DataError: a column that `sft.completion` names is missing, or a row is too long.
+        DataError: a column that `sft.completion` names is missing, a row is too long, or it shows
+            an image.
     """
     rows, forms = [], {label: _form(own, prompter) for label, own in recipe.alone.items()}
     for problem in problems:
+        if problem.images:
+            raise DataError(
+                f"supervision learns from text alone, problem {problem.id!r} shows an image. Drop "
+                "task.options.image, or train by RL."
+            )
         prompt_ids = list(prompter.ids(problem))
         completion_ids = _completion_ids(forms[problem.task], problem, prompter)
         if len(prompt_ids) + len(completion_ids) > context:

@@ -3,13 +3,17 @@
 import pytest
 
 from rlpeft.errors import DataError
-from rlpeft.tasks.base import ProblemSet, carve
+from rlpeft.tasks.base import ProblemSet, carve, plain
 from rlpeft.types import Problem
 
 
 def test_two_problems_of_one_id_are_refused_across_splits():
     with pytest.raises(DataError, match="'a' occurs twice"):
         ProblemSet("t", {"train": (Problem("a", "x"),), "test": (Problem("a", "y"),)})
+
+
+def test_the_fingerprint_of_a_problem_without_images_is_that_of_before_there_were_any():
+    assert plain(Problem("a", "x", "1")) == ["a", "x", "1", {}]
 
 
 def test_the_fingerprint_tells_splits_prompts_and_columns_apart():

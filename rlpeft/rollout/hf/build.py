@@ -18,4 +18,5 @@ def build(spec: EngineSpec, base: BaseModel) -> HfEngine:
         base.tokenizer,
         eos_ids=base.eos_ids,
         batch_size=spec.rollout.batch_size,
+        processor=base.processor,
     )

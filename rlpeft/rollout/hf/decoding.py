@@ -23,10 +23,11 @@ from transformers import (
 )
 
 from rlpeft.models.load import context_length
+from rlpeft.models.sight import ImageProcessor, embedded
 from rlpeft.rollout.ends import read_stops, special_tokens
 from rlpeft.rollout.hf.roomy_cache import roomy_cache
 from rlpeft.rollout.text import latest_texts
-from rlpeft.types import FinishReason, Sampling
+from rlpeft.types import FinishReason, ImageFile, Sampling
 
 SHRINK_AT = 0.9
 """Share of living rows at which the ended ones leave: each time, the whole cache is copied."""
@@ -43,6 +44,7 @@ class DecodedRow:
     seed: int
     expert: str | None
     max_tokens: int
+    images: tuple[ImageFile, ...] = ()
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ def decode(
     ending: Ending,
     limits: Sequence[int],
     running: Running,
+    processor: ImageProcessor | None = None,
 ) -> Iterator[dict[int, Draft]]:
     """Yield, after every token, the drafts that it was added to, by row, until all have ended.
 
@@ -80,11 +83,12 @@ def decode(
     Args:
         model: a causal language model of transformers.
         limits: tokens of each row, at most.
+        processor: how the model sees, where rows have images.
     """
     num_tokens = max(limits)
     drafts = [Draft() for _ in rows]
     sampler = Sampler([row.seed for row in rows], num_tokens, sampling)
-    batch = Batch.prefill(model, rows, running, num_tokens)
+    batch = Batch.prefill(model, rows, running, num_tokens, processor)
     alive = list(range(len(rows)))
     while True:
         tokens_B, logprobs_B = sampler(batch.logits_BV, alive)
@@ -123,18 +127,25 @@ class Batch:
 
     @classmethod
     def prefill(
-        cls, model: Any, rows: Sequence[DecodedRow], running: Running, num_tokens: int
+        cls,
+        model: Any,
+        rows: Sequence[DecodedRow],
+        running: Running,
+        num_tokens: int,
+        processor: ImageProcessor | None,
     ) -> Batch:
         """Read the prompts, each once for an expert, however many rows complete it.
 
         What all of them begin with, solved examples say, is read once for an expert.
         """
         places = {key: u for u, key in enumerate(dict.fromkeys(map(_source, rows)))}
-        prompts, experts = zip(*places, strict=True)
+        prompts, experts, images = zip(*places, strict=True)
         distinct, shared = list(dict.fromkeys(experts)), _common_start(prompts)
+        if any(images):
+            shared = []  # equal tokens may stand for other images
         if len(shared) * (len(prompts) - len(distinct)) < WORTH_A_PASS:
             batch = cls(model, experts, running, num_tokens)
-            batch.read(prompts)
+            batch.read(prompts, images, processor)
         else:
             batch = cls(model, distinct, running, num_tokens)
             batch.read([shared] * len(distinct))
@@ -144,14 +155,29 @@ class Batch:
             batch.keep([places[_source(row)] for row in rows])
         return batch
 
-    def read(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Read tokens of each row, of some rows more than of others."""
-        ids_BT, attention_BT = _left_pad(tokens)
-        self._forward(ids_BT.to(self.model.device), attention_BT.to(self.model.device))
+    def read(
+        self,
+        tokens: Sequence[Sequence[int]],
+        images: Sequence[Sequence[ImageFile]] = (),
+        processor: ImageProcessor | None = None,
+    ) -> None:
+        """Read tokens of each row, of some rows more than of others, and the images they show."""
+        ids_BT, attention_BT = (t.to(self.model.device) for t in _left_pad(tokens))
+        if not any(images):
+            self._forward({"input_ids": ids_BT}, attention_BT)
+            return
+        assert processor is not None, "requests with images are checked for one that sees"
+        # What pads has the same number as some token.
+        shows_BT = attention_BT.bool() & torch.tensor([[bool(own)] for own in images]).to(
+            ids_BT.device
+        )
+        every = [image for own in images for image in own]
+        embeds_BTD = embedded(self.model, processor, ids_BT, shows_BT, every)
+        self._forward({"inputs_embeds": embeds_BTD}, attention_BT)
 
     def step(self, tokens_B: torch.Tensor) -> None:
         """Read one token of each row."""
-        self._forward(tokens_B[:, None], torch.ones_like(tokens_B)[:, None])
+        self._forward({"input_ids": tokens_B[:, None]}, torch.ones_like(tokens_B)[:, None])
 
     def keep(self, indices: Sequence[int]) -> None:
         """Go on with these rows; one may be taken several times."""
@@ -161,20 +187,20 @@ class Batch:
         self.experts = [self.experts[index] for index in indices]
         self.context = self.running(self.experts)
 
-    def _forward(self, ids_BT: torch.Tensor, attention_BT: torch.Tensor) -> None:
-        num_tokens = ids_BT.shape[1]
+    def _forward(self, read: dict[str, torch.Tensor], attention_BT: torch.Tensor) -> None:
+        num_tokens = attention_BT.shape[1]
         self.attention_BT = torch.cat([self.attention_BT, attention_BT], 1)
         # A row that has ended may stay for a while, beyond what the model has positions for.
         positions_BT = (self.attention_BT.cumsum(-1) - 1).clamp(0, self.last_position)
         with self.context:
             output = self.model(
-                input_ids=ids_BT,
+                **read,
                 attention_mask=self.attention_BT,
                 position_ids=positions_BT[:, -num_tokens:],
                 past_key_values=self.cache,
                 use_cache=True,
                 # A tensor, since a slice would not be contiguous: fifteen times slower on a CPU.
-                logits_to_keep=torch.tensor([num_tokens - 1], device=ids_BT.device),
+                logits_to_keep=torch.tensor([num_tokens - 1], device=attention_BT.device),
             )
         self.logits_BV = output.logits[:, -1]
 
@@ -248,8 +274,8 @@ class Ending:
                 draft.finish_reason = FinishReason.LENGTH
 
 
-def _source(row: DecodedRow) -> tuple[tuple[int, ...], str | None]:
-    return row.prompt, row.expert
+def _source(row: DecodedRow) -> tuple[tuple[int, ...], str | None, tuple[ImageFile, ...]]:
+    return row.prompt, row.expert, row.images
 
 
 def _common_start(prompts: Sequence[Sequence[int]]) -> list[int]:

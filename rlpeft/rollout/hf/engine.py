@@ -17,6 +17,7 @@ from rlpeft.adapters.methods import method_of_policy
 from rlpeft.adapters.policy import adapter_tensors, load_tensors, sequence_logprobs
 from rlpeft.errors import EngineError, ModelError
 from rlpeft.models.load import context_length
+from rlpeft.models.sight import ImageProcessor
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.rollout.engine import (
     Delivery,
@@ -44,6 +45,7 @@ class HfEngine:
         tokenizer: decodes completions and stop strings.
         eos_ids: every id that ends a completion.
         batch_size: sequences generated at once; that of `ENGINES` if absent.
+        processor: how the model sees; absent: requests may have no images.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class HfEngine:
         *,
         eos_ids: Iterable[int],
         batch_size: int | None = None,
+        processor: ImageProcessor | None = None,
     ) -> None:
         self.policy, self.tokenizer = policy.eval(), tokenizer
         self.eos_ids, self.batch_size = sorted(eos_ids), batch_size or ENGINES["hf"].batch_size
+        self.processor = processor
         self.context = context_length(policy.get_base_model().config)
         self.vocabulary = len(policy.get_base_model().get_input_embeddings().weight)
         self._current = Delivery(0, tensors_digest(adapter_tensors(policy)), 0.0)
@@ -97,7 +101,7 @@ class HfEngine:
         """What has ended, after every token at which any has; `watch` as in `rollout`."""
         self.check(requests, sampling)
         rows = [
-            DecodedRow(r.prompt_ids, seed, r.expert, r.limit(sampling))
+            DecodedRow(r.prompt_ids, seed, r.expert, r.limit(sampling), r.images)
             for r in requests
             for seed in r.seeds
         ]
@@ -117,6 +121,11 @@ class HfEngine:
                 raise EngineError(
                     f"prompt {request.id!r} must be shorter than the model's context of "
                     f"{self.context} tokens, and not empty, it has {len(request.prompt_ids)}."
+                )
+            if request.images and self.processor is None:
+                raise EngineError(
+                    f"prompt {request.id!r} must show no images, its engine's model sees none. "
+                    "Build the engine with the model's processor."
                 )
             check_tokens(request.prompt_ids, self.vocabulary, of=f"prompt {request.id!r}")
 
@@ -170,6 +179,7 @@ class HfEngine:
             ending=Ending(self.eos_ids, sampling.stop, self.tokenizer),
             limits=[min(row.max_tokens, self.context - len(row.prompt)) for row in rows],
             running=self._experts.run,
+            processor=self.processor,
         )
 
     def _completions(self, rows: Sequence[DecodedRow], drafts: Sequence[Draft]) -> list[Completion]:
