@@ -27,6 +27,7 @@ from rlpeft.recipe.adapter import Section as Section
 from rlpeft.recipe.adapter import SvfAdapter as SvfAdapter
 from rlpeft.recipe.environment import EnvironmentConfig as EnvironmentConfig
 from rlpeft.recipe.environment import require_environment
+from rlpeft.recipe.learner import LearnerConfig as LearnerConfig
 from rlpeft.recipe.mistakes import MISSING, in_words
 from rlpeft.recipe.mix import MixedTask, OneOrSeveral, require_mixable
 from rlpeft.recipe.overrides import with_overrides as with_overrides
@@ -47,7 +48,6 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 DEFAULT_REWARDS = (RewardConfig(),)
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 LONGEST_NAME = 100
 """Bytes of a name that becomes a folder's, or a part of one."""
@@ -90,32 +90,6 @@ class LossConfig(Section):
     def compares_groups(self) -> bool:
         """Whether an answer is compared with others to the same problem alone."""
         return self.advantage in ("rloo", "group_norm")
-
-
-class LearnerConfig(Section):
-    """The optimizer step."""
-
-    lr: Annotated[float, Field(gt=0)] = 1e-2
-    """Peak learning rate of AdamW."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled weight decay."""
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """AdamW's betas."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Linear warm-up."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """After warm-up; cosine reaches zero at the last step."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Global gradient norm is clipped to this."""
-    token_budget: Annotated[int, Field(ge=1)] = 8192
-    """Tokens in one micro-batch; the gradient does not depend on it, MoSLoRA's balance aside."""
-    logit_chunk: Annotated[int, Field(ge=1)] = 1024
-    """Completion tokens whose full logits exist at once."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass."""
-    parallel: Literal["replicate", "shard"] = "replicate"
-    """What each of several resources.learners holds. `replicate`: the whole model. `shard`: its
-    part of base weights and bases (FSDP2), for models that are too large for one device."""
 
 
 class TrainConfig(Section):
