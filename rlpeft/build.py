@@ -22,6 +22,7 @@ from rlpeft.experts.start import parent_of
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import own_device
 from rlpeft.models.load import require_embedded
+from rlpeft.models.parallel import require_divisible
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.environment import EnvironmentConfig
@@ -231,10 +232,11 @@ def read_data(
 
     Raises:
         ConfigError: an option that the task or the model's chat template does not take, images
-            for an environment, or a template that names a control token, and does not say what
-            is meant.
+            for an environment, a template that names a control token and does not say what is
+            meant, or more workers of an engine than can share the model.
         DataError: an unknown task, or data that cannot fill its splits.
     """
+    require_divisible(base.config, recipe.rollout.tensor_parallel)
     prompter, section = build_prompter(base, recipe.chat, recipe.rollout), recipe.task
     assert isinstance(section, TaskConfig), "a recipe of several tasks is read by read_decks"
     if isinstance(recipe, Recipe) and recipe.environment and section.options.get("image"):

@@ -45,7 +45,15 @@ MEASURED: Any = {
 }
 """Parts of a recipe that make an exam: two that agree in them are one."""
 
-SHARED = ("engine", "num_engines", "batch_size", "dtype", "canary_bound", "options")
+SHARED = (
+    "engine",
+    "num_engines",
+    "tensor_parallel",
+    "batch_size",
+    "dtype",
+    "canary_bound",
+    "options",
+)
 """Keys of `[rollout]` that decide the engine, which all exams share."""
 
 
@@ -93,6 +101,9 @@ class Survey:
         """What must not change under an evaluation that goes on: all that decides an answer."""
         code = reward_code(name for exam in self.exams for name in code_names(exam.recipe))
         shared = self.exams[0].recipe
+        rollout = shared.rollout.model_dump(mode="json", include=set(SHARED))
+        if rollout["tensor_parallel"] == 1:  # as in those from before it was
+            del rollout["tensor_parallel"]
         return {
             **({REWARD_CODE: code} if code else {}),
             "method": "evaluate",
@@ -101,7 +112,7 @@ class Survey:
             TOKENIZER: self.base.tokenizer_parts,
             "model": shared.model.model_dump(mode="json"),
             # With its size and number: answers are rounded by the company they are computed in.
-            "rollout": shared.rollout.model_dump(mode="json", include=set(SHARED)),
+            "rollout": rollout,
             "exams": {
                 exam.name: _measured(exam.recipe)
                 | {"data": exam.task.fingerprint(), "problems": len(exam.problems)}

@@ -68,6 +68,7 @@ class AdaptRecipe(Section):
     def _names_its_reward(self) -> Self:
         require_reward(self.reward, self.task)
         require_once("experts must name each folder", self.experts)
+        self.rollout.require_devices(self.resources.engine_cpus, self.resources.engine_gpus)
         return self
 
     @property

@@ -24,6 +24,7 @@ class Engine:
         sees_images: whether its requests may have images.
         gpu_share: the option that says its share of a GPU's memory; `None`: there is none.
         is_served: whether `rlpeft serve` runs it itself; the others answer in the place of vLLM.
+        splits_weights: whether several workers may share its weights, `rollout.tensor_parallel`.
         bare: import path of (folder of a base model, *, dtype, max_model_len) -> the engine without
             an adapter, for `rlpeft models check`; empty: which cannot try it.
     """
@@ -37,6 +38,7 @@ class Engine:
     sees_images: bool = False
     gpu_share: str | None = None
     is_served: bool = False
+    splits_weights: bool = False
     bare: str = ""
 
 
@@ -50,6 +52,7 @@ ENGINES = {
         needs_factors=True,
         gpu_share="gpu_memory_utilization",
         is_served=True,
+        splits_weights=True,
         bare="rlpeft.rollout.vllm.build:bare",
     ),
 }

@@ -38,6 +38,8 @@ DECIDED_BY = {
     "max_num_seqs": "rollout.batch_size",
     "batch_size": "rollout.batch_size",
     "seed": "train.seed",
+    "tensor_parallel": "rollout.tensor_parallel",
+    "tensor_parallel_size": "rollout.tensor_parallel",
 }
 """Arguments of an engine that other keys of a recipe decide."""
 
@@ -66,6 +68,9 @@ class RolloutConfig(Section):
     num_engines: Annotated[int, Field(ge=1)] = 1
     """Engine actors; groups are spread over them. What several could not run at once waits in
     calls of a full batch of `hf` or four of `vllm`, taken by whichever engine is free first."""
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    """GPUs that share the weights of one engine, for `vllm` and bases that are too large for one;
+    resources.engine_gpus must be as many. 1: every engine has them whole."""
     max_prompt_tokens: Annotated[int, Field(ge=1)] = 512
     """A longer prompt is an error, never cut."""
     max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 256
@@ -113,6 +118,42 @@ class RolloutConfig(Section):
                     f"rollout.options.{name} must not be set: {decided_by} decides it. Set that."
                 )
         return self
+
+    @model_validator(mode="after")
+    def _check_parallel(self) -> Self:
+        if self.tensor_parallel > 1 and not ENGINES[self.engine].splits_weights:
+            able = " or ".join(repr(name) for name in ENGINES if ENGINES[name].splits_weights)
+            raise ValueError(
+                f"rollout.tensor_parallel must be 1 with rollout.engine = {self.engine!r}, got "
+                f"{self.tensor_parallel}: the workers of {able} alone share weights. Set it to 1, "
+                "or change the engine."
+            )
+        return self
+
+    def require_devices(self, cpus: float, gpus: float) -> None:
+        """Refuse what is reserved for an engine where its workers would have no device each.
+
+        Args:
+            cpus, gpus: of each engine.
+
+        Raises:
+            ValueError: says what to change.
+        """
+        workers = self.tensor_parallel
+        if workers == 1 and gpus <= 1:
+            return
+        if gpus and gpus != workers:
+            raise ValueError(
+                f"resources.engine_gpus must be rollout.tensor_parallel = {workers}, a GPU for "
+                f"each worker of an engine{' (or a share of one)' * (workers == 1)}, got {gpus:g}. "
+                "Set one to the other."
+            )
+        if not gpus and cpus < workers:
+            raise ValueError(
+                f"resources.engine_cpus must be at least rollout.tensor_parallel = {workers} "
+                f"without GPUs, a core for each worker of an engine, got {cpus:g}. Raise it, or "
+                f"set resources.engine_gpus = {workers}."
+            )
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ class ResourceConfig(Section):
     engine_cpus: Annotated[float, Field(gt=0)] = 1
     """CPUs per engine actor; also its thread count."""
     engine_gpus: Annotated[float, Field(ge=0)] = 0
-    """GPUs per engine actor."""
+    """GPUs per engine actor; rollout.tensor_parallel of them where several share an engine."""
     learners: Annotated[int, Field(ge=1)] = 1
     """Ranks of the learner, which share each step's micro-batches; see learner.parallel."""
     learner_cpus: Annotated[float, Field(gt=0)] = 1
@@ -270,6 +270,7 @@ class Recipe(Section):
                 f"{self.loss.advantage!r}, got {self.train.group_size}. "
                 "Raise it, or use loss.advantage = 'batch_mean'."
             )
+        self.rollout.require_devices(self.resources.engine_cpus, self.resources.engine_gpus)
         self.rollout.require_fitting(
             ratio_cap=self.loss.ratio_cap, resample_budget=self.train.resample_budget
         )

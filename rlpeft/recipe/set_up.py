@@ -14,11 +14,11 @@ EXECUTION_ONLY: Any = {
     "train": {"report_to", "keep_checkpoints", "keep_bytes", "unscorable_limit"},
     "reward": {"__all__": {"timeout_s", "warmup_timeout_s"}},
     "environment": {"timeout_s", "warmup_timeout_s", "memory_mb"},
-    "rollout": {"num_engines", "batch_size"},
+    "rollout": {"num_engines", "batch_size", "tensor_parallel"},
 }
 """Parts of a recipe that may change under a checkpoint: they decide where, not what."""
 
-WHERE_ALONE: Any = {"resources": True, "rollout": {"num_engines", "batch_size"}}
+WHERE_ALONE: Any = {"resources": True, "rollout": EXECUTION_ONLY["rollout"]}
 """The same of a search."""
 
 SINCE = {("loss", "reference"): "base", ("train", "select"): None, ("rollout", "max_lag"): 0}

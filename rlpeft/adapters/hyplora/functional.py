@@ -72,7 +72,13 @@ def bend(x: torch.Tensor, z: torch.Tensor, terms: Terms) -> tuple[torch.Tensor, 
     Returns:
         [T, R] ([T, R+1] for boost) and [T, 1], float32.
     """
-    norm2 = squared_norm(x)
+    return bend_by(squared_norm(x), z, terms)
+
+
+def bend_by(
+    norm2: torch.Tensor, z: torch.Tensor, terms: Terms
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`bend`, given ‖x‖² [T, 1] in the place of x."""
     shrink2 = _inverse_scale2(norm2, terms)  # 1/s²
     if terms.time_R is not None:
         return _boost(norm2, z, shrink2, terms)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from rlpeft.adapters.hyplora.config import HypLoraConfig
-from rlpeft.adapters.hyplora.functional import FusedRotation, Terms, bend, fuse, inner2
+from rlpeft.adapters.hyplora.functional import FusedRotation, Terms, bend, bend_by, fuse, inner2
 from rlpeft.adapters.lowrank.config import start_logit
-from rlpeft.adapters.lowrank.functional import bounded_magnitude, gram, wide
+from rlpeft.adapters.lowrank.functional import bounded_magnitude, gram, squared_norm, wide
 from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer
 
 
@@ -107,3 +107,11 @@ class HypLoraLinear(LowRankLayer):
         """`functional.bend`, with a record of the gains."""
         bent, g = bend(x, z, terms)
         return bent, ForwardRecord(("hyperbolic",), (g.detach(),))
+
+    def sums(self, x: torch.Tensor, terms: Any, columns: slice) -> tuple[torch.Tensor, ...]:
+        """‖x‖²."""
+        return (squared_norm(x),)
+
+    def bend_by(self, sums: tuple[torch.Tensor, ...], z: torch.Tensor, terms: Any) -> torch.Tensor:
+        """`functional.bend_by`."""
+        return bend_by(sums[0], z, terms)[0]

@@ -122,6 +122,17 @@ class LowRankLayer(nn.Module, BaseTunerLayer):
         """z = A x [..., R] -> the middle vector [..., R'] in float32, scaling included."""
         raise NotImplementedError
 
+    def sums(self, x: torch.Tensor, terms: Any, columns: slice) -> tuple[torch.Tensor, ...]:
+        """What `bend` reads of x beside z, of some features alone.
+
+        Each is a sum over features, [..., any]: those of all parts of x add up to that of x.
+        """
+        raise NotImplementedError
+
+    def bend_by(self, sums: tuple[torch.Tensor, ...], z: torch.Tensor, terms: Any) -> torch.Tensor:
+        """The middle vector of `bend`, given `sums` over all features in the place of x."""
+        raise NotImplementedError
+
     def curvatures(self, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Learned curvatures and their starts, two [C]; `None` if nothing is learned."""
         raise NotImplementedError

@@ -11,7 +11,7 @@ from rlpeft.recipe.adapter import GeometricAdapter
 
 TRAINED_BY = frozenset({"curvature_reg", "balance_coef"})
 
-SLICE = Slice(make="rlpeft.rollout.vllm.slice_adapters:geometric_slice", is_guest=True)
+SLICE = Slice(make="rlpeft.rollout.vllm.geometric_slice:geometric_slice", is_guest=True)
 
 
 def metrics(tuner: LowRankModel) -> dict[str, float]:

@@ -61,9 +61,12 @@ def route(
     x: torch.Tensor, z: torch.Tensor, weights: RouterWeights, inverse_scale: float
 ) -> torch.Tensor:
     """Softmax probabilities [T, E], float32, from x̃ (or A x̃)."""
-    source = z if weights.reads_z else x
-    weight, bias = weights.inner
-    hidden = F.linear(source, weight) * inverse_scale + bias
+    return route_by(F.linear(z if weights.reads_z else x, weights.inner[0]), weights, inverse_scale)
+
+
+def route_by(product: torch.Tensor, weights: RouterWeights, inverse_scale: float) -> torch.Tensor:
+    """`route`, given what the weight of the router's first layer makes of x (or of A x)."""
+    hidden = product * inverse_scale + weights.inner[1]
     if weights.outer is not None:
         hidden = F.linear(F.silu(hidden), *weights.outer)
     # In fp32: shares that bf16 rounds do not sum to 1, and the mixture would be scaled by the rest.
@@ -82,8 +85,15 @@ def bend(
     Returns:
         [T, R]; E gains, [T, 1] or [T, R/E] each; the probabilities [T, E]. All float32.
     """
-    norm2 = squared_norm(x) * terms.inverse_scale**2
     shares = route(x, z, terms.router, terms.inverse_scale)
+    return bend_by(squared_norm(x), z, shares, terms)
+
+
+def bend_by(
+    norm2: torch.Tensor, z: torch.Tensor, shares: torch.Tensor, terms: Terms
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
+    """`bend`, given ‖x‖² [T, 1] and the router's probabilities [T, E] in the place of x."""
+    norm2 = norm2 * terms.inverse_scale**2
     num = len(terms.spaces)
     parts = z.chunk(num, -1)
     gains = tuple(

@@ -6,13 +6,22 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from rlpeft.adapters.lowrank.config import start_logit
-from rlpeft.adapters.lowrank.functional import bounded_magnitude, gram, wide
+from rlpeft.adapters.lowrank.functional import bounded_magnitude, gram, squared_norm, wide
 from rlpeft.adapters.lowrank.layer import ForwardRecord, LowRankLayer
 from rlpeft.adapters.moslora.config import HIDDEN, MoSLoraConfig
-from rlpeft.adapters.moslora.functional import FusedMixture, RouterWeights, Terms, bend, fuse
+from rlpeft.adapters.moslora.functional import (
+    FusedMixture,
+    RouterWeights,
+    Terms,
+    bend,
+    bend_by,
+    fuse,
+    route_by,
+)
 from rlpeft.adapters.moslora.spaces import SPACES
 
 
@@ -144,3 +153,17 @@ class MoSLoraLinear(LowRankLayer):
         bent, gains, shares = bend(x, z, terms)
         shares = shares if config.balance_coef else shares.detach()
         return bent, ForwardRecord(config.expert_names(), tuple(g.detach() for g in gains), shares)
+
+    def sums(self, x: torch.Tensor, terms: Any, columns: slice) -> tuple[torch.Tensor, ...]:
+        """‖x‖², and what the router reads of x."""
+        if terms.router.reads_z:
+            return (squared_norm(x),)
+        weight = terms.router.inner[0][:, columns]
+        return squared_norm(x), F.linear(x.to(weight.dtype), weight)
+
+    def bend_by(self, sums: tuple[torch.Tensor, ...], z: torch.Tensor, terms: Any) -> torch.Tensor:
+        """`functional.bend_by`."""
+        norm2, *read = sums
+        weight = terms.router.inner[0]
+        product = read[0].to(weight.dtype) if read else F.linear(z.to(weight.dtype), weight)
+        return bend_by(norm2, z, route_by(product, terms.router, terms.inverse_scale), terms)[0]

@@ -165,7 +165,7 @@ SVF = Method(
     is_transferable=True,
     runs_rows=True,
     slice=Slice(
-        make="rlpeft.rollout.vllm.slice_adapters:svf_slice",
+        make="rlpeft.rollout.vllm.svf_slice:svf_slice",
         forms=frozenset({"dense", "spectral"}),
         compiled=("factored", "spectral"),
     ),

@@ -11,7 +11,8 @@ import torch
 
 from rlpeft.rollout.vllm.guests import Guests, Tokens
 from rlpeft.rollout.vllm.matmul import Pack, Product, plain
-from rlpeft.rollout.vllm.slice_adapters import FactoredSlice, Form, SliceAdapter
+from rlpeft.rollout.vllm.shard import Shard
+from rlpeft.rollout.vllm.slice_adapters import Base, FactoredSlice, Form, SliceAdapter
 
 
 class AdaptedLinear:
@@ -25,6 +26,7 @@ class AdaptedLinear:
         form: `dense` is cheapest for each token, but a refresh costs a few matrix products;
             with the others a refresh is nearly free.
         pack: how products with the weights are formed.
+        shards: the part of each slice that `weight` holds; the whole if absent.
     """
 
     def __init__(
@@ -36,10 +38,13 @@ class AdaptedLinear:
         adapters: Sequence[SliceAdapter | None],
         form: Form,
         pack: Pack = plain,
+        shards: Sequence[Shard] | None = None,
     ) -> None:
         stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
         self.weight, self.names, self.adapters = weight, list(names), list(adapters)
         self.spans = [slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)]
+        self.shards = shards or [Shard.whole(weight[span]) for span in self.spans]
+        self.is_split = any(shard.count > 1 for shard in self.shards)
         self.bent = weight.clone() if form == "dense" else None
         # Written in place when factors arrive.
         self.held = weight.clone() if form == "spectral" else weight
@@ -107,25 +112,44 @@ class AdaptedLinear:
         """x [T, N] to y [T, sum of M]."""
         y = None if self._whole is None else self._whole(x)
         if self.bent is None:
-            y = _join([self._slice(k, x, y) for k in range(len(self.spans))])
+            totals = self._totals(x, y)
+            y = _join([self._slice(k, x, y, totals[k]) for k in range(len(self.spans))])
         assert y is not None
         return y if bias is None else y + self._bias(bias)
 
-    def _slice(self, k: int, x: torch.Tensor, whole_TM: torch.Tensor | None) -> torch.Tensor:
-        y_TM = self._adapted(k, x, whole_TM)
+    def _totals(
+        self, x: torch.Tensor, whole_TM: torch.Tensor | None
+    ) -> Sequence[torch.Tensor | None]:
+        """What each slice needs a sum of over the workers, all of them in one."""
+        found: list[torch.Tensor | None] = [None] * len(self.spans)
+        if not self.is_split:
+            return found
+        for k, adapter in enumerate(self.adapters):
+            if adapter is not None:
+                found[k] = adapter.partial(x, self._base(k, whole_TM))
+        parts = [part for part in found if part is not None]
+        if not parts:
+            return found
+        total = self.shards[0].add(_join(parts).contiguous())
+        each = iter(total.split([part.shape[-1] for part in parts], -1))
+        return [None if part is None else next(each) for part in found]
+
+    def _slice(
+        self, k: int, x: torch.Tensor, whole_TM: torch.Tensor | None, total: torch.Tensor | None
+    ) -> torch.Tensor:
+        adapter, base = self.adapters[k], self._base(k, whole_TM)
+        y_TM = base(x) if adapter is None else adapter.apply(x, base, total)
         if self._guests:
             self._guests[k].apply(x, y_TM)
         return y_TM
 
-    def _adapted(self, k: int, x: torch.Tensor, whole_TM: torch.Tensor | None) -> torch.Tensor:
-        """Slice k of the output, given x times the whole weight where a slice wants that."""
-        adapter, own = self.adapters[k], self._own[k]
-        if own is not None:  # a bent input (SVF with M > N) needs a product of its own
-            assert adapter is not None
-            return adapter.apply(x, own)
+    def _base(self, k: int, whole_TM: torch.Tensor | None) -> Base:
+        """The product of slice k, given x times the whole weight where a slice wants that."""
+        if (own := self._own[k]) is not None:
+            return own  # a bent input (SVF with M > N) needs a product of its own
         assert whole_TM is not None
         part_TM = whole_TM[..., self.spans[k]]
-        return part_TM if adapter is None else adapter.apply(x, lambda _: part_TM)
+        return lambda _: part_TM
 
     def _bias(self, bias: torch.Tensor) -> torch.Tensor:
         pairs = zip(self.spans, self.adapters, strict=True)

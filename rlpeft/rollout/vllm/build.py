@@ -28,7 +28,7 @@ def build(spec: EngineSpec, base: BaseModel) -> RolloutEngine:
     if not current_platform.is_cpu() and own_device() == "cpu":
         raise EngineError(
             "the installed vLLM is for GPUs, and none is reserved for this engine. Set "
-            "resources.engine_gpus = 1, or use rollout.engine = 'hf'."
+            f"resources.engine_gpus = {spec.rollout.tensor_parallel}, or use rollout.engine = 'hf'."
         )
     return VllmEngine(
         base.path,
@@ -37,6 +37,7 @@ def build(spec: EngineSpec, base: BaseModel) -> RolloutEngine:
         max_model_len=spec.rollout.max_prompt_tokens + spec.rollout.max_tokens,
         seed=spec.seed,
         batch_size=spec.rollout.batch_size,
+        tensor_parallel=spec.rollout.tensor_parallel,
         **spec.rollout.options,
     )
 

@@ -62,12 +62,20 @@ def watch_call() -> Call:
 
 
 def answer(replies: Sequence[str]) -> dict[str, Any]:
-    """The workers' answer.
+    """The workers' answer, which is the same of all.
 
     Raises:
-        EngineError: they refused; nothing has changed in them.
+        EngineError: one refused, and then nothing has changed in it, or they differ.
     """
-    found: dict[str, Any] = json.loads(replies[0])
-    if "error" in found:
-        raise EngineError(found["error"])
-    return found
+    each: list[dict[str, Any]] = [json.loads(reply) for reply in replies]
+    for found in each:
+        if "error" in found:
+            raise EngineError(found["error"])
+    for rank, found in enumerate(each):
+        if found != each[0]:
+            raise EngineError(
+                f"all workers of an engine must hold the same adapter, worker {rank} answers "
+                f"{json.dumps(found):.120} and worker 0 {json.dumps(each[0]):.120}. Start another "
+                "engine."
+            )
+    return each[0]

@@ -18,6 +18,8 @@ from vllm.lora.request import LoRARequest
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
+from rlpeft.models.load import load_config
+from rlpeft.models.parallel import require_divisible
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.rollout.ends import Stops, read_stops
 from rlpeft.rollout.engine import (
@@ -35,7 +37,12 @@ from rlpeft.rollout.vllm.calls import BASE_DIGEST, answer, experts_call, load_ca
 from rlpeft.rollout.vllm.core import Core
 from rlpeft.rollout.vllm.experts import EmptyLoras
 from rlpeft.rollout.vllm.internals import check_version, finished, forget_requests
-from rlpeft.rollout.vllm.options import check_compiled, check_experts_form, check_options
+from rlpeft.rollout.vllm.options import (
+    check_compiled,
+    check_devices,
+    check_experts_form,
+    check_options,
+)
 from rlpeft.rollout.vllm.parameters import finish_reason, flat, sampled, scored
 from rlpeft.rollout.vllm.peft_config import choose_form, read_config
 from rlpeft.rollout.vllm.start import (
@@ -60,7 +67,8 @@ class VllmEngine:
         dtype: dtype of the base weights in the engine.
         max_model_len: context limit, prompt included; at most, and if absent, the model's own.
         seed: vLLM's own seed. Completions depend on their requests' seeds alone.
-        num_threads: OpenMP threads on a CPU; if absent, OMP_NUM_THREADS or else vLLM's choice.
+        num_threads: OpenMP threads of a worker on a CPU; if absent, OMP_NUM_THREADS or else vLLM's
+            choice, and 1 of several workers.
         form: `factored`: a sync is nearly free, and each token pays for the adapter. `spectral`:
             the same at half the price, for SVF in float32. `dense`: a sync builds one matrix for
             each layer, and a token costs what it costs in the base. `auto`: the cheapest for each
@@ -68,6 +76,7 @@ class VllmEngine:
         max_experts: experts that may share a batch; 0: requests name none. Any number may be
             loaded.
         batch_size: sequences generated at once; vLLM's own choice if absent.
+        tensor_parallel: workers, a GPU each, that share every weight.
         options: further arguments of `vllm.LLM`.
 
     Raises:
@@ -87,6 +96,7 @@ class VllmEngine:
         form: str = "auto",
         max_experts: int = 0,
         batch_size: int | None = None,
+        tensor_parallel: int = 1,
         **options: Any,
     ) -> None:
         check_version()
@@ -95,15 +105,17 @@ class VllmEngine:
         limit = model_context(Path(model_path))
         self.context = min(max_model_len or limit, limit)
         # One token more than the context: vLLM cannot score a sequence without room to go on.
-        variables = child_variables(num_threads)
+        require_divisible(load_config(Path(model_path)), tensor_parallel)
+        check_devices(tensor_parallel, options)
+        variables = child_variables(num_threads, tensor_parallel)
         arguments = llm_arguments(min(self.context + 1, limit), batch_size)
-        arguments |= worker_arguments(variables) | options
+        arguments |= worker_arguments(variables, tensor_parallel) | options
         arguments |= {"dtype": dtype, "seed": seed}
         if adapter_config is not None:
             config = read_config(adapter_config)
-            form = choose_form(config, form, dtype)
+            form = choose_form(config, form, dtype, tensor_parallel)
             if not arguments["enforce_eager"]:
-                check_compiled(config, form, max_experts)
+                check_compiled(config, form, max_experts, tensor_parallel)
             register()
             arguments |= plugin_arguments(adapter_config, form=form)
         if max_experts:
@@ -215,9 +227,9 @@ class VllmEngine:
         return [next(found) if len(sequence) > 1 else [] for sequence in sequences]
 
     def base_digest(self) -> str:
-        """SHA-256 (hex) of the frozen weights under the adapter, as the workers hold them."""
+        """SHA-256 (hex) of the frozen weights under the adapter, as each worker holds its own."""
         with self._core.alive() as llm:
-            return llm.collective_rpc(BASE_DIGEST.method)[0]
+            return " ".join(llm.collective_rpc(BASE_DIGEST.method))
 
     def close(self) -> None:
         """End vLLM and every process it started."""

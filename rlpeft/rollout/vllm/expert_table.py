@@ -23,6 +23,7 @@ from rlpeft.rollout.vllm.peft_config import (
     require_ranks,
     slice_of,
 )
+from rlpeft.rollout.vllm.shard import Shard
 from rlpeft.rollout.vllm.slice_adapters import ServesExperts, SliceAdapter
 from rlpeft.rollout.vllm.values import (
     adapters,
@@ -142,9 +143,10 @@ class ExpertTable:
             )
         spans = self._weights()
         moved = {module for name in values if (module := _module(name, spans))}
+        shards = self._shards()
         with readable():
             return {
-                name: make_slice(own, name, weight_MN, pack=pack)
+                name: make_slice(own, name, weight_MN, pack=pack, shard=shards[name])
                 for name, weight_MN in spans.items()
                 if name in moved or is_target(own, name)
             }
@@ -155,6 +157,14 @@ class ExpertTable:
             name: layer.weight[span]
             for layer in self.layers
             for name, span in zip(layer.names, layer.spans, strict=True)
+        }
+
+    def _shards(self) -> dict[str, Shard]:
+        """Which part of every module's weight that is."""
+        return {
+            name: shard
+            for layer in self.layers
+            for name, shard in zip(layer.names, layer.shards, strict=True)
         }
 
     def _enter(self, lora_id: int, slot: int) -> None:

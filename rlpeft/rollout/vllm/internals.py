@@ -4,6 +4,9 @@ What is relied on: `register_quantization_config`; `QuantizationConfig.get_quant
 prefix)` being asked once for each linear layer and returning a `LinearMethodBase`;
 `packed_modules_mapping` being filled before that; `create_weights` getting
 `output_partition_sizes`; `process_weights_after_loading` running before the first forward pass;
+a column-parallel layer holding consecutive rows of each slice, by `tp_rank` of `tp_size`, and of
+keys and values those of `tp_rank // num_kv_head_replicas`; a row-parallel one holding consecutive
+columns and adding up what `apply` gives; `tensor_model_parallel_all_reduce`;
 the synchronous client's `outputs_queue` and `utility_results`; the LoRA manager's
 `activate_adapter`, `lora_index_to_id` and `punica_wrapper_mapping`, the wrapper's
 `_token_lora_indices` (slot of each token of a step, -1 for none) being written by its
@@ -21,8 +24,12 @@ from typing import Any
 import torch
 from vllm import __version__ as vllm_version
 from vllm import _custom_ops as ops
+from vllm.distributed import tensor_model_parallel_all_reduce
 from vllm.model_executor.layers.linear import (
+    ColumnParallelLinear,
     LinearBase,
+    QKVParallelLinear,
+    RowParallelLinear,
     UnquantizedLinearMethod,
     register_weight_loader_v2_supported_method,
 )
@@ -40,6 +47,7 @@ from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.guests import Tokens
 from rlpeft.rollout.vllm.matmul import Plain, Product
 from rlpeft.rollout.vllm.peft_config import is_target, make_slice, read_config, slice_names
+from rlpeft.rollout.vllm.shard import Shard
 from rlpeft.rollout.vllm.slice_adapters import Form
 
 SUPPORTED = ((0, 31), (0, 34))
@@ -134,6 +142,7 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
         # A model may fuse on disk what vLLM splits: then it is one slice, as PEFT sees it.
         sizes = output_partition_sizes
         self.sizes = [sum(sizes)] if len(self.names) == 1 else list(sizes)
+        self.fused = len(sizes)
         super().create_weights(
             layer, input_size_per_partition, output_partition_sizes, *args, **kwargs
         )
@@ -142,11 +151,19 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
         """Attach the adapter. vLLM's own step would pack the weight and drop it."""
         weight: torch.Tensor = layer.weight.data  # type: ignore[assignment]
         rows, form = torch.split(weight, self.sizes), self.config.form
+        shards = shards_of(layer, rows, self.fused)
         adapters = [
-            make_slice(read_config(self.config.adapter), name, rows_MN, pack=pack, form=form)
+            make_slice(
+                read_config(self.config.adapter),
+                name,
+                rows_MN,
+                pack=pack,
+                form=form,
+                shard=shard,
+            )
             if self.config.adapter is not None and self.config.acts_in(name)
             else None
-            for name, rows_MN in zip(self.names, rows, strict=True)
+            for name, rows_MN, shard in zip(self.names, rows, shards, strict=True)
         ]
         adapted = AdaptedLinear(
             weight,
@@ -155,6 +172,7 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
             adapters=adapters,
             form=form,
             pack=pack,
+            shards=shards,
         )
         setattr(layer, ATTRIBUTE, adapted)
 
@@ -162,6 +180,36 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
         self, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         return getattr(layer, ATTRIBUTE)(x, bias)
+
+
+def shards_of(layer: Any, rows: Sequence[torch.Tensor], fused: int) -> list[Shard]:
+    """Which part of each slice of a layer this worker holds.
+
+    Args:
+        rows: what it holds of each slice, in slice order.
+        fused: slices that vLLM makes of the layer.
+
+    Raises:
+        EngineError: a slice is none to vLLM, which splits it as several.
+    """
+    workers, rank = layer.tp_size, layer.tp_rank
+    if workers == 1 or not isinstance(layer, ColumnParallelLinear | RowParallelLinear):
+        return [Shard.whole(part_MN) for part_MN in rows]
+    add = tensor_model_parallel_all_reduce
+    if isinstance(layer, RowParallelLinear):
+        return [Shard.of_columns(part_MN, rank=rank, workers=workers, add=add) for part_MN in rows]
+    if fused != len(rows):
+        raise EngineError(
+            f"an adapted layer must have one weight a slice with rollout.tensor_parallel > 1, "
+            f"{layer.prefix!r} has {fused} slices in one: a worker would hold rows here and there. "
+            "Remove it from the targets, or set rollout.tensor_parallel to 1."
+        )
+    heads = layer.num_kv_head_replicas if isinstance(layer, QKVParallelLinear) else 1
+    copies = [1, heads, heads] if len(rows) == 3 else [1] * len(rows)
+    return [
+        Shard.of_rows(part_MN, rank=rank, workers=workers, copies=each, add=add)
+        for part_MN, each in zip(rows, copies, strict=True)
+    ]
 
 
 class Packed:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from peft import PeftConfig
 from vllm import EngineArgs
 from vllm.platforms import current_platform
@@ -33,6 +35,7 @@ OURS = frozenset(
         "max_loras",
         "max_lora_rank",
         "lora_target_modules",
+        "tensor_parallel_size",
     }
 )
 """Arguments of `vllm.LLM` that this engine sets itself."""
@@ -52,11 +55,11 @@ def check_options(options: Mapping[str, Any], form: str, batch_size: int | None 
             f"rollout.options must not set {', '.join(taken)}: the vllm engine does. Remove them."
         )
     _check_known(options)
-    for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+    for size in ("pipeline_parallel_size", "data_parallel_size"):
         if options.get(size, 1) != 1:
             raise EngineError(
-                f"{size} must be 1, got {options[size]!r}: an adapter is not split over workers "
-                "yet. Use rollout.num_engines for more devices."
+                f"{size} must be 1, got {options[size]!r}: an adapter is split over workers by "
+                "rollout.tensor_parallel alone. Set that, or rollout.num_engines."
             )
     if batch_size is not None and "max_num_seqs" in options:
         raise EngineError(
@@ -66,6 +69,32 @@ def check_options(options: Mapping[str, Any], form: str, batch_size: int | None 
         raise EngineError(
             "rollout.options.enable_chunked_prefill must be false on a CPU: there vLLM dies of a "
             "sampled request whose prompt is split over two steps. Remove it."
+        )
+
+
+def check_devices(workers: int, options: Mapping[str, Any]) -> None:
+    """Refuse more workers than this process has devices for, and another way to start them.
+
+    Raises:
+        EngineError: says what there is.
+    """
+    if workers == 1:
+        return
+    if "distributed_executor_backend" in options:
+        raise EngineError(
+            "rollout.options.distributed_executor_backend must not be set with "
+            f"rollout.tensor_parallel = {workers}: workers are processes of one machine, which "
+            "vLLM starts and ends. Remove it."
+        )
+    if current_platform.is_cpu():
+        kind, there = "cores", len(os.sched_getaffinity(0))
+    else:
+        kind, there = "GPUs", torch.cuda.device_count()
+    if workers > there:
+        raise EngineError(
+            f"rollout.tensor_parallel must be at most the {kind} that an engine has, got {workers} "
+            f"with {there}. Lower it, or reserve more (resources.engine_gpus, "
+            "resources.engine_cpus)."
         )
 
 
@@ -95,14 +124,20 @@ def check_experts_form(max_experts: int, form: str) -> None:
         )
 
 
-def check_compiled(config: PeftConfig, form: str, max_experts: int) -> None:
+def check_compiled(config: PeftConfig, form: str, max_experts: int, workers: int = 1) -> None:
     """Refuse to let vLLM compile, or capture, layers that are not known to follow their adapter.
 
     What is traced once and frozen would sample the base for ever.
 
     Raises:
-        EngineError: the adapter's form is not proven, or requests name experts.
+        EngineError: the adapter's form is not proven, requests name experts, or weights are split.
     """
+    if workers > 1:
+        raise EngineError(
+            f"rollout.options.enforce_eager must be true with rollout.tensor_parallel = {workers}: "
+            "nobody has proven that compiled layers follow an adapter whose sums go from worker "
+            "to worker. Remove the option."
+        )
     if form not in slice_of(vars(config)).compiled:
         proven = ", ".join(
             f"{method.peft_type} in form {one!r}"

@@ -16,6 +16,7 @@ from rlpeft.adapters.method import Slice
 from rlpeft.adapters.methods import method_of, peft_type_of, peft_types
 from rlpeft.errors import EngineError, RlpeftError
 from rlpeft.rollout.vllm.matmul import Pack, plain
+from rlpeft.rollout.vllm.shard import Shard
 from rlpeft.rollout.vllm.slice_adapters import Form, SliceAdapter
 
 # Inits that take their start out of the base weight; the base here keeps it.
@@ -106,12 +107,19 @@ def slice_of(config: Mapping[str, Any]) -> Slice:
     return method.slice
 
 
-def choose_form(config: PeftConfig, form: str, dtype: str) -> str:
+def choose_form(config: PeftConfig, form: str, dtype: str, workers: int = 1) -> str:
     """The form to run: `auto` is the cheapest whose refresh is nearly free.
 
     Raises:
-        EngineError: a form that the adapter or the dtype does not allow.
+        EngineError: a form that the adapter, the dtype or the number of workers does not allow.
     """
+    if workers > 1:
+        if form not in ("auto", "factored"):
+            raise EngineError(
+                f"form must be 'factored' with rollout.tensor_parallel = {workers}, got {form!r}: "
+                "the others need whole weights. Use 'auto'."
+            )
+        return "factored"
     forms, method = slice_of(vars(config)).forms, peft_type_of(vars(config))
     can_be_spectral = "spectral" in forms and dtype == "float32"
     if form == "auto":
@@ -154,13 +162,18 @@ def make_slice(
     *,
     pack: Pack = plain,
     form: Form = "factored",
+    shard: Shard | None = None,
 ) -> SliceAdapter:
-    """An adapter for one slice that changes nothing until its values arrive; its own are fp32."""
+    """An adapter for one slice that changes nothing until its values arrive; its own are fp32.
+
+    Args:
+        weight_MN: of the slice, or the part of it that `shard` says.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)  # vLLM builds its layers under the model's
     try:
         make = resolve_name(slice_of(vars(config)).make)
-        adapter: SliceAdapter = make(config, name, weight_MN, pack=pack, form=form)
+        adapter: SliceAdapter = make(config, name, weight_MN, pack=pack, form=form, shard=shard)
         return adapter
     finally:
         torch.set_default_dtype(before)

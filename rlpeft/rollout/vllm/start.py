@@ -102,11 +102,18 @@ def expert_arguments(max_experts: int) -> dict[str, Any]:
     }
 
 
-def child_variables(num_threads: int | None) -> dict[str, str]:
+def child_variables(num_threads: int | None, workers: int = 1) -> dict[str, str]:
     """Environment variables for vLLM's processes; what the user has set himself stays.
 
     For each of them vLLM has no other door.
+
+    Args:
+        num_threads: of each worker on a CPU, see `VllmEngine`.
+        workers: of the engine. On a CPU several have one thread each unless it is said: vLLM's
+            own choice wants a NUMA node for every one.
     """
+    if num_threads is None and workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+        num_threads = 1
     # One line a sync from the core would bury the run's own progress.
     variables = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
     # A worker that gets less is killed on a busy machine, and what it shared is left behind.
@@ -121,12 +128,14 @@ def child_variables(num_threads: int | None) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in variables.items()} | threads
 
 
-def worker_arguments(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments of `vllm.LLM` that say in which process its worker runs.
+def worker_arguments(variables: Mapping[str, str], workers: int = 1) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` that say in which processes its workers run.
 
     Args:
         variables: environment of its processes, see `child_variables`.
     """
+    if workers > 1:  # on this machine, also below Ray, whose actor has the devices of them all
+        return {"tensor_parallel_size": workers, "distributed_executor_backend": "mp"}
     if not current_platform.is_cpu() or variables.get(BINDING) != "nobind":
         return {}
     # As on a GPU: in the core. On a CPU vLLM gives the worker a process of its own only so that it

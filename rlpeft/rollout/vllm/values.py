@@ -154,9 +154,9 @@ def _cached(name: str, digest: str, adapter: FactoredSlice) -> Factors:
             "not. The engine never computes its own: within a Ray cluster they come from a node "
             "that has them, else copy the trainer's cache of factors here."
         )
-    if factors.basis.shape != adapter.basis_RR.shape:
+    if factors.basis.shape != (adapter.rank, adapter.rank):
         raise EngineError(
-            f"factors of {name!r} must be {tuple(adapter.basis_RR.shape)}, the cached ones "
+            f"factors of {name!r} must be {(adapter.rank, adapter.rank)}, the cached ones "
             f"(sha256 {digest}) are {tuple(factors.basis.shape)}: trainer and engine run "
             "different base models."
         )

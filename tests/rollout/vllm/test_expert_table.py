@@ -21,7 +21,7 @@ from rlpeft.adapters.svf.factors import Factors
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.expert_table import ExpertTable
-from rlpeft.rollout.vllm.slice_adapters import SvfSlice
+from rlpeft.rollout.vllm.svf_slice import SvfSlice
 
 pytestmark = pytest.mark.vllm
 

@@ -17,7 +17,8 @@ from rlpeft.adapters.methods import methods
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.guests import Tokens
 from rlpeft.rollout.vllm.peft_config import make_slice, read_config
-from rlpeft.rollout.vllm.slice_adapters import Form, SvfSlice
+from rlpeft.rollout.vllm.slice_adapters import Form
+from rlpeft.rollout.vllm.svf_slice import SvfSlice
 
 SIZES = {"q": 8, "k": 4, "up": 24}  # as wide as, narrower and wider than the input
 WIDTH, SLOTS = 8, 6

@@ -20,7 +20,8 @@ from rlpeft.errors import EngineError
 from rlpeft.rollout.growth import check_growth
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.peft_config import make_slice, read_config
-from rlpeft.rollout.vllm.slice_adapters import Form, SvfSlice
+from rlpeft.rollout.vllm.slice_adapters import Form
+from rlpeft.rollout.vllm.svf_slice import SvfSlice
 
 SIZES = {"q": 8, "k": 4, "up": 24}  # as wide as, narrower and wider than the input
 WIDTH = 8

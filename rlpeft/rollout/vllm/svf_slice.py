@@ -1,0 +1,191 @@
+"""Singular-value fine-tuning in a slice of a fused layer, whole or one worker's part of it.
+
+With the basis B of the whole slice a worker of several holds
+
+    q, k, v   output side   c = Σ_w B_wᵀ y_w,  then  y_w += B_w (c * (z - 1)),   B_w: its rows of B
+    gate, up  input side    x += Σ_w B_w ((B_wᵀ x) * (z - 1)_w),              B_w: its columns of B
+    o, down   output side   y_w += B (Bᵀ y_w * (z - 1)): linear, so that vLLM's own sum is the last
+    o, down   input side    c = Σ_w B_wᵀ x_w,  then  x_w += B_w (c * (z - 1)),   B_w: its rows of B
+
+T token, M out_features of the slice, N in_features, R = min(M, N); w a worker, Σ_w `Shard.add`.
+"""
+
+from __future__ import annotations
+
+import torch
+from peft import PeftConfig
+
+from rlpeft.adapters.svf.factors import Factors
+from rlpeft.adapters.svf.functional import dense_weight, growth, multiplier, spectral_weight
+from rlpeft.rollout.vllm.matmul import Pack, plain
+from rlpeft.rollout.vllm.shard import Shard
+from rlpeft.rollout.vllm.slice_adapters import Base, Form, TokenRows
+
+
+class SvfSlice:
+    """Singular-value fine-tuning (Transformer², arXiv 2501.06252, §3.1), z = 1 at first.
+
+    The basis B is the trainer's, given by `take_factors`: one computed here could differ from it
+    wherever singular values are nearly equal.
+
+    Two forms. *Factored* changes the frozen weight's input or output, which at z = 1 leaves the
+    base exactly as it is, at 4 R² FLOPs a token. *Spectral* lets the layer hold C = B⁻¹ W (output
+    side) or W B⁻ᵀ in the place of W (`functional.spectral_weight`), and needs 2 R²:
+    y = B(z * C x), or y = C(z * Bᵀ x). In bf16 the rounding of C would be another base model.
+
+    Args:
+        is_spectral: which of them, once the factors are here; factored where weights are split.
+        shard: the part of the slice that `weight_MN` is; the whole if absent.
+    """
+
+    def __init__(
+        self,
+        weight_MN: torch.Tensor,
+        *,
+        parametrisation: str,
+        pack: Pack = plain,
+        is_spectral: bool = False,
+        shard: Shard | None = None,
+    ) -> None:
+        self.shard = shard or Shard.whole(weight_MN)
+        # Of the whole slice: the smaller side of a part may be the other one.
+        device, rank = weight_MN.device, min(self.shard.shape)
+        self.parametrisation, self.output_side = parametrisation, rank == self.shard.shape[0]
+        # In spectral form x goes straight into the held matrix on the output side alone.
+        self.bends_input = not self.output_side
+        self.tensors = {"svf_z": torch.ones(rank, device=device)}
+        # z where the weight is in singular coordinates, z - 1 where its change is added.
+        self.offset = 0.0 if is_spectral else 1.0
+        self.scale_R = torch.ones(rank, device=device) - self.offset
+        # Until factors come: of the spectral form W itself, in the coordinates it has; of the
+        # factored one no change, whatever z.
+        blank_RR = torch.eye(rank) if is_spectral else torch.zeros(rank, rank)
+        self.rank = rank
+        self.features, self.coordinates = self._held()
+        mine_FC = blank_RR[self.features, self.coordinates].contiguous()
+        self.basis_FC = mine_FC.to(device, weight_MN.dtype)
+        self.singular_values_R = torch.ones(rank, device=device)
+        self.digest: str | None = None
+        self.is_spectral = is_spectral
+        self.token_rows: TokenRows | None = None
+        self.into, self.back = pack(self.basis_FC.T), pack(self.basis_FC)
+
+    def _held(self) -> tuple[slice, slice]:
+        """Rows and columns of the basis that this worker needs."""
+        shard, all_of_it = self.shard, slice(None)
+        if self.output_side:
+            return shard.rows, all_of_it
+        return shard.columns, shard.part(self.rank) if shard.splits_rows else all_of_it
+
+    def take_experts(self, slots: int, token_rows: TokenRows) -> None:
+        """Let each token run the multiplier of its own slot."""
+        self.scales_SR = self.scale_R.repeat(slots + 1, 1)
+        self.scale_R = self.scales_SR[0]  # one buffer: a refresh writes the first row
+        self.token_rows = token_rows
+
+    def set_expert(self, slot: int, tensor: torch.Tensor | None) -> None:
+        """Put an expert's trained vector into a slot, in place; without one, z = 1."""
+        if tensor is None:
+            self.scales_SR[slot + 1] = 1 - self.offset
+            return
+        z_R = multiplier(
+            tensor.to(self.scale_R.device), self.singular_values_R, self.parametrisation
+        )
+        self.scales_SR[slot + 1] = z_R - self.offset
+
+    def growth(self, tensor: torch.Tensor) -> float:
+        """See `ServesExperts`; not finite where what was trained overflows."""
+        values_R = self.singular_values_R
+        z_R = multiplier(tensor.to(values_R.device), values_R, self.parametrisation)
+        return growth(z_R, values_R)
+
+    def take_factors(self, factors: Factors) -> None:
+        """Use these factors from now on."""
+        self.basis_FC.copy_(factors.basis[self.features, self.coordinates])
+        self.singular_values_R.copy_(factors.singular_values)
+        self.digest = factors.digest
+        self.into.renew()
+        self.back.renew()
+
+    def refresh(self) -> None:
+        z_R = multiplier(self.tensors["svf_z"], self.singular_values_R, self.parametrisation)
+        self.scale_R.copy_(z_R - self.offset)
+
+    def in_coordinates(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        """C [M, N], what a spectral layer holds in the place of W; W itself until factors come."""
+        if not self.is_spectral or self.digest is None:
+            return weight_MN
+        return spectral_weight(weight_MN, self._factors)
+
+    def partial(self, x: torch.Tensor, base: Base) -> torch.Tensor | None:
+        if self.output_side:
+            return self._into(base(x)) if self.shard.splits_rows else None
+        if self.shard.splits_rows:
+            return self._change(x) / self.shard.copies
+        return self._into(x) if self.shard.splits_columns else None
+
+    def apply(self, x: torch.Tensor, base: Base, total: torch.Tensor | None = None) -> torch.Tensor:
+        if total is None and (partial := self.partial(x, base)) is not None:
+            total = self.shard.add(partial)
+        if self.output_side:
+            return self._bend(base(x), total)
+        return base(self._bend(x, total))
+
+    def _bend(self, x: torch.Tensor, total: torch.Tensor | None) -> torch.Tensor:
+        """What the adapter does to one side of the weight's product."""
+        if self.is_spectral:
+            scale = self._scale(len(x))
+            return self.back(x * scale) if self.output_side else self.into(x).mul_(scale)
+        if total is None:
+            return x + self._change(x)
+        if self.shard.splits_rows and not self.output_side:
+            return x + total
+        return x + self._back(total)
+
+    def _change(self, x: torch.Tensor) -> torch.Tensor:
+        """`functional.rotate` with packed products, but for the x that is added."""
+        return self._back(self.into(x))
+
+    def _into(self, x: torch.Tensor) -> torch.Tensor:
+        """This worker's addend of the coordinates Bᵀ x [T, R]."""
+        return self.into(x) / self.shard.copies
+
+    def _back(self, coordinates: torch.Tensor) -> torch.Tensor:
+        bent = coordinates.float() * self._scale(len(coordinates))[..., self.coordinates]
+        return self.back(bent.to(coordinates.dtype))
+
+    def _scale(self, num_tokens: int) -> torch.Tensor:
+        """[R], or [T, R] where each token has its own."""
+        if self.token_rows is None:
+            return self.scale_R
+        # Six times faster on a CPU than indexing by a tensor.
+        return self.scales_SR.index_select(0, self.token_rows(num_tokens))
+
+    def bias(self, bias_M: torch.Tensor) -> torch.Tensor:
+        return bias_M
+
+    def dense(self, weight_MN: torch.Tensor) -> torch.Tensor:
+        return dense_weight(weight_MN, self._factors, self.scale_R + self.offset)
+
+    @property
+    def _factors(self) -> Factors:
+        return Factors(self.basis_FC, self.singular_values_R, self.output_side, self.digest or "")
+
+
+def svf_slice(
+    config: PeftConfig,
+    name: str,
+    weight_MN: torch.Tensor,
+    *,
+    pack: Pack,
+    form: Form,
+    shard: Shard | None = None,
+) -> SvfSlice:
+    """As `rlpeft.adapters.method.Slice.make`, for SVF."""
+    return SvfSlice(
+        weight_MN,
+        parametrisation=config.parametrisation,
+        pack=pack,
+        is_spectral=form == "spectral",
+        shard=shard,
+    )
