@@ -204,7 +204,8 @@ def remote_engines(
     takes_only_named = ENGINES[spec.rollout.engine].needs_factors
     factors = None if takes_only_named else learner
     build, timeout_s = partial(_open_engine, spec, resources, open_base), resources.engine_timeout_s
-    threads = num_threads(resources.engine_cpus)
+    # Those of its workers share the actor's CPUs, and it waits for them.
+    threads = num_threads(resources.engine_cpus / spec.rollout.tensor_parallel)
     actors = [
         place(EngineActor, group, first + index, threads=threads)
         for index in range(spec.rollout.num_engines)

@@ -38,7 +38,7 @@ from rlpeft.doctor.prompts import (
     check_tags,
     check_tokens,
 )
-from rlpeft.doctor.ranks import check_ranks
+from rlpeft.doctor.ranks import check_ranks, check_workers
 from rlpeft.doctor.reading import Look
 from rlpeft.doctor.rewards import check_golds, check_reward
 from rlpeft.doctor.rollout import check_completions, check_gradient, check_signal, check_sync
@@ -238,6 +238,7 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     yield check_trainable(learner)
     yield from guarded("KL at step 0", check_start(learner, canary))
     yield from check_ranks(recipe)
+    yield from check_workers(recipe)
     yield from check_lag(recipe)
     if found.start is not None:
         learner.start_from(found.start.state())

@@ -49,7 +49,10 @@ def check_memory(recipe: Recipe, learner: Any) -> Check:
     """Estimated peaks against what is free."""
     found = list(demands(recipe, learner))
     text, share = "; ".join(map(str, found)), max(demand.share for demand in found)
-    advice = "Lower learner.token_budget or rollout.num_engines, or set gradient_checkpointing."
+    advice = (
+        "Lower learner.token_budget or rollout.num_engines, set gradient_checkpointing, or raise "
+        "rollout.tensor_parallel."
+    )
     if share > 1:
         return fail("memory", text, advice)
     return warn("memory", text, advice) if share > SAFE_SHARE else ok("memory", text)
@@ -69,7 +72,9 @@ def demands(recipe: Recipe, learner: Any) -> Iterator[Demand]:
         return
     whose = "the learner, on its GPU" if gpus.learners == 1 else "each learner rank, on its GPU"
     yield Demand(whose, mine, total)
-    yield Demand("each engine, on its GPU", engine, int(total * min(1.0, gpus.engine_gpus)))
+    workers = recipe.rollout.tensor_parallel
+    whose = "each engine, on its GPU" if workers == 1 else "each worker of an engine, on its GPU"
+    yield Demand(whose, engine // workers, int(total * min(1.0, gpus.engine_gpus)))
 
 
 def learner_bytes(recipe: Recipe, learner: Any) -> int:

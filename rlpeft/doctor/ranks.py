@@ -1,4 +1,4 @@
-"""Whether several ranks of the learner have work, and a GPU each."""
+"""Whether ranks of the learner, and workers of an engine, have work and a GPU each."""
 
 from __future__ import annotations
 
@@ -26,3 +26,16 @@ def check_ranks(recipe: Recipe) -> Iterator[Check]:
         yield warn("learners", found, "Train on a cluster that has them; --local would refuse.")
     else:
         yield ok("learners", found)
+
+
+def check_workers(recipe: Recipe) -> Iterator[Check]:
+    """One row where several share an engine."""
+    workers, gpus = recipe.rollout.tensor_parallel, torch.cuda.device_count()
+    if workers == 1:
+        return
+    found = f"{workers} workers share the weights of each of {recipe.rollout.num_engines}"
+    if recipe.resources.engine_gpus and gpus < workers:
+        found += f"; a GPU each, all of one machine, and this one has {gpus}"
+        yield warn("workers of engines", found, "Train on a cluster with such a node.")
+    else:
+        yield ok("workers of engines", found)

@@ -66,6 +66,14 @@ def test_engines_with_gpus_of_their_own_are_not_added_up(sized):
     assert (engine.need, engine.free) == (engine_bytes(recipe, learner), 100)
 
 
+def test_workers_that_share_an_engine_hold_a_part_of_it_each(sized):
+    rollout = {"engine": "vllm", "tensor_parallel": 2}
+    recipe, learner = sized("cuda", rollout=rollout, resources={"engine_gpus": 2})
+    _, worker = demands(recipe, learner)
+    assert worker.of == "each worker of an engine, on its GPU"
+    assert (worker.need, worker.free) == (engine_bytes(recipe, learner) // 2, 100)
+
+
 def test_an_engine_is_counted_in_its_own_dtype(sized):
     whole, half = sized("cpu"), sized("cpu", rollout={"dtype": "bfloat16"})
     assert engine_bytes(*half) == engine_bytes(*whole) // 2

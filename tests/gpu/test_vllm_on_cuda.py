@@ -13,7 +13,7 @@ from rlpeft.adapters.policy import adapter_state, attach_adapter, sequence_logpr
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.gap import mean_gap
 from rlpeft.models.load import load_base_model
-from rlpeft.recipe.run import HypLoraAdapter, LoraFamilyAdapter, SvfAdapter
+from rlpeft.recipe.run import HypLoraAdapter, LoraFamilyAdapter, MoSLoraAdapter, SvfAdapter
 from rlpeft.rollout.proof import Proof, Prover
 from rlpeft.rollout.vllm.engine import VllmEngine
 from rlpeft.types import Request, Sampling
@@ -28,6 +28,36 @@ CASES = {
     "tiny, LoRA, bfloat16": ("tiny", LoraFamilyAdapter(type="lora", rank=8), "bfloat16", True),
     "tiny, HypLoRA, bfloat16": ("tiny", HypLoraAdapter(type="hyplora", rank=8), "bfloat16", True),
 }
+
+
+SHARED = {
+    "SVF": SvfAdapter(),
+    "LoRA": LoraFamilyAdapter(type="lora", rank=8),
+    "HypLoRA": HypLoraAdapter(type="hyplora", rank=8),
+    "MoSLoRA": MoSLoraAdapter(type="moslora", rank=8),
+}
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("name", SHARED)
+def test_two_gpus_that_share_an_engine_sample_as_the_trainer_scores(name):
+    path = resolve_model("tiny")
+    policy = attach_adapter(load_base_model(path), SHARED[name], seed=0).eval().to("cuda")
+    generator = torch.Generator().manual_seed(0)
+    for parameter in policy.parameters():
+        if parameter.requires_grad:
+            noise = torch.randn(parameter.shape, generator=generator).to(parameter)
+            parameter.data += 0.05 * noise
+    state, expected = adapter_state(policy, 1), sequence_logprobs(policy, CANARY)
+    options = {"gpu_memory_utilization": 0.3, "tensor_parallel": 2}
+    with closing(VllmEngine(path, state.config, max_model_len=256, **options)) as engine:
+        Prover(engine).prove(Proof(state, CANARY, expected, bound=1e-2))
+        requests = [Request(f"{at}", tuple(ids), (0, 1)) for at, ids in enumerate(CANARY)]
+        for request, group in zip(requests, engine.rollout(requests, Sampling(32)), strict=True):
+            for completion in group:
+                row = [*request.prompt_ids, *completion.token_ids]
+                scored = sequence_logprobs(policy, [row])[0][len(request.prompt_ids) - 1 :]
+                assert mean_gap([completion.logprobs], [scored]) < 1e-3
 
 
 @pytest.mark.parametrize("case", CASES)

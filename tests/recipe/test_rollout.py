@@ -2,8 +2,10 @@
 
 import pytest
 
+from rlpeft.errors import ConfigError
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.run import EngineSpec, RolloutConfig, SvfAdapter
+from rlpeft.recipe.set_up import set_up
 
 ADAPT = {
     "name": "mix",
@@ -76,3 +78,30 @@ def test_what_a_recipe_says_of_an_engines_memory_stands(quick, option):
 )
 def test_a_call_of_one_engine_among_several_has_full_batches(engine, batch_size, rows):
     assert RolloutConfig(engine=engine, batch_size=batch_size).rows_a_call == rows
+
+
+SHARED = {"engine": "vllm", "tensor_parallel": 2}
+
+
+@pytest.mark.parametrize(
+    ("rollout", "resources", "said"),
+    [
+        ({"tensor_parallel": 2}, {}, "must be 1 with rollout.engine = 'hf', got 2"),
+        (SHARED, {"engine_gpus": 1}, "engine_gpus must be rollout.tensor_parallel = 2, a GPU for"),
+        (SHARED, {"engine_gpus": 4}, "got 4"),
+        ({"engine": "vllm"}, {"engine_gpus": 2}, r"\(or a share of one\), got 2"),
+        (SHARED, {"engine_cpus": 1}, "at least rollout.tensor_parallel = 2 without GPUs"),
+        ({"engine": "vllm", "options": {"tensor_parallel_size": 2}}, {}, "rollout.tensor_parallel"),
+    ],
+)
+def test_workers_of_an_engine_have_a_device_each_or_the_recipe_is_refused(
+    quick, rollout, resources, said
+):
+    with pytest.raises(ConfigError, match=said):
+        quick(rollout=rollout, resources=resources)
+
+
+@pytest.mark.parametrize("resources", [{"engine_gpus": 2}, {"engine_cpus": 2}])
+def test_workers_that_have_a_device_each_change_no_number_of_a_run(quick, resources):
+    shared = quick(rollout=SHARED, resources=resources)
+    assert set_up(shared) == set_up(quick(rollout={"engine": "vllm"}))

@@ -1,13 +1,15 @@
 """Singular-value fine-tuning in a slice of a fused layer, whole or one worker's part of it.
 
-With the basis B of the whole slice a worker of several holds
+Of the basis B of the whole slice a worker of W holds R/W rows or columns, B_w, and one sum over the
+workers, Σ_w, is needed for each layer:
 
-    q, k, v   output side   c = Σ_w B_wᵀ y_w,  then  y_w += B_w (c * (z - 1)),   B_w: its rows of B
-    gate, up  input side    x += Σ_w B_w ((B_wᵀ x) * (z - 1)_w),              B_w: its columns of B
-    o, down   output side   y_w += B (Bᵀ y_w * (z - 1)): linear, so that vLLM's own sum is the last
-    o, down   input side    c = Σ_w B_wᵀ x_w,  then  x_w += B_w (c * (z - 1)),   B_w: its rows of B
+    q, k, v   output side   c = Σ_w B_wᵀ y_w,  then  y_w += B_w (c * (z - 1))          rows of B
+    gate, up  input side    x += Σ_w B_w ((B_wᵀ x) * (z - 1)_w)                     columns of B
+    o, down   output side   y = Σ_w y_w,  then  y_w = y / W + B_w ((B_wᵀ y) * (z - 1)_w)  columns
+    o, down   input side    c = Σ_w B_wᵀ x_w,  then  x_w += B_w (c * (z - 1))          rows of B
 
-T token, M out_features of the slice, N in_features, R = min(M, N); w a worker, Σ_w `Shard.add`.
+of which vLLM adds up y_w in the end for o and down. T token, M out_features of the slice, N
+in_features, R = min(M, N).
 """
 
 from __future__ import annotations
@@ -73,9 +75,18 @@ class SvfSlice:
     def _held(self) -> tuple[slice, slice]:
         """Rows and columns of the basis that this worker needs."""
         shard, all_of_it = self.shard, slice(None)
-        if self.output_side:
-            return shard.rows, all_of_it
-        return shard.columns, shard.part(self.rank) if shard.splits_rows else all_of_it
+        if self._splits_other_side:
+            return all_of_it, shard.part(self.rank)
+        return shard.rows if self.output_side else shard.columns, all_of_it
+
+    @property
+    def _splits_other_side(self) -> bool:
+        """Whether workers share the side of the weight that the adapter does not act on."""
+        return self.shard.splits_columns if self.output_side else self.shard.splits_rows
+
+    @property
+    def _splits_own_side(self) -> bool:
+        return self.shard.splits_rows if self.output_side else self.shard.splits_columns
 
     def take_experts(self, slots: int, token_rows: TokenRows) -> None:
         """Let each token run the multiplier of its own slot."""
@@ -118,18 +129,21 @@ class SvfSlice:
         return spectral_weight(weight_MN, self._factors)
 
     def partial(self, x: torch.Tensor, base: Base) -> torch.Tensor | None:
-        if self.output_side:
-            return self._into(base(x)) if self.shard.splits_rows else None
-        if self.shard.splits_rows:
-            return self._change(x) / self.shard.copies
-        return self._into(x) if self.shard.splits_columns else None
+        if self._splits_own_side:
+            return self.into(base(x) if self.output_side else x) / self.shard.copies
+        if self._splits_other_side:
+            return base(x) if self.output_side else self._change(x) / self.shard.copies
+        return None
 
     def apply(self, x: torch.Tensor, base: Base, total: torch.Tensor | None = None) -> torch.Tensor:
         if total is None and (partial := self.partial(x, base)) is not None:
             total = self.shard.add(partial)
-        if self.output_side:
-            return self._bend(base(x), total)
-        return base(self._bend(x, total))
+        if not self.output_side:
+            return base(self._bend(x, total))
+        if self._splits_other_side:
+            assert total is not None  # y; what is held of it may be overwritten by now
+            return total / self.shard.count + self._change(total)
+        return self._bend(base(x), total)
 
     def _bend(self, x: torch.Tensor, total: torch.Tensor | None) -> torch.Tensor:
         """What the adapter does to one side of the weight's product."""
@@ -138,17 +152,11 @@ class SvfSlice:
             return self.back(x * scale) if self.output_side else self.into(x).mul_(scale)
         if total is None:
             return x + self._change(x)
-        if self.shard.splits_rows and not self.output_side:
-            return x + total
-        return x + self._back(total)
+        return x + (total if self._splits_other_side else self._back(total))
 
     def _change(self, x: torch.Tensor) -> torch.Tensor:
         """`functional.rotate` with packed products, but for the x that is added."""
         return self._back(self.into(x))
-
-    def _into(self, x: torch.Tensor) -> torch.Tensor:
-        """This worker's addend of the coordinates Bᵀ x [T, R]."""
-        return self.into(x) / self.shard.copies
 
     def _back(self, coordinates: torch.Tensor) -> torch.Tensor:
         bent = coordinates.float() * self._scale(len(coordinates))[..., self.coordinates]

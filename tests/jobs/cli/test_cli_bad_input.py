@@ -179,7 +179,7 @@ def test_a_cluster_without_room_is_named_with_what_it_has(cluster, finished, ref
         "--out",
         tmp_path / "run",
         "--set",
-        "resources.engine_gpus=2",
+        "resources.learner_gpus=2",
         "--set",
         "resources.placement_timeout_s=0.5",
     )

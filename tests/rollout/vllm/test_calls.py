@@ -45,6 +45,14 @@ def test_a_refusal_of_the_workers_is_an_error_here() -> None:
     assert answer(['{"digest": "ab"}']) == {"digest": "ab"}
 
 
+def test_every_worker_of_an_engine_must_answer_and_answer_alike() -> None:
+    with pytest.raises(EngineError, match=r"^no such module\.$"):
+        answer(['{"digest": "ab"}', '{"error": "no such module."}'])
+    with pytest.raises(EngineError, match=r"worker 1 answers .*cd"):
+        answer(['{"digest": "ab"}', '{"digest": "cd"}'])
+    assert answer(['{"digest": "ab"}'] * 2) == {"digest": "ab"}
+
+
 @pytest.mark.parametrize("room", [vllm, serve])
 def test_no_other_file_names_a_method_of_the_workers(room: object) -> None:
     (folder,) = room.__path__  # type: ignore[attr-defined]

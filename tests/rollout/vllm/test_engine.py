@@ -500,7 +500,11 @@ def test_a_program_that_its_own_engine_would_run_again_is_told_so(
     [
         ({"form": "sparse"}, "form must be one of"),
         ({"generation_config": "auto"}, "must not set generation_config"),
-        ({"tensor_parallel_size": 2}, "tensor_parallel_size must be 1"),
+        ({"tensor_parallel_size": 2}, "must not set tensor_parallel_size"),
+        ({"tensor_parallel": 2, "form": "spectral"}, "form must be 'factored' with"),
+        ({"tensor_parallel": 2, "enforce_eager": False}, "nobody has proven"),
+        ({"tensor_parallel": 2, "distributed_executor_backend": "ray"}, "must not be set with"),
+        ({"pipeline_parallel_size": 2}, "by rollout.tensor_parallel alone"),
         ({"gpu_memory_utilisation": 0.5}, "Did you mean 'gpu_memory_utilization'"),
         ({"enable_chunked_prefill": True}, "enable_chunked_prefill must be false on a CPU"),
         ({"max_experts": "two"}, "max_experts must be a number"),

@@ -38,3 +38,16 @@ def test_a_worker_whose_threads_are_counted_runs_in_the_core(monkeypatch):
 def test_a_worker_whose_threads_vllm_binds_has_a_process_of_its_own(monkeypatch, bound):
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", bound)
     assert worker_arguments(child_variables(1)) == {}
+
+
+def test_workers_that_share_weights_have_processes_and_a_thread_each(monkeypatch):
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    variables = child_variables(None, 2)
+    # Left alone, vLLM wants a NUMA node for each of them.
+    assert variables["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert variables["OMP_NUM_THREADS"] == "1"
+    assert worker_arguments(variables, 2) == {
+        "tensor_parallel_size": 2,
+        "distributed_executor_backend": "mp",
+    }
