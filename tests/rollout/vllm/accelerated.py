@@ -56,7 +56,7 @@ def serve(name, form, dtype, *, forgotten=False):
         layer(x, bias)
         for adapter in adapters:
             if isinstance(adapter, FactoredSlice):
-                size = len(adapter.basis_RR)
+                size = adapter.rank
                 basis, values = torch.empty(size, size), torch.empty(size)
                 adapter.take_factors(Factors(basis, values, adapter.output_side, "0"))
             for tensor in adapter.tensors.values():

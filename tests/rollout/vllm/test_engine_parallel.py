@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def policy(tiny: Any) -> Any:
 @pytest.fixture(scope="module")
 def engine(tiny: Any, policy: Any) -> Iterator[VllmEngine]:
     config = adapter_state(policy, 0).config
-    engine = VllmEngine(tiny.path, config, max_model_len=64, tensor_parallel=2)
+    engine = VllmEngine(tiny.path, config, max_model_len=64, tensor_parallel=2, max_experts=2)
     yield engine
     engine.close()
 
@@ -54,6 +55,25 @@ def test_two_workers_are_proven_and_sample_as_the_trainer_scores(
         for parameter in policy.parameters():
             if parameter.requires_grad:
                 parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
+
+
+def test_experts_that_share_a_batch_say_what_each_says_as_the_policy(
+    engine: VllmEngine, policy: Any
+) -> None:
+    states = {name: adapter_state(policy, at) for at, name in enumerate(("moved", "base"))}
+    states["base"] = replace(
+        states["base"], tensors={k: torch.ones_like(v) for k, v in states["base"].tensors.items()}
+    )
+    requests = {name: Request(name, (1, 5, 9, 14), (0,), expert=name) for name in states}
+    greedy, alone = Sampling(12, temperature=0.0), {}
+    for name, state in states.items():
+        engine.load_adapter(state)
+        ((alone[name],),) = engine.rollout([replace(requests[name], expert=None)], greedy)
+    engine.load_experts(states)
+    for (said,), name in zip(engine.rollout([*requests.values()], greedy), states, strict=True):
+        assert said.token_ids == alone[name].token_ids
+        assert said.logprobs == pytest.approx(alone[name].logprobs, abs=1e-4)
+    assert alone["moved"].logprobs != pytest.approx(alone["base"].logprobs, abs=1e-2)
 
 
 def test_a_worker_that_is_killed_ends_the_engine_as_any_death_does(engine: VllmEngine) -> None:
