@@ -217,7 +217,7 @@ class TrainingRollout(RolloutConfig):
                 "--local; by jobs.train in Python), or set rollout.max_lag to 0."
             )
 
-    def require_fitting(self, *, ratio_cap: float, resample_budget: int) -> None:
+    def require_fitting(self, ratio_cap: float, resample_budget: int) -> None:
         """Refuse a lag that loss and loop cannot have.
 
         Raises:

@@ -271,9 +271,7 @@ class Recipe(Section):
                 "Raise it, or use loss.advantage = 'batch_mean'."
             )
         self.rollout.require_devices(self.resources.engine_cpus, self.resources.engine_gpus)
-        self.rollout.require_fitting(
-            ratio_cap=self.loss.ratio_cap, resample_budget=self.train.resample_budget
-        )
+        self.rollout.require_fitting(self.loss.ratio_cap, self.train.resample_budget)
         if self.learner.warmup_steps > self.train.steps:
             raise ValueError(
                 f"learner.warmup_steps must be at most train.steps = {self.train.steps}, "
