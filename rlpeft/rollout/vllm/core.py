@@ -22,7 +22,7 @@ from rlpeft.rollout.vllm.calls import watch_call
 from rlpeft.rollout.vllm.internals import core_processes, wake_callers_at_death
 from rlpeft.rollout.vllm.log import VllmLog
 from rlpeft.rollout.vllm.start import environment
-from rlpeft.rollout.vllm.watch import await_exit_codes, is_alive, shared_files
+from rlpeft.rollout.vllm.watch import await_exit_codes, is_alive
 
 SHUTDOWN_S = 20.0
 """vLLM gives its core 5 s, then kills it with all that it shares, and warns of both."""
@@ -66,7 +66,6 @@ class Core:
         self._cores, self._died = core_processes(self._llm), False
         cores = [psutil.Process(process.pid) for process in self._cores]
         self.processes = cores + [p for core in cores for p in core.children(recursive=True)]
-        self._shared = shared_files(self.processes)
         self.room = int(self._llm.model_config.max_model_len)
         self.vocabulary = int(self._llm.model_config.get_vocab_size())
         if cores:
@@ -105,8 +104,6 @@ class Core:
             self._llm.llm_engine.engine_core.shutdown(timeout=SHUTDOWN_S)
         self._llm = None
         _end(self.processes)
-        for path in self._shared:
-            path.unlink(missing_ok=True)
         if not died:
             self.log.remove()
 

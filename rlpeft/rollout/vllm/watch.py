@@ -10,16 +10,11 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import psutil
 
 INTERVAL_S = 1.0
-
-MEMORY, SHARED = Path("/dev/shm"), "cpushm"
-"""Where vLLM's workers share memory on a CPU, and a part of the names of what they share."""
 
 
 def exit_with(pid: int) -> None:
@@ -41,15 +36,6 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def shared_files(processes: Sequence[psutil.Process]) -> set[Path]:
-    """Files in memory by which workers of an engine on a CPU add up, which vLLM leaves behind."""
-    found = set()
-    for process in processes:
-        with suppress(psutil.Error):
-            found |= {Path(each.path) for each in process.memory_maps()}
-    return {path for path in found if path.parent == MEMORY and SHARED in path.name}
 
 
 def await_exit_codes(processes: Sequence[BaseProcess], timeout_s: float) -> None:
