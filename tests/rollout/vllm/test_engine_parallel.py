@@ -1,4 +1,4 @@
-"""A real vLLM whose workers share the weights: the same policy as one worker's."""
+"""A real vLLM whose workers share the weights: the same policy as one worker's, and one death."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("vllm")
 
 from rlpeft.adapters.policy import adapter_state, attach_adapter, sequence_logprobs
+from rlpeft.errors import EngineDiedError
 from rlpeft.models.load import load_base_model
 from rlpeft.recipe.run import SvfAdapter
 from rlpeft.rollout.proof import Proof, Prover
@@ -72,3 +73,14 @@ def test_experts_that_share_a_batch_say_what_each_says_as_the_policy(
         assert said.token_ids == alone[name].token_ids
         assert said.logprobs == pytest.approx(alone[name].logprobs, abs=1e-4)
     assert alone["moved"].logprobs != pytest.approx(alone["base"].logprobs, abs=1e-2)
+
+
+def test_a_worker_that_is_killed_ends_the_engine_as_any_death_does(engine: VllmEngine) -> None:
+    # Keep it last.
+    workers = [p for p in engine._core.processes if "Worker" in " ".join(p.cmdline())]
+    assert len(workers) == 2
+    workers[-1].kill()
+    with pytest.raises(EngineDiedError, match="start another engine"):
+        engine.rollout([Request("r", (1, 5, 9), tuple(range(64)))], Sampling(max_tokens=60))
+    engine.close()
+    assert not any(p.is_running() for p in engine._core.processes)
