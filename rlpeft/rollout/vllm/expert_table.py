@@ -112,7 +112,7 @@ class ExpertTable:
             places[name].copy_(value)
         for guest in guests.values():
             guest.refresh()
-        check_growth(probed_growths(guests, self._weights()))
+        check_growth(probed_growths(guests, self._weights(), self._shards()))
         self.held[lora_id] = Held(guests=guests)
         return tensors_digest(places)
 

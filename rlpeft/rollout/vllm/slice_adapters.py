@@ -110,6 +110,8 @@ class ServesExperts(Protocol):
     def growth(self, tensor: torch.Tensor) -> float:
         """How many times as large as the base's an expert makes the largest singular value.
 
+        Of the whole slice, whatever part of it a worker holds.
+
         Args:
             tensor: what it has trained, or what several have, one a row.
         """

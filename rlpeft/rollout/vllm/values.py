@@ -14,6 +14,7 @@ from rlpeft.adapter_state import tensor_name, tensors_digest
 from rlpeft.adapters.svf.factors import Factors, load_factors
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
+from rlpeft.rollout.vllm.shard import Shard
 from rlpeft.rollout.vllm.slice_adapters import FactoredSlice, SliceAdapter
 
 PROBES = 16
@@ -105,7 +106,9 @@ def _check_finite(values: Mapping[str, torch.Tensor]) -> None:
 
 
 def probed_growths(
-    guests: Mapping[str, SliceAdapter], weights: Mapping[str, torch.Tensor]
+    guests: Mapping[str, SliceAdapter],
+    weights: Mapping[str, torch.Tensor],
+    shards: Mapping[str, Shard],
 ) -> dict[str, float]:
     """How much larger the outputs of adapters are than the largest of the weights they are around.
 
@@ -113,19 +116,30 @@ def probed_growths(
     does along a single direction shows on 16 of them but for a chance of 1e-9 for a tenth of it.
 
     Args:
-        weights: [M, N] of every module in `guests`.
+        weights: [M, N] of every module in `guests`, or the part that this worker holds.
+        shards: which part that is. All workers measure the whole, and find the same.
     """
-    norms = {name: _norms(guest, weights[name]) for name, guest in guests.items()}
+    norms = {name: _norms(guest, weights[name], shards[name]) for name, guest in guests.items()}
     largest = max((base for base, _ in norms.values()), default=0.0) or 1.0
     return {name: bent / largest for name, (_, bent) in norms.items()}
 
 
-def _norms(guest: SliceAdapter, weight_MN: torch.Tensor) -> tuple[float, float]:
+def _norms(guest: SliceAdapter, weight_MN: torch.Tensor, shard: Shard) -> tuple[float, float]:
     """The largest norm of outputs without and with an adapter."""
-    x = torch.randn(PROBES, weight_MN.shape[1]).to(weight_MN.device, weight_MN.dtype)
+    # Workers may draw the same: parts of x that were equal could cancel each other.
+    x = torch.randn(PROBES, shard.shape[1])[:, shard.columns]
+    x = x.to(weight_MN.device, weight_MN.dtype)
     y = F.linear(x, weight_MN)
     bent = guest.apply(x, lambda _: y)
-    return float(y.float().norm(dim=1).max()), float(bent.double().norm(dim=1).max())
+    return _largest_norm(y, shard), _largest_norm(bent, shard)
+
+
+def _largest_norm(y_PM: torch.Tensor, shard: Shard) -> float:
+    """Of the whole slice's outputs, whose rows or addends y are; not finite from 2e19 on."""
+    if shard.splits_columns:
+        return float(shard.add(y_PM).double().norm(dim=1).max())
+    norm2_P = y_PM.double().square().sum(dim=1).float()  # a dtype that every backend adds up
+    return float((shard.add(norm2_P) / shard.copies).max().sqrt())
 
 
 def find_factors(

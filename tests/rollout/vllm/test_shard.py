@@ -23,6 +23,7 @@ from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.peft_config import make_slice, read_config
 from rlpeft.rollout.vllm.shard import Shard
 from rlpeft.rollout.vllm.slice_adapters import FactoredSlice
+from rlpeft.rollout.vllm.values import probed_growths
 
 WIDTH = 24
 FUSED = {
@@ -203,3 +204,38 @@ def test_layers_split_by_inputs_give_addends_of_what_the_whole_gives(
 
     addends = together(workers, run)
     torch.testing.assert_close(sum(addends), expected(policy, module, x), atol=1e-5, rtol=1e-5)
+
+
+def growths(policy: nn.Module, parts: Mapping[str, tuple[Shard, torch.Tensor]]) -> dict[str, float]:
+    """What `probed_growths` finds of adapters, each around a weight or a worker's part of it."""
+    shards = {name: shard for name, (shard, _) in parts.items()}
+    weights = {name: held for name, (_, held) in parts.items()}
+    layers = {name: layer_of(policy, {name: shards[name]}, weights) for name in parts}
+    guests = {name: layer.adapter(name) for name, layer in layers.items()}
+    return probed_growths(guests, weights, shards)
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "hyplora", "moslora"])
+def test_every_worker_finds_the_growth_of_the_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = policy_of(CONFIGS[name], {"q": (24, 24), "k": (12, 24), "o": (24, 48)})
+    weights = {part: base_weight(policy, part) for part in "qko"}
+    workers, total, draw = 4, Sum(4), torch.randn
+    monkeypatch.setattr(  # as workers draw that were seeded alike
+        torch, "randn", lambda *size: draw(*size, generator=torch.Generator().manual_seed(0))
+    )
+
+    def run(rank: int) -> dict[str, float]:
+        options: dict[str, Any] = {"rank": rank, "workers": workers, "add": total.of(rank)}
+        parts = {}
+        for part, copies in {"q": 1, "k": 2}.items():
+            held = weights[part].chunk(workers // copies)[rank // copies]
+            parts[part] = Shard.of_rows(held, copies=copies, **options), held
+        held = weights["o"].chunk(workers, -1)[rank].contiguous()
+        return growths(policy, {**parts, "o": (Shard.of_columns(held, **options), held)})
+
+    whole = growths(policy, {part: (Shard.whole(w), w) for part, w in weights.items()})
+    found = together(workers, run)
+    assert found == [found[0]] * workers
+    assert found[0] == pytest.approx(whole, rel=1e-4)
