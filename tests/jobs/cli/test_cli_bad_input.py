@@ -139,8 +139,8 @@ def test_a_prompt_beyond_the_models_context_is_named(train, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(PACKAGED["tiny"], folder)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4}))
-    assert "shorter than the model's context of 4 tokens" in train(f"model.name={folder}")
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 7}))
+    assert "shorter than the model's context of 7 tokens" in train(f"model.name={folder}")
 
 
 def test_another_recipe_does_not_continue_a_run(train, finished):
