@@ -17,6 +17,7 @@ from rlpeft.experts.summary import read_summary
 from rlpeft.models.load import context_written
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.reward import RewardConfig
+from rlpeft.recipe.rollout import require_room
 from rlpeft.recipe.run import ChatConfig, Recipe, task_of
 from rlpeft.recipe.scorer import Functions, build_scorer
 from rlpeft.recipe.set_up import code_names, search_set_up, set_up
@@ -62,7 +63,7 @@ def refuse_early(
         RewardError: a built-in reward does not exist, or not with these options.
     """
     refuse_strangers(out)
-    _refuse_no_room(recipe, out)
+    _refuse_no_room(recipe.model.name, recipe.rollout.max_tokens, out)
     if isinstance(recipe, AdaptRecipe):
         task = read_soon(recipe.task, recipe.rewards, (recipe.shots.split, "test"))
         tree = search_set_up(recipe)
@@ -86,11 +87,11 @@ def refuse_early(
         sft_config(recipe)
 
 
-def _refuse_no_room(recipe: Recipe | AdaptRecipe, out: Path) -> None:
-    """See `RolloutConfig.require_room`; a run that goes on began so, and stays as it is."""
-    context = context_written(recipe.model.name)
+def _refuse_no_room(model: str, max_tokens: int, out: Path) -> None:
+    """See `require_room`; a run that goes on began so, and stays as it is."""
+    context = context_written(model)
     if context is not None and not list_checkpoints(out):
-        recipe.rollout.require_room(context)
+        require_room(max_tokens, context)
 
 
 def _refuse_other(out: Path, asked: Mapping[str, Any], decks: Sequence[Deck] = ()) -> None:

@@ -36,6 +36,7 @@ from rlpeft.program.rows_of_run import (
     refuse_trained_on,
     tell_rows,
 )
+from rlpeft.recipe.rollout import require_room
 from rlpeft.recipe.run import Recipe
 from rlpeft.rollout.groups import TellGroups, unheard
 from rlpeft.rollout.proof import Proof
@@ -111,7 +112,7 @@ def _opened(recipe: Recipe, out: Path) -> tuple[Recipe, Origin]:
     require_trackers(recipe.train.report_to)
     recipe, origin = open_origin(recipe, out / RECIPE_FILE)
     if not list_checkpoints(out):  # a run that goes on began so
-        recipe.rollout.require_room(origin.base.context_length)
+        require_room(recipe.rollout.max_tokens, origin.base.context_length)
     return recipe, origin
 
 

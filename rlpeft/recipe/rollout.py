@@ -171,22 +171,6 @@ class RolloutConfig(Section):
         engine = ENGINES[self.engine]
         return engine.batches_a_call * (self.batch_size or engine.batch_size)
 
-    def require_room(self, context: int) -> None:
-        """Refuse answers that the model cannot read to their end, however short the prompt.
-
-        Args:
-            context: tokens that the base model reads at most.
-
-        Raises:
-            ConfigError: says what to change.
-        """
-        if self.max_tokens >= context:
-            raise ConfigError(
-                f"rollout.max_tokens must be below the model's context of {context} tokens, which "
-                f"holds prompt and answer, got {self.max_tokens}. Lower it by what prompts take, "
-                "or take another model."
-            )
-
     def for_experts(self, number: int) -> Self:
         """The section of engines in which so many experts share a batch, unless it says how many.
 
@@ -297,3 +281,21 @@ class EngineSpec(Section):
     def dtype(self) -> str:
         """Of the weights in the engine."""
         return self.rollout.dtype or self.model.dtype
+
+
+def require_room(max_tokens: int, context: int) -> None:
+    """Refuse answers that the model cannot read to their end, however short the prompt.
+
+    Args:
+        max_tokens: `rollout.max_tokens`.
+        context: tokens that the base model reads at most.
+
+    Raises:
+        ConfigError: says what to change.
+    """
+    if max_tokens >= context:
+        raise ConfigError(
+            f"rollout.max_tokens must be below the model's context of {context} tokens, which "
+            f"holds prompt and answer, got {max_tokens}. Lower it by what prompts take, or take "
+            "another model."
+        )
