@@ -32,7 +32,7 @@ class ImageFile:
     Attributes:
         path: of a PNG, JPEG or WebP file.
         digest: SHA-256 (hex) of its bytes; a file that has changed since is not read.
-        size: width and height, in pixels.
+        size: width and height, in pixels, as it is shown: turned as its EXIF says.
     """
 
     path: str
