@@ -52,14 +52,13 @@ def multiplier(
     return squashed_R * (singular_values_R.sum() / kept)
 
 
-def growth(z_R: torch.Tensor, singular_values_R: torch.Tensor) -> float:
-    """How many times as large a multiplier z [..., R] makes the largest singular value, at most.
+def growth(z_R: torch.Tensor) -> float:
+    """How many times as large a multiplier z [..., R] makes the weight in any direction, at most.
 
-    Not finite where z is not.
+    Of singular values near 0 too: what is computed along them is rounding, and z enlarges it as
+    well. Not finite where z is not.
     """
-    # A weight of zeros stays one.
-    largest = singular_values_R.max().clamp(min=torch.finfo(torch.float32).tiny)
-    return float((z_R * (singular_values_R / largest)).abs().max())
+    return float(z_R.abs().max())
 
 
 def rotate(x: torch.Tensor, basis_RR: torch.Tensor, change: torch.Tensor) -> torch.Tensor:

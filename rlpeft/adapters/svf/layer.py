@@ -220,8 +220,8 @@ class SvfLinear(nn.Module, BaseTunerLayer):
         return torch.ones_like(self.svf_s) if z_R is None else z_R
 
     def growth(self, vector_R: torch.Tensor) -> float:
-        """See `rlpeft.adapters.rows.RowLayer`; of the largest singular value."""
-        return growth(vector_R, self.svf_s)
+        """See `rlpeft.adapters.rows.RowLayer`; in any direction."""
+        return growth(vector_R)
 
     def vector_of(self, tensor_R: torch.Tensor, config: Mapping[str, Any]) -> torch.Tensor:
         """z [R] fp32 of an expert that was trained under a config."""

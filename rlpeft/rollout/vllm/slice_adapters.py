@@ -108,7 +108,7 @@ class ServesExperts(Protocol):
         ...
 
     def growth(self, tensor: torch.Tensor) -> float:
-        """How many times as large as the base's an expert makes the largest singular value.
+        """How many times as large as the base's an expert makes the slice, at most.
 
         Of the whole slice, whatever part of it a worker holds.
 

@@ -108,7 +108,7 @@ class SvfSlice:
         """See `ServesExperts`; not finite where what was trained overflows."""
         values_R = self.singular_values_R
         z_R = multiplier(tensor.to(values_R.device), values_R, self.parametrisation)
-        return growth(z_R, values_R)
+        return growth(z_R)
 
     def take_factors(self, factors: Factors) -> None:
         """Use these factors from now on."""

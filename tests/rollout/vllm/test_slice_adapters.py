@@ -239,14 +239,17 @@ def test_each_token_runs_the_expert_of_its_slot(form: Form) -> None:
         torch.testing.assert_close(found[token], alone(x)[token], atol=1e-5, rtol=1e-5)
 
 
-def test_an_expert_of_singular_values_grows_by_what_they_are_among_the_largest() -> None:
+@pytest.mark.parametrize("direction", [0, 1, 2])
+def test_an_expert_grows_by_its_multiplier_whatever_the_singular_value(direction: int) -> None:
     adapter = SvfSlice(torch.eye(3), parametrisation="direct")
-    adapter.singular_values_R.copy_(torch.tensor([4.0, 2.0, 0.0]))
-    assert adapter.growth(torch.tensor([1.0, -6.0, 1e30])) == 3.0
-    check_growth({"q": adapter.growth(torch.tensor([100.0, 200.0, 1e30]))})
+    adapter.singular_values_R.copy_(torch.tensor([4.0, 1e-4, 0.0]))
+    z_R = torch.ones(3)
+    z_R[direction] = -100
+    check_growth({"q": adapter.growth(z_R)})
     for size in (101.0, 3e38, torch.inf):
+        z_R[direction] = size
         with pytest.raises(EngineError, match="'q' becomes"):
-            check_growth({"q": adapter.growth(torch.tensor([size, 1.0, 1.0]))})
+            check_growth({"q": adapter.growth(z_R)})
 
 
 def test_the_digest_is_that_of_the_values_sent() -> None:
