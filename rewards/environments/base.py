@@ -20,9 +20,12 @@ MOST_CHARACTERS = 100_000
 BLANKS = "\n\r\t"
 """Control characters that text has."""
 
+FORMS = "text, (observation, reward, done) or (observation, reward, done, correct)"
+"""What `step` may return."""
+
 
 class Step(NamedTuple):
-    """What an environment answers to a turn; a plain tuple or a text will do.
+    """What an environment answers to a turn; a text or a tuple of its first three or four will do.
 
     >>> Step("try again").done
     False
@@ -81,16 +84,16 @@ def read_step(value: Any) -> Step:
     """What `step` gave.
 
     Raises:
-        Nonsense: it is neither text nor a `Step`, its text cannot go into a context, or its reward
-            is no number.
+        Nonsense: it is none of `FORMS`, its text cannot go into a context, or its reward is no
+            number.
     """
     if isinstance(value, str):
         return Step(_text(value, "step"))
-    if not isinstance(value, tuple) or not 1 <= len(value) <= len(Step._fields):
-        raise Nonsense(
-            "step must return text or (observation, reward, done), got "
-            f"{type(value).__name__} {value!r:.60}"
-        )
+    if not isinstance(value, tuple) or len(value) not in (3, 4):
+        count = f" of {len(value)}" if isinstance(value, tuple) else ""
+        raise Nonsense(f"step must return {FORMS}, got {type(value).__name__}{count} {value!r:.60}")
+    if isinstance(value[1], str) and not isinstance(value[0], str):
+        raise Nonsense(f"step must return {FORMS}, in this order, got {value!r:.80}")
     observation, reward, done, correct = Step(*value)
     done, correct = number_of(done), number_of(correct)
     if not isinstance(done, bool) or not isinstance(correct, bool | None):

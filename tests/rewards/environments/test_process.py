@@ -101,7 +101,10 @@ def test_one_that_ends_its_process_is_named_with_what_it_printed(opened):
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        ("return 3", "step must return text or (observation, reward, done), got int 3"),
+        ("return 3", "(observation, reward, done, correct), got int 3"),
+        ("return '', 1.0", "step must return text, (observation, reward, done) or (observation, "),
+        ("return '', 1.0", "got tuple of 2 ('', 1.0)"),
+        ("return 1.0, '', True", "reward, done, correct), in this order, got (1.0, '', True)"),
         ("return 'a' * 200_000", "step must return at most 100000 characters, got 200000"),
         ("return 'a\\x1bb'", "step must return plain text, its character 1 is '\\x1b'"),
         ("return 'a', float('nan'), True", "step must give a finite number as its reward"),
