@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from rewards.blame import message_of, one_line, place_of
@@ -63,14 +64,15 @@ class Table:
             try:
                 with self._limited():
                     found = self._called(call)
-                    if inspect.isawaitable(found):
-                        waiting[key] = self._awaited(key, read, found)
-                        self._channel.send({"awaited": key})
-                        continue
-                    reply = read(found)
+                    awaits = inspect.isawaitable(found)
+                    reply = None if awaits else read(found)
             except BaseException as error:
                 # Recovery: one conversation fails, the others go on.
                 self._send(key, _failure(error, self._timeout_s))
+                continue
+            if awaits:
+                waiting[key] = self._awaited(key, read, found)
+                self._channel.send({"awaited": key})
             else:
                 self._send(key, {"found": reply})
         if waiting:
@@ -83,10 +85,12 @@ class Table:
         return self._held[call["name"]].step(call["text"])
 
     async def _awaited(self, key: str, read: Callable[[Any], Any], found: Awaitable[Any]) -> None:
+        due = monotonic() + self._timeout_s
         try:
             # In this very task: `SystemExit` and `KeyboardInterrupt` of another end the loop.
             async with asyncio.timeout(self._timeout_s):
                 reply = {"found": read(await found)}
+            _require_in_time(due)
         except BaseException as error:
             # Recovery: as in `answer`.
             reply = _failure(error, self._timeout_s)
@@ -97,11 +101,13 @@ class Table:
 
     @contextmanager
     def _limited(self) -> Iterator[None]:
+        due = monotonic() + self._timeout_s
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        _require_in_time(due)
 
 
 READ: dict[str, Callable[[Any], Any]] = {"reset": read_opening, "step": read_step}
@@ -119,6 +125,12 @@ def _failure(error: BaseException, timeout_s: float) -> dict[str, Any]:
     if isinstance(error, Nonsense):
         return {"failed": str(error)}
     return {"failed": f"raised {one_line(error)}"}
+
+
+def _require_in_time(due: float) -> None:
+    """Of a call that caught its interrupt, or kept it away, and then answered all the same."""
+    if monotonic() > due:
+        raise Late
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -121,7 +121,8 @@ class Environments:
         child = self._child if self._child is not None and self._child.is_ours else self._start()
         found: Answers = {}
         child.forget_output()
-        # A reply names its call by a word that no other call's environment was told.
+        # A reply names its call by a word that environments are not told. Code that looks for it
+        # in the memory of its own process finds it: what is trusted is in the README.
         asked, awaited = {secrets.token_hex(8): call for call in calls}, set[str]()
         keyed = [{"key": key, **call} for key, call in asked.items()]
         request = {"calls": keyed, "forget": sorted(self._over)}
@@ -136,6 +137,8 @@ class Environments:
                 if call is None or (name := call["name"]) in found:
                     raise RewardError(NO_REPLY)
                 if "awaited" in reply:
+                    if name in awaited:  # each gives those that are left time anew
+                        raise RewardError(NO_REPLY)
                     awaited.add(name)
                 else:
                     found[name] = self._read(reply, call["do"])

@@ -86,6 +86,38 @@ def test_one_that_cannot_be_interrupted_is_killed_with_its_process(opened):
     assert process.step({"c": "soon"}) == {"c": Step("well")}
 
 
+@pytest.mark.parametrize(
+    "dawdle",
+    [
+        "try: time.sleep(60)\nexcept BaseException: pass",
+        "signal.setitimer(signal.ITIMER_REAL, 0)\ntime.sleep(1)",
+        "await asyncio.sleep(0)\ntime.sleep(1)",
+    ],
+)
+def test_an_answer_after_the_limit_is_late(opened, dawdle):
+    head = HEAD.replace("import asyncio", "import signal, asyncio")
+    process = opened(f"{dawdle}\nreturn 'late', 1.0, True, True", head=head, timeout_s=0.5)
+    process.reset({"a": ({}, 0)})
+    (late,) = process.step({"a": "x"}).values()
+    assert late.kind is VerdictKind.TIMEOUT
+    assert "must answer within environment.timeout_s = 0.5 s" in late.reason
+
+
+def test_a_call_cannot_be_put_off_again_and_again(opened):
+    step = (
+        "frame = sys._getframe()\n"
+        "while 'key' not in frame.f_locals: frame = frame.f_back\n"
+        "line = '{\"awaited\": \"%s\"}\\n' % frame.f_locals['key']\n"
+        "os.write(int(sys.argv[1]), 2 * line.encode())\n"
+        "return 'well'"
+    )
+    process = opened(step)
+    process.reset({"a": ({}, 0)})
+    (failed,) = process.step({"a": "x"}).values()
+    assert failed.kind is VerdictKind.ERROR
+    assert "it wrote to the pipe of its replies what is none" in failed.reason
+
+
 def test_one_that_ends_its_process_is_named_with_what_it_printed(opened):
     process = opened("print('so long', flush=True)\nos._exit(3)")
     process.reset({"a": ({}, 0)})
