@@ -246,19 +246,35 @@ def check_failures(
 
     Raises:
         RewardError: more than `limit` of a reward's verdicts are errors and timeouts; the message
-            names the first row.
+            names the first row, and begins with what an environment did wrong where it was one.
     """
     for name, verdicts in by_reward.items():
         failed = [row for row, verdict in enumerate(verdicts) if verdict.kind in FAILURES]
         if len(failed) <= limit * len(verdicts):
             continue
         row = failed[0]
-        raise RewardError(
-            f"errors and timeouts of reward {name!r} must stay at or below {limit:.0%} of a "
-            f"batch, got {len(failed)} of {len(verdicts)} at step {rollouts.step}. First: row "
-            f"{row}, {verdicts[row].kind.value} ({verdicts[row].reason}), prompt "
-            f"{_quote(rollouts.prompts[row])}, completion {_quote(rollouts.completions[row])}."
+        verdict = verdicts[row]
+        share = f"must stay at or below {limit:.0%} of a batch"
+        got = f"got {len(failed)} of {len(verdicts)} at step {rollouts.step}. First: row {row}"
+        where = (
+            f"prompt {_quote(rollouts.prompts[row])}, "
+            f"completion {_quote(rollouts.completions[row])}."
         )
+        if rollouts.outcomes and isinstance(rollouts.outcomes[row], Verdict):  # no reward's fault
+            raise RewardError(
+                f"{verdict.reason} {MEND_ENVIRONMENT[verdict.kind]} Its errors and timeouts "
+                f"{share} (train.error_limit), {got}, {where}"
+            )
+        raise RewardError(
+            f"errors and timeouts of reward {name!r} {share}, {got}, {verdict.kind.value} "
+            f"({verdict.reason}), {where}"
+        )
+
+
+MEND_ENVIRONMENT = {
+    VerdictKind.ERROR: "Mend its code.",
+    VerdictKind.TIMEOUT: "Make it quicker, or raise the limit.",
+}
 
 
 def _quote(value: object) -> str:

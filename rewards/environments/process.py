@@ -75,7 +75,9 @@ class Environments:
         """What environments answer to turns of the policy."""
         with self._turn:
             here = {name: text for name, text in texts.items() if name in self._open}
-            lost = {name: self._failed("its process was lost") for name in texts.keys() - here}
+            lost = {
+                name: self._failed("is gone, its process was lost.") for name in texts.keys() - here
+            }
             calls = [{"name": n, "do": "step", "text": text} for n, text in here.items()]
             found = {**lost, **self._answers(calls)}
             return {name: found[name] for name in texts}

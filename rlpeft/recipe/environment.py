@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from rewards.environments.process import EnvironmentSpec
-from rewards.environments.registry import ENVIRONMENTS
+from rewards.environments.registry import ENVIRONMENTS, no_such_name
 from rewards.registry import FROM_ENVIRONMENT
 from rlpeft.recipe.adapter import Section
-from rlpeft.suggest import did_you_mean
 
 MOST_TURNS = 1000
 
@@ -19,10 +18,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 def _known(name: str) -> str:
     if name not in ENVIRONMENTS and ":" not in name:
-        raise ValueError(
-            f"environment.name must be one of {', '.join(ENVIRONMENTS)}, or 'module:Class', got "
-            f"{name!r}.{did_you_mean(name, ENVIRONMENTS)}"
-        )
+        raise ValueError(no_such_name(name))
     return name
 
 

@@ -61,7 +61,7 @@ def in_words(item: Any, schema: type[Section], tree: Any) -> str:
         # Of a table among several the message itself does not say which one it is.
         is_one = any(isinstance(part, int) for part in item["loc"])
         return f"{where}: {message}" if is_one else message
-    message = message.replace(ASKED, "must be ")
+    message = message.replace(ASKED, "must be ").partition(", got ")[0]
     return f"{where}: {message}, got {item['input']!r:.200}."
 
 

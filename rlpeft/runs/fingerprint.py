@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from rlpeft.errors import CheckpointError, ConfigError
 from rlpeft.files import PARTIAL, REPLACED, plain_errors, read_json, write_json
 from rlpeft.regular import refuse_url
 from rlpeft.runs.driver import LOCK_FILE
+from rlpeft.runs.reward_code import module_file
+from rlpeft.terminal import near_path
 
 FINGERPRINT_FILE, SUMMARY_FILE = "fingerprint.json", "summary.json"
 REPORT_FILE = "report.html"
@@ -155,8 +157,9 @@ def refuse_other(
             f"run {str(run)!r} was started by `rlpeft {stored['method']}`, this is `rlpeft "
             f"{method}`. Choose another folder."
         )
+    environments = {*_environments(stored), *_environments(asked)}
     differences = [
-        _difference(key, before, now, which)
+        _difference(key, before, now, which, environments)
         for key, before, now in _differences(stored, json.loads(json.dumps(asked)))
     ]
     if differences:
@@ -179,10 +182,22 @@ def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, A
     return [] if same else [(key, before, now)]
 
 
-def _difference(key: str, before: Any, now: Any, which: str) -> str:
+def _environments(fingerprint: Any) -> Iterator[str]:
+    """Names of those that its recipes have."""
+    for key, value in fingerprint.items() if isinstance(fingerprint, Mapping) else ():
+        if key == "environment" and isinstance(value, Mapping):
+            yield str(value.get("name"))
+        yield from _environments(value)
+
+
+def _difference(key: str, before: Any, now: Any, which: str, environments: Collection[str]) -> str:
     """One difference for a person, to whom digests tell nothing."""
     if key.startswith(f"{REWARD_CODE}."):
-        return f"the file with the code of reward {key.partition('.')[2]!r} has changed"
+        name = key.partition(".")[2]
+        kind = "environment" if name in environments else "reward"
+        path = module_file(name.partition(":")[0]) if ":" in name else None
+        file = "" if path is None else f" {near_path(str(path))!r}"
+        return f"the file{file} with the code of {kind} {name!r} has changed"
     if key.startswith(f"{DATA}.") or key == DATA or key.endswith(f".{DATA}"):
         task = key.removeprefix(f"{DATA}.") if key.startswith(f"{DATA}.") else ""
         of_task = f" of task {task!r}" if task else ""

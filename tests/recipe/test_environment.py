@@ -18,6 +18,10 @@ def read(**sections):
     [
         ({"environment": {"name": "calculatr"}}, "Did you mean 'calculator'"),
         ({"environment": {"name": "calculator", "max_turns": 0}}, "max_turns"),
+        (
+            {"environment": {"name": "calculator", "max_turns": 2.5}},
+            "max_turns: must be a valid integer, got 2.5",
+        ),
         ({"environment": {"name": "retry"}, "rollout": {"max_lag": 1}}, "max_lag must be 0 with"),
         ({"reward": [{"name": "environment"}]}, "is that of an \\[environment\\]"),
     ],
@@ -25,6 +29,13 @@ def read(**sections):
 def test_what_cannot_be_is_refused(sections, said):
     with pytest.raises(ConfigError, match=said):
         read(**sections)
+
+
+def test_a_module_that_lies_here_is_known_for_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "world.py").write_text("")
+    with pytest.raises(ConfigError, match=r"Name a class of world\.py, as 'world:Class'"):
+        read(environment={"name": "world"})
 
 
 def test_a_recipe_without_one_is_set_up_as_before_there_were_any():

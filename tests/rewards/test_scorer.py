@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -111,6 +112,16 @@ def test_too_many_errors_stop_with_the_first_row_quoted(module, score):
 
     with pytest.raises(RewardError, match=r"'check'.*2 of 10 at step 7.*row 8.*ZeroDivision.*'0'"):
         score([f"{name}:check"], completions, columns={"answer": [""] * 10})
+
+
+def test_what_an_environment_did_wrong_begins_the_message():
+    late = Verdict(None, VerdictKind.TIMEOUT, "environment 'w:E' must answer within 2 s.")
+    rollouts = Rollouts(["q"], ["x"], [[1]], [False], {"answer": ["7"]}, 1, outcomes=[late])
+    with closing(Scorer([RewardSpec("math")])) as scorer, pytest.raises(RewardError) as caught:
+        scorer.score(rollouts)
+    start = f"{late.reason} Make it quicker, or raise the limit. Its errors and timeouts must stay "
+    assert str(caught.value).startswith(start)
+    assert "(train.error_limit), got 1 of 1 at step" in str(caught.value)
 
 
 def test_errors_within_the_limit_are_reported_and_left_unscored(module, score):

@@ -167,3 +167,14 @@ def test_changes_that_only_a_digest_shows_are_told_in_words(tmp_path):
     assert "the problems have changed: rows" in said
     assert "seed was 1, is 2" in said
     assert "aaaa" not in said
+
+
+def test_changed_code_of_an_environment_is_called_one_and_its_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_world_code.py").write_text("")
+    asked = {"recipe": {"environment": {"name": "own_world_code:Shop"}}}
+    check_fingerprint(tmp_path, asked | {"reward_code": {"own_world_code:Shop": "a" * 64}})
+    with pytest.raises(CheckpointError) as caught:
+        check_fingerprint(tmp_path, asked | {"reward_code": {"own_world_code:Shop": "c" * 64}})
+    said = "the file 'own_world_code.py' with the code of environment 'own_world_code:Shop' has"
+    assert said in str(caught.value)

@@ -240,12 +240,34 @@ def test_memory_is_limited(opened):
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("reset(self, row, seed)", "reset(self)", "must have reset(row, seed), E has reset()."),
+        (
+            "**options): ",
+            "**options): raise KeyError('price')  ;",
+            "made of environment.options = ",
+        ),
+    ],
+)
+def test_what_cannot_be_called_as_it_will_be_is_told_when_it_is_loaded(opened, before, after, said):
+    with pytest.raises(RewardError) as caught:
+        opened("return text", head=HEAD.replace(before, after))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "options", "said"),
     [
         ("calculatr", {}, "must be one of calculator, python, retry, or 'module:Class', got "),
         ("nowhere:Desk", {}, "must name an importable class, got no module 'nowhere'"),
-        ("calculator", {"opens": 1}, "must be made of its options \\(open, close, "),
-        ("rewards.verdict:Verdict", {"score": 1, "kind": "wrong"}, "Verdict has no reset and no "),
+        ("calculator", {"opens": 1}, "of open, close, calculates, reply, got opens. Did you mean "),
+        ("rewards.verdict:Verdict", {"score": 1}, "environment.options of .* must give kind, got "),
+        (
+            "rewards.verdict:Verdict",
+            {"score": 1, "kind": "wrong"},
+            "must have reset\\(row, seed\\), Verdict has no reset",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_is_one_line(name, options, said):
