@@ -28,6 +28,10 @@ TAUGHT_NOTHING = (
     "than those it was compared with. Take a reward that tells answers apart, or problems that are "
     "sometimes solved."
 )
+ENDED_BY_LIMIT = (
+    "The expert kept is where training began. Most conversations of its steps were ended by {}, "
+    "and not by the environment: raise it, or look whether the environment says done."
+)
 EQUALS_BASE = (
     f"The expert kept is the base model: no step did better in validation than step 0. {MORE}"
 )
@@ -137,6 +141,8 @@ def found_nothing(summary: Mapping[str, Any]) -> bool:
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:
+    if found_nothing(summary) and (limit := summary.get("ended_by")):
+        return ENDED_BY_LIMIT.format(limit)
     if summary.get("equals_base"):
         return TAUGHT_NOTHING if summary.get("teaching_groups") == 0 else EQUALS_BASE
     found = compared(summary.get("against_base"))

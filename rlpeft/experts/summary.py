@@ -37,6 +37,7 @@ class _Summary(_Tested):
     export_format: str = ""
     tasks: dict[str, _Tested] = {}
     teaching_groups: FiniteFloat | None = None
+    ended_by: str = ""
     trainable_parameters: int
     sync_bytes: int
     sync_ms: FiniteFloat | None = None

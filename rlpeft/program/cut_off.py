@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from rlpeft.runs.signal import HAVE_IT_END, MAX_TURNS, limits_met
 from rlpeft.terminal import note
 from rlpeft.training.loop import OnStep, Progress
 
@@ -14,18 +15,25 @@ MOST_CUT_OFF = 0.5
 
 @contextmanager
 def cut_off_told(
-    on_step: OnStep, *, max_tokens: int, max_turn_tokens: int | None = None
+    on_step: OnStep,
+    *,
+    max_tokens: int,
+    max_turn_tokens: int | None = None,
+    max_turns: int | None = None,
 ) -> Iterator[OnStep]:
     """What is told after each step, which looks at that first.
 
     Args:
         max_tokens: `rollout.max_tokens`.
         max_turn_tokens: `environment.max_turn_tokens`, where there is an environment that has it.
+        max_turns: `environment.max_turns`, where there is one.
     """
     limits = {"environment.max_turn_tokens": max_turn_tokens, "rollout.max_tokens": max_tokens}
     given = {key: most for key, most in limits.items() if most is not None}
     at = ", at ".join(f"{key} = {most}" for key, most in given.items())
+    turns = {} if max_turns is None else {MAX_TURNS: max_turns}
     of_steps: list[bool] = []
+    unending: list[bool] = []
 
     def told(progress: Progress, metrics: Mapping[str, float]) -> None:
         share = metrics.get("completions/clipped_ratio")
@@ -37,10 +45,22 @@ def cut_off_told(
                 f"reward and teach the policy little. Raise {' or '.join(given)}; `rlpeft doctor` "
                 "shows how long completions are."
             )
+        is_unending = not is_cut and bool(met := limits_met(metrics, turns))
+        if is_unending and not any(unending):
+            note(
+                f"more than half of the conversations of step {progress.step} were ended by {met} "
+                f"and not by the environment. Raise it, or {HAVE_IT_END}."
+            )
         if share is not None:  # a validation before the first step is none
             of_steps.append(is_cut)
+            unending.append(is_unending)
         on_step(progress, metrics)
 
     yield told
     if (cut := sum(of_steps)) > 1:
         note(f"in {cut} of {len(of_steps)} steps more than half of the completions were cut off.")
+    if (ended := sum(unending)) > 1:
+        note(
+            f"in {ended} of {len(unending)} steps more than half of the conversations were ended "
+            f"by {MAX_TURNS} = {max_turns}."
+        )

@@ -43,7 +43,7 @@ from rlpeft.rollout.proof import Proof
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.runs.fingerprint import SUMMARY_FILE
 from rlpeft.runs.records import RECIPE_FILE, RunRecorder, read_metrics, write_test
-from rlpeft.runs.signal import mean_teaching
+from rlpeft.runs.signal import MAX_TURNS, limits_met_in, mean_teaching
 from rlpeft.runs.trackers import require_trackers
 from rlpeft.scoring import LoadedScores
 from rlpeft.tasks.base import SPLITS
@@ -155,9 +155,12 @@ def _trained_and_tested(
     bare = _begin(this, origin)
     _say_beginning(this)
     environment, most = this.recipe.environment, this.recipe.rollout.max_tokens
+    turns = environment.max_turns if environment else None
     most_of_turn = environment.max_turn_tokens if environment else None
     on_step = on_step or _say_nothing
-    with cut_off_told(on_step, max_tokens=most, max_turn_tokens=most_of_turn) as told:
+    with cut_off_told(
+        on_step, max_tokens=most, max_turn_tokens=most_of_turn, max_turns=turns
+    ) as told:
         loop(this, told)
     return final_test(this, parts, bare, origin.start)
 
@@ -275,12 +278,25 @@ def _test_of(expert: Measured, base: Measured, start: Measured | None) -> dict[s
 
 
 def _of_steps(this: Run) -> Summary:
-    """What a summary says of the steps: time of a sync, and the share of groups that taught."""
+    """What a summary says of the steps: time of a sync, groups that taught, what ended most."""
     rows = read_metrics(this.folder)
     syncs = [row["sync/seconds"] for row in rows if "sync/seconds" in row]
     return {
         "sync_ms": 1e3 * median(syncs) if syncs else None,
         "teaching_groups": mean_teaching(rows, in_groups=this.recipe.loss.compares_groups),
+        "ended_by": limits_met_in(rows, _limits(this.recipe)),
+    }
+
+
+def _limits(recipe: Recipe) -> dict[str, int]:
+    """What may end a conversation beside its environment, by the keys of the recipe."""
+    if (section := recipe.environment) is None:
+        return {}
+    of_turn = section.max_turn_tokens
+    return {
+        MAX_TURNS: section.max_turns,
+        **({"environment.max_turn_tokens": of_turn} if of_turn is not None else {}),
+        "rollout.max_tokens": recipe.rollout.max_tokens,
     }
 
 

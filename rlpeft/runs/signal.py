@@ -22,6 +22,13 @@ WHY_ALIKE = {
 }
 """By the verdict that most answers got."""
 
+MOST = 0.5
+"""A share of conversations above which they are most of them."""
+
+MAX_TURNS = "environment.max_turns"
+
+HAVE_IT_END = "look whether the environment says done"
+
 LIMITS_OF_TURNS = "environment.max_turn_tokens, where a turn ends there, or rollout.max_tokens"
 """What ends a conversation with an environment too early."""
 
@@ -47,6 +54,31 @@ def mean_teaching(rows: Sequence[Mapping[str, float]], *, in_groups: bool) -> fl
     return fmean(found) if found else None
 
 
+def limits_met(metrics: Mapping[str, float], limits: Mapping[str, int]) -> str:
+    """What ends most conversations, where that is a limit and not their environment; else empty.
+
+    >>> limits_met({"environment/unfinished": 1.0}, {MAX_TURNS: 4, "rollout.max_tokens": 90})
+    'environment.max_turns = 4'
+
+    Args:
+        metrics: of a step, or their means over several.
+        limits: of a recipe, by their keys.
+    """
+    unfinished = metrics.get("environment/unfinished", 0.0)
+    if unfinished <= MOST:
+        return ""
+    by_tokens = 2 * metrics.get("completions/clipped_ratio", 0.0) > unfinished
+    met = [f"{key} = {most}" for key, most in limits.items() if (key != MAX_TURNS) == by_tokens]
+    return " or ".join(met)
+
+
+def limits_met_in(rows: Sequence[Mapping[str, float]], limits: Mapping[str, int]) -> str:
+    """The same over a run."""
+    names = ("environment/unfinished", "completions/clipped_ratio")
+    found = {name: [row[name] for row in rows if name in row] for name in names}
+    return limits_met({name: fmean(each) for name, each in found.items() if each}, limits)
+
+
 def nothing_to_learn(metrics: Mapping[str, float], steps: int) -> str:
     """What to know, and to do, where scores of all the first steps are alike.
 
@@ -68,5 +100,7 @@ def why_alike(metrics: Mapping[str, float], limit: str = "") -> str:
         limit: the key of the recipe that cut answers off, if that is known.
     """
     limit = limit or (LIMITS_OF_TURNS if "environment/turns" in metrics else "rollout.max_tokens")
+    if limits_met(metrics, {MAX_TURNS: 1}):
+        return f"Most conversations were ended by {MAX_TURNS}: raise it, or {HAVE_IT_END}."
     counts = {kind: metrics.get(f"verdicts/{kind}", 0) for kind in WHY_ALIKE}
     return WHY_ALIKE[max(counts, key=counts.__getitem__)].format(limit=limit)

@@ -34,3 +34,15 @@ def test_the_limit_of_a_turn_is_named_too(capsys):
     said = " ".join(capsys.readouterr().err.split())
     assert "at environment.max_turn_tokens = 8, at rollout.max_tokens = 60 or at" in said
     assert "Raise environment.max_turn_tokens or rollout.max_tokens" in said
+
+
+def test_conversations_that_their_environment_does_not_end_are_told(capsys):
+    with cut_off_told(lambda *_: None, max_tokens=60, max_turns=4) as on_step:
+        for step in (1, 2):
+            on_step(
+                SimpleNamespace(step=step),
+                {"completions/clipped_ratio": 0.1, "environment/unfinished": 1.0},
+            )
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("conversations of step 1 were ended by environment.max_turns = 4") == 1
+    assert "in 2 of 2 steps more than half of the conversations were ended by" in said

@@ -76,6 +76,15 @@ def test_a_run_without_a_difference_between_scores_is_told_what_it_was():
     assert "Train longer" not in untaught
 
 
+@pytest.mark.parametrize("same", ["equals_base", "equals_start"])
+def test_a_run_whose_conversations_never_end_is_told_the_limit(same):
+    begun = {"start": {}, "start_test": SUMMARY["test"], "against_start": SUMMARY["against_base"]}
+    ended = {"teaching_groups": 0.0, "ended_by": "environment.max_turns = 4", "equals_start": False}
+    said = " ".join(closing_text(SUMMARY | begun | ended | {same: True}).split())
+    assert "were ended by environment.max_turns = 4, and not by the environment" in said
+    assert "Take a reward" not in said
+
+
 @pytest.mark.parametrize(("scores", "are_equal"), [([0.7] * 30, True), ([0.6, 0.8] * 15, False)])
 def test_the_width_of_equal_scores_is_explained(scores, are_equal):
     score = MeanScore.of(scores).model_dump()
