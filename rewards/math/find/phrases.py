@@ -14,6 +14,7 @@ from rewards.math.find.negations import DENYING, is_denied
 from rewards.math.limits import PHRASE_WINDOW, Unreadable
 from rewards.math.nodes import Group, Node, Quantity, Symbol, Text, walk
 from rewards.math.read.answer import read
+from rewards.math.vocabulary.languages import makes_another_number
 from rewards.math.vocabulary.multipliers import changes_value
 
 _IS_THE_ANSWER = re.compile(
@@ -42,12 +43,20 @@ _TAKEN_BACK = re.compile(
 )
 _FENCED = re.compile(r"```[ \t]*\n([^\n]{1,400})\n```")
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
-_LEADING = re.compile(r"[\s*_:：>}]*")
+_LEADING = re.compile(r"(?:[\s*:：>}]|_(?!\{?[0-9]{1,6}\}?\s?C))*")  # _5C_2 is a number
 _MATH = re.compile(
     r"\$\$(.{1,400}?)\$\$|\$([^$\n]{1,400})\$|\\\[(.{1,400}?)\\\]|\\\((.{1,400}?)\\\)", re.DOTALL
 )
 _CALCULATION = re.compile(r"<<[^<>]{0,80}>>")  # GSM8K's calculator notes: <<48/2=24>>24
-_SENTENCE_END = re.compile(r"(?<!\\)[.!?。](?=[\s\"'*)]|$)|\n|[。।]")
+# The mark of a factorial that is a part of something, and a line break inside 3又2分之1.
+_FACTORIAL = (
+    r"!(?=[^\S\n]{0,3}(?:[-−+*/^=×÷·]\s?(?:[0-9(\\$]|[a-z](?![a-z]))|\\?choose\b"
+    r"|\\(?:times|cdot|div|over)\b))"
+)
+_WITHIN_MIXED = r"\n(?=\s{0,9}又?\s?[0-9〇零一二三四五六七八九十百千两]{0,64}\s?分[之の])"
+_SENTENCE_END = re.compile(
+    rf"(?!{_FACTORIAL}|{_WITHIN_MIXED})(?:(?<!\\)[.!?。](?=[\s\"'*)]|$)|\n|[。।])"
+)
 _CUT = re.compile(
     r"[,;:]?\s+(?=(?:so|because|since|which|as|for|in|and|but|where|when|with|that|by|on"
     r"|during|every|at(?!\s(?:least|most)))\b)"
@@ -187,14 +196,18 @@ def _value_at(text: str, start: int, *, foreign: bool = False) -> tuple[int, str
     for length in _lengths(tail, segment.end() - start if segment else None):
         candidate = tail[:length].strip().rstrip("*_ ")
         if _readable(candidate) and not _mixes_words(read(candidate).node, foreign):
-            if _HEDGE.search(tail, length):
+            if _HEDGE.search(tail, length) or (
+                segment and length < len(tail) and makes_another_number("", tail[length:])
+            ):
                 return None
             return start + length, candidate
     if foreign and (stated := stated_value(tail)):  # "答：小明有5个苹果。"
         return sentence, stated
     if foreign and (number := _BESIDE_A_NOUN.fullmatch(tail)):
-        beside = f"{number['before']} {number['behind'] or ''}".casefold().split()
-        if not any(changes_value(word) or _DENIAL.match(word) for word in beside):
+        before, behind = number["before"], number["behind"] or ""
+        beside = f"{before} {behind}".casefold().split()
+        is_changed = any(changes_value(word) or _DENIAL.match(word) for word in beside)
+        if not (is_changed or makes_another_number(before, behind)):
             return sentence, number["number"]
     return sentence, tail.strip()
 

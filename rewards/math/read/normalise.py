@@ -97,10 +97,11 @@ _SPACED_THOUSANDS = re.compile(
 )
 
 
-# _5C_2 and "5 choose 2"
+# _5C_2, "5 choose 2", and 5 \choose 2 where nothing stands beside it
 _CHOSEN = re.compile(
     r"(?<![\w)}\]^])(?:\{\s?\})?_\{?([0-9]{1,6})\}?\s?C\s?_\{?([0-9]{1,6})\}?(?![\w^!])"
     r"|(?<![\w.,)}\]^_])([0-9]{1,6}) {1,2}choose {1,2}([0-9]{1,6})(?![\w^!]|[.,][0-9])"
+    r"|\A[\s$]{0,4}([0-9]{1,6})\s{0,2}\\choose\s{0,2}([0-9]{1,6})[\s$.]{0,4}\Z"
 )
 
 _WRAPPING = ("**", "__", "`", '"', "“”", "「」")
@@ -156,12 +157,17 @@ def normalise(text: str) -> str:
     if any(ord(char) < 32 and char not in "\t\n\r" for char in text):
         raise Unreadable("holds control characters")
     text = _SURE_GROUPS.sub(_grouped, text)
-    text = _CHOSEN.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
+    text = _CHOSEN.sub(_binomial, text)
     text = _PRIMES.sub(lambda match: "'" * match.group().count("prime"), text)
     text = _RUPEES_ONLY.sub("", text)
     text = _INCHES.sub("''", text)
     text = _SURE_THOUSANDS.sub(THOUSANDS, text).replace("{,}", DECIMAL_COMMA).replace("{:}", ":")
     return _SPACED_THOUSANDS.sub(lambda match: match.group().replace(" ", THOUSANDS), text)
+
+
+def _binomial(match: re.Match[str]) -> str:
+    above, below = (group for group in match.groups() if group)
+    return f"\\binom{{{above}}}{{{below}}}"
 
 
 def _grouped(match: re.Match[str]) -> str:

@@ -22,11 +22,16 @@ _NUMBER = re.compile(
 )
 _PART = re.compile(rf"分[之の](?P<above>[{_SIGNS}]{{1,64}})")
 _MIXED = re.compile(rf"[又と](?P<below>[{_SIGNS}]{{1,64}})分[之の](?P<above>[{_SIGNS}]{{1,64}})")
-_TENTHS = re.compile("割(?:(?P<percent>[一二三四五六七八九])分)?")
+_TENTHS = re.compile(
+    "割(?:(?P<percent>[一二三四五六七八九])分(?:(?P<mill>[一二三四五六七八九])厘)?)?"
+)
 _HALF = re.compile("一?半")
 # 两年半 and 2時間半; 两月半 may be the middle of a month.
 _UNIT_AND_HALF = re.compile(r"(?P<unit>年|天|周|[个個箇]?小[时時]|時間)半(?=\W|$)")
-_MINUS = re.compile(rf"(?<![^\s=(,:\[{{])-(?=[{_SIGNS}])")
+_MINUS = re.compile(
+    rf"(?<![^\s=(,:\[{{$])-(?=[{_SIGNS}])|(?:\A|(?<=[=(,:\[{{$]))(?P<space>\s?)-\s(?=[{_SIGNS}])"
+)
+_NEGATIVE = re.compile(r"(?:\A|(?<=[=(,:\[{$]))(?P<space>\s?)[负負]\s?(?=[0-9])")
 # 三个半圆 are three.
 _AND_HALF = re.compile(r"[个個箇]半(?=\W|$|小[时時]|[钟鐘]头|鐘頭|星期|月|世[纪紀])")
 _BY_DIGIT = re.compile("[〇零一二三四五六七八九]{3,32}|[一二三四五六七八九][〇零]")
@@ -43,9 +48,9 @@ _IN_DIGITS = re.compile(
     rf"(?:(?:分[之の]|분의)\s?(?P<above>[0-9]{{1,64}})(?![0-9.,])|{_AND_HALF.pattern})"
 )
 _OTHERS_IN_DIGITS = re.compile(
-    r"(?<![0-9.,^_/])(?P<whole>[0-9]{1,64})"
+    r"(?<![0-9.,^_/])(?P<whole>[0-9]{1,64}|(?<![^\s$-])[0-9]{1,3}(?:,[0-9]{3}){1,20}(?=又))"
     r"(?:[又と](?P<below>[0-9]{1,64})分[之の](?P<above>[0-9]{1,64})(?![0-9.,])"
-    rf"|割(?:(?P<percent>[0-9])分)?(?=\W|$|で)|{_UNIT_AND_HALF.pattern})"
+    rf"|割(?:(?P<percent>[0-9])分(?:(?P<mill>[0-9])厘)?)?(?=\W|$|で)|{_UNIT_AND_HALF.pattern})"
 )
 _KOREAN_PARTS = re.compile(
     r"(?P<below>[일이삼사오육칠팔구십백천]{1,64})분의\s?(?P<above>[일이삼사오육칠팔구십백천]{1,64})"
@@ -77,7 +82,9 @@ def han_number(word: str) -> tuple[Fraction, str] | None:
         value, unit, rest = value + Fraction(1, 2), half["unit"], rest[half.end() :]
     elif tenths := _TENTHS.match(rest):
         percent = _DIGITS[tenths["percent"]] if tenths["percent"] else 0
-        value, rest = value / 10 + Fraction(percent, 100), rest[tenths.end() :]
+        mill = _DIGITS[tenths["mill"]] if tenths["mill"] else 0
+        value = value / 10 + Fraction(10 * percent + mill, 1000)
+        rest = rest[tenths.end() :]
     elif mixed := _MIXED.match(rest):
         beside = _proper(_whole(mixed["above"]), _whole(mixed["below"]))
         if beside is None:
@@ -96,12 +103,13 @@ def han_number(word: str) -> tuple[Fraction, str] | None:
 def with_plain_parts(text: str) -> str:
     """A text in which 3분의 2 and 10分の3 are fractions, 2个半 is 2.5 and 삼분의 이 is 三分之二.
 
-    So are 2又3分之1 and 3割; 2年半 is 2.5年, and -三 is 负三.
+    So are 2又3分之1 and 3割; 2年半 is 2.5年, -三 is 负三, and 负3 is -3.
 
     >>> with_plain_parts("3분의 2"), with_plain_parts("2个半")
     ('\\\\frac{2}{3}', '2.5')
     """
-    text = _OTHERS_IN_DIGITS.sub(_plain_other, _MINUS.sub("负", text))
+    text = _NEGATIVE.sub(r"\g<space>-", _MINUS.sub(r"\g<space>负", text))
+    text = _OTHERS_IN_DIGITS.sub(_plain_other, text)
     text = _KOREAN_PARTS.sub(
         lambda found: f"{found['below']}分之{found['above']}".translate(_OTHER_SIGNS), text
     )
@@ -109,7 +117,7 @@ def with_plain_parts(text: str) -> str:
 
 
 def _plain_other(found: re.Match[str]) -> str:
-    whole = int(found["whole"])
+    whole = int(found["whole"].replace(",", ""))
     if found["unit"]:
         return f"{whole}.5{found['unit']}"
     if found["below"]:
@@ -118,7 +126,10 @@ def _plain_other(found: re.Match[str]) -> str:
             return found.group()
         value = whole + part
     else:
-        value = Fraction(10 * whole + int(found["percent"] or 0), 100)
+        parts = 10 * int(found["percent"] or 0) + int(found["mill"] or 0)
+        value = Fraction(100 * whole + parts, 1000)
+    if value.denominator == 1:
+        return str(value)
     return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from rewards.math.vocabulary.han import han_number
 from rewards.math.vocabulary.words import word_list, word_set
 
 # canonical unit -> its words
@@ -71,6 +72,31 @@ _NO_NOUN = re.compile(
     "[一二三四五六七八九十百千万亿兆零两半几數数第除乘加减負负多余餘不没非或和或者以上下约約]|분의|분|아니|ない"
 )
 _MAX_NOUN = 8
+_MAX_WORDS = 32
+_HAN_DIGITS = "〇零一二三四五六七八九十百千万亿兩两半"
+_ENDS = r"(?=[\W\d]|\Z|で|だ|입|이다)"
+# What makes another number of the one it stands behind. 乘客 are passengers, 加仑 a gallon.
+_ARITHMETIC = re.compile(
+    rf"[-−–—－+＋*/×÷^=±]\s?[{_HAN_DIGITS}일이삼사오육칠팔구십백천반]"
+    rf"|[加减減乘乗除](?:[以去上{_HAN_DIGITS}]|{_ENDS})"
+    rf"|[又の]\s?(?:[{_HAN_DIGITS}]|{_ENDS})|[点點][{_HAN_DIGITS}]"
+    rf"|[成折割](?:[{_HAN_DIGITS}扣引るり]|{_ENDS})|\w{{0,3}}半{_ENDS}|반{_ENDS}"
+    r"|[的の의]?\s?(?:平方|立方|[二三]?[乘乗]|제곱|세제곱|阶乘|階乗|倒数|逆数)"
+    rf"(?:根|{_ENDS})|(?:以[上下内內]|[余餘多几]){_ENDS}"
+    "|足す|引く|かける|掛ける|더하기|빼기|곱하기|나누기"
+    "|의?\\s?[이삼사오육칠팔구십백천]+배"
+)
+_FIRST = re.compile(
+    r"(?:choose|plus|minus|mod|modulo|divided|multiplied|squared|cubed|factorial)\b"
+    "|不(?!同)|没|沒|错|錯|误|誤",
+    re.IGNORECASE,
+)
+_ANYWHERE = re.compile("分[之の]|ぶんの|분의|或|(?:では|じゃ)ない|아니|틀[렸린]")
+_CLAUSE = re.compile(r"\s{0,9}([^，,、；;：:(（\n]*)")
+_SIGN_OR_BOUND = re.compile(
+    "(?:[负負减減加乘乗除]的?|[乘除]以|[减減]去|加上|零下|マイナス|마이너스|[大小][于於]|超过|不到)"
+    r"\s{0,3}\Z"
+)
 
 WORDS = {word: name for name, words in _UNIT_WORDS.items() for word in words.split()}
 _RUN_UNITS = sorted((word for word in WORDS if _RUN_SCRIPTS.match(word)), key=len, reverse=True)
@@ -106,6 +132,26 @@ def closes(rest: str) -> bool:
 def is_counted(rest: str) -> bool:
     """Whether what follows a unit or a counter can be the noun counted: "12个苹果"."""
     return closes(rest) or (len(rest) <= _MAX_NOUN and not _NO_NOUN.search(rest))
+
+
+def makes_another_number(before: str, behind: str) -> bool:
+    """Whether the words around a lone number change or deny it: "负 5", "5 又三分之一", "5 半".
+
+    Words that only say what is counted do not: "5 苹果", "5 半径", "りんご 5 個".
+    """
+    clause = _CLAUSE.match(behind)
+    said = clause[1] if clause else ""
+    first, *others = said.split()[:_MAX_WORDS] or [""]
+    if _SIGN_OR_BOUND.search(before) or _FIRST.match(said) or _ANYWHERE.search(said):
+        return True
+    if _ARITHMETIC.match(said) or any(_ARITHMETIC.match(word) for word in others):
+        return True
+    counted = run_unit(first)
+    for word in (first, counted[1] if counted else ""):
+        found = han_number(word)
+        if found is not None and can_follow_number(found[1]):
+            return True
+    return False
 
 
 def can_follow_number(rest: str) -> bool:

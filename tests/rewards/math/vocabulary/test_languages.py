@@ -48,7 +48,8 @@ def test_an_answer_is_found_in_its_language(language):
         ("\\boxed{1.234.567}", "1234567"), ("\\boxed{1'234'567}", "1234567"),
         ("\\boxed{1,00,000}", "100000"), ("答案是5万。", "50000"), ("答案是3千克。", "3"),
         ("La respuesta es 5 millones.", "5000000"), ("Ответ: 5 тысяч", "5000"),
-        ("答案是1、2和3。", "1, 2, 3"), ("\\boxed{1또는 2}", "1, 2"),
+        ("答案是1、2和3。", "1, 2, 3"), ("答案是负 5", "-5"),
+        ("答案是_5C_2", "10"), ("答案是3割5分2厘", "0.352"), ("\\boxed{1또는 2}", "1, 2"),
     ],
 )  # fmt: skip
 def test_digits_and_separators_are_those_of_the_language(completion, gold):
@@ -67,6 +68,49 @@ def test_digits_and_separators_are_those_of_the_language(completion, gold):
 )  # fmt: skip
 def test_what_changes_the_value_counts_in_every_language(completion):
     assert verify(completion, "5").score == 0.0
+
+
+@pytest.mark.parametrize("claim", ["答案是", "答え: ", "因此，答案是：", "답은 "])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "5 又三分之一", "5 三分之一", "5 -三", "5 减三", "5 乘三", "5 乘以三", "5 加三", "5 除三",
+        "5 半", "5 割", "5 成", "5 折", "5 -三分之二", "5 分之二", "5 の三倍", "5 足す三",
+        "5 빼기 삼", "5 분의 삼", "5 時間半", "5 的平方", "5 倍三", "5 不对", "5 以上",
+        "5 choose x", "5! choose 2", "5! - 3",
+        "5\n又3分之1", "5\n分之二",
+        "5 个 半", "5 苹果 减三", "$5$ 半", "$5$ 又三分之一", "**5** 半",
+    ],
+)  # fmt: skip
+def test_what_stands_behind_a_space_changes_the_value_too(claim, said):
+    assert verify(claim + said, "5").score == 0.0
+
+
+@pytest.mark.parametrize("said", ["负 5", "負 5", "マイナス 5", "正负 5", "小于 5", "减 5"])
+def test_a_sign_before_a_space_is_kept(said):
+    assert verify(f"答案是{said}", "5").score == 0.0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "5 个", "5 苹果", "5 半径", "5 一共", "5 成员", "5 加仑", "5 乘客", "5 个半圆", "5 左右",
+        "5 円です",
+        "5 点です", "5 人 です", "りんご 5 個", "5 개의 사과", "5 개 입니다", "사과 5 개", "约 5",
+        "5 三角形",
+        "5! 完成。", "5\n又因为", "_5_",
+        "$5$ 个", "$5$，不需要再算", "5 苹果，因为没有人来", "5 人没有来", "5 biscuits de plus",
+    ],
+)  # fmt: skip
+def test_what_is_counted_may_stand_behind_a_space(said):
+    assert verify(f"答案是{said}", "5").score == 1.0
+
+
+@pytest.mark.parametrize("claim", ["The answer is ", "#### ", "Answer: "])
+def test_a_factorial_within_a_formula_ends_no_sentence(claim):
+    assert verify(f"{claim}5! choose 2", "5").score == 0.0
+    assert verify(f"{claim}5! + 2", "122").score == 1.0
+    assert verify(f"{claim}5! - as it should be", "5").score == 1.0
 
 
 def test_a_point_between_groups_is_a_decimal_point_in_english():
