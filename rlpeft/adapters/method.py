@@ -28,7 +28,8 @@ class Slice:
     """How a method runs inside vLLM's fused layers (`rlpeft.rollout.vllm`).
 
     Attributes:
-        make: import path of (config, name, weight, *, pack, form) -> `SliceAdapter`.
+        make: import path of (config, name, weight, *, pack, form, shard) -> `SliceAdapter`;
+            `shard` says which part of the layer this worker holds.
         forms: beside `factored`, which every method has: `dense` where its update is one matrix,
             `spectral` where it can run around the weight in singular coordinates.
         compiled: forms that are known to follow their values where vLLM compiles the layers.

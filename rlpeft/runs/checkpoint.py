@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpeft.errors import CheckpointError
-from rlpeft.files import read_json, remove, replacing_folder
+from rlpeft.files import plain_errors, read_json, remove, replacing_folder
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,8 @@ def save_checkpoint(run: Path, step: int, tree: Mapping[str, Any], *, keep: int)
 
 def list_checkpoints(run: Path) -> list[Path]:
     """Checkpoint folders of a run, oldest first."""
-    return sorted((run / "checkpoints").glob("step_*"))
+    with plain_errors(run):
+        return sorted((run / "checkpoints").glob("step_*"))
 
 
 def steps_done(run: Path) -> int:

@@ -133,7 +133,7 @@ import torch
 class ToySlice:
     bends_input = False
 
-    def __init__(self, config, name, weight_MN, *, pack, form):
+    def __init__(self, config, name, weight_MN, *, pack, form, shard):
         self.tensors = {"toy_b": torch.zeros(len(weight_MN), device=weight_MN.device)}
 
     def refresh(self):
@@ -255,5 +255,7 @@ def test_its_options_are_listed_and_its_mistakes_are_told(quick):
 
 
 def test_an_unknown_type_is_refused_with_those_there_are(quick):
-    with pytest.raises(ConfigError, match=r"'tow'.*'svf', 'lora', 'dora', 'ia3'.*'toy'"):
+    with pytest.raises(
+        ConfigError, match=r"svf, lora, dora, ia3.*toy, got 'tow'.*Did you mean 'toy'"
+    ):
         quick(adapter={"type": "tow"})

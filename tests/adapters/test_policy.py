@@ -49,7 +49,7 @@ def test_every_field_of_moslora_reaches_its_config(llama):
 def test_a_rank_too_small_for_the_experts_of_a_module_names_it(llama):
     adapter = MoSLoraAdapter(type="moslora", rank=4, targets=("k_proj",))
     with pytest.raises(
-        ConfigError, match=r"experts a rank of at least 1.*'model\.layers\.0.*k_proj'"
+        ConfigError, match=r"at least 6 for 3 adapter\.spaces in 'model\.layers\.0.*k_proj'"
     ):
         attach_adapter(llama(), adapter, seed=0)
 
