@@ -176,7 +176,8 @@ def _unplaced(bundles: Sequence[dict[str, float]], waited_s: float) -> str:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for kind in asked:  # an actor has all of its own on one node
         most = max(bundle.get(kind, 0) for bundle in bundles)
-        if most > (largest := max((node.get(kind, 0) for node in nodes), default=0)):
+        of_each = [node.get(kind, 0) for node in nodes]
+        if sum(of_each) >= most > (largest := max(of_each, default=0)):
             kinds.append(f"one actor asks for {most:g} {kind}, no node has more than {largest:g}")
     return (
         f"the cluster must have room for {len(bundles)} actors within "
