@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlpeft.recipe.scorer import Functions
+if TYPE_CHECKING:
+    from rlpeft.recipe.scorer import Functions  # needs pydantic, which --help does not wait for
 
 ENTRY_POINT_GROUP = "rlpeft.rewards"
 

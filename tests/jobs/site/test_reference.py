@@ -31,7 +31,7 @@ def test_help_holds_nothing_that_a_terminal_takes_for_markup():
 
 
 def test_choices_of_an_option_are_shown_as_they_are_typed(commands):
-    assert "`--kind <own|math|choice|code|label>`" in commands
+    assert "`--kind <own|math|choice|code|label|environment>`" in commands
 
 
 def test_every_option_of_a_recipe_is_shown_with_default_type_bounds_and_words():
