@@ -8,13 +8,10 @@ asking pays. A problem is one of the digit strings of the tiny skills, with a si
 
 from __future__ import annotations
 
-import random
-
-from rlpeft.errors import DataError
 from rlpeft.recipe.run import Section
-from rlpeft.tasks.base import SPLITS, ProblemSet, Split
+from rlpeft.tasks.base import ProblemSet, Split
 from rlpeft.tasks.builder import Asked, TaskBuilder
-from rlpeft.tasks.tiny import NUM_HELD_OUT, digit_strings
+from rlpeft.tasks.tiny import deal
 from rlpeft.types import Problem, Prompt
 
 
@@ -44,19 +41,10 @@ def product_task(
     Raises:
         DataError: more validation and test problems than are held out.
     """
-    if num_validation + num_test > NUM_HELD_OUT:
-        raise DataError(
-            f"task.num_validation + task.num_test must be at most {NUM_HELD_OUT} for 'product', "
-            f"got {num_validation} + {num_test}. Lower one of them."
-        )
-    train, held_out = digit_strings()
-    rng = random.Random(seed)
-    rng.shuffle(train)
-    rng.shuffle(held_out)
-    strings = (train, held_out[num_test : num_test + num_validation], held_out[:num_test])
+    dealt = deal("product", num_validation=num_validation, num_test=num_test, seed=seed)
     splits: dict[Split, tuple[Problem, ...]] = {
-        split: tuple(_problem(digits, chat=chat) for digits in own)
-        for split, own in zip(SPLITS, strings, strict=True)
+        split: tuple(_problem(digits, chat=chat) for digits in strings)
+        for split, strings in dealt.items()
     }
     return ProblemSet("product", splits)
 

@@ -107,6 +107,19 @@ def tiny_task(
         known = [f"tiny/{task}" for task in SKILL_TASKS]
         near = did_you_mean(name, known)
         raise DataError(f"task.name must be one of {', '.join(known)}, got {name!r}.{near}")
+    dealt = deal(name, num_validation=num_validation, num_test=num_test, seed=seed)
+    splits: dict[Split, tuple[Problem, ...]] = {
+        split: tuple(_problems(skill, strings, chat=chat)) for split, strings in dealt.items()
+    }
+    return ProblemSet(name, splits)
+
+
+def deal(name: str, *, num_validation: int, num_test: int, seed: int) -> dict[Split, list[str]]:
+    """The digit strings of each split of a task.
+
+    Raises:
+        DataError: more validation and test problems than are held out.
+    """
     if num_validation + num_test > NUM_HELD_OUT:
         raise DataError(
             f"task.num_validation + task.num_test must be at most {NUM_HELD_OUT} for {name!r}, got "
@@ -117,11 +130,7 @@ def tiny_task(
     rng.shuffle(train)
     rng.shuffle(held_out)
     strings = (train, held_out[num_test : num_test + num_validation], held_out[:num_test])
-    splits: dict[Split, tuple[Problem, ...]] = {
-        split: tuple(_problems(skill, digits, chat=chat))
-        for split, digits in zip(SPLITS, strings, strict=True)
-    }
-    return ProblemSet(name, splits)
+    return dict(zip(SPLITS, strings, strict=True))
 
 
 def _problems(task: str, strings: list[str], *, chat: bool) -> Iterator[Problem]:
