@@ -14,24 +14,15 @@ MOST_CUT_OFF = 0.5
 
 
 @contextmanager
-def cut_off_told(
-    on_step: OnStep,
-    *,
-    max_tokens: int,
-    max_turn_tokens: int | None = None,
-    max_turns: int | None = None,
-) -> Iterator[OnStep]:
+def cut_off_told(on_step: OnStep, limits: Mapping[str, int]) -> Iterator[OnStep]:
     """What is told after each step, which looks at that first.
 
     Args:
-        max_tokens: `rollout.max_tokens`.
-        max_turn_tokens: `environment.max_turn_tokens`, where there is an environment that has it.
-        max_turns: `environment.max_turns`, where there is one.
+        limits: of an answer, and of a conversation, by their keys in the recipe.
     """
-    limits = {"environment.max_turn_tokens": max_turn_tokens, "rollout.max_tokens": max_tokens}
-    given = {key: most for key, most in limits.items() if most is not None}
+    given = {key: most for key, most in limits.items() if key != MAX_TURNS}
     at = ", at ".join(f"{key} = {most}" for key, most in given.items())
-    turns = {} if max_turns is None else {MAX_TURNS: max_turns}
+    turns = {key: most for key, most in limits.items() if key == MAX_TURNS}
     of_steps: list[bool] = []
     unending: list[bool] = []
 
@@ -62,5 +53,5 @@ def cut_off_told(
     if (ended := sum(unending)) > 1:
         note(
             f"in {ended} of {len(unending)} steps more than half of the conversations were ended "
-            f"by {MAX_TURNS} = {max_turns}."
+            f"by {MAX_TURNS} = {limits[MAX_TURNS]}."
         )

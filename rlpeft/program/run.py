@@ -154,13 +154,7 @@ def _trained_and_tested(
 ) -> Summary:
     bare = _begin(this, origin)
     _say_beginning(this)
-    environment, most = this.recipe.environment, this.recipe.rollout.max_tokens
-    turns = environment.max_turns if environment else None
-    most_of_turn = environment.max_turn_tokens if environment else None
-    on_step = on_step or _say_nothing
-    with cut_off_told(
-        on_step, max_tokens=most, max_turn_tokens=most_of_turn, max_turns=turns
-    ) as told:
+    with cut_off_told(on_step or _say_nothing, _limits(this.recipe)) as told:
         loop(this, told)
     return final_test(this, parts, bare, origin.start)
 
@@ -289,15 +283,13 @@ def _of_steps(this: Run) -> Summary:
 
 
 def _limits(recipe: Recipe) -> dict[str, int]:
-    """What may end a conversation beside its environment, by the keys of the recipe."""
+    """What may end an answer, or a conversation beside its environment, by the recipe's keys."""
+    found = {"rollout.max_tokens": recipe.rollout.max_tokens}
     if (section := recipe.environment) is None:
-        return {}
-    of_turn = section.max_turn_tokens
-    return {
-        MAX_TURNS: section.max_turns,
-        **({"environment.max_turn_tokens": of_turn} if of_turn is not None else {}),
-        "rollout.max_tokens": recipe.rollout.max_tokens,
-    }
+        return found
+    if (of_turn := section.max_turn_tokens) is not None:
+        found = {"environment.max_turn_tokens": of_turn, **found}
+    return {MAX_TURNS: section.max_turns, **found}
 
 
 def _test_of_tasks(

@@ -18,7 +18,9 @@ from rlpeft.program.cut_off import cut_off_told
 )
 def test_completions_that_are_cut_off_are_told_once_and_counted_at_the_end(shares, told, capsys):
     seen = []
-    with cut_off_told(lambda progress, _: seen.append(progress.step), max_tokens=8) as on_step:
+    with cut_off_told(
+        lambda progress, _: seen.append(progress.step), {"rollout.max_tokens": 8}
+    ) as on_step:
         for step, share in enumerate(shares, 1):
             generated = {} if share is None else {"completions/clipped_ratio": share}
             on_step(SimpleNamespace(step=step), generated)
@@ -29,7 +31,9 @@ def test_completions_that_are_cut_off_are_told_once_and_counted_at_the_end(share
 
 
 def test_the_limit_of_a_turn_is_named_too(capsys):
-    with cut_off_told(lambda *_: None, max_tokens=60, max_turn_tokens=8) as on_step:
+    with cut_off_told(
+        lambda *_: None, {"environment.max_turn_tokens": 8, "rollout.max_tokens": 60}
+    ) as on_step:
         on_step(SimpleNamespace(step=1), {"completions/clipped_ratio": 1.0})
     said = " ".join(capsys.readouterr().err.split())
     assert "at environment.max_turn_tokens = 8, at rollout.max_tokens = 60 or at" in said
@@ -37,7 +41,9 @@ def test_the_limit_of_a_turn_is_named_too(capsys):
 
 
 def test_conversations_that_their_environment_does_not_end_are_told(capsys):
-    with cut_off_told(lambda *_: None, max_tokens=60, max_turns=4) as on_step:
+    with cut_off_told(
+        lambda *_: None, {"environment.max_turns": 4, "rollout.max_tokens": 60}
+    ) as on_step:
         for step in (1, 2):
             on_step(
                 SimpleNamespace(step=step),
