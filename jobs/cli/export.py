@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,10 +21,11 @@ def export(
     expert: Annotated[str, typer.Argument(help=EXPERT)],
     out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write.")],
     format: Annotated[
-        Literal["peft", "merged", "z", "lora"],
+        Literal["peft", "merged", "z", "lora", "gguf"],
         typer.Option(
             help="peft: a PEFT folder. merged: a transformers folder. z: multipliers by module. "
-            "lora: a plain LoRA of --rank, which leaves something out; not of DoRA and IA3."
+            "lora: a plain LoRA of --rank, which leaves something out; not of DoRA and IA3. gguf: "
+            "one file for llama.cpp and Ollama, by --converter."
         ),
     ] = "merged",
     base: BaseName = None,
@@ -37,6 +38,10 @@ def export(
         float | None,
         typer.Option(help="Of a LoRA: 16, or below 1 the share of the squared update it keeps."),
     ] = None,
+    converter: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="llama.cpp's convert_hf_to_gguf.py, for gguf."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
@@ -45,21 +50,14 @@ def export(
     from rlpeft.program.hub import expert_folder
 
     folder = expert_folder(expert)
-    require_asked(folder, out, format=format, base_id=base_id, dtype=dtype, rank=rank, force=force)
+    asked: dict[str, Any] = {"format": format, "base_id": base_id, "dtype": dtype, "rank": rank}
+    asked |= {"converter": converter, "force": force}
+    require_asked(folder, out, **asked)
     say_beginning(f"Exporting {near_path(expert)} as {format}, and reading it back.")
     from rlpeft.experts.export import export_expert
 
     quiet_libraries()
-    receipt = export_expert(
-        folder,
-        out,
-        format=format,
-        base=base,
-        base_id=base_id,
-        dtype=dtype,
-        rank=rank,
-        force=force,
-    )
+    receipt = export_expert(folder, out, base=base, **asked)
     if as_json:
         typer.echo(json.dumps(asdict(receipt)))
         return

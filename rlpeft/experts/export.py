@@ -4,6 +4,7 @@
     merged  an ordinary `transformers` folder, tokenizer included, for formats that merge
     z       one safetensors file: module name -> multiplier z of its singular values (SVF)
     lora    a PEFT folder of a plain LoRA of a stated rank, which leaves something out
+    gguf    one file of the merged model, made by llama.cpp's converter
 
 What was written is read back, put on the base model afresh and compared with the expert; only then
 does the folder appear under its name, whole.
@@ -16,6 +17,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ from rlpeft.adapters.tied import untie_adapted
 from rlpeft.errors import ExpertError
 from rlpeft.experts.export_asked import RECEIPT_FILE, TRAITS, Format, Traits, require_asked
 from rlpeft.experts.export_config import own_config
+from rlpeft.experts.export_gguf import GGUF_FILE, convert, read_gguf
 from rlpeft.experts.export_lora import require_near, told, write_lora, write_near_lora
 from rlpeft.experts.export_source import Source, attach, open_source
 from rlpeft.experts.files import (
@@ -113,6 +116,7 @@ def export_expert(
     base_id: str | None = None,
     dtype: str | None = None,
     rank: float | None = None,
+    converter: Path | None = None,
     force: bool = False,
 ) -> Receipt:
     """Write an expert to `out` in one of the formats.
@@ -123,6 +127,7 @@ def export_expert(
             name where that is one, else its folder.
         dtype: of merged weights; that of the base model's files if absent.
         rank: of a LoRA; below 1, the share of the squared update that it keeps.
+        converter: file of llama.cpp's `convert_hf_to_gguf.py`, for format `gguf`.
         force: replace `out` if it is an earlier export.
 
     Raises:
@@ -130,11 +135,19 @@ def export_expert(
             or what was written differs from the expert. `out` is then as it was.
     """
     card = require_asked(
-        folder, out, format=format, base_id=base_id, dtype=dtype, rank=rank, force=force
+        folder,
+        out,
+        format=format,
+        base_id=base_id,
+        dtype=dtype,
+        rank=rank,
+        converter=converter,
+        force=force,
     )
     if TRAITS[format].names_base:
         refuse_merged(folder, card, "exported as a PEFT folder")
-    source = replace(open_source(folder, base, base_id, dtype), rank=rank or 0)
+    source = open_source(folder, base, base_id, dtype)
+    source = replace(source, rank=rank or 0, converter=converter)
     if TRAITS[format].has_rank:
         source = _for_lora(source, run_of(folder))
     with replacing_folder(out) as partial:
@@ -208,11 +221,12 @@ def _notes(source: Source, traits: Traits, folder: Path) -> list[str]:
     notes: list[str] = []
     if traits.names_base and not is_hub_id(source.base_id):
         notes.append(UNKNOWN_BASE)
-    if traits.is_whole and source.loading.attention != "sdpa":
+    is_folder = traits.is_whole and not traits.is_converted
+    if is_folder and source.loading.attention != "sdpa":
         notes.append(
             f"load it with attn_implementation={source.loading.attention!r}, as its base wants"
         )
-    if traits.is_whole and _is_tied(source.base_path) and not _is_tied(folder):
+    if is_folder and _is_tied(source.base_path) and not _is_tied(folder):
         notes.append(UNTIED)
     if card.tokenizer:  # cards from before this are common, and nothing is known to be wrong
         notes += other_prompts(card.name, card, tokenizer_parts(source.base_path))
@@ -255,6 +269,14 @@ def read_merged(source: Source, folder: Path) -> Any:
     """As a user of `transformers` loads it."""
     load_tokenizer(folder)
     return load_base_model(folder)
+
+
+def write_gguf(source: Source, policy: PeftModel, folder: Path) -> None:
+    """The merged model as one file."""
+    assert source.converter is not None  # `require_asked` saw to it
+    with TemporaryDirectory(dir=folder) as merged:
+        write_merged(source, policy, Path(merged))
+        convert(source.converter, Path(merged), folder / GGUF_FILE, source.dtype)
 
 
 def write_as_lora(source: Source, policy: PeftModel, folder: Path) -> dict[str, float]:
@@ -330,6 +352,11 @@ FORMATS: dict[Format, ExportForm] = {
         write_as_lora,
         read_peft,
         "Raise --rank, or take --format merged or peft, which leaves nothing out.",
+    ),
+    "gguf": ExportForm(
+        write_gguf,
+        lambda source, folder: read_gguf(folder / GGUF_FILE),
+        "Weights rounded too coarsely need --dtype float32; else take --format merged.",
     ),
 }
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from rlpeft.errors import ExpertError
+from rlpeft.experts.export_gguf import HOW_TO_GET, require_converter
 from rlpeft.experts.files import ExpertCard, read_card
 from rlpeft.experts.hub import is_hub_id
 
-Format = Literal["peft", "merged", "z", "lora"]
+Format = Literal["peft", "merged", "z", "lora", "gguf"]
 
 RECEIPT_FILE = "export.json"
 
@@ -23,11 +24,13 @@ class Traits:
         is_whole: whether it is a whole model, which rounding may change.
         names_base: whether it names a base model that others must find.
         has_rank: whether it is an approximation of a rank.
+        is_converted: whether a program of others makes it.
     """
 
     is_whole: bool = False
     names_base: bool = False
     has_rank: bool = False
+    is_converted: bool = False
 
 
 TRAITS: dict[Format, Traits] = {
@@ -35,6 +38,7 @@ TRAITS: dict[Format, Traits] = {
     "merged": Traits(is_whole=True),
     "z": Traits(),
     "lora": Traits(names_base=True, has_rank=True),
+    "gguf": Traits(is_whole=True, is_converted=True),
 }
 
 
@@ -46,6 +50,7 @@ def require_asked(
     base_id: str | None,
     dtype: str | None,
     rank: float | None,
+    converter: Path | None,
     force: bool,
 ) -> ExpertCard:
     """Refuse options that do not go together, and a target that is in the way; the expert's card.
@@ -70,6 +75,15 @@ def require_asked(
             "--rank must be a whole number, or a share above 0 and below 1, and goes with --format "
             f"lora, which needs it; got {got} with --format {format}. {mend}"
         )
+    if (converter is not None) != traits.is_converted:
+        named = "none" if converter is None else repr(str(converter))
+        mend = HOW_TO_GET if traits.is_converted else "Leave it out."
+        raise ExpertError(
+            "--converter names llama.cpp's converter, and goes with --format gguf, which needs it; "
+            f"got {named} with --format {format}. {mend}"
+        )
+    if converter is not None:
+        require_converter(converter)
     card = read_card(folder)
     check_target(out, force=force)
     return card

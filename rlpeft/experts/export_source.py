@@ -32,6 +32,7 @@ class Source:
         rank: of a LoRA; see `rlpeft.experts.export_lora.write_lora`.
         curve: metrics of the run in whose folder the expert lies, one row a step; else empty.
         rows: token ids of prompts with their answers, on which a LoRA shall be near it.
+        converter: file of the program that makes a GGUF file of a merged model.
     """
 
     expert: Expert
@@ -41,6 +42,7 @@ class Source:
     rank: float = 0
     curve: Sequence[Mapping[str, Any]] = ()
     rows: Sequence[Sequence[int]] = ()
+    converter: Path | None = None
 
     @property
     def loading(self) -> BaseCode:

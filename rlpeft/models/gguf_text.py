@@ -104,3 +104,15 @@ def read_fields(path: Any) -> dict[str, Any]:
     names = ("model", "pre", "add_bos_token")
     found = {name: reader.get_field(prefix + name) for name in names}
     return {name: field.contents() for name, field in found.items() if field is not None}
+
+
+def read_tokens(path: Any) -> list[str]:
+    """Every token of a GGUF file, in the order of their ids.
+
+    Raises:
+        ValueError: it is no GGUF file.
+    """
+    from gguf import GGUFReader
+
+    field = GGUFReader(path).get_field("tokenizer.ggml.tokens")
+    return [] if field is None else field.contents()
