@@ -302,28 +302,43 @@ def test_a_run_in_one_process_survives_kills(tmp_path, recipe, unhurt, decided):
     survive(CASES[:3], tmp_path, recipe, unhurt, decided)
 
 
-ONE_OF_EACH = (
+IN_TURN = (
     ("engine", "rollout", 2),
     ("reward worker", "score", 1),
     ("learner", "learn", 1),
+    ("raylet", "sync", 1),
+)
+"""Each in its phase, at its which time; the first three in one life."""
+OF_RAY = (
     ("gcs", "rollout", 1),
     ("agent", "score", 1),
     ("driver", "learn", 2),
-    ("raylet", "sync", 1),
     ("command", "start", 1),
 )
-"""Each in its phase, at its which time; the first three in one life."""
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(6 * PATIENCE_S)
-def test_a_run_in_which_one_of_each_kind_is_killed_in_turn_ends_as_one_in_which_none_is(
-    tmp_path, make_quick, recipe, decided
-):
+def survive_ahead(kills, tmp_path, make_quick, recipe, decided):
     """With two steps outstanding that engines were asked ahead of the learner."""
-    assert {victim for victim, *_ in ONE_OF_EACH} == RAY_VICTIMS.keys()
-    cases = [Case(n, "ray", *each, 0.0) for n, each in enumerate(ONE_OF_EACH)]
+    cases = [Case(n, "ray", *each, 0.0) for n, each in enumerate(kills)]
     ahead = make_quick(train={"steps": 5, "eval_every": 2}, rollout={"max_lag": 2})
     short = recipe.model_copy(update={"train": ahead.train, "rollout": ahead.rollout})
     run_unhurt(short, tmp_path / "unhurt")
     survive(cases, tmp_path, short, decided(tmp_path / "unhurt"), decided)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(6 * PATIENCE_S)
+def test_a_run_whose_actors_and_node_are_killed_in_turn_ends_as_one_in_which_none_is(
+    tmp_path, make_quick, recipe, decided
+):
+    survive_ahead(IN_TURN, tmp_path, make_quick, recipe, decided)
+
+
+@pytest.mark.campaign
+@pytest.mark.ray
+@pytest.mark.timeout(6 * PATIENCE_S)
+def test_a_run_ahead_of_its_learner_survives_the_rest_of_its_cluster(
+    tmp_path, make_quick, recipe, decided
+):
+    assert {victim for victim, *_ in (*IN_TURN, *OF_RAY)} == RAY_VICTIMS.keys()
+    survive_ahead(OF_RAY, tmp_path, make_quick, recipe, decided)
