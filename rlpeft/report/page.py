@@ -24,6 +24,7 @@ from rlpeft.recipe.task import task_called
 from rlpeft.report.answers import examples, visible
 from rlpeft.report.charts import VERDICT_COLOURS, StepRows
 from rlpeft.report.run_charts import answer_charts, change_of, learning_charts, trust_charts
+from rlpeft.report.thumbnails import thumbnails
 from rlpeft.report.tokens import legend
 from rlpeft.runs.fingerprint import REPORT_FILE
 from rlpeft.runs.records import RECIPE_FILE, require_metrics
@@ -70,7 +71,7 @@ def page_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters["visible"] = visible
+    environment.filters |= {"visible": visible, "thumbnails": thumbnails}
     environment.globals["shown_difference"] = shown_difference
     return environment
 

@@ -117,8 +117,9 @@ def completions_table(step: int, groups: Sequence[AdvantagedGroup]) -> pa.Table:
     Columns: `step`, `problem`, `prompt`, `completion`, one score for each reward, `advantage` and
     what rewards recorded with `log_extra`, as TRL has them; beside them `reward` (the weighted
     sum), `verdict`, `reason`, `extracted`, `answer`, `finish_reason`, `num_tokens`, `version`, and
-    of a recipe of several tasks `task`; the scores of rewards that a task lacks are null. A reward
-    or an extra column of one of these names, or `tokens`, is kept as `extra/<name>`.
+    of a recipe of several tasks `task`; the scores of rewards that a task lacks are null. Where
+    prompts show images, `images` tells their paths, digests and sizes. A reward or an extra column
+    of one of these names, or `tokens`, is kept as `extra/<name>`.
     """
     advantages = [advantage for scored in groups for advantage in scored.advantages]
     step_column = {"step": [step] * len(advantages)}
@@ -147,6 +148,7 @@ def _answers(groups: Sequence[ScoredGroup]) -> dict[str, list[Any]]:
         "problem": [problem.id for problem in problems],
         **({"task": [problem.task for problem in problems]} if problems[0].task else {}),
         "prompt": [prompt_text(problem) for problem in problems],
+        **({"images": images} if any(images := list(map(image_records, problems))) else {}),
         "completion": [said(done) for done in completions],
         "reward": [verdict.score for verdict in verdicts],
         "verdict": [verdict.kind.value for verdict in verdicts],
@@ -184,6 +186,15 @@ def prompt_text(problem: Problem) -> str:
     if isinstance(problem.prompt, str):
         return problem.prompt
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in problem.prompt)
+
+
+def image_records(problem: Problem) -> list[dict[str, Any]]:
+    """The images that a prompt shows, as tables have them."""
+    return [
+        {"path": image.path, "digest": image.digest, "width": width, "height": height}
+        for image in problem.images
+        for width, height in [image.size]
+    ]
 
 
 def said(completion: Completion) -> str:

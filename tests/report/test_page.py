@@ -11,6 +11,7 @@ from rlpeft.errors import DataError
 from rlpeft.experts.change import changes
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.measures import Accuracy, MeanScore, PairedDifference
+from rlpeft.image_files import images_of
 from rlpeft.recipe.run import Recipe
 from rlpeft.report.answers import pick, visible
 from rlpeft.report.charts import change_grid, line_chart, series, smooth, spectrum_rows
@@ -23,7 +24,7 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} a\u20
 Z = "base_model.model.model.layers.0.self_attn.q_proj.svf_z"
 
 
-def record_run(folder, *, text="4", steps=2):
+def record_run(folder, *, text="4", steps=2, images=()):
     recipe = Recipe.model_validate(
         {"name": "run", "model": {"name": "tiny"}, "task": {"name": "tiny/swap"}}
     )
@@ -32,7 +33,7 @@ def record_run(folder, *, text="4", steps=2):
     wrong, right = Verdict(0.0, VerdictKind.WRONG, text), Verdict(1.0, VerdictKind.CORRECT, "ok")
     for step in range(1, steps + 1):
         done = Completion((5, 2), (-0.5, -0.1), text, FinishReason.STOP, step - 1, "d")
-        group = Group(Problem(text, f"prompt {text}", text), (1,), (done, done))
+        group = Group(Problem(text, f"prompt {text}", text, images=images), (1,), (done, done))
         said = (right, wrong)
         scored = AdvantagedGroup(
             group, said, {"exact": said}, advantages=(0.5, -0.5), trained=(True, True)
@@ -258,3 +259,18 @@ def test_an_expert_that_is_its_base_is_told_as_that_and_not_by_an_interval(tmp_p
     assert "(95 % interval" in differences(card)[0]
     (told,) = differences(card.model_copy(update={"equals_base": True}))
     assert told == "The expert is the base itself: they differ in nothing."
+
+
+def test_a_page_shows_the_images_of_a_prompt_and_still_loads_nothing(tmp_path, make_image):
+    path = make_image(0)
+    record_run(tmp_path, images=images_of(path.name, path.parent))
+    page = write_report(tmp_path).read_text()
+    assert '<img class="shown" src="data:image/png;base64,' in page
+    assert str(path) not in page
+
+
+def test_a_page_says_of_an_image_that_it_is_not_what_was_seen(tmp_path, make_image):
+    path = make_image(2)
+    record_run(tmp_path, images=images_of(path.name, path.parent))
+    path.unlink()
+    assert "[2.png is not there any more, or another file" in write_report(tmp_path).read_text()
