@@ -8,11 +8,11 @@ from typing import Any
 from jobs.library import Shelf, open_library, stops_of
 from rlpeft.choose.strategies import make_strategy
 from rlpeft.choose.two_pass import TwoPass, two_pass
-from rlpeft.types import Problem, Prompt, Sampling
+from rlpeft.types import Problem, Sampling
 
 
 def generate(
-    prompts: Sequence[Prompt],
+    problems: Sequence[Problem],
     shelf: Shelf,
     *,
     strategy: str,
@@ -23,6 +23,7 @@ def generate(
     """Answer prompts with the experts of a shelf.
 
     Args:
+        problems: experts are chosen by their text, and not by their images.
         strategy: `prompt`, `classifier`, `few-shot`, or the name of an expert.
         temperature: of the answers; the first pass is always greedy.
         stop: see `jobs.library.stops_of`.
@@ -30,7 +31,6 @@ def generate(
     Returns:
         One row a prompt: expert, why, text, finish reason; and both passes with their seconds.
     """
-    problems = [Problem(str(number), prompt) for number, prompt in enumerate(prompts)]
     sampling = Sampling(shelf.spec.rollout.max_tokens, temperature=temperature)
     with open_library(shelf) as library:
         chosen = make_strategy(strategy, library.experts, library.fleet, library.prompter)
@@ -45,14 +45,14 @@ def generate(
         )
     rows = [
         {
-            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "prompt": problem.prompt if isinstance(problem.prompt, str) else list(problem.prompt),
             "expert": choice.expert,
             "why": choice.why,
             "text": completion.text,
             "finish_reason": completion.finish_reason.value,
         }
-        for prompt, choice, completion in zip(
-            prompts, found.choices, found.completions, strict=True
+        for problem, choice, completion in zip(
+            problems, found.choices, found.completions, strict=True
         )
     ]
     return rows, found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from jobs.cli.options import (
 from rlpeft.errors import ConfigError
 from rlpeft.files import write_jsonl
 from rlpeft.terminal import note, printable, quiet_libraries, say
-from rlpeft.types import Prompt
+from rlpeft.types import Problem, Prompt
 
 if TYPE_CHECKING:
     from rlpeft.choose.two_pass import TwoPass
@@ -47,6 +48,9 @@ MaxTokens = Annotated[
 LONG_ENOUGH = 256
 """New tokens of an answer, where no training says how many."""
 
+FILE = typer.Option(
+    help='JSONL with a "prompt" a line: text, or chat turns. Its "image" is a path, or several.'
+)
 ANSWERS = typer.Option(callback=file_to_write, help="Write answers as JSONL here.")
 
 
@@ -60,9 +64,7 @@ def generate(
             "says. few-shot: the mixture of `rlpeft adapt`. Or the NAME of an expert, or `base`."
         ),
     ] = "prompt",
-    file: Annotated[
-        Path | None, typer.Option(help='JSONL with a "prompt" a line: text, or chat turns.')
-    ] = None,
+    file: Annotated[Path | None, FILE] = None,
     out: Annotated[Path | None, ANSWERS] = None,
     model: Annotated[
         str | None, typer.Option(help="Base model. Default: that of the experts.")
@@ -82,9 +84,10 @@ def generate(
     from jobs.prompts import read_prompts
 
     refuse_own_input(file, out)
-    _require_one(prompt or (), file)
-    given = read_prompts(file) if file is not None else list[Prompt](prompt or ())
-    prompts = [_as_turn(one) for one in given] if chat else given
+    said = prompt or []
+    _require_one(said, file)
+    given = read_prompts(file) if file else [Problem("0", said[0])]
+    problems = [replace(one, prompt=_as_turn(one.prompt)) for one in given] if chat else given
     root = _require_strategy(strategy, folder_of_experts(experts, model))
     say_beginning(f"Answering with the base model and the experts of {experts}.")
     from jobs.generate import generate as answer
@@ -95,7 +98,7 @@ def generate(
     length = max_tokens or _told(trained_length(root, strategy))
     shelf = find_shelf(root, model=model, rollout=RolloutConfig(engine=engine, max_tokens=length))
     rows, passes = answer(
-        prompts, shelf, strategy=strategy, temperature=temperature, seed=seed, stop=stop
+        problems, shelf, strategy=strategy, temperature=temperature, seed=seed, stop=stop
     )
     if out is not None:
         write_jsonl(out, rows)

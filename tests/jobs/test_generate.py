@@ -8,10 +8,13 @@ import torch
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from rlpeft.adapters.policy import adapter_state, attach_adapter
 from rlpeft.experts.files import load_expert
 from rlpeft.files import write_json
+from rlpeft.models.base import BaseModel
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
+from rlpeft.recipe.run import SvfAdapter
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,30 @@ def test_a_file_of_prompts_becomes_a_file_of_answers(experts, tmp_path):
     assert all({"expert", "why", "text", "finish_reason"} <= set(row) for row in written)
 
 
+@pytest.mark.slow
+def test_a_row_of_a_file_may_show_an_image(tiny_vision, make_expert, make_image, tmp_path):
+    base = BaseModel.open(str(tiny_vision))
+    state = adapter_state(attach_adapter(base.model(), SvfAdapter(), seed=0), 0)
+    make_expert(
+        "seeing",
+        state.tensors,
+        config=dict(state.config),
+        folder=tmp_path / "seeing",
+        adapter={"type": "svf"},
+        base_digest=base.digest,
+        base_model=str(tiny_vision),
+    )
+    for seed in range(2):
+        make_image(seed, folder=tmp_path)
+    shown = ("0.png", "1.png", ["0.png"], None)
+    rows = [json.dumps({"prompt": "Which?", "image": image}) for image in shown]
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    ask = ("--file", tmp_path / "in.jsonl", "--experts", tmp_path, "--strategy", "seeing")
+    first, second, again, none = (row["text"] for row in answers(*ask, "--max-tokens", 12))
+    assert first == again
+    assert len({first, second, none}) == 3
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -109,6 +136,7 @@ def test_a_file_of_prompts_becomes_a_file_of_answers(experts, tmp_path):
         ('{"question": "x"}', "must be a JSON object with a 'prompt'"),
         ('{"prompt": 3}', "non-empty text or a list of"),
         ("", "is empty"),
+        ('{"prompt": "x", "image": "no.png"}', "in.jsonl:1 must name images that are there"),
     ],
 )
 def test_a_bad_line_is_named(experts, tmp_path, line, message):
