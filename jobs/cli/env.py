@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
@@ -66,6 +65,8 @@ def environment() -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # a tenth of --help's time
+
     try:
         return version(name)
     except PackageNotFoundError:

@@ -26,7 +26,6 @@ from jobs.cluster.driver_note import (
     missing,
     tell,
 )
-from jobs.cluster.reaper import start_reaper
 from rlpeft.shadow import is_our_program
 
 MISTAKE, TRY_AGAIN = 1, 75
@@ -52,6 +51,8 @@ def go_on_attended() -> None:
     """
     if mine() is None and is_our_program(sys.argv[0]):
         sys.exit(begin_anew())
+    from jobs.cluster.reaper import start_reaper  # needs psutil, which --help does not wait for
+
     start_reaper()  # a killed driver leaves processes of the Ray it started
 
 

@@ -37,9 +37,10 @@ def test_help_fills_the_lines_of_a_narrow_terminal_and_no_more(command: tuple[st
 
 def test_help_is_shown_before_any_library_is_loaded_that_only_work_needs() -> None:
     heavy = "{'pydantic', 'numpy', 'yaml', 'datasets', 'pyarrow', 'transformers', 'torch', 'ray'}"
+    heavy += " | {'psutil', 'importlib.metadata'}"
     code = (
         "import sys; sys.argv = ['rlpeft', '--help']\nfrom jobs.cli import main\n"
-        f"try: main()\nexcept SystemExit: sys.exit(str({heavy} & set(sys.modules)))"
+        f"try: main()\nexcept SystemExit: sys.exit(str(({heavy}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == "set()"
