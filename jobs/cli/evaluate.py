@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.beginning import say_beginning
-from jobs.cli.options import AsJson, Overrides, Temperature, folder_to_write
+from jobs.cli.options import AsJson, MirrorUrl, Overrides, Temperature, folder_to_write
 from jobs.cluster.driver_exit import go_on_attended
+from jobs.cluster.mirror import Keep, mirroring
 from rlpeft.errors import ConfigError
 from rlpeft.once import require_once
 from rlpeft.terminal import near_path, quiet_libraries, say
@@ -79,6 +80,7 @@ def evaluate(
     ks: Ks = None,
     seed: DrawSeed = None,
     out: Out = None,
+    mirror: MirrorUrl = None,
     address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
@@ -96,6 +98,8 @@ def evaluate(
     drawn = samples_given(
         split, num=num, unseen=unseen, samples=samples, temperature=temperature, ks=ks, seed=seed
     )
+    if mirror is not None and out is None:
+        raise ConfigError("--mirror keeps what --out writes, and --out is missing. Add --out DIR.")
     plain = len(names) == 1 and max(len(recipes or ()), len(tasks or ())) <= 1
     is_one = plain and out is None and samples == 1 and not temperature and not ks
     if address is not None and not is_one:
@@ -109,7 +113,8 @@ def evaluate(
     else:
         if address is not None and is_one:  # of a recipe that turns out to have several tasks
             go_on_attended()
-        _several(experts, exams, drawn, out, address, as_json)
+        with mirroring(mirror, out or Path()) as keep:
+            _several(experts, exams, drawn, out, keep, address, as_json)
 
 
 def samples_given(
@@ -180,10 +185,12 @@ def _several(
     recipes: Sequence[Recipe],
     drawn: Samples,
     out: Path | None,
+    keep: Keep,
     address: str | None,
     as_json: bool,
 ) -> None:
     """Several experts, tasks or samples."""
+    from jobs.cli.console import after
     from jobs.cli.screen import Screen
     from jobs.cli.survey import survey_shown, survey_tables
     from jobs.evaluation.asked import open_survey
@@ -195,7 +202,7 @@ def _several(
         open_survey(experts, recipes, drawn, pins=folder) as survey,
         survey_shown(out) as on_batch,
     ):
-        found = evaluate_survey(survey, folder, address=address, on_batch=on_batch)
+        found = evaluate_survey(survey, folder, address=address, on_batch=after(on_batch, keep))
     if as_json:
         typer.echo(json.dumps(found))
         return

@@ -64,8 +64,8 @@ MirrorUrl = Annotated[
     typer.Option(
         "--mirror",
         metavar="URL",
-        help="Keep the run there too, after each step (s3://, gs://, file:// …, as fsspec knows); "
-        "where the run folder is gone it is brought back from there.",
+        help="Keep --out there too, after each step or batch (s3://, gs://, file:// …, "
+        "as fsspec knows); where that folder is gone it is brought back from there.",
     ),
 ]
 

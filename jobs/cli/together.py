@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import typer
 from jobs.cli.beginning import ended, say_ended, say_opening
 from jobs.cluster.driver_exit import go_on_attended
 from jobs.cluster.ending import end_in_one_line
+from jobs.cluster.mirror import Keep, mirroring
 from rlpeft.errors import ConfigError
 from rlpeft.program.opening import LOADING
 from rlpeft.terminal import near_path, quiet_libraries, say
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 Summaries = dict[str, dict[str, Any]]
 
 
-def refuse_flags(*, show: int, push: str | None, mirror: str | None) -> None:
+def refuse_flags(*, show: int, push: str | None) -> None:
     """Refuse what is of one expert.
 
     Raises:
@@ -34,8 +36,6 @@ def refuse_flags(*, show: int, push: str | None, mirror: str | None) -> None:
     """
     if show:
         raise ConfigError("--show is for a recipe of one expert; reports show answers of each.")
-    if mirror is not None:
-        raise ConfigError("--mirror is for a recipe of one expert. Copy the folders at the end.")
     if push is not None:
         raise ConfigError(
             "--push is for a recipe of one expert. Push each when it is trained: rlpeft push "
@@ -44,20 +44,44 @@ def refuse_flags(*, show: int, push: str | None, mirror: str | None) -> None:
 
 
 def train_together(
-    found: SeveralExperts, out: Path | None, *, address: str | None, local: bool, as_json: bool
+    found: SeveralExperts,
+    out: Path | None,
+    *,
+    mirror: str | None,
+    address: str | None,
+    local: bool,
+    as_json: bool,
 ) -> None:
     """Train the experts that are not finished, and print the figures of all."""
     from jobs.cluster.travel import run_folder
 
     folder = run_folder(out, found.name)
+    with ExitStack() as stack:
+        keeps = {
+            name: stack.enter_context(mirroring(mirror, folder / name, name))
+            for name in found.recipes
+        }
+        summaries = _summaries(found, folder, keeps, address=address, local=local)
+    _print(summaries, folder, as_json=as_json)
+
+
+def _summaries(
+    found: SeveralExperts,
+    folder: Path,
+    keeps: Mapping[str, Keep],
+    *,
+    address: str | None,
+    local: bool,
+) -> Summaries:
+    """Of all experts, trained now or before."""
     before = _ended_before(found.recipes, folder)
     left = {name: own for name, own in found.recipes.items() if name not in before}
     if left and not local:
         go_on_attended()
     for name in before:
         say_ended(before[name], found.recipes[name], folder / name)
-    trained = _trained(found.name, left, folder, address, local=local) if left else {}
-    _print({name: (before | trained)[name] for name in found.recipes}, folder, as_json=as_json)
+    trained = _trained(found.name, left, folder, keeps, address, local=local) if left else {}
+    return {name: (before | trained)[name] for name in found.recipes}
 
 
 def _ended_before(recipes: Mapping[str, Recipe], folder: Path) -> Summaries:
@@ -70,7 +94,13 @@ def _ended_before(recipes: Mapping[str, Recipe], folder: Path) -> Summaries:
 
 
 def _trained(
-    name: str, recipes: Mapping[str, Recipe], folder: Path, address: str | None, *, local: bool
+    name: str,
+    recipes: Mapping[str, Recipe],
+    folder: Path,
+    keeps: Mapping[str, Keep],
+    address: str | None,
+    *,
+    local: bool,
 ) -> Summaries:
     number = f"{len(recipes)} expert{'s' * (len(recipes) > 1)}"
     say(f"{name}: {number}, {', '.join(recipes)}. {LOADING}", err=True)
@@ -83,7 +113,7 @@ def _trained(
     end_in_one_line()
     say_opening()
     open_shared = shared_here if local else partial(shared_on_ray, address=address)
-    on_step = _shown(recipes, folder)
+    on_step = _shown(recipes, folder, keeps)
     try:
         found = run_together(recipes, folder, open_shared=open_shared, on_step=on_step)
     except KeyboardInterrupt:
@@ -92,9 +122,9 @@ def _trained(
     return {own: each | {"report": str(write_report(folder / own))} for own, each in found.items()}
 
 
-def _shown(recipes: Mapping[str, Recipe], folder: Path) -> OnStepOf:
-    """Shows each expert's steps in lines of its own."""
-    from jobs.cli.console import RunDisplay
+def _shown(recipes: Mapping[str, Recipe], folder: Path, keeps: Mapping[str, Keep]) -> OnStepOf:
+    """Shows each expert's steps in lines of its own, and has its mirror keep them."""
+    from jobs.cli.console import RunDisplay, after
     from rlpeft.runs.checkpoint import steps_done
 
     lines = {
@@ -106,7 +136,8 @@ def _shown(recipes: Mapping[str, Recipe], folder: Path) -> OnStepOf:
         )
         for name, recipe in recipes.items()
     }
-    return lambda name, progress, metrics: lines[name].step(progress, metrics)
+    steps = {name: after(lines[name].step, keeps[name]) for name in recipes}
+    return lambda name, progress, metrics: steps[name](progress, metrics)
 
 
 def _print(summaries: Summaries, folder: Path, *, as_json: bool) -> None:

@@ -75,8 +75,8 @@ def train(
     if several is not None:
         from jobs.cli.together import refuse_flags, train_together
 
-        refuse_flags(show=show, push=push, mirror=mirror)
-        train_together(several, out, address=address, local=local, as_json=as_json)
+        refuse_flags(show=show, push=push)
+        train_together(several, out, mirror=mirror, address=address, local=local, as_json=as_json)
         return
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     if local:

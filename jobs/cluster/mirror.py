@@ -1,4 +1,4 @@
-"""A run's folder, kept elsewhere too: in an object store, or wherever else fsspec writes.
+"""The folder of a run or an evaluation, kept elsewhere too, wherever fsspec writes.
 
     URL/files/SHA256    what a file of the run holds
     URL/mirror.json     name, size and SHA-256 of every file, which takes its place last
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from typing import Any
 from jobs.cluster.run_files import PART, RunFile, paths_of, refuse_hostile, write_file
 from rlpeft.errors import ClusterError, ConfigError, FileError
 from rlpeft.files import replacing_folder
-from rlpeft.runs.checkpoint import steps_done
 from rlpeft.runs.fingerprint import FINGERPRINT_FILE, refuse_strangers
 from rlpeft.terminal import note
 
@@ -33,6 +32,7 @@ Keep = Callable[[], None]
 """Sends what is new of a run."""
 
 STEP = re.compile(r"checkpoints/step_([0-9]{8})/state\.json")
+BATCH = re.compile(r"completions/batch_[0-9]{8}\.parquet")
 
 
 class Mirror:
@@ -41,21 +41,23 @@ class Mirror:
     Args:
         url: a place that fsspec can write to, such as `s3://bucket/run` or `file:///shared/run`.
         folder: the run's, on this machine.
+        name: of a folder within that place.
 
     Raises:
         ConfigError: no such kind of place is known, or its library is not installed.
     """
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, name: str = "") -> None:
         from fsspec.core import url_to_fs
 
         self.folder, self.called = folder, re.sub(r"//[^/@]*@", "//…@", url)
         if "://" not in url:
             raise ConfigError(f"--mirror must be a URL, such as s3://bucket/run, got {url!r}.")
         try:
-            self.fs, self.root = url_to_fs(url)
+            self.fs, root = url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise ConfigError(f"--mirror {self.called!r} cannot be written to: {error}.") from error
+        self.root = f"{root.rstrip('/')}/{name}".rstrip("/")
         self._digests: dict[str, tuple[tuple[int, int], RunFile]] = {}  # by name, as files were
         self._there: set[str] | None = None  # blobs
 
@@ -143,11 +145,14 @@ class Mirror:
                 f"--mirror must be of the run in {str(self.folder)!r}, {self.called!r} is another "
                 "run's. Name another place, or another --out."
             )
-        steps = [int(found[1]) for file in files if (found := STEP.fullmatch(file.name))]
-        if max(steps, default=0) > (done := steps_done(self.folder)):
+        here = [path.relative_to(self.folder).as_posix() for path in paths_of(self.folder)]
+        done, kept = _far(here), _far(file.name for file in files)
+        if kept > done:
+            unit = "step" if kept[0] else "batch"
             raise ConfigError(
-                f"the run in {str(self.folder)!r} is at step {done}, its mirror {self.called!r} at "
-                f"{max(steps)}. Move that folder away, and the run goes on from its mirror."
+                f"what is in {str(self.folder)!r} is at {unit} {sum(done)}, its mirror "
+                f"{self.called!r} at {sum(kept)}. Move that folder away, and it goes on from its "
+                "mirror."
             )
 
     def _part(self, file: RunFile, offset: int) -> bytes:
@@ -155,7 +160,14 @@ class Mirror:
         return bytes(self.fs.cat_file(path, offset, min(offset + PART, file.size)))
 
     def _at(self, *names: str) -> str:
-        return "/".join((self.root.rstrip("/"), *names))
+        return "/".join((self.root, *names))
+
+
+def _far(names: Iterable[str]) -> tuple[int, int]:
+    """The newest step of a run, or how many batches of an evaluation are answered."""
+    every = list(names)
+    steps = [int(found[1]) for name in every if (found := STEP.fullmatch(name))]
+    return max(steps, default=0), sum(BATCH.fullmatch(name) is not None for name in every)
 
 
 def _read(each: Any) -> RunFile:
@@ -166,8 +178,10 @@ def _read(each: Any) -> RunFile:
 
 
 @contextmanager
-def mirroring(url: str | None, folder: Path) -> Iterator[Keep]:
+def mirroring(url: str | None, folder: Path, name: str = "") -> Iterator[Keep]:
     """Bring a run back from its mirror, and keep it there: what is given is called after each step.
+
+    Args: see `Mirror`; nothing is kept where no place is given.
 
     A step that the place does not take is told of, and the next one sends it too.
 
@@ -178,7 +192,7 @@ def mirroring(url: str | None, folder: Path) -> Iterator[Keep]:
     if url is None:
         yield lambda: None
         return
-    mirror = Mirror(url, folder)
+    mirror = Mirror(url, folder, name)
     try:
         files = mirror.bring_back()
     except OSError as error:

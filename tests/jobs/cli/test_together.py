@@ -1,6 +1,7 @@
 """`rlpeft train` of several experts, as a person types it."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -37,7 +38,8 @@ def test_each_is_shown_and_kept_in_its_own_folder_and_a_finished_one_is_left_alo
     recipe, tmp_path
 ):
     out = tmp_path / "out"
-    first = train(recipe, "--out", out, "--json")
+    mirror = "--mirror", f"file://{tmp_path}/far"
+    first = train(recipe, "--out", out, "--json", *mirror)
     assert "swap: step 1/1" in first.stderr
     assert "sort: step 1/1" in first.stderr
     assert "swap: Validating what training begins with, on 4 problems." in first.stderr
@@ -53,6 +55,10 @@ def test_each_is_shown_and_kept_in_its_own_folder_and_a_finished_one_is_left_alo
     assert "both: 1 expert, sort." in again.stderr.replace("\n", " ")
     assert again.stdout.index("\nswap\n") < again.stdout.index("\nsort\n")
     assert "rlpeft report" in again.stdout
+    shutil.rmtree(out)
+    brought_back = train(recipe, "--out", out, *mirror)
+    assert brought_back.stderr.count("nothing ran") == 2
+    assert json.loads((out / "swap/summary.json").read_text())["name"] == "swap"
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,3 @@ def test_a_mirror_that_cannot_be_is_refused_before_anything_is_loaded(tmp_path, 
     done = CliRunner().invoke(app, [*words.split(), *where])
     assert (done.exit_code, (tmp_path / "run").exists()) == (1, False)
     assert "--mirror must be a URL, such as s3://bucket/run" in " ".join(done.output.split())
-
-
-def test_a_mirror_is_of_one_expert(tmp_path):
-    done = trained("tiny-four", tmp_path / "run", "--mirror", f"file://{tmp_path}/far")
-    assert done.exit_code == 1
-    assert "--mirror is for a recipe of one expert" in " ".join(done.output.split())

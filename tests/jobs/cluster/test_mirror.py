@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import fsspec
 import pytest
@@ -126,6 +127,23 @@ def test_a_mirror_that_is_further_than_the_run_is_not_overwritten(run, tmp_path)
     written(run, 2)
     with pytest.raises(ConfigError, match=r"is at step 2, its mirror .* at 5\. Move that folder"):
         Mirror(f"file://{tmp_path}/far", run).bring_back()
+
+
+def test_an_evaluation_that_is_further_in_its_mirror_is_not_overwritten(run, tmp_path):
+    shutil.rmtree(run / "checkpoints")
+    (run / "completions").mkdir()
+    for batch in (7, 3):  # answered in the order of engines, not of numbers
+        (run / f"completions/batch_{batch:08d}.parquet").write_text(str(batch))
+    Mirror(f"file://{tmp_path}/far", run).keep()
+    (run / "completions/batch_00000003.parquet").unlink()
+    with pytest.raises(ConfigError, match=r"is at batch 1, its mirror .* at 2\. Move that folder"):
+        Mirror(f"file://{tmp_path}/far", run).bring_back()
+
+
+def test_runs_of_one_place_lie_in_folders_of_their_names(url, run, tmp_path):
+    Mirror(url, run, "one").keep()
+    assert Mirror(url, tmp_path / "two", "two").bring_back() == 0
+    assert Mirror(url, tmp_path / "one", "one").bring_back() == 3
 
 
 @pytest.mark.parametrize(
