@@ -21,6 +21,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Ray reads these when it is imported. Given a token it need not write one into the home folder.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+# As those that we start: actors that give way to the other worker's tests reach their limits.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 DEAR = ("ray", "campaign", "vllm", "slow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -63,6 +64,8 @@ def _joined(address: str | None) -> Iterator[None]:
     cluster = cluster_to_join(address)
     if cluster is None:
         tell_started()
+        # Ray starts workers at 15, which on a machine that has other work to do may be never.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         advice = f"{ONCE_MORE}, or run without a cluster: {without_cluster()}"
         _start(address, "a Ray cluster of this machine must start", advice)
     else:

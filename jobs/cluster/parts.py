@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
@@ -13,6 +15,7 @@ from rlpeft.program.together import Shared, with_room
 from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.scorer import Scorers, build_scorers
 from rlpeft.scoring import LoadedScores
+from rlpeft.terminal import note
 from rlpeft.training.protocol import Learner
 from rlpeft.training.shared import SharedLearner
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 REWARD_RETRIES = 3
 """How often a lost reward worker is started anew with the same rows."""
+
+TELL_EACH_S = 30.0
+"""On a free machine learner and engines open in less."""
 
 
 def on_ray(address: str | None = None) -> Venue:
@@ -49,8 +55,7 @@ def ray_parts(
             closing(_fleet(recipe, base, group, learner)) as fleet,
             _scores(recipe, group, scorer) as scores,
         ):
-            learner.ready()
-            fleet.ready()
+            wait_for(learner, fleet)
             yield Parts(cast(Learner, learner), fleet, scores, conversations)
 
 
@@ -68,9 +73,25 @@ def shared_on_ray(
     with connected(address), reserved(bundles, timeout_s=timeout_s) as group:
         learners = remote_learners(recipes, base, group)
         with closing(_fleet(roomy, base, group, learners)) as fleet:
-            learners.ready()
-            fleet.ready()
+            wait_for(learners, fleet)
             yield Shared(cast(SharedLearner, learners), fleet, are_elsewhere=True)
+
+
+def wait_for(*parts: Any, interval_s: float = TELL_EACH_S) -> None:
+    """Until learner and engines have loaded what they need; told of now and then."""
+    is_over, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not is_over.wait(interval_s):
+            waited_s = time.monotonic() - began
+            note(f"learner and engines have been opening for {waited_s:.0f} s.")
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        for part in parts:
+            part.ready()
+    finally:
+        is_over.set()
 
 
 def _fleet(recipe: Recipe, base: BaseModel, group: Any, learner: Remote) -> RayFleet:

@@ -13,6 +13,8 @@ from jobs.cluster.joining import HERE, FoundCluster
 from rlpeft.errors import ClusterError, ConfigError
 from rlpeft.recipe.run import ResourceConfig
 
+NICENESS = "RAY_worker_niceness"
+
 
 def test_reward_actors_are_given_the_gpus_they_ask_for():
     asked = ResourceConfig(reward_workers=2, reward_gpus=0.5)
@@ -186,3 +188,23 @@ def test_a_node_that_is_slow_to_start_is_told_in_one_line(monkeypatch):
         connected(None),
     ):
         pass
+
+
+@pytest.mark.usefixtures("nowhere")
+@pytest.mark.parametrize(("given", "niceness"), [(None, "0"), ("7", "7")])
+def test_actors_of_a_cluster_that_is_started_give_way_to_nobody_unless_they_shall(
+    monkeypatch, given, niceness
+):
+    began = []
+
+    def init(**options):
+        began.append(os.environ.get(NICENESS))
+        raise ValueError
+
+    monkeypatch.setenv(NICENESS, given or "")
+    if given is None:
+        monkeypatch.delenv(NICENESS)
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(ClusterError), connected(None):
+        pass
+    assert began == [niceness]

@@ -1,10 +1,11 @@
 """A run in actors is the run of a single process, whatever dies there."""
 
 import threading
+import time
 
 import pytest
 
-from jobs.cluster.parts import on_ray, shared_on_ray
+from jobs.cluster.parts import on_ray, shared_on_ray, wait_for
 from rlpeft.experts.steps import step_folder
 from rlpeft.program.run import run
 from rlpeft.program.together import run_together
@@ -94,3 +95,12 @@ def test_experts_together_on_ray_end_as_alone_in_a_single_process(
         assert decided(tmp_path / "ray" / name) == decided(tmp_path / name)
         assert there[name]["test"] == here["test"]
     assert engines() == []
+
+
+def test_those_who_wait_for_a_slow_start_are_told_of_it(capsys):
+    class Slow:
+        def ready(self):
+            while "learner and engines have been opening for 0 s" not in capsys.readouterr().err:
+                time.sleep(0.01)
+
+    wait_for(Slow(), interval_s=0.01)
