@@ -21,8 +21,8 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "What `--help` says of each. A mistake is one line and exit code 1 (an option that does not "
-        "exist, or takes no such value: a few lines and exit code 2); `--set` reaches every "
+        "What `--help` says of each. A mistake is one line and exit code 1 (an option that is "
+        "unknown, or takes no such value: a few lines and exit code 2); `--set` reaches every "
         "[option of a recipe](options.md).",
         "",
     ]
