@@ -31,7 +31,7 @@ RECORD_FILE = "search.json"
 ROWS_FOLDER = "given_rows"
 """Rows that a run was given as objects, which `rlpeft.train` writes before the run begins."""
 
-MEND = "Restore it, or start anew in another folder."
+MEND = "Restore it, or start anew in another --out."
 """Of a set-up that has changed, or of its damaged file."""
 
 SHOWN = 3
@@ -157,6 +157,8 @@ def refuse_other(
             f"run {str(run)!r} was started by `rlpeft {stored['method']}`, this is `rlpeft "
             f"{method}`. Choose another folder."
         )
+    if REWARD_CODE in stored:  # a fingerprint without code of a user's does not have this part
+        asked = {REWARD_CODE: {}, **asked}
     environments = {*_environments(stored), *_environments(asked)}
     differences = [
         _difference(key, before, now, which, environments)
@@ -196,6 +198,10 @@ def _difference(key: str, before: Any, now: Any, which: str, environments: Colle
         name = key.partition(".")[2]
         kind = "environment" if name in environments else "reward"
         path = module_file(name.partition(":")[0]) if ":" in name else None
+        if before is None:
+            return f"the code of {kind} {name!r} is used now, and was not when the run began"
+        if now is None:
+            return f"the code of {kind} {name!r} was used when the run began, and is not now"
         file = "" if path is None else f" {near_path(str(path))!r}"
         return f"the file{file} with the code of {kind} {name!r} has changed"
     if key.startswith(f"{DATA}.") or key == DATA or key.endswith(f".{DATA}"):

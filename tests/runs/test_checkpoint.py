@@ -169,6 +169,19 @@ def test_changes_that_only_a_digest_shows_are_told_in_words(tmp_path):
     assert "aaaa" not in said
 
 
+def test_of_another_reward_in_the_same_file_it_is_not_said_that_the_file_has_changed(tmp_path):
+    check_fingerprint(tmp_path, {"reward_code": {"mine:f": "a" * 64}, "seed": 1})
+    for now in ({"reward_code": {"mine:g": "a" * 64}}, {}):
+        with pytest.raises(CheckpointError) as caught:
+            check_fingerprint(tmp_path, now | {"seed": 1})
+        said = str(caught.value)
+        assert "the code of reward 'mine:f' was used when the run began, and is not now" in said
+        assert ("reward 'mine:g' is used now, and was not when the run began" in said) == bool(now)
+        assert "has changed" not in said
+        assert "aaaa" not in said
+        assert said.endswith("start anew in another --out.")
+
+
 def test_changed_code_of_an_environment_is_called_one_and_its_file_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_world_code.py").write_text("")
