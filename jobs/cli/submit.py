@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -144,7 +146,8 @@ def work_of(context: typer.Context, words: Sequence[str], out: Path | None) -> W
     if given.get("local"):
         raise ConfigError("--local runs without Ray, and a job on its cluster: leave it out.")
     check_push_option(given.get("push"))
-    return WORKS[str(name)](given | {"out": out}, (str(name), *_apart(rest)))
+    where = {"out": out, "address": context.params["address"]}
+    return WORKS[str(name)](given | where, (str(name), *_apart(rest)))
 
 
 def _apart(words: Sequence[str]) -> Iterator[str]:
@@ -200,18 +203,31 @@ def _work(
     from rlpeft.doctor.early import refuse_early
     from rlpeft.models.folder import FETCHABLE, resolve_model
 
-    model, folder = found.model.name, given["out"] or Path("runs") / name
+    model = found.model.name
     if model not in FETCHABLE and not _is_elsewhere(model):
         resolve_model(model)
-    refuse_early(found, folder, method=words[0])
-    if _has_ended(found, folder, words[0]):
-        note("a job that finds this run computes nothing, it has ended:", str(folder))
+    with _folder_seen(given, name) as folder:
+        refuse_early(found, folder, method=words[0])
+        if _has_ended(found, folder, words[0]):
+            note("a job that finds this run computes nothing, it has ended:", str(folder))
     return Work(words, name, _files([given["recipe"]]), tuple(named_by(found)), gpus)
 
 
 def _has_ended(found: Recipe | AdaptRecipe, folder: Path, method: str) -> bool:
     from rlpeft.doctor.early import finished
     from rlpeft.recipe.adapt import AdaptRecipe
+@contextmanager
+def _folder_seen(given: Mapping[str, Any], name: str) -> Iterator[Path]:
+    """The run folder as far as it is seen from here: an empty one where the job runs elsewhere."""
+    from jobs.cluster.submit import is_here
+
+    if is_here(given["address"]):
+        yield given["out"] or Path("runs") / name
+        return
+    with TemporaryDirectory() as empty:
+        yield Path(empty)
+
+
     from rlpeft.runs.fingerprint import SUMMARY_FILE
 
     if isinstance(found, AdaptRecipe):

@@ -109,11 +109,20 @@ def _when_ready(
         time.sleep(1)
 
 
+def is_here(address: str) -> bool:
+    """Whether a cluster is one of this machine, whose folders it then has.
+
+    >>> is_here("http://127.0.0.1:8265"), is_here("localhost:8265"), is_here("head:8265")
+    (True, True, False)
+    """
+    return urlsplit(address if "://" in address else f"//{address}").hostname in HERE
+
+
 def _run_folder(out: Path | None, name: str | None, address: str) -> Path | None:
     # A relative folder would lie in Ray's copy of the job's working folder.
     if out is None and name is None:
         return None
-    if urlsplit(address).hostname in HERE:
+    if is_here(address):
         folder = (out or Path("runs") / str(name)).expanduser().absolute()
         check_place(folder, folder=True)
         return folder

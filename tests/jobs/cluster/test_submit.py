@@ -307,6 +307,15 @@ def test_a_run_that_has_ended_is_told_before_it_is_sent(make_quick, tmp_path):
     assert "computes nothing, it has ended" in told
 
 
+def test_a_folder_here_is_none_of_a_job_that_runs_elsewhere(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "job").mkdir(parents=True)
+    (tmp_path / "runs" / "job" / "stranger.txt").write_text("")
+    told = "a run's folder must be new or empty"
+    assert told in refused("submit", recipe(3), "--address", NOBODY)
+    assert told not in refused("submit", recipe(3), "--address", "http://nowhere.invalid:9")
+
+
 def test_a_push_whose_token_stays_here_is_told_before_it_is_sent(hub, recipe):
     hub.login("hf_writer")
     words = ["submit", recipe(3), "--push=org/expert", "--address", NOBODY]
