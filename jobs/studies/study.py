@@ -20,6 +20,7 @@ from jobs.studies.cells import Cells, Setting, StudyArm, StudyCell, arms_of, set
 from jobs.studies.results import RESULT_FILE, Result, read_result
 from rewards.errors import RewardError
 from rlpeft.errors import ConfigError, RlpeftError
+from rlpeft.experts.files import CELLS_FOLDER
 from rlpeft.files import write_json
 from rlpeft.program.folder import lone_run
 from rlpeft.recipe.adapt import AdaptRecipe
@@ -27,8 +28,6 @@ from rlpeft.recipe.run import Recipe
 from rlpeft.recipe.study import StudyRecipe
 from rlpeft.runs.fingerprint import check_fingerprint
 from rlpeft.runs.records import read_metrics
-
-CELLS = "cells"
 
 RunCells = Callable[[Sequence[StudyCell], Path], Iterable[StudyCell]]
 """Runs cells, each in its own folder below one, and gives each back as it ends."""
@@ -72,7 +71,7 @@ def run_study(
 
     def finish(wanted: Sequence[StudyCell]) -> None:
         new = [cell for cell in wanted if cell.id not in found]
-        for cell, result in _finished(new, out / CELLS, run_cells):
+        for cell, result in _finished(new, out / CELLS_FOLDER, run_cells):
             found[cell.id] = result
             if on_cell:
                 on_cell(len(found), total, cell, result)

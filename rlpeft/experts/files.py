@@ -54,6 +54,9 @@ STEPS_FOLDER = "steps"
 PARENTS_FOLDER = "parents"
 """In a run's folder: the experts that were merged into its base. A search passes them over, too."""
 
+CELLS_FOLDER = "cells"
+"""In a study's folder: its runs, which a search from above passes over."""
+
 
 class ExpertCard(Section):
     """What an expert is, where it comes from, and how good it was found to be."""
@@ -270,8 +273,8 @@ def _plain(value: Any, option: str) -> Any:
 def find_experts(root: Path) -> list[Path]:
     """Every expert folder at or below `root`, sorted.
 
-    Hidden folders are passed over, and so are the steps of runs and what was merged into their
-    bases, unless `root` names one.
+    Hidden folders are passed over, and so are the steps of runs, what was merged into their bases,
+    and the runs of a study, unless `root` names one, or the study.
     """
     return sorted(at for at, files in _folders(root) if {CARD_FILE, CONFIG_FILE} <= files)
 
@@ -285,8 +288,10 @@ def lacking(root: Path) -> dict[Path, str]:
 
 def _folders(root: Path) -> Iterator[tuple[Path, set[str]]]:
     for folder, subfolders, files in os.walk(root):
-        steps = {STEPS_FOLDER, PARENTS_FOLDER} if FINGERPRINT_FILE in files else set()
-        subfolders[:] = [n for n in subfolders if not n.startswith(".") and n not in steps]
+        passed = {STEPS_FOLDER, PARENTS_FOLDER} if FINGERPRINT_FILE in files else set()
+        if passed and Path(folder) != root:
+            passed.add(CELLS_FOLDER)
+        subfolders[:] = [n for n in subfolders if not n.startswith(".") and n not in passed]
         yield Path(folder), set(files)
 
 

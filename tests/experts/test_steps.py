@@ -52,6 +52,17 @@ def test_a_search_for_experts_passes_over_steps_unless_it_is_for_them(tmp_path):
     assert find_experts(tmp_path / "run" / "steps") == list_steps(tmp_path / "run")
 
 
+def test_a_search_for_experts_passes_over_a_studys_runs_unless_it_is_for_them(tmp_path):
+    study = tmp_path / "studies" / "mine"
+    write(study / "cells" / "one", 1, 10**9)
+    found = find_experts(study / "cells")
+    assert len(found) == 1
+    (study / FINGERPRINT_FILE).write_text("{}")
+    assert find_experts(tmp_path) == []
+    for root in (study, study / "cells", study / "cells" / "one"):
+        assert find_experts(root) == found
+
+
 @pytest.mark.slow
 def test_a_run_keeps_each_of_its_steps_whatever_it_keeps_of_checkpoints(quick, tmp_path):
     recipe = quick(train={"steps": 3, "keep_checkpoints": 1})
