@@ -37,6 +37,7 @@ from rlpeft.program.rows_of_run import (
 from rlpeft.program.rows_of_run import unseen as unseen_problems
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
+from rlpeft.recipe.reward import correct_from
 from rlpeft.recipe.run import EngineSpec
 from rlpeft.recipe.scorer import build_scorer
 from rlpeft.recipe.set_up import search_set_up
@@ -323,6 +324,7 @@ def _of_recipe(inputs: Inputs) -> dict[str, Any]:
         "task": recipe.task.model_dump(),
         "chat": recipe.chat.model_dump(mode="json", exclude_defaults=True),
         "rewards": tuple(reward.name for reward in recipe.rewards),
+        "correct_at": correct_from(recipe.rewards),
         "seed": recipe.seed,
         "stop": recipe.rollout.stop_strings,
         "versions": library_versions(),

@@ -26,6 +26,7 @@ from rlpeft.models.parallel import require_divisible
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.recipe.engines import ENGINES
 from rlpeft.recipe.environment import EnvironmentConfig
+from rlpeft.recipe.reward import correct_from
 from rlpeft.recipe.run import ChatConfig, EngineSpec, Recipe, RolloutConfig, TaskConfig
 from rlpeft.recipe.scorer import Functions
 from rlpeft.recipe.set_up import code_names, environment_of, set_up
@@ -345,6 +346,7 @@ def build_card(
         problems=dict(problems or {}),
         chat=recipe.chat.model_dump(mode="json", exclude_defaults=True),
         rewards=tuple(reward.name for reward in recipe.rewards),
+        correct_at=correct_from(recipe.rewards),
         environment=environment_of(recipe),
         seed=recipe.train.seed,
         step=0,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlpeft.build import fingerprint, pinned
+from rlpeft.build import build_card, fingerprint, pinned
 from rlpeft.tasks.base import ProblemSet
 from rlpeft.tasks.decks import Deck
 from rlpeft.types import Problem
@@ -68,3 +68,9 @@ def test_a_lag_may_not_change_under_a_checkpoint_and_none_is_as_before_there_was
 
     assert "max_lag" not in rollout(0)
     assert rollout(1) == rollout(0) | {"max_lag": 1}
+
+
+def test_the_card_says_from_which_score_on_an_answer_is_correct(quick, tiny):
+    graded = quick(reward=[{"name": "mine:f1", "correct_at": 0.5}, {"name": "exact"}])
+    assert build_card(graded, tiny).correct_at == {"mine:f1": 0.5}
+    assert "correct_at" not in build_card(quick(), tiny).model_dump()

@@ -267,7 +267,7 @@ LABEL_COLUMN = 15
 
 FIRST_ROWS = (
     *("name", "test", "base_test", "against_base", "validation"),
-    *("task", "rewards", "base_model", "adapter"),
+    *("task", "rewards", "correct_at", "base_model", "adapter"),
 )
 """Rows of a card that tell most; the others follow in the card's own order."""
 
@@ -276,7 +276,8 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
     from rlpeft.experts.measures import ITSELF, PairedDifference
 
     shown: list[RenderableType] = []
-    for key in (*FIRST_ROWS, *(key for key in card if key not in FIRST_ROWS)):
+    first = [key for key in FIRST_ROWS if key in card]  # what says nothing may be left out
+    for key in (*first, *(key for key in card if key not in FIRST_ROWS)):
         value = card[key]
         if key == "start_test" and value is None:  # a fresh adapter, or not tested
             continue

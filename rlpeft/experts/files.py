@@ -19,7 +19,7 @@ from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from rlpeft.errors import ExpertError
 from rlpeft.experts.card_parts import CardSection, Mixture, Parent, TaskCard, Transfer
@@ -88,6 +88,8 @@ class ExpertCard(Section):
     """The recipe's `[chat]` section, where it says anything."""
     rewards: tuple[str, ...]
     """Names of the rewards it was trained with."""
+    correct_at: dict[str, FiniteFloat] = Field({}, exclude_if=not_)
+    """Score from which an answer counted as correct (`rlpeft.recipe.reward.correct_from`)."""
     environment: dict[str, Any] = Field({}, exclude_if=not_)
     """The recipe's `[environment]` section, of an expert that answers in several turns."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)]

@@ -109,6 +109,9 @@ def _worth(card: ExpertCard) -> str:
             known[f"the expert less its base, on {_code(label)} alone"] = part.against_base
     rows = [(name, UNKNOWN if found is None else str(found)) for name, found in known.items()]
     notes = ["It changes nothing: no step did better than the base."] if card.equals_base else []
+    if card.correct_at:
+        bounds = (f"{at:g} by {_code(reward)}" for reward, at in card.correct_at.items())
+        notes.append(f"Correct is an answer with a score of at least {' or '.join(bounds)}.")
     search = card.mixture.search if card.mixture else {}
     if search.get("tied") is True and isinstance(fitness := search.get("fitness"), Mapping):
         notes.append(said_of_ties(fitness))

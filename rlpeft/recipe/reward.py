@@ -51,6 +51,20 @@ def names_in_metrics(rewards: Sequence[str]) -> list[str]:
     return names
 
 
+def correct_from(rewards: Sequence[RewardConfig]) -> dict[str, float]:
+    """The `correct_at` of each reward that has one; a second one of a name has `#2` behind it.
+
+    >>> correct_from([RewardConfig(name="exact"), RewardConfig(name="mine:f1", correct_at=0.5)])
+    {'mine:f1': 0.5}
+    """
+    found: dict[str, float] = {}
+    for at, reward in enumerate(rewards):
+        if reward.correct_at is not None:
+            count = sum(former.name == reward.name for former in rewards[:at])
+            found[reward.name if not count else f"{reward.name}#{count + 1}"] = reward.correct_at
+    return found
+
+
 def rewards_twice(rewards: Sequence[RewardConfig]) -> str:
     """The first that is listed twice with equal options, in words; "" if none is."""
     counted = {"name", "options", "correct_at"}

@@ -80,6 +80,12 @@ def test_a_score_is_shown_as_one():
     assert "| the expert, on test problems | 0.50 [" in text
 
 
+def test_from_which_score_on_an_answer_is_correct_is_said():
+    text = model_card(make(rewards=("mine:f1",), correct_at={"mine:f1": 0.5}), "owner/base")
+    assert "Correct is an answer with a score of at least 0.5 by `mine:f1`." in text
+    assert "Correct is" not in model_card(make(), "owner/base")
+
+
 def test_the_curve_shows_its_ends_and_some_between():
     rows = [{"step": step, "reward": step / 100, "eval_accuracy": 0.5} for step in range(101)]
     text = model_card(make(), "owner/base", beside=Beside(curve=[*rows, {"step": 101}]))
@@ -124,6 +130,7 @@ FIELDS = {
     "base_digest": HOSTILE,
     "digest": HOSTILE,
     "rewards": (HOSTILE,),
+    "correct_at": {HOSTILE: 1.0},
     "adapter": {"type": "svf", HOSTILE: HOSTILE, "targets": [HOSTILE]},
     "versions": {HOSTILE: HOSTILE},
     "name": HOSTILE.replace("\n", " ").replace("<img src=x>\u202e", "$(touch x)"),

@@ -198,6 +198,14 @@ def test_list_shows_what_an_expert_lacks(runs, name):
     assert errors == [None, f"damaged: there is no {name}"]
 
 
+def test_show_says_from_which_score_on_an_answer_is_correct(runs, make_expert):
+    graded = {"rewards": ("mine:f1",), "correct_at": {"mine:f1": 1.0}}
+    folder = make_expert("graded", {Q: torch.tensor([1.5, 1.0])}, **graded)
+    rows = [" ".join(line.split()) for line in printed("show", folder).splitlines()]
+    assert "correct at mine:f1 1" in rows
+    assert "correct at" not in printed("show", runs / "swap" / "expert")
+
+
 def test_show_has_no_row_of_a_start_where_there_was_none(runs):
     assert "start test" not in printed("show", runs / "swap" / "expert")
 
