@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,10 @@ from rlpeft.terminal import quiet_libraries
 
 if TYPE_CHECKING:
     from rlpeft.recipe.run import Recipe
+
+
+SUFFIX = "-sft"
+"""Of the run folder and of the expert, after the recipe's name."""
 
 
 def sft(
@@ -43,14 +48,17 @@ def sft(
     sft.completion says what the model shall write, from columns of the data: {answer} by default,
     {output} for Math-10K, {solution} for GSM8K.
 
+    The expert is called NAME-sft, so that rlpeft train can go on from it as NAME.
+
     Batch, steps and optimizer are train.prompts_per_step, train.steps and the learner section.
     """
     from jobs.cluster.travel import run_folder
 
     found = recipe_given(recipe, overrides or (), model=model, data=data, reward=reward)
     check_push_option(push)
-    folder = run_folder(out, f"{found.name}-sft")
+    folder = run_folder(out, f"{found.name}{SUFFIX}")
     with mirroring(mirror, folder) as keep:
+        found = own_name(found, folder, overrides or ())
         summary = ended_before(found, folder, method="sft")
         if summary is None:
             say_training(found, folder, is_given=recipe is not None)
@@ -62,6 +70,26 @@ def sft(
             typer.echo(json.dumps(summary))
         else:
             print_closing(summary)
+
+
+def own_name(recipe: Recipe, folder: Path, overrides: Sequence[str]) -> Recipe:
+    """The recipe as its supervised expert is called, NAME-sft: `train` makes that of NAME.
+
+    A name that `--set` gives stands, and that of a run in the folder, which may be of before.
+
+    Raises:
+        ConfigError: NAME-sft is too long.
+    """
+    from rlpeft.recipe.run import Recipe, validated
+    from rlpeft.runs.records import RECIPE_FILE, read_kept_recipe
+
+    name = recipe.name
+    if any(each.partition("=")[0].strip() == "name" for each in overrides):
+        return recipe
+    if name.endswith(SUFFIX) or read_kept_recipe(folder / RECIPE_FILE).get("name") == name:
+        return recipe
+    tree = recipe.model_dump() | {"name": f"{name}{SUFFIX}"}
+    return validated(Recipe, tree, source=f"of {name}, supervised")
 
 
 def _trained(recipe: Recipe, folder: Path, keep: Keep) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from jobs.cli.evaluate import SplitName, samples_given
 from jobs.cli.flags import recipe_given, search_given
 from jobs.cli.options import AsJson, no_url
 from jobs.cli.push import check_push_option
+from jobs.cli.sft import SUFFIX, own_name
 from rlpeft.errors import ConfigError
 from rlpeft.terminal import note, say
 from rlpeft.typed import program
@@ -171,8 +172,10 @@ def _recipe(given: Mapping[str, Any]) -> Recipe:
 def _sft(given: Mapping[str, Any], words: Words) -> Work:
     """Of `sft`, whose learners are processes beside its own."""
     found = _recipe(given)
-    gpus = found.resources.learners * found.resources.learner_gpus
-    return _work(found, f"{found.name}-sft", given, words, gpus=gpus)
+    gpus, name = found.resources.learners * found.resources.learner_gpus, f"{found.name}{SUFFIX}"
+    with _folder_seen(given, name) as folder:
+        found = own_name(found, folder, given["overrides"] or ())
+    return _work(found, name, given, words, gpus=gpus)
 
 
 def _search(given: Mapping[str, Any], words: Words) -> Work:
@@ -213,9 +216,6 @@ def _work(
     return Work(words, name, _files([given["recipe"]]), tuple(named_by(found)), gpus)
 
 
-def _has_ended(found: Recipe | AdaptRecipe, folder: Path, method: str) -> bool:
-    from rlpeft.doctor.early import finished
-    from rlpeft.recipe.adapt import AdaptRecipe
 @contextmanager
 def _folder_seen(given: Mapping[str, Any], name: str) -> Iterator[Path]:
     """The run folder as far as it is seen from here: an empty one where the job runs elsewhere."""
@@ -228,6 +228,9 @@ def _folder_seen(given: Mapping[str, Any], name: str) -> Iterator[Path]:
         yield Path(empty)
 
 
+def _has_ended(found: Recipe | AdaptRecipe, folder: Path, method: str) -> bool:
+    from rlpeft.doctor.early import finished
+    from rlpeft.recipe.adapt import AdaptRecipe
     from rlpeft.runs.fingerprint import SUMMARY_FILE
 
     if isinstance(found, AdaptRecipe):

@@ -42,7 +42,7 @@ def test_what_was_taught_rewarded_measured_and_pushed_is_served_by_its_id(
     rlpeft("sft", recipe, "--out", taught)
     start = f"model.start={str(taught / 'expert')!r}"
     trained = rlpeft("train", recipe, "--local", "--out", run, "--set", start)
-    assert trained["start"]["name"] == "swap"
+    assert trained["start"]["name"] == "swap-sft"
     assert rlpeft("evaluate", run / "expert")["accuracy"]["value"] == trained["test"]["value"]
     hub.login("hf_writer")
     by_id = f"org/swap@{rlpeft('push', run / 'expert', 'org/swap')['commit']}"

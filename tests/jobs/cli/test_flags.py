@@ -123,11 +123,12 @@ def test_rows_are_trained_on_without_a_recipe_and_what_is_assumed_is_said(
     local = ["--local"] if command == "train" else []
     done = CliRunner().invoke(app, [command, *flags, *local, *changes, "--json"])
     assert done.exit_code == 0, done.output
-    assert "no recipe: name = 'rows'" in done.stderr
+    name = "rows" if command == "train" else "rows-sft"
+    assert f"no recipe: name = '{name}'" in done.stderr
     assert "1 steps of 2 prompts and 2 answers to each, of at most 8 tokens" in " ".join(
         done.stderr.split()
     )
     summary = json.loads(done.stdout)
-    folder = tmp_path / "runs" / ("rows" if command == "train" else "rows-sft")
+    folder = tmp_path / "runs" / name
     assert summary["expert"] == str(folder / "expert")
     assert read_recipe(str(folder / "recipe.json")).task.path == "rows.csv"
