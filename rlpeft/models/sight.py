@@ -31,7 +31,7 @@ class ImageProcessor:
         self._processor = processor
         self.token: str = processor.image_token
         self.token_id: int = processor.image_token_id
-        self._written: dict[tuple[int, int], str] = {}
+        self._ids: dict[tuple[int, int], tuple[int, ...]] = {}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -50,17 +50,23 @@ class ImageProcessor:
                 f"processor in {str(folder)!r} cannot be read: {cause(error)}"
             ) from error
 
-    def written(self, image: ImageFile) -> str:
-        """The text that stands for an image; it depends on its size alone."""
-        if image.size not in self._written:
+    def ids(self, image: ImageFile) -> tuple[int, ...]:
+        """The tokens that stand for an image; they depend on its size alone."""
+        if image.size not in self._ids:
             found = self._processor(text=self.token, images=[[opened(image)]])
             ids = self._processor.tokenizer(self.token)["input_ids"]
             whole, around = found["input_ids"][0], ids.index(self.token_id)
-            end = len(whole) - (len(ids) - around - 1)
-            self._written[image.size] = self._processor.tokenizer.decode(
-                whole[around:end], skip_special_tokens=False, clean_up_tokenization_spaces=False
+            self._ids[image.size] = tuple(whole[around : len(whole) - (len(ids) - around - 1)])
+        return self._ids[image.size]
+
+    def written(self, image: ImageFile) -> str:
+        """The text that stands for an image."""
+        tokenizer = self._processor.tokenizer
+        return str(
+            tokenizer.decode(
+                self.ids(image), skip_special_tokens=False, clean_up_tokenization_spaces=False
             )
-        return self._written[image.size]
+        )
 
     def pixels(self, image: ImageFile) -> dict[str, torch.Tensor]:
         """What the model's vision tower takes: fp32 pixel values and their mask."""

@@ -50,6 +50,7 @@ ENGINES = {
         batches_a_call=4,
         expert_slots="max_experts",
         needs_factors=True,
+        sees_images=True,
         gpu_share="gpu_memory_utilization",
         is_served=True,
         splits_weights=True,

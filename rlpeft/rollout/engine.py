@@ -148,6 +148,19 @@ def check_sampling(sampling: Sampling) -> None:
         )
 
 
+def check_images(request: Request, *, sees: bool) -> None:
+    """Refuse images that an engine cannot show to its model.
+
+    Raises:
+        EngineError: names the request.
+    """
+    if request.images and not sees:
+        raise EngineError(
+            f"prompt {request.id!r} must show no images, its engine's model sees none. "
+            "Build the engine with the model's processor."
+        )
+
+
 def check_tokens(token_ids: Sequence[int], vocabulary: int, *, of: str) -> None:
     """Refuse token ids that have no embedding.
 

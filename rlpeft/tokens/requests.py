@@ -59,8 +59,7 @@ class Prompter:
         if self.sight is None:
             raise DataError(
                 f"problem {problem.id!r} shows an image, which base model or engine cannot see. "
-                "Take an Idefics3 or SmolVLM whose folder holds its processor, and the hf engine, "
-                "or drop task.options.image."
+                "Take an Idefics3 or SmolVLM whose folder holds its processor, or problems of text."
             )
         marked = self.sight.token * len(problem.images)
         written = written_prompt(

@@ -23,6 +23,7 @@ from rlpeft.rollout.engine import (
     Delivery,
     Together,
     check_experts,
+    check_images,
     check_sampling,
     check_tokens,
     in_order,
@@ -122,11 +123,7 @@ class HfEngine:
                     f"prompt {request.id!r} must be shorter than the model's context of "
                     f"{self.context} tokens, and not empty, it has {len(request.prompt_ids)}."
                 )
-            if request.images and self.processor is None:
-                raise EngineError(
-                    f"prompt {request.id!r} must show no images, its engine's model sees none. "
-                    "Build the engine with the model's processor."
-                )
+            check_images(request, sees=self.processor is not None)
             check_tokens(request.prompt_ids, self.vocabulary, of=f"prompt {request.id!r}")
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:

@@ -38,6 +38,7 @@ def build(spec: EngineSpec, base: BaseModel) -> RolloutEngine:
         seed=spec.seed,
         batch_size=spec.rollout.batch_size,
         tensor_parallel=spec.rollout.tensor_parallel,
+        processor=base.processor,
         **spec.rollout.options,
     )
 

@@ -20,12 +20,14 @@ from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
 from rlpeft.models.load import load_config
 from rlpeft.models.parallel import require_divisible
+from rlpeft.models.sight import ImageProcessor
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.rollout.ends import Stops, read_stops
 from rlpeft.rollout.engine import (
     Delivery,
     Together,
     check_experts,
+    check_images,
     check_sampling,
     check_tokens,
     in_order,
@@ -36,6 +38,7 @@ from rlpeft.rollout.vllm import register
 from rlpeft.rollout.vllm.calls import BASE_DIGEST, answer, experts_call, load_call
 from rlpeft.rollout.vllm.core import Core
 from rlpeft.rollout.vllm.experts import EmptyLoras
+from rlpeft.rollout.vllm.images import prompt_of
 from rlpeft.rollout.vllm.internals import check_version, finished, forget_requests
 from rlpeft.rollout.vllm.options import (
     check_compiled,
@@ -77,6 +80,7 @@ class VllmEngine:
             loaded.
         batch_size: sequences generated at once; vLLM's own choice if absent.
         tensor_parallel: workers, a GPU each, that share every weight.
+        processor: how the model sees; absent: requests may have no images.
         options: further arguments of `vllm.LLM`.
 
     Raises:
@@ -97,6 +101,7 @@ class VllmEngine:
         max_experts: int = 0,
         batch_size: int | None = None,
         tensor_parallel: int = 1,
+        processor: ImageProcessor | None = None,
         **options: Any,
     ) -> None:
         check_version()
@@ -120,7 +125,7 @@ class VllmEngine:
             arguments |= plugin_arguments(adapter_config, form=form)
         if max_experts:
             arguments |= expert_arguments(max_experts)
-        self.tokenizer = load_tokenizer(model_path)
+        self.tokenizer, self.processor = load_tokenizer(model_path), processor
         self.eos_ids = sorted(eos_ids(Path(model_path), self.tokenizer))
         self._sent_factors: dict[str, str] = {}
         base = Delivery(0, tensors_digest({}), 0.0)
@@ -192,10 +197,16 @@ class VllmEngine:
         rows = [(request, seed) for request in requests for seed in request.seeds]
         named = [self._experts.get(request.expert or "") for request, _ in rows]
         policies = [self._policy() if found is None else found[1] for found in named]
+        prompts = [  # those of a request share its pixels
+            prompt
+            for request in requests
+            for prompt in [prompt_of(request, self.processor)] * len(request.seeds)
+        ]
         with self._core.alive() as llm:
             for outputs in _generate(
                 llm,
                 [request.prompt_ids for request, _ in rows],
+                prompts,
                 [self._parameters(request, seed, sampling, stops) for request, seed in rows],
                 [None if found is None else found[0] for found in named],
             ):
@@ -221,7 +232,13 @@ class VllmEngine:
         usable = [sequence for sequence in sequences if len(sequence) > 1]
         with self._core.alive() as llm:
             outputs: dict[int, Any] = {}
-            for ended in _generate(llm, usable, [scored() for _ in usable], [None] * len(usable)):
+            for ended in _generate(
+                llm,
+                usable,
+                [TokensPrompt(prompt_token_ids=list(ids)) for ids in usable],
+                [scored() for _ in usable],
+                [None] * len(usable),
+            ):
                 outputs |= ended
         found = (flat(outputs[row].prompt_logprobs) for row in range(len(usable)))
         return [next(found) if len(sequence) > 1 else [] for sequence in sequences]
@@ -249,6 +266,7 @@ class VllmEngine:
                 f"engine's context, it has {len(request.prompt_ids)}. Raise max_model_len or "
                 "shorten it."
             )
+        check_images(request, sees=self.processor is not None)
         check_tokens(request.prompt_ids, self._core.vocabulary, of=f"prompt {request.id!r}")
         for seed in request.seeds:
             if not 0 <= seed < 2**64:
@@ -291,26 +309,30 @@ def _first(experts: Mapping[str, AdapterState]) -> AdapterState:
 
 def _generate(
     llm: LLM,
-    prompts: Sequence[Sequence[int]],
+    sent: Sequence[Sequence[int]],
+    prompts: Sequence[TokensPrompt],
     parameters: Sequence[SamplingParams],
     experts: Sequence[LoRARequest | None],
 ) -> Iterator[dict[int, Any]]:
-    """vLLM's outputs by row, after every step at which any has ended."""
+    """vLLM's outputs by row, after every step at which any has ended.
+
+    Args:
+        sent: token ids that it must have run, of each row.
+    """
     if not prompts:
         return
-    inputs = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
     given = list(experts) if any(experts) else None
     # Queued whole before any is scheduled: what shares a batch, and so how its numbers are rounded,
     # must not depend on how fast requests arrive. It also fills the first batch.
     try:
         llm.sleep(level=0, mode="keep")
         try:
-            ids = llm.enqueue(inputs, list(parameters), use_tqdm=False, lora_request=given)
+            ids = llm.enqueue(list(prompts), list(parameters), use_tqdm=False, lora_request=given)
         finally:
             llm.wake_up(tags=["scheduling"])
         for ended in finished(llm, ids):
             for row, output in ended.items():
-                _check_prompt(prompts[row], output)
+                _check_prompt(sent[row], output)
             yield ended
     except BaseException:  # an interrupt in a notebook too: the next call must not wait for these
         forget_requests(llm)
