@@ -121,6 +121,9 @@ class RayFleet(PolicyFleet, ExpertFleet):
         self._policy = Published(put(proof))
         return self._policy
 
+    def rest(self) -> None:
+        """Nothing: engines and learner have memory of their own, each in its reservation."""
+
     def go_back_to(self, policy: Published) -> None:
         """Engines that run another prove it again, as they come to it."""
         self._policy = policy

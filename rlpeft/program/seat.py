@@ -51,6 +51,10 @@ class FleetSeat(PolicyFleet):
         """See `PolicyFleet`."""
         self._policy = policy
 
+    def rest(self) -> None:
+        """See `PolicyFleet`; in one process nobody else works meanwhile."""
+        self.fleet.rest()
+
     @property
     def idle_s(self) -> float:
         """Of the engines, whoever asked them."""

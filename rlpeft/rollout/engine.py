@@ -84,6 +84,18 @@ class StreamingEngine(RolloutEngine, Protocol):
         ...
 
 
+@runtime_checkable
+class RestingEngine(RolloutEngine, Protocol):
+    """One that keeps memory between requests which it can do without; `vllm` is."""
+
+    def rest(self) -> None:
+        """Give back what is kept for generating, and nothing of the policy; may be called twice.
+
+        The next call takes it again by itself, and finds nothing that was cached before.
+        """
+        ...
+
+
 def whole_requests(
     requests: Sequence[Request], ended: Iterable[Mapping[int, Completion]]
 ) -> Iterator[Together]:

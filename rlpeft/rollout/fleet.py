@@ -15,7 +15,7 @@ from typing import Protocol
 
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import EngineError
-from rlpeft.rollout.engine import RolloutEngine, StreamingEngine, Together
+from rlpeft.rollout.engine import RestingEngine, RolloutEngine, StreamingEngine, Together
 from rlpeft.rollout.proof import Proof, Proven, Prover, Published, SyncReport, worst
 from rlpeft.types import Completion, Request, Sampling
 
@@ -85,6 +85,13 @@ class PolicyFleet(Fleet, Protocol):
 
     def go_back_to(self, policy: Published) -> None:
         """Have what is asked from now on answered under a policy that was published before."""
+        ...
+
+    def rest(self) -> None:
+        """Leave memory to a learner in the same process, which works now, until the next call.
+
+        Engines of other actors need not: they may be at what the next step asks for.
+        """
         ...
 
     @property
@@ -177,6 +184,12 @@ class LocalFleet(PolicyFleet, ExpertFleet):
     def go_back_to(self, policy: Published) -> None:
         """Send and prove it again, when it is needed."""
         self._policy = policy
+
+    def rest(self) -> None:
+        """Have the engine rest, if it can."""
+        if isinstance(self.engine, RestingEngine):
+            with self._turn:
+                self.engine.rest()
 
     @property
     def idle_s(self) -> float:

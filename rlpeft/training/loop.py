@@ -5,6 +5,7 @@
     groups    = fleet.stream(problems)            y ~ π_t(·|x)
     scored    = score(groups)                     verdicts, in workers as groups come
     samples   = advantages(scored)                A
+    fleet.rest()                                  an engine beside the learner gives memory back
     metrics   = learner.step(samples)             ∇ of A log π - λ KL(π ‖ base)
     record, checkpoint                            one of each a step
 
@@ -194,6 +195,7 @@ def train_step(
         mask_truncated=loss.mask_truncated,
         wrong=loss.wrong,
     )
+    run.fleet.rest()
     metrics = run.learner.step(to_samples(groups))
     learned = time.perf_counter()
     metrics |= rollout_metrics(seen, progress.step) | taken.proven.metrics()

@@ -60,6 +60,34 @@ def test_two_gpus_that_share_an_engine_sample_as_the_trainer_scores(name):
                 assert mean_gap([completion.logprobs], [scored]) < 1e-3
 
 
+def test_an_engine_that_may_sleep_gives_its_cache_back_and_samples_as_before():
+    path = resolve_model("tiny")
+    policy = attach_adapter(load_base_model(path), SvfAdapter(), seed=0).eval().to("cuda")
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(torch.linspace(0.9, 1.1, len(parameter), device="cuda"))
+    state, expected = adapter_state(policy, 1), sequence_logprobs(policy, CANARY)
+    options = {"enable_sleep_mode": True, "gpu_memory_utilization": 0.3}
+    requests = [Request(f"{at}", tuple(ids), (0, 1)) for at, ids in enumerate(CANARY)]
+    with closing(VllmEngine(path, state.config, max_model_len=256, **options)) as engine:
+        Prover(engine).prove(Proof(state, CANARY, expected, bound=1e-2))
+        digest = engine.base_digest()
+        engine.rollout(requests, Sampling(32))
+        awake, total = torch.cuda.mem_get_info()
+        engine.rest()
+        engine.rest()
+        asleep, _ = torch.cuda.mem_get_info()
+        print(f"\na rest gives {(asleep - awake) / 2**30:.1f} GiB back")
+        assert asleep - awake > 0.2 * total
+        for request, group in zip(requests, engine.rollout(requests, Sampling(32)), strict=True):
+            for completion in group:
+                row = [*request.prompt_ids, *completion.token_ids]
+                scored = sequence_logprobs(policy, [row])[0][len(request.prompt_ids) - 1 :]
+                assert mean_gap([completion.logprobs], [scored]) < 1e-3
+        assert engine.base_digest() == digest
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_an_engine_is_proven_at_its_start_and_samples_as_the_trainer_scores(case, record_property):
     model, adapter, dtype, is_eager = CASES[case]

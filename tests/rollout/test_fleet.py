@@ -1,5 +1,7 @@
 """What every fleet makes of an engine, and a fleet of this process."""
 
+from threading import Thread
+
 import pytest
 import torch
 
@@ -120,6 +122,39 @@ def test_a_policy_that_cannot_be_proven_fails_what_is_asked_under_it():
     fleet.publish(proof(1))
     with pytest.raises(EngineError, match="was not delivered"):
         fleet.rollout(REQUESTS, SAMPLING)
+
+
+def test_an_engine_that_can_rest_does_and_others_are_let_alone():
+    class Resting(FakeEngine):
+        rests = 0
+
+        def rest(self):
+            self.rests += 1
+
+    engine = Resting(echo)
+    LocalFleet(engine).rest()
+    LocalFleet(FakeEngine(echo)).rest()
+    assert engine.rests == 1
+
+
+def test_an_engine_does_not_rest_while_it_is_asked():
+    class Resting(FakeEngine):
+        def stream(self, requests, sampling):
+            yield {0: self.rollout(requests, sampling)[0]}
+            said.append("answered")
+
+        def rest(self):
+            said.append("rests")
+
+    said, fleet = [], LocalFleet(Resting(echo))
+    stream = fleet.stream(REQUESTS, SAMPLING)
+    next(stream)
+    resting = Thread(target=fleet.rest, daemon=True)
+    resting.start()
+    resting.join(0.1)
+    assert list(stream) == []
+    resting.join()
+    assert said == ["answered", "rests"]
 
 
 def test_an_engine_is_idle_between_what_it_is_asked():

@@ -111,6 +111,23 @@ def make(llama, folder, script=by_parity, *, faults=None, **sections):
     )
 
 
+def test_an_engine_rests_while_the_learner_works(llama, tmp_path, monkeypatch):
+    run, said = make(llama, tmp_path, train={"steps": 2}), []
+    step, stream = run.learner.step, run.fleet.stream
+    monkeypatch.setattr(run.fleet, "rest", lambda: said.append("rests"))
+    monkeypatch.setattr(
+        run.learner, "step", lambda samples: (said.append("learns"), step(samples))[1]
+    )
+    monkeypatch.setattr(
+        run.fleet, "stream", lambda *asked: (said.append("asked"), stream(*asked))[1]
+    )
+    for _ in train(run):
+        said.append("|")
+    steps = "".join(word[0] for word in said).strip("|").split("|")
+    assert steps[1:] == ["arl", "arla"]  # the last one validates
+    assert "r" not in steps[0]
+
+
 def test_steps_are_run_recorded_and_checkpointed(llama, tmp_path):
     run = make(llama, tmp_path)
     seen = [progress.step for progress, _ in train(run)]

@@ -73,7 +73,8 @@ def factorise(
 ) -> Factors:
     """The factors of a weight, from the cache if they are there, else computed and cached.
 
-    They are computed where the weight lies, and come on the CPU.
+    They are computed where the weight lies, and come on the CPU, as the cache's file maps them:
+    processes of one machine that read the same factors hold them once.
 
     Raises:
         ModelError: the weight is not a finite matrix.
@@ -91,7 +92,7 @@ def factorise(
     output_side = weight_MN.shape[0] <= weight_MN.shape[1]
     factors = Factors(basis_RR.contiguous().cpu(), s_R.cpu(), output_side, digest)
     _store(factors, factors_path(digest, cache=cache))
-    return factors
+    return load_factors(digest, cache=cache) or factors  # unless somebody has emptied the cache
 
 
 def load_factors(digest: str, *, cache: Path | None = None) -> Factors | None:

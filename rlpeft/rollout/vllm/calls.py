@@ -27,6 +27,9 @@ class Call:
 BASE_DIGEST = Call("rlpeft_base_digest")
 """Its answer is the digest itself."""
 
+REST = Call("rlpeft_rest")
+"""Its answer is empty; the prefix cache must have been dropped before."""
+
 
 def load_call(state: AdapterState, factors: Mapping[str, str]) -> Call:
     """Make a state the policy; the answer has its `digest`.

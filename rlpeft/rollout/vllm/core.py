@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psutil
+import torch
 from pydantic import ValidationError
 from vllm import LLM, EngineArgs
 from vllm.exceptions import VLLMClientError
@@ -18,7 +19,7 @@ from vllm.platforms import current_platform
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from rlpeft.errors import EngineDiedError, EngineError
-from rlpeft.rollout.vllm.calls import watch_call
+from rlpeft.rollout.vllm.calls import REST, answer, watch_call
 from rlpeft.rollout.vllm.internals import core_processes, wake_callers_at_death
 from rlpeft.rollout.vllm.log import VllmLog
 from rlpeft.rollout.vllm.start import environment
@@ -64,6 +65,8 @@ class Core:
                 f"vLLM did not start: {cause.rstrip('.')}.{_hint(cause)} Its log: {self.log.path}"
             ) from error
         self._cores, self._died = core_processes(self._llm), False
+        self._can_sleep = bool(arguments.get("enable_sleep_mode"))
+        self._is_asleep = False
         cores = [psutil.Process(process.pid) for process in self._cores]
         self.processes = cores + [p for core in cores for p in core.children(recursive=True)]
         self.room = int(self._llm.model_config.max_model_len)
@@ -85,6 +88,8 @@ class Core:
         if self._llm is None:
             raise EngineError("the vllm engine is closed: start another one.")
         try:
+            if self._is_asleep:
+                self._wake()
             yield self._llm
         except VLLMClientError as error:
             raise EngineError(f"vLLM refuses a request: {error}") from error
@@ -94,6 +99,30 @@ class Core:
                 raise EngineDiedError(self._obituary()) from error
             raise
         self.log.mark()
+
+    def rest(self) -> None:
+        """Give the memory of the KV cache back until the next call; nothing of it is kept.
+
+        vLLM itself has that for GPUs alone, by an allocator that has to be asked for at the start
+        (`enable_sleep_mode`); without it the cache of a GPU stays.
+        """
+        if self._is_asleep or not (current_platform.is_cpu() or self._can_sleep):
+            return
+        with self.alive() as llm:
+            forget_prefixes(llm)
+            if current_platform.is_cpu():
+                answer(llm.collective_rpc(REST.method))
+                return
+            # Level 0 pauses. Not 1, which would copy the weights away; nor 2, which would drop
+            # factors and z, while we believe them there.
+            llm.sleep(level=0, mode="keep")
+            llm.release_kv_cache_memory()
+            self._is_asleep = True
+
+    def _wake(self) -> None:
+        torch.cuda.empty_cache()  # what the learner has kept for its own next step
+        self._llm.wake_up(tags=["kv_cache"])
+        self._is_asleep = False
 
     def close(self) -> None:
         """End every process. May be called twice."""
@@ -124,6 +153,16 @@ class Core:
                 hint = ", as the kernel does where memory runs out" if code == -9 else ""
                 return f"signal {-code}{hint}" if code < 0 else f"exit code {code}"
         return None
+
+
+def forget_prefixes(llm: Any) -> None:
+    """Have vLLM drop what it has computed of prompts that may come again.
+
+    Raises:
+        EngineError: it refuses, as while requests run.
+    """
+    if not llm.reset_prefix_cache():
+        raise EngineError("vLLM must drop its prefix cache between requests, it refused to.")
 
 
 GUARD = (

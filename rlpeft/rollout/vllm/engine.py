@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.lora.request import LoRARequest
 
@@ -36,7 +37,7 @@ from rlpeft.rollout.engine import (
 from rlpeft.rollout.text import completion_texts, prompt_ends
 from rlpeft.rollout.vllm import register
 from rlpeft.rollout.vllm.calls import BASE_DIGEST, answer, experts_call, load_call
-from rlpeft.rollout.vllm.core import Core
+from rlpeft.rollout.vllm.core import Core, forget_prefixes
 from rlpeft.rollout.vllm.experts import EmptyLoras
 from rlpeft.rollout.vllm.images import prompt_of
 from rlpeft.rollout.vllm.internals import check_version, finished, forget_requests
@@ -134,6 +135,11 @@ class VllmEngine:
         self._loras: EmptyLoras | None = None
         self._core = Core(str(model_path), arguments, variables)
 
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """Those it consists of, beside this one."""
+        return list(self._core.processes)
+
     def load_adapter(self, state: AdapterState) -> Delivery:
         """Write the state into vLLM's layers and drop every cached prefix of older policies."""
         started = time.perf_counter()
@@ -142,8 +148,7 @@ class VllmEngine:
         with self._core.alive() as llm:
             digest = answer(llm.collective_rpc(call.method, args=call.args))["digest"]
             self._current = None  # neither policy, until nothing of the old one is cached
-            if not llm.reset_prefix_cache():
-                raise EngineError("vLLM must drop its prefix cache at a sync, it refused to.")
+            forget_prefixes(llm)
         self._sent_factors = dict(state.factors)
         self._current = Delivery(state.version, digest, time.perf_counter() - started)
         return self._current
@@ -247,6 +252,10 @@ class VllmEngine:
         """SHA-256 (hex) of the frozen weights under the adapter, as each worker holds its own."""
         with self._core.alive() as llm:
             return " ".join(llm.collective_rpc(BASE_DIGEST.method))
+
+    def rest(self) -> None:
+        """Give the memory of the KV cache back: on a CPU, and with `enable_sleep_mode` on a GPU."""
+        self._core.rest()
 
     def close(self) -> None:
         """End vLLM and every process it started."""

@@ -11,7 +11,8 @@ the synchronous client's `outputs_queue` and `utility_results`; the LoRA manager
 `activate_adapter`, `lora_index_to_id` and `punica_wrapper_mapping`, the wrapper's
 `_token_lora_indices` (slot of each token of a step, -1 for none) being written by its
 `update_metadata` alone, and its worker's manager reading
-a LoRA by `_load_adapter`.
+a LoRA by `_load_adapter`; the model runner's `kv_caches`, which nobody reads while no request
+runs and no prefix is cached.
 """
 
 from __future__ import annotations
@@ -228,6 +229,11 @@ class Packed:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return ops.onednn_mm(self.handler, x, None)
 
+    def take(self, weight_MN: torch.Tensor) -> None:
+        """Keep another weight as it is, and pack it."""
+        self.weight_MN = weight_MN.to(self.weight_MN)  # the same tensor, of one dtype
+        self.renew()
+
     def renew(self) -> None:
         """Pack the weight anew. Compiled code has kept the tensor that holds the address."""
         fresh = self._packed()
@@ -254,6 +260,11 @@ def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:
     """Every adapted layer of a loaded model, in module order."""
     layers = [getattr(module, ATTRIBUTE, None) for module in model.modules()]
     return [layer for layer in layers if layer is not None]
+
+
+def kv_cache(worker: Any) -> list[torch.Tensor]:
+    """Where a worker keeps keys and values: views, several of which may be of one tensor."""
+    return list(worker.model_runner.kv_caches)
 
 
 def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int, Tokens]:

@@ -13,9 +13,22 @@ import torch.nn.functional as F
 
 
 class Product(Protocol):
-    """x [T, N] to x Wᵀ [T, M]."""
+    """x [T, N] to x Wᵀ [T, M].
+
+    Attributes:
+        weight_MN: W, which others may hold, too.
+    """
+
+    weight_MN: torch.Tensor
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
+
+    def take(self, weight_MN: torch.Tensor) -> None:
+        """Be the product with another W of this shape; what has traced or captured it stays valid.
+
+        It may be kept as it is, and must not be written to.
+        """
+        ...
 
     def renew(self) -> None:
         """Take up what has been written into W; what has traced or captured it stays valid."""
@@ -34,6 +47,26 @@ class Plain:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weight_MN)
+
+    def take(self, weight_MN: torch.Tensor) -> None:
+        """Written into W."""
+        self.weight_MN.copy_(weight_MN)
+
+    def renew(self) -> None:
+        """Nothing is derived."""
+
+
+class Unasked:
+    """In the place of a product that nobody asks for; keeps nothing but W's shape."""
+
+    def __init__(self, weight_MN: torch.Tensor) -> None:
+        self.weight_MN = weight_MN.to("meta")
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("a product that was not to be asked for")
+
+    def take(self, weight_MN: torch.Tensor) -> None:
+        """Nothing is kept."""
 
     def renew(self) -> None:
         """Nothing is derived."""

@@ -65,6 +65,11 @@ def check_options(options: Mapping[str, Any], form: str, batch_size: int | None 
         raise EngineError(
             "rollout.batch_size and rollout.options.max_num_seqs are one thing: set the first."
         )
+    if current_platform.is_cpu() and options.get("enable_sleep_mode"):
+        raise EngineError(
+            "rollout.options.enable_sleep_mode is for GPUs: on a CPU the KV cache is given back "
+            "while the learner works without it. Remove it."
+        )
     if current_platform.is_cpu() and options.get("enable_chunked_prefill"):
         raise EngineError(
             "rollout.options.enable_chunked_prefill must be false on a CPU: there vLLM dies of a "

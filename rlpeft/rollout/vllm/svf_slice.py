@@ -19,7 +19,7 @@ from peft import PeftConfig
 
 from rlpeft.adapters.svf.factors import Factors
 from rlpeft.adapters.svf.functional import dense_weight, growth, multiplier, spectral_weight
-from rlpeft.rollout.vllm.matmul import Pack, plain
+from rlpeft.rollout.vllm.matmul import Pack, Product, Unasked, plain
 from rlpeft.rollout.vllm.shard import Shard
 from rlpeft.rollout.vllm.slice_adapters import Base, Form, TokenRows
 
@@ -65,12 +65,25 @@ class SvfSlice:
         self.rank = rank
         self.features, self.coordinates = self._held()
         mine_FC = blank_RR[self.features, self.coordinates].contiguous()
-        self.basis_FC = mine_FC.to(device, weight_MN.dtype)
+        mine_FC = mine_FC.to(device, weight_MN.dtype)
         self.singular_values_R = torch.ones(rank, device=device)
         self.digest: str | None = None
         self.is_spectral = is_spectral
         self.token_rows: TokenRows | None = None
-        self.into, self.back = pack(self.basis_FC.T), pack(self.basis_FC)
+        # A packed product is as large as the basis, and the spectral form asks for one alone.
+        self.asks_into = not (is_spectral and self.output_side)
+        self.asks_back = not (is_spectral and self.bends_input)
+        self.into: Product = (pack if self.asks_into else Unasked)(mine_FC.T)
+        self.back: Product = (pack if self.asks_back else Unasked)(mine_FC)
+
+    @property
+    def basis_FC(self) -> torch.Tensor:
+        """This worker's part of the basis: where products are packed, as the cache's file maps it.
+
+        Whoever else has read that file on this machine, the learner before all, holds the same
+        memory.
+        """
+        return self.back.weight_MN if self.asks_back else self.into.weight_MN.T
 
     def _held(self) -> tuple[slice, slice]:
         """Rows and columns of the basis that this worker needs."""
@@ -112,11 +125,11 @@ class SvfSlice:
 
     def take_factors(self, factors: Factors) -> None:
         """Use these factors from now on."""
-        self.basis_FC.copy_(factors.basis[self.features, self.coordinates])
+        part_FC = factors.basis[self.features, self.coordinates]
+        self.into.take(part_FC.T)
+        self.back.take(part_FC)
         self.singular_values_R.copy_(factors.singular_values)
         self.digest = factors.digest
-        self.into.renew()
-        self.back.renew()
 
     def refresh(self) -> None:
         z_R = multiplier(self.tensors["svf_z"], self.singular_values_R, self.parametrisation)

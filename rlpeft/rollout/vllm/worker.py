@@ -10,7 +10,8 @@ import torch
 
 from rlpeft.errors import RlpeftError
 from rlpeft.rollout.vllm.expert_table import ExpertTable
-from rlpeft.rollout.vllm.internals import adapted_layers
+from rlpeft.rollout.vllm.internals import adapted_layers, kv_cache
+from rlpeft.rollout.vllm.kv_cache import give_back
 from rlpeft.rollout.vllm.values import load_values
 from rlpeft.rollout.vllm.watch import exit_with
 
@@ -85,6 +86,14 @@ class AdapterWorker:
         if self._experts is None:
             self._experts = ExpertTable(adapted_layers(self.get_model()), self)
         return self._experts
+
+    def rlpeft_rest(self) -> str:
+        """Give the memory of the KV cache back, on a CPU; JSON `{}`, or `error`."""
+        try:
+            give_back(kv_cache(self))
+            return json.dumps({})
+        except OSError as error:
+            return json.dumps({"error": f"the KV cache must be given back, got {error}."})
 
     def rlpeft_watch(self, pid: int) -> None:
         """End this worker when the process that owns the engine is gone."""

@@ -30,6 +30,7 @@ from rlpeft.rollout.conversation import Conversations
 from rlpeft.rollout.fleet import LocalFleet
 from rlpeft.rollout.proof import Proof, Prover
 from rlpeft.rollout.vllm.engine import VllmEngine
+from rlpeft.rollout.vllm.start import CPU_KV_CACHE_BYTES
 from rlpeft.tokens.requests import Prompter
 from rlpeft.types import Completion, FinishReason, Problem, Request, Sampling
 
@@ -208,6 +209,26 @@ def test_a_cached_prefix_of_the_old_policy_is_not_used(
     engine.load_adapter(states(policy, scale=0.2, seed=2))
     for completion in complete(engine, LONG_PROMPT, seeds=range(4)):
         assert gap(policy, LONG_PROMPT, completion) <= BOUND
+
+
+def test_an_engine_that_rested_has_given_its_cache_back_and_says_what_it_said(
+    engine: VllmEngine, policy: PeftModel
+) -> None:
+    engine.load_adapter(states(policy, scale=0.2, seed=3))
+    said = complete(engine, LONG_PROMPT, seeds=range(4))
+    awake = memory(engine)
+    engine.rest()
+    assert awake - memory(engine) > 0.95 * CPU_KV_CACHE_BYTES
+    engine.rest()
+    # As without a rest, but that the prompt is not in the cache, where it would read as zeros.
+    assert complete(engine, LONG_PROMPT, seeds=range(4)) == said
+    (asleep,) = complete(engine, LONG_PROMPT, temperature=0.0)
+    assert gap(policy, LONG_PROMPT, asleep) <= BOUND
+    assert awake - memory(engine) > 0.9 * CPU_KV_CACHE_BYTES
+
+
+def memory(engine: VllmEngine) -> int:
+    return sum(process.memory_info().rss for process in engine.processes)
 
 
 def test_base_weights_stay_bit_identical_over_syncs(engine: VllmEngine, policy: PeftModel) -> None:
@@ -506,6 +527,7 @@ def test_a_program_that_its_own_engine_would_run_again_is_told_so(
         ({"tensor_parallel": 2, "distributed_executor_backend": "ray"}, "must not be set with"),
         ({"pipeline_parallel_size": 2}, "by rollout.tensor_parallel alone"),
         ({"gpu_memory_utilisation": 0.5}, "Did you mean 'gpu_memory_utilization'"),
+        ({"enable_sleep_mode": True}, "the KV cache is given back while the learner works"),
         ({"enable_chunked_prefill": True}, "enable_chunked_prefill must be false on a CPU"),
         ({"max_experts": "two"}, "max_experts must be a number"),
         ({"batch_size": 4, "max_num_seqs": 8}, "are one thing"),
