@@ -144,14 +144,14 @@ def run_shown(
         )
 
 
-def after(step: Callable[Told, None], then: Callable[[], None]) -> Callable[Told, None]:
-    """What is told after each step, and what follows then."""
+def after(show: Callable[Told, None], keep: Callable[[], None]) -> Callable[Told, None]:
+    """What shows each step once it is kept: of a step that was seen, Ctrl-C loses nothing."""
 
-    def told(*args: Told.args, **kwargs: Told.kwargs) -> None:
-        step(*args, **kwargs)
-        then()
+    def shown(*args: Told.args, **kwargs: Told.kwargs) -> None:
+        keep()
+        show(*args, **kwargs)
 
-    return told
+    return shown
 
 
 class RunDisplay:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jobs.cli.console import (
     RunDisplay,
+    after,
     clock_time,
     fitted,
     pace,
@@ -37,6 +38,12 @@ def shown(metrics_by_step, *, total, seconds):
             display.step(SimpleNamespace(step=step), metrics)
             clock.now += seconds
     return out.getvalue().splitlines()
+
+
+def test_a_step_is_shown_once_it_is_kept():
+    told = []
+    after(lambda step: told.append(f"shown {step}"), lambda: told.append("kept"))(3)
+    assert told == ["kept", "shown 3"]
 
 
 def test_a_log_gets_one_plain_line_a_step():
