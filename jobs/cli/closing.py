@@ -21,6 +21,9 @@ EQUAL_SCORES = "Of equal scores the interval is what so few\nproblems may have m
 ZEROS = "Of zeros alone the scale is taken for 0 to 1."
 """Under a table of scores: what its intervals are, and what no spread of the scores explains."""
 
+LEFT_OUT = "{}: {} of {} answers failed to be scored."
+"""Under a table, of what it does not count."""
+
 MORE = "Train longer, with another learner.lr, or with a reward that tells its answers apart."
 EQUALS_START = f"It is the expert that it started from: no step did better in validation. {MORE}"
 TAUGHT_NOTHING = (
@@ -91,7 +94,7 @@ def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -
     table = Table(
         title=Text(title.replace("{}", measured), style="bold"),
         title_justify="left",
-        caption=_of_intervals(accuracies) or None,
+        caption="\n".join((*_of_intervals(accuracies), *_left_out(accuracies))) or None,
         caption_justify="left",
         box=SIMPLE_HEAD,
     )
@@ -105,7 +108,7 @@ def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -
     return table
 
 
-def _of_intervals(measured: Mapping[str, Mapping[str, Any]]) -> str:
+def _of_intervals(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the intervals of mean scores are; nothing of accuracies, whose are Wilson's."""
     from rlpeft.experts.measures import MeanScore, read_measure
 
@@ -115,7 +118,20 @@ def _of_intervals(measured: Mapping[str, Mapping[str, Any]]) -> str:
         EQUAL_SCORES: any(score.are_equal for score in scores),
         ZEROS: any(score.are_equal and not score.value for score in scores),
     }
-    return "\n".join(line for line, holds in lines.items() if holds)
+    return [line for line, holds in lines.items() if holds]
+
+
+def _left_out(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Whose answers an environment or a reward failed on, and how many."""
+    from rewards.scorer import FAILURES
+
+    kinds = {name: found.get("verdicts", {}) for name, found in measured.items()}
+    failed = {name: sum(of.get(kind, 0) for kind in FAILURES) for name, of in kinds.items()}
+    return [
+        LEFT_OUT.format(name, number, sum(kinds[name].values()))
+        for name, number in failed.items()
+        if number
+    ]
 
 
 def compared(

@@ -36,7 +36,8 @@ def figures(
         for name, who in (("perf/learner_idle_s", "learner"), ("perf/engine_idle_s", "engines")):
             shown.append(f"{who} idle {metrics[name] / metrics['step_time']:.0%}")
     if (found := validation(metrics)) is not None:
-        shown.append(f"validation {found}")
+        missing = metrics.get("eval_failed", 0)
+        shown.append(f"validation {found}{f' ({missing:.0f} failed to be scored)' * bool(missing)}")
     elif best is not None:
         shown.append(f"best validation {best}")
     unscorable = metrics.get("verdicts/unscorable", 0) + metrics.get("eval_unscorable", 0)

@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from rewards.scorer import FAILURES
 from rewards.verdict import VerdictKind
 from rlpeft.errors import CheckpointError, ExpertError
 from rlpeft.evaluate import evaluate, measures_by_task, selected
@@ -243,6 +244,8 @@ def validate(run: Run, progress: Progress, synced: Proven) -> tuple[Progress, di
         metrics |= {f"tasks/{label}/{name}": value for name, value in measure.metrics.items()}
     if unscorable := found.verdicts[VerdictKind.UNSCORABLE]:
         metrics["eval_unscorable"] = float(unscorable)
+    if failed := sum(found.verdicts[kind] for kind in FAILURES):
+        metrics["eval_failed"] = float(failed)
     points, total = selected(run.recipe.train.select, found, groups)
     if run.recipe.train.select is not None:
         metrics["eval_selected"] = points / total

@@ -22,6 +22,11 @@ def test_rewards_that_fail_are_counted_in_the_line():
     assert figures(metrics, None) == "reward 0.250  3 failed to be scored"
 
 
+def test_answers_that_a_validation_left_out_are_counted_beside_its_figure():
+    metrics = {"reward": 0.25, "eval_accuracy": 0.487, "eval_failed": 2}
+    assert figures(metrics, None) == "reward 0.250  validation 48.7% (2 failed to be scored)"
+
+
 def test_a_search_by_scores_shows_no_percent():
     row = {"best": 0.5, "mean": 0.25, "spread": 0.125, "graded": 1.0}
     assert figures(row, None) == "best 0.500  mean 0.250  spread 0.125"

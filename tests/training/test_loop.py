@@ -9,6 +9,7 @@ import pytest
 from rewards.errors import RewardError
 from rewards.reading import to_verdict
 from rewards.scorer import RewardSpec, ScoredBatch, Scorer
+from rewards.verdict import Verdict, VerdictKind
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.policy import attach_adapter
 from rlpeft.errors import EngineError
@@ -351,6 +352,20 @@ def graded(llama, tmp_path, **options):
     scores = {"a": 0.3, "b": 0.7, "c": 0.5, "7": 1.0, "8": 0.1}
     run = replace(make(llama, tmp_path, script), scorer=Says(scores, **options))
     return run
+
+
+def test_a_validation_counts_the_answers_that_failed_to_be_scored(llama, tmp_path):
+    """Two of five; the accuracy is of the others."""
+    failed = Verdict(None, VerdictKind.ERROR, "its environment raised")
+
+    class Fails:
+        def score(self, rollouts):
+            right = [Verdict(1.0, VerdictKind.CORRECT)] * (len(rollouts.completions) - 2)
+            return ScoredBatch([*right, failed, failed], {}, {}, {})
+
+    run = replace(make(llama, tmp_path, train={"steps": 1}), scorer=Fails())
+    (_, begun), *_ = train(run)
+    assert (begun["eval_failed"], begun["eval_accuracy"]) == (2.0, 1.0)
 
 
 def test_graded_rewards_choose_the_expert_by_their_mean_score(llama, tmp_path):

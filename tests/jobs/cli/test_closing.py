@@ -102,6 +102,13 @@ def test_a_table_of_scores_says_what_its_intervals_are(scale):
     assert "Intervals of mean scores" not in closing_text(SUMMARY)
 
 
+def test_answers_that_failed_to_be_scored_are_told_below_the_table():
+    left_out = Accuracy.of(38, 78, {"correct": 38, "wrong": 40, "error": 1, "timeout": 1})
+    text = " ".join(closing_text(SUMMARY | {"base_test": left_out.model_dump()}).split())
+    assert "base: 2 of 80 answers failed to be scored." in text
+    assert "expert:" not in text
+
+
 def test_a_name_is_text_and_not_markup():
     assert "[red]x[/red]: test" in closing_text(SUMMARY | {"name": "[red]x[/red]"})
 
