@@ -76,7 +76,9 @@ def evaluate_expert(
 
 
 def _identity(card: ExpertCard) -> dict[str, Any]:
-    return {"digest": card.digest, "equals_base": card.equals_base}
+    merged = [parent.model_dump() for parent in card.merged]
+    own = {"merged": merged} if merged else {}
+    return {"digest": card.digest, "equals_base": card.equals_base, **own}
 
 
 def _check(recipe: Recipe, data: Data, scores: LoadedScores) -> None:

@@ -27,7 +27,7 @@ LEFT_OUT = "{}: {} of {} answers failed to be scored."
 MORE = "Train longer, with another learner.lr, or with a reward that tells its answers apart."
 EQUALS_START = f"It is the expert that it started from: no step did better in validation. {MORE}"
 TAUGHT_NOTHING = (
-    "The expert is the base model, which never moved: in no step did an answer get another score "
+    "The expert is the {}, which never moved: in no step did an answer get another score "
     "than those it was compared with. Take a reward that tells answers apart, or problems that are "
     "sometimes solved."
 )
@@ -35,9 +35,7 @@ ENDED_BY_LIMIT = (
     "The expert kept is where training began. Most conversations of its steps were ended by {}, "
     "and not by the environment: raise it, or look whether the environment says done."
 )
-EQUALS_BASE = (
-    f"The expert kept is the base model: no step did better in validation than step 0. {MORE}"
-)
+EQUALS_BASE = f"The expert kept is the {{}}: no step did better in validation than step 0. {MORE}"
 """Said where a run has found nothing."""
 
 
@@ -55,19 +53,26 @@ def closing(summary: Mapping[str, Any], *, width: int) -> RenderableType:
         width: columns that sentences and lists are broken to.
     """
     tasks = summary.get("tasks", {})  # of several; runs of before had one
-    over_all = ", all tasks" * bool(tasks)
+    over_all, base = ", all tasks" * bool(tasks), base_called("base", summary)
     return Group(
         Text(),
         *(part for label in tasks for part in _of_task(label, summary, width)),
-        accuracy_table(_measured(summary), title=f"{summary['name']}: test {{}}{over_all}"),
+        accuracy_table(_measured(summary, base), title=f"{summary['name']}: test {{}}{over_all}"),
         Text(paragraph(_sentence(summary), width=width)),
         Text(),
         _facts(summary, width),
     )
 
 
-def _measured(found: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = {"base": "base_test", "start": "start_test", "expert": "test"}
+def base_called(base: str, summary: Mapping[str, Any]) -> str:
+    """What to call the base of a run, or of an expert that was evaluated."""
+    from rlpeft.experts.card_parts import Parent, with_merged
+
+    return with_merged(base, map(Parent.model_validate, summary.get("merged", ())))
+
+
+def _measured(found: Mapping[str, Any], base: str) -> dict[str, Any]:
+    kinds = {base: "base_test", "start": "start_test", "expert": "test"}
     return {name: found[key] for name, key in kinds.items() if found.get(key) is not None}
 
 
@@ -76,8 +81,10 @@ def _of_task(label: str, summary: Mapping[str, Any], width: int) -> tuple[Render
     from rlpeft.experts.measures import ITSELF
 
     found = summary["tasks"][label]
-    said = ITSELF if summary.get("equals_base") else compared(found["against_base"])
-    table = accuracy_table(_measured(found), title=f"{label}: test {{}}")
+    base = base_called("base", summary)
+    itself = summary.get("equals_base")
+    said = ITSELF if itself else compared(found["against_base"], f"its {base}")
+    table = accuracy_table(_measured(found, base), title=f"{label}: test {{}}")
     return table, Text(paragraph(said, width=width)), Text()
 
 
@@ -160,8 +167,9 @@ def _sentence(summary: Mapping[str, Any]) -> str:
     if found_nothing(summary) and (limit := summary.get("ended_by")):
         return ENDED_BY_LIMIT.format(limit)
     if summary.get("equals_base"):
-        return TAUGHT_NOTHING if summary.get("teaching_groups") == 0 else EQUALS_BASE
-    found = compared(summary.get("against_base"))
+        said = TAUGHT_NOTHING if summary.get("teaching_groups") == 0 else EQUALS_BASE
+        return said.format(base_called("base model", summary))
+    found = compared(summary.get("against_base"), base_called("its base", summary))
     if "start_test" not in summary:
         return found
     if summary["equals_start"]:

@@ -156,7 +156,7 @@ def _one(
     as_json: bool,
 ) -> None:
     """One expert on one task."""
-    from jobs.cli.closing import accuracy_table, compared
+    from jobs.cli.closing import accuracy_table, base_called, compared
     from jobs.cli.screen import Screen
     from jobs.evaluate import evaluate_expert
     from rlpeft.experts.measures import ITSELF
@@ -176,8 +176,9 @@ def _one(
     kind = "accuracy" if "accuracy" in found else "score"
     base, own = found[f"base_{kind}"], found[kind]
     title = f"{found['task']}, {found['split']} problems"
-    Screen().print(accuracy_table({"base": base, "expert": own}, title=title))
-    say(ITSELF if found["equals_base"] else compared(found["against_base"]))
+    Screen().print(accuracy_table({base_called("base", found): base, "expert": own}, title=title))
+    whose = base_called("its base", found)
+    say(ITSELF if found["equals_base"] else compared(found["against_base"], whose))
 
 
 def _several(

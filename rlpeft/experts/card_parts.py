@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict
@@ -76,6 +77,16 @@ class Parent(Section):
     """Of its tensors."""
     source: str | None = None
     """`ORG/NAME@COMMIT`, if it is one of the Hub: a path here says nothing elsewhere."""
+
+
+def with_merged(base: str, parents: Iterable[Parent]) -> str:
+    """What to call a base that experts were merged into.
+
+    >>> with_merged("base", [Parent(name="sort", digest="d")]), with_merged("its base", [])
+    ('base with sort merged', 'its base')
+    """
+    names = " and ".join(parent.name for parent in parents)
+    return f"{base} with {names} merged" if names else base
 
 
 class TaskCard(Section):

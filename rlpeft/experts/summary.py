@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from rlpeft.errors import CheckpointError
+from rlpeft.experts.card_parts import Parent
 from rlpeft.experts.files import EXPERT_FOLDER
 from rlpeft.experts.measures import Measure, PairedDifference
 from rlpeft.files import read_json_if_there
@@ -36,6 +37,7 @@ class _Summary(_Tested):
     digest: str
     export_format: str = ""
     tasks: dict[str, _Tested] = {}
+    merged: tuple[Parent, ...] = ()
     teaching_groups: FiniteFloat | None = None
     ended_by: str = ""
     trainable_parameters: int

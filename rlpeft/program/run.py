@@ -15,6 +15,7 @@ from typing import Any
 
 from rlpeft.adapters.methods import named
 from rlpeft.build import RunData, build_canary, build_card, fingerprint, read_decks
+from rlpeft.experts.card_parts import with_merged
 from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
@@ -219,7 +220,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     if card.test is not None and before is not None:
         return before
     problems, bound = problems_of(this.decks, "test"), this.recipe.rollout.canary_bound
-    _say_testing(len(problems), start)
+    _say_testing(len(problems), card, start)
     labels = labels_of(this.recipe)
     examiner = Examiner(parts, this.prompter, this.sampling, this.canary, bound, labels)
     bare = examiner.measure(base, problems)
@@ -241,7 +242,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "digest": card.digest,
         "export_format": "merged" if named(this.recipe.adapter.type).is_mergeable else "peft",
         "equals_base": equals_base,
-        **_of_start(card),
+        **_of_origin(card),
         "test": tested[0].model_dump(),
         "base_test": bare[0].model_dump(),
         "against_base": card.against_base and card.against_base.model_dump(),
@@ -255,9 +256,10 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     return summary
 
 
-def _say_testing(number: int, start: Expert | None) -> None:
-    beside = "its base model" if start is None else "its base model and its start"
-    say(f"Testing the expert, and {beside}, on {number:,} problems.", err=True)
+def _say_testing(number: int, card: ExpertCard, start: Expert | None) -> None:
+    base = with_merged("its base model", card.merged)
+    whose = f"the expert and {base}" if start is None else f"the expert, {base} and its start"
+    say(f"Testing {whose} on {number:,} problems.", err=True)
 
 
 def _test_of(expert: Measured, base: Measured, start: Measured | None) -> dict[str, Any]:
@@ -306,11 +308,13 @@ def _of_tasks(card: ExpertCard) -> Summary:
     return {label: part.model_dump(include=figures) for label, part in card.tasks.items()}
 
 
-def _of_start(card: ExpertCard) -> Summary:
-    """What a summary says of where training began; nothing of a fresh adapter."""
+def _of_origin(card: ExpertCard) -> Summary:
+    """What a summary says of experts in the base's weights, and of where training began."""
+    merged = [parent.model_dump() for parent in card.merged]
+    found: Summary = {"merged": merged} if merged else {}
     if card.start is None or card.start_test is None:
-        return {}
-    return {
+        return found
+    return found | {
         "start": card.start.model_dump(),
         "equals_start": card.equals_start,
         "start_test": card.start_test.model_dump(),

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rewards.verdict import VerdictKind
 from rlpeft.errors import DataError
+from rlpeft.experts.card_parts import with_merged
 from rlpeft.experts.files import CARD_FILE, EXPERT_FOLDER, Expert, ExpertCard, load_expert
 from rlpeft.experts.measures import ITSELF, shown_difference
 from rlpeft.experts.summary import read_summary
@@ -96,6 +97,8 @@ def render(
         .render(
             name=card.name if card else folder.name,
             card=card.model_dump(mode="json") if card else None,
+            base=with_merged("Base", card.merged) if card else "",
+            base_model=with_merged(card.base_model, card.merged) if card else "",
             tasks=" and ".join(map(task_called, card.sections)) if card else "",
             accuracies=accuracies(card),
             facts=facts(rows, summary, card),
@@ -127,14 +130,15 @@ def accuracies(card: ExpertCard | None) -> list[tuple[str, Any]]:
     """Labelled accuracies, or mean scores, that are known, those of the test split first."""
     if card is None:
         return []
+    base = with_merged("base", card.merged)
     known = {
-        "base, test": card.base_test,
+        f"{base}, test": card.base_test,
         "start, test": card.start_test,
         "expert, test": card.test,
         "expert, validation": card.validation,
     }
     for label, part in card.tasks.items():
-        own = {"base": part.base_test, "start": part.start_test, "expert": part.test}
+        own = {base: part.base_test, "start": part.start_test, "expert": part.test}
         known |= {f"{who}, test, {label} alone": found for who, found in own.items()}
     return [(label, accuracy) for label, accuracy in known.items() if accuracy is not None]
 
@@ -145,17 +149,19 @@ def differences(card: ExpertCard | None) -> list[str]:
         return []
     if card.equals_base:
         return [ITSELF]
-    known = {"its base": card.against_base, "its start": card.against_start}
+    base = with_merged("its base", card.merged)
+    known = {base: card.against_base, "its start": card.against_start}
     said = [found.said(called) for called, found in known.items() if found is not None]
     parts = {label: part.against_base for label, part in card.tasks.items()}
-    return said + [f"{label}: {own.said()}" for label, own in parts.items() if own is not None]
+    return said + [f"{label}: {own.said(base)}" for label, own in parts.items() if own is not None]
 
 
 def facts(rows: StepRows, summary: Mapping[str, Any], card: ExpertCard | None) -> dict[str, str]:
     """The run in a few words."""
     found = {"steps": f"{rows[-1]['step']:,}"}
     if card:
-        equal = " (the expert is the base model: no step did better)" if card.equals_base else ""
+        base = with_merged("base model", card.merged)
+        equal = f" (the expert is the {base}: no step did better)" * card.equals_base
         equal = equal or " (it is where it started: no step did better)" * card.equals_start
         found["best step"] = f"{card.step:,}{equal}"
     if summary.get("teaching_groups") is not None:

@@ -122,7 +122,7 @@ def test_each_step_is_a_line_unless_somebody_is_told_of_it(told, tmp_path, capsy
     said = capsys.readouterr().err
     first = f"{tmp_path.name}: 2 steps. The best in validation is kept as the expert"
     assert " ".join(said.split()).startswith(first)
-    assert "Testing the expert, and its base model, on 8 problems." in said
+    assert "Testing the expert and its base model on 8 problems." in said
     assert [f"step {n}/2  " in said for n in range(3)] == [not told] * 3
 
 

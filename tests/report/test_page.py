@@ -8,6 +8,7 @@ import torch
 
 from rewards.verdict import Verdict, VerdictKind
 from rlpeft.errors import DataError
+from rlpeft.experts.card_parts import Parent
 from rlpeft.experts.change import changes
 from rlpeft.experts.files import load_expert
 from rlpeft.experts.measures import Accuracy, MeanScore, PairedDifference
@@ -63,6 +64,20 @@ def test_mean_scores_are_told_as_scores(tmp_path, make_expert):
     page = write_report(tmp_path).read_text()
     assert "mean score 0.50 [0.12, 0.72] <small>&nbsp;4 scored" in page
     assert "50.0 % <small>" not in page
+
+
+def test_a_base_with_an_expert_in_its_weights_is_called_so(tmp_path, make_expert):
+    record_run(tmp_path)
+    found = {"base_test": Accuracy.of(5, 10), "test": Accuracy.of(6, 10), "base_model": "tiny"}
+    found["against_base"] = PairedDifference(value=0.1, low=-1, high=1, problems=10, judged=True)
+    merged = (Parent(name="rising-SFT", digest="d"),)
+    numbers = {Z: torch.tensor([1.2, 0.9])}
+    make_expert("s", numbers, folder=tmp_path / "expert", merged=merged, **found)
+    page = write_report(tmp_path).read_text()
+    assert "of base model tiny with rising-SFT merged, trained" in page
+    assert "<div>base with rising-SFT merged, test</div>" in page
+    assert "Base with rising-SFT merged: the model without the adapter." in page
+    assert "do not tell the expert from its base with rising-SFT merged." in page
 
 
 def test_a_run_ahead_tells_who_waited_and_what_bounds_a_step():

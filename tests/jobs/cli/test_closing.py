@@ -22,9 +22,9 @@ SUMMARY = {
 }
 
 
-def closing_text(summary):
+def closing_text(summary, width=60):
     out = io.StringIO()
-    print_closing(summary, Console(file=out, width=60))
+    print_closing(summary, Console(file=out, width=width))
     return out.getvalue()
 
 
@@ -100,6 +100,15 @@ def test_a_table_of_scores_says_what_its_intervals_are(scale):
     assert "Intervals of mean scores follow their spread and their scale." in text
     assert ("Of zeros alone" in text) == (not scale)
     assert "Intervals of mean scores" not in closing_text(SUMMARY)
+
+
+def test_a_base_that_experts_were_merged_into_is_called_so():
+    merged = SUMMARY | {"merged": [{"name": "rising-sft", "digest": "d", "source": None}]}
+    text = " ".join(closing_text(merged, width=80).split())
+    assert "base with rising-sft merged 50.0%" in text
+    assert "the expert is better than its base with rising-sft merged." in text
+    same = " ".join(closing_text(merged | {"equals_base": True}).split())
+    assert "The expert kept is the base model with rising-sft merged: no step" in same
 
 
 def test_answers_that_failed_to_be_scored_are_told_below_the_table():

@@ -43,7 +43,7 @@ def test_each_is_shown_and_kept_in_its_own_folder_and_a_finished_one_is_left_alo
     assert "swap: step 1/1" in first.stderr
     assert "sort: step 1/1" in first.stderr
     assert "swap: Validating what training begins with, on 4 problems." in first.stderr
-    assert "sort: Testing the expert, and its base model, on 4 problems." in first.stderr
+    assert "sort: Testing the expert and its base model on 4 problems." in first.stderr
     found = json.loads(first.stdout)
     assert [*found] == ["swap", "sort"]
     for name, summary in found.items():
