@@ -160,7 +160,9 @@ def _middle_left_out(tokens: Sequence[Token]) -> tuple[Sequence[Token], int, Seq
 def _training(row: Mapping[str, Any], trained: bool, count: int) -> str:
     if not trained:
         return f"{count:,} sampled tokens, left out of the loss (loss.mask_truncated)"
-    weight, how = row["advantage"], ", the largest of this step"
+    in_turns = None in row[TOKENS_COLUMN]["logprobs"]
+    of = "the conversations of several turns of this step" if in_turns else "this step"
+    weight, how = row["advantage"], f", the largest of {of}"
     if not weight:
         how = ": only a KL to the base can move them"
     return f"{count:,} sampled tokens, all trained, with advantage {weight:+.3g}{how}"

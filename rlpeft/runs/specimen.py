@@ -1,6 +1,7 @@
 """One rollout of each step, token by token: small enough to be recorded, and enough to see all.
 
-That of the largest advantage in the loss, either way, stands for its step: it moved most.
+That of the largest advantage in the loss, either way, stands for its step: it moved most. Where an
+environment has its say, one of those in which it had: only there is text that no loss reads.
 What tokens say is recorded beside their ids, so that a run can be read without its tokenizer.
 """
 
@@ -31,14 +32,14 @@ was in the loss."""
 def specimens(groups: Sequence[AdvantagedGroup], tokenizer: Any) -> list[dict[str, Any] | None]:
     """A `TOKENS` for the step's specimen, `None` for all other completions, in their order."""
     members = [
-        (scored.group, done, trained, abs(advantage))
+        (scored.group, done, trained, not all(done.own), abs(advantage))
         for scored in groups
         for done, trained, advantage in zip(
             scored.group.completions, scored.trained, scored.advantages, strict=True
         )
     ]
     chosen = max(range(len(members)), key=lambda row: members[row][2:])
-    group, done, trained, _ = members[chosen]
+    group, done, trained, *_ = members[chosen]
     tokens = {
         "prompt": _part(tokenizer, group.prompt_ids),
         "sampled": _part(tokenizer, done.token_ids),

@@ -1,6 +1,7 @@
 """The rollout that a run records token by token, and how its report shows it."""
 
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -12,7 +13,15 @@ from rlpeft.report.page import write_report
 from rlpeft.report.tokens import legend, number, token_view
 from rlpeft.runs.records import RunRecorder, completions_path, read_completions
 from rlpeft.runs.specimen import specimens
-from rlpeft.types import AdvantagedGroup, Completion, FinishReason, Group, Problem
+from rlpeft.types import (
+    AdvantagedGroup,
+    Completion,
+    Conversation,
+    FinishReason,
+    Group,
+    Problem,
+    Utterance,
+)
 
 EOS = 2
 HOSTILE = '"><script>alert(1)</script>\u202e'
@@ -62,6 +71,22 @@ def test_the_largest_advantage_either_way_stands_for_its_step(tokenizer, write):
     found = specimens(groups, tokenizer)
     assert chosen(found) == [1]
     assert found[1]["sampled"]["ids"] == [6]
+
+
+def test_a_conversation_of_several_turns_goes_before_answers_of_one(tmp_path, tokenizer, write):
+    """Its page shows which turns are masked, and does not call its advantage the step's largest."""
+    scored = group(write("1"), (5,), (6, 7, 8), (9, 7, 8), advantages=(0.9, 0.1, -0.3))
+    said = Utterance("x", 1, is_own=True), Utterance("y", 1, is_own=False)
+    talk = Conversation((*said, said[0]), 1.0, is_done=True)
+    alone, *several = scored.group.completions
+    done = alone, *(replace(each, conversation=talk) for each in several)
+    found = record(
+        tmp_path, [replace(scored, group=replace(scored.group, completions=done))], tokenizer
+    )
+    (row,) = (row for row in found if row["tokens"])
+    assert row["tokens"]["sampled"]["ids"] == [9, 7, 8]
+    trained = token_view(found).training
+    assert trained.endswith("-0.3, the largest of the conversations of several turns of this step")
 
 
 def test_a_completion_that_is_not_in_the_loss_gives_way(tokenizer, write):
