@@ -143,16 +143,22 @@ class Environments:
                         raise RewardError(NO_REPLY)
                     awaited.add(name)
                 else:
-                    found[name] = self._read(reply, call["do"])
+                    found[name] = self._read(reply, call["do"], _printing(calls))
         except (LostError, RewardError, TimeoutError) as error:
-            self._lose([c["name"] for c in calls if c["name"] not in found], awaited, error, found)
+            left = [c["name"] for c in calls if c["name"] not in found]
+            self._lose(left, awaited, error, found, _printing(calls))
         except BaseException:
             self._stop()  # Ctrl-C: a later request must not read this one's replies
             raise
         return found
 
     def _lose(
-        self, left: Sequence[str], awaited: set[str], error: Exception, found: Answers
+        self,
+        left: Sequence[str],
+        awaited: set[str],
+        error: Exception,
+        found: Answers,
+        whose: str,
     ) -> None:
         """Say what became of calls without an answer, and of all conversations: they are over."""
         assert self._child is not None
@@ -160,7 +166,7 @@ class Environments:
         place = self._child.place() if late else ""
         where = f" (it was at {place})" if place else ""
         limit = f"must answer within environment.timeout_s = {self.spec.timeout_s:g} s{where}"
-        how = f"{limit if late else f'must stay alive, {error}'}.{self._child.quoted_tail()}"
+        how = f"{limit if late else f'must stay alive, {error}'}.{self._child.quoted_tail(whose)}"
         kind = VerdictKind.TIMEOUT if late else VerdictKind.ERROR
         # The first that was at work; of async ones nobody knows which kept the others waiting.
         first = next((name for name in left if name not in awaited), None)
@@ -171,12 +177,12 @@ class Environments:
         self._open.clear()
         self._stop()
 
-    def _read(self, reply: Mapping[str, Any], do: str) -> Any:
+    def _read(self, reply: Mapping[str, Any], do: str, whose: str) -> Any:
         if "late" in reply:
             return self._failed(f"{reply['late']}.", VerdictKind.TIMEOUT)
         if "failed" in reply:
             assert self._child is not None
-            return self._failed(f"{reply['failed']}.{self._child.quoted_tail()}")
+            return self._failed(f"{reply['failed']}.{self._child.quoted_tail(whose)}")
         value: Any = reply.get("found")
         try:  # its process may hold other code that writes to the pipe
             return read_opening(value) if do == "reset" else read_step(tuple(value))
@@ -193,3 +199,8 @@ class Environments:
         if self._child is not None:
             self._child.kill()
         self._child = None
+
+
+def _printing(calls: Sequence[Call]) -> str:
+    """Who prints while calls are made: one process has the environments of all of them."""
+    return "It" if len(calls) == 1 else f"The environments of these {len(calls)} conversations"

@@ -22,7 +22,7 @@ MOST_REPLY_BYTES = 2**28
 NO_REPLY = "it wrote to the pipe of its replies what is none"
 """How a process failed whose code found that pipe."""
 
-_TAIL = 4000
+_TAIL, _QUOTED = 4000, 300  # bytes that are kept, characters that are shown
 _CLOSE_S = 3.0
 _DUMP_S = 2.0  # a busy machine takes its time
 _GLANCE_S = 0.5
@@ -164,10 +164,14 @@ class Child:
         self._settle()
         return bytes(self._output[-_TAIL:]).decode(errors="replace")
 
-    def quoted_tail(self) -> str:
-        """A sentence with the end of what was printed; empty without any."""
-        text = " ".join(self.tail().split())
-        return f" It printed: {text[-300:]!r}." if text else ""
+    def quoted_tail(self, whose: str = "It") -> str:
+        """A sentence with the last lines that were printed; empty without any.
+
+        Args:
+            whose: who printed them.
+        """
+        text = _last_lines(self.tail())
+        return f" {whose} printed: {text!r}." if text else ""
 
     def forget_output(self) -> None:
         """Leave out of `tail` what was printed so far."""
@@ -195,6 +199,15 @@ class Child:
         if self._replies >= 0:
             os.close(self._replies)
             self._replies = -1
+
+
+def _last_lines(text: str) -> str:
+    """As many as fit, in one line; of a last line that does not, its end."""
+    lines = [flat for line in text.splitlines() if (flat := " ".join(line.split()))]
+    last = " ".join(lines)
+    while len(last) > _QUOTED and len(lines) > 1:
+        last = " ".join(lines := lines[1:])
+    return last if len(last) <= _QUOTED else f"…{last[-_QUOTED:]}"
 
 
 def _drain(source: int, output: bytearray) -> None:

@@ -130,6 +130,18 @@ def test_one_that_ends_its_process_is_named_with_what_it_printed(opened):
     assert "its process was lost" in lost.reason
 
 
+def test_what_several_conversations_printed_is_said_to_be_theirs_in_whole_lines(opened):
+    process = opened(
+        "for turn in range(50): print(f'{text}: turn {turn} of a long day', flush=True)\n"
+        "if text == 'bad': raise ValueError(text)\nreturn 'well'"
+    )
+    process.reset({"a": ({}, 0), "b": ({}, 0)})
+    reason = process.step({"a": "good", "b": "bad"})["b"].reason
+    printed = reason.partition(" The environments of these 2 conversations printed: ")[2]
+    assert printed.startswith("'bad: turn 39 of")
+    assert printed.endswith("bad: turn 49 of a long day'.")
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [
