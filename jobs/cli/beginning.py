@@ -49,7 +49,7 @@ def ended(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any] | None
     from rlpeft.doctor.early import finished, refuse_early
     from rlpeft.doctor.own_rewards import refuse_absent
     from rlpeft.models.folder import resolve_model
-    from rlpeft.program.hub import refuse_absent_origin
+    from rlpeft.program.hub import refuse_origin
     from rlpeft.runs.fingerprint import REPORT_FILE
 
     resolve_model(recipe.model.name)
@@ -57,7 +57,8 @@ def ended(recipe: Recipe, folder: Path, *, method: str) -> dict[str, Any] | None
     if summary is None:
         if not recipe.resources.reward_gpus:  # else they may lie where the GPUs are
             refuse_absent(reward.name for reward in recipe.rewards)
-        refuse_absent_origin(folder, start=recipe.model.start, merge=recipe.model.merge)
+        model = recipe.model
+        refuse_origin(folder, model.name, start=model.start, merge=model.merge)
         refuse_early(recipe, folder, method=method)
         return None
     return summary | {"report": str(folder / REPORT_FILE)}

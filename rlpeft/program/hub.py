@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import find_experts, lacking, read_card
+from rlpeft.experts.files import called, find_experts, lacking, read_card
 from rlpeft.experts.hub import fetched_from, on_hub, resolve_expert
 from rlpeft.files import read_json_if_there
+from rlpeft.models.folder import named_models
 from rlpeft.recipe.adapt import AdaptRecipe
 from rlpeft.runs.checkpoint import list_checkpoints
 from rlpeft.terminal import note_each
@@ -25,18 +26,28 @@ def expert_folder(name: str) -> Path:
     return folder
 
 
-def refuse_absent_origin(run: Path, *, start: str | None, merge: Sequence[str]) -> None:
-    """Refuse a start, or one to be merged, that is no expert; a run that goes on has its own.
+def refuse_origin(run: Path, base: str, *, start: str | None, merge: Sequence[str]) -> None:
+    """Refuse a start, or one to be merged, that is no expert, or plainly of another base.
+
+    A run that goes on has its own. Whether a folder or a repository holds the weights that a card
+    means takes libraries to tell; names that are ours stand for one model each.
 
     Args:
-        start, merge: `model.start` and `model.merge` of its recipe.
+        base, start, merge: `model.name`, `model.start` and `model.merge` of its recipe.
 
     Raises:
-        ExpertError, HubError: it is not there.
+        ExpertError, HubError: it is not there, or of another base.
     """
-    if not list_checkpoints(run):
-        for name in filter(None, (start, *merge)):
-            read_card(resolve_expert(name)[0])
+    if list_checkpoints(run):
+        return
+    known = named_models().keys() - {base} if base in named_models() else ()
+    for name in filter(None, (start, *merge)):
+        card = read_card(resolve_expert(name)[0])
+        if card.base_model in known:
+            raise ExpertError(
+                f"expert {name!r} was trained on base model {called(card)}, model.name is "
+                f"{base!r}. Set model.name = {card.base_model!r}, or take an expert of {base}."
+            )
 
 
 def experts_below(root: Path, *, option: str) -> list[Path]:

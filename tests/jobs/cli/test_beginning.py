@@ -9,7 +9,7 @@ import pytest
 from jobs.cli.beginning import ended, say_training
 from jobs.recipes import read_recipe
 from rlpeft.errors import ExpertError
-from rlpeft.program.hub import refuse_absent_origin
+from rlpeft.program.hub import refuse_origin
 from rlpeft.program.opening import LOADING
 from rlpeft.program.run import run
 from rlpeft.recipe.run import parse_recipe
@@ -114,7 +114,20 @@ def test_an_expert_that_is_not_there_is_told_before_libraries_are_loaded(setting
         ended(read_recipe("quickstart", [setting]), tmp_path / "run", method="train")
 
 
+@pytest.mark.parametrize("setting", ["model.start={!r}", "model.merge=[{!r}]"])
+def test_an_expert_of_another_base_of_ours_is_told_before_libraries_are_loaded(
+    setting, tiny_experts, tmp_path
+):
+    up = str(tiny_experts / "up")
+    given = [setting.format(up), "model.name=tiny-tools"]
+    with pytest.raises(
+        ExpertError, match=r"trained on base model tiny, model\.name is 'tiny-tools"
+    ):
+        ended(read_recipe("quickstart", given), tmp_path / "run", method="train")
+    refuse_origin(tmp_path, "folder/that-may-hold-tiny", start=up, merge=())
+
+
 def test_a_run_that_goes_on_needs_the_expert_that_it_began_with_no_more(tmp_path):
     (tmp_path / "checkpoints/step_00000001").mkdir(parents=True)
     (tmp_path / "checkpoints/step_00000001/state.json").touch()
-    refuse_absent_origin(tmp_path, start="absent", merge=())
+    refuse_origin(tmp_path, "tiny", start="absent", merge=())
