@@ -289,7 +289,8 @@ def _card(card: Mapping[str, Any], width: int) -> RenderableType:
             continue
         is_measure = key in ("validation", "test", "base_test", "start_test")
         is_difference = key in ("against_base", "against_start") and value is not None
-        told = str(PairedDifference(**value)) if is_difference else _plain(value)
+        plain = _section(value) if key == "task" else _plain(value)
+        told = str(PairedDifference(**value)) if is_difference else plain
         if key == "against_base" and card["equals_base"]:
             told = ITSELF
         if text := _accuracy(value).plain if is_measure else told:
@@ -308,7 +309,14 @@ def _of_task(part: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     figures = [f"{name} {_accuracy(found).plain}" for name, found in known.items() if found]
     if part["against_base"] is not None and not card["equals_base"]:
         figures.append(f"against base {PairedDifference(**part['against_base'])}")
-    return "; ".join([*figures, _plain(part["section"])])
+    return "; ".join([*figures, _section(part["section"])])
+
+
+def _section(task: Mapping[str, Any]) -> str:
+    """The section of a task, with its file for a name where it has no other."""
+    from rlpeft.recipe.task import task_called
+
+    return _plain({**task, "name": task_called(task)})
 
 
 def _plain(value: Any) -> str:

@@ -19,6 +19,9 @@ from jobs.cli.screen import Screen
 from rlpeft.terminal import near_path
 from rlpeft.typed import this_command
 
+ONE_OF = "pass@1"
+"""The same share as that of all samples: it has no column of its own."""
+
 BESIDE = 2
 """Metrics beside the leading one and its interval; more of them stand in a table below."""
 
@@ -48,17 +51,18 @@ def survey_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Tables for each task, and what holds of all."""
     for name, task in found["tasks"].items():
         yield _leading_table(name, task, found)
-        if more := task["metrics"][1 + BESIDE :]:
+        if more := _others(task)[_beside_it(task) :]:
             yield _further_table(task, more)
     yield Text(_notes(found))
 
 
 def _leading_table(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
-    lead, *others = task["metrics"][: 1 + BESIDE]
+    lead, others = task["metrics"][0], _others(task)[: _beside_it(task)]
     number = found["samples"]
     drawn = f", {number} samples at temperature {found['temperature']:g}" if number > 1 else ""
     title = f"{near_path(name)}: {task['problems']} {found['split']} problems{drawn}"
-    table = _table([lead, "95 % interval", *others, "against base"], title=title)
+    called = f"{lead} = {ONE_OF}" if ONE_OF in task["metrics"] else lead
+    table = _table([called, "95 % interval", *others, "against base"], title=title)
     same = [who for who, expert in found["experts"].items() if expert.get("equals_base")]
     for who, row in task["results"].items():
         value, low, high = _lead(row[lead], task)
@@ -66,6 +70,16 @@ def _leading_table(name: str, task: Mapping[str, Any], found: Mapping[str, Any])
         beside = _beside(row, task, who in same)
         table.add_row(near_path(who), value, f"{low} to {high}", *figures, beside)
     return table
+
+
+def _others(task: Mapping[str, Any]) -> Sequence[str]:
+    """The metrics beside the leading one."""
+    return [metric for metric in task["metrics"][1:] if metric != ONE_OF]
+
+
+def _beside_it(task: Mapping[str, Any]) -> int:
+    """How many of them its table has room for."""
+    return BESIDE - (ONE_OF in task["metrics"])
 
 
 def _further_table(task: Mapping[str, Any], metrics: Sequence[str]) -> Table:

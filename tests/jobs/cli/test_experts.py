@@ -135,6 +135,12 @@ def test_show_is_for_people_and_says_nothing_of_what_is_absent(runs):
     assert "mixture" not in rows
 
 
+def test_show_calls_a_task_of_rows_by_its_file(make_expert):
+    tensors = {"base_model.model.model.layers.0.self_attn.q_proj.svf_z": torch.ones(2)}
+    folder = make_expert("own", tensors, task={"name": "jsonl", "path": "in/sums.jsonl"})
+    assert "name sums.jsonl, path in/sums.jsonl" in printed("show", folder)
+
+
 def test_show_of_a_geometric_expert_gives_its_card_and_why_there_is_no_change(make_expert):
     tensors = {"base_model.model.model.layers.0.self_attn.q_proj.hyplora_A": torch.ones(2, 128)}
     folder = make_expert("bent", tensors, config={"peft_type": "HYPLORA"})

@@ -44,6 +44,14 @@ def test_every_figure_is_whole_within_80_columns(judged):
     assert "all 12 differences hold together at 95 %" in text
 
 
+def test_the_share_of_all_samples_is_shown_once():
+    """pass@1 is avg@n, whatever n."""
+    text = shown(("avg@16", "pass@1", "pass@4"), lead=ESTIMATE | {"value": 0.487})
+    assert text.count("avg@16 = pass@1") == text.count("pass@1") == 1
+    base = next(line.split() for line in text.splitlines() if line.strip().startswith("base"))
+    assert base.count("48.7") == 2
+
+
 def test_an_expert_that_is_its_base_has_no_difference_with_an_interval():
     text = shown(("accuracy",), is_base=True)
     assert "is the base" in text
