@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cluster.parts import on_ray
-from jobs.exams import Samples, asked_of, check_judged, only_split
+from jobs.exams import Samples, asked_of, check_judged, identity, only_split
 from rlpeft.build import Data, build_canary, read_data
 from rlpeft.experts.files import ExpertCard, adapter_of, load_expert, read_card
 from rlpeft.experts.hub import known_as
@@ -71,14 +71,8 @@ def evaluate_expert(
         examiner = Examiner(parts, data.prompter, sampling, canary, bound, labels)
         bare = examiner.measure(examiner.proof(), asked.problems)
         found = examiner.measure(examiner.load(expert), asked.problems)
-    whose = {"expert": who} | _identity(expert.card) | {"split": split}
+    whose = {"expert": who} | identity(expert.card) | {"split": split}
     return whose | _of_exam(recipe, base) | _compared(found, bare)
-
-
-def _identity(card: ExpertCard) -> dict[str, Any]:
-    merged = [parent.model_dump() for parent in card.merged]
-    own = {"merged": merged} if merged else {}
-    return {"digest": card.digest, "equals_base": card.equals_base, **own}
 
 
 def _check(recipe: Recipe, data: Data, scores: LoadedScores) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.recipes import find_recipe, read_adapt_recipe, read_recipe
 from rlpeft.doctor.early import read_soon
@@ -273,3 +273,10 @@ def asked_of(
             "narrow."
         )
     return AskedProblems(problems, [*notes, *seen])
+
+
+def identity(card: ExpertCard) -> dict[str, Any]:
+    """Which policy an evaluation names, and on what base it stands."""
+    merged = [parent.model_dump() for parent in card.merged]
+    own = {"merged": merged} if merged else {}
+    return {"digest": card.digest, "equals_base": card.equals_base, **own}

@@ -101,7 +101,7 @@ def accuracy_table(accuracies: Mapping[str, Mapping[str, Any]], *, title: str) -
     table = Table(
         title=Text(title.replace("{}", measured), style="bold"),
         title_justify="left",
-        caption="\n".join((*_of_intervals(accuracies), *_left_out(accuracies))) or None,
+        caption="\n".join((*_of_intervals(accuracies), *left_out(accuracies))) or None,
         caption_justify="left",
         box=SIMPLE_HEAD,
     )
@@ -128,7 +128,7 @@ def _of_intervals(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [line for line, holds in lines.items() if holds]
 
 
-def _left_out(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def left_out(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Whose answers an environment or a reward failed on, and how many."""
     from rewards.scorer import FAILURES
 

@@ -13,9 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cli.closing import SPREAD
+from jobs.cli.closing import SPREAD, base_called, left_out
 from jobs.cli.console import INTERRUPTED
 from jobs.cli.screen import Screen
+from rlpeft.experts.card_parts import BASE
 from rlpeft.terminal import near_path
 from rlpeft.typed import this_command
 
@@ -66,10 +67,16 @@ def _leading_table(name: str, task: Mapping[str, Any], found: Mapping[str, Any])
     same = [who for who, expert in found["experts"].items() if expert.get("equals_base")]
     for who, row in task["results"].items():
         value, low, high = _lead(row[lead], task)
+        who = _base(found) if who == BASE else who
         figures = [_percent(row[metric]["value"]) for metric in others]
         beside = _beside(row, task, who in same)
         table.add_row(near_path(who), value, f"{low} to {high}", *figures, beside)
     return table
+
+
+def _base(found: Mapping[str, Any]) -> str:
+    """What to call the base, which all experts have in common."""
+    return base_called(BASE, next(iter(found["experts"].values()), {}))
 
 
 def _others(task: Mapping[str, Any]) -> Sequence[str]:
@@ -132,6 +139,9 @@ def _notes(found: Mapping[str, Any]) -> str:
     lines.append("Each problem counts once; differences are paired by problem.")
     if (number := found["comparisons"]) > 1:
         lines.append(f"The intervals of all {number} differences hold together at 95 %.")
+    for name, task in found["tasks"].items():
+        whose = f"{near_path(name)}, " * (len(found["tasks"]) > 1)
+        lines += [f"{whose}{line}" for line in left_out(task["results"])]
     within, across = (found["asked_again"][where] for where in ("within", "across"))
     if within:
         lines.append(

@@ -20,7 +20,7 @@ from typing import Any
 
 from jobs.evaluation.asked import Exam, Survey
 from jobs.evaluation.kept import AnswerRow
-from jobs.exams import Samples
+from jobs.exams import Samples, identity
 from rewards.errors import RewardError
 from rewards.registry import is_verifier
 from rewards.verdict import VerdictKind, count_kinds
@@ -193,11 +193,7 @@ def figures(survey: Survey, rows: Iterable[AnswerRow]) -> dict[str, Any]:
         "base_digest": survey.base.digest,
         "tokenizer_digest": survey.base.tokenizer_digest,
         "experts": {
-            name: {
-                "folder": known_as(survey.folders[name]),
-                "digest": expert.card.digest,
-                "equals_base": expert.card.equals_base,
-            }
+            name: {"folder": known_as(survey.folders[name]), **identity(expert.card)}
             for name, expert in survey.experts.items()
         },
         "tasks": {

@@ -14,8 +14,17 @@ CHANGE = {"value": -1.0, "low": -1.0, "high": -0.987, "problems": 500}
 NONE = {"within": 0, "across": 0}
 
 
-def shown(metrics, judged=True, *, is_base=False, asked_again=NONE, lead=ESTIMATE):
-    row = dict.fromkeys(metrics, lead)
+def shown(
+    metrics,
+    judged=True,
+    *,
+    is_base=False,
+    asked_again=NONE,
+    lead=ESTIMATE,
+    verdicts=None,
+    merged=(),
+):
+    row = dict.fromkeys(metrics, lead) | {"verdicts": verdicts or {}}
     task = {
         "problems": 500,
         "judged": judged,
@@ -25,7 +34,7 @@ def shown(metrics, judged=True, *, is_base=False, asked_again=NONE, lead=ESTIMAT
     }
     found = {"split": "test", "samples": 16, "temperature": 0.7, "comparisons": 12}
     found |= {"asked_again": asked_again}
-    found |= {"experts": {"a-long-name": {"equals_base": is_base}}}
+    found |= {"experts": {"a-long-name": {"equals_base": is_base, "merged": merged}}}
     out = io.StringIO()
     for each in survey_tables(found | {"tasks": {"arithmetic": task}}):
         Console(file=out, width=80).print(each)
@@ -83,3 +92,11 @@ def test_problems_that_ask_the_same_are_told():
     assert "3 problems ask word for word what another of their task asks" in text
     assert "2 prompts stand in several tasks: the intervals of each task hold" in text
     assert "word for word" not in shown(("accuracy",))
+
+
+def test_a_base_with_experts_in_it_and_answers_that_failed_are_told():
+    verdicts = {"correct": 77, "error": 2, "timeout": 1}
+    merged = [{"name": "sort", "digest": "d"}]
+    text = " ".join(shown(("accuracy",), verdicts=verdicts, merged=merged).split())
+    assert " base with sort merged 100.0" in text
+    assert "a-long-name: 3 of 80 answers failed to be scored." in text
