@@ -61,12 +61,20 @@ def examples(folder: Path, card: ExpertCard | None) -> list[Examples]:
 
 
 def pick(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Some problems with some completions each; first those that were answered differently."""
+    """Some problems with some completions each, so that every kind of verdict is in sight where
+    there is room; else first those that were answered differently."""
     by_prompt: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_prompt.setdefault(f"{row['problem']}\0{row['prompt']}", []).append(row)
     groups = sorted(by_prompt.values(), key=lambda g: len({row["reward"] for row in g}) < 2)
-    return [varied(group)[:NUM_COMPLETIONS] for group in groups[:NUM_PROBLEMS]]
+    seen: set[str] = set()
+    first: list[list[Mapping[str, Any]]] = []
+    later: list[list[Mapping[str, Any]]] = []
+    for group in groups:
+        kinds = {row["verdict"] for row in varied(group)[:NUM_COMPLETIONS]}
+        (later if kinds <= seen else first).append(group)
+        seen |= kinds
+    return [varied(group)[:NUM_COMPLETIONS] for group in (first + later)[:NUM_PROBLEMS]]
 
 
 def varied(group: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

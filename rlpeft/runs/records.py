@@ -32,6 +32,7 @@ from rlpeft.files import (
     write_json,
     write_jsonl,
 )
+from rlpeft.runs.failures import tell_failures
 from rlpeft.runs.reporting import MOST_ROWS, Reporting
 from rlpeft.runs.specimen import TOKENS, specimens
 from rlpeft.types import AdvantagedGroup, Completion, Problem, ScoredGroup
@@ -66,6 +67,7 @@ class RunRecorder:
         tokenizer: Any = None,
     ) -> None:
         self.folder, self._tokenizer = folder, tokenizer
+        self._told: set[str] = set()
         self.reporting = Reporting(folder, recipe, report_to)
         write_json(folder / RECIPE_FILE, recipe)
 
@@ -76,7 +78,8 @@ class RunRecorder:
         self.reporting.metrics(step, values)
 
     def completions(self, step: int, groups: Sequence[AdvantagedGroup]) -> None:
-        """Write one Parquet file; see `completions_table` for its columns."""
+        """Write one Parquet file, see `completions_table`; new causes of failures are told."""
+        tell_failures(groups, self._told)
         table = completions_table(step, groups)
         if self.reporting.takes_rows:
             self.reporting.completions(table.select(REPORTED).slice(0, MOST_ROWS).to_pylist())

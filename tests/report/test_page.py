@@ -227,6 +227,16 @@ def test_problems_with_mixed_answers_are_shown_first():
     assert [group[0]["problem"] for group in pick(rows)] == ["mixed", "dull"]
 
 
+def test_every_kind_of_verdict_of_a_step_is_in_sight():
+    mixed = [row(f"mixed {n}", score) for n in range(6) for score in (0.0, 1.0)]
+    shown = pick([*mixed, *[row("failed", None, "error")] * 2])
+    assert [group[0]["problem"] for group in shown] == [
+        "mixed 0",
+        "failed",
+        *("mixed 1", "mixed 2", "mixed 3"),
+    ]
+
+
 def test_every_kind_of_verdict_of_a_problem_is_in_sight():
     rows = [row("a", 0.0)] * 6 + [row("a", 1.0, "correct"), row("a", None, "timeout")]
     assert [shown["verdict"] for shown in pick(rows)[0]] == ["wrong", "correct", "timeout", "wrong"]
