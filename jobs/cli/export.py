@@ -36,7 +36,9 @@ def export(
     ] = None,
     rank: Annotated[
         float | None,
-        typer.Option(help="Of a LoRA: 16, or below 1 the share of the squared update it keeps."),
+        typer.Option(
+            help="Of a LoRA, such as 16; below 1 the share of the squared update it keeps."
+        ),
     ] = None,
     converter: Annotated[
         Path | None,

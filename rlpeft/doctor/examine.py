@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from rewards.errors import RewardError
@@ -162,7 +161,7 @@ def _task_checks(
     if scorer is not None and task is not None:
         yield from guarded("gold answers", check_golds(task, scorer, section.source))
         if any(reward.name == FROM_ENVIRONMENT for reward in recipe.rewards):
-            yield ok("reward", "the environment's own, of conversations: see reward signal")
+            yield ok("reward", "the environment's own, of conversations: tried below")
         else:
             yield from guarded("reward", check_reward(task.split("train"), scorer))
         if any(runs_programs(reward.name) for reward in recipe.rewards):
@@ -261,7 +260,9 @@ def _policy_checks(recipe: Recipe, builders: Builders, found: Opened) -> Checks:
     with closing(fleet), nullcontext() if held is None else closing(held):
         synced = _sync_checks(recipe, fleet, learner, canary)
         rolled_out = _rollout_checks(short, learner, roll_out, found.look)
-        yield from guarded("engine and weight sync", chain(synced, rolled_out))
+        sync = "engine and weight sync"
+        if (yield from guarded(sync, synced)):
+            yield from guarded(sync if held is None else "environment", rolled_out)
 
 
 def _conversations(recipe: Recipe, base: BaseModel) -> Conversations | None:
@@ -279,13 +280,15 @@ def opened(name: str, make: Callable[[], Any]) -> Generator[Check, None, Any]:
         return None
 
 
-def guarded(name: str, checks: Checks) -> Checks:
-    """The checks, up to the first that raises, which becomes a row."""
+def guarded(name: str, checks: Checks) -> Generator[Check, None, bool]:
+    """The checks, up to the first that raises, which becomes a row; whether none did."""
     try:
         yield from checks
     except Exception as error:
         # Recovery: as in `opened`.
         yield failure(name, error)
+        return False
+    return True
 
 
 def failure(name: str, error: Exception) -> Check:

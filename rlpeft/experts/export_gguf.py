@@ -63,7 +63,8 @@ def convert(converter: Path, merged: Path, file: Path, dtype: str) -> None:
         said = ([line for line in done.stderr.splitlines() if line.strip()] or ["no message"])[-1]
         raise ExpertError(
             f"llama.cpp's converter must take the merged model, it ended with {done.returncode}: "
-            f"{said.strip():.300}. Try a newer one, or take --format merged."
+            f"{said.strip():.300}. It knows a list of architectures and tokenizers, tiny's is not "
+            "among them; a newer one may know more. Or take --format merged."
         )
     _require_same_tokens(merged, file)
 

@@ -213,8 +213,8 @@ def load_expert(folder: Path, *, base_digest: str | None = None) -> Expert:
     if base_digest is not None and not is_base(card.base_digest, base_digest):
         raise ExpertError(
             f"expert {str(folder)!r} was trained on base model sha256:{card.base_digest[:12]}… "
-            f"({called(card)}), this is sha256:{base_digest[:12]}…. "
-            "Load the matching base model or retrain the expert."
+            f"({called(card)}), the base here, of the recipe or of the first expert, is "
+            f"sha256:{base_digest[:12]}…. Name its own base, or ask it in a command of its own."
         )
     if base_digest is not None:  # a card may have it as it was taken once
         card = card.model_copy(update={"base_digest": base_digest})

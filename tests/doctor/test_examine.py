@@ -249,6 +249,23 @@ def test_the_limit_of_a_turn_is_named_where_it_cuts(rows, learner):
     assert "raise environment.max_turn_tokens." in found["reward signal"].advice
 
 
+WORLD = """
+class Broken:
+    def reset(self, row, seed): return 1 / 0
+    def step(self, text): pass
+"""
+
+
+@pytest.mark.slow
+def test_an_environment_that_fails_is_a_row_of_its_own(rows, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken_world.py").write_text(WORLD)
+    found = rows(recipe(environment={"name": "broken_world:Broken"}))
+    assert failed(found) == ["environment"]
+    assert "ZeroDivisionError" in found["environment"].found
+    assert found["engine and weight sync"].status == "ok"
+
+
 def test_rewards_that_are_all_equal_are_a_warning(rows):
     found = rows(recipe())
     assert found["reward signal"].status == "warn"

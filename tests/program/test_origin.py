@@ -183,7 +183,7 @@ def test_its_card_names_what_was_merged_and_a_base_of_its_own(second, first, tin
 
 
 def test_an_expert_of_a_merged_base_is_refused_on_another(second, tiny):
-    with pytest.raises(ExpertError, match=r"\(tiny with 'first' merged into it\), this is sha256"):
+    with pytest.raises(ExpertError, match=r"\(tiny with 'first' merged into it\), the base here"):
         load_expert(second[0] / "expert", base_digest=tiny.digest)
 
 

@@ -164,7 +164,7 @@ def test_an_expert_for_another_base_is_refused_with_both_digests(refused, finish
     (folder / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
     line = refused("evaluate", finished / "run" / "expert", "--set", f"model.name={folder}")
     assert "was trained on base model sha256:" in line
-    assert "this is sha256:" in line
+    assert "the base here, of the recipe or of the first expert, is sha256:" in line
 
 
 def test_an_expert_that_is_not_there_is_named(refused, tmp_path):
