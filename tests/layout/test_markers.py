@@ -19,6 +19,7 @@ STARTS = {
 
 STARTS_NONE = {
     "test_a_node_that_is_slow_to_start_is_told_in_one_line": "another function stands for ray.init",
+    "test_actors_of_a_cluster_that_is_started_give_way_to_nobody_unless_they_shall": "the same",
     "test_a_token_that_the_cluster_does_not_take_is_told_as_that_and_alone": "the same",
 }
 """Tests in which that starts nothing, and why."""

@@ -13,7 +13,7 @@ from rlpeft.models.folder import resolve_model
 from rlpeft.models.mechanisms import read_mechanisms
 
 PAGE = (Path(rlpeft.__file__).parent / "models" / "README.md").read_text()
-FIRST, SECOND = PAGE.split("## Windows")
+FIRST, SECOND = PAGE.split("## Laws")[1].split("## Windows")
 
 
 def open_with_two(tree):

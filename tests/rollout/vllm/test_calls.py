@@ -18,6 +18,7 @@ from rlpeft import serve
 from rlpeft.rollout import vllm
 from rlpeft.rollout.vllm.calls import (
     BASE_DIGEST,
+    REST,
     add_expert_call,
     answer,
     drop_expert_call,
@@ -33,7 +34,7 @@ METHODS = {name for name in vars(AdapterWorker) if name.startswith("rlpeft_")}
 
 def test_a_worker_has_every_method_that_is_asked_for_and_takes_what_is_sent() -> None:
     calls = [load_call(STATE, {}), experts_call({"a": STATE}, [1]), watch_call(), BASE_DIGEST]
-    calls += [add_expert_call(1, STATE), drop_expert_call(1)]
+    calls += [add_expert_call(1, STATE), drop_expert_call(1), REST]
     assert {call.method for call in calls} == METHODS
     for call in calls:
         inspect.signature(getattr(AdapterWorker, call.method)).bind(None, *call.args)
