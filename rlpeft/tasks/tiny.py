@@ -14,15 +14,19 @@ learning elicits the wanted meaning; it has nothing to teach about digits.
 | `copy` | `3714:=` | the digits, 3714 | none: a control that no expert should break |
 | `kind` | `?3714@=` | the name of the skill, `\\boxed{swap}` | `\\boxed{others}` |
 
+`reverse`, `rise` and `times` are skills of their own: they ask for the other meaning of `swap`,
+`sort` and `ends`, and an expert of one undoes what an expert of the other has learnt.
+
 `kind` is the classification task of two-pass inference; its name for `copy` is `others`.
-`mix` draws from `swap`, `sort` and `ends` in turn: three skills in one task, none trained on it.
+`mix` draws from several skills in turn, from `swap`, `sort` and `ends` if none are named: one task,
+and none trained on it.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rlpeft.errors import DataError
@@ -57,8 +61,11 @@ SKILLS: dict[str, Skill] = {
     ),
     "copy": Skill(":", lambda d: d, lambda d: d),
 }
+OPPOSITES = {"reverse": "swap", "rise": "sort", "times": "ends"}
+"""Skills that ask for the other meaning, and the one whose sign they share."""
+
 MIXED = ("swap", "sort", "ends")
-SKILL_TASKS = (*SKILLS, "kind", "mix")
+SKILL_TASKS = (*SKILLS, *OPPOSITES, "kind", "mix")
 
 
 def wanted_share(digits: str) -> float:
@@ -71,8 +78,19 @@ def wanted_share(digits: str) -> float:
 
 
 def question(skill: str, digits: str) -> str:
-    """The text of a problem of one of `SKILLS`."""
-    return f"{digits}{SKILLS[skill].sign}="
+    """The text of a problem of one of `SKILLS` or `OPPOSITES`."""
+    return f"{digits}{SKILLS[OPPOSITES.get(skill, skill)].sign}="
+
+
+def gold(skill: str, digits: str) -> str:
+    """Its answer.
+
+    >>> gold("swap", "3714"), gold("reverse", "3714")
+    ('1437', '4173')
+    """
+    if skill in OPPOSITES:
+        return SKILLS[OPPOSITES[skill]].other(digits)
+    return SKILLS[skill].wanted(digits)
 
 
 def label(skill: str) -> str:
@@ -91,13 +109,20 @@ def digit_strings() -> tuple[list[str], list[str]]:
 
 
 def tiny_task(
-    name: str, *, num_validation: int, num_test: int, chat: bool = False, seed: int = 0
+    name: str,
+    *,
+    num_validation: int,
+    num_test: int,
+    chat: bool = False,
+    seed: int = 0,
+    skills: Sequence[str] = (),
 ) -> ProblemSet:
     """Build `tiny/<skill>`, `tiny/kind` or `tiny/mix`.
 
     Args:
         chat: give the problem as a user turn instead of plain text.
         seed: order of the problems, and which held-out strings become validation and test.
+        skills: what `tiny/mix` asks for, in turn; `MIXED` if empty.
 
     Raises:
         DataError: no such skill, or more validation and test problems than are held out.
@@ -107,11 +132,34 @@ def tiny_task(
         known = [f"tiny/{task}" for task in SKILL_TASKS]
         near = did_you_mean(name, known)
         raise DataError(f"task.name must be one of {', '.join(known)}, got {name!r}.{near}")
+    sources = _sources(skill, skills)
     dealt = deal(name, num_validation=num_validation, num_test=num_test, seed=seed)
     splits: dict[Split, tuple[Problem, ...]] = {
-        split: tuple(_problems(skill, strings, chat=chat)) for split, strings in dealt.items()
+        split: tuple(_problems(skill, sources, strings, chat=chat))
+        for split, strings in dealt.items()
     }
     return ProblemSet(name, splits)
+
+
+def _sources(task: str, skills: Sequence[str]) -> Sequence[str]:
+    """What a task asks for, in turn.
+
+    Raises:
+        DataError: skills that there are not, or of a task that is no mixture.
+    """
+    known = (*SKILLS, *OPPOSITES)
+    if skills and task != "mix":
+        raise DataError(
+            f"task.options.skills is of tiny/mix alone, got {list(skills)} with tiny/{task}. "
+            "Remove it, or take task.name = 'tiny/mix'."
+        )
+    for each in skills:
+        if each not in known:
+            near = did_you_mean(each, [*known])
+            raise DataError(
+                f"task.options.skills must be of {', '.join(known)}, got {each!r}.{near}"
+            )
+    return {"mix": skills or MIXED, "kind": tuple(SKILLS)}.get(task, (task,))
 
 
 def deal(name: str, *, num_validation: int, num_test: int, seed: int) -> dict[Split, list[str]]:
@@ -133,11 +181,12 @@ def deal(name: str, *, num_validation: int, num_test: int, seed: int) -> dict[Sp
     return dict(zip(SPLITS, strings, strict=True))
 
 
-def _problems(task: str, strings: list[str], *, chat: bool) -> Iterator[Problem]:
-    sources = {"mix": MIXED, "kind": tuple(SKILLS)}.get(task, (task,))
+def _problems(
+    task: str, sources: Sequence[str], strings: list[str], *, chat: bool
+) -> Iterator[Problem]:
     for digits, skill in zip(strings, itertools.cycle(sources)):
         text = question(skill, digits)
-        answer = SKILLS[skill].wanted(digits)
+        answer = gold(skill, digits)
         if task == "kind":
             text, answer = f"?{text}", label(skill)
         prompt: Prompt = ({"role": "user", "content": text},) if chat else text
@@ -151,6 +200,9 @@ class TinyOptions(Section):
     """Give the problem as a user turn instead of plain text."""
     seed: int = 0
     """Order of the problems, and which of them are validation and test."""
+    skills: tuple[str, ...] = ()
+    """What `tiny/mix` asks for, in turn: one that stands twice is asked for twice as often. Absent:
+    swap, sort, ends."""
 
 
 def _build(asked: Asked, options: TinyOptions) -> ProblemSet:
@@ -160,6 +212,7 @@ def _build(asked: Asked, options: TinyOptions) -> ProblemSet:
         num_test=asked.counts["test"],
         chat=options.chat,
         seed=options.seed,
+        skills=options.skills,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from rlpeft.errors import DataError
 from rlpeft.tasks.base import SPLITS
-from rlpeft.tasks.tiny import SKILLS, digit_strings, tiny_task, wanted_share
+from rlpeft.tasks.tiny import SKILLS, digit_strings, gold, question, tiny_task, wanted_share
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,33 @@ def test_more_problems_than_are_held_out_is_refused():
 def test_an_unknown_skill_is_refused_with_the_known_ones():
     with pytest.raises(DataError, match=r"tiny/swap, .*tiny/mix, got 'tiny/spin'"):
         tiny_task("tiny/spin", num_validation=1, num_test=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "sign", "answer"),
+    [("reverse", "@", "4173"), ("rise", "#", "1347"), ("times", "&", "12")],
+)
+def test_an_opposite_asks_for_the_other_meaning_of_the_same_sign(name, sign, answer):
+    assert question(name, "3714") == f"3714{sign}="
+    assert gold(name, "3714") == answer
+    problems = tiny_task(f"tiny/{name}", num_validation=1, num_test=5).split("test")
+    digits = [problem.id.split("/")[-1] for problem in problems]
+    assert [problem.answer for problem in problems] == [gold(name, each) for each in digits]
+
+
+def test_a_mixture_asks_for_its_skills_in_turn_the_repeated_one_more_often():
+    task = tiny_task("tiny/mix", num_validation=1, num_test=40, skills=["swap", "swap", "rise"])
+    found = Counter(problem.columns["skill"] for problem in task.split("test"))
+    assert found == {"swap": 27, "rise": 13}
+
+
+@pytest.mark.parametrize(
+    ("name", "skills", "said"),
+    [
+        ("tiny/mix", ["swop"], r"skills must be of swap, .* got 'swop'\. Did you mean 'swap'"),
+        ("tiny/swap", ["sort"], r"skills is of tiny/mix alone, got \['sort'\] with tiny/swap"),
+    ],
+)
+def test_skills_that_cannot_be_mixed_are_refused(name, skills, said):
+    with pytest.raises(DataError, match=said):
+        tiny_task(name, num_validation=1, num_test=1, skills=skills)
