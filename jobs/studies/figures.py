@@ -19,10 +19,11 @@ from rlpeft.errors import DataError
 from rlpeft.experts.clustered import Estimate, corrected_level
 from rlpeft.experts.crossed import crossed_difference, crossed_mean
 from rlpeft.experts.measures import shown, shown_difference
+from rlpeft.report.study_page import fixed
 from rlpeft.terminal import score_shown
 
-BASE = "base"
-"""The policy that every run tests beside its own."""
+BASE, UNIFORM, PARENT = "base", "uniform", "parent"
+"""Policies that a run tests beside its own; the last stands for the best of the experts mixed."""
 
 Results = Mapping[int, Result]
 """Those of an arm, by seed."""
@@ -54,6 +55,7 @@ def figures(studied: Studied) -> StudyFigures:
         "problems": len(problems),
         "left_out": max(len(each) for r in whole for each in r.values.values()) - len(problems),
         BASE: this.mean(whole[:1], BASE).model_dump() if BASE in whole[0].values else None,
+        "beside": this.beside(whole),
         "arms": arms,
         "contrasts": [
             _contrast(this, studied.results, ours, theirs, level) for ours, theirs in pairs
@@ -87,6 +89,24 @@ class _Values:
 
     def mean(self, results: Iterable[Result], policy: str) -> Estimate:
         return crossed_mean(self.of(results, policy), judged=self.judged)
+
+    def parent(self, results: Sequence[Result]) -> str:
+        """Which of the experts that runs mix does best by itself, the first of equals."""
+        own = {BASE, UNIFORM, self.ours}
+        names = [name for name in results[0].values if name not in own]
+        return max(names, key=lambda name: self.mean(results, name).value)
+
+    def beside(self, results: Sequence[Result]) -> StudyFigures:
+        """What every run tests alike beside base and its own: nothing, but for searches."""
+        if self.ours != OURS["adapt"]:
+            return {}
+        shown = {UNIFORM: "equal parts", self.parent(results[:1]): "best expert, {}"}
+        alike = (name for name in shown if all(name in each.values for each in results))
+        return {
+            shown[name].format(name): self.mean(results[:1], name).model_dump()
+            for name in alike
+            if len({str(self.of([each], name)) for each in results}) == 1
+        }
 
 
 def _of_arm(this: _Values, studied: Studied, arm: StudyArm) -> StudyFigures:
@@ -135,6 +155,9 @@ def _contrast(
     if (theirs == BASE or not isinstance(theirs, str)) and all(each.equals_base for each in both):
         return {**told, "difference": None, "verdict": "none: every run kept the base"}
     policy = theirs if isinstance(theirs, str) else this.ours
+    if policy == PARENT:
+        policy = this.parent([own[seed] for seed in seeds])
+        told["against"] = policy
     found = crossed_difference(
         this.of([own[seed] for seed in seeds], this.ours),
         this.of([other[seed] for seed in seeds], policy),
@@ -169,11 +192,9 @@ def _arms_table(found: StudyFigures) -> str:
     falls = [FELL] if any(map(_fallen, found["arms"].values())) else []
     head = [*axes, *tuned, f"test {measured}", "95 % interval", "by seed", *falls]
     rows = [[*head, *(shown.get(name, name) for name in costs)]]
-    if found[BASE]:
-        empty = ["-"] * (len(axes) - 1 + len(tuned))
-        rows.append(
-            [BASE, *empty, *_told(found, found[BASE]), "-", *("-" for _ in (*falls, *costs))]
-        )
+    empty = ["-"] * (len(axes) - 1 + len(tuned))
+    for name, each in fixed(found).items():
+        rows.append([name, *empty, *_told(found, each), "-", *("-" for _ in (*falls, *costs))])
     for arm in found["arms"].values():
         values = [_number(found, value) for value in arm["by_seed"].values()]
         rows.append(

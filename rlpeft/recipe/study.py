@@ -79,9 +79,10 @@ class ContrastConfig(Section):
 
     of: Annotated[Place, Field(min_length=1)]
     """Arms that the claim holds for: `{ adapter = "svf" }`."""
-    against: Place | Literal["base", "start", "uniform"]
+    against: Place | Literal["base", "start", "uniform", "parent"]
     """What they are compared with: `{ adapter = "lora" }` on the same axes, or what each run tests
-    beside its expert: `"base"`, `"start"` (model.start), `"uniform"` (adapt's equal parts)."""
+    beside its expert: `"base"`, `"start"` (model.start); of adapt `"uniform"` (equal parts) and
+    `"parent"`, the expert that does best on the test, which nobody knows before."""
 
 
 class StudyRecipe(Section):
@@ -198,7 +199,8 @@ class StudyRecipe(Section):
                 )
 
     def _require_tested(self, policy: str) -> None:
-        if (policy == "uniform") != (self.by == "adapt") and policy != "base":
+        of_a_search = policy in ("uniform", "parent")
+        if of_a_search != (self.by == "adapt") and policy != "base":
             raise ValueError(f"contrast against {policy!r}: runs of by = {self.by!r} test no such.")
 
     def _require(self, place: Place) -> None:

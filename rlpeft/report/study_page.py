@@ -37,17 +37,26 @@ def write_study_page(found: Mapping[str, Any], path: Path) -> None:
         page_environment()
         .get_template("study.html.jinja")
         .render(
-            found=found, study=found["study"], arms=arms_chart(found), curves=curves_chart(found)
+            found=found,
+            study=found["study"],
+            fixed=fixed(found),
+            arms=arms_chart(found),
+            curves=curves_chart(found),
         )
     )
     write_text(path, page)
 
 
+def fixed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What every run was tested beside: the base and, of searches, equal parts and best expert."""
+    base = {"base": found["base"]} if found["base"] else {}
+    return base | found.get("beside", {})  # not kept by studies of before
+
+
 def arms_chart(found: Mapping[str, Any]) -> str:
-    """Every arm with its interval, the base in grey, as an image that lies in the page."""
+    """Every arm with its interval, what it was tested beside in grey: an image within the page."""
     rows = [(name, arm["test"], BLUE) for name, arm in found["arms"].items() if arm["test"]]
-    if found["base"]:
-        rows.insert(0, ("base", found["base"], FAINT))
+    rows = [(name, each, FAINT) for name, each in fixed(found).items()] + rows
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDE[0], 0.9 + 0.3 * len(rows)), layout="constrained")
         axes = figure.add_subplot()

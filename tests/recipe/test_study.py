@@ -30,6 +30,7 @@ def test_a_claim_and_axes_are_enough():
         ({"contrast": [{"of": {"kl": "0"}, "against": {"adapter": "svf"}}]}, "on the same axes"),
         ({"contrast": [{"of": {"kl": "0"}, "against": {"kl": "0"}}]}, "two places"),
         ({"contrast": [{"of": {"kl": "0"}, "against": "uniform"}]}, "test no such"),
+        ({"contrast": [{"of": {"kl": "0"}, "against": "parent"}]}, "test no such"),
         (
             {"tune": [{"key": "learner.lr", "values": [0.1, 1], "of": {"x": "y"}}]},
             "one of the axes",

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from jobs.studies.figures import figures, tables
-from jobs.studies.results import RESULT_FILE, read_result
-from jobs.studies.study import run_here, run_study
+from jobs.studies.results import RESULT_FILE, Result, read_result
+from jobs.studies.study import Studied, run_here, run_study
 from jobs.studies.written import write_study
 from rlpeft.errors import CheckpointError, ConfigError, DataError
 from rlpeft.recipe.run import validated
@@ -55,7 +55,6 @@ class Runs:
 def answers(monkeypatch):
     """What a run answered, in the place of its files."""
     from jobs.studies import study as module
-    from jobs.studies.results import Result
 
     def read(folder):
         told = json.loads((folder / RESULT_FILE).read_text())
@@ -116,6 +115,32 @@ def test_figures_are_of_all_seeds_and_pairs(tmp_path, answers):
     assert against_lora["difference"]["value"] == pytest.approx(0.2)
     assert against_base["difference"]["value"] == pytest.approx(0.45)
     assert found["level"] == pytest.approx(0.975)
+
+
+def test_a_search_is_compared_with_equal_parts_and_with_the_best_of_its_experts():
+    tree = {"name": "s", "claim": "c", "recipe": "tiny-mix", "by": "adapt", "seeds": [0]}
+    axes = {"search": {"cem": [], "cma": ["search.type=cma"]}}
+    contrasts = [{"of": {"search": "cem"}, "against": each} for each in ("uniform", "parent")]
+    this = validated(StudyRecipe, tree | {"axes": axes, "contrast": contrasts}, source="s")
+    right = {"base": 1, "poor": 2, "good": 5, "uniform": 4}
+    runs = {
+        name: {0: Result(values={p: worth(n) for p, n in (right | {"mixed": mixed}).items()})}
+        for name, mixed in (("cem", 8), ("cma", 3))
+    }
+    found = figures(Studied(this, runs, {arm: {} for arm in runs}, dict.fromkeys(runs, ())))
+    gaps = {each["against"]: each["difference"]["value"] for each in found["contrasts"]}
+    assert gaps == pytest.approx({"uniform": 0.4, "good": 0.3})
+    told = [line.split(" | ")[:2] for line in tables(found).splitlines()]
+    assert told[2:5] == [
+        ["| base", "10.0"],
+        ["| equal parts", "40.0"],
+        ["| best expert, good", "50.0"],
+    ]
+
+
+def worth(right):
+    """Ten problems, of which so many are answered."""
+    return {(f"{at}+1=", str(at), 0): float(at < right) for at in range(10)}
 
 
 def test_tables_tell_arms_costs_and_verdicts(tmp_path, answers):
