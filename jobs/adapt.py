@@ -206,20 +206,26 @@ def run(
             closing(build_scorer(recipe.rewards)) as scorer,
             _here(inputs) if open_fleet is None else open_fleet(inputs.spec) as fleet,
         ):
-            grader = Grader(
-                fleet=fleet,
-                scorer=scorer,
-                prompter=inputs.prompter,
-                sampling=recipe.rollout.sampling.greedy,
-                seed=recipe.seed,
-                journal=Journal(out / EVALUATIONS_FILE),
-                parallel=parallel,
-            )
+            grader = _grader(inputs, fleet, scorer, out, parallel)
             this = Adaptation(recipe, out, inputs.experts, inputs.shots, grader)
             found = adapt(this, on_iteration or (lambda *_: None))
             measures, against = judge(inputs, found, fleet, scorer, out)
         _write_history(found.history, out)
         return _write(inputs, found, measures, against, out)
+
+
+def _grader(inputs: Inputs, fleet: ExpertFleet, scorer: Scores, out: Path, parallel: int) -> Grader:
+    recipe = inputs.recipe
+    return Grader(
+        fleet=fleet,
+        scorer=scorer,
+        prompter=inputs.prompter,
+        sampling=recipe.shot_sampling,
+        seed=recipe.seed,
+        journal=Journal(out / EVALUATIONS_FILE),
+        samples=recipe.search.samples or 1,
+        parallel=parallel,
+    )
 
 
 def _begin(inputs: Inputs, out: Path) -> None:

@@ -24,6 +24,7 @@ from rlpeft.recipe.run import (
     require_reward,
 )
 from rlpeft.recipe.search import ALGORITHMS, SearchConfig
+from rlpeft.types import Sampling
 
 LIGHT = ("shots.number=3", "search.iterations=10")
 """The paper's small budget (arXiv 2501.06252, Table 10), as overrides of a recipe."""
@@ -75,6 +76,12 @@ class AdaptRecipe(Section):
     def rewards(self) -> tuple[RewardConfig, ...]:
         """What judges completions."""
         return DEFAULT_REWARDS if self.reward is None else self.reward
+
+    @property
+    def shot_sampling(self) -> Sampling:
+        """How shots are answered: as mixtures will be judged, unless `search.samples` is given."""
+        sampling = self.rollout.sampling
+        return sampling if self.search.samples else sampling.greedy
 
     def engine(self, adapter: AdapterConfig) -> EngineSpec:
         """What the engines of its experts are built from.

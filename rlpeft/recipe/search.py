@@ -83,6 +83,9 @@ class SearchConfig(Section):
     """`vector`: one coefficient an expert. `matrix`: one an expert and adapted matrix."""
     normalise: bool = True
     """Divide coefficients by their sum."""
+    samples: Annotated[int, Field(ge=0)] = 0
+    """Answers of a shot, sampled as `[rollout]` says: their mean tells mixtures apart that one
+    greedy answer a shot ranks alike. 0: the greedy answer, as in the paper."""
     folds: Annotated[int, Field(ge=0)] = 0
     """Choose `per` and `normalise` by cross-validation on the shots; 0: take them as given."""
 

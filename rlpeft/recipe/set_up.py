@@ -76,4 +76,6 @@ def search_set_up(recipe: AdaptRecipe) -> dict[str, Any]:
     tree["rollout"] |= UNTRUNCATED  # as in searches from when these were options
     if recipe.chat == ChatConfig():  # as in searches from before there was such a section
         del tree["chat"]
+    if not recipe.search.samples:  # likewise
+        del tree["search"]["samples"]
     return tree

@@ -75,9 +75,10 @@ class Grader:
 
     Attributes:
         fleet: its engines hold whatever mixtures are asked for.
-        sampling: greedy, as the mixtures will be judged.
+        sampling: greedy, as the mixtures will be judged, unless it takes several samples.
         seed: of the completions.
         journal: what is known already.
+        samples: answers of each mixture to each problem.
         parallel: batches that are asked for at once, for a fleet that takes several; each is
             written down as soon as it is answered.
     """
@@ -88,18 +89,19 @@ class Grader:
     sampling: Sampling
     seed: int
     journal: Journal
+    samples: int = 1
     parallel: int = 1
 
     def fitness(self, mixes: Sequence[AdapterState], problems: Sequence[Problem]) -> list[Fitness]:
         """Fitness of each mixture on these problems; all of them share one batch."""
         self._answer({mix.digest: mix for mix in mixes}, problems)
         return [
-            Fitness.of(self.journal[self._key(mix.digest, problem)] for problem in problems)
+            Fitness.of(self.journal[key] for key, _ in self._pairs([mix.digest], problems))
             for mix in mixes
         ]
 
     def _answer(self, mixes: Mapping[str, AdapterState], problems: Sequence[Problem]) -> None:
-        pairs = [(self._key(digest, problem), problem) for digest in mixes for problem in problems]
+        pairs = self._pairs(mixes, problems)
         # Shared out before what is known is left out: a search that was cut off asks for just the
         # batches that it lacks. Answers are rounded by the company they are computed in.
         shares = [pairs[start :: self.parallel] for start in range(self.parallel)]
@@ -139,8 +141,13 @@ class Grader:
         pairs = zip(part, scored, strict=True)
         self.journal.add({key: _outcome(answer) for (key, _), answer in pairs})
 
-    def _key(self, digest: str, problem: Problem) -> Key:
-        return Key(digest, problem.id, rollout_seed(self.seed, problem.id, 0))
+    def _pairs(self, digests: Iterable[str], problems: Sequence[Problem]) -> Pairs:
+        return [
+            (Key(digest, problem.id, rollout_seed(self.seed, problem.id, sample)), problem)
+            for digest in digests
+            for problem in problems
+            for sample in range(self.samples)
+        ]
 
 
 def mean_logprob(completion: Completion) -> float:

@@ -75,6 +75,19 @@ def test_a_search_that_was_cut_off_asks_for_just_the_batches_it_lacks(
     assert [[(r.expert, r.id) for r in batch] for batch in engine.requests] == batches[1:]
 
 
+def test_a_fitness_of_several_samples_is_their_mean(adaptation, experts, shots, engine):
+    mix = experts.mix([0, 0.625, 0.375], normalise=True)
+    grader = replace(adaptation().grader, samples=3)
+    (found,) = grader.fitness([mix], shots[:2])
+    asked = [(request.id.partition("/")[2], request.seeds[0]) for request in engine.requests[0]]
+    assert len({*asked}) == 6
+    assert [problem for problem, _ in asked] == ["shot/0"] * 3 + ["shot/1"] * 3
+    first = Key(mix.digest, "shot/0", rollout_seed(grader.seed, "shot/0", 0))
+    assert first.seed == asked[0][1]  # the one that a single answer has
+    worths = [grader.journal[Key(mix.digest, p, seed)].worth for p, seed in asked]
+    assert found.value == sum(map(float, worths)) / 6
+
+
 def keys_of(grader, batch):
     asked = {(digest, id.partition("/")[2]) for digest, id in batch}
     return [Key(d, p, rollout_seed(grader.seed, p, 0)) for d, p in asked]
