@@ -308,7 +308,7 @@ def engine_arguments(served: Served) -> AsyncEngineArgs:
         config = served.base.config
         form = choose_form(read_config(config), "auto", served.dtype)
     arguments = llm_arguments(served.max_model_len)
-    arguments |= plugin_arguments(config, form=form, takes_guests=True)
+    arguments |= plugin_arguments(config, form=form, takes_guests=True, slots=served.slots)
     arguments |= expert_arguments(served.slots)
     arguments |= {"disable_log_stats": False, "dtype": served.dtype}
     arguments |= {"shutdown_timeout": DRAIN_S}

@@ -123,7 +123,7 @@ class VllmEngine:
             if not arguments["enforce_eager"]:
                 check_compiled(config, form, max_experts, tensor_parallel)
             register()
-            arguments |= plugin_arguments(adapter_config, form=form)
+            arguments |= plugin_arguments(adapter_config, form=form, slots=max_experts)
         if max_experts:
             arguments |= expert_arguments(max_experts)
         self.tokenizer, self.processor = load_tokenizer(model_path), processor

@@ -14,7 +14,7 @@ from rlpeft.errors import EngineError
 from rlpeft.rollout.growth import check_growth
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.guests import Guests
-from rlpeft.rollout.vllm.internals import follow_slots, pack
+from rlpeft.rollout.vllm.internals import pack
 from rlpeft.rollout.vllm.peft_config import (
     is_target,
     make_slice,
@@ -25,6 +25,7 @@ from rlpeft.rollout.vllm.peft_config import (
 )
 from rlpeft.rollout.vllm.shard import Shard
 from rlpeft.rollout.vllm.slice_adapters import ServesExperts, SliceAdapter
+from rlpeft.rollout.vllm.slots import follow_slots
 from rlpeft.rollout.vllm.values import (
     adapters,
     check_values,
@@ -70,9 +71,7 @@ class ExpertTable:
             self.slices[tensor_name(name, suffix)] = adapter
             self.places[tensor_name(name, suffix)] = place
         self.held: dict[int, Held] = {}
-        slots, tokens = follow_slots(worker, self._enter)
-        for each in self.slices.values():
-            each.take_experts(slots, tokens.rows)
+        tokens = follow_slots(worker, self._enter)
         self.guests: dict[str, Guests] = {}
         for layer in layers:
             self.guests |= zip(layer.names, layer.take_guests(tokens), strict=True)

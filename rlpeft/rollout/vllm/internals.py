@@ -1,4 +1,4 @@
-"""The only file that touches vLLM's classes. Written against vLLM 0.32.
+"""What touches the classes of vLLM's worker, but for `slots`. Written against vLLM 0.32.
 
 What is relied on: `register_quantization_config`; `QuantizationConfig.get_quant_method(layer,
 prefix)` being asked once for each linear layer and returning a `LinearMethodBase`;
@@ -7,17 +7,14 @@ prefix)` being asked once for each linear layer and returning a `LinearMethodBas
 a column-parallel layer holding consecutive rows of each slice, by `tp_rank` of `tp_size`, and of
 keys and values those of `tp_rank // num_kv_head_replicas`; a row-parallel one holding consecutive
 columns and adding up what `apply` gives; `tensor_model_parallel_all_reduce`;
-the synchronous client's `outputs_queue` and `utility_results`; the LoRA manager's
-`activate_adapter`, `lora_index_to_id` and `punica_wrapper_mapping`, the wrapper's
-`_token_lora_indices` (slot of each token of a step, -1 for none) being written by its
-`update_metadata` alone, and its worker's manager reading
-a LoRA by `_load_adapter`; the model runner's `kv_caches`, which nobody reads while no request
-runs and no prefix is cached.
+the synchronous client's `outputs_queue` and `utility_results`; the model runner's `kv_caches`,
+which nobody reads while no request runs and no prefix is cached; the config that is current while
+weights are loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -25,6 +22,7 @@ from typing import Any
 import torch
 from vllm import __version__ as vllm_version
 from vllm import _custom_ops as ops
+from vllm.config import get_current_vllm_config
 from vllm.distributed import tensor_model_parallel_all_reduce
 from vllm.model_executor.layers.linear import (
     ColumnParallelLinear,
@@ -45,11 +43,11 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm import METHOD
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
-from rlpeft.rollout.vllm.guests import Tokens
 from rlpeft.rollout.vllm.matmul import Plain, Product
 from rlpeft.rollout.vllm.peft_config import is_target, make_slice, read_config, slice_names
 from rlpeft.rollout.vllm.shard import Shard
-from rlpeft.rollout.vllm.slice_adapters import Form
+from rlpeft.rollout.vllm.slice_adapters import Form, ServesExperts
+from rlpeft.rollout.vllm.slots import token_slots
 
 SUPPORTED = ((0, 31), (0, 34))
 """First version that should work, and first one that was not looked at."""
@@ -83,16 +81,20 @@ class AdapterQuantization(QuantizationConfig):
         adapter: a PEFT config as a plain dict; `None` for none.
         form: see `AdaptedLinear`.
         takes_guests: whether experts may act in every linear layer.
+        slots: experts that may share a batch.
     """
 
-    def __init__(self, adapter: Mapping[str, Any] | None, form: Form, takes_guests: bool) -> None:
+    def __init__(
+        self, adapter: Mapping[str, Any] | None, form: Form, takes_guests: bool, slots: int
+    ) -> None:
         super().__init__()
         self.adapter, self.form, self.takes_guests = adapter, form, takes_guests
+        self.slots = slots
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdapterQuantization:
         """From the `quantization_config` that the engine puts into the model's config."""
-        return cls(config["adapter"], config["form"], config["takes_guests"])
+        return cls(config["adapter"], config["form"], config["takes_guests"], config["slots"])
 
     @classmethod
     def get_name(cls) -> str:
@@ -166,6 +168,7 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
             else None
             for name, rows_MN, shard in zip(self.names, rows, shards, strict=True)
         ]
+        self._take_experts(adapters)
         adapted = AdaptedLinear(
             weight,
             names=self.names,
@@ -176,6 +179,14 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
             shards=shards,
         )
         setattr(layer, ATTRIBUTE, adapted)
+
+    def _take_experts(self, adapters: Sequence[Any]) -> None:
+        """Before a compiler meets them: what it has not seen in a layer it leaves out for ever."""
+        if self.config.slots:
+            length = get_current_vllm_config().scheduler_config.max_num_batched_tokens
+            for adapter in adapters:
+                if isinstance(adapter, ServesExperts):
+                    adapter.take_experts(self.config.slots, token_slots(length).rows)
 
     def apply(
         self, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None
@@ -265,54 +276,6 @@ def adapted_layers(model: torch.nn.Module) -> list[AdaptedLinear]:
 def kv_cache(worker: Any) -> list[torch.Tensor]:
     """Where a worker keeps keys and values: views, several of which may be of one tensor."""
     return list(worker.model_runner.kv_caches)
-
-
-def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> tuple[int, Tokens]:
-    """Take part in vLLM's own LoRA routing.
-
-    Args:
-        worker: a vLLM worker whose engine was started with `enable_lora`.
-        on_slot: called with the id of a LoRA and its slot, each time one enters a slot.
-
-    Returns:
-        The number of slots, and which of them each token of a step runs.
-
-    Raises:
-        EngineError: the engine was started without.
-    """
-    found = getattr(worker.model_runner, "lora_manager", None)
-    if found is None:
-        raise EngineError("the engine must be started with max_experts > 0 to take experts.")
-    manager = found._adapter_manager
-    (wrapper,) = manager.punica_wrapper_mapping.values()
-    tokens = Tokens(wrapper._token_lora_indices.fill_(-1))
-    activate, update = manager.activate_adapter, wrapper.update_metadata
-
-    def activate_adapter(lora_id: int) -> bool:
-        is_new = bool(activate(lora_id))
-        if is_new:
-            on_slot(lora_id, manager.lora_index_to_id.index(lora_id))
-        return is_new
-
-    def update_metadata(*args: Any, **options: Any) -> None:
-        tokens.renew()
-        update(*args, **options)
-
-    manager.activate_adapter, wrapper.update_metadata = activate_adapter, update_metadata
-    _read_loras_once(found)
-    return manager.lora_slots, tokens
-
-
-def _read_loras_once(manager: Any) -> None:
-    """Read each LoRA folder once: all our requests name the same empty LoRA, each by a new id."""
-    load, read = manager._load_adapter, {}
-
-    def load_adapter(request: Any) -> Any:
-        if request.lora_path not in read:
-            read[request.lora_path] = load(request)
-        return read[request.lora_path].clone(request.lora_int_id)
-
-    manager._load_adapter = load_adapter
 
 
 def core_processes(llm: Any) -> list[BaseProcess]:

@@ -135,7 +135,8 @@ def check_compiled(config: PeftConfig, form: str, max_experts: int, workers: int
     What is traced once and frozen would sample the base for ever.
 
     Raises:
-        EngineError: the adapter's form is not proven, requests name experts, or weights are split.
+        EngineError: the adapter's form is not proven, requests name experts elsewhere than
+            on a CPU, or weights are split.
     """
     if workers > 1:
         raise EngineError(
@@ -154,9 +155,8 @@ def check_compiled(config: PeftConfig, form: str, max_experts: int, workers: int
             f"{form!r}: compiled layers are proven to follow the adapter for {proven} alone. "
             "Remove the option."
         )
-    if max_experts:
+    if max_experts and not current_platform.is_cpu():
         raise EngineError(
-            "rollout.options.enforce_eager must be true where requests name experts: vLLM does "
-            "not compile beside its LoRA routing on a CPU, and elsewhere nobody has proven that "
-            "slots are followed. Remove the option."
+            "rollout.options.enforce_eager must be true where requests name experts: only on a CPU "
+            "it is proven that compiled layers follow their slots. Remove the option."
         )

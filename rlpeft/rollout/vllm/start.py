@@ -71,20 +71,25 @@ def llm_arguments(context: int, batch_size: int | None = None) -> dict[str, Any]
 
 
 def plugin_arguments(
-    adapter_config: Mapping[str, Any] | None, *, form: str, takes_guests: bool = False
+    adapter_config: Mapping[str, Any] | None,
+    *,
+    form: str,
+    takes_guests: bool = False,
+    slots: int = 0,
 ) -> dict[str, Any]:
     """Arguments of `vllm.LLM` that put the adapter into its linear layers.
 
     Args:
         adapter_config: a PEFT config; `None` for no adapter but those of experts.
         takes_guests: whether experts of other methods may act in every linear layer.
+        slots: experts that may share a batch.
     """
     # The adapter travels inside the model's config. A PEFT config holds sets: make them lists.
     adapter = json.loads(json.dumps(adapter_config and dict(adapter_config), default=sorted))
     if adapter is not None:
         adapter.pop("factors", None)  # of states, which bring their own
     config = {"quant_method": METHOD, "adapter": adapter, "form": form}
-    config["takes_guests"] = takes_guests
+    config |= {"takes_guests": takes_guests, "slots": slots}
     return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
 
 

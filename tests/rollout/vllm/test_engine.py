@@ -531,7 +531,6 @@ def test_a_program_that_its_own_engine_would_run_again_is_told_so(
         ({"enable_chunked_prefill": True}, "enable_chunked_prefill must be false on a CPU"),
         ({"max_experts": "two"}, "max_experts must be a number"),
         ({"batch_size": 4, "max_num_seqs": 8}, "are one thing"),
-        ({"enforce_eager": False, "max_experts": 2}, "where requests name experts"),
         ({"enforce_eager": False, "form": "dense"}, "must be true for SVF in form 'dense'"),
     ],
 )

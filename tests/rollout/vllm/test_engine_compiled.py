@@ -33,14 +33,14 @@ def policy() -> PeftModel:
     return attach_adapter(load_base_model(resolve_model("tiny")), SvfAdapter(), seed=0).eval()
 
 
-@pytest.fixture(scope="module", params=["factored", "spectral"])
+@pytest.fixture(scope="module", params=[("factored", 2), ("spectral", 0)])
 def engine(policy: PeftModel, request: pytest.FixtureRequest) -> Iterator[VllmEngine]:
+    """In one form with slots for experts, in the other without."""
+    form, experts = request.param
     config = adapter_state(policy, 0).config
-    engine = VllmEngine(
-        resolve_model("tiny"), config, max_model_len=96, form=request.param, enforce_eager=False
-    )
-    yield engine
-    engine.close()
+    options = {"form": form, "max_experts": experts, "enforce_eager": False}
+    with closing(VllmEngine(resolve_model("tiny"), config, max_model_len=96, **options)) as engine:
+        yield engine
 
 
 def drawn(policy: PeftModel, seed: int) -> AdapterState:
@@ -75,6 +75,29 @@ def test_compiled_layers_sample_under_z(engine: VllmEngine, policy: PeftModel) -
             (scored,) = sequence_logprobs(policy, [(*request.prompt_ids, *completion.token_ids)])
             found = scored[len(request.prompt_ids) - 1 :]
             assert largest_gap([completion.logprobs], [found]) <= 3e-4
+
+
+@pytest.mark.parametrize("engine", [("factored", 2)], indirect=True)
+def test_compiled_layers_follow_the_slots_of_experts(engine: VllmEngine, policy: PeftModel) -> None:
+    """Three share two slots, so that one enters where another was; then they have other values,
+    and the policy itself, without a slot, none of theirs."""
+    for seeds in ((5, 6, 7), (8, 9, 10)):
+        experts = {f"expert {seed}": drawn(policy, seed) for seed in seeds}
+        engine.load_adapter(drawn(policy, 4))
+        engine.load_experts(experts)
+        named = [*zip(experts, seeds, strict=True), (None, 4)]
+        asked = [
+            Request(f"{k} {name}", tuple(prompt), (0, 1), name)
+            for name, _ in named
+            for k, prompt in enumerate(PROMPTS)
+        ]
+        groups = iter(engine.rollout(asked, Sampling(16)))
+        for _, seed in named:
+            drawn(policy, seed)
+            for prompt in PROMPTS:
+                for said in next(groups):
+                    (scored,) = sequence_logprobs(policy, [(*prompt, *said.token_ids)])
+                    assert largest_gap([said.logprobs], [scored[len(prompt) - 1 :]]) <= 3e-4
 
 
 def test_a_compiled_engine_in_bfloat16_is_proven_at_its_start_and_at_every_sync() -> None:

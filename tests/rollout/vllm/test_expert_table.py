@@ -44,13 +44,11 @@ class Parts(nn.Module):
 
 
 class Worker:
-    """vLLM's worker, as far as `internals.follow_slots` looks at it."""
+    """vLLM's worker, as far as `slots.follow_slots` looks at it."""
 
     def __init__(self, slots: int) -> None:
-        self.slots_T = torch.zeros(8, dtype=torch.long)
-        wrapper = SimpleNamespace(
-            _token_lora_indices=self.slots_T, update_metadata=self.slots_T[:2].copy_
-        )
+        wrapper = SimpleNamespace(_token_lora_indices=torch.zeros(8, dtype=torch.long))
+        wrapper.update_metadata = lambda slots: wrapper._token_lora_indices[:2].copy_(slots)
         self.manager = SimpleNamespace(
             punica_wrapper_mapping={"": wrapper},
             lora_slots=slots,
