@@ -77,7 +77,11 @@ class Trainee:
         return roll_out(asked, requests, self._fleet, sampling.greedy if greedy else sampling)
 
     def forward_backward(self, samples: Sequence[Sample]) -> dict[str, float]:
-        """Add the gradient of -A log π + λ KL on these samples; see `LocalLearner`."""
+        """Add the gradient of -A log π + λ KL on these samples; see `LocalLearner`.
+
+        The engine rests meanwhile, and until the next `sample`.
+        """
+        self._fleet.rest()
         return self._learner.forward_backward(samples)
 
     def optim_step(self) -> dict[str, float]:

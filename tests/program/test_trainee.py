@@ -1,10 +1,15 @@
 """A loop of one's own has the run's primitives, and each of its steps is proven."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import rlpeft
 from rlpeft.errors import ConfigError, DataError, ModelError
 from rlpeft.experts.files import load_expert
+from rlpeft.models.base import BaseModel
+from rlpeft.program.trainee import ITS_OWN, SOURCE, Trainee
+from rlpeft.recipe.run import parse_recipe
 from rlpeft.training.packing import Sample
 
 PROMPTS = ["3714@=", "2815@="]
@@ -48,6 +53,18 @@ def test_gradients_add_up_until_the_optimizer_steps():
             return trainee.optim_step()["grad_norm"]
 
     assert moved(2) == pytest.approx(2 * moved(1), rel=1e-4)
+
+
+def test_the_engine_rests_before_gradients_are_taken():
+    calls = []
+    parts = SimpleNamespace(
+        fleet=SimpleNamespace(rest=lambda: calls.append("rest")),
+        learner=SimpleNamespace(forward_backward=calls.append),
+    )
+    tree = {"name": "loop", "model": {"name": "tiny"}, "adapter": {"type": "svf"}, **ITS_OWN}
+    trainee = Trainee(parse_recipe(tree, source=SOURCE), BaseModel.open("tiny"), parts)
+    trainee.forward_backward(["samples"])
+    assert calls == ["rest", ["samples"]]
 
 
 @pytest.mark.slow
