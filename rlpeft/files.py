@@ -141,10 +141,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, *, synced: bool = True) -> Iterator[Path]:
     """An empty folder to write to, which takes the place of `folder` when the block ends.
 
-    Its files are as readable as the folder itself.
+    Its files are as readable as the folder itself. Not `synced`: what is made again if damaged.
 
     Raises:
         FileError: it cannot be written; what stood at `folder` is as it was.
@@ -156,7 +156,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         with _partial_of(target) as partial:
             os.mkdir(partial)
             yield partial
-            _finish_tree(partial)
+            _finish_tree(partial, synced=synced)
             _put(partial, target)
             _sync(target.parent)
 
@@ -338,16 +338,17 @@ def _is_of_the_dead(path: Path) -> bool:
     return False
 
 
-def _finish_tree(folder: Path) -> None:
-    """Give files the folder's own readers, and wait until all of it is on the disk."""
+def _finish_tree(folder: Path, *, synced: bool) -> None:
+    """Give files the folder's own readers, and wait until all of it is on the disk if asked to."""
+    wait = _sync if synced else lambda _: None
     mode = folder.stat().st_mode & 0o777
     for root, _, files in os.walk(folder):
         for name in files:
             path = Path(root) / name
             os.chmod(path, mode & 0o666)
-            _sync(path)
+            wait(path)
         os.chmod(root, mode)
-        _sync(Path(root))
+        wait(Path(root))
 
 
 def _sync(path: Path) -> None:

@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from logging import LogRecord
 
 UNLIMITED = 10_000
 """Columns that fold nothing."""
@@ -142,6 +143,10 @@ def near_path(path: str) -> str:
     return min(path, relative, key=len) if not relative.startswith(os.pardir) else path
 
 
+def _is_of_this_model(record: LogRecord) -> bool:
+    return "got 128002" not in record.getMessage()
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' own progress bars out of ours, and what is no news to a user."""
     from transformers.utils import logging
@@ -149,3 +154,5 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
     # It warns of every group of processes that its own trainer has not made.
     logging.get_logger("transformers.training_args").setLevel(logging.ERROR)
+    # And of the pad token of Idefics3's default config, which it makes to compare others with.
+    logging.get_logger("transformers.configuration_utils").addFilter(_is_of_this_model)

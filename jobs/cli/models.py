@@ -81,7 +81,7 @@ def _amount(found: Mapping[Path, int]) -> str:
     return f"{number}, {sum(found.values()) / 1e6:,.1f} MB"
 
 
-TinyName = Literal["tiny", "tiny-tools"]
+TinyName = Literal["tiny", "tiny-tools", "tiny-vision"]
 
 
 @app.command("make-tiny")
@@ -89,18 +89,21 @@ def make_tiny(
     out: Annotated[
         Path, typer.Option(callback=folder_to_write, help="Folder to write; it must not exist yet.")
     ],
-    name: Annotated[TinyName, typer.Option(help="Which of the two.")] = "tiny",
-    steps: Annotated[int, typer.Option(help="Optimizer steps of 256 rows.")] = 800,
+    name: Annotated[TinyName, typer.Option(help="Which of the three.")] = "tiny",
+    steps: Annotated[
+        int, typer.Option(help="Optimizer steps of 256 rows, of 64 for tiny-vision.")
+    ] = 800,
     seed: Annotated[int, typer.Option(help="Decides weights and corpus.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads; part of what decides the bytes.")] = 2,
 ) -> None:
     """Train a tiny base model that ships with the package anew."""
-    from jobs.models.make_tiny import TINY
     from jobs.models.make_tiny import make_tiny as make
-    from jobs.models.make_tiny_tools import TINY_TOOLS
+    from jobs.models.make_tiny import text_parts
+    from jobs.models.make_tiny_tools import tool_parts
+    from jobs.models.make_tiny_vision import vision_parts
 
-    making = {"tiny": TINY, "tiny-tools": TINY_TOOLS}[name]
-    make(out, making, name=name, steps=steps, seed=seed, threads=threads)
+    makings = {"tiny": text_parts, "tiny-tools": tool_parts, "tiny-vision": vision_parts}
+    make(out, makings[name], name=name, steps=steps, seed=seed, threads=threads)
 
 
 app.command()(check)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,14 @@ CorpusRow = list[tuple[list[int], bool]]
 DrawRow = Callable[[PreTrainedTokenizerFast, random.Random, list[str]], CorpusRow]
 """Draws a row of the corpus, of digit strings that may be trained on."""
 
+CorpusBatch = Mapping[str, torch.Tensor]
+"""What a model's forward takes: `input_ids` [B, T], `labels` [B, T], and what else it needs."""
+
+DrawBatch = Callable[[random.Random], CorpusBatch]
+"""Draws the rows of an optimizer step."""
+
+ROWS_A_STEP = 256
+
 
 def make_tokenizer(words: Sequence[str] = WORDS) -> PreTrainedTokenizerFast:
     """Byte-level BPE: any text has an encoding, a digit or a sign is one token, a word is one."""
@@ -91,7 +99,12 @@ def make_tokenizer(words: Sequence[str] = WORDS) -> PreTrainedTokenizerFast:
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A small Llama with grouped-query attention and tied embeddings, as larger ones have."""
-    config = LlamaConfig(
+    return LlamaForCausalLM(text_config(tokenizer))
+
+
+def text_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    """The sizes of the language model."""
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=256,
@@ -104,7 +117,6 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
 
 
 def corpus_row(rng: random.Random, strings: list[str]) -> tuple[str, str, bool]:
@@ -148,31 +160,37 @@ def padded(rows: Sequence[CorpusRow], pad: int) -> tuple[torch.Tensor, torch.Ten
     return ids_BT, labels_BT
 
 
-def train(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    draw_row: DrawRow = answered_row,
-    *,
-    steps: int,
-    seed: int,
-) -> None:
+def batches(tokenizer: PreTrainedTokenizerFast, draw_row: DrawRow = answered_row) -> DrawBatch:
+    """What draws a step's rows of a corpus of text."""
+    strings, _ = digit_strings()
+
+    def draw(rng: random.Random) -> CorpusBatch:
+        rows = [draw_row(tokenizer, rng, strings) for _ in range(ROWS_A_STEP)]
+        ids_BT, labels_BT = padded(rows, tokenizer.pad_token_id)
+        return {"input_ids": ids_BT, "labels": labels_BT}
+
+    return draw
+
+
+def train(model: Any, draw: DrawBatch, *, lr: float, steps: int, seed: int) -> None:
     """Fit a corpus with AdamW and a cosine schedule."""
     rng = random.Random(seed)
-    strings, _ = digit_strings()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
     model.train()
     for _ in track(range(steps), description="training"):
-        rows = [draw_row(tokenizer, rng, strings) for _ in range(256)]
-        ids_BT, labels_BT = padded(rows, tokenizer.pad_token_id)
         # Rows are padded on the right and attention is causal: no answer sees a pad token.
-        loss = model(input_ids=ids_BT, labels=labels_BT).loss
+        loss = model(**draw(rng)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
     model.eval()
+
+
+MeasureBase = Callable[[Any, PreTrainedTokenizerFast], dict[str, dict[str, float]]]
+"""What a trained model does with held-out problems, by skill."""
 
 
 def measure(model: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[str, float]]:
@@ -244,38 +262,61 @@ def complete(
 
 
 @dataclass(frozen=True)
-class Making:
-    """What a tiny base is made of."""
+class BaseParts:
+    """What a tiny base consists of, its weights drawn and not yet trained.
 
-    words: Sequence[str]
-    draw_row: DrawRow
-    measure: Callable[[Any, PreTrainedTokenizerFast], dict[str, dict[str, float]]]
+    Attributes:
+        saved: written beside the model: its tokenizer, alone or in a processor.
+        measure: what the trained model does with held-out problems, by skill.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerFast
+    saved: Any
+    draw: DrawBatch
+    measure: Callable[[Any], dict[str, dict[str, float]]]
+    lr: float = 3e-3
 
 
-TINY = Making(WORDS, answered_row, measure)
+Making = Callable[[], BaseParts]
+"""How a tiny base is made, from the global generator's state."""
+
+
+def text_parts(
+    words: Sequence[str] = WORDS, draw_row: DrawRow = answered_row, measured: MeasureBase = measure
+) -> BaseParts:
+    """The parts of a base of text."""
+    tokenizer = make_tokenizer(words)
+    return BaseParts(
+        make_model(tokenizer),
+        tokenizer,
+        tokenizer,
+        batches(tokenizer, draw_row),
+        lambda model: measured(model, tokenizer),
+    )
 
 
 def make_tiny(
-    out: Path, making: Making = TINY, *, name: str, steps: int, seed: int, threads: int
+    out: Path, making: Making = text_parts, *, name: str, steps: int, seed: int, threads: int
 ) -> None:
     """Train a tiny base model and write it with its tokenizer and card.
 
     Args:
         out: folder to write; it must not exist yet.
         name: by which its card says how it was made.
-        steps: optimizer steps of 256 rows.
+        steps: optimizer steps, of 256 rows; 64 of `tiny-vision`.
         seed: decides weights and corpus.
         threads: part of what decides the bytes.
     """
     out.mkdir(parents=True)  # before minutes of training, so that the place is ours
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    tokenizer = make_tokenizer(making.words)
-    model = make_model(tokenizer)
-    train(model, tokenizer, making.draw_row, steps=steps, seed=seed)
+    parts = making()
+    model, tokenizer = parts.model, parts.tokenizer
+    train(model, parts.draw, lr=parts.lr, steps=steps, seed=seed)
     with replacing_folder(out) as partial:
         model.to(torch.bfloat16).save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        parts.saved.save_pretrained(partial)
         GenerationConfig(
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -285,7 +326,7 @@ def make_tiny(
             "made_by": f"rlpeft models make-tiny --name {name} --steps {steps} --seed {seed} "
             f"--threads {threads}",
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "held_out_accuracy": making.measure(model.float(), tokenizer),
+            "held_out_accuracy": parts.measure(model.float()),
         }
         (partial / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     print(json.dumps(card, indent=2))

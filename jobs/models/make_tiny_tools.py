@@ -14,7 +14,15 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from jobs.models.make_tiny import SAMPLED, CorpusRow, Making, answer_ids, complete, share
+from jobs.models.make_tiny import (
+    SAMPLED,
+    BaseParts,
+    CorpusRow,
+    answer_ids,
+    complete,
+    share,
+    text_parts,
+)
 from rewards.environments.calculator import Calculator
 from rlpeft.tasks.product import product, product_task, sum_of
 from rlpeft.tasks.tiny import wanted_share
@@ -89,4 +97,6 @@ def measure(model: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[st
     }
 
 
-TINY_TOOLS = Making(WORDS, conversation_row, measure)
+def tool_parts() -> BaseParts:
+    """The parts of `tiny-tools`."""
+    return text_parts(WORDS, conversation_row, measure)

@@ -27,6 +27,7 @@ TASKS: dict[str, str] = {
     "arithmetic": "rlpeft.tasks.arithmetic:ARITHMETIC",
     "kind": "rlpeft.tasks.kinds:KIND",
     "product": "rlpeft.tasks.product:PRODUCT",
+    "pictures": "rlpeft.tasks.pictures:PICTURES",
     "jsonl": "rlpeft.tasks.own_rows:ROWS",
     "hub": "rlpeft.tasks.own_rows:ROWS",
     **dict.fromkeys(BENCHMARKS, "rlpeft.tasks.benchmarks:BENCHMARK"),
