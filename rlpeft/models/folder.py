@@ -17,7 +17,7 @@ from rlpeft.models.weight_files import (
 )
 from rlpeft.suggest import did_you_mean
 
-PACKAGED = {name: Path(__file__).parent / name for name in ("tiny", "tiny-tools")}
+PACKAGED = {name: Path(__file__).parent / name for name in ("tiny", "tiny-tools", "tiny-vision")}
 """Base models that ship with the package."""
 
 FETCHABLE = ("smollm2-135m",)

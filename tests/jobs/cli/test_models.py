@@ -16,7 +16,7 @@ def test_list_says_which_models_are_ready(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     result = CliRunner().invoke(app, ["list", "--json"])
     ready = {row["name"]: row["ready"] for row in json.loads(result.stdout)}
-    assert ready == {"tiny": True, "tiny-tools": True, "smollm2-135m": False}
+    assert ready == {"tiny": True, "tiny-tools": True, "tiny-vision": True, "smollm2-135m": False}
     plain = CliRunner().invoke(app, ["list"])
     assert "rlpeft models fetch smollm2-135m" in plain.stdout
 
