@@ -85,10 +85,12 @@ def learner_bytes(recipe: Recipe, learner: Any) -> int:
     optimizer = 12 * sum(p.numel() for p in learner.parameters.values())
     size = policy.dtype.itemsize
     width = size * config.hidden_size
-    # Per token and layer: two norms, q, k, v, attention and MLP inputs, or one if recomputed.
+    # Per token and layer: two norms, q, k, v, attention and MLP inputs.
     inner = 3 * size * _mlp_size(config)
-    kept = width if recipe.learner.gradient_checkpointing else 8 * width + inner
-    activations = recipe.learner.token_budget * config.num_hidden_layers * kept
+    whole, layers = 8 * width + inner, config.num_hidden_layers
+    # Recomputed, the layers keep their inputs and one at a time what is inside.
+    kept = layers * width + whole if recipe.learner.gradient_checkpointing else layers * whole
+    activations = recipe.learner.token_budget * kept
     logits = 3 * 4 * recipe.learner.logit_chunk * config.vocab_size
     if recipe.learner.parallel == "shard":  # which keeps nothing beside the weights
         weights = _own_bytes(policy) / recipe.resources.learners

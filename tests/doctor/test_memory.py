@@ -49,6 +49,16 @@ def test_every_rank_of_the_learner_is_counted(sized):
     )
 
 
+def test_a_layer_that_is_recomputed_is_counted_beside_the_inputs_of_all(sized):
+    recipe, learner = sized("cpu")
+    less, _ = sized("cpu", learner={"gradient_checkpointing": True})
+    config, size = learner.policy.get_base_model().config, learner.policy.dtype.itemsize
+    layers, width, mlp = config.num_hidden_layers, config.hidden_size, config.intermediate_size
+    inside = size * (8 * width + 3 * mlp)
+    saved = learner_bytes(recipe, learner) - learner_bytes(less, learner)
+    assert saved == less.learner.token_budget * ((layers - 1) * inside - layers * size * width)
+
+
 @pytest.mark.parametrize("gpus", [(0, 0), (0.5, 0.5)])
 def test_learner_and_engine_of_one_gpu_are_counted_together(sized, gpus):
     resources = {"learner_gpus": gpus[0], "engine_gpus": gpus[1]}
