@@ -71,6 +71,23 @@ def test_a_run_on_ray_goes_on_from_experts_as_one_in_a_single_process(
     assert there["start_test"] == here["start_test"]
 
 
+@pytest.mark.vllm
+@pytest.mark.timeout(400)
+def test_an_engine_of_two_workers_in_one_actor_samples_as_the_learner_scores(
+    cluster, quick, tmp_path, decided
+):
+    pytest.importorskip("vllm")
+    recipe = quick(
+        rollout={"engine": "vllm", "tensor_parallel": 2},
+        resources={"engine_cpus": 2},
+        train={"steps": 2},
+    )
+    run(recipe, tmp_path / "ray", venue=on_ray())
+    steps = decided(tmp_path / "ray")["metrics"][1:]
+    assert len(steps) == 2
+    assert all(row["sampling/sampling_logp_difference/max"] < 1e-3 for row in steps)
+
+
 def test_reward_workers_judge_each_task_by_its_own_rewards(cluster, quick, tmp_path, decided):
     sizes = {"num_validation": 6, "num_test": 8}
     swap = {"name": "tiny/swap", "weight": 3, "reward": [{"name": "exact"}], **sizes}
