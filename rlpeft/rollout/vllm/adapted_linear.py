@@ -50,6 +50,7 @@ class AdaptedLinear:
         self.held = weight.clone() if form == "spectral" else weight
         self._digests: list[str | None] = []
         self._guests: list[Guests] = []
+        self.tokens: Tokens | None = None
         self._pack(pack)
 
     def _pack(self, pack: Pack) -> None:

@@ -71,7 +71,7 @@ class ExpertTable:
             self.slices[tensor_name(name, suffix)] = adapter
             self.places[tensor_name(name, suffix)] = place
         self.held: dict[int, Held] = {}
-        tokens = follow_slots(worker, self._enter)
+        tokens = follow_slots(worker, self._enter, layers[0].tokens if layers else None)
         self.guests: dict[str, Guests] = {}
         for layer in layers:
             self.guests |= zip(layer.names, layer.take_guests(tokens), strict=True)

@@ -43,6 +43,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm import METHOD
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
+from rlpeft.rollout.vllm.guests import Tokens
 from rlpeft.rollout.vllm.matmul import Plain, Product
 from rlpeft.rollout.vllm.peft_config import is_target, make_slice, read_config, slice_names
 from rlpeft.rollout.vllm.shard import Shard
@@ -90,6 +91,7 @@ class AdapterQuantization(QuantizationConfig):
         super().__init__()
         self.adapter, self.form, self.takes_guests = adapter, form, takes_guests
         self.slots = slots
+        self._tokens: Tokens | None = None
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdapterQuantization:
@@ -120,6 +122,13 @@ class AdapterQuantization(QuantizationConfig):
         if self.takes_guests or any(self.acts_in(name) for name in names):
             return AdaptedLinearMethod(self, names)
         return UnquantizedLinearMethod()
+
+    def tokens(self) -> Tokens | None:
+        """What all layers of this engine read of the tokens of a step, if it has slots."""
+        if self.slots and self._tokens is None:
+            length = get_current_vllm_config().scheduler_config.max_num_batched_tokens
+            self._tokens = token_slots(length)
+        return self._tokens
 
     def acts_in(self, name: str) -> bool:
         """Whether the adapter acts in the module of this name."""
@@ -168,7 +177,8 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
             else None
             for name, rows_MN, shard in zip(self.names, rows, shards, strict=True)
         ]
-        self._take_experts(adapters)
+        if (tokens := self.config.tokens()) is not None:
+            self._take_experts(adapters, tokens)
         adapted = AdaptedLinear(
             weight,
             names=self.names,
@@ -178,15 +188,14 @@ class AdaptedLinearMethod(UnquantizedLinearMethod):
             pack=pack,
             shards=shards,
         )
+        adapted.tokens = tokens
         setattr(layer, ATTRIBUTE, adapted)
 
-    def _take_experts(self, adapters: Sequence[Any]) -> None:
+    def _take_experts(self, adapters: Sequence[Any], tokens: Tokens) -> None:
         """Before a compiler meets them: what it has not seen in a layer it leaves out for ever."""
-        if self.config.slots:
-            length = get_current_vllm_config().scheduler_config.max_num_batched_tokens
-            for adapter in adapters:
-                if isinstance(adapter, ServesExperts):
-                    adapter.take_experts(self.config.slots, token_slots(length).rows)
+        for adapter in adapters:
+            if isinstance(adapter, ServesExperts):
+                adapter.take_experts(self.config.slots, tokens.rows)
 
     def apply(
         self, layer: torch.nn.Module, x: torch.Tensor, bias: torch.Tensor | None = None

@@ -10,7 +10,6 @@ reading `lora_config` for nothing but whether to compile, on a CPU.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -45,18 +44,20 @@ if current_platform.is_cpu():
     _compile_beside_slots()
 
 
-@cache
 def token_slots(length: int) -> Tokens:
-    """Which slot each token of a step runs, in the one place of this process that layers read."""
+    """Where layers read which slot each token of a step runs: -1, none, so far."""
     return Tokens(torch.full((length,), -1, device=current_platform.device_type))
 
 
-def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> Tokens:
+def follow_slots(
+    worker: Any, on_slot: Callable[[int, int], None], tokens: Tokens | None = None
+) -> Tokens:
     """Take part in vLLM's own LoRA routing.
 
     Args:
         worker: a vLLM worker whose engine was started with `enable_lora`.
         on_slot: called with the id of a LoRA and its slot, each time one enters a slot.
+        tokens: where this engine's layers read already; a place of their own if absent.
 
     Returns:
         Which slot each token of a step runs.
@@ -69,7 +70,7 @@ def follow_slots(worker: Any, on_slot: Callable[[int, int], None]) -> Tokens:
         raise EngineError("the engine must be started with max_experts > 0 to take experts.")
     manager = found._adapter_manager
     (wrapper,) = manager.punica_wrapper_mapping.values()
-    tokens = token_slots(len(wrapper._token_lora_indices))
+    tokens = tokens or token_slots(len(wrapper._token_lora_indices))
     wrapper._token_lora_indices = tokens.slots_T
     activate, update = manager.activate_adapter, wrapper.update_metadata
 
