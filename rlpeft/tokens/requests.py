@@ -58,8 +58,8 @@ class Prompter:
             return written_prompt(self.tokenizer, problem.prompt, special_tokens=special, talk=talk)
         if self.sight is None:
             raise DataError(
-                f"problem {problem.id!r} shows an image, which base model or engine cannot see. "
-                "Take an Idefics3 or SmolVLM whose folder holds its processor, or problems of text."
+                "it shows an image, which base model or engine cannot see. Take an Idefics3 or "
+                "SmolVLM whose folder holds its processor, or problems of text."
             )
         marked = self.sight.token * len(problem.images)
         written = written_prompt(

@@ -112,8 +112,8 @@ def test_chat_turns_have_the_tokens_that_template_and_processor_write(base, own,
 
 def test_a_prompt_with_an_image_for_a_model_that_sees_none_is_refused(base, images):
     blind = Prompter(base.tokenizer, max_tokens=100)
-    with pytest.raises(DataError, match=r"'p' shows an image, which base model or engine cannot"):
-        blind.encode(Problem("p", "Which?", images=(images[0],)))
+    with pytest.raises(DataError, match=r"problem 'p': it shows an image, which base model or"):
+        blind.ids(Problem("p", "Which?", images=(images[0],)))
 
 
 def test_engine_and_learner_agree_with_the_models_own_pass_on_what_is_seen(
