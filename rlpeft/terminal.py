@@ -143,8 +143,8 @@ def near_path(path: str) -> str:
     return min(path, relative, key=len) if not relative.startswith(os.pardir) else path
 
 
-def _is_of_this_model(record: LogRecord) -> bool:
-    return "got 128002" not in record.getMessage()
+def _is_news(record: LogRecord) -> bool:
+    return "(between 0 and 31999), got 128002" not in record.getMessage()
 
 
 def quiet_libraries() -> None:
@@ -155,4 +155,4 @@ def quiet_libraries() -> None:
     # It warns of every group of processes that its own trainer has not made.
     logging.get_logger("transformers.training_args").setLevel(logging.ERROR)
     # And of the pad token of Idefics3's default config, which it makes to compare others with.
-    logging.get_logger("transformers.configuration_utils").addFilter(_is_of_this_model)
+    logging.get_logger("transformers.configuration_utils").addFilter(_is_news)

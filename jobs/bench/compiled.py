@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from jobs.bench.geometric import moved, prompts
+from jobs.bench.geometric import SPREAD, moved, prompts
 from jobs.bench.rows import BenchRow, apart, interleave, medians
 from rlpeft.adapter_state import AdapterState
 from rlpeft.models.gap import largest_gap
@@ -37,8 +36,11 @@ def decode_rows(model: str, num_experts: int) -> Iterator[BenchRow]:
     """One row, both engines open at once and asked in turn."""
     from rlpeft.adapters.policy import adapter_state
 
-    state = adapter_state(moved(model, SvfAdapter()), 1)
-    experts = {f"expert {k}": _nearer(state, 0.5**k) for k in range(num_experts)}
+    def drawn(spread: float) -> AdapterState:
+        return adapter_state(moved(model, SvfAdapter(), spread=spread), 1)
+
+    state = drawn(SPREAD)
+    experts = {f"expert {k}": drawn(SPREAD / 2**k) for k in range(num_experts)}
     names: list[str | None] = [*experts] or [None]
     requests = [
         Request(str(k), ids, (0,), names[k % len(names)])
@@ -68,12 +70,6 @@ def decode_rows(model: str, num_experts: int) -> Iterator[BenchRow]:
         goal=f">= {least} x, tokens equal",
         met=ratio >= least and are_equal and gap <= MOST_GAP,
     )
-
-
-def _nearer(state: AdapterState, share: float) -> AdapterState:
-    """An adapter whose z are so much nearer to 1."""
-    tensors = {name: 1 + share * (z_R - 1) for name, z_R in state.tensors.items()}
-    return replace(state, tensors=tensors)
 
 
 def _agreement(ours: Any, theirs: Any) -> tuple[bool, float]:

@@ -100,12 +100,12 @@ class _Values:
         """What every run tests alike beside base and its own: nothing, but for searches."""
         if self.ours != OURS["adapt"]:
             return {}
-        shown = {UNIFORM: "equal parts", self.parent(results[:1]): "best expert, {}"}
-        alike = (name for name in shown if all(name in each.values for each in results))
+        best, first = self.parent(results[:1]), results[:1]
         return {
-            shown[name].format(name): self.mean(results[:1], name).model_dump()
-            for name in alike
-            if len({str(self.of([each], name)) for each in results}) == 1
+            label: self.mean(first, name).model_dump()
+            for name, label in ((UNIFORM, "equal parts"), (best, f"best expert, {best}"))
+            if all(name in each.values for each in results)
+            and all(self.of([each], name) == self.of(first, name) for each in results)
         }
 
 

@@ -97,7 +97,7 @@ class CEM:
         first = order[0]
         score = (float(scores_C[first]), -np.inf if ties_C is None else float(ties_C[first]))
         # Departs from the reference code, which asks its best again in each iteration: answers are
-        # greedy, and would be the same.
+        # greedy, or of the same seeds, and would be the same.
         if score > self.best_score:
             self.best, self.best_score = candidates_CK[first].copy(), score
 

@@ -61,18 +61,26 @@ def test_what_is_known_is_not_asked_again(adaptation, experts, shots, engine):
     assert len(asked) == 2 + 6
 
 
+@pytest.mark.parametrize("samples", [1, 3])
 def test_a_search_that_was_cut_off_asks_for_just_the_batches_it_lacks(
-    adaptation, experts, shots, engine, tmp_path
+    adaptation, experts, shots, engine, tmp_path, samples
 ):
     mixes = [experts.mix([0, a, 1 - a], normalise=True) for a in (0.5, 0.625, 0.75)]
-    whole = replace(adaptation().grader, parallel=2)
+    whole = replace(adaptation().grader, parallel=2, samples=samples)
     found = whole.fitness(mixes, shots)
-    batches = [[(r.expert, r.id) for r in batch] for batch in engine.requests]
-    cut = replace(adaptation(tmp_path / "cut").grader, parallel=2)
-    cut.journal.add({key: whole.journal[key] for key in keys_of(cut, batches[0])})
+    batches = [[(r.expert, r.id, r.seeds) for r in batch] for batch in engine.requests]
+    seeds = {(id.partition("/")[2], seed) for batch in batches for _, id, (seed,) in batch}
+    assert seeds == {
+        (shot.id, rollout_seed(whole.seed, shot.id, sample))
+        for shot in shots
+        for sample in range(samples)
+    }
+    cut = replace(adaptation(tmp_path / "cut").grader, parallel=2, samples=samples)
+    cut.journal.add({key: whole.journal[key] for key in keys_of(batches[0])})
     engine.requests.clear()
     assert cut.fitness(mixes, shots) == found
-    assert [[(r.expert, r.id) for r in batch] for batch in engine.requests] == batches[1:]
+    asked = [[(r.expert, r.id, r.seeds) for r in batch] for batch in engine.requests]
+    assert asked == batches[1:]
 
 
 def test_a_fitness_of_several_samples_is_their_mean(adaptation, experts, shots, engine):
@@ -88,6 +96,5 @@ def test_a_fitness_of_several_samples_is_their_mean(adaptation, experts, shots, 
     assert found.value == sum(map(float, worths)) / 6
 
 
-def keys_of(grader, batch):
-    asked = {(digest, id.partition("/")[2]) for digest, id in batch}
-    return [Key(d, p, rollout_seed(grader.seed, p, 0)) for d, p in asked]
+def keys_of(batch):
+    return [Key(digest, id.partition("/")[2], seed) for digest, id, (seed,) in batch]
