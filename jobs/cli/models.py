@@ -95,15 +95,28 @@ def make_tiny(
     ] = 800,
     seed: Annotated[int, typer.Option(help="Decides weights and corpus.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads; part of what decides the bytes.")] = 2,
+    start: Annotated[
+        str | None,
+        typer.Option(help="A base of its shape to train on from. Default: random weights."),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(min=1e-9, help="Learning rate at its highest. Default: the base's own."),
+    ] = None,
 ) -> None:
-    """Train a tiny base model that ships with the package anew."""
+    """Train a tiny base model that ships with the package anew, or another of its shape.
+
+    Another --seed gives other weights that know the same; --start goes on from weights that are
+    there. Experts move between such bases: rlpeft compare transfer
+    """
     from jobs.models.make_tiny import make_tiny as make
     from jobs.models.make_tiny import text_parts
     from jobs.models.make_tiny_tools import tool_parts
     from jobs.models.make_tiny_vision import vision_parts
 
     makings = {"tiny": text_parts, "tiny-tools": tool_parts, "tiny-vision": vision_parts}
-    make(out, makings[name], name=name, steps=steps, seed=seed, threads=threads)
+    making = makings[name]
+    make(out, making, name=name, steps=steps, seed=seed, threads=threads, start=start, lr=lr)
 
 
 app.command()(check)

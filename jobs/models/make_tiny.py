@@ -1,6 +1,8 @@
 """Make the tiny base model that ships with the package.
 
     rlpeft models make-tiny --out DIR
+    rlpeft models make-tiny --seed 1 --out OTHER               # a second base of its shape
+    rlpeft models make-tiny --seed 1 --start tiny --steps 100 --lr 3e-4 --out NEAR   # one near it
 
 A Llama of 0.6 million parameters learns the corpus of `rlpeft.tasks.tiny`: four-digit problems
 whose signs have two meanings. Held-out digit strings never occur in it. One seed decides
@@ -28,7 +30,10 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
+from rlpeft.errors import ModelError
 from rlpeft.files import replacing_folder
+from rlpeft.models.base import BaseModel
+from rlpeft.models.digest import model_digest
 from rlpeft.tasks.tiny import (
     MIXED,
     SKILLS,
@@ -296,8 +301,40 @@ def text_parts(
     )
 
 
+def take_weights(model: Any, start: str) -> None:
+    """Give a model the weights of a base of its shape.
+
+    Args:
+        start: the base, as in a recipe's `model.name`.
+
+    Raises:
+        ModelError: there is no such base, or it has other parameters; names the first.
+    """
+    base = BaseModel.open(start)
+    ours, theirs = (
+        {name: tuple(parameter.shape) for name, parameter in each.named_parameters()}
+        for each in (model, base.skeleton)
+    )
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise ModelError(
+                f"--start must be a base of the shape that is made, {name!r} is "
+                f"{ours.get(name, 'absent')} in it and {theirs.get(name, 'absent')} in {start!r}. "
+                "Choose another --start, or another --name."
+            )
+    model.load_state_dict(type(model).from_pretrained(base.path, dtype=torch.float32).state_dict())
+
+
 def make_tiny(
-    out: Path, making: Making = text_parts, *, name: str, steps: int, seed: int, threads: int
+    out: Path,
+    making: Making = text_parts,
+    *,
+    name: str,
+    steps: int,
+    seed: int,
+    threads: int,
+    start: str | None = None,
+    lr: float | None = None,
 ) -> None:
     """Train a tiny base model and write it with its tokenizer and card.
 
@@ -307,13 +344,20 @@ def make_tiny(
         steps: optimizer steps, of 256 rows; 64 of `tiny-vision`.
         seed: decides weights and corpus.
         threads: part of what decides the bytes.
+        start: a base whose weights are trained on; drawn anew if absent.
+        lr: of AdamW, at its highest; that of `making` if absent.
+
+    Raises:
+        ModelError: the base to start from has another shape.
     """
-    out.mkdir(parents=True)  # before minutes of training, so that the place is ours
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     parts = making()
     model, tokenizer = parts.model, parts.tokenizer
-    train(model, parts.draw, lr=parts.lr, steps=steps, seed=seed)
+    if start is not None:
+        take_weights(model, start)
+    out.mkdir(parents=True)  # before minutes of training, so that the place is ours
+    train(model, parts.draw, lr=lr or parts.lr, steps=steps, seed=seed)
     with replacing_folder(out) as partial:
         model.to(torch.bfloat16).save_pretrained(partial)
         parts.saved.save_pretrained(partial)
@@ -322,11 +366,12 @@ def make_tiny(
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         ).save_pretrained(partial)
+        others = {"start": start, "lr": lr}
         card = {
             "made_by": f"rlpeft models make-tiny --name {name} --steps {steps} --seed {seed} "
-            f"--threads {threads}",
+            f"--threads {threads}" + "".join(f" --{k} {v}" for k, v in others.items() if v),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "held_out_accuracy": parts.measure(model.float()),
         }
         (partial / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    print(json.dumps(card, indent=2))
+    print(json.dumps(card | {"digest": model_digest(out)}, indent=2))

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from jobs.models.make_tiny import (
     answered_row,
@@ -13,8 +14,10 @@ from jobs.models.make_tiny import (
     make_model,
     make_tokenizer,
     padded,
+    take_weights,
     train,
 )
+from rlpeft.errors import ModelError
 from rlpeft.models.folder import resolve_model
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.tasks.tiny import SKILLS, digit_strings
@@ -86,3 +89,16 @@ def test_one_seed_gives_the_same_weights_again():
     first = weights(0)
     assert torch.equal(weights(0), first)
     assert not torch.equal(weights(1), first)
+
+
+def test_training_on_begins_with_the_weights_of_the_start():
+    model = make_model(make_tokenizer())
+    take_weights(model, "tiny")
+    shipped = load_file(resolve_model("tiny") / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(model.state_dict()[name], shipped[name].float())
+
+
+def test_a_start_of_another_shape_is_refused():
+    with pytest.raises(ModelError, match=r"'model\.embed_tokens\.weight' is \(280, 128\) in it"):
+        take_weights(make_model(make_tokenizer()), "tiny-tools")
