@@ -1,14 +1,16 @@
-"""`rlpeft compare`: ways to choose among experts."""
+"""`rlpeft compare`: ways to choose among experts, and experts on other bases."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jobs.cli.options import Overrides, folder_to_write
+from jobs.cli.options import AsJson, Overrides, folder_to_write
 from rlpeft.files import write_json
+from rlpeft.terminal import near_path, printable, say
 
 app = typer.Typer(help="Compare methods over several seeds.", no_args_is_help=True)
 
@@ -47,3 +49,51 @@ def mixes(
     dumped: dict[str, Any] = {way: [a.model_dump() for a in t] for way, t in table.items()}
     write_json(folder / "ways.json", dumped)
     typer.echo(markdown(table))
+
+
+@app.command("transfer")
+def transfers(
+    to: Annotated[
+        list[str],
+        typer.Option("--to", help="Another base of its shape; may be repeated.", metavar="MODEL"),
+    ],
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML or YAML file, or a packaged recipe's name.")
+    ] = "quickstart",
+    seeds: Annotated[int, typer.Option(min=2, help="How many, from the recipe's seed on.")] = 8,
+    shuffles: Annotated[int, typer.Option(min=1, help="Permutations of each expert.")] = 3,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(callback=folder_to_write, help="Default: runs/NAME-transfer."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare experts on another base: as they come, shuffled, and trained there; print the table.
+
+    Started again on its folder it goes on. A second tiny base: rlpeft models make-tiny --seed 1
+    """
+    from jobs.recipes import read_recipe
+    from rlpeft.terminal import quiet_libraries
+
+    quiet_libraries()
+    from jobs.studies.figures import tables
+    from jobs.studies.transfers import compare_transfers
+    from jobs.studies.written import PAGE_FILE
+
+    found = read_recipe(recipe, overrides or ())
+    folder = (out or Path("runs") / f"{found.name}-transfer").expanduser().absolute()
+    numbers = range(found.train.seed, found.train.seed + seeds)
+    told = compare_transfers(found, to, folder, seeds=numbers, shuffles=shuffles, tell=_tell)
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    typer.echo(printable(f"\n{tables(told)}\n"))
+    for label, each in told["alignment"].items():
+        agree = f"singular vectors agree by {each['found']:.2f}, by chance {each['chance']:.2f}"
+        say(f"{label}: {agree}")
+    say("report", near_path(str(folder / PAGE_FILE)))
+
+
+def _tell(stage: str) -> None:
+    typer.echo(stage, err=True)

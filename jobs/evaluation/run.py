@@ -15,7 +15,14 @@ from typing import Any, cast
 from jobs.cluster.parts import on_ray
 from jobs.evaluation.asked import Survey, pin_name
 from jobs.evaluation.figures import figures
-from jobs.evaluation.kept import batch_path, gone_if_empty, has_batches, keep_batch, read_batch
+from jobs.evaluation.kept import (
+    AnswerRow,
+    batch_path,
+    gone_if_empty,
+    has_batches,
+    keep_batch,
+    read_batch,
+)
 from jobs.evaluation.plan import AnswerBatch, Lane, batches
 from rlpeft.adapter_state import AdapterState
 from rlpeft.build import build_canary
@@ -57,17 +64,32 @@ def evaluate_survey(
     Raises:
         RlpeftError, RewardError: the folder holds something else; engines or rewards fail.
     """
+    with answered(survey, out, address=address, on_batch=on_batch) as rows:
+        summary = figures(survey, rows)
+        write_json(out / SUMMARY_FILE, summary)
+        draw_survey(summary, out / CHART_FILE)
+    return summary
+
+
+@contextmanager
+def answered(
+    survey: Survey,
+    out: Path,
+    *,
+    address: str | None = None,
+    on_batch: OnBatch | None = None,
+) -> Iterator[Iterator[AnswerRow]]:
+    """Answer what is not answered yet; every completion, while the folder is held.
+
+    Args, Raises: see `evaluate_survey`.
+    """
     with gone_if_empty(out), lone_run(out):
         check_fingerprint(out, survey.fingerprint(), anew=not _holds_anything(out))
         note_each(survey.notes)
         for at, exam in enumerate(survey.exams):
             write_text(out / pin_name(at), exam.recipe.model_dump_json(indent=2))
         answer(survey, out, address=address, on_batch=on_batch or _say_nothing)
-        rows = (row for batch in batches(survey) for row in read_batch(out, batch, survey))
-        summary = figures(survey, rows)
-        write_json(out / SUMMARY_FILE, summary)
-        draw_survey(summary, out / CHART_FILE)
-    return summary
+        yield (row for batch in batches(survey) for row in read_batch(out, batch, survey))
 
 
 def _holds_anything(out: Path) -> bool:

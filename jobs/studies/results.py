@@ -75,7 +75,7 @@ def read_result(folder: Path) -> Result:
     metric = "eval_accuracy" if judged else "eval_score"
     return Result(
         validation=None if card.validation is None else card.validation.value,
-        values=_values(answers, judged=judged),
+        values=values_of(answers, judged=judged),
         judged=judged,
         curve=[(row["step"], row[metric]) for row in steps if row.get(metric) is not None],
         facts={
@@ -88,9 +88,14 @@ def read_result(folder: Path) -> Result:
     )
 
 
-def _values(
+def values_of(
     answers: Sequence[Mapping[str, Any]], *, judged: bool
 ) -> dict[str, dict[ProblemKey, float]]:
+    """Policy -> problem -> what its answer is worth; without what could not be scored.
+
+    Args:
+        answers: rows with `policy`, `prompt`, `answer`, `verdict` and `reward`.
+    """
     found: dict[str, dict[ProblemKey, float]] = {}
     met: Counter[tuple[str, str, str]] = Counter()
     for row in answers:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.studies.figures import figures, tables
+from jobs.studies.figures import StudyFigures, figures, tables
 from jobs.studies.study import Studied
 from rlpeft.files import replacing, write_json, write_text
 from rlpeft.report.study_page import write_study_page
@@ -21,19 +21,24 @@ STUDY_FILE, TABLE_FILE, CELLS_FILE, PAGE_FILE = (
 )
 
 
-def write_study(studied: Studied, out: Path) -> dict[str, Any]:
+def write_study(studied: Studied, out: Path) -> StudyFigures:
     """Write all of it into the study's folder; gives what `study.json` holds.
 
     Raises:
         DataError: see `jobs.studies.figures.figures`.
     """
     found = figures(studied)
+    write_figures(found, out)
+    return found
+
+
+def write_figures(found: StudyFigures, out: Path) -> None:
+    """Write `study.json`, the tables, a row for each run, and the page."""
     write_json(out / STUDY_FILE, found)
     write_text(out / TABLE_FILE, tables(found) + "\n")
     with replacing(out / CELLS_FILE) as partial:
         pq.write_table(pa.Table.from_pylist(_rows(found)), partial)
     write_study_page(found, out / PAGE_FILE)
-    return found
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from rlpeft.adapter_state import AdapterState, module_of, tensor_name
+from rlpeft.adapter_state import PEFT_PREFIX, AdapterState, module_of, tensor_name
 from rlpeft.adapters.linear import base_weights
 from rlpeft.adapters.methods import labels, method_of, named, peft_type_of
 from rlpeft.adapters.policy import peft_config
@@ -30,6 +30,7 @@ from rlpeft.experts.files import (
 from rlpeft.experts.hub import fetched_from
 from rlpeft.experts.merged import refuse_merged
 from rlpeft.models.base import BaseModel
+from rlpeft.recipe.run import AdapterConfig
 
 MEASURED = (
     *("validation", "test", "base_test", "against_base", "start_test", "against_start"),
@@ -52,12 +53,11 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
     refuse_merged(folder, expert.card, "transferred")
     method = method_of(expert.config)
     if method is None or not method.is_transferable:
-        raise ExpertError(
-            f"only {labels(lambda m: m.is_transferable)} experts can be transferred, "
-            f"{str(folder)!r} is {peft_type_of(expert.config)}."
-        )
+        raise _not_transferable(repr(str(folder)), peft_type_of(expert.config))
     base = BaseModel.open(model)
-    check_structure(expert, ranks(expert.card, base), model)
+    has = {name: tuple(vector.shape) for name, vector in expert.tensors.items()}
+    own = f"expert {expert.card.name!r}"
+    check_structure(has, ranks(adapter_of(expert.card), base), who=own, model=model)
     tensors = dict(expert.tensors)
     if shuffle_seed is not None:
         tensors = shuffled(tensors, shuffle_seed)
@@ -83,14 +83,35 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
     return card
 
 
-def ranks(card: ExpertCard, base: BaseModel) -> dict[str, int]:
-    """Tensor name -> rank of each matrix of a model that the expert's adapter moves."""
+def require_transferable(adapter: AdapterConfig, base: BaseModel, other: BaseModel) -> None:
+    """Refuse what `transfer` would refuse of the experts of an adapter, before there are any.
+
+    Raises:
+        ExpertError: not SVF, the same base, or one of other modules or ranks; names the first.
+    """
+    if not named(adapter.type).is_transferable:
+        raise _not_transferable("adapter.type", adapter.type)
+    if base.digest == other.digest:
+        raise ExpertError(
+            f"an expert must be transferred to another base than its own, {other.name!r} has the "
+            f"weights of {base.name!r}."
+        )
+    has, found = ranks(adapter, base), ranks(adapter, other)
+    check_structure(has, found, who=f"model {base.name!r}", model=other.name)
+
+
+def _not_transferable(what: str, kind: str) -> ExpertError:
+    able = labels(lambda m: m.is_transferable)
+    return ExpertError(f"only {able} experts can be transferred, {what} is {kind}.")
+
+
+def ranks(adapter: AdapterConfig, base: BaseModel) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> (R,) of each matrix of a model that an adapter moves."""
     from peft.tuners.tuners_utils import check_target_module_exists
 
-    adapter = adapter_of(card)
     config, suffix = peft_config(adapter, base.skeleton), named(adapter.type).tensor
     return {
-        tensor_name(name, suffix): min(module.weight.shape)
+        tensor_name(name, suffix): (min(module.weight.shape),)
         for name, module in base.skeleton.named_modules()
         if isinstance(module, torch.nn.Linear) and check_target_module_exists(config, name)
     }
@@ -110,22 +131,30 @@ def suffix_of(expert: Expert) -> str:
     return method.tensor if method else ""
 
 
-def check_structure(expert: Expert, found: Mapping[str, int], model: str) -> None:
+def check_structure(
+    has: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    *,
+    who: str,
+    model: str,
+) -> None:
     """Refuse a base with other modules or ranks than the expert's own.
+
+    Args:
+        has: tensor name -> its shape in `who`.
+        found: the same in the other base, `model`.
 
     Raises:
         ExpertError: names the first module that differs, and both ranks.
     """
-    has = {name: tuple(vector.shape) for name, vector in expert.tensors.items()}
     for name in sorted(has.keys() | found.keys(), key=_natural):
-        rank = found.get(name)
-        if has.get(name) != (None if rank is None else (rank,)):
-            module = module_of(name, suffix_of(expert))
-            ours, theirs = _said(has.get(name)), _said(None if rank is None else (rank,))
+        if has.get(name) != found.get(name):
+            module = name.removeprefix(PEFT_PREFIX).rpartition(".")[0]
+            ours, theirs = _said(has.get(name)), _said(found.get(name))
             raise ExpertError(
                 "an expert can only be transferred to a base with the same modules and ranks: "
-                f"{module!r} is {ours} in expert {expert.card.name!r}, {theirs} in model "
-                f"{model!r}. Choose a base of the same shape."
+                f"{module!r} is {ours} in {who}, {theirs} in model {model!r}. Choose a base of the "
+                "same shape."
             )
 
 

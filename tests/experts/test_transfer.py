@@ -11,9 +11,11 @@ from jobs.cli import app
 from rlpeft.adapter_state import AdapterState
 from rlpeft.errors import ExpertError
 from rlpeft.experts.files import load_expert
-from rlpeft.experts.transfer import transfer
+from rlpeft.experts.transfer import require_transferable, transfer
+from rlpeft.models.base import BaseModel
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
+from rlpeft.recipe.run import SvfAdapter
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +112,7 @@ def test_only_svf_can_be_transferred(make_expert, bases, tmp_path):
 
 def test_a_transferred_expert_runs_on_its_new_base(expert, bases, tmp_path):
     from rlpeft.build import build_engine
-    from rlpeft.models.base import BaseModel
-    from rlpeft.recipe.run import EngineSpec, ModelConfig, SvfAdapter
+    from rlpeft.recipe.run import EngineSpec, ModelConfig
 
     transfer(expert, bases["same"], tmp_path / "out", shuffle_seed=3)
     spec = EngineSpec(model=ModelConfig(name=bases["same"]), adapter=SvfAdapter())
@@ -129,3 +130,19 @@ def test_the_command_says_what_it_wrote_and_never_overwrites(expert, bases, tmp_
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert "must be a new folder" in result.output
+
+
+def test_a_base_is_no_other_base_of_its_own():
+    tiny = BaseModel.open("tiny")
+    with pytest.raises(ExpertError, match=r"another base than its own, 'tiny' has the weights"):
+        require_transferable(SvfAdapter(), tiny, tiny)
+
+
+def test_another_structure_is_refused_before_there_is_an_expert(bases):
+    tiny, other = BaseModel.open("tiny"), BaseModel.open(bases["narrower"])
+    with pytest.raises(ExpertError, match=r"down_proj' is of rank 128 in model 'tiny', of rank"):
+        require_transferable(SvfAdapter(), tiny, other)
+
+
+def test_a_base_of_the_same_shape_is_taken(bases):
+    require_transferable(SvfAdapter(), BaseModel.open("tiny"), BaseModel.open(bases["same"]))
