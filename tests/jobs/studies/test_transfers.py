@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.recipes import read_recipe
+from jobs.recipes import STUDIES, read_recipe
+from jobs.studies.figures import tables
 from jobs.studies.transfers import (
     Answers,
     Comparison,
@@ -117,3 +118,9 @@ def test_an_adapter_that_cannot_move_is_refused_before_any_training(near, tmp_pa
     with pytest.raises(ExpertError, match=r"only SVF experts can be transferred, adapter\.type"):
         compare_transfers(recipe, [near], tmp_path / "out", seeds=[0, 1], shuffles=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_measured_stands_in_the_page():
+    recipes = STUDIES.parent
+    found = json.loads((recipes / "compared" / "tiny-transfer.json").read_text())
+    assert tables(found) in (recipes / "README.md").read_text()
