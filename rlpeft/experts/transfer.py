@@ -94,7 +94,7 @@ def require_transferable(adapter: AdapterConfig, base: BaseModel, other: BaseMod
     if base.digest == other.digest:
         raise ExpertError(
             f"an expert must be transferred to another base than its own, {other.name!r} has the "
-            f"weights of {base.name!r}."
+            f"weights of {base.name!r}. Choose a base with weights of its own."
         )
     has, found = ranks(adapter, base), ranks(adapter, other)
     check_structure(has, found, who=f"model {base.name!r}", model=other.name)
