@@ -57,7 +57,8 @@ quickstart: venv ## Train an expert on the built-in tiny model, in a minute
 test: venv $(QUANTISED) $(CONVERTER) ## Run the tests
 	$(BIN)/python -m pytest $(WORKERS) -m "not campaign"
 	PYTHONPATH=$(QUANTISED) $(BIN)/python -m pytest tests/adapters/svf/test_layer_quantised.py \
-	  tests/adapters/lowrank/test_lowrank_quantised.py
+	  tests/adapters/lowrank/test_lowrank_quantised.py tests/models/test_quantised.py \
+	  tests/rollout/vllm/test_engine_quantised.py tests/program/test_run_quantised.py
 
 test-fast: venv ## Run what needs neither vLLM nor Ray and takes no second a test
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m "not (vllm or ray or slow)"

@@ -20,6 +20,7 @@ from rlpeft.evaluate import evaluate
 from rlpeft.experts.files import EXPERT_FOLDER, read_card
 from rlpeft.experts.hub import on_hub
 from rlpeft.experts.measures import Measure, PairedDifference, difference_of
+from rlpeft.experts.merged import open_base
 from rlpeft.experts.mixture import ExpertSet, check_mixable, mixed_adapter, read_factors
 from rlpeft.files import read_json, write_csv, write_json
 from rlpeft.models.base import BaseModel
@@ -116,7 +117,7 @@ def read_inputs(recipe: AdaptRecipe, *, unseen: bool = False) -> Inputs:
         RlpeftError: experts that cannot be mixed, or data that cannot be used.
         RewardError: a reward cannot be used.
     """
-    base = BaseModel.open(recipe.model.name)
+    base = open_base(recipe.model)
     folders = expert_folders(recipe, base.digest)
     for card in (found := [read_card(folder) for folder in folders]):
         check_mixable(card)

@@ -19,14 +19,14 @@ from rlpeft.experts.files import (
     of_base,
     read_card,
 )
-from rlpeft.experts.merged import base_of
+from rlpeft.experts.merged import base_of, model_of, open_base
 from rlpeft.experts.mixture import ExpertSet, mixed_adapter, read_factors
 from rlpeft.experts.steps import run_of
 from rlpeft.files import read_json_if_there
 from rlpeft.models.base import BaseModel
 from rlpeft.program.hub import experts_below
 from rlpeft.program.origin import said_of_use
-from rlpeft.recipe.run import ChatConfig, EngineSpec, ModelConfig, RolloutConfig, validated
+from rlpeft.recipe.run import ChatConfig, EngineSpec, RolloutConfig, validated
 from rlpeft.rollout.fleet import ExpertFleet, LocalFleet
 from rlpeft.runs.records import RECIPE_FILE
 from rlpeft.terminal import note_each
@@ -88,12 +88,15 @@ def find_shelf(root: Path, *, model: str | None, rollout: RolloutConfig) -> Shel
         ExpertError: no expert at or below the folder, or as many of one base as of another.
     """
     folders = experts_below(root, option="--experts")
-    digest = _base_of(folders) if model is None else BaseModel.open(model).digest
+    if model is None:
+        digest = _base_of(folders)
+    else:  # quantised as that of the first is
+        digest = open_base(model_of(read_card(folders[0]), model)).digest
     folders, _ = of_base(folders, digest)  # `read_experts` tells which are left out
     card = read_card(folders[0])
-    base = base_of(folders[0], card, ModelConfig(name=model or card.base_model))
+    base = base_of(folders[0], card, model_of(card, model))
     spec = EngineSpec(
-        model=ModelConfig(name=base.name),
+        model=model_of(card, base.name),
         adapter=mixed_adapter(card),
         rollout=rollout.for_experts(len(folders)),
     )

@@ -140,6 +140,7 @@ def _served(
         form=form,
         stop=stop_of(None, stop),
         read=fetch if sources else None,
+        quantisation=shelf.base.quantisation,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlpeft.build import build_prompter, read_decks
 from rlpeft.errors import ConfigError
-from rlpeft.models.base import BaseModel
+from rlpeft.experts.merged import open_base
 from rlpeft.models.load import require_embedded
 from rlpeft.program.run import Summary
 from rlpeft.program.run import run as run_training
@@ -30,7 +30,7 @@ def run(recipe: Recipe, out: Path, *, on_step: OnStep | None = None) -> Summary:
             f"a recipe of rlpeft sft must have no [environment], got {recipe.environment.name!r}: "
             "rows teach one answer, and no conversation. Take the section out, or use rlpeft train."
         )
-    base = BaseModel.open(recipe.model.name)
+    base = open_base(recipe.model)
     problems = problems_of(read_decks(recipe, base).decks, "train")
     prompter = build_prompter(base, recipe.chat, recipe.rollout)
     rows = training_rows(recipe, problems, prompter, context=base.context_length)

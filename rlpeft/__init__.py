@@ -1,5 +1,6 @@
 """Reinforcement-learning fine-tuning of language models with tiny, mixable adapters."""
 
+import logging
 from pkgutil import resolve_name
 from typing import Any
 
@@ -8,6 +9,9 @@ from rlpeft.shadow import look_for_hidden
 
 __version__ = "0.2.0"
 
+for _name in ("torchao", "bitsandbytes", "torch.utils._pytree"):
+    # PEFT imports them wherever they are, and each names every kernel of other devices.
+    logging.getLogger(_name).setLevel(logging.ERROR)
 look_for_hidden()
 tell_new_names()
 

@@ -338,6 +338,7 @@ def build_card(
         name=recipe.name,
         base_model=recipe.model.name,
         base_digest=base.digest,
+        quantisation=base.quantisation or "",
         tokenizer=base.tokenizer_parts,
         adapter=recipe.adapter.model_dump(),
         modules=kind_counts(names),

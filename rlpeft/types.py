@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     # The adapters work where a user's rewards.py hides ours.
     from rewards.reading import Judged
     from rewards.verdict import Verdict
 
+
+Quantisation = Literal["int8", "nf4"]
+"""How a base model's linear layers are quantised as they are loaded (`rlpeft.models.quantised`)."""
 
 Message = Mapping[str, str]
 """One chat turn: `{"role": "user", "content": "What is 3 + 4?"}`."""

@@ -11,7 +11,16 @@ from typing import Any
 
 import torch
 
-from jobs.bench import asynchronous, beside, compiled, ranks, streaming, together, workers
+from jobs.bench import (
+    asynchronous,
+    beside,
+    compiled,
+    quantised,
+    ranks,
+    streaming,
+    together,
+    workers,
+)
 from jobs.bench.rows import BenchRow, interleave, medians
 
 MOST_TIME, MOST_ERROR = 0.75, 1e-6
@@ -21,7 +30,7 @@ mistakes for one another."""
 
 
 def rows(*, model: str = "smollm2-135m", layers: Sequence[int] = (0, 15, 29)) -> Iterator[BenchRow]:
-    """SVF's factors, ranks, an engine's workers, speed and memory, streaming, lag, experts."""
+    """SVF's factors, ranks, an engine's workers and memory, int8, streaming, lag, experts."""
     weights = _weights(model, layers)
     what = f"({model}, {len(weights)} weights of {len(layers)} layers)"
     yield _time_row(what, weights)
@@ -30,6 +39,7 @@ def rows(*, model: str = "smollm2-135m", layers: Sequence[int] = (0, 15, 29)) ->
     yield from workers.rows()
     yield from compiled.rows()
     yield from beside.rows(model=model)
+    yield from quantised.rows(model=model)
     yield from streaming.rows(model=model)
     yield from asynchronous.rows(model=model)
     yield from together.rows()

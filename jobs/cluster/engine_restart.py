@@ -20,6 +20,7 @@ from jobs.cluster.actors import EngineActor
 from jobs.cluster.connect import ActorLostError, fetch, place, send
 from rlpeft.build import build_engine
 from rlpeft.errors import ClusterError, EngineDiedError
+from rlpeft.experts import merged
 from rlpeft.models.base import BaseModel
 from rlpeft.models.device import require_gpu
 from rlpeft.program.threads import num_threads
@@ -226,6 +227,6 @@ def _open_engine(
 ) -> RolloutEngine:
     """In the engine's actor, which finds the base model on its own machine."""
     require_gpu(resources.engine_gpus, "resources.engine_gpus")
-    base = BaseModel.open(spec.model.name) if open_base is None else open_base()
+    base = merged.open_base(spec.model) if open_base is None else open_base()
     engine: RolloutEngine = build_engine(spec, base)
     return engine

@@ -64,7 +64,7 @@ def base_weights(
             f"base model {base.name!r} must have every module that an adapter moves, it has no "
             f"{unknown[0]!r}. Take the base model that the adapter was trained on."
         )
-    is_plain = getattr(base.config, "quantization_config", None) is None
+    is_plain = not (base.quantisation or getattr(base.config, "quantization_config", None))
     if is_plain and all(f"{name}.weight" in base.tensor_files for name in modules):
         for key, tensor in base.tensors(f"{name}.weight" for name in modules):
             name = key.removesuffix(".weight")

@@ -13,6 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from rlpeft.adapters.methods import named
 from rlpeft.doctor.row import Check, fail, ok, warn
+from rlpeft.models.quantised import stored
 from rlpeft.recipe.run import Recipe
 
 SAFE_SHARE = 0.8
@@ -93,7 +94,7 @@ def learner_bytes(recipe: Recipe, learner: Any) -> int:
     activations = recipe.learner.token_budget * kept
     logits = 3 * 4 * recipe.learner.logit_chunk * config.vocab_size
     if recipe.learner.parallel == "shard":  # which keeps nothing beside the weights
-        weights = _own_bytes(policy) / recipe.resources.learners
+        weights = own_bytes(policy) / recipe.resources.learners
     else:
         weights = _weights(recipe, policy)
     return int(weights + optimizer + activations + logits)
@@ -102,6 +103,8 @@ def learner_bytes(recipe: Recipe, learner: Any) -> int:
 def engine_bytes(recipe: Recipe, learner: Any) -> int:
     """Bytes of one engine's weights, in its own dtype, with what its layers keep beside them."""
     policy = learner.policy
+    if recipe.model.quantisation:
+        return _weights(recipe, policy)
     size = getattr(torch, recipe.engine.dtype).itemsize
     return _weights(recipe, policy) * size // policy.dtype.itemsize
 
@@ -109,11 +112,13 @@ def engine_bytes(recipe: Recipe, learner: Any) -> int:
 def _weights(recipe: Recipe, policy: Any) -> int:
     held = named(recipe.adapter.type).held_bytes
     beside = sum(held(layer) for layer in policy.modules() if isinstance(layer, BaseTunerLayer))
-    return beside + _own_bytes(policy)
+    return beside + own_bytes(policy)
 
 
-def _own_bytes(policy: Any) -> int:
-    return sum(t.numel() * t.element_size() for t in (*policy.parameters(), *policy.buffers()))
+def own_bytes(policy: Any) -> int:
+    """Of parameters and buffers as they are kept, quantised or not."""
+    tensors = (*policy.parameters(), *policy.buffers())
+    return sum(part.nbytes for tensor in tensors for part in stored(tensor))
 
 
 def _mlp_size(config: Any) -> int:

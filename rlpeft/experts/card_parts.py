@@ -79,6 +79,17 @@ class Parent(Section):
     """`ORG/NAME@COMMIT`, if it is one of the Hub: a path here says nothing elsewhere."""
 
 
+def whole_name(base: str, parents: Iterable[Parent], quantisation: str) -> str:
+    """A base with all that was made of it.
+
+    >>> whole_name("base", [Parent(name="sort", digest="d")], "int8")
+    "base with 'sort' merged into it in int8"
+    """
+    names = " and ".join(repr(parent.name) for parent in parents)
+    merged = f"{base} with {names} merged into it" if names else base
+    return f"{merged} in {quantisation}" if quantisation else merged
+
+
 def with_merged(base: str, parents: Iterable[Parent]) -> str:
     """What to call a base that experts were merged into.
 

@@ -43,7 +43,7 @@ from rlpeft.experts.files import (
     other_prompts,
 )
 from rlpeft.experts.hub import fetched_from, is_hub_id
-from rlpeft.experts.merged import refuse_merged
+from rlpeft.experts.merged import refuse_merged, refuse_quantised
 from rlpeft.experts.model_card import README_FILE, Beside, model_card
 from rlpeft.experts.steps import run_of
 from rlpeft.files import replacing_folder
@@ -146,6 +146,8 @@ def export_expert(
     )
     if TRAITS[format].names_base:
         refuse_merged(folder, card, "exported as a PEFT folder")
+    if TRAITS[format].is_whole:
+        refuse_quantised(folder, card, "merged into its base")
     source = open_source(folder, base, base_id, dtype)
     source = replace(source, rank=rank or 0, converter=converter)
     if TRAITS[format].has_rank:

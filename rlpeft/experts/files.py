@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from rlpeft.errors import ExpertError
-from rlpeft.experts.card_parts import CardSection, Mixture, Parent, TaskCard, Transfer
+from rlpeft.experts.card_parts import CardSection, Mixture, Parent, TaskCard, Transfer, whole_name
 from rlpeft.experts.measures import Count, Measure, PairedDifference
 from rlpeft.files import read_json, replacing_folder
 from rlpeft.models.digest import is_base
@@ -69,7 +69,9 @@ class ExpertCard(Section):
     base_model: str
     """Name of the base model as the recipe gave it."""
     base_digest: str
-    """`rlpeft.models.digest.model_digest` of the base model."""
+    """Of the base model (`rlpeft.models.base.BaseModel.digest`)."""
+    quantisation: str = Field("", exclude_if=not_)
+    """How its layers were quantised as they were loaded (a recipe's `model.quantisation`)."""
     tokenizer: dict[str, Any] = {}
     """What decides tokens and prompts (`rlpeft.models.tokenizer_digest`); empty: not known."""
     adapter: CardSection
@@ -317,8 +319,7 @@ def of_base(folders: Sequence[Path], base_digest: str) -> tuple[list[Path], list
 
 def called(card: ExpertCard) -> str:
     """An expert's base in words."""
-    names = " and ".join(repr(parent.name) for parent in card.merged)
-    return f"{card.base_model} with {names} merged into it" if names else card.base_model
+    return whole_name(card.base_model, card.merged, card.quantisation)
 
 
 def other_prompts(

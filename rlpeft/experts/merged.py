@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from rlpeft.adapters.methods import labels, method_of, peft_type_of
 from rlpeft.adapters.policy import attach_adapter, load_tensors
@@ -38,6 +39,7 @@ from rlpeft.experts.steps import run_of
 from rlpeft.files import replacing_folder
 from rlpeft.models.base import BaseModel
 from rlpeft.models.merged import alone, merged_home
+from rlpeft.models.quantised import LIBRARIES
 from rlpeft.models.weight_files import INDEX_FILE
 from rlpeft.once import require_once
 from rlpeft.recipe.rollout import ModelConfig
@@ -52,7 +54,8 @@ def open_base(model: ModelConfig, parents: Sequence[Expert] = ()) -> BaseModel:
     Raises:
         ModelError: there is no such model.
     """
-    return merged_base(BaseModel.open(model.name), parents, dtype=model.dtype)
+    merged = merged_base(BaseModel.open(model.name), parents, dtype=model.dtype)
+    return merged.quantised(model.quantisation)
 
 
 def merged_base(base: BaseModel, parents: Sequence[Expert], *, dtype: str) -> BaseModel:
@@ -158,7 +161,26 @@ def base_of(folder: Path, card: ExpertCard, model: ModelConfig | None = None) ->
     Raises:
         ExpertError: what was merged into it is not there.
     """
-    return open_base(model or ModelConfig(name=card.base_model), find_parents(folder, card))
+    return open_base(model or model_of(card), find_parents(folder, card))
+
+
+def model_of(card: ExpertCard, name: str | None = None) -> ModelConfig:
+    """The base model on a card, quantised as it was, as a recipe says it.
+
+    Args:
+        name: in the place of the one on the card.
+
+    Raises:
+        ExpertError: a quantisation that nobody knows here.
+    """
+    tree = {"name": name or card.base_model, "quantisation": card.quantisation or None}
+    try:
+        return ModelConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ExpertError(
+            f"the card of expert {card.name!r} must name a quantisation that there is "
+            f"({', '.join(LIBRARIES)}), got {card.quantisation!r:.80}."
+        ) from error
 
 
 def refuse_merged(folder: Path, card: ExpertCard, what: str) -> None:
@@ -175,6 +197,23 @@ def refuse_merged(folder: Path, card: ExpertCard, what: str) -> None:
             f"an expert of a merged base cannot be {what}: {str(folder)!r} stands on "
             f"{called(card)}, which nobody else has. rlpeft export --format merged writes both "
             "as one model."
+        )
+
+
+def refuse_quantised(folder: Path, card: ExpertCard, what: str) -> None:
+    """Refuse what needs a base of floats.
+
+    Args:
+        what: it cannot be.
+
+    Raises:
+        ExpertError: its base is quantised as it is loaded.
+    """
+    if card.quantisation:
+        raise ExpertError(
+            f"an expert of a quantised base cannot be {what}: {str(folder)!r} stands on "
+            f"{called(card)}, whose weights are no floats. rlpeft export --format peft writes a "
+            "folder that says how the base is quantised."
         )
 
 

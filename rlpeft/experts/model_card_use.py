@@ -10,6 +10,34 @@ from rlpeft.adapters.methods import named
 from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.hub import is_hub_id
 from rlpeft.models.folder import FETCHABLE, PACKAGED
+from rlpeft.recipe.engines import ENGINES
+
+
+class Quantised(NamedTuple):
+    """How transformers is told of a quantisation.
+
+    Attributes:
+        config: its class there.
+        made: an expression that makes one.
+        imports: of what else that needs.
+    """
+
+    config: str
+    made: str
+    imports: tuple[str, ...] = ()
+
+
+QUANTISED = {
+    "int8": Quantised(
+        "TorchAoConfig",
+        "TorchAoConfig(Int8WeightOnlyConfig())",
+        ("from torchao.quantization import Int8WeightOnlyConfig",),
+    ),
+    "nf4": Quantised(
+        "BitsAndBytesConfig", 'BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")'
+    ),
+}
+"""By `model.quantisation`."""
 
 
 class BaseCode(NamedTuple):
@@ -18,10 +46,12 @@ class BaseCode(NamedTuple):
     Attributes:
         attention: the implementation that computes what the base's config says.
         by: the class of its models.
+        quantisation: as in a recipe's `model.quantisation`; empty: none.
     """
 
     attention: str = "sdpa"
     by: str = "AutoModelForCausalLM"
+    quantisation: str = ""
 
     def code(self, name: str) -> str:
         """A call that loads a model.
@@ -32,7 +62,17 @@ class BaseCode(NamedTuple):
         # transformers' own choice leaves a cap of attention scores out, and says nothing.
         named_attention = f", attn_implementation={json.dumps(self.attention)}"
         options = 'dtype="float32"' + ("" if self.attention == "sdpa" else named_attention)
+        if self.quantisation:
+            options += f", quantization_config={QUANTISED[self.quantisation].made}"
         return f"{self.by}.from_pretrained({name}, {options})"
+
+    @property
+    def imports(self) -> list[str]:
+        """What the call needs."""
+        if not self.quantisation:
+            return [f"from transformers import {self.by}"]
+        how = QUANTISED[self.quantisation]
+        return [*how.imports, f"from transformers import {self.by}, {how.config}"]
 
 
 OF_TEXT = BaseCode()
@@ -52,7 +92,11 @@ def how_to_load(card: ExpertCard, base: str, loading: BaseCode, where: str) -> s
         ("vLLM, with the adapter merged into its base", "bash", [merged, "vllm serve merged"]),
         ("Plain transformers, from the same folder", "python", _transformers(loading)),
     ]
-    if not named(str(card.adapter.get("type"))).is_mergeable:
+    if loading.quantisation:
+        engine = "" if ENGINES["vllm"].can(loading.quantisation) else " --engine hf"
+        serve = f"rlpeft serve --experts {here}{engine}"
+        elsewhere = [("An OpenAI server; a quantised base takes nothing in", "bash", [serve])]
+    elif not named(str(card.adapter.get("type"))).is_mergeable:
         serve = f"rlpeft serve --experts {here} --engine hf"
         elsewhere = [("An OpenAI server; this method cannot be merged", "bash", [serve])]
     ways = [
@@ -77,7 +121,7 @@ def _peft(card: ExpertCard, base: str, loading: BaseCode, where: str) -> list[st
         *ours,
         "from peft import PeftModel",
         *lookup,
-        f"from transformers import {loading.by}",
+        *loading.imports,
         "",
         f"base = {loading.code(found)}",
         f"model = PeftModel.from_pretrained(base, {json.dumps(where)})",

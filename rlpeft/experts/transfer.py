@@ -28,7 +28,7 @@ from rlpeft.experts.files import (
     save_expert,
 )
 from rlpeft.experts.hub import fetched_from
-from rlpeft.experts.merged import refuse_merged
+from rlpeft.experts.merged import refuse_merged, refuse_quantised
 from rlpeft.models.base import BaseModel
 from rlpeft.recipe.run import AdapterConfig
 
@@ -51,6 +51,7 @@ def transfer(folder: Path, model: str, out: Path, *, shuffle_seed: int | None) -
     """
     expert = load_expert(folder)
     refuse_merged(folder, expert.card, "transferred")
+    refuse_quantised(folder, expert.card, "transferred")
     method = method_of(expert.config)
     if method is None or not method.is_transferable:
         raise _not_transferable(repr(str(folder)), peft_type_of(expert.config))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 from rlpeft.models import load
 from rlpeft.models.digest import model_digest
 from rlpeft.models.folder import resolve_model
+from rlpeft.models.quantised import quantised_digest
 from rlpeft.models.tokenizer import load_tokenizer
 from rlpeft.models.tokenizer_digest import tokenizer_digest, tokenizer_parts
 from rlpeft.models.weight_files import places, read_tensors
 from rlpeft.tokens.eos import eos_ids
+from rlpeft.types import Quantisation
 
 if TYPE_CHECKING:
     import torch
@@ -36,17 +38,24 @@ class BaseModel:
         made: digest of one that is made of others (`rlpeft.experts.merged`), which names what it
             is made of; empty for one that is what its files hold.
         maker: makes it again, on another machine.
+        quantisation: how its linear layers are, as in a recipe's `model.quantisation`; absent: as
+            its files hold them.
     """
 
     name: str
     path: Path
     made: str = ""
     maker: Callable[[], BaseModel] | None = field(default=None, repr=False, compare=False)
+    quantisation: Quantisation | None = None
 
     @classmethod
     def open(cls, name: str) -> Self:
         """Find the folder; nothing of it is read yet (`rlpeft.models.folder.resolve_model`)."""
         return cls(name, resolve_model(name))
+
+    def quantised(self, quantisation: Quantisation | None) -> BaseModel:
+        """It, loaded in this way: another base, with a digest of its own."""
+        return replace(self, quantisation=quantisation) if quantisation else self
 
     @cached_property
     def config(self) -> Any:
@@ -79,13 +88,15 @@ class BaseModel:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of its tensors and of what its config computes."""
-        return self.made or model_digest(self.path)
+        """SHA-256 (hex) of its tensors, of what its config computes, and of its quantisation."""
+        digest = self.made or model_digest(self.path)
+        return quantised_digest(digest, self.quantisation) if self.quantisation else digest
 
     @property
     def elsewhere(self) -> Callable[[], BaseModel]:
         """Opens it on another machine, whose process this is sent to."""
-        return self.maker or partial(BaseModel.open, self.name)
+        maker = self.maker or partial(BaseModel.open, self.name)
+        return partial(_quantised, maker, self.quantisation) if self.quantisation else maker
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
@@ -113,7 +124,7 @@ class BaseModel:
         return places(self.path)
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Tensors as the files hold them, one at a time; the model is not loaded."""
+        """Tensors as the files hold them, unquantised, one at a time; the model is not loaded."""
         return read_tensors({name: self.tensor_files[name] for name in names})
 
     def model(self, dtype: str = "float32") -> Any:
@@ -122,4 +133,8 @@ class BaseModel:
         Args:
             dtype: name of a torch dtype, as in `model.dtype` of a recipe.
         """
-        return load.load_base_model(self.path, dtype)
+        return load.load_base_model(self.path, dtype, quantisation=self.quantisation)
+
+
+def _quantised(maker: Callable[[], BaseModel], quantisation: Quantisation) -> BaseModel:
+    return maker().quantised(quantisation)

@@ -12,14 +12,11 @@ from typing import Any
 
 from rlpeft.errors import ModelError
 from rlpeft.files import read_json
+from rlpeft.models import quantised
 from rlpeft.models.folder import PROCESSOR_FILES, check_model_folder, named_models
 from rlpeft.models.mechanisms import ATTENTION_CAP, check_window_is_read
-from rlpeft.models.weight_files import (
-    check_finite,
-    check_formats,
-    check_keys,
-    check_tied,
-)
+from rlpeft.models.weight_files import check_finite, check_formats, check_keys, check_tied
+from rlpeft.types import Quantisation
 
 CONTEXT_FIELDS = (
     "max_position_embeddings",
@@ -36,15 +33,23 @@ VISION_LANGUAGE = ("idefics3", "smolvlm")
 Those that transformers counts among causal language models (Gemma 3) need no entry."""
 
 
-def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
+def load_base_model(
+    path: Path | str,
+    dtype: str = "float32",
+    device: str = "cpu",
+    *,
+    quantisation: Quantisation | None = None,
+) -> Any:
     """Load frozen base weights in evaluation mode, with a generation config of token ids alone.
 
     Args:
         dtype: name of a torch dtype, as in `model.dtype` of a recipe.
+        quantisation: as in `model.quantisation` of a recipe.
 
     Raises:
         ModelError: the folder is incomplete, its weights or its architecture do not fit its config,
-            weights are not finite, or `model_class` does not know its family.
+            weights are not finite, `model_class` does not know its family, or see
+            `rlpeft.models.quantised.require_quantisable`.
     """
     import torch
     from safetensors import SafetensorError
@@ -53,6 +58,8 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     config = load_config(folder)
     attention = exact_attention(config)
     check_formats(folder, config)
+    if quantisation:
+        quantised.require_quantisable(folder, config, quantisation)
     try:
         model, loaded = model_class(config).from_pretrained(
             folder,
@@ -61,6 +68,7 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **quantised.loading(config, quantisation, dtype),
         )
     # ImportError: a quantised checkpoint whose library is not installed.
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
@@ -71,7 +79,8 @@ def load_base_model(path: Path | str, dtype: str = "float32", device: str = "cpu
     check_tied(model, where=f"the base model in {str(folder)!r}")
     check_finite(model.named_parameters(), where=f"the base model in {str(folder)!r}")
     model.generation_config = neutral_generation_config(model.generation_config)
-    return model.to(device).eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
+    return quantised.made_trainable(model) if quantisation else model
 
 
 def model_class(config: Any) -> Any:

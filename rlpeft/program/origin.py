@@ -54,7 +54,7 @@ def open_origin(recipe: Recipe, stored: Path) -> tuple[Recipe, Origin]:
     merged = [read_parent(folder, plain) for folder in folders]
     if read_json_if_there(stored) is None:  # a run of before goes on as it began
         require_merged_once(recipe.model.merge, merged)
-    base = merged_base(plain, merged, dtype=model.dtype)
+    base = merged_base(plain, merged, dtype=model.dtype).quantised(model.quantisation)
     recipe, start = pinned(recipe, base, stored), None
     if recipe.model.start is not None:
         folders.append(expert_folder(recipe.model.start))

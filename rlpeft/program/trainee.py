@@ -12,6 +12,7 @@ from peft import PeftConfig
 from rlpeft.build import build_card, build_prompter, canary_of
 from rlpeft.errors import ConfigError
 from rlpeft.experts.files import save_expert
+from rlpeft.experts.merged import open_base
 from rlpeft.models.base import BaseModel
 from rlpeft.program.given import adapter_given
 from rlpeft.program.parts import Parts, local_parts
@@ -142,6 +143,6 @@ def open_trainee(
             f"loop goes on, got {recipe.learner.schedule!r}."
         )
     quiet_libraries()
-    base = BaseModel.open(recipe.model.name)
+    base = open_base(recipe.model)
     with local_parts(recipe, base) as parts:
         yield Trainee(recipe, base, parts)

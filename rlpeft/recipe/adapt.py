@@ -70,6 +70,7 @@ class AdaptRecipe(Section):
         require_reward(self.reward, self.task)
         require_once("experts must name each folder", self.experts)
         self.rollout.require_devices(self.resources.engine_cpus, self.resources.engine_gpus)
+        self.model.require_able(self.rollout)
         return self
 
     @property

@@ -21,6 +21,7 @@ class Engine:
             every place that gets free, and has empty ones at the end of a call alone.
         expert_slots: the option that says how many experts may share a batch; `None`: any number.
         needs_factors: whether experts must name the factors of the base model's weights.
+        quantises: what it can do of `model.quantisation`.
         sees_images: whether its requests may have images.
         gpu_share: the option that says its share of a GPU's memory; `None`: there is none.
         is_served: whether `rlpeft serve` runs it itself; the others answer in the place of vLLM.
@@ -35,21 +36,27 @@ class Engine:
     batches_a_call: int = 1
     expert_slots: str | None = None
     needs_factors: bool = False
+    quantises: tuple[str, ...] = ()
     sees_images: bool = False
     gpu_share: str | None = None
     is_served: bool = False
     splits_weights: bool = False
     bare: str = ""
 
+    def can(self, quantisation: str) -> bool:
+        """Whether it quantises a base in this way."""
+        return quantisation in self.quantises
+
 
 ENGINES = {
-    "hf": Engine("rlpeft.rollout.hf.build:build", sees_images=True),
+    "hf": Engine("rlpeft.rollout.hf.build:build", quantises=("int8", "nf4"), sees_images=True),
     "vllm": Engine(
         "rlpeft.rollout.vllm.build:build",
         takes_options=True,
         batches_a_call=4,
         expert_slots="max_experts",
         needs_factors=True,
+        quantises=("int8",),
         sees_images=True,
         gpu_share="gpu_memory_utilization",
         is_served=True,

@@ -272,6 +272,7 @@ class Recipe(Section):
             )
         self.rollout.require_devices(self.resources.engine_cpus, self.resources.engine_gpus)
         self.rollout.require_fitting(self.loss.ratio_cap, self.train.resample_budget)
+        self.model.require_able(self.rollout, self.learner.parallel)
         if self.learner.warmup_steps > self.train.steps:
             raise ValueError(
                 f"learner.warmup_steps must be at most train.steps = {self.train.steps}, "

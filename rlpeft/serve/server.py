@@ -46,7 +46,12 @@ from rlpeft.rollout.vllm.core import reason
 from rlpeft.rollout.vllm.experts import EmptyLoras
 from rlpeft.rollout.vllm.internals import check_version
 from rlpeft.rollout.vllm.peft_config import choose_form, is_target, read_config
-from rlpeft.rollout.vllm.start import expert_arguments, llm_arguments, plugin_arguments
+from rlpeft.rollout.vllm.start import (
+    expert_arguments,
+    llm_arguments,
+    plugin_arguments,
+    quantised_base,
+)
 from rlpeft.serve.chat import Chats, keep_letters
 from rlpeft.serve.ends import ended, refuse_hidden
 from rlpeft.serve.first_pass import TwoPassClient
@@ -58,6 +63,7 @@ from rlpeft.serve.metrics import leave_out_combinations
 from rlpeft.terminal import say
 from rlpeft.tokens.chat import ChatForm
 from rlpeft.tokens.eos import eos_ids
+from rlpeft.types import Quantisation
 
 DRAIN_S = 60
 """How long requests may go on after the server was told to end."""
@@ -82,6 +88,7 @@ class Served:
         dtype: of the base weights.
         stop: strings that end answers of the base model, where a request gives none.
         read: an expert that is loaded while it runs; `None`: none may be.
+        quantisation: how the base is quantised as it is loaded (a recipe's `model.quantisation`).
     """
 
     model_path: Path
@@ -94,6 +101,7 @@ class Served:
     form: ChatForm = field(default_factory=ChatForm)
     stop: tuple[str, ...] = ()
     read: Read | None = None
+    quantisation: Quantisation | None = None
 
 
 @dataclass(frozen=True)
@@ -304,11 +312,16 @@ def _client(served: Served, hf_engine: HfEngine | None) -> Any:
 def engine_arguments(served: Served) -> AsyncEngineArgs:
     """The engine of the server: that of rollouts, with slots for experts of every kind."""
     config, form = None, "factored"
+    quantised = quantised_base(served.model_path, served.quantisation)
     if served.base is not None:
         config = served.base.config
-        form = choose_form(read_config(config), "auto", served.dtype)
+        form = choose_form(
+            read_config(config), "auto", served.dtype, is_quantised=quantised is not None
+        )
     arguments = llm_arguments(served.max_model_len)
-    arguments |= plugin_arguments(config, form=form, takes_guests=True, slots=served.slots)
+    arguments |= plugin_arguments(
+        config, form=form, takes_guests=True, slots=served.slots, base=quantised
+    )
     arguments |= expert_arguments(served.slots)
     arguments |= {"disable_log_stats": False, "dtype": served.dtype}
     arguments |= {"shutdown_timeout": DRAIN_S}

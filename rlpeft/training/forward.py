@@ -139,8 +139,8 @@ class GroupForward:
                 f"layers {groups.unsaid} do not ask for the sliding_window of {windows} in their "
                 "config, and a probe as long costs too much"
             )
-        self._check_logprobs(batch, hidden_ND, samples)
         self._check_flow()
+        self._check_logprobs(batch, hidden_ND, samples)
 
     def _check_flow(self) -> None:
         """Every adapted layer passes a gradient on to its input, after a forward without."""

@@ -10,8 +10,16 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.policy import attach_adapter, load_tensors
 from rlpeft.build import build_card, build_state
 from rlpeft.errors import ExpertError
-from rlpeft.experts.files import load_expert, save_expert
-from rlpeft.experts.merged import find_parents, keep_parents, open_base, read_parent
+from rlpeft.experts.export_asked import usual_format
+from rlpeft.experts.files import called, load_expert, save_expert
+from rlpeft.experts.merged import (
+    find_parents,
+    keep_parents,
+    model_of,
+    open_base,
+    read_parent,
+    refuse_quantised,
+)
 from rlpeft.experts.start import parent_of
 from rlpeft.models.base import BaseModel
 from rlpeft.models.gap import largest_gap
@@ -139,3 +147,32 @@ def test_parents_are_found_in_the_folder_of_the_run_and_said_where_they_are_not(
 
 def test_a_base_without_parents_is_the_base(tiny):
     assert open_base(TINY) == BaseModel.open("tiny") == tiny
+
+
+def of_int8(card):
+    return card.model_copy(update={"quantisation": "int8"})
+
+
+def test_the_base_of_an_expert_is_quantised_as_it_was(quick, tiny):
+    card = of_int8(build_card(quick(), tiny))
+    assert model_of(card, "other") == ModelConfig(name="other", quantisation="int8")
+    assert called(card) == "tiny in int8"
+
+
+def test_a_card_that_names_a_quantisation_nobody_knows_is_refused(quick, tiny):
+    card = build_card(quick(), tiny).model_copy(update={"quantisation": "int3"})
+    with pytest.raises(ExpertError, match=r"that there is \(int8, nf4\), got 'int3'"):
+        model_of(card)
+
+
+def test_what_needs_a_base_of_floats_is_refused(quick, tiny, tmp_path):
+    card = build_card(quick(), tiny)
+    refuse_quantised(tmp_path, card, "merged")
+    with pytest.raises(ExpertError, match=r"cannot be merged.*tiny in int8.*--format peft"):
+        refuse_quantised(tmp_path, of_int8(card), "merged")
+
+
+def test_a_run_offers_the_export_that_its_expert_can_have(quick, tiny):
+    card = build_card(quick(), tiny)
+    assert usual_format(card) == "merged"
+    assert usual_format(of_int8(card)) == "peft"

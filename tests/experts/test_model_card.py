@@ -9,6 +9,7 @@ from rlpeft.experts.card_parts import Mixture
 from rlpeft.experts.files import ExpertCard
 from rlpeft.experts.measures import Accuracy, MeanScore
 from rlpeft.experts.model_card import Beside, model_card
+from rlpeft.experts.model_card_use import BaseCode
 
 HOSTILE = "a`b` | c\n---\nlicense: mit\n# Title\n```\n<img src=x>\u202e"
 
@@ -161,3 +162,29 @@ def test_a_base_that_others_cannot_find_is_called_by_its_name():
     assert "/somewhere" not in text
     assert 'resolve_model("tiny")' in text
     assert "base_model" not in front(text)
+
+
+@pytest.mark.parametrize(
+    ("quantisation", "serving", "lines"),
+    [
+        (
+            "int8",
+            "rlpeft serve --experts .\n",
+            [
+                "from torchao.quantization import Int8WeightOnlyConfig",
+                "from transformers import AutoModelForCausalLM, TorchAoConfig",
+                'from_pretrained("owner/base", dtype="float32", '
+                "quantization_config=TorchAoConfig(Int8WeightOnlyConfig()))",
+            ],
+        ),
+        (
+            "nf4",
+            "rlpeft serve --experts . --engine hf\n",
+            ['BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")'],
+        ),
+    ],
+)
+def test_the_code_loads_a_quantised_base_as_it_was_in_training(quantisation, serving, lines):
+    text = model_card(make(), "owner/base", BaseCode(quantisation=quantisation))
+    assert all(line in text for line in [serving, *lines])
+    assert "--format merged" not in text

@@ -37,6 +37,44 @@ def test_what_engines_see_makes_another(quick, other):
     assert quick(**other).engine != quick().engine
 
 
+def test_a_recipe_without_a_quantisation_says_nothing_of_one(quick):
+    assert "quantisation" not in quick().model_dump()["model"]
+    assert quick(model={"quantisation": "int8"}).engine.model.quantisation == "int8"
+
+
+@pytest.mark.parametrize(
+    ("model", "other", "message"),
+    [
+        ("nf4", {"rollout": {"engine": "vllm"}}, r"'nf4' needs rollout\.engine = 'hf', got 'vllm'"),
+        (
+            "int8",
+            {
+                "rollout": {"engine": "vllm", "tensor_parallel": 2},
+                "resources": {"engine_cpus": 2},
+            },
+            r"rollout\.tensor_parallel must be left out",
+        ),
+        (
+            "int8",
+            {"learner": {"parallel": "shard"}, "resources": {"learners": 2}},
+            r"learner\.parallel = 'shard' must be left out",
+        ),
+        ("int3", {}, r"model\.quantisation"),
+    ],
+)
+def test_a_quantisation_that_cannot_be_done_is_refused_at_once(quick, model, other, message):
+    with pytest.raises((ConfigError, ValueError), match=message):
+        quick(model={"quantisation": model}, **other)
+
+
+def test_a_search_refuses_it_too():
+    with pytest.raises(ValueError, match="'nf4' needs"):
+        AdaptRecipe.model_validate(
+            ADAPT
+            | {"model": {"name": "tiny", "quantisation": "nf4"}, "rollout": {"engine": "vllm"}}
+        )
+
+
 def test_weights_have_the_engines_own_dtype_or_the_learners(quick):
     model = {"dtype": "float16"}
     assert quick(model=model).engine.dtype == "float16"

@@ -7,8 +7,8 @@ values over `collective_rpc`.
 
 `peft_config` says which modules are adapted; `slice_adapters` holds the arithmetic, which
 `adapted_linear` runs in a fused layer by the products of `matmul`: these need no vLLM. `internals`
-is the only file that touches vLLM's classes; `worker` is what the engine calls. `core` starts and
-ends the processes, and says why one died.
+and `linear_methods` are the only files that touch vLLM's classes; `worker` is what the engine
+calls. `core` starts and ends the processes, and says why one died.
 """
 
 from __future__ import annotations

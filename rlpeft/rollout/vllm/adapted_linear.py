@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from rlpeft.rollout.vllm.guests import Guests, Tokens
-from rlpeft.rollout.vllm.matmul import Pack, Product, plain
+from rlpeft.rollout.vllm.matmul import Pack, Product, RowsOf, plain
 from rlpeft.rollout.vllm.shard import Shard
 from rlpeft.rollout.vllm.slice_adapters import Base, FactoredSlice, Form, SliceAdapter
 
@@ -27,6 +27,8 @@ class AdaptedLinear:
             with the others a refresh is nearly free.
         pack: how products with the weights are formed.
         shards: the part of each slice that `weight` holds; the whole if absent.
+        product: of a quantised base, whose weight is not ours to read: with all slices at once, in
+            factored form. A slice that wants x of its own (`bends_input`) costs the whole.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class AdaptedLinear:
         form: Form,
         pack: Pack = plain,
         shards: Sequence[Shard] | None = None,
+        product: Product | None = None,
     ) -> None:
         stops = [sum(sizes[: k + 1]) for k in range(len(sizes))]
         self.weight, self.names, self.adapters = weight, list(names), list(adapters)
@@ -51,12 +54,17 @@ class AdaptedLinear:
         self._digests: list[str | None] = []
         self._guests: list[Guests] = []
         self.tokens: Tokens | None = None
-        self._pack(pack)
+        self.is_quantised = product is not None
+        self._whole: Product | None = None
+        self._own: list[Product | None] = [None] * len(self.spans)
+        if product is None:
+            self._pack(pack)
+        else:
+            self._own = self._parts(product)
+            self._whole = product if None in self._own else None
 
     def _pack(self, pack: Pack) -> None:
         """Form all products now: a compiler that met one on its way would fail or freeze it."""
-        self._whole: Product | None = None
-        self._own: list[Product | None] = [None] * len(self.spans)
         if self.bent is not None:
             self._whole = pack(self.bent)
             return
@@ -65,6 +73,13 @@ class AdaptedLinear:
                 self._own[k] = pack(self.held[self.spans[k]])
         if None in self._own:
             self._whole = pack(self.held)
+
+    def _parts(self, product: Product) -> list[Product | None]:
+        """Those of slices that want an x of their own."""
+        return [
+            RowsOf(product, span) if adapter is not None and adapter.bends_input else None
+            for span, adapter in zip(self.spans, self.adapters, strict=True)
+        ]
 
     def take_guests(self, tokens: Tokens) -> list[Guests]:
         """Let tokens run adapters of their own; those of each slice, none at first."""

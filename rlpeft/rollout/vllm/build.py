@@ -39,6 +39,7 @@ def build(spec: EngineSpec, base: BaseModel) -> RolloutEngine:
         batch_size=spec.rollout.batch_size,
         tensor_parallel=spec.rollout.tensor_parallel,
         processor=base.processor,
+        quantisation=base.quantisation,
         **spec.rollout.options,
     )
 

@@ -19,7 +19,7 @@ from vllm.lora.request import LoRARequest
 
 from rlpeft.adapter_state import AdapterState, tensors_digest
 from rlpeft.errors import EngineError
-from rlpeft.models.load import load_config
+from rlpeft.models.load import context_length, load_config
 from rlpeft.models.parallel import require_divisible
 from rlpeft.models.sight import ImageProcessor
 from rlpeft.models.tokenizer import load_tokenizer
@@ -46,26 +46,28 @@ from rlpeft.rollout.vllm.options import (
     check_devices,
     check_experts_form,
     check_options,
+    check_quantised,
 )
 from rlpeft.rollout.vllm.parameters import finish_reason, flat, sampled, scored
 from rlpeft.rollout.vllm.peft_config import choose_form, read_config
 from rlpeft.rollout.vllm.start import (
+    QuantisedBase,
     child_variables,
     expert_arguments,
     llm_arguments,
-    model_context,
     plugin_arguments,
+    quantised_base,
     worker_arguments,
 )
 from rlpeft.tokens.eos import eos_ids
-from rlpeft.types import Completion, Request, Sampling
+from rlpeft.types import Completion, Quantisation, Request, Sampling
 
 
 class VllmEngine:
     """A rollout engine that runs vLLM in child processes.
 
     Args:
-        model_path: folder of the base model, unquantised.
+        model_path: folder of the base model.
         adapter_config: the PEFT config as a plain dict, as in `AdapterState.config`; `None` for
             the base model alone, without our plugin.
         dtype: dtype of the base weights in the engine.
@@ -82,6 +84,8 @@ class VllmEngine:
         batch_size: sequences generated at once; vLLM's own choice if absent.
         tensor_parallel: workers, a GPU each, that share every weight.
         processor: how the model sees; absent: requests may have no images.
+        quantisation: how the base is quantised as it is loaded, as in a recipe's
+            `model.quantisation`.
         options: further arguments of `vllm.LLM`.
 
     Raises:
@@ -103,34 +107,32 @@ class VllmEngine:
         batch_size: int | None = None,
         tensor_parallel: int = 1,
         processor: ImageProcessor | None = None,
+        quantisation: Quantisation | None = None,
         **options: Any,
     ) -> None:
         check_version()
         check_options(options, form, batch_size)
         check_experts_form(max_experts, form)
-        limit = model_context(Path(model_path))
+        settings = load_config(Path(model_path))
+        limit = context_length(settings)
         self.context = min(max_model_len or limit, limit)
         # One token more than the context: vLLM cannot score a sequence without room to go on.
-        require_divisible(load_config(Path(model_path)), tensor_parallel)
+        require_divisible(settings, tensor_parallel)
         check_devices(tensor_parallel, options)
         variables = child_variables(num_threads, tensor_parallel)
         arguments = llm_arguments(min(self.context + 1, limit), batch_size)
         arguments |= worker_arguments(variables, tensor_parallel) | options
         arguments |= {"dtype": dtype, "seed": seed}
         if adapter_config is not None:
-            config = read_config(adapter_config)
-            form = choose_form(config, form, dtype, tensor_parallel)
-            if not arguments["enforce_eager"]:
-                check_compiled(config, form, max_experts, tensor_parallel)
-            register()
-            arguments |= plugin_arguments(adapter_config, form=form, slots=max_experts)
+            base = quantised_base(Path(model_path), quantisation)
+            arguments |= _adapting(adapter_config, form, max_experts, arguments, base)
         if max_experts:
             arguments |= expert_arguments(max_experts)
         self.tokenizer, self.processor = load_tokenizer(model_path), processor
         self.eos_ids = sorted(eos_ids(Path(model_path), self.tokenizer))
         self._sent_factors: dict[str, str] = {}
-        base = Delivery(0, tensors_digest({}), 0.0)
-        self._current: Delivery | None = base if adapter_config is None else None
+        bare = Delivery(0, tensors_digest({}), 0.0)
+        self._current: Delivery | None = bare if adapter_config is None else None
         self._experts: dict[str, tuple[LoRARequest, Delivery]] = {}
         self._loras: EmptyLoras | None = None
         self._core = Core(str(model_path), arguments, variables)
@@ -310,6 +312,31 @@ class VllmEngine:
             )
             for output, text, end, policy in zip(kept, texts, ends, policies, strict=True)
         ]
+
+
+def _adapting(
+    adapter: Mapping[str, Any],
+    form: str,
+    slots: int,
+    arguments: Mapping[str, Any],
+    base: QuantisedBase | None,
+) -> dict[str, Any]:
+    """Arguments of `vllm.LLM` that put an adapter into its layers.
+
+    Args:
+        arguments: all others.
+
+    Raises:
+        EngineError: they do not go together.
+    """
+    config, workers = read_config(adapter), arguments.get("tensor_parallel_size", 1)
+    if base is not None:
+        check_quantised(config, arguments, base, workers)
+    form = choose_form(config, form, arguments["dtype"], workers, is_quantised=base is not None)
+    if not arguments["enforce_eager"]:
+        check_compiled(config, form, slots, workers)
+    register()
+    return plugin_arguments(adapter, form=form, slots=slots, base=base)
 
 
 def _first(experts: Mapping[str, AdapterState]) -> AdapterState:

@@ -14,7 +14,7 @@ from rlpeft.errors import EngineError
 from rlpeft.rollout.growth import check_growth
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
 from rlpeft.rollout.vllm.guests import Guests
-from rlpeft.rollout.vllm.internals import pack
+from rlpeft.rollout.vllm.linear_methods import pack
 from rlpeft.rollout.vllm.peft_config import (
     is_target,
     make_slice,
@@ -135,6 +135,11 @@ class ExpertTable:
         """
         own = read_config(config)
         require_ranks(own, values)
+        if any(layer.is_quantised for layer in self.layers):  # its size could not be measured
+            raise EngineError(
+                "experts that share a batch on a quantised base must be of the engine's own "
+                f"method, got {own.peft_type.value}. Take experts of one method."
+            )
         if not slice_of(config).is_guest:
             able = labels(lambda method: method.is_served)
             raise EngineError(

@@ -72,6 +72,24 @@ class Unasked:
         """Nothing is derived."""
 
 
+class RowsOf:
+    """Some rows of a product that there is only whole, at the price of the whole."""
+
+    def __init__(self, whole: Product, span: slice) -> None:
+        self.weight_MN = whole.weight_MN[span]
+        self._whole, self._span = whole, span
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self._whole(x)[..., self._span]
+
+    def take(self, weight_MN: torch.Tensor) -> None:
+        """As the whole's, whose rows these are."""
+        raise NotImplementedError("rows of a product that stays")
+
+    def renew(self) -> None:
+        """Nothing is derived."""
+
+
 def plain(weight_MN: torch.Tensor) -> Product:
     """The product with a weight as it is."""
     return Plain(weight_MN)

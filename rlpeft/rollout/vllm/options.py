@@ -16,6 +16,7 @@ from vllm.platforms import current_platform
 from rlpeft.adapters.methods import methods
 from rlpeft.errors import EngineError
 from rlpeft.rollout.vllm.peft_config import slice_of
+from rlpeft.rollout.vllm.start import QuantisedBase
 
 FORMS = ("auto", "factored", "spectral", "dense")
 
@@ -126,6 +127,41 @@ def check_experts_form(max_experts: int, form: str) -> None:
         raise EngineError(
             "max_experts does not go with form = 'dense': one matrix a layer cannot differ "
             "by request."
+        )
+
+
+def check_quantised(
+    config: PeftConfig, arguments: Mapping[str, Any], base: QuantisedBase, workers: int = 1
+) -> None:
+    """Refuse what is not proven on a quantised base, whose weights an adapter does not see.
+
+    Args:
+        arguments: of `vllm.LLM`.
+
+    Raises:
+        EngineError: compiled layers, several workers, an adapter that reads weights (DoRA), or a
+            dtype that kernels of quantised files do not multiply in.
+    """
+    if base.is_stored and arguments["dtype"] == "float32":
+        raise EngineError(
+            f"rollout.dtype must be 'bfloat16' or 'float16' on a base of {base.method} files, whose"
+            " kernels in vLLM know no other, got 'float32'. Set it, with a rollout.canary_bound "
+            "for its rounding, such as 0.3."
+        )
+    if getattr(config, "use_dora", False):
+        raise EngineError(
+            "the vllm engine cannot run DoRA on a quantised base: its magnitudes stand over norms "
+            "of weights that only vLLM's kernels read. Use rollout.engine = 'hf', or LoRA."
+        )
+    if not arguments["enforce_eager"]:
+        raise EngineError(
+            "rollout.options.enforce_eager must be true on a quantised base: nobody has proven "
+            "that compiled layers of it follow an adapter. Remove the option."
+        )
+    if workers > 1:
+        raise EngineError(
+            f"rollout.tensor_parallel must be 1 on a quantised base, got {workers}: nobody has "
+            "tried quantised layers that workers share. Set it to 1."
         )
 
 

@@ -107,17 +107,22 @@ def slice_of(config: Mapping[str, Any]) -> Slice:
     return method.slice
 
 
-def choose_form(config: PeftConfig, form: str, dtype: str, workers: int = 1) -> str:
+def choose_form(
+    config: PeftConfig, form: str, dtype: str, workers: int = 1, *, is_quantised: bool = False
+) -> str:
     """The form to run: `auto` is the cheapest whose refresh is nearly free.
 
     Raises:
-        EngineError: a form that the adapter, the dtype or the number of workers does not allow.
+        EngineError: a form that the adapter, the dtype, the number of workers or a quantised base
+            does not allow.
     """
-    if workers > 1:
+    if workers > 1 or is_quantised:
         if form not in ("auto", "factored"):
+            split = f"with rollout.tensor_parallel = {workers}"
+            where = "on a quantised base" if is_quantised else split
             raise EngineError(
-                f"form must be 'factored' with rollout.tensor_parallel = {workers}, got {form!r}: "
-                "the others need whole weights. Use 'auto'."
+                f"form must be 'factored' {where}, got {form!r}: the others need whole weights of "
+                "floats. Use 'auto'."
             )
         return "factored"
     forms, method = slice_of(vars(config)).forms, peft_type_of(vars(config))

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from vllm.platforms import current_platform
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
 from rlpeft.errors import EngineError
-from rlpeft.models.load import context_length, load_config
+from rlpeft.files import read_json
+from rlpeft.models.quantised import torchao_config
 from rlpeft.rollout.vllm import METHOD
+from rlpeft.types import Quantisation
 
 WORKER = "rlpeft.rollout.vllm.worker.AdapterWorker"
 CPU_KV_CACHE_BYTES = 1 << 30
@@ -27,20 +30,54 @@ BINDING = "VLLM_CPU_OMP_THREADS_BIND"
 """The variable that says to which cores vLLM binds its worker's threads."""
 
 
-def model_context(model_path: Path) -> int:
-    """Longest sequence the base model takes.
+READ_QUANTISED = ("compressed-tensors", "fp8", "awq", "gptq", "torchao")
+"""Methods of quantised checkpoints that learner and vLLM read alike, as their `quant_method`."""
+
+
+@dataclass(frozen=True)
+class QuantisedBase:
+    """How vLLM reads a quantised base.
+
+    Attributes:
+        method: vLLM's name of it.
+        config: what vLLM's config of that method is made from.
+    """
+
+    method: str
+    config: Mapping[str, Any]
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its files are quantised, by kernels that products are formed by."""
+        return "quant_method" in self.config
+
+
+def quantised_base(
+    model_path: Path, quantisation: Quantisation | None = None
+) -> QuantisedBase | None:
+    """How vLLM reads a base model; `None` for one of floats.
+
+    Args:
+        quantisation: as in a recipe's `model.quantisation`.
 
     Raises:
-        EngineError: the model is quantised.
-        ModelError: its config does not say.
+        EngineError: a method of quantisation that learner and engine may read differently.
     """
-    config = json.loads((model_path / "config.json").read_text())
-    if "quantization_config" in config:
+    stored = read_json(model_path / "config.json", EngineError).get("quantization_config")
+    if stored is None:
+        if quantisation is None:
+            return None
+        from torchao.core.config import config_to_dict
+
+        # Without a quant_method: vLLM would take the files for quantised already.
+        own = config_to_dict(torchao_config())
+        return QuantisedBase("torchao", {"quant_type": {"default": own}})
+    if (method := stored.get("quant_method")) not in READ_QUANTISED:
         raise EngineError(
-            f"the vllm engine needs an unquantised base model, {str(model_path)!r} has a "
-            "quantization_config. Use rollout.engine = 'hf' or an unquantised base."
+            f"the vllm engine reads bases quantised by {', '.join(READ_QUANTISED)}, "
+            f"{str(model_path)!r} says {method!r}. Use rollout.engine = 'hf' or another base."
         )
-    return context_length(load_config(model_path))
+    return QuantisedBase(method, stored)
 
 
 def llm_arguments(context: int, batch_size: int | None = None) -> dict[str, Any]:
@@ -76,6 +113,7 @@ def plugin_arguments(
     form: str,
     takes_guests: bool = False,
     slots: int = 0,
+    base: QuantisedBase | None = None,
 ) -> dict[str, Any]:
     """Arguments of `vllm.LLM` that put the adapter into its linear layers.
 
@@ -83,13 +121,14 @@ def plugin_arguments(
         adapter_config: a PEFT config; `None` for no adapter but those of experts.
         takes_guests: whether experts of other methods may act in every linear layer.
         slots: experts that may share a batch.
+        base: how vLLM reads the base, if it is quantised.
     """
     # The adapter travels inside the model's config. A PEFT config holds sets: make them lists.
     adapter = json.loads(json.dumps(adapter_config and dict(adapter_config), default=sorted))
     if adapter is not None:
         adapter.pop("factors", None)  # of states, which bring their own
     config = {"quant_method": METHOD, "adapter": adapter, "form": form}
-    config |= {"takes_guests": takes_guests, "slots": slots}
+    config |= {"takes_guests": takes_guests, "slots": slots, "base": base and asdict(base)}
     return {"quantization": METHOD, "hf_overrides": {"quantization_config": config}}
 
 

@@ -10,7 +10,7 @@ import torch
 
 from rlpeft.errors import RlpeftError
 from rlpeft.rollout.vllm.expert_table import ExpertTable
-from rlpeft.rollout.vllm.internals import adapted_layers, kv_cache
+from rlpeft.rollout.vllm.internals import adapted_layers, frozen, kv_cache
 from rlpeft.rollout.vllm.kv_cache import give_back
 from rlpeft.rollout.vllm.values import load_values
 from rlpeft.rollout.vllm.watch import exit_with
@@ -102,8 +102,6 @@ class AdapterWorker:
     def rlpeft_base_digest(self) -> str:
         """SHA-256 (hex) of the frozen weights under the adapter."""
         digest = hashlib.sha256()
-        for layer in adapted_layers(self.get_model()):
-            digest.update(
-                layer.weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-            )
+        for tensor in frozen(self.get_model()):
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()

@@ -115,6 +115,14 @@ def test_the_dense_form_is_refused_where_there_is_no_matrix() -> None:
         choose_form(config, "dense", "float32")
 
 
+@pytest.mark.parametrize("form", ["spectral", "dense"])
+def test_a_quantised_base_keeps_its_weight_and_so_the_factored_form(form: str) -> None:
+    config = read_config(svf(target_modules=["q_proj"]))
+    assert choose_form(config, "auto", "float32", is_quantised=True) == "factored"
+    with pytest.raises(EngineError, match="'factored' on a quantised base, got"):
+        choose_form(config, form, "float32", is_quantised=True)
+
+
 def test_the_spectral_form_is_for_svf_in_float32() -> None:
     config = read_config(svf(target_modules=["q_proj"]))
     assert choose_form(config, "auto", "float32") == "spectral"

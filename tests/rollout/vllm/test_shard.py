@@ -203,7 +203,8 @@ def test_layers_split_by_inputs_give_addends_of_what_the_whole_gives(
         return layer(x.chunk(workers, -1)[rank].contiguous())
 
     addends = together(workers, run)
-    torch.testing.assert_close(sum(addends), expected(policy, module, x), atol=1e-5, rtol=1e-5)
+    # Added up in another order; MoSLoRA's maps multiply what that rounds, on some processors more.
+    torch.testing.assert_close(sum(addends), expected(policy, module, x), atol=5e-5, rtol=5e-5)
 
 
 def growths(policy: nn.Module, parts: Mapping[str, tuple[Shard, torch.Tensor]]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from rlpeft.adapters.svf.factors import Factors, factorise, weight_digest
 from rlpeft.errors import EngineError
 from rlpeft.rollout.growth import check_growth
 from rlpeft.rollout.vllm.adapted_linear import AdaptedLinear
+from rlpeft.rollout.vllm.matmul import Plain
 from rlpeft.rollout.vllm.peft_config import make_slice, read_config
 from rlpeft.rollout.vllm.slice_adapters import Form
 from rlpeft.rollout.vllm.svf_slice import SvfSlice
@@ -67,21 +68,31 @@ def random_policy(config: PeftConfig) -> nn.Module:
 
 
 def fused_layer(
-    policy: nn.Module, *, form: Form = "factored", dtype: torch.dtype = torch.float32
+    policy: nn.Module,
+    *,
+    form: Form = "factored",
+    dtype: torch.dtype = torch.float32,
+    is_quantised: bool = False,
 ) -> AdaptedLinear:
-    """The engine's layer for `policy`, without its adapter values."""
+    """The engine's layer for `policy`, without its adapter values.
+
+    Args:
+        is_quantised: of a base whose weight only its product knows.
+    """
     config = read_config(asdict(policy.peft_config["default"]))
     parts = {name: getattr(policy.base_model.model, name) for name in SIZES}
     bases = [getattr(part, "base_layer", part) for part in parts.values()]
-    adapters = [
-        make_slice(config, name, base.weight.detach().to(dtype), form=form)
-        if hasattr(part, "base_layer")
-        else None
-        for (name, part), base in zip(parts.items(), bases, strict=True)
-    ]
     weight = torch.cat([base.weight.detach().to(dtype) for base in bases])
+    product = Plain(weight) if is_quantised else None
+    if is_quantised:
+        weight = torch.full((1, 1), torch.nan, dtype=dtype).expand(weight.shape)
+    sizes = list(SIZES.values())
+    adapters = [
+        make_slice(config, name, rows_MN, form=form) if hasattr(part, "base_layer") else None
+        for (name, part), rows_MN in zip(parts.items(), weight.split(sizes), strict=True)
+    ]
     return AdaptedLinear(
-        weight, names=list(SIZES), sizes=list(SIZES.values()), adapters=adapters, form=form
+        weight, names=list(SIZES), sizes=sizes, adapters=adapters, form=form, product=product
     )
 
 
@@ -116,6 +127,26 @@ def test_a_fused_layer_computes_what_the_peft_layers_do(name: str, form: Form) -
     torch.testing.assert_close(bent, policy(x), atol=1e-5, rtol=1e-5)
     with policy.disable_adapter():
         assert (bent - policy(x)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("name", sorted({*CONFIGS, *GEOMETRIC} - {"dora"}))
+@torch.no_grad()
+def test_an_adapter_on_a_quantised_base_needs_nothing_of_it_but_its_product(name: str) -> None:
+    policy = random_policy((CONFIGS | GEOMETRIC)[name])
+    layer = fused_layer(policy, is_quantised=True)
+    x = torch.randn(5, WIDTH)
+    layer(x)
+    send(policy, layer)
+    torch.testing.assert_close(layer(x, fused_bias(policy)), policy(x), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_an_adapter_that_reads_a_weight_that_is_not_there_says_so_in_its_numbers() -> None:
+    """DoRA's norms. Why `check_quantised` refuses it, and how any other would be found."""
+    policy = random_policy(CONFIGS["dora"])
+    layer = fused_layer(policy, is_quantised=True)
+    send(policy, layer)
+    assert layer(torch.randn(5, WIDTH)).isnan().any()
 
 
 @pytest.mark.parametrize("name", [*CONFIGS, *GEOMETRIC])
@@ -335,7 +366,7 @@ def test_a_payload_that_is_no_safetensors_is_refused() -> None:
 @torch.no_grad()
 def test_packed_products_are_plain_products_and_leave_the_weight(columns: slice) -> None:
     pytest.importorskip("vllm")
-    from rlpeft.rollout.vllm.internals import pack
+    from rlpeft.rollout.vllm.linear_methods import pack
 
     torch.manual_seed(0)
     weight, x = torch.randn(48, 32), torch.randn(5, 96)[:, columns]  # a view, as slices are
