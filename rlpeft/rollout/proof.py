@@ -164,12 +164,16 @@ class Prover:
 
 
 def kicked(state: AdapterState, size: float) -> AdapterState:
-    """`state` with every element moved up or down, by `size` of its tensor's root mean square."""
+    """`state` with every element moved up or down, by `size` of its tensor's root mean square.
+
+    A single number that is zero stays: HypLoRA's flat curvature may not become positive.
+    """
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for name, value in state.tensors.items():
         signs = torch.randint(0, 2, value.shape, generator=generator).to(value) * 2 - 1
         scale = value.float().square().mean().sqrt()
         # LoRA's B starts as zero, and has no size of its own.
-        tensors[name] = value + signs * size * (scale if scale > 0 else 1.0)
+        own = float(value.numel() > 1)
+        tensors[name] = value + signs * size * (scale if scale > 0 else own)
     return AdapterState(state.config, tensors, KICKED, state.factors)

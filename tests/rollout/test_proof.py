@@ -9,7 +9,7 @@ from jobs.recipes import find_recipe, recipe_names
 from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.policy import adapter_state, attach_adapter
 from rlpeft.errors import EngineError
-from rlpeft.recipe.run import LoraFamilyAdapter, SvfAdapter, load_recipe
+from rlpeft.recipe.run import HypLoraAdapter, LoraFamilyAdapter, SvfAdapter, load_recipe
 from rlpeft.rollout.engine import Delivery
 from rlpeft.rollout.hf.engine import HfEngine
 from rlpeft.rollout.proof import Proof, Prover, kicked
@@ -81,6 +81,12 @@ def test_an_engine_in_bfloat16_passes_and_runs_what_it_was_sent(pair, adapter):
     assert adapter_state(engine.policy, 0).digest == state.digest
     for version in range(1, 4):
         prove(prover, learner, scaled(learner, 1.03, version))
+
+
+def test_an_adapter_that_is_fixed_as_flat_passes(pair):
+    """A curvature of zero has no other side, and no kick may take it there."""
+    learner, engine = pair(HypLoraAdapter(type="hyplora", curvature=0, learn_curvature=False))
+    prove(Prover(engine), learner, adapter_state(learner.policy, 0))
 
 
 def test_an_engine_that_freezes_after_its_first_proof_fails_once_z_has_moved(pair):
