@@ -197,7 +197,8 @@ def _facts(summary: Mapping[str, Any], larger: str) -> Iterator[tuple[str, str]]
     weights = ", ".join(f"{name} {value:.3f}" for name, value in shares.items())
     meaning = ", ".join(ARM_WORDS[word] for word in summary["arm"].split(", "))
     yield "coefficients", f"{weights} ({meaning})"
-    yield "on the shots", f"{_fitness(shots)} of {shots['number']}"
+    # Of several samples a shot it is a mean, and no count of shots.
+    yield f"on {shots['number']} shots", _fitness(shots)
     for arm, found in summary["cross_validation"].items():
         yield "unseen shots", f"{_fitness(found)} {arm}"
     yield "expert", expert

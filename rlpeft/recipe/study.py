@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from rlpeft.recipe.adapter import Section
 from rlpeft.recipe.overrides import with_overrides
@@ -74,12 +74,26 @@ class TuneConfig(Section):
     """Arms that have it: `{ adapter = "lora" }`. Absent: all."""
 
 
+Policy = Literal["base", "start", "uniform", "parent"]
+"""What runs test beside their expert."""
+
+
+def _known_policy(against: Any) -> Any:
+    known = get_args(Policy)
+    if isinstance(against, str) and against not in known:
+        raise ValueError(
+            f"against must be one of {', '.join(map(repr, known))}, or another place such as "
+            f"{{ adapter = 'lora' }}, got {against!r}.{did_you_mean(against, known)}"
+        )
+    return against
+
+
 class ContrastConfig(Section):
     """A difference that the claim is about: of pairs of arms that differ in these axes alone."""
 
     of: Annotated[Place, Field(min_length=1)]
     """Arms that the claim holds for: `{ adapter = "svf" }`."""
-    against: Place | Literal["base", "start", "uniform", "parent"]
+    against: Annotated[Place | Policy, BeforeValidator(_known_policy)]
     """What they are compared with: `{ adapter = "lora" }` on the same axes, or what each run tests
     beside its expert: `"base"`, `"start"` (model.start); of adapt `"uniform"` (equal parts) and
     `"parent"`, the expert that does best on the test, which nobody knows before."""
@@ -201,7 +215,11 @@ class StudyRecipe(Section):
     def _require_tested(self, policy: str) -> None:
         of_a_search = policy in ("uniform", "parent")
         if of_a_search != (self.by == "adapt") and policy != "base":
-            raise ValueError(f"contrast against {policy!r}: runs of by = {self.by!r} test no such.")
+            needed = "'adapt'" if of_a_search else "'train' or 'sft'"
+            raise ValueError(
+                f"contrast against {policy!r} needs a study of by = {needed}, whose runs test it, "
+                f"this one is of by = {self.by!r}. Set by, or compare with 'base'."
+            )
 
     def _require(self, place: Place) -> None:
         for axis, level in place.items():

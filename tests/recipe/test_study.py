@@ -29,8 +29,15 @@ def test_a_claim_and_axes_are_enough():
         ({"contrast": [{"of": {"adapter": "svg"}, "against": "base"}]}, "Did you mean 'svf'"),
         ({"contrast": [{"of": {"kl": "0"}, "against": {"adapter": "svf"}}]}, "on the same axes"),
         ({"contrast": [{"of": {"kl": "0"}, "against": {"kl": "0"}}]}, "two places"),
-        ({"contrast": [{"of": {"kl": "0"}, "against": "uniform"}]}, "test no such"),
-        ({"contrast": [{"of": {"kl": "0"}, "against": "parent"}]}, "test no such"),
+        (
+            {"contrast": [{"of": {"kl": "0"}, "against": "uniform"}]},
+            "needs a study of by = 'adapt'",
+        ),
+        ({"contrast": [{"of": {"kl": "0"}, "against": "parent"}]}, "needs a study of by = 'adapt'"),
+        (
+            {"contrast": [{"of": {"kl": "0"}, "against": "unifrom"}]},
+            r"against must be one of 'base', .*got 'unifrom'\. Did you mean 'uniform'",
+        ),
         (
             {"tune": [{"key": "learner.lr", "values": [0.1, 1], "of": {"x": "y"}}]},
             "one of the axes",
