@@ -28,7 +28,7 @@ def rows(*, model: str = "smollm2-135m") -> Iterator[BenchRow]:
 
 def memory_rows(model: str) -> Iterator[BenchRow]:
     """Both, of one learner and one engine."""
-    from rlpeft.adapters.policy import adapter_state
+    from rlpeft.adapters.policy import adapter_state, sequence_logprobs
     from rlpeft.models.folder import resolve_model
     from rlpeft.rollout.vllm.engine import VllmEngine
 
@@ -42,6 +42,7 @@ def memory_rows(model: str) -> Iterator[BenchRow]:
         awake = resident(processes)
         engine.rest()
         yield rest_row(model, awake, resident(processes))
+        sequence_logprobs(policy, prompts(1, length=64))  # the learner reads what it has mapped
         size = sum(layer.svf_basis.nbytes for layer in _layers(policy))
         once, each = mapped([psutil.Process(), *processes])
         yield basis_row(model, size, once, each)

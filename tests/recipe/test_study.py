@@ -35,8 +35,8 @@ def test_a_claim_and_axes_are_enough():
         ),
         ({"contrast": [{"of": {"kl": "0"}, "against": "parent"}]}, "needs a study of by = 'adapt'"),
         (
-            {"contrast": [{"of": {"kl": "0"}, "against": "unifrom"}]},
-            r"against must be one of 'base', .*got 'unifrom'\. Did you mean 'uniform'",
+            {"contrast": [{"of": {"kl": "0"}, "against": "uniforms"}]},
+            r"against must be one of 'base', .*got 'uniforms'\. Did you mean 'uniform'",
         ),
         (
             {"tune": [{"key": "learner.lr", "values": [0.1, 1], "of": {"x": "y"}}]},
