@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from rlpeft.analysis.hyperbolicity import NULLS, Hyperbolicity, measure
+from rlpeft.analysis.hyperbolicity import NULLS, Figure, Hyperbolicity, measure
+from rlpeft.analysis.reference_spaces import reference_figures
 from rlpeft.analysis.tokens import (
     FrequencyBand,
     PowerLaw,
@@ -36,6 +37,7 @@ class Report:
     Attributes:
         num_left_out: sampled questions with fewer than `MIN_TOKENS` different tokens.
         layers: one measurement a layer; 0 is the input embeddings.
+        references: the same of spaces of known hyperbolicity, with as many points as the questions.
         power_law: of token counts over all rows of the file.
         norm_rank_correlation: Spearman's, between a token's count and its embedding's norm.
         counts: how often each distinct token occurs.
@@ -46,6 +48,7 @@ class Report:
     data: str
     num_left_out: int
     layers: tuple[Hyperbolicity, ...]
+    references: dict[str, Figure]
     power_law: PowerLaw
     norm_rank_correlation: float
     counts: tuple[int, ...]
@@ -86,11 +89,13 @@ def analyse_hyperbolicity(
     model = load_base_model(folder)
     clouds = _clouds(model, usable, layers)
     norms = model.get_input_embeddings().weight.detach()[distinct].float().norm(dim=-1)
+    measured = tuple(measure(clouds[layer], layer=layer, seed=seed) for layer in layers)
     return Report(
         model=model_name,
         data=data.name,
         num_left_out=len(sampled) - len(usable),
-        layers=tuple(measure(clouds[layer], layer=layer, seed=seed) for layer in layers),
+        layers=measured,
+        references=reference_figures(measured[0].num_points, seed=seed),
         power_law=power_law,
         norm_rank_correlation=spearman(counts, norms),
         counts=tuple(counts.tolist()),
@@ -170,7 +175,8 @@ def sentence(found: Hyperbolicity) -> str:
 
 
 def table(report: Report) -> Table:
-    """Relative δ by layer: real, the nulls, and null - real with its standard error."""
+    """Relative δ by layer: real, the nulls, and null - real with its standard error; then of
+    reference spaces."""
     shown = Table(title=f"Relative hyperbolicity of {report.model} on {report.data}")
     for heading in ("layer", "cloud", "2δ/diameter", "sampled", "null - real"):
         shown.add_column(heading, justify="right" if heading != "cloud" else "left")
@@ -180,6 +186,9 @@ def table(report: Report) -> Table:
             mean = f"{figure.mean:.4f} ± {figure.std:.4f}"
             layer = str(found.layer) if name == "real" else ""
             shown.add_row(layer, name, mean, f"{figure.sampled_mean:.4f}", gap)
+    for name, figure in report.references.items():
+        mean = f"{figure.mean:.4f} ± {figure.std:.4f}"
+        shown.add_row("", name, mean, f"{figure.sampled_mean:.4f}", "", style="dim")
     return shown
 
 
@@ -187,15 +196,16 @@ def as_dict(report: Report) -> dict[str, Any]:
     """The report as JSON takes it, means and sentences included."""
     plain = asdict(report)
     for found, entry in zip(report.layers, plain["layers"], strict=True):
-        for name, figure in found.figures.items():
-            entry["figures"][name] |= {
-                "mean": figure.mean,
-                "std": figure.std,
-                "sampled_mean": figure.sampled_mean,
-            }
+        entry["figures"] = {name: _as_dict(figure) for name, figure in found.figures.items()}
         entry["excess"] = {null: found.excess(null) for null in NULLS}
         entry["sentence"] = sentence(found)
+    plain["references"] = {name: _as_dict(f) for name, f in report.references.items()}
     return plain
+
+
+def _as_dict(figure: Figure) -> dict[str, Any]:
+    means = {"mean": figure.mean, "std": figure.std, "sampled_mean": figure.sampled_mean}
+    return asdict(figure) | means
 
 
 def write(report: Report, folder: Path) -> None:
