@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rlpeft.adapters.methods import named
 from rlpeft.errors import ExpertError
 from rlpeft.experts.export_gguf import HOW_TO_GET, require_converter
 from rlpeft.experts.files import ExpertCard, read_card
@@ -41,12 +40,6 @@ TRAITS: dict[Format, Traits] = {
     "lora": Traits(names_base=True, has_rank=True),
     "gguf": Traits(is_whole=True, is_converted=True),
 }
-
-
-def usual_format(card: ExpertCard) -> Format:
-    """What an expert is exported as unless it is said: a whole model, where there can be one."""
-    is_mergeable = named(str(card.adapter.get("type", "svf"))).is_mergeable
-    return "merged" if is_mergeable and not card.quantisation else "peft"
 
 
 def require_asked(

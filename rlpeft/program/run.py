@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rlpeft.adapters.methods import named
 from rlpeft.build import RunData, build_canary, build_card, fingerprint, read_decks
 from rlpeft.experts.card_parts import with_merged
-from rlpeft.experts.export_asked import usual_format
 from rlpeft.experts.files import Expert, ExpertCard, load_expert, save_expert
 from rlpeft.experts.measures import difference_of
 from rlpeft.experts.merged import keep_parents
@@ -240,7 +240,7 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
         "steps": this.recipe.train.steps,
         "best_step": card.step,
         "digest": card.digest,
-        "export_format": usual_format(card),
+        "export_format": _export_format(card),
         "equals_base": equals_base,
         **_of_origin(card),
         "test": tested[0].model_dump(),
@@ -254,6 +254,12 @@ def final_test(this: Run, parts: Parts, base: Proof, start: Expert | None = None
     }
     write_json(this.folder / SUMMARY_FILE, summary)
     return summary
+
+
+def _export_format(card: ExpertCard) -> str:
+    """What the expert is to be exported as: a whole model, where there can be one."""
+    is_mergeable = named(str(card.adapter["type"])).is_mergeable
+    return "merged" if is_mergeable and not card.quantisation else "peft"
 
 
 def _say_testing(number: int, card: ExpertCard, start: Expert | None) -> None:

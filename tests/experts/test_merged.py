@@ -10,7 +10,6 @@ from rlpeft.adapter_state import AdapterState
 from rlpeft.adapters.policy import attach_adapter, load_tensors
 from rlpeft.build import build_card, build_state
 from rlpeft.errors import ExpertError
-from rlpeft.experts.export_asked import usual_format
 from rlpeft.experts.files import called, load_expert, save_expert
 from rlpeft.experts.merged import (
     find_parents,
@@ -170,9 +169,3 @@ def test_what_needs_a_base_of_floats_is_refused(quick, tiny, tmp_path):
     refuse_quantised(tmp_path, card, "merged")
     with pytest.raises(ExpertError, match=r"cannot be merged.*tiny in int8.*--format peft"):
         refuse_quantised(tmp_path, of_int8(card), "merged")
-
-
-def test_a_run_offers_the_export_that_its_expert_can_have(quick, tiny):
-    card = build_card(quick(), tiny)
-    assert usual_format(card) == "merged"
-    assert usual_format(of_int8(card)) == "peft"

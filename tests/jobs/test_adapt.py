@@ -161,7 +161,7 @@ def test_the_command_prints_the_table_and_takes_the_light_budget(tiny_experts, t
     assert result.exit_code == 0, result.output
     assert "iteration 10/10  best" in result.stderr
     assert "uniform" in result.stdout
-    assert "of 3" in result.stdout
+    assert "on 3 shots" in result.stdout
     assert "\nnext" in result.stdout
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert json.loads(result.stdout)["shots"]["number"] == 3

@@ -45,12 +45,22 @@ TURNS = {
 }
 
 
+def near(one, other):
+    """Whether two trees are equal, but for the last digits of their numbers."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(near(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(near, one, other))
+    return one == (pytest.approx(other, rel=1e-3, abs=1e-4) if isinstance(one, float) else other)
+
+
 def test_conversations_on_ray_are_those_of_a_single_process(cluster, quick, tmp_path, decided):
     recipe = quick(**TURNS)
     run(recipe, tmp_path / "ray", venue=on_ray())
     run(recipe, tmp_path / "here")
     there = decided(tmp_path / "ray")
-    assert there == decided(tmp_path / "here")
+    # Two engines fill other batches than one, which some processors add up in another order.
+    assert near(there, decided(tmp_path / "here"))
     steps = there["metrics"][1:]
     assert any(row["environment/turns"] > 1 for row in steps)
     assert all(row["sampling/sampling_logp_difference/max"] < 1e-3 for row in steps)
