@@ -109,7 +109,7 @@ def engines():
 def wait_for():
     """Waits until a condition holds."""
 
-    def wait(condition, timeout_s=120.0):
+    def wait(condition, timeout_s=240.0):
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
