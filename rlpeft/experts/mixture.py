@@ -201,6 +201,7 @@ class ExpertSet:
             base_model=first.base_model,
             merged=first.merged,
             base_digest=first.base_digest,
+            quantisation=first.quantisation,
             adapter=mixed_section(first.adapter),
             step=0,
             digest=state.digest,

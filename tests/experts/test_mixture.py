@@ -163,3 +163,11 @@ def test_a_saved_mixture_is_an_ordinary_expert_that_names_its_parents(experts, t
     assert mixture.coefficients == (0.0, 1.0, 1.0)
     assert mixture.search == history
     assert json.loads((tmp_path / "m" / "card.json").read_text())["mixture"]["normalise"] is True
+
+
+def test_a_mixture_stands_on_a_base_that_is_quantised_as_that_of_its_parents(make_expert, tmp_path):
+    parents = {"swap": SWAP, "sort": SORT}
+    folders = [make_expert(name, z, quantisation="int8") for name, z in parents.items()]
+    card = {"name": "both", "task": {"name": "tiny/mix"}, "rewards": ("exact",), "seed": 3}
+    ExpertSet.read(folders).save(tmp_path / "m", [0, 1, 1], normalise=True, card=card)
+    assert load_expert(tmp_path / "m").card.quantisation == "int8"
